@@ -1,0 +1,300 @@
+"""Random changes for training: one class each, run by albumentations on the CPU or by kornia on the training device.
+
+All slices of a volume get the same parameters, masks follow geometry by nearest neighbour, and a paired ``target``
+gets exactly what its image gets. Images are float32 in [0,1]. Defaults are those of the published SMART-Net code where
+it has them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+
+from medkit.protocols import Batch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+Probability = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+@dataclass(frozen=True)
+class ShiftScaleRotate:
+    """Shift, scale and rotate at once.
+
+    Parameters
+    ----------
+    shift:
+        Largest shift as a share of the side.
+    scale:
+        Largest relative change of size.
+    rotate:
+        Largest rotation in degrees.
+    p:
+        Probability.
+    """
+
+    shift: Share = 0.0625
+    scale: Share = 0.1
+    rotate: Annotated[float, Ge(0), Le(180)] = 15.0
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+        import cv2
+
+        return A.Affine(
+            translate_percent=(-self.shift, self.shift),
+            scale=(1 - self.scale, 1 + self.scale),
+            rotate=(-self.rotate, self.rotate),
+            interpolation=cv2.INTER_LINEAR,
+            mask_interpolation=cv2.INTER_NEAREST,
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=self.p,
+        )
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        limits = (1 - self.scale, 1 + self.scale)
+        return K.RandomAffine(self.rotate, (self.shift, self.shift), limits, p=self.p, padding_mode="reflection")
+
+
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Flip left and right.
+
+    Parameters
+    ----------
+    p:
+        Probability.
+    """
+
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.HorizontalFlip(p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomHorizontalFlip(p=self.p)
+
+
+@dataclass(frozen=True)
+class ShiftIntensity:
+    """Add one offset to all values (MONAI's RandShiftIntensity).
+
+    Parameters
+    ----------
+    limit:
+        Largest offset, images lying in [0,1].
+    p:
+        Probability.
+    """
+
+    limit: Share = 0.1
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.RandomBrightnessContrast((-self.limit, self.limit), (0, 0), p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomBrightness((1 - self.limit, 1 + self.limit), p=self.p)
+
+
+@dataclass(frozen=True)
+class Brightness(ShiftIntensity):
+    """Change brightness by an offset relative to the largest possible value (albumentations' convention)."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Multiply all values by one factor.
+
+    Parameters
+    ----------
+    limit:
+        Largest relative change.
+    p:
+        Probability.
+    """
+
+    limit: Share = 0.1
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.RandomBrightnessContrast((0, 0), (-self.limit, self.limit), p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomContrast((1 - self.limit, 1 + self.limit), p=self.p)
+
+
+@dataclass(frozen=True)
+class GaussNoise:
+    """Add Gaussian noise.
+
+    Parameters
+    ----------
+    low:
+        Smallest standard deviation.
+    high:
+        Largest standard deviation; the published variances 0.001 to 0.005 are 0.032 to 0.071.
+    p:
+        Probability.
+    """
+
+    low: Share = 0.032
+    high: Share = 0.071
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.GaussNoise(std_range=(self.low, self.high), p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomGaussianNoise(0.0, (self.low + self.high) / 2, p=self.p)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Blur by a 3x3 Gaussian, median or motion kernel, drawn evenly (on the device: Gaussian only).
+
+    Parameters
+    ----------
+    p:
+        Probability.
+    """
+
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        kinds = [A.GaussianBlur((3, 3), p=1), A.MedianBlur((3, 3), p=1), A.MotionBlur((3, 3), p=1)]
+        return A.OneOf(kinds, p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomGaussianBlur((3, 3), (0.5, 1.0), p=self.p)
+
+
+@dataclass(frozen=True)
+class Dihedral:
+    """One of the square's eight symmetries, drawn evenly; no interpolation (square images)."""
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.D4(p=1)
+
+    def device(self) -> nn.Module:
+        return _Symmetry()
+
+
+class _Symmetry(nn.Module):
+    """A random symmetry of the square for each item of (N,C,H,H)."""
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        choice = torch.randint(8, (len(tensors[0]),)).tolist()
+        return [torch.stack([symmetry(item, k) for item, k in zip(t, choice, strict=True)]) for t in tensors]
+
+
+def symmetry(item: Tensor, k: int) -> Tensor:
+    """The k-th of eight symmetries of (...,H,H)."""
+    turned = torch.rot90(item, k % 4, (-2, -1))
+    return turned.flip(-1) if k >= 4 else turned
+
+
+class CPUChain:
+    """Augmentations of one item on the CPU: ``chain(arrays, rng)`` on (D,H,W) arrays."""
+
+    def __init__(self, steps: Sequence[Any]) -> None:
+        import albumentations as A
+
+        self.compose = A.Compose([step.cpu() for step in steps])
+
+    def __call__(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        self.compose.set_random_seed(int(rng.integers(2**31)))
+        names = [name for name in ("image", "target") if name in arrays]
+        images = np.stack([arrays[name] for name in names], -1)
+        given: dict[str, Any] = {"images": images}
+        if "mask" in arrays:
+            given["masks"] = arrays["mask"]
+        result = self.compose(**given)
+        out = {n: np.ascontiguousarray(np.asarray(result["images"])[..., i]) for i, n in enumerate(names)}
+        if "mask" in arrays:
+            out["mask"] = np.ascontiguousarray(result["masks"])
+        return out
+
+
+class DeviceChain:
+    """Augmentations of a whole batch on its device, drawn from torch's generator.
+
+    Items of slice batches differ; the slices of each volume of a volume batch get the same parameters.
+    """
+
+    def __init__(self, steps: Sequence[Any]) -> None:
+        self.modules = [step.device() for step in steps]
+
+    def __call__(self, batch: Batch) -> Batch:
+        names = [name for name in ("image", "target") if name in batch]
+        stacked = torch.cat([batch[name] for name in names], 1)
+        mask = batch.get("mask")
+        if "lengths" in batch:
+            lengths = batch["lengths"].tolist()
+            masks = mask.split(lengths) if mask is not None else [None] * len(lengths)
+            pairs = [self._volume(v, m) for v, m in zip(stacked.split(lengths), masks, strict=True)]
+            stacked = torch.cat([v for v, _ in pairs])
+            mask = torch.cat([m for _, m in pairs]) if mask is not None else None
+        else:
+            stacked, mask = self._items(stacked, mask)
+        out = dict(batch)
+        for name, image in zip(names, stacked.chunk(len(names), 1), strict=True):
+            out[name] = image.contiguous()
+        if mask is not None:
+            out["mask"] = mask
+        return out
+
+    def _volume(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        # The slices of a volume as channels of one item share its parameters by construction.
+        depth, channels = images.shape[:2]
+        flat = images.reshape(1, depth * channels, *images.shape[2:])
+        flat, moved = self._items(flat, None if mask is None else mask.transpose(0, 1))
+        return flat.view_as(images), None if moved is None else moved.transpose(0, 1)
+
+    def _items(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        import kornia.augmentation as K
+
+        for module in self.modules:
+            if isinstance(module, _Symmetry):
+                moved = module(images, *([] if mask is None else [mask]))
+                images, mask = moved[0], moved[1] if mask is not None else None
+                continue
+            if mask is None:
+                images = module(images)
+                continue
+            both = K.AugmentationSequential(module, data_keys=["input", "mask"], extra_args={})
+            images, mask = both(images, mask)
+        return images.clamp(0, 1), mask

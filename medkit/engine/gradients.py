@@ -1,0 +1,136 @@
+"""From task losses to one gradient: summed, or with conflicts projected away (PCGrad)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medkit.engine.runtime import Runtime
+from medkit.errors import RunError
+
+
+def backward(
+    losses: Mapping[str, Tensor],
+    parameters: Sequence[nn.Parameter],
+    runtime: Runtime,
+    *,
+    combine: str = "sum",
+    shared: Sequence[nn.Parameter] = (),
+    generator: torch.Generator | None = None,
+) -> None:
+    """Put into ``.grad`` of every trainable parameter the combined gradient, averaged over ranks.
+
+    Parameters
+    ----------
+    losses:
+        One scalar a task, weights applied.
+    parameters:
+        What this turn trains.
+    combine:
+        ``sum``, or ``pcgrad``: the ``shared`` parameters get projected task gradients, all others the gradient of
+        the sum.
+    shared:
+        Parameters that several tasks train.
+    generator:
+        Draws the order of projections; equal on all ranks.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    if combine == "pcgrad" and len(losses) > 1:
+        _surgery(list(losses.values()), trained, shared, runtime, generator)
+    else:
+        torch.stack(list(losses.values())).sum().backward()
+    if runtime.ranks > 1 and (combine != "pcgrad" or len(losses) == 1):
+        # A parameter that no loss of this rank reached still takes part, or ranks would wait for each other.
+        for p in trained:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        runtime.average([p.grad for p in trained if p.grad is not None])
+
+
+def _surgery(
+    losses: list[Tensor],
+    trained: list[nn.Parameter],
+    shared: Sequence[nn.Parameter],
+    runtime: Runtime,
+    generator: torch.Generator | None,
+) -> None:
+    known = {id(p) for p in trained}
+    several = [p for p in shared if p.requires_grad]
+    strangers = sum(id(p) not in known for p in several)
+    if strangers:
+        raise RunError(f"{strangers} shared parameters are not among those this turn trains")
+    names = {id(p) for p in several}
+    own = [p for p in trained if id(p) not in names]
+    # Losses stay separate scalars: stacking them would send each task's backward through every head.
+    task_gradients: list[list[Tensor]] = []
+    for i, loss in enumerate(losses):
+        found = torch.autograd.grad(loss, [*several, *own], retain_graph=i + 1 < len(losses), allow_unused=True)
+        task_gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(several, found, strict=False)])
+        for p, g in zip(own, found[len(several) :], strict=True):
+            if g is not None:
+                p.grad = g.clone() if p.grad is None else p.grad.add_(g)
+    if runtime.ranks > 1:
+        for p in own:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        runtime.average([*(g for task in task_gradients for g in task), *(p.grad for p in own if p.grad is not None)])
+    weights = project(gram(task_gradients), generator)
+    for p, *gradients in zip(several, *task_gradients, strict=True):
+        total = gradients[0] * weights[0]
+        for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
+            total.add_(gradient, alpha=weight)
+        p.grad = total
+
+
+def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
+    """(K,K) float64 inner products of K task gradients, each a list of tensors, without copying them together."""
+    tasks = len(gradients)
+    result = torch.zeros(tasks, tasks, dtype=torch.float64)
+    for i in range(tasks):
+        for j in range(i, tasks):
+            # Partial sums of each tensor stay in its own precision; only their total needs more.
+            dots = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(gradients[i], gradients[j], strict=True)]
+            if dots:
+                result[i, j] = result[j, i] = torch.stack(dots).double().sum().item()
+    return result
+
+
+def project(
+    products: Tensor, generator: torch.Generator | None = None, orders: Sequence[Sequence[int]] | None = None
+) -> list[float]:
+    """Coefficients of the sum of projected gradients (PCGrad, Yu et al. 2020, Algorithm 1).
+
+    Every projection uses the original gradients, so each result is a combination of them and their Gram matrix is
+    all that is needed.
+
+    Parameters
+    ----------
+    products:
+        (K,K) Gram matrix.
+    generator:
+        Draws for each task the order in which the others are visited.
+    orders:
+        The orders themselves, for parity with published numbers.
+
+    Returns
+    -------
+    list of float
+        K coefficients of the merged gradient.
+    """
+    tasks = len(products)
+    g = products.tolist()
+    total = [0.0] * tasks
+    for i in range(tasks):
+        order = orders[i] if orders is not None else torch.randperm(tasks, generator=generator).tolist()
+        mine = [0.0] * tasks
+        mine[i] = 1.0
+        for j in order:
+            if j == i or g[j][j] <= 0:
+                continue
+            along = sum(mine[k] * g[k][j] for k in range(tasks))
+            if along < 0:
+                mine[j] -= along / g[j][j]
+        total = [a + b for a, b in zip(total, mine, strict=True)]
+    return total

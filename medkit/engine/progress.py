@@ -1,0 +1,88 @@
+"""Progress: bars with time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+EVERY = 10.0  # seconds between plain lines of one task
+
+
+class Progress:
+    """Shows how far a run has come. ``log`` receives every line that is said."""
+
+    def __init__(self, quiet: bool = False, log: Callable[[str], None] | None = None) -> None:
+        self.quiet, self.log = quiet, log
+        self.bars: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bars
+
+            self.bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        if self.log is not None:
+            self.log(text)
+        if self.quiet:
+            return
+        if self.bars is not None:
+            self.bars.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def task(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+        """A long piece of work; the yielded function takes ``(done, total=None, note="")``."""
+        if self.bars is not None:
+            bar = self.bars.add_task(name, total=total, note="")
+
+            def advance(done: int, total: int | None = None, note: str = "") -> None:
+                values = {"completed": done, "note": note} | ({"total": total} if total is not None else {})
+                self.bars.update(bar, **values)
+
+            try:
+                yield advance
+            finally:
+                if self.bars is not None:
+                    self.bars.remove_task(bar)
+            return
+        last = time.monotonic()
+
+        def tell(done: int, total_now: int | None = None, note: str = "") -> None:
+            nonlocal last
+            if not self.quiet and time.monotonic() - last >= EVERY:
+                last = time.monotonic()
+                of = f" of {total_now or total}" if total_now or total else ""
+                print(f"{name}: {done}{of} {note}".rstrip(), file=sys.stderr, flush=True)
+
+        yield tell
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Values in one short line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,290 @@
+"""The training loop of one stage: turns over batches, validation, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medkit.engine import checkpoint
+from medkit.engine.gradients import backward
+from medkit.engine.progress import Progress, numbers
+from medkit.engine.runtime import Runtime, seed_step, shared_generator
+from medkit.engine.thaw import Plan, stages_of, thaw
+from medkit.errors import InputError, RunError
+from medkit.protocols import Batch, Turn
+
+
+class Batches(Protocol):
+    """A training loader: a pure function of (seed, epoch, position)."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+@dataclass
+class Position:
+    """Where a stage stands: the next step of the current epoch, and what has been gathered so far."""
+
+    epochs: int
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    turn_steps: dict[str, int] = field(default_factory=dict)
+    best: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class _Training:
+    """One turn with what it needs."""
+
+    turn: Turn
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    lr: float
+
+
+def train_stage(
+    objective: Any,
+    loader: Batches,
+    *,
+    name: str,
+    epochs: int,
+    optimizers: Mapping[str, Any],
+    schedules: Mapping[str, Any],
+    seed: int,
+    runtime: Runtime,
+    folder: Path,
+    unfreeze: Plan | None = None,
+    progress: Progress | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+    on_resume: Callable[[int], None] | None = None,
+    validate: Callable[[int], dict[str, float]] | None = None,
+    keep_best: tuple[str, bool] | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> Position:
+    """Train ``objective`` for ``epochs``, going on from the checkpoint in ``folder`` if there is one.
+
+    Parameters
+    ----------
+    optimizers, schedules:
+        One of each a turn.
+    unfreeze:
+        Part to open stage by stage; all its parameters are in the optimizer from the start.
+    log:
+        Gets one line (a dictionary) an epoch; on every rank.
+    on_resume:
+        Told the epoch (from 1) that is trained again, at least in part, after an interruption.
+    validate:
+        Maps the epoch to numbers such as ``{"val/auc": 0.9}``; called on the main rank.
+    keep_best:
+        Key of a validated number and whether higher is better; the best weights are the ones kept.
+    checkpoint_seconds:
+        Least time between checkpoints inside an epoch; there is always one at its end.
+
+    Raises
+    ------
+    RunError
+        if a loss is not finite; the checkpoint from before is kept.
+    """
+    progress = progress or Progress(quiet=True)
+    turns = _turns(objective, optimizers, schedules)
+    if unfreeze is not None:
+        stages_of(objective, unfreeze.part)
+    position = Position(epochs)
+    _restore(objective, turns, position, folder, name)
+    if position.epoch or position.step:
+        progress.say(f"{name}: going on at epoch {position.epoch + 1}, step {position.step + 1}")
+        if on_resume is not None:
+            on_resume(position.epoch + 1)
+    runtime.broadcast([*objective.parameters(), *objective.buffers()])
+
+    def save() -> None:
+        if runtime.main:
+            tensors, plain = checkpoint.pack(objective, {t.turn.name: t.optimizer for t in turns})
+            state = {"stage": name, "position": asdict(position), "numbers": plain}
+            checkpoint.write_tensors(folder / checkpoint.LAST, tensors, state)
+
+    if position.epoch == 0 and position.step == 0:
+        save()
+    with progress.task(name, total=epochs * loader.steps) as advance:
+        while position.epoch < epochs:
+            opened = thaw(objective, unfreeze, position.epoch)
+            for t in turns:
+                for group in t.optimizer.param_groups:
+                    group["lr"] = t.schedule.rate(t.lr, position.epoch, epochs)
+            _epoch(objective, loader, turns, position, seed, runtime, progress, advance, save, checkpoint_seconds, name)
+            runtime.broadcast_buffers(objective)
+            line = _line(name, position, turns, loader.steps, opened if unfreeze is not None else None)
+            if runtime.main and validate is not None:
+                values = validate(position.epoch)
+                line |= values
+                _keep_best(objective, position, values, keep_best, folder, name)
+            runtime.barrier()
+            if log is not None:
+                log(line)
+            shown = {k: v for k, v in line.items() if "/" in k and isinstance(v, float) and not math.isnan(v)}
+            progress.say(f"{name} {position.epoch + 1}/{epochs}: {numbers(shown)}")
+            position.epoch, position.step, position.sums, position.seconds = position.epoch + 1, 0, {}, 0.0
+            save()
+    runtime.barrier()
+    if keep_best is not None and (folder / checkpoint.BEST).exists():
+        checkpoint.load_weights(folder / checkpoint.BEST, objective)
+    return position
+
+
+def _turns(objective: Any, optimizers: Mapping[str, Any], schedules: Mapping[str, Any]) -> list[_Training]:
+    parts = objective.parts()
+    found = []
+    for turn in objective.turns():
+        parameters = list({id(p): p for name in turn.parts for p in parts[name].parameters()}.values())
+        settings = optimizers[turn.name]
+        # Frozen parameters are in the optimizer too: it skips those without a gradient, whatever their decay.
+        found.append(_Training(turn, parameters, settings.build(parameters), schedules[turn.name], settings.lr))
+    return found
+
+
+def _restore(objective: Any, turns: list[_Training], position: Position, folder: Path, name: str) -> None:
+    path = folder / checkpoint.LAST
+    if not path.exists():
+        path = folder / checkpoint.PREVIOUS
+    if not path.exists():
+        return
+    tensors, state = checkpoint.read_tensors(path)
+    if state.get("stage") != name:
+        raise InputError(f"this is a checkpoint of stage '{state.get('stage')}', not '{name}'", str(path))
+    saved = Position(**state["position"])
+    if saved.epochs != position.epochs:
+        raise InputError(
+            f"the stage was begun for {saved.epochs} epochs and is resumed for {position.epochs}",
+            str(path),
+            "schedules depend on it: keep the number, or start a new run from these weights",
+        )
+    checkpoint.unpack(tensors, state["numbers"], objective, {t.turn.name: t.optimizer for t in turns}, str(path))
+    for key, value in asdict(saved).items():
+        setattr(position, key, value)
+
+
+def _epoch(
+    objective: Any,
+    loader: Batches,
+    turns: list[_Training],
+    position: Position,
+    seed: int,
+    runtime: Runtime,
+    progress: Progress,
+    advance: Callable[..., None],
+    save: Callable[[], None],
+    checkpoint_seconds: float,
+    name: str,
+) -> None:
+    begun = saved = time.monotonic()
+    before = position.seconds
+    augment = getattr(loader, "device_augment", None)
+    for batch in loader.epoch(position.epoch, position.step):
+        seed_step(seed, position.epoch, position.step, runtime.rank)
+        batch = to_device(batch, runtime.device)
+        if augment is not None:
+            batch = augment(batch)
+        for t in turns:
+            values = step(objective, t, batch, seed, position, runtime, name)
+            for key, value in values.items():
+                position.sums[key] = position.sums.get(key, 0.0) + value
+            position.turn_steps[t.turn.name] = position.turn_steps.get(t.turn.name, 0) + 1
+        if position.epoch == 0 and position.step == 0 and runtime.main:
+            _tell_untrained(objective, turns, progress, name)
+        position.step += 1
+        position.seconds = before + time.monotonic() - begun
+        means = {key: value / position.step for key, value in position.sums.items()}
+        advance(position.epoch * loader.steps + position.step, note=numbers(means))
+        if time.monotonic() - saved >= checkpoint_seconds and position.step < loader.steps:
+            save()
+            saved = time.monotonic()
+
+
+def step(
+    objective: Any, t: _Training, batch: Batch, seed: int, position: Position, runtime: Runtime, name: str
+) -> dict[str, float]:
+    """One optimizer step of one turn; returns its losses."""
+    t.optimizer.zero_grad(set_to_none=True)
+    with runtime.autocast():
+        losses: dict[str, Tensor] = objective.losses(t.turn.name, batch)
+    values = dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
+    finite = all(math.isfinite(value) for value in values.values())
+    if not runtime.all_true(finite):
+        bad = ", ".join(f"{key} = {value}" for key, value in values.items() if not math.isfinite(value))
+        raise RunError(
+            f"a loss is not finite ({bad or 'on another rank'}) in epoch {position.epoch + 1}, step {position.step + 1}; "
+            f"samples: {', '.join(batch.get('ids', []))}",
+            f"stage {name}",
+            "look at these samples or lower the learning rate; the checkpoint from before is kept",
+        )
+    surgery = t.turn.combine == "pcgrad"
+    backward(
+        losses,
+        t.parameters,
+        runtime,
+        combine=t.turn.combine,
+        shared=objective.shared_parameters(t.turn.name) if surgery else (),
+        generator=shared_generator(seed, position.epoch, position.step) if surgery else None,
+    )
+    t.optimizer.step()
+    return values
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on ``device``."""
+    if device.type == "cpu":
+        return batch
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def _tell_untrained(objective: Any, turns: list[_Training], progress: Progress, name: str) -> None:
+    """Say once which trainable tensors the first batch left without a gradient."""
+    trained = {id(p) for t in turns for p in t.parameters}
+    idle = [n for n, p in objective.named_parameters() if p.requires_grad and id(p) in trained and p.grad is None]
+    if idle:
+        more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
+        progress.say(f"{name}: no loss reaches {', '.join(idle[:5])}{more}")
+
+
+def _line(name: str, position: Position, turns: list[_Training], steps: int, opened: set[str] | None) -> dict[str, Any]:
+    line: dict[str, Any] = {"stage": name, "epoch": position.epoch + 1, "seconds": round(position.seconds, 3)}
+    for t in turns:
+        line["lr" if len(turns) == 1 else f"lr/{t.turn.name}"] = t.optimizer.param_groups[0]["lr"]
+    line |= {f"train/{key}": value / max(steps, 1) for key, value in position.sums.items()}
+    if opened is not None:
+        line["open"] = sorted(opened)
+    return line
+
+
+def _keep_best(
+    objective: Any,
+    position: Position,
+    values: dict[str, float],
+    keep_best: tuple[str, bool] | None,
+    folder: Path,
+    name: str,
+) -> None:
+    if keep_best is None:
+        return
+    key, higher = keep_best
+    if key not in values:
+        raise InputError(f"keep_best names '{key}', and validation gives {', '.join(values)}", f"stage {name}")
+    value = values[key]
+    if math.isnan(value):
+        return
+    if position.best is None or (value > position.best if higher else value < position.best):
+        position.best, position.best_epoch = value, position.epoch + 1
+        checkpoint.save_weights(folder / checkpoint.BEST, objective)

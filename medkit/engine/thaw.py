@@ -1,0 +1,62 @@
+"""Gradual unfreezing as a pure function of the epoch, so that a resumed run opens what a straight one would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from medkit.errors import InputError
+
+
+class Plan(Protocol):
+    """What a recipe's ``unfreeze`` says."""
+
+    part: str
+    after: int
+    every: int
+    order: str
+
+
+def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:
+    """The stages, of ``names`` from input to output, that train in ``epoch``.
+
+    None before epoch ``after``; then one, and one more every ``every`` epochs, the last or the first one first.
+    """
+    if epoch < plan.after:
+        return set()
+    count = min(len(names), 1 + (epoch - plan.after) // plan.every)
+    return set(names[-count:] if plan.order == "last_first" else names[:count])
+
+
+def thaw(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
+    """Put ``objective`` into training mode for ``epoch`` and return the names of the open stages.
+
+    Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics rest as well.
+
+    Raises
+    ------
+    InputError
+        if the part does not exist or has no stages.
+    """
+    objective.train()
+    if plan is None:
+        return set()
+    part = stages_of(objective, plan.part)
+    opened = open_stages(plan, epoch, [name for name, _ in part])
+    for name, module in part:
+        training = name in opened
+        module.requires_grad_(training)
+        module.train(training)
+    return opened
+
+
+def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
+    """The ordered stages of a named part."""
+    parts = objective.parts()
+    if part not in parts:
+        raise InputError(f"unfreeze names the part '{part}'", hint=f"the objective's parts: {', '.join(parts)}")
+    if not hasattr(parts[part], "stages"):
+        raise InputError(f"part '{part}' has no stages to unfreeze one by one")
+    return list(parts[part].stages())

@@ -1,0 +1,62 @@
+"""Errors that say what is wrong, where, and what to do next.
+
+Every error a user can cause is a :class:`MedkitError`. The command line prints it as one line, without a
+traceback, and exits with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MedkitError(Exception):
+    """Something went wrong that a person can act on.
+
+    Parameters
+    ----------
+    what:
+        One clause: what is wrong, with the value that was found.
+    where:
+        File (``path`` or ``path:line:column``), DICOM tag or recipe key the error belongs to.
+    hint:
+        What to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str | None = None, hint: str | None = None) -> None:
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(what, where, hint)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class InputError(MedkitError):
+    """The user's input (recipe, data, arguments) is wrong; nothing was written. Exit code 2."""
+
+    exit_code = 2
+
+
+class RunError(MedkitError):
+    """A run failed after it had begun; the run folder says how far it came. Exit code 1."""
+
+
+class Problems(InputError):
+    """Several input errors found in one pass, printed one a line."""
+
+    def __init__(self, problems: Iterable[InputError]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return ``"did you mean 'x'?"`` for the known word nearest to ``word``, or None if none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not near and ":" not in word:
+        short = {name.split(":", 1)[-1]: name for name in names}
+        near = [short[found] for found in difflib.get_close_matches(word, list(short), n=1, cutoff=0.6)]
+    return f"did you mean '{near[0]}'?" if near else None

@@ -1,0 +1,65 @@
+"""Marks for constructor annotations: what the parent fills in, and what is itself a component.
+
+A constructor's signature is its recipe schema. Two kinds of argument need more than a type:
+
+``Given``
+    filled by the parent while it builds its children, never written in a recipe::
+
+        def __init__(self, channels: Channels, hidden: int = 256): ...
+
+``Slot``
+    an argument that is itself a component (or a list or mapping of components)::
+
+        def __init__(
+            self,
+            encoder: Annotated[nn.Module, Slot("encoder")],
+            heads: Annotated[dict[str, Placed], Slot("pretext", weight=1.0)],
+        ): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+
+@dataclass(frozen=True)
+class Given:
+    """An argument taken from a sibling built before: ``Given("encoder.channels")`` is its attribute path."""
+
+    path: str
+
+
+class Slot:
+    """An argument that is a component of ``kind``.
+
+    Keyword arguments name extra keys that a recipe may write beside ``use:``, with their default values (whose
+    types are their types). A slot with extra keys hands its parent :class:`Placed` objects instead of bare parts.
+    """
+
+    def __init__(self, kind: str, **keys: Any) -> None:
+        self.kind = kind
+        self.keys: Mapping[str, Any] = keys
+
+    def __repr__(self) -> str:
+        extra = "".join(f", {name}={value!r}" for name, value in self.keys.items())
+        return f"Slot({self.kind!r}{extra})"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A built part together with the keys of the slot it sits in, such as ``placed["weight"]``."""
+
+    part: Any
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.keys[key]
+
+
+Channels = Annotated[tuple[int, ...], Given("encoder.channels")]
+"""Channels of the encoder's feature pyramid, shallow to deep."""
+
+Strides = Annotated[tuple[int, ...], Given("encoder.strides")]
+"""Strides of the encoder's feature pyramid with respect to its input, shallow to deep."""

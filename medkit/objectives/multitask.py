@@ -1,0 +1,97 @@
+"""Several pretext heads on one shared encoder, with ties between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.errors import InputError
+from medkit.marks import Placed, Slot
+from medkit.objectives.common import in_chunks, modules
+from medkit.protocols import Batch, Turn
+
+
+class Multitask(nn.Module):
+    """Pretext heads trained together on a shared encoder (thesis part B, section 2.2.1).
+
+    Heads whose ``view`` returns the same input tensor share one encoder pass.
+
+    Parameters
+    ----------
+    encoder:
+        The shared feature pyramid.
+    heads:
+        Pretext heads by name, each with the weight of its loss.
+    ties:
+        Losses between the raw outputs of two heads, such as SMART-Net's consistency.
+    slices_at_once:
+        Slices a forward pass takes in evaluation.
+    """
+
+    unit = "slice"
+
+    def __init__(
+        self,
+        encoder: Annotated[nn.Module, Slot("encoder")],
+        heads: Annotated[dict[str, Placed], Slot("pretext", weight=1.0)],
+        ties: Annotated[list[Placed], Slot("loss", weight=1.0, between=[])] = [],  # noqa: B006
+        slices_at_once: Annotated[int, Field(gt=0)] = 32,
+    ) -> None:
+        super().__init__()
+        if not heads:
+            raise InputError("a multitask objective needs at least one head")
+        self.encoder = encoder
+        self.heads = modules(heads)
+        self.weights = {name: float(item["weight"]) for name, item in heads.items()}
+        self.ties = nn.ModuleList(tie.part for tie in ties)
+        self.tied: list[tuple[str, str, float]] = []
+        for tie in ties:
+            pair = list(tie["between"])
+            if len(pair) != 2 or not all(name in heads for name in pair):
+                raise InputError(f"a tie lies between two heads, not {pair}", hint=f"heads: {', '.join(heads)}")
+            self.tied.append((pair[0], pair[1], float(tie["weight"])))
+        self.slices_at_once = slices_at_once
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn("train", tuple(self.parts()))]
+
+    def parts(self) -> Mapping[str, Any]:
+        ties = {f"ties.{i}": tie for i, tie in enumerate(self.ties) if any(True for _ in tie.parameters())}
+        return {"encoder": self.encoder, **{f"heads.{n}": head for n, head in self.heads.items()}, **ties}
+
+    def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
+        return list(self.encoder.parameters())
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
+        passes: list[tuple[Tensor, list[Tensor]]] = []
+        for name, head in self.heads.items():
+            view, target = head.view(batch)
+            features = next((f for seen, f in passes if seen is view), None)
+            if features is None:
+                features = self.encoder(view)
+                passes.append((view, features))
+            outputs[name] = head(features)
+            terms = head.loss(outputs[name], target)
+            total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[arg-type]
+            found[name] = self.weights[name] * total  # type: ignore[operator]
+        for tie, (a, b, weight) in zip(self.ties, self.tied, strict=True):
+            found[f"{a}-{b}"] = weight * tie(outputs[a], outputs[b])
+        return found
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        def one(images: Tensor) -> dict[str, Tensor]:
+            features = self.encoder(images)
+            merged: dict[str, Tensor] = {}
+            for name, head in self.heads.items():
+                for key, value in head.predict(head(features)).items():
+                    if key in merged:
+                        raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
+                    merged[key] = value
+            return merged
+
+        return in_chunks(one, batch["image"], self.slices_at_once)

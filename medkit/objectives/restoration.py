@@ -1,0 +1,60 @@
+"""Supervised image to image: a generator and losses against a paired target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.marks import Placed, Slot
+from medkit.objectives.common import in_chunks, modules
+from medkit.protocols import Batch, Turn
+
+
+class Restoration(nn.Module):
+    """Train a generator on pairs, such as low-dose to normal-dose slices.
+
+    Parameters
+    ----------
+    generator:
+        Network from an image to an image of the same shape.
+    losses:
+        Losses by name, each with its weight.
+    slices_at_once:
+        Slices a forward pass takes in evaluation.
+    """
+
+    unit = "patch"
+
+    def __init__(
+        self,
+        generator: Annotated[nn.Module, Slot("generator")],
+        losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
+        slices_at_once: Annotated[int, Field(gt=0)] = 1,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.criteria = modules(losses)
+        self.weights = {name: float(item["weight"]) for name, item in losses.items()}
+        self.slices_at_once = slices_at_once
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn("train", ("generator",))]
+
+    def parts(self) -> Mapping[str, Any]:
+        return {"generator": self.generator}
+
+    def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
+        return list(self.generator.parameters())
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        output = self.generator(batch["image"])
+        return {
+            name: self.weights[name] * loss(output, batch["target"], input=batch["image"])
+            for name, loss in self.criteria.items()
+        }
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        return {"output": in_chunks(self.generator, batch["image"], self.slices_at_once).clamp(0, 1)}

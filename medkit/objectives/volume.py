@@ -1,0 +1,92 @@
+"""A task over whole volumes: an encoder slice by slice, an operator over depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.errors import InputError
+from medkit.marks import Placed, Slot
+from medkit.objectives.common import in_chunks, modules
+from medkit.protocols import Batch, Turn
+
+
+class VolumeTask(nn.Module):
+    """Classify or segment volumes from stacked slice features (thesis part B, section 2.2.2).
+
+    Only real slices are encoded; features are padded to (B,D,...) for the operator, which gets the lengths.
+
+    Parameters
+    ----------
+    encoder:
+        Feature pyramid of single slices, usually taken from a pretext stage.
+    operator:
+        What joins the slices; its ``task`` decides what the losses see: volume logits (B,) with labels, or the logits
+        (S,1,H,W) of real slices with their masks.
+    losses:
+        Losses by name, each with its weight; they are summed into one task.
+    slices_at_once:
+        Slices an encoder pass takes. Smaller needs less memory in evaluation; in training, activations of all slices
+        are kept unless the encoder is frozen.
+    """
+
+    unit = "volume"
+
+    def __init__(
+        self,
+        encoder: Annotated[nn.Module, Slot("encoder")],
+        operator: Annotated[nn.Module, Slot("operator")],
+        losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
+        slices_at_once: Annotated[int, Field(gt=0)] = 32,
+    ) -> None:
+        super().__init__()
+        if getattr(operator, "task", None) not in ("classification", "segmentation"):
+            raise InputError(f"operator '{type(operator).__name__}' says neither classification nor segmentation")
+        self.encoder, self.operator = encoder, operator
+        self.criteria = modules(losses)
+        self.weights = {name: float(item["weight"]) for name, item in losses.items()}
+        self.slices_at_once = slices_at_once
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn("train", ("encoder", "operator"))]
+
+    def parts(self) -> Mapping[str, Any]:
+        return {"encoder": self.encoder, "operator": self.operator}
+
+    def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
+        return [*self.encoder.parameters(), *self.operator.parameters()]
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B,) logits of volumes, or (S,1,H,W) logits of their real slices."""
+        lengths = batch["lengths"]
+
+        def one(images: Tensor) -> Tensor:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self._encoder_trains()):
+                features = self.encoder(images)
+            return self.operator.slices(features)
+
+        slices = in_chunks(one, batch["image"], self.slices_at_once)
+        padded = nn.utils.rnn.pad_sequence(list(slices.split(lengths.tolist())), batch_first=True)
+        logits = self.operator(padded, lengths)
+        if self.operator.task == "classification":
+            return logits.reshape(-1)
+        return torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])[:, None]
+
+    def _encoder_trains(self) -> bool:
+        return any(p.requires_grad for p in self.encoder.parameters())
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        logits = self.logits(batch)
+        target = batch["label"] if self.operator.task == "classification" else batch["mask"]
+        return {name: self.weights[name] * loss(logits, target) for name, loss in self.criteria.items()}
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        probability = torch.sigmoid(self.logits(batch).float())
+        if self.operator.task == "classification":
+            return {"probability": probability}
+        volumes = probability.split(batch["lengths"].tolist())
+        return {"mask_probability": probability, "probability": torch.stack([v.max() for v in volumes])}

@@ -1,0 +1,260 @@
+"""What each kind of component has to offer, with shapes and units.
+
+Nothing here imports torch at run time: protocols are typing only, and the data records hold numpy arrays.
+
+A *batch* is a plain dictionary. Its keys by unit of training, images always float32:
+
+=========  ===================================================================================================
+``slice``  ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them
+``volume`` ``image`` (S,C,H,W): the slices of all volumes one after the other, never padded; ``lengths`` (B,)
+           with ``sum(lengths) == S``; ``label`` (B,); ``mask``, ``target`` as above with S slices
+``patch``  ``image`` and ``target`` (N,C,p,p), cut at the same places
+=========  ===================================================================================================
+
+Every batch also carries ``ids`` (list of str, one an item) and a (N,) or (B,) tensor for each numeric case field
+that the data block asks for (``fields: [age, sex]``).
+
+A *prediction* is a dictionary of tensors under standard names, one entry an item unless said otherwise:
+``probability`` (N,) in [0,1]; ``class_probability`` (N,K); ``mask_probability`` (S,1,H,W) in [0,1];
+``reconstruction`` (S,C,H,W); ``output`` (S,C,H,W), an image such as a denoised slice; ``value`` (N,), a regression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from medkit.data.volume import Volume
+
+KINDS = (
+    "encoder",
+    "pretext",
+    "operator",
+    "generator",
+    "discriminator",
+    "loss",
+    "metric",
+    "source",
+    "transform",
+    "objective",
+    "optimizer",
+    "schedule",
+)
+"""Kinds of component; the first, second, third, fifth, sixth and seventh are the public promise."""
+
+Batch = dict[str, Any]
+Rows = Mapping[str, "np.ndarray"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a manifest: what is known of a case before any voxel is read.
+
+    ``label`` is None when it follows from the mask (any positive voxel) or there is none.
+    """
+
+    id: str
+    patient: str
+    center: str = ""
+    fold: str = ""
+    label: float | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Record:
+    """The voxels of one case on the source grid: HU for CT, stored units otherwise.
+
+    ``mask`` holds 0 and 1; ``target`` is the paired image of a denoising case. Both lie on the image's grid.
+    """
+
+    image: Volume
+    mask: Volume | None = None
+    target: Volume | None = None
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where cases come from. ``cases`` reads no voxels; ``load`` reads those of one case."""
+
+    def cases(self) -> Sequence[Case]: ...
+
+    def load(self, case: Case) -> Record: ...
+
+    def identity(self, case: Case) -> str:
+        """A string that changes whenever ``load`` would return other voxels; the key of the preparation cache."""
+        ...
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """One deterministic step of preparation, over all slices of a case.
+
+    ``arrays`` maps ``image``, ``mask``, ``target`` (those the case has) to (D,H,W) arrays; the result has the same
+    keys and the same D. A step that changes H or W undoes it in ``restore`` for one (D,H,W) float array.
+    Random steps for training implement :class:`Augmentation` instead.
+    """
+
+    def apply(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+    def restore(self, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Bring ``array`` back to the in-plane ``shape`` (H,W) it had before this step."""
+        ...
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """A random change for training, the same on all slices of one item.
+
+    ``cpu`` returns an albumentations transform, ``device`` a kornia module; an augmentation that has no form for
+    one of them raises ``NotImplementedError`` with the reason.
+    """
+
+    def cpu(self) -> Any: ...
+
+    def device(self) -> Any: ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """An ``nn.Module`` from (N,C,H,W) to a feature pyramid, shallow to deep.
+
+    ``channels[i]`` and ``strides[i]`` describe the i-th feature map; ``stages()`` lists named submodules from
+    input to output, together holding every parameter, for gradual unfreezing.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def forward(self, x: Tensor) -> list[Tensor]: ...
+
+    def stages(self) -> Sequence[tuple[str, Any]]: ...
+
+
+@runtime_checkable
+class PretextHead(Protocol):
+    """A task on top of the shared encoder.
+
+    ``view`` picks the encoder's input and the target from a batch; heads that return the very same input tensor
+    share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict`` maps the raw
+    output to standard prediction names (module docstring); a head with nothing to evaluate returns {}.
+    """
+
+    def view(self, batch: Batch) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, features: list[Tensor]) -> Tensor: ...
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]: ...
+
+    def predict(self, output: Tensor) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class VolumeOperator(Protocol):
+    """From per-slice features of whole volumes to logits.
+
+    An operator has a 2-D part, ``slices``, that the objective calls on chunks of slices (features of the encoder,
+    a list of (s,C_i,H_i,W_i)) and whose result (s,...) it concatenates and pads to ``features`` (B,D,...); and a
+    part over depth, ``forward(features, lengths)``, that never looks at padded slices.
+    Logits: (B,) for ``task = "classification"``; (B,D,H,W) for ``task = "segmentation"``, meaningless where padded.
+    """
+
+    task: ClassVar[str]
+
+    def slices(self, features: list[Tensor]) -> Tensor: ...
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """An ``nn.Module`` from an image (N,C,H,W) to an image of the same shape."""
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Discriminator(Protocol):
+    """An ``nn.Module`` from (N,C,H,W) to raw scores, one entry a task: ``cls`` (N,1), ``seg``/``rec`` (N,1,H,W).
+
+    ``shared_parameters()`` lists those that several tasks train; all others are specific to one task.
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]: ...
+
+    def shared_parameters(self) -> Iterable[Any]: ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """``(prediction, target, **context) -> scalar``. A tie between heads gets their two raw outputs instead."""
+
+    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A number with a declared rule for empty cases and a value per case.
+
+    The evaluator hands ``per_case`` one dictionary a case (a slice in slice-wise stages, else a volume):
+    ``id patient center`` (str), ``label`` (float), ``mask`` (D,H,W) uint8, ``voxel_volume`` (mm^3),
+    ``image``/``target`` (D,H,W), case fields, and the predictions with numpy arrays on the source grid
+    (``mask_probability`` (D,H,W) and so on; ``probability`` float). It returns the row to keep, or None
+    when the case is empty for this metric (``empty`` says the rule in words).
+    ``compute`` turns the stacked rows into the number; the engine bootstraps it over patients. ``score`` is the
+    per-case value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    empty: str
+
+    def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None: ...
+
+    def compute(self, rows: Rows) -> float: ...
+
+    def score(self, row: Mapping[str, Any]) -> float: ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimizer step of a batch: which parts it trains, and how its task gradients become one.
+
+    ``combine`` is ``"sum"`` (one backward of the weighted sum) or ``"pcgrad"`` over ``shared`` parameters.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    combine: str = "sum"
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A stage's task: an ``nn.Module`` whose direct children are the named parts (``encoder``, ``heads.seg``...).
+
+    ``unit`` is the batch unit it trains on. For every batch the engine goes through ``turns`` in order, asks
+    ``losses(turn, batch)`` for the named task losses (weights already applied, each a scalar with a graph), turns
+    them into gradients as the turn says and steps that turn's optimizer. ``predict`` takes a batch of either unit
+    in eval mode. ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may
+    name and what a later stage may take by ``from: stage.part``.
+    """
+
+    unit: str
+
+    def turns(self) -> Sequence[Turn]: ...
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]: ...
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    def parts(self) -> Mapping[str, Any]: ...
+
+    def shared_parameters(self, turn: str) -> Sequence[Any]:
+        """The parameters that several tasks of ``turn`` train (needed for PCGrad only)."""
+        ...

@@ -1,0 +1,213 @@
+"""A run: the stages of a recipe trained one after the other, evaluated and reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medkit.engine.checkpoint import save_weights
+from medkit.engine.progress import Progress
+from medkit.engine.runtime import Runtime
+from medkit.engine.stage import train_stage
+from medkit.errors import InputError
+from medkit.plugin import manager
+from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
+from medkit.runs.folder import RunFolder, environment
+from medkit.runs.report import write_report
+from medkit.runs.workbench import Workbench
+
+Results = dict[str, dict[str, dict[str, MetricValue]]]
+
+
+@dataclass
+class Run:
+    """A finished or running run."""
+
+    folder: Path
+    recipe: Recipe
+    results: Results
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """``runs/NAME-DATE-TIME`` below the current folder."""
+    return Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    set: Sequence[str] = (),
+    seed: int | None = None,
+    precision: str = "fp32",
+    device: str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train every stage of ``recipe``, evaluate it and write the report.
+
+    Everything that can be checked is checked before the first file is written: names, types, splits, patients.
+
+    Parameters
+    ----------
+    recipe:
+        A recipe, its path, or the name of a bundled one.
+    out:
+        The run folder; must not exist or be empty. Default: ``runs/NAME-DATE-TIME``.
+    set:
+        Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
+    seed:
+        Overrides the recipe's own.
+    precision:
+        ``fp32`` or ``bf16``.
+    device:
+        ``cpu`` or ``cuda``; default: CUDA when there is one.
+    quiet:
+        Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
+
+    Raises
+    ------
+    InputError
+        if the recipe or the data are wrong; nothing has been written then.
+    RunError
+        if the run fails; the folder can be resumed.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, set=set)
+    if seed is not None:
+        recipe = recipe.with_seed(seed)
+    runtime = Runtime.start(device=device, precision=precision)
+    path = Path(out) if out is not None else default_folder(recipe)
+    if out is None and runtime.ranks > 1:
+        raise InputError("a run on several ranks needs --out, so that all of them use one folder")
+    bench = Workbench(recipe, runtime)
+    _check(bench)
+    folder = RunFolder(path)
+    if runtime.main:
+        folder = RunFolder.create(path)
+        recipe.write(folder.file("recipe.yaml"))
+        folder.write_json("environment.json", environment(runtime.description, precision, runtime.ranks, recipe.seed))
+        folder.write_json("state.json", {"done": []})
+    runtime.barrier()
+    bench.folder = folder
+    return _train(bench, folder, quiet)
+
+
+def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -> Run:
+    """Go on with a run that was interrupted; finished stages are not trained again."""
+    folder = RunFolder.open(Path(out))
+    recipe = load_recipe(folder.file("recipe.yaml"))
+    settings = folder.read_json("environment.json", {})
+    runtime = Runtime.start(device=device, precision=settings.get("precision", "fp32"))
+    if runtime.ranks != settings.get("ranks", 1):
+        raise InputError(
+            f"the run was started on {settings.get('ranks', 1)} ranks and is resumed on {runtime.ranks}",
+            str(folder.path),
+            "resume it with the same --devices",
+        )
+    return _train(Workbench(recipe, runtime, folder), folder, quiet)
+
+
+def _check(bench: Workbench) -> None:
+    """Build what every stage needs, so that mistakes are told before anything is written."""
+    for stage in bench.recipe.stages:
+        dataset = bench.dataset(stage)
+        for split in {stage.train, stage.validate, *bench.evaluated_splits(stage)} - {None}:
+            dataset.cases(split)
+        bench.metrics(stage)
+        bench.objective(stage)
+
+
+def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
+    recipe, runtime = bench.recipe, bench.runtime
+    hooks = manager().hook
+    run_ = Run(folder.path, recipe, {})
+    with Progress(quiet=quiet or not runtime.main, log=folder.log if runtime.main else None) as progress:
+        if runtime.main:
+            hooks.medkit_run_start(run=run_)
+            progress.say(f"{recipe.name}: {len(recipe.stages)} stages on {runtime.description}, in {folder.path}")
+        for stage in recipe.stages:
+            if folder.done(stage.name):
+                continue
+            _train_stage(bench, folder, stage, progress, run_)
+            runtime.barrier()
+        if runtime.main:
+            run_.results = read_results(folder.path)
+            path = write_report(folder.path)
+            hooks.medkit_run_end(run=run_)
+            progress.say(f"report: {path}")
+    runtime.barrier()
+    return run_
+
+
+def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Progress, run_: Run) -> None:
+    runtime, hooks = bench.runtime, manager().hook
+    dataset = bench.dataset(stage)
+    splits = {stage.train, stage.validate, *bench.evaluated_splits(stage)} - {None}
+    with progress.task(f"{stage.name}: preparing") as advance:
+        wanted = list({case.id: case for split in sorted(splits) for case in dataset.cases(split)}.values())
+        dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
+    runtime.barrier()
+    objective = bench.objective(stage)
+    loader = bench.loader(stage)
+    metrics = bench.metrics(stage)
+    options = {
+        "stage": stage.name,
+        "unit": stage.unit,
+        "device": runtime.device,
+        "slices_at_once": stage.slices_at_once,
+    }
+
+    def validate(epoch: int) -> dict[str, float]:
+        assert stage.validate is not None
+        cases = dataset.cases(stage.validate)
+        result = evaluate(objective, dataset, cases, metrics, split=stage.validate, intervals=False, **options)
+        return {f"{stage.validate}/{name}": value.value for name, value in result.values.items()}
+
+    def log(line: dict[str, Any]) -> None:
+        if runtime.main:
+            folder.append_metrics(line)
+            hooks.medkit_epoch_end(run=run_, stage=stage.name, epoch=line["epoch"], metrics=line)
+
+    best = None
+    if stage.keep_best is not None:
+        chosen = next(metric for metric in metrics if metric.name == stage.keep_best.metric)
+        best = (f"{stage.keep_best.split}/{chosen.name}", chosen.higher_is_better)
+    train_stage(
+        objective,
+        loader,
+        name=stage.name,
+        epochs=stage.epochs,
+        optimizers={turn: block.build() for turn, block in stage.optimizers(objective).items()},
+        schedules={turn: block.build() for turn, block in stage.schedules(objective).items()},
+        unfreeze=stage.unfreeze,
+        seed=bench.recipe.seed,
+        runtime=runtime,
+        folder=folder.checkpoints(stage.name),
+        progress=progress,
+        log=log,
+        on_resume=lambda epoch: folder.drop_metrics_after(stage.name, epoch) if runtime.main else None,
+        validate=validate if stage.validate else None,
+        keep_best=best,
+    )
+    if not runtime.main:
+        return
+    for name, module in objective.parts().items():
+        save_weights(folder.weights(stage.name, name), module)
+    for split in bench.evaluated_splits(stage):
+        cases = dataset.cases(split)
+        with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
+            examples = bench.recipe.report.maps.get("cases", 4) if bench.recipe.report.maps else 4
+            result = evaluate(
+                objective, dataset, cases, metrics, split=split, progress=advance, examples=examples, **options
+            )
+        write_results(folder.path, result)
+        progress.say(f"{stage.name} {split}: {result.summary()}")
+    folder.mark_done(stage.name)

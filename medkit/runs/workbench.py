@@ -1,0 +1,118 @@
+"""From a recipe to the objects that training, evaluation and prediction share."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medkit.data.dataset import Dataset
+from medkit.data.loader import Loader
+from medkit.engine.checkpoint import load_weights
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, RunError
+from medkit.recipe import DataBlock, Recipe, Stage
+from medkit.runs.folder import RunFolder
+
+
+def cache_folder() -> Path:
+    """Where prepared samples are kept: ``$MEDKIT_CACHE``, else ``~/.cache/medkit``."""
+    return Path(os.environ.get("MEDKIT_CACHE") or Path.home() / ".cache" / "medkit")
+
+
+class Workbench:
+    """Data sets and objectives of one recipe, built when they are first asked for.
+
+    ``folder`` is where weights of finished stages lie; without one (a dry run) a ``from:`` reference takes the
+    untrained part.
+    """
+
+    def __init__(self, recipe: Recipe, runtime: Runtime, folder: RunFolder | None = None) -> None:
+        self.recipe, self.runtime, self.folder = recipe, runtime, folder
+        self._datasets: dict[str, Dataset] = {}
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.recipe.stages:
+            if stage.name == name:
+                return stage
+        names = ", ".join(stage.name for stage in self.recipe.stages)
+        raise InputError(f"the recipe has no stage '{name}'", hint=f"its stages: {names}")
+
+    def dataset(self, stage: Stage) -> Dataset:
+        """The data block of ``stage`` as a data set; its splits have been checked for shared patients."""
+        name = stage.data
+        if name not in self._datasets:
+            block: DataBlock = self.recipe.data[name]
+            self._datasets[name] = Dataset(
+                block.source.build(),
+                block.splits,
+                [step.build() for step in block.prepare],
+                cache_dir=cache_folder() if block.cache else None,
+                fields=tuple(block.fields),
+            )
+        return self._datasets[name]
+
+    def loader(self, stage: Stage) -> Loader:
+        """The training loader of ``stage``."""
+        block = self.recipe.data[stage.data]
+        dataset = self.dataset(stage)
+        return Loader(
+            dataset,
+            dataset.cases(stage.train),
+            stage.unit,
+            stage.batch,
+            self.recipe.seed,
+            rank=self.runtime.rank,
+            ranks=self.runtime.ranks,
+            augment=[step.build() for step in block.augment],
+            augment_on=block.augment_on,
+            balance=stage.balance,
+            patches=stage.patches,
+            patch_size=stage.patch_size,
+        )
+
+    def objective(self, stage: Stage) -> Any:
+        """A fresh objective of ``stage``, its weights drawn from the recipe's seed; ``from:`` parts are trained ones.
+
+        Variants of a stage draw the same numbers, so that they differ in nothing but what the recipe says.
+        """
+        base = stage.name.split("@")[0]
+        torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
+        return stage.objective.build(taken=self.part).to(self.runtime.device)
+
+    def part(self, stage_name: str, part: str) -> Any:
+        """A part of an earlier stage, with that stage's trained weights."""
+        state = torch.get_rng_state()
+        objective = self.trained(self.stage(stage_name))
+        torch.set_rng_state(state)
+        parts = objective.parts()
+        if part not in parts:
+            raise InputError(f"stage '{stage_name}' has no part '{part}'", hint=f"its parts: {', '.join(parts)}")
+        return parts[part]
+
+    def trained(self, stage: Stage) -> Any:
+        """The objective of a finished stage with its saved weights."""
+        objective = self.objective(stage)
+        if self.folder is None:
+            return objective
+        for name, module in objective.parts().items():
+            path = self.folder.weights(stage.name, name)
+            if not path.is_file():
+                raise RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), "has it been trained?")
+            load_weights(path, module)
+        return objective
+
+    def metrics(self, stage: Stage) -> list[Any]:
+        return [block.build() for block in stage.metrics]
+
+    def evaluated_splits(self, stage: Stage) -> list[str]:
+        """The splits a finished stage is evaluated on: its own list, else the report's, else all but training."""
+        if stage.evaluate:
+            return list(stage.evaluate)
+        if self.recipe.report.splits:
+            known = self.recipe.data[stage.data].splits
+            return [name for name in self.recipe.report.splits if name in known]
+        return [name for name in self.recipe.data[stage.data].splits if name not in (stage.train, stage.validate)]

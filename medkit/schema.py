@@ -1,0 +1,246 @@
+"""The schema of a component, read off its constructor's signature.
+
+Types and constraints come from annotations, defaults from defaults, descriptions from the docstring. ``Given``
+arguments are left out; ``Slot`` arguments are components themselves. Signatures are read either from the imported
+class, or, so that ``medkit check`` stays quick, from its source without importing it (:mod:`medkit.static`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from medkit.errors import InputError
+from medkit.marks import Given, Slot
+
+MISSING = inspect.Parameter.empty
+Shape = Literal["one", "list", "dict"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor."""
+
+    name: str
+    annotation: Any
+    default: Any = MISSING
+    description: str = ""
+    given: Given | None = None
+    slot: Slot | None = None
+    shape: Shape = "one"
+    optional: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING and self.given is None
+
+    def type_name(self) -> str:
+        """The annotation as a person would write it."""
+        if self.slot is not None:
+            inner = self.slot.kind
+            return {"one": inner, "list": f"list of {inner}", "dict": f"mapping of name to {inner}"}[self.shape]
+        return type_name(self.annotation)
+
+
+@dataclass
+class Schema:
+    """The arguments of one component."""
+
+    name: str
+    description: str
+    arguments: dict[str, Argument] = field(default_factory=dict)
+
+    @property
+    def writable(self) -> dict[str, Argument]:
+        """Arguments that a recipe may write: all but given ones."""
+        return {name: a for name, a in self.arguments.items() if a.given is None}
+
+    def validate(self, name: str, value: Any) -> Any:
+        """Check one plain value; returns it converted (lists to tuples, whole numbers to floats).
+
+        Raises
+        ------
+        InputError
+            saying what was found and what is wanted.
+        """
+        return validate(self.arguments[name].annotation, value)
+
+    def json(self) -> dict[str, Any]:
+        """JSON Schema of the arguments; slots refer to ``#/$defs/KIND``."""
+        properties: dict[str, Any] = {}
+        for name, argument in self.writable.items():
+            node = _slot_json(argument) if argument.slot is not None else json_type(argument.annotation)
+            if argument.description:
+                node = {**node, "description": argument.description}
+            if argument.default is not MISSING and _plain(argument.default):
+                node = {**node, "default": argument.default}
+            properties[name] = node
+        required = [name for name, a in self.writable.items() if a.required]
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def schema_of(constructor: Callable[..., Any]) -> Schema:
+    """The schema of an imported class or factory function.
+
+    Raises
+    ------
+    InputError
+        if an argument has no annotation, or the constructor takes ``*args`` or ``**kwargs``.
+    """
+    name = getattr(constructor, "__name__", str(constructor))
+    function = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
+    text = inspect.getdoc(constructor) or ""
+    descriptions = argument_descriptions(text) | argument_descriptions(inspect.getdoc(function) or "")
+    schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
+    if function is object.__init__:
+        return schema
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise InputError(f"an annotation of {name} cannot be read: {error}") from error
+    for parameter in list(inspect.signature(function).parameters.values())[1 if inspect.isclass(constructor) else 0 :]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise InputError(f"{name} takes '{parameter}': a component names all its arguments")
+        if parameter.name not in hints:
+            raise InputError(f"argument '{parameter.name}' of {name} has no annotation")
+        schema.arguments[parameter.name] = argument(
+            parameter.name, hints[parameter.name], parameter.default, descriptions.get(parameter.name, "")
+        )
+    return schema
+
+
+def argument(name: str, annotation: Any, default: Any = MISSING, description: str = "") -> Argument:
+    """Read one annotation."""
+    marks = [m for m in get_args(annotation)[1:]] if get_origin(annotation) is Annotated else []
+    given = next((m for m in marks if isinstance(m, Given)), None)
+    slot = next((m for m in marks if isinstance(m, Slot)), None)
+    if slot is None:
+        # ``Annotated[X, Slot(..)] | None`` carries its mark inside the union.
+        for option in get_args(annotation) if _is_union(annotation) else ():
+            found = argument(name, option) if get_origin(option) is Annotated else None
+            if found is not None and (found.slot or found.given):
+                return Argument(
+                    name, found.annotation, default, description, found.given, found.slot, found.shape, True
+                )
+        return Argument(name, annotation, default, description, given)
+    inner = get_args(annotation)[0]
+    optional = _is_union(inner) and type(None) in get_args(inner)
+    if optional:
+        inner = next(option for option in get_args(inner) if option is not type(None))
+    origin = get_origin(inner)
+    shape: Shape = "list" if origin in (list, tuple) else "dict" if origin is dict else "one"
+    return Argument(name, annotation, default, description, given, slot, shape, optional)
+
+
+def argument_descriptions(docstring: str) -> dict[str, str]:
+    """Descriptions in a numpy-style ``Parameters`` section, by argument."""
+    match = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}\n|\Z)", docstring, re.S | re.M)
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in match.group(1).splitlines() if match else []:
+        if line and not line[0].isspace():
+            names = [word.strip() for word in line.rstrip(":").split(":")[0].split(",")]
+        elif line.strip():
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return found
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def type_name(annotation: Any) -> str:
+    """A short name such as ``int >= 1`` or ``'mean' or 'sum'``."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(args[0]) + "".join(f" {text}" for mark in args[1:] for text in _bounds(mark))
+    if origin is Literal:
+        return " or ".join(repr(a) for a in args)
+    if _is_union(annotation):
+        return " or ".join(type_name(a) for a in args)
+    if annotation is type(None):
+        return "null"
+    if origin is not None:
+        inside = ", ".join("..." if a is Ellipsis else type_name(a) for a in args)
+        return f"{getattr(origin, '__name__', origin)}[{inside}]"
+    return getattr(annotation, "__name__", str(annotation)).replace("NoneType", "null")
+
+
+def _bounds(mark: Any) -> list[str]:
+    found = []
+    for item in getattr(mark, "metadata", [mark]):
+        for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
+            if getattr(item, name, None) is not None:
+                found.append(f"{sign} {getattr(item, name)}")
+    return found
+
+
+def validate(annotation: Any, value: Any) -> Any:
+    """Check ``value`` against an annotation with pydantic, strictly but for YAML's own lists and whole numbers."""
+    if annotation is Any:
+        return value
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    try:
+        adapter = _adapter(annotation, TypeAdapter, ConfigDict)
+    except PydanticSchemaGenerationError as error:
+        raise InputError(f"type '{type_name(annotation)}' cannot be written in a recipe") from error
+    try:
+        # Strict JSON mode takes lists for tuples and whole numbers for floats, and coerces nothing else.
+        import json
+
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where = "".join(f"[{part}]" if isinstance(part, int) else "" for part in first["loc"])
+            message = first["msg"][0].lower() + first["msg"][1:]
+            raise InputError(
+                f"{value!r} is not {type_name(annotation)}{': ' + where if where else ''} ({message})"
+            ) from None
+        raise InputError(f"{value!r} cannot be written in a recipe") from error
+
+
+def _adapter(annotation: Any, adapter: Any, config: Any) -> Any:
+    try:
+        return adapter(annotation)
+    except Exception:
+        return adapter(annotation, config=config(arbitrary_types_allowed=True))
+
+
+def json_type(annotation: Any) -> dict[str, Any]:
+    """JSON Schema of a plain annotation; {} where pydantic knows none."""
+    if annotation is Any:
+        return {}
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+
+    try:
+        return TypeAdapter(annotation).json_schema()
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
+        return {}
+
+
+def _slot_json(argument: Argument) -> dict[str, Any]:
+    assert argument.slot is not None
+    block: dict[str, Any] = {"$ref": f"#/$defs/{argument.slot.kind}"}
+    if argument.shape == "list":
+        node: dict[str, Any] = {"type": "array", "items": block}
+    elif argument.shape == "dict":
+        node = {"type": "object", "additionalProperties": block}
+    else:
+        node = block
+    return {"anyOf": [node, {"type": "null"}]} if argument.optional else node

@@ -1,0 +1,208 @@
+"""The source of head CT phantoms: which patients there are, and their voxels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from scipy.special import ndtri
+
+from medkit.api import Case, InputError, Record
+from medkit.data.volume import Volume
+from medkit_phantoms import scanner
+from medkit_phantoms.anatomy import Head
+from medkit_phantoms.bleeds import LARGEST, SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint, side_of
+from medkit_phantoms.centers import CENTERS
+
+VERSION = 1
+"""Part of every identity: raise it whenever the voxels change."""
+
+BOTTOM, TOP = -46.0, 84.0
+
+
+def quantiles(n: int, rng: np.random.Generator) -> np.ndarray:
+    """n stratified uniform numbers in random order: few patients still span the whole range."""
+    return rng.permutation((np.arange(n) + rng.random(n)) / max(n, 1))
+
+
+class HeadCT:
+    """Head CT phantoms in HU, half of them with one of five haemorrhage subtypes, from several centres.
+
+    Parameters
+    ----------
+    patients:
+        Cases in all (one a patient); centre A, the training centre, has six tenths, the others share the rest.
+    size:
+        Rows and columns of a slice; the field of view is the centre's, so pixels grow as this shrinks.
+    seed:
+        Seed of everything. The same arguments always give the same voxels, in any order of loading.
+    centers:
+        Names among A, B, C, D. All but the first appear only in the fold ``test``.
+    positive_fraction:
+        Share of cases with a bleed, kept in every centre and fold as well as it can be.
+    slices:
+        At most this many slices a volume; slices become thicker where a centre would take more.
+    folds:
+        Shares of train, val and test among the first centre's patients.
+    hard_negatives:
+        Beam hardening and motion; calcifications belong to the anatomy and are always there.
+    """
+
+    def __init__(
+        self,
+        patients: Annotated[int, Field(ge=1)] = 24,
+        size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (256, 256),
+        seed: int = 0,
+        centers: tuple[str, ...] = ("A", "B", "C"),
+        positive_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        slices: Annotated[int, Field(ge=4)] | None = None,
+        folds: tuple[float, float, float] = (0.5, 0.17, 0.33),
+        hard_negatives: bool = True,
+    ) -> None:
+        unknown = [name for name in centers if name not in CENTERS]
+        if unknown or not centers or len(set(centers)) != len(centers):
+            raise InputError(f"centers {list(centers)} are not distinct names of centres",
+                             hint=f"centres: {', '.join(CENTERS)}")  # fmt: skip
+        if min(folds) < 0 or abs(sum(folds) - 1) > 1e-6:
+            raise InputError(f"folds {list(folds)} are not shares that add up to 1", hint="e.g. [0.5, 0.17, 0.33]")
+        self.patients, self.size, self.seed = patients, (int(size[0]), int(size[1])), seed
+        self.centers, self.positive_fraction, self.slices = tuple(centers), positive_fraction, slices
+        self.folds, self.hard_negatives = tuple(folds), hard_negatives
+        self._cases: list[Case] | None = None
+
+    def cases(self) -> Sequence[Case]:
+        """All cases, without generating a voxel; fields: subtype, volume_ml, hu, age."""
+        if self._cases is None:
+            self._cases = [case for name, n in self._counts().items() for case in self._centre_cases(name, n)]
+        return self._cases
+
+    def _counts(self) -> dict[str, int]:
+        if len(self.centers) == 1:
+            return {self.centers[0]: self.patients}
+        first = min(self.patients, max(1, round(0.6 * self.patients)))
+        share, extra = divmod(self.patients - first, len(self.centers) - 1)
+        return {self.centers[0]: first} | {
+            name: share + (i < extra) for i, name in enumerate(self.centers[1:])
+        }
+
+    def _fold_names(self, n: int) -> list[str]:
+        least = 2 if n >= 6 else 1 if n >= 3 else 0
+        val, test = (max(least if share else 0, round(share * n)) for share in self.folds[1:])
+        test = min(test, n)
+        val = min(val, n - test)
+        return ["train"] * (n - val - test) + ["val"] * val + ["test"] * test
+
+    def _centre_cases(self, name: str, n: int) -> list[Case]:
+        rng = np.random.default_rng([self.seed, ord(name), 0])
+        center = CENTERS[name]
+        folds = self._fold_names(n) if name == self.centers[0] else ["test"] * n
+        labels: list[int] = []
+        for fold in dict.fromkeys(folds):
+            count = folds.count(fold)
+            bleeding = int(count * self.positive_fraction + 0.5)
+            labels += [1] * bleeding + [0] * (count - bleeding)
+        positives = sum(labels)
+        weights = np.cumsum(center.subtypes) / sum(center.subtypes)
+        kinds = [SUBTYPES[int(np.searchsorted(weights, q))] for q in quantiles(positives, rng)]
+        volumes = center.volume * np.exp(center.spread * ndtri(quantiles(positives, rng)))
+        old = quantiles(positives, rng) < center.old
+        ages = np.clip(center.age + 17 * ndtri(quantiles(n, rng)), 18, 92)
+        cases, k = [], 0
+        for i, (fold, label) in enumerate(zip(folds, labels, strict=True)):
+            fields: dict[str, Any] = {"age": round(float(ages[i]), 1), "subtype": "", "volume_ml": 0.0, "hu": 0.0}
+            if label:
+                volume = float(np.clip(volumes[k], SMALLEST, LARGEST[kinds[k]]))
+                fields |= {"subtype": kinds[k], "volume_ml": round(volume, 3), "hu": round(draw_hu(bool(old[k]), rng), 1)}
+                k += 1
+            ident = f"{name}{i:04d}"
+            cases.append(Case(ident, ident, name, fold, float(label), fields))
+        return cases
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"version": VERSION, "patients": self.patients, "size": self.size, "seed": self.seed,
+                "centers": self.centers, "positive_fraction": self.positive_fraction, "slices": self.slices,
+                "folds": self.folds, "hard_negatives": self.hard_negatives}  # fmt: skip
+
+    def identity(self, case: Case) -> str:
+        """Hash of the code version, all arguments and the case."""
+        key = json.dumps([self._arguments(), case.id, dict(case.fields)], sort_keys=True)
+        return "phantoms:head_ct:" + hashlib.sha256(key.encode()).hexdigest()[:24]
+
+    def load(self, case: Case) -> Record:
+        """Generate one case: image (D,H,W) float32 in HU and mask uint8."""
+        key = [self.seed, ord(case.center), int(case.id[1:])]
+        center = CENTERS[case.center]
+        rng = np.random.default_rng([*key, 1])
+        subtype, volume = case.fields["subtype"], float(case.fields["volume_ml"])
+        lesion_rng = np.random.default_rng([*key, 2])
+        # Mass effect: the bleed's side is drawn by the same generator as its place, so the midline moves away from it.
+        shift = min(volume / 12, 8.0) * -side_of(np.random.default_rng([*key, 2])) if subtype in ("CPH", "EDH", "SDH") else 0.0
+        swollen = 1 + 0.012 * volume if subtype == "IVH" else 1.0
+        head = Head(rng, float(case.fields["age"]), shift, swollen)
+        thickness = center.thickness
+        cover = TOP - BOTTOM + abs(center.tilt) * 1.2
+        depth = int(np.ceil(cover / thickness))
+        if self.slices is not None and depth > self.slices:
+            depth = self.slices
+            thickness = cover / depth
+        bottom = BOTTOM - abs(center.tilt) * 0.6 + rng.uniform(-3, 3)
+        affine = scanner.grid(center, self.size, depth, thickness, bottom)
+        pose = _rotation(rng.normal(0, [3.0, 2.0, 3.5]))
+        place = rng.normal(0, [2.0, 2.0, 1.0])
+        shape = (depth, *self.size)
+        image = np.empty(shape, np.float32)
+        axes = np.empty((3, *shape), np.float32)
+        maps = np.empty((3, *shape), np.float32)
+        k, j, i = np.arange(depth), np.arange(self.size[0])[:, None], np.arange(self.size[1])[None]
+        sub = affine[:3, 0] * 0.25
+        flat = [affine[:3, axis] for axis in range(4)]
+        for s in k:
+            points = [(flat[0][a] * s + flat[1][a] * j + flat[2][a] * i + flat[3][a] - place[a]) for a in range(3)]
+            x, y, z = (pose[a, 0] * points[0] + pose[a, 1] * points[1] + pose[a, 2] * points[2] for a in range(3))
+            axes[:, s] = x, y, z
+            dx, dy, dz = pose @ sub
+            low = head.tissue(x - dx, y - dy, z - dz)
+            high = head.tissue(x + dx, y + dy, z + dz)
+            image[s] = (low.hu + high.hu) * 0.5  # partial volume over the slice's thickness
+            maps[0, s] = np.minimum(low.depth, high.depth)
+            maps[1, s] = (low.ventricle + high.ventricle) * 0.5
+            maps[2, s] = (low.csf + high.csf) * 0.5
+        anatomy = Anatomy(*axes, *maps, np.full(depth, abs(np.linalg.det(affine[:3, :3]))))
+        mask = np.zeros(shape, np.uint8)
+        if subtype:
+            bleed = draw(anatomy, subtype, volume, float(case.fields["hu"]), lesion_rng)
+            image = paint(image, bleed, anatomy, lesion_rng, lesion_rng.uniform(2, 7))
+            mask = bleed.mask.astype(np.uint8)
+        image = self._scan(image, anatomy, case, thickness, np.random.default_rng([*key, 3]))
+        return Record(Volume(image, affine), Volume(mask, affine))
+
+    def _scan(self, image: np.ndarray, a: Anatomy, case: Case, thickness: float, rng: np.random.Generator) -> np.ndarray:
+        center = CENTERS[case.center]
+        pixel = center.field / min(self.size)
+        amplitude = scanner.kernel(center, self.size, pixel)
+        std = scanner.noise_std(center, pixel, thickness)
+        strength = rng.uniform(0.3, 1.4)
+        moves = set(rng.choice(len(image), 2, replace=False).tolist()) if rng.random() < 0.2 else set()
+        for s in range(len(image)):
+            slice_ = scanner.sharpen(image[s], center, pixel)
+            if self.hard_negatives:
+                slice_ = slice_ + scanner.hardening(a.depth[s], image[s] > 400, a.y[s], strength, rng)
+                if s in moves:
+                    slice_ = scanner.motion(slice_, rng, pixel)
+            local = std * (0.55 + 0.5 * np.clip((a.depth[s] + 10) / 50, 0, 1))
+            slice_ = slice_ + center.bias + local * scanner.correlated(amplitude, self.size, rng)
+            image[s] = np.clip(slice_, -1024, 3071)
+        return image
+
+
+def _rotation(degrees: np.ndarray) -> np.ndarray:
+    """Rotation about x, y and z, one after the other."""
+    a, b, c = np.deg2rad(degrees)
+    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x

@@ -1,0 +1,127 @@
+"""The low-dose simulator: geometry, dose law, texture, determinism, input checks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medkit.data.dose import WATER, Geometry, Scanner, draw_noise, simulate_low_dose
+from medkit.errors import InputError
+
+PIXEL = 0.8
+
+
+def disc(size: int = 128, radius: float = 40.0, inside: float = 0.0) -> np.ndarray:
+    """(size,size) HU: a water disc of ``radius`` mm in air."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return np.where(np.hypot(x, y) * PIXEL < radius, inside, -1000.0).astype(np.float32)
+
+
+def inner(size: int = 128, radius: float = 30.0) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return np.hypot(x, y) * PIXEL < radius
+
+
+def test_line_integrals_of_a_disc_are_its_chords() -> None:
+    image = torch.from_numpy((disc() / 1000 + 1) * WATER).float()
+    geometry = Geometry((128, 128), PIXEL, 60)
+    lines = geometry.project(image)
+    t = (torch.arange(geometry.detectors) - (geometry.detectors - 1) / 2) * PIXEL
+    chords = 2 * torch.sqrt((40.0**2 - t**2).clamp(min=0)) * WATER
+    assert (lines - chords).abs().mean() < 0.02 * chords.max()
+
+
+def test_filtered_backprojection_returns_the_image_at_its_place() -> None:
+    hu = disc()
+    hu[40:56, 70:80] = 300
+    geometry = Geometry((128, 128), PIXEL, 180)
+    lines = geometry.project(torch.from_numpy((hu / 1000 + 1) * WATER).float())
+    back = geometry.backproject(geometry.filter(lines, math.inf)).numpy() * 1000 / WATER - 1000
+    # Line integrals come from half as many pixels, which blurs the insert; a flip or a turn would lose it.
+    alike = [np.corrcoef(back[inner()], turned[inner()])[0, 1] for turned in (hu, hu[::-1], hu[:, ::-1], hu.T)]
+    assert alike[0] > 0.85
+    assert max(alike[1:]) < 0.2
+    assert abs((back - hu)[inner()].mean()) < 3
+
+
+def test_mean_is_kept() -> None:
+    hu = np.repeat(disc()[None], 6, 0)
+    change = (simulate_low_dose(hu, PIXEL, 0.25, seed=1) - hu)[:, inner()]
+    # Neighbouring pixels are correlated: the mean of slices is the unit that is independent.
+    means = change.mean(1)
+    assert abs(means.mean()) < 4 * means.std(ddof=1) / math.sqrt(len(means)) + 0.1
+
+
+@pytest.mark.parametrize("dose", [0.5, 0.25, 0.1])
+def test_variance_follows_the_dose_law(dose: float) -> None:
+    hu = np.repeat(disc()[None], 4, 0)
+    scanner = Scanner(electronic=0.0)
+    half = (simulate_low_dose(hu, PIXEL, 0.5, scanner=scanner, seed=2) - hu)[:, inner()].var()
+    here = (simulate_low_dose(hu, PIXEL, dose, scanner=scanner, seed=3) - hu)[:, inner()].var()
+    assert here / half == pytest.approx((1 - dose) / dose, rel=0.15)
+
+
+def test_soft_kernel_gives_the_autocorrelation_measured_on_brain_images() -> None:
+    size, pixel = 192, 0.4
+    hu = np.repeat(disc(size, 60.0)[None], 6, 0)
+    change = simulate_low_dose(hu, pixel, 0.25, seed=4) - hu
+    middle = change[:, 60:132, 60:132]
+    found = [(middle[..., k:] * middle[..., :-k]).mean() / middle.var() for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(found, [0.75, 0.25, -0.09, -0.15], atol=0.06)
+
+
+def test_inserted_noise_agrees_with_direct_poisson_counts() -> None:
+    scanner, dose = Scanner(photons=2e5, electronic=5.0), 0.25
+    geometry = Geometry((64, 64), PIXEL, 400)
+    for path in (1.0, 4.0):
+        lines = torch.full((400, geometry.detectors), path)
+        generator = torch.Generator().manual_seed(5)
+        added = draw_noise(lines, dose, scanner, geometry, generator)
+
+        def log_noise(share: float, seed: int, path: float = path) -> float:
+            rng = np.random.default_rng(seed)
+            mean = share * scanner.photons * math.exp(-path)
+            counts = rng.poisson(mean, 200_000) + rng.normal(0, scanner.electronic, 200_000)
+            return float(np.log(np.maximum(counts, 1)).var())
+
+        assert float(added.var()) == pytest.approx(log_noise(dose, 6) - log_noise(1.0, 7), rel=0.05)
+
+
+def test_starved_rays_stay_finite() -> None:
+    hu = np.full((1, 64, 64), -1000.0, np.float32)
+    hu[:, 8:56, 8:56] = 3000
+    low = simulate_low_dose(hu, 4.0, 0.05, scanner=Scanner(photons=1e4), seed=1)
+    assert np.isfinite(low).all()
+
+
+def test_same_seed_gives_the_same_noise_and_another_seed_another() -> None:
+    hu = np.repeat(disc(64, 20.0)[None], 2, 0)
+    one, again, other = (simulate_low_dose(hu, PIXEL, 0.25, seed=s) for s in (7, 7, 8))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one[0], one[1])
+
+
+def test_noise_of_a_slice_does_not_depend_on_the_others() -> None:
+    hu = np.stack([disc(64, 20.0), disc(64, 15.0)])
+    both = simulate_low_dose(hu, PIXEL, 0.25, seed=9)
+    assert np.array_equal(both[:1], simulate_low_dose(hu[:1], PIXEL, 0.25, seed=9))
+
+
+def test_full_dose_changes_nothing() -> None:
+    hu = disc(64, 20.0)[None]
+    assert np.array_equal(simulate_low_dose(hu, PIXEL, 1.0), hu)
+
+
+@pytest.mark.parametrize("dose", [0.0, -0.1, 1.5, float("nan")])
+def test_a_dose_outside_its_range_is_refused(dose: float) -> None:
+    with pytest.raises(InputError, match="dose"):
+        simulate_low_dose(disc(64)[None], PIXEL, dose)
+
+
+def test_windowed_images_are_refused() -> None:
+    with pytest.raises(InputError, match="no air"):
+        simulate_low_dose(np.clip(disc(64)[None] / 80, 0, 1), PIXEL, 0.25)
