@@ -100,7 +100,7 @@ class Head:
         self.front = rng.uniform(0.06, 0.13)  # how much narrower the forehead is
         self.bone = rng.normal(6.6, 0.9)
         self.scalp = rng.uniform(4.0, 7.0)
-        self.grey, self.white, self.fluid = rng.uniform(37.5, 40.5), rng.uniform(27, 30), rng.uniform(4, 9)
+        self.grey, self.white, self.fluid = rng.uniform(37.5, 40.5), rng.uniform(26, 29), rng.uniform(4, 9)
         self.fat = rng.uniform(0.3, 0.9)
         self.ventricles = float(ventricles * (0.85 + 0.75 * self.atrophy) * rng.normal(1, 0.08))
         self.asymmetry = rng.normal(0, 0.06)
@@ -183,11 +183,13 @@ class Head:
             hu[index] += ramp(depth[index], 1.2) * (tissue - hu[index])
         return hu, depth, ventricle, csf
 
-    def _outside_brain(self, x, ax, y, z, shell, skin, temple, above, ridge, rough) -> Array:  # noqa: PLR0913
+    def _outside_brain(self, x, ax, y, z, shell, skin, temple, above, ridge, rough) -> Array:
         """Scalp, vault with diploe, skull base with petrous bone, mastoid cells, orbits and sinuses."""
         outer = shell + skin  # inside the skin
         hu = np.where(outer < 2.2, np.float32(25), np.float32(-75) + 12 * rough)
-        muscle = ramp(temple - 2.2, 2) * ramp(outer - 4.5, 1.5) + ramp(-34 - z, 6) * ramp(y - 30, 10) * ramp(outer - 4, 2)
+        muscle = ramp(temple - 2.2, 2) * ramp(outer - 4.5, 1.5) + ramp(-34 - z, 6) * ramp(y - 30, 10) * ramp(
+            outer - 4, 2
+        )
         hu += np.minimum(muscle, 1) * (56 - hu)
         hu += ramp(-outer, 1) * (-1000 - hu)
         # Vault: two tables with diploe between them.
@@ -204,11 +206,13 @@ class Head:
             hu[low] = self._base(
                 hu[low], ax[low], y[low], z[low], (shell + 9 * face)[low], above[low], ridge[low], rough[low]
             )
-        frontal = ramp(-(y + 68), 5) * ramp(15 * self.sinus + 3 * rough - ax, 3) * ramp(-shell - 1.5, 1) * ramp(into - 1.5, 1)
+        frontal = (
+            ramp(-(y + 68), 5) * ramp(15 * self.sinus + 3 * rough - ax, 3) * ramp(-shell - 1.5, 1) * ramp(into - 1.5, 1)
+        )
         frontal *= ramp(5 - z, 6)
         return hu + frontal * (-950 - hu)
 
-    def _base(self, hu, ax, y, z, shell, above, ridge, rough) -> Array:  # noqa: PLR0913
+    def _base(self, hu, ax, y, z, shell, above, ridge, rough) -> Array:
         soft = np.where(rough > 0.5, np.float32(-60), np.float32(48))
         thick = 2.6 + 1.6 * ramp(y + 33, 8) + 20 * ridge + 8 * ramp(12 - ax, 5) * ramp(20 - np.abs(y), 8)
         bone = 900 + 250 * rough
@@ -222,12 +226,19 @@ class Head:
         orbit = 18 - np.sqrt(ox * ox + oz * oz) - np.clip(oy, 0, 40) * 0.33
         orbit = np.minimum(orbit, -above - 3)
         cone = np.abs(np.sqrt(ox * ox + oz * oz) - (12.5 - oy * 0.25)) - 1.6
-        fat = -85 + ramp(np.minimum(-cone, oy - 3), 1) * 130 + ramp(2 - np.sqrt(ox * ox + oz * oz), 1) * 120 * ramp(oy, 2)
+        fat = (
+            -85 + ramp(np.minimum(-cone, oy - 3), 1) * 130 + ramp(2 - np.sqrt(ox * ox + oz * oz), 1) * 120 * ramp(oy, 2)
+        )
         inside = ramp(orbit, 1.5) * ramp(-(y + 36), 4)
         under += inside * (fat - under)
         under += ramp(12 - eye, 1.0) * (14 - under) + ramp(1.2 - np.abs(eye - 12), 1.0) * 22
         under += ramp(3.4 - np.sqrt(ox * ox + np.square((oy + 9) * 1.6) + oz * oz), 1) * (75 - under)
-        air = ramp(12 - ax, 2) * ramp(-(y + 12), 4) * ramp(-above - 3.5, 2) * ramp(y + 70, 3)
+        air = (
+            ramp(8 + 0.09 * np.clip(y + 66, 0, 45) - ax, 2)
+            * ramp(-(y + 12), 4)
+            * ramp(-above - 3.5, 2)
+            * ramp(y + 64, 3)
+        )
         septum = (np.abs(np.sin(y * 0.3 + 0.4 * rough)) < 0.12) | (ax < 0.6) | (np.abs(ax - 5.5) < 0.6)
         under += air * (np.where(septum, np.float32(350), np.float32(-930)) - under)
         return hu + ramp(shell + 0.5, 1.5) * ramp(-above, 1.5) * (under - hu)
@@ -267,7 +278,11 @@ class Head:
         hu += csf * (self.fluid - hu)
         falx = middle * ramp(0.75 - ax, 0.7) * ramp(42 - depth, 6)
         hu += falx * (48 - hu)
-        sinus = ramp(4.2 - np.sqrt(ax * ax * 1.1 + np.square(depth - 1.5)), 1.2) * ramp(z + 12, 4) * ramp(z * 0.6 + y - 12, 6)
+        sinus = (
+            ramp(4.2 - np.sqrt(ax * ax * 1.1 + np.square(depth - 1.5)), 1.2)
+            * ramp(z + 12, 4)
+            * ramp(z * 0.6 + y - 12, 6)
+        )
         transverse = ramp(3.4 - np.abs(z + 16), 1.2) * ramp(4.5 - depth, 1.2) * ramp(y - 32, 8)
         hu += np.maximum(sinus, transverse) * (54 - hu)
         # Ventricles with a slightly different left and right.
@@ -277,7 +292,9 @@ class Head:
         for ends in LATERAL:
             wall = np.minimum(wall, capsule(skew, y, z, ends, size))
         wall = np.maximum(wall, 0.9 - np.abs(x))  # septum pellucidum
-        third = np.maximum(ax - 1.3 - 2.4 * self.atrophy * min(size, 1.5), np.maximum(np.abs(y - 1) - 13, np.abs(z + 1) - 9))
+        third = np.maximum(
+            ax - 1.3 - 2.4 * self.atrophy * min(size, 1.5), np.maximum(np.abs(y - 1) - 13, np.abs(z + 1) - 9)
+        )
         fourth = -blob(ax, y, z, (0, 31, -32, 7.5 * min(size, 1.3), 6.0, 9.5))
         wall = np.minimum(np.minimum(wall, third), fourth) + 0.35 * wide
         hu += ramp(-wall, 1.3) * (self.fluid - hu)

@@ -86,12 +86,17 @@ def growth(a: Anatomy, subtype: str, volume: float, rng: np.random.Generator) ->
     """Growth field (D,H,W), in about mm, and the voxels a bleed of this subtype may take; ``volume`` in mm^3."""
     side = side_of(rng)
     noise = SmoothNoise(rng, 24)
-    inside = a.depth > 0.3
+    inside = a.depth > 0.8
     radius = (volume * 3 / (4 * np.pi)) ** (1 / 3)
     ax, away = np.abs(a.x), a.x * side
     if subtype == "CPH":
         where = rng.random()
-        room = (a.depth > min(4 + 0.75 * radius, 30)) & (a.ventricle > min(1 + 0.4 * radius, 8)) & (a.csf < 0.5) & (away > 4)
+        room = (
+            (a.depth > min(4 + 0.75 * radius, 30))
+            & (a.ventricle > min(1 + 0.4 * radius, 8))
+            & (a.csf < 0.5)
+            & (away > 4)
+        )
         if where < 0.55:  # basal ganglia and thalamus, where hypertension bleeds
             good = room & (ax > 8) & (ax < 34) & (np.abs(a.y) < 26) & (np.abs(a.z - 3) < 14)
         elif where < 0.9:
@@ -103,7 +108,10 @@ def growth(a: Anatomy, subtype: str, volume: float, rng: np.random.Generator) ->
         dx, dy, dz = (a.x - centre[0]) / stretch[0], (a.y - centre[1]) / stretch[1], (a.z - centre[2]) / stretch[2]
         field = np.sqrt(dx * dx + dy * dy + dz * dz)
         field += 0.16 * radius * noise(a.x, a.y, a.z, max(radius * 0.55, 3.0))
-        return field, inside & (a.ventricle > 0.5) & (a.depth > 1.5)
+        # Ventricle and falx yield only to the middle of a large bleed; the tentorium does not.
+        field += 0.3 * radius * (a.ventricle < 0.5) + 1.2 * np.clip(1 - away, 0, None)
+        above = a.z > -20 if centre[2] > -17 else a.z < -14
+        return field, inside & (a.depth > 1.5) & above & ((a.ventricle > 0.5) | (radius > 14))
     if subtype == "IVH":
         if rng.random() < 0.6:  # a blood-fluid level: the patient lies on his back
             field = -a.y + 0.8 * noise(a.x, a.y, a.z, 8.0) + 6 * (away < 0) * rng.random()
@@ -122,10 +130,11 @@ def growth(a: Anatomy, subtype: str, volume: float, rng: np.random.Generator) ->
         direction /= np.linalg.norm(direction)
         length = np.sqrt(a.x**2 + a.y**2 + a.z**2) + 1
         angle = np.arccos(np.clip((a.x * direction[0] + a.y * direction[1] + a.z * direction[2]) / length, -1, 1))
-        extent = np.clip(0.55 + 0.18 * np.log(volume / 1000 + 1), 0.5, 1.25) * rng.uniform(0.9, 1.1)
-        taper = np.sqrt(np.clip(1 - np.square(angle / extent), 1e-4, None))
+        thick = np.clip(1.6 * (volume / 1000) ** 0.45, 1.8, 14)  # mm in the middle
+        extent = np.clip(np.sqrt(volume / (1.7 * thick)) / 68, 0.15, 1.25) * rng.uniform(0.9, 1.15)
+        taper = np.sqrt(np.clip(1 - (angle / extent) ** 4, 1e-4, None))
         field = (a.depth + 0.4 * noise(a.x, a.y, a.z, 12.0)) / taper
-        return field, inside & (away > 2) & (angle < extent + 0.4) & (a.depth < 40) & (a.z > -25)
+        return field, inside & (away > 2) & (angle < extent + 0.4) & (a.depth < 40) & (a.z > -9)
     if subtype == "SAH":
         basal = rng.random() < 0.5
         if basal:  # a ruptured aneurysm: suprasellar cistern and Sylvian fissures first
@@ -133,8 +142,12 @@ def growth(a: Anatomy, subtype: str, volume: float, rng: np.random.Generator) ->
         else:  # trauma: sulci of one convexity
             good = (a.csf > 0.5) & (a.depth > 2) & (a.depth < 15) & (away > 20) & (a.z > 0)
         far = distance(a, centre_of(a, good, rng))
-        field = 0.12 * far + 14 * (1 - np.clip(a.csf, 0, 1)) + 0.8 * noise(a.x, a.y, a.z, 9.0)
-        return field, inside & (a.ventricle > 1) & (a.depth < 75)
+        field = (
+            0.12 * far
+            + 14 * (1 - np.clip(ndimage.gaussian_filter(a.csf, (0, 0.6, 0.6)), 0, 1))
+            + 0.8 * noise(a.x, a.y, a.z, 9.0)
+        )
+        return field, inside & (a.ventricle > 1) & (a.depth > 1.5) & (a.depth < 75)
     raise InputError(f"'{subtype}' is not a subtype of haemorrhage", hint=f"subtypes: {', '.join(SUBTYPES)}")
 
 
@@ -148,11 +161,13 @@ def draw(a: Anatomy, subtype: str, volume: float, hu: float, rng: np.random.Gene
     """
     field, allowed = growth(a, subtype, volume * 1000, rng)
     level = grow(field, allowed, volume * 1000, a.voxel)
-    rim = (field - np.float32(level)).astype(np.float32)
-    mask = allowed & (rim <= 0)
+    rim = (field - level).astype(np.float32)
+    mask = allowed & (field <= level)
     # Voxels at the edge are partly blood; sharp against bone, since bone keeps its own value.
     blend = ndimage.gaussian_filter(mask.astype(np.float32), (0, 0.6, 0.6))
-    blend = np.where(mask, np.maximum(blend, 0.6), np.where(a.depth > 0, np.minimum(blend, 0.4), 0)).astype(np.float32)
+    blend = np.where(
+        mask, np.maximum(blend, np.where(a.depth < 3, 1.0, 0.6)), np.where(a.depth > 0, np.minimum(blend, 0.4), 0)
+    ).astype(np.float32)
     return Bleed(mask, blend, rim, hu, subtype)
 
 

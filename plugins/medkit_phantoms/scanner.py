@@ -76,7 +76,9 @@ def hardening(depth: Array, bone: Array, y: Array, strength: float, rng: np.rand
         band = dense * (-9 + 14 * rows) * strength
         at = np.clip(np.arange(bone.shape[0])[:, None] + shift[None], 0, bone.shape[0] - 1).astype(np.float32)
         columns = np.broadcast_to(np.zeros(bone.shape[1], np.float32), at.shape)
-        streak = cv2.remap(np.ascontiguousarray(band[:, None], np.float32), np.ascontiguousarray(columns), at, cv2.INTER_LINEAR)
+        streak = cv2.remap(
+            np.ascontiguousarray(band[:, None], np.float32), np.ascontiguousarray(columns), at, cv2.INTER_LINEAR
+        )
         effect += streak * inside * np.clip(depth / 6, 0.2, 1)
     return effect.astype(np.float32)
 

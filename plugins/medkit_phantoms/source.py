@@ -85,9 +85,7 @@ class HeadCT:
             return {self.centers[0]: self.patients}
         first = min(self.patients, max(1, round(0.6 * self.patients)))
         share, extra = divmod(self.patients - first, len(self.centers) - 1)
-        return {self.centers[0]: first} | {
-            name: share + (i < extra) for i, name in enumerate(self.centers[1:])
-        }
+        return {self.centers[0]: first} | {name: share + (i < extra) for i, name in enumerate(self.centers[1:])}
 
     def _fold_names(self, n: int) -> list[str]:
         least = 2 if n >= 6 else 1 if n >= 3 else 0
@@ -116,7 +114,11 @@ class HeadCT:
             fields: dict[str, Any] = {"age": round(float(ages[i]), 1), "subtype": "", "volume_ml": 0.0, "hu": 0.0}
             if label:
                 volume = float(np.clip(volumes[k], SMALLEST, LARGEST[kinds[k]]))
-                fields |= {"subtype": kinds[k], "volume_ml": round(volume, 3), "hu": round(draw_hu(bool(old[k]), rng), 1)}
+                fields |= {
+                    "subtype": kinds[k],
+                    "volume_ml": round(volume, 3),
+                    "hu": round(draw_hu(bool(old[k]), rng), 1),
+                }
                 k += 1
             ident = f"{name}{i:04d}"
             cases.append(Case(ident, ident, name, fold, float(label), fields))
@@ -140,7 +142,11 @@ class HeadCT:
         subtype, volume = case.fields["subtype"], float(case.fields["volume_ml"])
         lesion_rng = np.random.default_rng([*key, 2])
         # Mass effect: the bleed's side is drawn by the same generator as its place, so the midline moves away from it.
-        shift = min(volume / 12, 8.0) * -side_of(np.random.default_rng([*key, 2])) if subtype in ("CPH", "EDH", "SDH") else 0.0
+        shift = (
+            min(volume / 12, 8.0) * -side_of(np.random.default_rng([*key, 2]))
+            if subtype in ("CPH", "EDH", "SDH")
+            else 0.0
+        )
         swollen = 1 + 0.012 * volume if subtype == "IVH" else 1.0
         head = Head(rng, float(case.fields["age"]), shift, swollen)
         thickness = center.thickness
@@ -180,7 +186,9 @@ class HeadCT:
         image = self._scan(image, anatomy, case, thickness, np.random.default_rng([*key, 3]))
         return Record(Volume(image, affine), Volume(mask, affine))
 
-    def _scan(self, image: np.ndarray, a: Anatomy, case: Case, thickness: float, rng: np.random.Generator) -> np.ndarray:
+    def _scan(
+        self, image: np.ndarray, a: Anatomy, case: Case, thickness: float, rng: np.random.Generator
+    ) -> np.ndarray:
         center = CENTERS[case.center]
         pixel = center.field / min(self.size)
         amplitude = scanner.kernel(center, self.size, pixel)

@@ -1,0 +1,113 @@
+"""Any timm backbone as a feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import timm
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.errors import InputError, did_you_mean
+
+
+class TimmEncoder(nn.Module):
+    """A timm backbone as a feature pyramid, shallow to deep.
+
+    Shapes: (N,C,H,W) to a list of (N,channels[i],H/strides[i],W/strides[i]). Nothing is ever downloaded unless
+    ``weights`` says ``hub:``.
+
+    Parameters
+    ----------
+    model:
+        Name of a timm model that can return features, such as ``resnet50``.
+    in_channels:
+        Channels of the input; pretrained weights of colour images are summed over colours for 1.
+    weights:
+        null: drawn at random; ``PATH.safetensors``: a file with this model's weights; ``hub:TAG``: downloaded by timm
+        (``hub:`` alone takes the model's default tag).
+    stem_stride:
+        1 keeps the first convolution at full resolution, as the published SMART-Net does; null is timm's own.
+    """
+
+    def __init__(
+        self,
+        model: str = "resnet18",
+        in_channels: Annotated[int, Field(gt=0)] = 1,
+        weights: str | None = None,
+        stem_stride: Literal[1, 2] | None = None,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(model):
+            hint = did_you_mean(model, timm.list_models()) or "timm.list_models() names them all"
+            raise InputError(f"timm has no model named '{model}'", hint=hint)
+        hub = weights is not None and weights.startswith("hub:")
+        name = f"{model}.{weights[4:]}" if hub and weights is not None and weights[4:] else model
+        try:
+            self.net = timm.create_model(name, pretrained=hub, features_only=True, in_chans=in_channels)
+        except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
+            raise InputError(f"timm's '{model}' cannot return a feature pyramid: {error}") from error
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"weights '{weights}' cannot be fetched: {str(error).splitlines()[0]}",
+                hint="without a network, give the path of a safetensors file",
+            ) from error
+        self.channels = tuple(int(c) for c in self.net.feature_info.channels())
+        self.strides = tuple(int(s) for s in self.net.feature_info.reduction())
+        if stem_stride is not None:
+            self._set_stem(stem_stride)
+        if weights is not None and not hub:
+            load_backbone(self.net, Path(weights))
+
+    def _set_stem(self, stride: int) -> None:
+        first = next(m for m in self.net.modules() if isinstance(m, nn.Conv2d))
+        if first.stride[0] == stride:
+            return
+        if first.stride[0] != 2 or stride != 1:
+            raise InputError(f"the first convolution has stride {first.stride[0]}, which cannot become {stride}")
+        first.stride = (1, 1)
+        self.strides = tuple(s // 2 for s in self.strides)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return list(self.net(x))
+
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
+        """Named groups of layers from input to output, together every parameter once."""
+        units: list[tuple[str, nn.Module]] = []
+        for name, child in self.net.named_children():
+            if isinstance(child, nn.Sequential) and name in ("blocks", "stages", "features"):
+                units += [(f"{name}.{i}", block) for i, block in child.named_children()]
+            else:
+                units.append((name, child))
+        ends = {str(m).replace("_", ".") for m in self.net.feature_info.module_name()}
+        groups: list[list[tuple[str, nn.Module]]] = [[]]
+        for unit in units:
+            groups[-1].append(unit)
+            if unit[0].replace("_", ".") in ends:
+                groups.append([])
+        if not any(list(m.parameters()) for _, m in groups[-1]) and len(groups) > 1:
+            tail = groups.pop()
+            groups[-1] += tail
+        return [("stem" if i == 0 else g[-1][0], nn.ModuleList(m for _, m in g)) for i, g in enumerate(groups)]
+
+
+def load_backbone(net: nn.Module, path: Path) -> None:
+    """Load a backbone's safetensors file; a classifier that the pyramid has not is left out, nothing else."""
+    from medkit.parts.weights import read_safetensors
+
+    tensors = read_safetensors(path)
+    own = net.state_dict()
+    missing = [name for name in own if name not in tensors]
+    if missing:
+        # A file written from an encoder of ours carries the attribute's name.
+        tensors = {name.removeprefix("net."): tensor for name, tensor in tensors.items()}
+        missing = [name for name in own if name not in tensors]
+    wrong = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    if missing or wrong:
+        names = ", ".join((missing or wrong)[:3])
+        what = "lacks" if missing else "has another shape for"
+        raise InputError(f"the file {what} {len(missing or wrong)} tensors of this backbone ({names})", str(path))
+    kept: dict[str, Any] = {name: tensors[name] for name in own}
+    net.load_state_dict(kept)

@@ -1,0 +1,105 @@
+"""Skull, intracranial space, ventricles and sulci of a real head CT, by thresholds and morphology."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from medkit.api import InputError
+from medkit.data.volume import Volume
+from medkit_phantoms.bleeds import Anatomy
+
+Array = np.ndarray
+BONE = 250.0
+FLUID = 17.0
+
+
+def positions(volume: Volume) -> Array:
+    """(D,3) mm, the first voxel of each slice, evenly spaced or not."""
+    if volume.positions is not None:
+        return np.asarray(volume.positions, np.float64)
+    return volume.affine[:3, 3] + np.arange(volume.depth)[:, None] * volume.affine[:3, 0]
+
+
+def disc(radius: float) -> Array:
+    size = 2 * int(np.ceil(radius)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def intracranial(hu: Array, pixel: float) -> Array:
+    """(D,H,W) bool: soft tissue enclosed by skull, slice by slice, then the largest piece; ``pixel`` in mm."""
+    out = np.zeros(hu.shape, bool)
+    for s, image in enumerate(hu):
+        bone = (image > BONE).astype(np.uint8)
+        ring = cv2.morphologyEx(bone, cv2.MORPH_CLOSE, disc(7 / pixel))
+        hole = ndimage.binary_fill_holes(ring) & (ring == 0)
+        soft = hole & (cv2.GaussianBlur(image, (0, 0), 1.0 / pixel) > -12) & (image < 130)
+        soft = cv2.morphologyEx(soft.astype(np.uint8), cv2.MORPH_OPEN, disc(3 / pixel))
+        out[s] = ndimage.binary_fill_holes(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc(2 / pixel)))
+        out[s] = ndimage.binary_fill_holes(out[s] & (ring == 0))  # a calcification is no hole
+        labels, count = ndimage.label(out[s])
+        if count > 1:  # orbits and sinuses are smaller than the brain next to them
+            sizes = np.bincount(labels.ravel())[1:]
+            out[s] = np.isin(labels, 1 + np.flatnonzero(sizes > 0.25 * sizes.max()))
+    labels, count = ndimage.label(out)
+    if not count:
+        raise InputError("no space enclosed by skull was found; is this a head CT in HU?",
+                         hint="scale: cormack reads the scale of the clinical toolbox's templates")  # fmt: skip
+    return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+
+
+def anatomy_of(volume: Volume) -> Anatomy:
+    """What the bleeds have to know of a real head, on its own grid.
+
+    Raises
+    ------
+    InputError
+        If no skull with brain inside is found.
+    """
+    hu = np.asarray(volume.voxels, np.float32)
+    _, down, along = volume.spacing
+    pixel = (down + along) / 2
+    place = positions(volume)
+    normal = np.cross(volume.affine[:3, 1], volume.affine[:3, 2])
+    height = place @ (normal / np.linalg.norm(normal))
+    gap = float(np.median(np.abs(np.diff(height)))) if len(height) > 1 else 5.0
+    brain = intracranial(hu, pixel)
+    # Depth in the plane, and in space where a neighbouring slice ends the brain sooner.
+    flat = np.stack([cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) * pixel for part in brain])
+    space = ndimage.distance_transform_edt(np.pad(brain, ((1, 1), (0, 0), (0, 0)), "edge"), (gap, down, along))[1:-1]
+    depth = np.where(brain, np.minimum(flat, space), -1).astype(np.float32)
+    smooth = np.stack([cv2.GaussianBlur(part, (0, 0), 0.9 / pixel) for part in hu])
+    fluid = brain & (smooth < FLUID)
+    csf = np.clip((FLUID + 4 - smooth) / 8, 0, 1) * brain
+    deep = np.stack(
+        [cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, disc(1.2 / pixel)) for part in fluid & (depth > 22)]
+    )
+    # Ventricles: fluid in the middle of the head; deep fluid off the middle is a lesion or a fissure.
+    x, y, z = coordinates(volume, brain)
+    middle = (np.abs(x) < 32) & (np.abs(y) < 62)
+    wall = np.stack([
+        cv2.distanceTransform(1 - part, cv2.DIST_L2, 5) * pixel if part.any() else np.full(part.shape, 99, np.float32)
+        for part in (deep.astype(bool) & middle).astype(np.uint8)
+    ])  # fmt: skip
+    wall = np.where(wall > 0, wall, -1).astype(np.float32)
+    # Wide fluid that is no ventricle (an old infarct, a cyst) holds no subarachnoid blood.
+    broad = np.stack([cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, disc(4.5 / pixel)) for part in fluid])
+    csf = (csf * (wall > 2) * (broad == 0)).astype(np.float32)
+    return Anatomy(x, y, z, depth, wall, csf, volume.slice_volumes())
+
+
+def coordinates(volume: Volume, brain: Array) -> tuple[Array, Array, Array]:
+    """Head coordinates in mm (LPS, 0 in the middle of the largest slice's brain), three arrays (D,H,W)."""
+    place = positions(volume)
+    _, h, w = volume.voxels.shape
+    j, i = np.arange(h)[None, :, None], np.arange(w)[None, None]
+    axes = [
+        (place[:, a][:, None, None] + volume.affine[a, 1] * j + volume.affine[a, 2] * i).astype(np.float32)
+        for a in range(3)
+    ]
+    areas = brain.sum((1, 2))
+    wide = areas > 0.8 * areas.max()
+    centre = [float(np.mean(axis[wide][brain[wide]])) for axis in axes]
+    centre[2] -= 4.0  # the ventricles lie a little under the middle of the widest part
+    return tuple(axis - np.float32(c) for axis, c in zip(axes, centre, strict=True))  # type: ignore[return-value]

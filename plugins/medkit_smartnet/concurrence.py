@@ -1,0 +1,40 @@
+"""Do the classification and the segmentation head say the same of a slice?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+
+class Concurrence:
+    """Concurrence rate: share of slices whose rounded class equals the largest rounded segmentation (thesis eq. 2).
+
+    Parameters
+    ----------
+    on:
+        ``positives`` or ``negatives`` by the ground truth (Table 5 shows both), or ``all`` slices.
+    """
+
+    unit = "share"
+    higher_is_better = True
+
+    def __init__(self, on: Literal["positives", "negatives", "all"] = "all") -> None:
+        self.on = on
+        self.name = "concurrence" if on == "all" else f"concurrence_{on}"
+        self.empty = "slices of the other class are left out" if on != "all" else "none"
+
+    def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
+        if self.on != "all" and (case["label"] > 0) != (self.on == "positives"):
+            return None
+        # Rounding is to even, so a probability of exactly 0.5 is no.
+        said = np.round(case["probability"])
+        drawn = np.round(np.max(case["mask_probability"]))
+        return {"value": float(said == drawn)}
+
+    def compute(self, rows: Mapping[str, np.ndarray]) -> float:
+        return float(np.mean(rows["value"])) if len(rows["value"]) else float("nan")
+
+    def score(self, row: Mapping[str, Any]) -> float:
+        return float(row["value"])

@@ -1,0 +1,35 @@
+"""The tie between the CLS and the SEG head."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+
+class Consistency(nn.Module):
+    """Mean square distance between the slice probability and the pooled segmentation probability.
+
+    ``mean((sigmoid(cls) - avg(maxpool(sigmoid(seg))))^2)``; (N,) or (N,1) against (N,1,H,W) logits. Gradients flow to
+    both heads. The pooled value is a mean over tiles, so even a perfect small lesion gives a small one and draws the
+    classifier down: the weight is 0.5 in the published code for a reason. Source: thesis part B, 2.2.1. The published
+    average covers 16x16 tiles, which is the whole of a 256x256 slice; here it is global, so any size works.
+
+    Parameters
+    ----------
+    tile:
+        Side of the max-pooled tiles.
+    """
+
+    def __init__(self, tile: Annotated[int, Field(gt=0)] = 16) -> None:
+        super().__init__()
+        self.tile = tile
+
+    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor:
+        classes, maps = (prediction, target) if prediction.dim() < 4 else (target, prediction)
+        tile = min(self.tile, maps.shape[-2], maps.shape[-1])
+        pooled = F.max_pool2d(torch.sigmoid(maps), tile).mean((1, 2, 3))
+        return F.mse_loss(pooled, torch.sigmoid(classes).reshape(-1))

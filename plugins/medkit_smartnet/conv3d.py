@@ -1,0 +1,74 @@
+"""Volume segmentation: a fresh slice decoder and 3-D convolutions over the stacked maps."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.api import Channels, Strides
+from medkit.parts.convblocks import initialise_decoder, initialise_head
+from medkit_smartnet.scse_unet import UNetDecoder
+
+Width = Annotated[int, Field(gt=0)]
+
+
+class Conv3DTail(nn.Module):
+    """Two Conv3d-BN-ReLU and a Conv3d to one logit map: (B,C,D,H,W) to (B,1,D,H,W), channels last throughout."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv3d(width, width, 3, padding=1), nn.BatchNorm3d(width)
+        self.conv2, self.bn2 = nn.Conv3d(width, width, 3, padding=1), nn.BatchNorm3d(width)
+        self.head = nn.Conv3d(width, 1, 3, padding=1)
+        initialise_decoder(self)
+        initialise_head(self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.head(x)
+
+
+class Conv3DSegmenter(nn.Module):
+    """Segment a volume: a freshly drawn U-Net decoder slice by slice, then 3-D convolutions (thesis part B, Fig. 10c).
+
+    Slice maps (B,D,C,H,W) to logits (B,D,H,W). Each volume goes through the 3-D convolutions by itself and at its own
+    depth, so padding touches neither logits nor batch-norm statistics (which, in training, are then those of one
+    volume, as with the published batch of 1).
+
+    Parameters
+    ----------
+    widths:
+        Channels of the slice decoder's blocks.
+    attention:
+        Blocks of the slice decoder that have SCSE.
+    """
+
+    task: ClassVar[str] = "segmentation"
+
+    def __init__(
+        self,
+        channels: Channels,
+        strides: Strides,
+        widths: tuple[Width, ...] = (256, 128, 64, 32, 16),
+        attention: Literal["all", "last", "none"] = "all",
+    ) -> None:
+        super().__init__()
+        self.decoder = UNetDecoder(channels, strides, tuple(widths), attention)
+        self.tail = Conv3DTail(self.decoder.width)
+
+    def slices(self, features: list[Tensor]) -> Tensor:
+        return self.decoder(features)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        logits = features.new_zeros(features.shape[0], features.shape[1], *features.shape[3:])
+        volumes = []
+        for volume, depth in zip(features, lengths.tolist(), strict=True):
+            found = self.tail(volume[:depth].transpose(0, 1)[None])[0, 0]
+            missing = features.shape[1] - depth
+            volumes.append(torch.cat([found, logits[0, :missing].to(found.dtype)]) if missing else found)
+        return torch.stack(volumes)

@@ -1,0 +1,54 @@
+"""Volume classification: an LSTM over the slices' features."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.api import Channels
+from medkit.parts.convblocks import initialise_head
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class LSTMClassifier(nn.Module):
+    """Classify a volume by a bidirectional LSTM of variable length (thesis part B, Fig. 10b).
+
+    Pooled slice features (B,D,C) to one logit a volume (B,). The last layer's final states are joined backward first,
+    as published in 2022.
+
+    Parameters
+    ----------
+    hidden:
+        Width of the LSTM, and of the layer behind it.
+    layers:
+        Layers of the LSTM.
+    dropout:
+        Before the last layer.
+    """
+
+    task: ClassVar[str] = "classification"
+
+    def __init__(
+        self, channels: Channels, hidden: Count = 512, layers: Count = 2, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    ) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels[-1], hidden, layers, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden, 1)
+        initialise_head(self.fc)
+        initialise_head(self.head)
+
+    def slices(self, features: list[Tensor]) -> Tensor:
+        return features[-1].mean((2, 3))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(features, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (states, _) = self.lstm(packed)
+        joined = torch.cat([states[-1], states[-2]], 1)
+        return self.head(self.dropout(F.relu(self.fc(joined))))[:, 0]
