@@ -79,7 +79,6 @@ class Stage:
     balance: bool = False
     patches: Annotated[int, Gt(0)] = 8
     patch_size: Annotated[int, Gt(0)] = 64
-    slices_at_once: Annotated[int, Gt(0)] = 32
 
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""

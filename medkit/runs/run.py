@@ -121,15 +121,17 @@ def _check(bench: Workbench) -> None:
         dataset = bench.dataset(stage)
         for split in {stage.train, stage.validate, *bench.evaluated_splits(stage)} - {None}:
             dataset.cases(split)
-        bench.metrics(stage)
-        bench.objective(stage)
+        _kept(stage, bench.metrics(stage))
+        turns = [turn.name for turn in bench.objective(stage).turns()]
+        stage.optimizers(turns)
+        stage.schedules(turns)
 
 
 def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
     recipe, runtime = bench.recipe, bench.runtime
     hooks = manager().hook
     run_ = Run(folder.path, recipe, {})
-    with Progress(quiet=quiet or not runtime.main, log=folder.log if runtime.main else None) as progress:
+    with Progress(quiet or not runtime.main, folder.log if runtime.main else None) as progress:
         if runtime.main:
             hooks.medkit_run_start(run=run_)
             progress.say(f"{recipe.name}: {len(recipe.stages)} stages on {runtime.description}, in {folder.path}")
@@ -150,64 +152,69 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
 def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Progress, run_: Run) -> None:
     runtime, hooks = bench.runtime, manager().hook
     dataset = bench.dataset(stage)
-    splits = {stage.train, stage.validate, *bench.evaluated_splits(stage)} - {None}
-    with progress.task(f"{stage.name}: preparing") as advance:
-        wanted = list({case.id: case for split in sorted(splits) for case in dataset.cases(split)}.values())
+    tested = bench.evaluated_splits(stage)
+    splits = {stage.train, stage.validate, *tested} - {None}
+    wanted = list({case.id: case for split in sorted(splits) for case in dataset.cases(split)}.values())
+    with progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
     runtime.barrier()
     objective = bench.objective(stage)
     loader = bench.loader(stage)
     metrics = bench.metrics(stage)
-    options = {
-        "stage": stage.name,
-        "unit": stage.unit,
-        "device": runtime.device,
-        "slices_at_once": stage.slices_at_once,
-    }
+    common: dict[str, Any] = {"stage": stage.name, "unit": stage.unit, "device": runtime.device}
 
     def validate(epoch: int) -> dict[str, float]:
         assert stage.validate is not None
         cases = dataset.cases(stage.validate)
-        result = evaluate(objective, dataset, cases, metrics, split=stage.validate, intervals=False, **options)
-        return {f"{stage.validate}/{name}": value.value for name, value in result.values.items()}
+        found = evaluate(objective, dataset, cases, metrics, split=stage.validate, intervals=False, **common)
+        return {f"{stage.validate}/{name}": value.value for name, value in found.values.items()}
 
     def log(line: dict[str, Any]) -> None:
         if runtime.main:
             folder.append_metrics(line)
             hooks.medkit_epoch_end(run=run_, stage=stage.name, epoch=line["epoch"], metrics=line)
 
-    best = None
-    if stage.keep_best is not None:
-        chosen = next(metric for metric in metrics if metric.name == stage.keep_best.metric)
-        best = (f"{stage.keep_best.split}/{chosen.name}", chosen.higher_is_better)
+    def on_resume(epoch: int) -> None:
+        if runtime.main:
+            folder.drop_metrics_after(stage.name, epoch)
+
+    turns = [turn.name for turn in objective.turns()]
     train_stage(
         objective,
         loader,
         name=stage.name,
         epochs=stage.epochs,
-        optimizers={turn: block.build() for turn, block in stage.optimizers(objective).items()},
-        schedules={turn: block.build() for turn, block in stage.schedules(objective).items()},
+        optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
+        schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
         unfreeze=stage.unfreeze,
         seed=bench.recipe.seed,
         runtime=runtime,
         folder=folder.checkpoints(stage.name),
         progress=progress,
         log=log,
-        on_resume=lambda epoch: folder.drop_metrics_after(stage.name, epoch) if runtime.main else None,
-        validate=validate if stage.validate else None,
-        keep_best=best,
+        on_resume=on_resume,
+        validate=validate if stage.validate and metrics else None,
+        keep_best=_kept(stage, metrics),
     )
     if not runtime.main:
         return
     for name, module in objective.parts().items():
         save_weights(folder.weights(stage.name, name), module)
-    for split in bench.evaluated_splits(stage):
+    shown = bench.recipe.report.maps.get("cases", 4)
+    for split in tested:
         cases = dataset.cases(split)
         with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
-            examples = bench.recipe.report.maps.get("cases", 4) if bench.recipe.report.maps else 4
-            result = evaluate(
-                objective, dataset, cases, metrics, split=split, progress=advance, examples=examples, **options
-            )
-        write_results(folder.path, result)
-        progress.say(f"{stage.name} {split}: {result.summary()}")
+            found = evaluate(objective, dataset, cases, metrics, split=split, progress=advance, examples=shown, **common)
+        write_results(folder.path, found)
+        progress.say(f"{stage.name} {split}: {found.summary()}")
     folder.mark_done(stage.name)
+
+
+def _kept(stage: Stage, metrics: Sequence[Any]) -> tuple[str, bool] | None:
+    """Key of the number that decides which epoch is best, and whether higher is better."""
+    if stage.keep_best is None:
+        return None
+    for block, metric in zip(stage.metrics, metrics, strict=True):
+        if stage.keep_best.metric in (block.entry.name, metric.name):
+            return f"{stage.keep_best.split}/{metric.name}", metric.higher_is_better
+    raise InputError(f"keep_best names '{stage.keep_best.metric}', which is no metric of stage '{stage.name}'")

@@ -213,10 +213,6 @@ def read_scan(path: Path) -> Volume:
     """Read a DICOM folder or a NIfTI file with the core's readers."""
     if not path.exists():
         raise InputError("no such file or folder", str(path), "give a DICOM folder or a NIfTI file")
-    if path.is_dir() or path.suffix.lower() in (".dcm", ""):
-        from medkit.data.dicom import read_dicom
+    from medkit.data.io import read_volume
 
-        return read_dicom(path)
-    from medkit.data.nifti import read_nifti
-
-    return read_nifti(path)
+    return read_volume(path)

@@ -11,7 +11,7 @@ from medkit.data.volume import Volume
 from medkit_phantoms.bleeds import Anatomy
 
 Array = np.ndarray
-BONE = 250.0
+BONE = (250.0, 160.0, 115.0)
 FLUID = 17.0
 
 
@@ -27,25 +27,47 @@ def disc(radius: float) -> Array:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def intracranial(hu: Array, pixel: float) -> Array:
-    """(D,H,W) bool: soft tissue enclosed by skull, slice by slice, then the largest piece; ``pixel`` in mm."""
-    out = np.zeros(hu.shape, bool)
-    for s, image in enumerate(hu):
-        bone = (image > BONE).astype(np.uint8)
-        ring = cv2.morphologyEx(bone, cv2.MORPH_CLOSE, disc(7 / pixel))
+def enclosed(image: Array, pixel: float) -> Array:
+    """(H,W) bool: soft tissue that bone encloses in one slice, at the threshold that encloses most of it.
+
+    Where partial volume, averaging or a sinus opens the skull, a lower threshold closes it.
+    """
+    best = np.zeros(image.shape, bool)
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.0 / pixel)
+    for threshold in BONE:
+        ring = cv2.morphologyEx((image > threshold).astype(np.uint8), cv2.MORPH_CLOSE, disc(7 / pixel))
         hole = ndimage.binary_fill_holes(ring) & (ring == 0)
-        soft = hole & (cv2.GaussianBlur(image, (0, 0), 1.0 / pixel) > -12) & (image < 130)
-        soft = cv2.morphologyEx(soft.astype(np.uint8), cv2.MORPH_OPEN, disc(3 / pixel))
-        out[s] = ndimage.binary_fill_holes(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc(2 / pixel)))
-        out[s] = ndimage.binary_fill_holes(out[s] & (ring == 0))  # a calcification is no hole
-        labels, count = ndimage.label(out[s])
+        soft = (hole & (smooth > -12) & (image < 110)).astype(np.uint8)
+        soft = cv2.morphologyEx(soft, cv2.MORPH_OPEN, disc(3 / pixel))
+        inside = ndimage.binary_fill_holes(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc(2 / pixel)))
+        inside = ndimage.binary_fill_holes(inside & (ring == 0))  # a calcification is no hole
+        labels, count = ndimage.label(inside)
         if count > 1:  # orbits and sinuses are smaller than the brain next to them
             sizes = np.bincount(labels.ravel())[1:]
-            out[s] = np.isin(labels, 1 + np.flatnonzero(sizes > 0.25 * sizes.max()))
+            inside = np.isin(labels, 1 + np.flatnonzero(sizes > 0.25 * sizes.max()))
+        if inside.sum() > 1.15 * best.sum():
+            best = inside
+    return best
+
+
+def intracranial(hu: Array, pixel: float) -> Array:
+    """(D,H,W) bool: the space inside the skull; ``pixel`` in mm.
+
+    Raises
+    ------
+    InputError
+        If no slice has any.
+    """
+    out = np.stack([enclosed(image, pixel) for image in hu])
+    for s in range(1, len(out) - 1):  # a slice whose skull would not close, between two that did
+        if out[s].sum() < 0.5 * min(out[s - 1].sum(), out[s + 1].sum()):
+            out[s] |= out[s - 1] & out[s + 1] & (hu[s] < 110)
     labels, count = ndimage.label(out)
     if not count:
-        raise InputError("no space enclosed by skull was found; is this a head CT in HU?",
-                         hint="scale: cormack reads the scale of the clinical toolbox's templates")  # fmt: skip
+        raise InputError(
+            "no space enclosed by skull was found; is this a head CT in HU?",
+            hint="scale: cormack reads the scale of the clinical toolbox's templates",
+        )
     return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
 
 

@@ -54,7 +54,8 @@ def test_a_bleed_changes_nothing_away_from_itself(scan, found, subtype):
     allowed = (bleed.blend > 0) | ((bleed.rim < 4.0) & (found.depth > 0))
     assert not (changed & ~allowed).any()
     assert (bleed.mask * found.voxel[:, None, None]).sum() / 1000 == pytest.approx(5.0, rel=0.05)
-    assert abs(float(np.median(after[bleed.mask])) - 68) < 8
+    # Blood in a sulcus one or two voxels wide shares them with its walls.
+    assert abs(float(np.median(after[bleed.mask])) - 68) < (14 if subtype == "SAH" else 8)
 
 
 def test_a_volume_without_skull_is_an_input_error():

@@ -1,0 +1,4 @@
+"""placeholder until written below"""
+from pathlib import Path
+def write_report(folder: Path) -> Path:
+    return folder
