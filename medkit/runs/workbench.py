@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import zlib
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +14,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.runs.folder import RunFolder
-
-
-def cache_folder() -> Path:
-    """Where prepared samples are kept: ``$MEDKIT_CACHE``, else ``~/.cache/medkit``."""
-    return Path(os.environ.get("MEDKIT_CACHE") or Path.home() / ".cache" / "medkit")
+from medkit.paths import cache_folder
 
 
 class Workbench:

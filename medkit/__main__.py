@@ -1,0 +1,5 @@
+"""``python -m medkit``."""
+
+from medkit.cli.main import main
+
+main()

@@ -1,0 +1,98 @@
+"""``medkit list``, ``show``, ``schema`` and ``check``: what there is, and what is wrong with a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+import typer
+
+from medkit.cli.output import show_json, show_table
+from medkit.errors import InputError, did_you_mean
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+PluginFile = Annotated[Optional[list[str]], typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")]
+Set = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2.")]
+
+
+def load_files(files: list[str] | None) -> None:
+    from medkit.plugin import load_file
+
+    for file in files or []:
+        load_file(file)
+
+
+def list_(kind: Annotated[Optional[str], typer.Argument(help="encoder, pretext, operator, ...")] = None, json: Json = False, plugin: PluginFile = None) -> None:
+    """List the registered components, of one kind or all.
+
+    Example: medkit list pretext
+    """
+    from medkit.plugin import registry
+    from medkit.protocols import KINDS
+
+    load_files(plugin)
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"'{kind}' is not a kind of component", hint=did_you_mean(kind, KINDS) or f"kinds: {', '.join(KINDS)}")
+    entries = [entry for k in KINDS if kind in (None, k) for entry in registry().of_kind(k)]
+    if json:
+        show_json([{"kind": e.kind, "name": e.full_name, "summary": e.summary} for e in entries])
+    else:
+        show_table(["kind", "name", "what it is"], [(e.kind, e.full_name, e.summary) for e in entries])
+
+
+def show(name: Annotated[str, typer.Argument(help="Short or full name, such as smartnet:scse_unet.")], kind: Annotated[Optional[str], typer.Option(help="If several kinds have the name.")] = None, json: Json = False, plugin: PluginFile = None) -> None:
+    """Show a component: what it does, its arguments, and a block to paste into a recipe.
+
+    Example: medkit show scse_unet
+    """
+    from medkit.plugin import registry
+    from medkit.static import static_schema
+
+    load_files(plugin)
+    known = registry()
+    found = [e for e in known.entries.values() if name in (e.name, e.full_name) and kind in (None, e.kind)]
+    if not found:
+        names = [e.full_name for e in known.entries.values()]
+        raise InputError(f"nothing is named '{name}'", hint=did_you_mean(name, names) or "'medkit list' shows all")
+    described = []
+    for entry in found:
+        schema = static_schema(entry)
+        described.append((entry, schema))
+    if json:
+        show_json([{"kind": e.kind, "name": e.full_name, "description": s.description, "arguments": s.json()} for e, s in described])
+        return
+    for entry, schema in described:
+        print(f"{entry.kind} {entry.full_name}\n{schema.description or entry.summary}\n")
+        rows = []
+        for argument in schema.arguments.values():
+            default = "required" if argument.required else "given by what stands beside it" if argument.given else repr(argument.default)
+            rows.append((argument.name, argument.type_name() if not argument.given else "-", default, argument.description))
+        if rows:
+            show_table(["argument", "type", "default", "meaning"], rows)
+        print(f"{{use: \"{entry.full_name}\"{''.join(f', {a.name}: ...' for a in schema.writable.values() if a.required)}}}\n")
+
+
+def schema() -> None:
+    """Print the JSON Schema of recipes, with every registered component, for editors.
+
+    Example: medkit schema > medkit.schema.json
+    """
+    from medkit.json_schema import json_schema
+    from medkit.plugin import registry
+
+    show_json(json_schema(registry()))
+
+
+def check(recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")], set: Set = None, plugin: PluginFile = None, json: Json = False) -> None:
+    """Check a recipe: names, types, ranges, splits, references. Prints every problem with its line.
+
+    Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
+    """
+    from medkit.recipe import load_recipe
+
+    load_files(plugin)
+    checked = load_recipe(recipe, set=set or [])
+    if json:
+        show_json(checked.resolved())
+        return
+    rows: list[tuple[Any, ...]] = [(s.name, s.objective.name, s.unit, s.data, s.epochs, s.batch) for s in checked.stages]
+    show_table(["stage", "objective", "unit", "data", "epochs", "batch"], rows, f"{checked.name} is well formed")

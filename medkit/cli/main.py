@@ -1,0 +1,88 @@
+"""The ``medkit`` command. Nothing here imports torch; commands that need it import it when they are called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from medkit.cli import components, data, plugins, runs
+from medkit.errors import MedkitError
+
+app = typer.Typer(
+    name="medkit",
+    help="Composable parts for medical-imaging representation learning.\n\n"
+    "Start with 'medkit run ich_seg', look around with 'medkit list', check a recipe with 'medkit check'.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for name, command in {
+    "run": runs.run,
+    "resume": runs.resume,
+    "check": components.check,
+    "list": components.list_,
+    "show": components.show,
+    "schema": components.schema,
+    "plugins": plugins.plugins,
+    "predict": runs.predict,
+    "evaluate": runs.evaluate,
+    "report": runs.report,
+    "compare": runs.compare,
+    "simulate-dose": data.simulate_dose,
+    "doctor": plugins.doctor,
+}.items():
+    app.command(name)(command)
+app.add_typer(plugins.new, name="new")
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def top(context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        import medkit
+
+        print(medkit.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every error a user can cause is one line and an exit code, without a traceback."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    try:
+        app()
+    except MedkitError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; 'medkit resume RUN_FOLDER' goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
+        _unexpected(error)
+    except Exception as error:
+        _unexpected(error)
+
+
+def _unexpected(error: Exception) -> None:
+    """A bug of ours (or of a plugin): say so, and how to see all of it."""
+    import traceback
+
+    if os.environ.get("MEDKIT_TRACEBACK"):
+        traceback.print_exception(error)
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename}:{frame.lineno}"
+        print(f"error: unexpected {type(error).__name__} at {place}: {error}", file=sys.stderr)
+        print("this is a bug; MEDKIT_TRACEBACK=1 shows the whole traceback", file=sys.stderr)
+    sys.exit(1)

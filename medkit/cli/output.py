@@ -1,0 +1,23 @@
+"""Printing: tables on a terminal, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def show_json(content: Any) -> None:
+    print(json.dumps(content, indent=1, default=str))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table that is cut to the terminal's width nowhere but wraps."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for row in rows:
+        table.add_row(*[str(cell) for cell in row])
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,117 @@
+"""``medkit plugins``, ``doctor`` and ``new``: what is installed, and a package to start from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from medkit.cli.output import show_json, show_table
+from medkit.errors import InputError, did_you_mean
+
+new = typer.Typer(help="Write the start of something of your own.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def plugins(
+    action: Annotated[Optional[str], typer.Argument(help="'why NAME' or 'freeze'.")] = None,
+    name: Annotated[Optional[str], typer.Argument(help="A plugin, for 'why'.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the plugins; 'why NAME' tells why one was left out, 'freeze' prints requirement lines.
+
+    Example: medkit plugins why rotation
+    """
+    from medkit import plugin
+
+    infos = plugin.plugins()
+    if action == "freeze":
+        print("\n".join(plugin.freeze()))
+        return
+    if action == "why":
+        known = {info.name: info for info in infos}
+        if name not in known:
+            raise InputError(f"no plugin is named '{name}'", hint=did_you_mean(name or "", known) or f"plugins: {', '.join(known)}")
+        info = known[name]
+        print(f"plugin '{info.name}' ({info.distribution} {info.version}): {'loaded' if info.ok else info.reason}")
+        if info.traceback:
+            print(info.traceback)
+        return
+    if action is not None:
+        raise InputError(f"'{action}' is no action", hint="'why NAME' or 'freeze'")
+    if json:
+        show_json([{k: v for k, v in vars(info).items() if k != "traceback"} for info in infos])
+        return
+    rows = [(i.name, i.distribution, i.version, sum(i.counts.values()), "ok" if i.ok else i.reason) for i in infos]
+    show_table(["plugin", "distribution", "version", "components", "state"], rows)
+
+
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+    """Look at this installation: versions, device, memory, disk, image decoders, plugins; and say what to fix.
+
+    Example: medkit doctor
+    """
+    from importlib import metadata
+
+    import medkit
+    from medkit import plugin
+    from medkit.paths import cache_folder
+
+    rows: list[tuple[str, str, str]] = [
+        ("medkit", medkit.__version__, ""),
+        ("python", platform.python_version(), "" if sys.version_info >= (3, 11) else "3.11 or newer is needed"),
+    ]
+    for name in ("torch", "torchvision", "timm", "segmentation-models-pytorch", "kornia", "albumentations", "pydicom"):
+        try:
+            rows.append((name, metadata.version(name), ""))
+        except metadata.PackageNotFoundError:
+            rows.append((name, "missing", f"pip install {name}"))
+    try:
+        import torch
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
+        rows.append(("device", device, "" if torch.cuda.is_available() else "training at the thesis' sizes needs a GPU"))
+    except ImportError as error:
+        rows.append(("device", "unknown", f"torch cannot be imported: {error}"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    rows.append(("cores, memory", f"{os.cpu_count()}, {memory:.0f} GB", "" if memory > 4 else "the examples need 4 GB"))
+    cache = cache_folder()
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    rows.append(("cache", f"{cache} ({free:.0f} GB free)", "" if free > 2 else "set MEDKIT_CACHE to a larger disk"))
+    for name, package in (("gdcm", "python-gdcm"), ("jpeg_ls", "pyjpegls"), ("openjpeg", "pylibjpeg-openjpeg")):
+        import importlib.util
+
+        found = importlib.util.find_spec(name) is not None
+        rows.append((f"decoder {name}", "yes" if found else "no", "" if found else f"pip install {package}"))
+    for info in plugin.plugins():
+        state = f"{sum(info.counts.values())} components" if info.ok else "left out"
+        rows.append((f"plugin {info.name}", state, "" if info.ok else f"{info.reason}: medkit plugins why {info.name}"))
+    if json:
+        show_json([{"what": a, "found": b, "fix": c} for a, b, c in rows])
+    else:
+        show_table(["what", "found", "to fix"], rows)
+
+
+@new.callback()
+def _new() -> None:
+    """Write the start of something of your own."""
+
+
+@new.command("plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="A Python name, such as rotation.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the package folder is made.")] = Path("."),
+) -> None:
+    """Write a plugin package with a working pretext, its test and a recipe, ready to be installed.
+
+    Example: medkit new plugin rotation && pip install -e medkit-rotation
+    """
+    from medkit.new_plugin import write_plugin
+
+    folder = write_plugin(name, out)
+    print(f"written: {folder}\nnext: pip install -e {folder} && medkit run {folder}/recipes/{name}.yaml")

@@ -1,0 +1,171 @@
+"""``medkit run``, ``resume``, ``predict``, ``evaluate``, ``report`` and ``compare``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from medkit.cli.components import PluginFile, Set, load_files
+from medkit.cli.output import show_json, show_table
+from medkit.errors import InputError, RunError
+
+Device = Annotated[Optional[str], typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
+Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")],
+    out: Annotated[Optional[Path], typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME-DATE-TIME.")] = None,
+    set: Set = None,
+    plugin: PluginFile = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, write nothing.")] = False,
+    devices: Devices = 1,
+    device: Device = None,
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
+    seed: Annotated[Optional[int], typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
+) -> None:
+    """Train the stages of a recipe, evaluate every test split and write the report.
+
+    Example: medkit run ich_seg --out runs/first --set stages.pretext.epochs=2
+    """
+    load_files(plugin)
+    if dry:
+        from medkit.runs.dry import dry_run
+
+        columns, rows = dry_run(recipe, set=set or [], device=device, precision=precision)
+        show_table(columns, rows, "one batch a stage; nothing was written")
+        return
+    if devices > 1 and "WORLD_SIZE" not in os.environ:
+        from medkit.recipe import load_recipe
+        from medkit.paths import default_folder
+
+        out = out or default_folder(load_recipe(recipe, set=set or []).name)
+        _launch(devices, "run", recipe, "--out", str(out), *_repeat("--set", set), *_repeat("--plugin", plugin), "--precision", precision, *([] if device is None else ["--device", device]), *([] if seed is None else ["--seed", str(seed)]))
+        return
+    from medkit.runs.run import run as start
+
+    finished = start(recipe, out, set=set or [], seed=seed, precision=precision, device=device)
+    _say_report(finished.folder)
+
+
+def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None) -> None:
+    """Go on with a run that was interrupted, from its last checkpoint, as if it had never stopped.
+
+    Example: medkit resume runs/first
+    """
+    load_files(plugin)
+    if devices > 1 and "WORLD_SIZE" not in os.environ:
+        _launch(devices, "resume", str(folder), *_repeat("--plugin", plugin), *([] if device is None else ["--device", device]))
+        return
+    from medkit.runs.run import resume as go_on
+
+    finished = go_on(folder, device=device)
+    _say_report(finished.folder)
+
+
+def _say_report(folder: Path) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(folder / "report.html")
+
+
+def _repeat(option: str, values: list[str] | None) -> list[str]:
+    return [word for value in values or [] for word in (option, value)]
+
+
+def _launch(devices: int, *arguments: str) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from medkit.engine.runtime import launch
+
+    try:
+        launch(devices, arguments)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        if code == 2:
+            sys.exit(2)
+        raise RunError(f"a rank failed with exit code {code}", hint="its own message is above") from None
+
+
+def predict(
+    folder: RunDir,
+    input: Annotated[Path, typer.Option("--input", help="DICOM folder or NIfTI file.")],
+    output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
+    stage: Annotated[Optional[str], typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1)] = 0.5,
+    device: Device = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Apply a finished run to an image; masks and images are written on the image's own grid.
+
+    Example: medkit predict runs/first --input scans/0001 --output masks/0001
+    """
+    from medkit.runs.predict import predict as apply
+
+    load_files(plugin)
+    show_json(apply(folder, input, output, stage=stage, threshold=threshold, device=device))
+
+
+def evaluate(
+    folder: RunDir,
+    split: Annotated[str, typer.Option("--split", help="A split of the stage's data.")],
+    stage: Annotated[Optional[str], typer.Option("--stage", help="Default: every stage.")] = None,
+    device: Device = None,
+    plugin: PluginFile = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a finished run on one split and add the numbers to its results.
+
+    Example: medkit evaluate runs/first --split external1
+    """
+    from medkit.runs.again import evaluate_again
+
+    load_files(plugin)
+    found = evaluate_again(folder, split, stage=stage, device=device)
+    if json:
+        show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
+        return
+    rows = [(e.stage, n, f"{v.value:.4g}", f"{v.low:.4g} to {v.high:.4g}", v.n, v.n_empty) for e in found for n, v in e.values.items()]
+    show_table(["stage", "metric", "value", "95 % interval", "n", "empty"], rows, split)
+
+
+def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]) -> None:
+    """Write the report of one or several runs again, each into its folder.
+
+    Example: medkit report runs/first
+    """
+    from medkit.runs.folder import RunFolder
+    from medkit.runs.report import write_report
+
+    for folder in folders:
+        print(write_report(RunFolder.open(folder).path))
+
+
+def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")], json: Json = False) -> None:
+    """Set the results of several runs side by side.
+
+    Example: medkit compare runs/first runs/second
+    """
+    from medkit.runs.evaluate import read_results
+    from medkit.runs.folder import RunFolder
+
+    if len(folders) < 2:
+        raise InputError("two or more run folders are needed to compare")
+    results = {str(folder): read_results(RunFolder.open(folder).path) for folder in folders}
+    keys = list(dict.fromkeys((stage, split, metric) for r in results.values() for stage, s in r.items() for split, m in s.items() for metric in m))
+    if json:
+        show_json({name: {"/".join(key): r[key[0]][key[1]][key[2]].json() for key in keys if key[2] in r.get(key[0], {}).get(key[1], {})} for name, r in results.items()})
+        return
+    rows = []
+    for key in keys:
+        cells = []
+        for r in results.values():
+            value = r.get(key[0], {}).get(key[1], {}).get(key[2])
+            cells.append("-" if value is None else f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}] n={value.n}")
+        rows.append((*key, *cells))
+    show_table(["stage", "split", "metric", *[Path(name).name for name in results]], rows)
