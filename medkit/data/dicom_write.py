@@ -1,0 +1,78 @@
+"""Writing masks and images back as a DICOM series on the source's own slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+import medkit
+from medkit.data.dicom import apply_modality, padding_mask
+from medkit.data.volume import Volume
+from medkit.data.whole import whole_folder
+from medkit.errors import InputError
+
+Kind = Literal["mask", "image"]
+DROPPED = (
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+
+
+def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) -> None:
+    """Write (D,H,W) voxels as a derived series: the source's geometry and study, new series and instance UIDs.
+
+    A mask becomes a series of 0 and 1 with the CT's geometry (any viewer can fuse it), not a DICOM SEG object. An
+    image holds whole HU; where the source had padding, its padding value stays.
+
+    Raises
+    ------
+    InputError
+        if the volume was not read from DICOM, or ``folder`` exists.
+    """
+    files = volume.header.get("files")
+    if volume.header.get("format") != "dicom" or files is None or len(files) != volume.depth:
+        raise InputError("only a volume read from DICOM can be written as DICOM", str(folder), "write NIfTI instead")
+    series = generate_uid()
+    with whole_folder(folder) as temporary:
+        for z, (file, voxels) in enumerate(zip(files, volume.voxels, strict=True)):
+            data = pydicom.dcmread(file)
+            stored = _stored(voxels, data, kind)
+            for name in DROPPED:
+                if name in data:
+                    delattr(data, name)
+            data.SeriesInstanceUID, data.SOPInstanceUID = series, generate_uid()
+            data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:3]]
+            data.SeriesDescription = description[:64]
+            data.DerivationDescription = f"{description}, made by medkit {medkit.__version__}"
+            data.SeriesNumber = int(data.get("SeriesNumber") or 0) + 9000
+            data.RescaleSlope, data.RescaleIntercept = "1", "0"
+            data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME2", 1
+            data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+            if kind == "mask":
+                data.WindowCenter, data.WindowWidth = "0.5", "1"
+            data.PixelData = stored.astype("<i2").tobytes()
+            data["PixelData"].VR = "OW"
+            data.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+
+
+def _stored(voxels: np.ndarray, source: pydicom.Dataset, kind: Kind) -> np.ndarray:
+    if kind == "mask":
+        return voxels.astype(np.int16)
+    values = np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
+    padding = padding_mask(source.pixel_array, source)
+    if padding is not None and padding.any():
+        own = apply_modality(source.pixel_array, source)
+        values = np.where(padding, np.clip(own, -32768, 32767).astype(np.int16), values)
+    return values

@@ -1,0 +1,62 @@
+"""One way in and one way out for images, whatever their format; the format is found by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from medkit.data.volume import Volume
+from medkit.errors import InputError
+
+LIST = ".txt"  # a text file that lists the files of one series, one a line, relative to itself
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a volume: a DICOM folder (or ``FOLDER#SERIES_UID``), a DICOM file, a list of DICOM files, or NIfTI.
+
+    Raises
+    ------
+    InputError
+        naming the file and what is wrong with it.
+    """
+    from medkit.data import dicom
+
+    text = str(path)
+    place, _, uid = text.partition("#")
+    path = Path(text)
+    if uid and not path.exists() and Path(place).is_dir():
+        return dicom.read_series(Path(place), uid)
+    if path.is_dir():
+        return dicom.read_series(path)
+    if not path.exists():
+        raise InputError("there is no such file or folder", text)
+    if path.suffix == LIST:
+        files = [path.parent / line.strip() for line in path.read_text().splitlines() if line.strip()]
+        missing = [file for file in files if not file.is_file()]
+        if missing or not files:
+            raise InputError(f"{len(missing)} of {len(files)} listed files do not exist", text)
+        return dicom.read_files(files)
+    if dicom.is_dicom(path):
+        return dicom.read_files([path])
+    head = path.open("rb").read(348)
+    if head[:2] == b"\x1f\x8b" or head[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
+        from medkit.data.nifti import read_nifti
+
+        return read_nifti(path)
+    raise InputError("this is neither DICOM nor NIfTI", text)
+
+
+def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "image"], description: str) -> None:
+    """Write in the format the volume was read from: a DICOM folder or a NIfTI file.
+
+    ``output`` ending in .nii or .nii.gz is NIfTI whatever was read.
+    """
+    output = Path(output)
+    if volume.header.get("format") == "dicom" and not output.name.endswith((".nii", ".nii.gz")):
+        from medkit.data.dicom_write import write_series
+
+        write_series(volume, output, kind=kind, description=description)
+    else:
+        from medkit.data.nifti import write_nifti
+
+        write_nifti(volume, output)

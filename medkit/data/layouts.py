@@ -1,0 +1,113 @@
+"""Public data sets' folders as manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medkit.data.source import read_table
+from medkit.data.splits import assign_folds
+from medkit.data.whole import whole_file
+from medkit.errors import InputError
+
+SHARES = {"train": 0.65, "val": 0.1, "test": 0.25}
+SUBTYPES = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
+
+
+def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
+    """Manifest of PhysioNet's CT-ICH 1.3.1: ``ct_scans/*.nii``, ``masks/*.nii`` and the diagnosis csv.
+
+    Folds are drawn by patient, stratified by haemorrhage. Paths are absolute.
+
+    Returns
+    -------
+    pandas.DataFrame
+        case, patient, center, fold, image, mask, label and the five subtypes.
+    """
+    import pandas
+
+    folder = Path(folder)
+    diagnosis = folder / "hemorrhage_diagnosis_raw_ct.csv"
+    scans = sorted((folder / "ct_scans").glob("*.nii*"))
+    if not diagnosis.is_file() or not scans:
+        old = (folder / "Patients_CT").is_dir()
+        hint = (
+            "this is version 1.0 of the data, windowed 8-bit pictures: get 1.3.1" if old else "ct_scans/ and the csv are wanted"
+        )
+        raise InputError("this is not the CT-ICH folder", str(folder), hint)
+    table = read_table(diagnosis)
+    for column in ("PatientNumber", *SUBTYPES):
+        if column not in table.columns:
+            raise InputError(f"no column '{column}'", str(diagnosis))
+    rows = []
+    for scan in scans:
+        number = scan.name.split(".")[0]
+        mask = next((folder / "masks").glob(f"{number}.nii*"), None)
+        mine = table[table["PatientNumber"].astype(int) == int(number)]
+        if mask is None or mine.empty:
+            missing = "mask" if mask is None else "row in the csv"
+            raise InputError(f"patient {number} has no {missing}", str(scan))
+        kinds = {name.lower(): int((mine[name].astype(float) > 0).any()) for name in SUBTYPES}
+        label = int(any(kinds.values()))
+        rows.append({"case": number, "patient": number, "center": "ct_ich", "fold": "", "image": str(scan.resolve()), "mask": str(mask.resolve()), "label": label, **kinds})
+    return _with_folds(pandas.DataFrame(rows), seed)
+
+
+def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> Any:
+    """Manifest of the RSNA Intracranial Hemorrhage Detection data: labels of images, gathered to series.
+
+    Images of all series lie in one folder; each series gets a list of its files in ``lists`` (default: ``series/``
+    inside ``folder``), which is what the ``image`` column holds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        case, patient, center, fold, image, label and the five subtypes, one row a series.
+    """
+    import pandas
+
+    from medkit.data.dicom import Header, read_header
+
+    folder = Path(folder)
+    labels_file, images = folder / "stage_2_train.csv", folder / "stage_2_train"
+    if not labels_file.is_file() or not images.is_dir():
+        raise InputError("this is not the RSNA folder", str(folder), "stage_2_train.csv and stage_2_train/ are wanted")
+    lists = Path(lists) if lists is not None else folder / "series"
+    labels: dict[str, dict[str, int]] = {}
+    for name, value in read_table(labels_file)[["ID", "Label"]].itertuples(index=False):
+        image, _, kind = str(name).rpartition("_")
+        labels.setdefault(image, {})[kind] = int(value)
+    series: dict[str, list[tuple[Path, str]]] = {}
+    for path in sorted(images.glob("*.dcm")):
+        if path.stem not in labels:
+            raise InputError(f"{labels_file.name} has no label for this image", str(path))
+        header = Header(path, read_header(path))
+        series.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, str(header.get("PatientID"))))
+    if not series:
+        raise InputError("no .dcm file is here", str(images))
+    lists.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for uid, files in sorted(series.items()):
+        listing = lists / f"{uid}.txt"
+        listing.write_text("".join(f"{path.resolve()}\n" for path, _ in files))
+        kinds = {kind: int(any(labels[path.stem].get(kind, 0) for path, _ in files)) for kind in sorted(labels[files[0][0].stem])}
+        label = kinds.pop("any", int(any(kinds.values())))
+        rows.append({"case": uid, "patient": files[0][1], "center": "rsna", "fold": "", "image": str(listing.resolve()), "label": label, **kinds})
+    return _with_folds(pandas.DataFrame(rows), seed)
+
+
+def _with_folds(table: Any, seed: int) -> Any:
+    table["fold"] = assign_folds(table["patient"].tolist(), table["label"].tolist(), SHARES, seed)
+    return table
+
+
+def write_manifest(table: Any, path: Path) -> None:
+    """Write a manifest, CSV or Parquet by its suffix; an existing file is an error."""
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError("a manifest ends in .csv or .parquet", str(path))
+    with whole_file(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary)
+        else:
+            table.to_csv(temporary, index=False)
