@@ -1,0 +1,45 @@
+"""Evaluating a finished run once more, on any split of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medkit.engine.progress import Progress
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError
+from medkit.recipe import load_recipe
+from medkit.runs.evaluate import Evaluation, evaluate, write_results
+from medkit.runs.folder import RunFolder
+from medkit.runs.workbench import Workbench
+
+
+def evaluate_again(
+    run: str | Path, split: str, *, stage: str | None = None, device: str | None = None
+) -> list[Evaluation]:
+    """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results."""
+    folder = RunFolder.open(Path(run))
+    recipe = load_recipe(folder.file("recipe.yaml"))
+    bench = Workbench(recipe, Runtime.start(device=device), folder)
+    stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
+    if not stages:
+        raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
+    found = []
+    for item in stages:
+        dataset = bench.dataset(item)
+        cases = dataset.cases(split)
+        with Progress() as progress, progress.task(f"{item.name}: {split}", total=len(cases)) as advance:
+            result = evaluate(
+                bench.trained(item),
+                dataset,
+                cases,
+                bench.metrics(item),
+                stage=item.name,
+                split=split,
+                unit=item.unit,
+                device=bench.runtime.device,
+                progress=advance,
+                examples=recipe.report.maps.get("cases", 4),
+            )
+        write_results(folder.path, result)
+        found.append(result)
+    return found

@@ -1,0 +1,81 @@
+"""A dry run: everything built, one batch a stage trained and predicted, nothing written."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medkit.data.loader import whole
+from medkit.engine.runtime import Runtime
+from medkit.engine.stage import train_stage
+from medkit.protocols import Batch
+from medkit.recipe import Recipe, load_recipe
+from medkit.runs.workbench import Workbench
+
+COLUMNS = ("stage", "training batch", "predicts", "trainable", "frozen", "seconds", "peak GB")
+
+
+class _OneBatch:
+    """The first batch of a loader, as a loader of one step."""
+
+    steps = 1
+
+    def __init__(self, batch: Batch, device_augment: Any) -> None:
+        self.batch, self.device_augment = batch, device_augment
+
+    def epoch(self, epoch: int, start: int = 0) -> Any:
+        return iter([self.batch] if start == 0 else [])
+
+
+def dry_run(
+    recipe: Recipe | str | Path, *, set: Sequence[str] = (), device: str | None = None, precision: str = "fp32"
+) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+    """Build every stage and put one batch through it; returns a table's columns and rows.
+
+    Parts taken from earlier stages are untrained ones here. Peak memory is the process's, or the GPU's.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, set=set)
+    runtime = Runtime.start(device=device, precision=precision)
+    bench = Workbench(recipe, runtime)
+    rows = []
+    for stage in recipe.stages:
+        objective = bench.objective(stage)
+        loader = bench.loader(stage)
+        turns = [turn.name for turn in objective.turns()]
+        begun = time.monotonic()
+        batch = next(iter(loader.epoch(0)))
+        with tempfile.TemporaryDirectory() as scratch:
+            train_stage(
+                objective,
+                _OneBatch(batch, loader.device_augment),
+                name=stage.name,
+                epochs=1,
+                optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
+                schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
+                unfreeze=stage.unfreeze,
+                seed=recipe.seed,
+                runtime=runtime,
+                folder=Path(scratch),
+            )
+        trainable = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in objective.parameters() if not p.requires_grad)
+        objective.eval()
+        dataset = bench.dataset(stage)
+        one = whole(dataset.sample(dataset.cases(stage.train)[0]), dataset.fields)
+        with torch.inference_mode():
+            found = objective.predict({k: v.to(runtime.device) if hasattr(v, "to") else v for k, v in one.items()})
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        if runtime.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated() / 2**30
+        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if hasattr(v, "shape") and v.dim() > 1)
+        predicted = ", ".join(f"{k} {tuple(v.shape)}" for k, v in found.items())
+        seconds = time.monotonic() - begun
+        rows.append((stage.name, shapes, predicted, f"{trainable:,}", f"{frozen:,}", f"{seconds:.1f}", f"{peak:.2f}"))
+    return COLUMNS, rows

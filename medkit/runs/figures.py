@@ -1,0 +1,165 @@
+"""Pictures of a report, as inline images. Colours come in two sets that both light and dark pages can show."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+TRUTH, SAID = "#34c77b", "#ff9f1c"
+LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
+SETTINGS: dict[str, Any] = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "svg.fonttype": "none",
+}
+
+
+def _drawn(draw: Callable[[], Figure], form: str) -> str:
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=110, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    kind = "svg+xml" if form == "svg" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def learning_curves(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Training losses, and validated numbers, over the epochs of one stage."""
+    keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith("lr")))
+    groups = [[k for k in keys if k.startswith("train/")], [k for k in keys if not k.startswith("train/")]]
+    groups = [group for group in groups if group]
+    # Numbers of very different size (a share and a volume) would flatten each other.
+    panels: list[tuple[str, list[str]]] = []
+    for group in groups:
+        if group[0].startswith("train/"):
+            panels.append(("training loss", group))
+        else:
+            panels += [(key, [key]) for key in group]
+
+    def draw() -> Figure:
+        figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.3), squeeze=False)
+        for ax, (title, group) in zip(axes[0], panels, strict=True):
+            for i, key in enumerate(group):
+                pairs = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
+                label = key.removeprefix("train/")
+                ax.plot(*zip(*pairs, strict=True), color=LINES[i % len(LINES)], marker=".", ms=4, lw=1.4, label=label)
+            ax.set_title(title, loc="left", fontsize=9)
+            ax.set_xlabel("epoch")
+            if len(group) > 1:
+                ax.legend(frameon=False, fontsize=7)
+        figure.tight_layout()
+        return figure
+
+    return _drawn(draw, "svg") if panels else ""
+
+
+def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Slices with the outline of truth and prediction, and the encoder's activation below."""
+    maps = any("activation" in e for e in examples)
+
+    def draw() -> Figure:
+        rows = 3 if maps else 2
+        figure, axes = plt.subplots(rows, len(examples), figsize=(2.1 * len(examples), 2.25 * rows), squeeze=False)
+        for column, e in enumerate(examples):
+            image = e["image"]
+            for row in range(rows):
+                axes[row][column].imshow(image, cmap="gray", vmin=0, vmax=1)
+                axes[row][column].set_axis_off()
+            top, middle = axes[0][column], axes[1][column]
+            volume = f", {e['volume_ml']:.1f} mL" if e.get("volume_ml") else ""
+            top.set_title(f"{e['case']}{volume}\nslice {e['slice']}", fontsize=8)
+            for ax, key, colour in ((middle, "mask", TRUTH), (middle, "mask_probability", SAID)):
+                if key in e and (e[key] > 0.5).any():
+                    ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
+            if maps and "activation" in e:
+                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.55)
+        figure.tight_layout(pad=0.4)
+        return figure
+
+    return _drawn(draw, "png")
+
+
+def restorations(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Input, output, target and both differences of denoised slices, in the training window."""
+    titles = ("input", "output", "target", "input - target", "output - target")
+
+    def draw() -> Figure:
+        figure, axes = plt.subplots(len(examples), 5, figsize=(11, 2.3 * len(examples)), squeeze=False)
+        for row, e in enumerate(examples):
+            image, output, target = e["image"], e["output"], e["target"]
+            shown = (image, output, target, image - target, output - target)
+            for column, (array, title) in enumerate(zip(shown, titles, strict=True)):
+                ax = axes[row][column]
+                limits = (0, 1) if column < 3 else (-0.25, 0.25)
+                ax.imshow(array, cmap="gray" if column < 3 else "RdBu_r", vmin=limits[0], vmax=limits[1])
+                ax.set_axis_off()
+                if row == 0:
+                    ax.set_title(title, fontsize=9)
+        figure.tight_layout(pad=0.4)
+        return figure
+
+    return _drawn(draw, "png")
+
+
+def noise_power(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Radial power spectrum of input, output and target, mean over the shown slices."""
+
+    def spectrum(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        power = np.abs(np.fft.fft2(image - image.mean())) ** 2 / image.size
+        fy, fx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1])[None]
+        bins = np.linspace(0, 0.5, 40)
+        index = np.digitize(np.hypot(fy, fx).ravel(), bins)
+        total, count = np.bincount(index, power.ravel(), 42), np.bincount(index, minlength=42)
+        return bins[1:], (total / np.maximum(count, 1))[1:40]
+
+    def draw() -> Figure:
+        figure, ax = plt.subplots(figsize=(4.6, 2.6))
+        for key, colour in zip(("image", "output", "target"), LINES, strict=False):
+            found = [spectrum(e[key]) for e in examples]
+            power = np.mean([p for _, p in found], 0)
+            ax.semilogy(found[0][0], power[: len(found[0][0])], color=colour, label="input" if key == "image" else key)
+        ax.set_xlabel("cycles per pixel")
+        ax.set_ylabel("power")
+        ax.legend(frameon=False)
+        return figure
+
+    return _drawn(draw, "svg")
+
+
+def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> str:
+    """Box plots: split to variant to values."""
+
+    def draw() -> Figure:
+        variants = list(dict.fromkeys(v for found in values.values() for v in found))
+        figure, ax = plt.subplots(figsize=(1.3 + 0.8 * len(variants) * len(values), 2.8))
+        for i, variant in enumerate(variants):
+            at = [s * (len(variants) + 1) + i for s in range(len(values))]
+            data = [list(found.get(variant, [])) for found in values.values()]
+            drawn = ax.boxplot(data, positions=at, widths=0.7, patch_artist=True, showfliers=False, medianprops={"color": "black"})
+            for box in drawn["boxes"]:
+                box.set(facecolor=LINES[i % len(LINES)], alpha=0.6)
+            for x, column in zip(at, data, strict=True):
+                spread = np.linspace(-0.2, 0.2, len(column)) if len(column) > 1 else [0.0]
+                ax.plot(np.add(x, spread)[: len(column)], column, ".", ms=4, color="#333", alpha=0.7)
+            ax.plot([], [], "s", color=LINES[i % len(LINES)], label=variant)
+        ax.set_xticks([s * (len(variants) + 1) + (len(variants) - 1) / 2 for s in range(len(values))], list(values))
+        ax.set_ylabel(title)
+        if len(variants) > 1:
+            ax.legend(frameon=False, fontsize=8)
+        return figure
+
+    return _drawn(draw, "svg")
