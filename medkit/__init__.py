@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "build": "medkit.builtin",
+    "build": "medkit.building",
     "load_recipe": "medkit.recipe",
     "run": "medkit.runs.run",
     "resume": "medkit.runs.run",

@@ -1,10 +1,7 @@
-"""Core's own parts, registered through the same hook as everybody's, and ``build`` for Python users."""
+"""Core's own parts, registered through the same hook as everybody's."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from medkit.errors import InputError, did_you_mean
 from medkit.hooks import hookimpl
 from medkit.registry import Registrar
 
@@ -62,33 +59,3 @@ def medkit_register(registry: Registrar) -> None:
     r.schedule("poly", "medkit.parts.schedules:Poly", "warm-up, then polynomial decay")
     r.schedule("constant", "medkit.parts.schedules:Constant", "the same learning rate throughout")
     r.schedule("cosine", "medkit.parts.schedules:Cosine", "warm-up, then half a cosine")
-
-
-def build(kind: str, name: str, /, **arguments: Any) -> Any:
-    """Build a registered component from Python.
-
-    Plain arguments are checked by the component's schema, as in a recipe; given ones (``channels``) and children are
-    passed as objects.
-
-    Raises
-    ------
-    InputError
-        if there is no such component, or an argument is unknown, missing or wrong.
-    """
-    from medkit.plugin import registry
-    from medkit.schema import MISSING, schema_of
-
-    entry = registry().resolve(kind, name)
-    constructor = entry.load()
-    schema = schema_of(constructor)
-    checked = {}
-    for key, value in arguments.items():
-        if key not in schema.arguments:
-            raise InputError(f"'{entry.full_name}' takes no '{key}'", hint=did_you_mean(key, schema.arguments))
-        argument = schema.arguments[key]
-        plain = argument.slot is None and argument.given is None
-        checked[key] = schema.validate(key, value) if plain else value
-    for key, argument in schema.arguments.items():
-        if argument.default is MISSING and key not in arguments:
-            raise InputError(f"'{entry.full_name}' needs '{key}' ({argument.type_name()})")
-    return constructor(**checked)

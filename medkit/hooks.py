@@ -35,5 +35,6 @@ def medkit_run_end(run: Any) -> None:
 
 
 @hookspec
-def medkit_report(run: Any) -> list[tuple[str, str]]:
+def medkit_report(run: Any) -> list[tuple[str, str]] | None:
     """More sections of the report: (title, HTML)."""
+    return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.protocols import KINDS
-from medkit.recipe import FORMAT, DataBlock, KeepBest, Report, Stage, Unfreeze, hints
+from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Report, Stage, Unfreeze, hints
 from medkit.registry import Registry
 from medkit.schema import json_type
 from medkit.static import static_schema

@@ -91,10 +91,8 @@ def _check_version(distribution: metadata.Distribution | None) -> None:
 
     for text in (distribution.requires or []) if distribution else []:
         requirement = Requirement(text)
-        if (
-            canonicalize_name(requirement.name) != DISTRIBUTION
-            or requirement.marker
-            and not requirement.marker.evaluate()
+        if canonicalize_name(requirement.name) != DISTRIBUTION or (
+            requirement.marker and not requirement.marker.evaluate()
         ):
             continue
         if not requirement.specifier.contains(medkit.__version__, prereleases=True):

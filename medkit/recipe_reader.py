@@ -11,7 +11,7 @@ from typing import Any
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.plugin import registry
-from medkit.recipe import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze, hints
+from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze, hints
 from medkit.registry import Entry, Registry
 from medkit.schema import Argument, Schema, validate
 from medkit.static import static_schema

@@ -116,7 +116,7 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
 
 def argument(name: str, annotation: Any, default: Any = MISSING, description: str = "") -> Argument:
     """Read one annotation."""
-    marks = [m for m in get_args(annotation)[1:]] if get_origin(annotation) is Annotated else []
+    marks = list(get_args(annotation)[1:]) if get_origin(annotation) is Annotated else []
     given = next((m for m in marks if isinstance(m, Given)), None)
     slot = next((m for m in marks if isinstance(m, Slot)), None)
     if slot is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,13 @@ from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-PluginFile = Annotated[Optional[list[str]], typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")]
-Set = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2.")]
+PluginFile = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2."),
+]
 
 
 def load_files(files: list[str] | None) -> None:
@@ -21,7 +26,11 @@ def load_files(files: list[str] | None) -> None:
         load_file(file)
 
 
-def list_(kind: Annotated[Optional[str], typer.Argument(help="encoder, pretext, operator, ...")] = None, json: Json = False, plugin: PluginFile = None) -> None:
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="encoder, pretext, operator, ...")] = None,
+    json: Json = False,
+    plugin: PluginFile = None,
+) -> None:
     """List the registered components, of one kind or all.
 
     Example: medkit list pretext
@@ -31,7 +40,9 @@ def list_(kind: Annotated[Optional[str], typer.Argument(help="encoder, pretext, 
 
     load_files(plugin)
     if kind is not None and kind not in KINDS:
-        raise InputError(f"'{kind}' is not a kind of component", hint=did_you_mean(kind, KINDS) or f"kinds: {', '.join(KINDS)}")
+        raise InputError(
+            f"'{kind}' is not a kind of component", hint=did_you_mean(kind, KINDS) or f"kinds: {', '.join(KINDS)}"
+        )
     entries = [entry for k in KINDS if kind in (None, k) for entry in registry().of_kind(k)]
     if json:
         show_json([{"kind": e.kind, "name": e.full_name, "summary": e.summary} for e in entries])
@@ -39,7 +50,12 @@ def list_(kind: Annotated[Optional[str], typer.Argument(help="encoder, pretext, 
         show_table(["kind", "name", "what it is"], [(e.kind, e.full_name, e.summary) for e in entries])
 
 
-def show(name: Annotated[str, typer.Argument(help="Short or full name, such as smartnet:scse_unet.")], kind: Annotated[Optional[str], typer.Option(help="If several kinds have the name.")] = None, json: Json = False, plugin: PluginFile = None) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Short or full name, such as smartnet:scse_unet.")],
+    kind: Annotated[str | None, typer.Option(help="If several kinds have the name.")] = None,
+    json: Json = False,
+    plugin: PluginFile = None,
+) -> None:
     """Show a component: what it does, its arguments, and a block to paste into a recipe.
 
     Example: medkit show scse_unet
@@ -58,17 +74,31 @@ def show(name: Annotated[str, typer.Argument(help="Short or full name, such as s
         schema = static_schema(entry)
         described.append((entry, schema))
     if json:
-        show_json([{"kind": e.kind, "name": e.full_name, "description": s.description, "arguments": s.json()} for e, s in described])
+        show_json(
+            [
+                {"kind": e.kind, "name": e.full_name, "description": s.description, "arguments": s.json()}
+                for e, s in described
+            ]
+        )
         return
     for entry, schema in described:
         print(f"{entry.kind} {entry.full_name}\n{schema.description or entry.summary}\n")
         rows = []
         for argument in schema.arguments.values():
-            default = "required" if argument.required else "given by what stands beside it" if argument.given else repr(argument.default)
-            rows.append((argument.name, argument.type_name() if not argument.given else "-", default, argument.description))
+            default = (
+                "required"
+                if argument.required
+                else "given by what stands beside it"
+                if argument.given
+                else repr(argument.default)
+            )
+            rows.append(
+                (argument.name, argument.type_name() if not argument.given else "-", default, argument.description)
+            )
         if rows:
             show_table(["argument", "type", "default", "meaning"], rows)
-        print(f"{{use: \"{entry.full_name}\"{''.join(f', {a.name}: ...' for a in schema.writable.values() if a.required)}}}\n")
+        required = "".join(f", {a.name}: ..." for a in schema.writable.values() if a.required)
+        print(f'{{use: "{entry.full_name}"{required}}}\n')
 
 
 def schema() -> None:
@@ -82,7 +112,12 @@ def schema() -> None:
     show_json(json_schema(registry()))
 
 
-def check(recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")], set: Set = None, plugin: PluginFile = None, json: Json = False) -> None:
+def check(
+    recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")],
+    set: Set = None,
+    plugin: PluginFile = None,
+    json: Json = False,
+) -> None:
     """Check a recipe: names, types, ranges, splits, references. Prints every problem with its line.
 
     Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
@@ -94,5 +129,7 @@ def check(recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled
     if json:
         show_json(checked.resolved())
         return
-    rows: list[tuple[Any, ...]] = [(s.name, s.objective.name, s.unit, s.data, s.epochs, s.batch) for s in checked.stages]
+    rows: list[tuple[Any, ...]] = [
+        (s.name, s.objective.name, s.unit, s.data, s.epochs, s.batch) for s in checked.stages
+    ]
     show_table(["stage", "objective", "unit", "data", "epochs", "batch"], rows, f"{checked.name} is well formed")

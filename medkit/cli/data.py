@@ -53,7 +53,9 @@ def simulate_dose(
     seed: Annotated[int, typer.Option("--seed")] = 0,
     photons: Annotated[float, typer.Option("--photons", help="Photons a ray at full dose.")] = 2e5,
     electronic: Annotated[float, typer.Option("--electronic", help="Electronic noise, in photons.")] = 5.0,
-    bow_tie: Annotated[float, typer.Option("--bow-tie", help="Photons left at the edge of the field, as a share.")] = 1.0,
+    bow_tie: Annotated[
+        float, typer.Option("--bow-tie", help="Photons left at the edge of the field, as a share.")
+    ] = 1.0,
     kernel: Annotated[str, typer.Option("--kernel", help="soft, sharp or ramp.")] = "soft",
 ) -> None:
     """Add to a CT scan the noise of a lower dose, drawn in the projection domain.

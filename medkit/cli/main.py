@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for name, command in {
+COMMANDS: dict[str, Any] = {
     "run": runs.run,
     "resume": runs.resume,
     "check": components.check,
@@ -35,7 +36,8 @@ for name, command in {
     "compare": runs.compare,
     "simulate-dose": data.simulate_dose,
     "doctor": plugins.doctor,
-}.items():
+}
+for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(plugins.new, name="new")
 app.add_typer(data.app, name="data")

@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,8 +18,8 @@ new = typer.Typer(help="Write the start of something of your own.", no_args_is_h
 
 
 def plugins(
-    action: Annotated[Optional[str], typer.Argument(help="'why NAME' or 'freeze'.")] = None,
-    name: Annotated[Optional[str], typer.Argument(help="A plugin, for 'why'.")] = None,
+    action: Annotated[str | None, typer.Argument(help="'why NAME' or 'freeze'.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A plugin, for 'why'.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the plugins; 'why NAME' tells why one was left out, 'freeze' prints requirement lines.
@@ -35,7 +35,9 @@ def plugins(
     if action == "why":
         known = {info.name: info for info in infos}
         if name not in known:
-            raise InputError(f"no plugin is named '{name}'", hint=did_you_mean(name or "", known) or f"plugins: {', '.join(known)}")
+            raise InputError(
+                f"no plugin is named '{name}'", hint=did_you_mean(name or "", known) or f"plugins: {', '.join(known)}"
+            )
         info = known[name]
         print(f"plugin '{info.name}' ({info.distribution} {info.version}): {'loaded' if info.ok else info.reason}")
         if info.traceback:
@@ -74,7 +76,9 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead
         import torch
 
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
-        rows.append(("device", device, "" if torch.cuda.is_available() else "training at the thesis' sizes needs a GPU"))
+        rows.append(
+            ("device", device, "" if torch.cuda.is_available() else "training at the thesis' sizes needs a GPU")
+        )
     except ImportError as error:
         rows.append(("device", "unknown", f"torch cannot be imported: {error}"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from medkit.cli.components import PluginFile, Set, load_files
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, RunError
 
-Device = Annotated[Optional[str], typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
@@ -21,14 +21,16 @@ RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 
 def run(
     recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")],
-    out: Annotated[Optional[Path], typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME-DATE-TIME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME-DATE-TIME.")
+    ] = None,
     set: Set = None,
     plugin: PluginFile = None,
     dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, write nothing.")] = False,
     devices: Devices = 1,
     device: Device = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
 ) -> None:
     """Train the stages of a recipe, evaluate every test split and write the report.
 
@@ -42,11 +44,23 @@ def run(
         show_table(columns, rows, "one batch a stage; nothing was written")
         return
     if devices > 1 and "WORLD_SIZE" not in os.environ:
-        from medkit.recipe import load_recipe
         from medkit.paths import default_folder
+        from medkit.recipe import load_recipe
 
         out = out or default_folder(load_recipe(recipe, set=set or []).name)
-        _launch(devices, "run", recipe, "--out", str(out), *_repeat("--set", set), *_repeat("--plugin", plugin), "--precision", precision, *([] if device is None else ["--device", device]), *([] if seed is None else ["--seed", str(seed)]))
+        _launch(
+            devices,
+            "run",
+            recipe,
+            "--out",
+            str(out),
+            *_repeat("--set", set),
+            *_repeat("--plugin", plugin),
+            "--precision",
+            precision,
+            *([] if device is None else ["--device", device]),
+            *([] if seed is None else ["--seed", str(seed)]),
+        )
         return
     from medkit.runs.run import run as start
 
@@ -61,7 +75,13 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
     """
     load_files(plugin)
     if devices > 1 and "WORLD_SIZE" not in os.environ:
-        _launch(devices, "resume", str(folder), *_repeat("--plugin", plugin), *([] if device is None else ["--device", device]))
+        _launch(
+            devices,
+            "resume",
+            str(folder),
+            *_repeat("--plugin", plugin),
+            *([] if device is None else ["--device", device]),
+        )
         return
     from medkit.runs.run import resume as go_on
 
@@ -96,7 +116,7 @@ def predict(
     folder: RunDir,
     input: Annotated[Path, typer.Option("--input", help="DICOM folder or NIfTI file.")],
     output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
-    stage: Annotated[Optional[str], typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
     threshold: Annotated[float, typer.Option("--threshold", min=0, max=1)] = 0.5,
     device: Device = None,
     plugin: PluginFile = None,
@@ -114,7 +134,7 @@ def predict(
 def evaluate(
     folder: RunDir,
     split: Annotated[str, typer.Option("--split", help="A split of the stage's data.")],
-    stage: Annotated[Optional[str], typer.Option("--stage", help="Default: every stage.")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: every stage.")] = None,
     device: Device = None,
     plugin: PluginFile = None,
     json: Json = False,
@@ -130,7 +150,11 @@ def evaluate(
     if json:
         show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
         return
-    rows = [(e.stage, n, f"{v.value:.4g}", f"{v.low:.4g} to {v.high:.4g}", v.n, v.n_empty) for e in found for n, v in e.values.items()]
+    rows = [
+        (e.stage, n, f"{v.value:.4g}", f"{v.low:.4g} to {v.high:.4g}", v.n, v.n_empty)
+        for e in found
+        for n, v in e.values.items()
+    ]
     show_table(["stage", "metric", "value", "95 % interval", "n", "empty"], rows, split)
 
 
@@ -146,7 +170,10 @@ def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help=
         print(write_report(RunFolder.open(folder).path))
 
 
-def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")], json: Json = False) -> None:
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")],
+    json: Json = False,
+) -> None:
     """Set the results of several runs side by side.
 
     Example: medkit compare runs/first runs/second
@@ -157,9 +184,26 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")
     results = {str(folder): read_results(RunFolder.open(folder).path) for folder in folders}
-    keys = list(dict.fromkeys((stage, split, metric) for r in results.values() for stage, s in r.items() for split, m in s.items() for metric in m))
+    keys = list(
+        dict.fromkeys(
+            (stage, split, metric)
+            for r in results.values()
+            for stage, s in r.items()
+            for split, m in s.items()
+            for metric in m
+        )
+    )
     if json:
-        show_json({name: {"/".join(key): r[key[0]][key[1]][key[2]].json() for key in keys if key[2] in r.get(key[0], {}).get(key[1], {})} for name, r in results.items()})
+        show_json(
+            {
+                name: {
+                    "/".join(key): r[key[0]][key[1]][key[2]].json()
+                    for key in keys
+                    if key[2] in r.get(key[0], {}).get(key[1], {})
+                }
+                for name, r in results.items()
+            }
+        )
         return
     rows = []
     for key in keys:

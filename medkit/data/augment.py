@@ -243,7 +243,9 @@ class CPUChain:
         if "mask" in arrays:
             given["masks"] = arrays["mask"]
         result = self.compose(**given)
-        out = {n: np.ascontiguousarray(np.asarray(result["images"])[..., i]) for i, n in enumerate(names)}
+        out: dict[str, np.ndarray] = {
+            n: np.ascontiguousarray(np.asarray(result["images"])[..., i]) for i, n in enumerate(names)
+        }
         if "mask" in arrays:
             out["mask"] = np.ascontiguousarray(result["masks"])
         return out
@@ -267,7 +269,7 @@ class DeviceChain:
             masks = mask.split(lengths) if mask is not None else [None] * len(lengths)
             pairs = [self._volume(v, m) for v, m in zip(stacked.split(lengths), masks, strict=True)]
             stacked = torch.cat([v for v, _ in pairs])
-            mask = torch.cat([m for _, m in pairs]) if mask is not None else None
+            mask = torch.cat([m for _, m in pairs if m is not None]) if mask is not None else None
         else:
             stacked, mask = self._items(stacked, mask)
         out = dict(batch)

@@ -114,7 +114,9 @@ def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool
     if len(found) > 1:
         listed = "; ".join(f"{uid} ({len(headers)} images)" for uid, headers in found.items())
         raise InputError(
-            f"{len(found)} series are in this folder {TAGS['SeriesInstanceUID']}: {listed}", str(folder), "pick one: FOLDER#UID"
+            f"{len(found)} series are in this folder {TAGS['SeriesInstanceUID']}: {listed}",
+            str(folder),
+            "pick one: FOLDER#UID",
         )
     return assemble(next(iter(found.values())), allow_gaps=allow_gaps)
 
@@ -144,7 +146,9 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False) -> Volume:
     for header in headers:
         if int(header.get("NumberOfFrames") or 1) > 1:
             frames = header.get("NumberOfFrames")
-            raise InputError(f"{frames} frames in one file are not supported", header.where("NumberOfFrames"), "split it")
+            raise InputError(
+                f"{frames} frames in one file are not supported", header.where("NumberOfFrames"), "split it"
+            )
         if int(header.get("SamplesPerPixel") or 1) != 1:
             raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are wanted")
         if (header.get("Rows"), header.get("Columns")) != (first.get("Rows"), first.get("Columns")):
@@ -193,10 +197,12 @@ def _geometry(headers: list[Header], allow_gaps: bool) -> tuple[list[Header], np
     if len(gaps) and not allow_gaps:
         usual = float(np.median(gaps))
         for i, gap in enumerate(gaps):
-            known = [float(h.get(t) or 0) for h in headers[i : i + 2] for t in ("SliceThickness", "SpacingBetweenSlices")]
+            known = [
+                float(h.get(t) or 0) for h in headers[i : i + 2] for t in ("SliceThickness", "SpacingBetweenSlices")
+            ]
             if gap > 1.5 * max(usual, *known):
                 raise InputError(
-                    f"slices are missing: {gap:.2f} mm between {headers[i].name} and {headers[i + 1].name}, usually {usual:.2f}",
+                    f"slices are missing: {gap:.2f} mm after {headers[i].name}, usually {usual:.2f} mm",
                     headers[i + 1].where("ImagePositionPatient"),
                     "get the whole series, or read it with allow_gaps",
                 )
@@ -220,7 +226,9 @@ def read_pixels(header: Header) -> np.ndarray:
         syntax = header.data.file_meta.TransferSyntaxUID.name
         raise InputError(f"pixels stored as '{syntax}' cannot be decoded", str(header.path), DECODERS) from error
     except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"the pixels cannot be read ({error})", header.where("PixelData"), "is the file cut short?") from error
+        raise InputError(
+            f"the pixels cannot be read ({error})", header.where("PixelData"), "is the file cut short?"
+        ) from error
     values = apply_modality(stored, data)
     if data.get("Modality") == "CT":
         padding = padding_mask(stored, data)

@@ -32,7 +32,9 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     if not diagnosis.is_file() or not scans:
         old = (folder / "Patients_CT").is_dir()
         hint = (
-            "this is version 1.0 of the data, windowed 8-bit pictures: get 1.3.1" if old else "ct_scans/ and the csv are wanted"
+            "this is version 1.0 of the data, windowed 8-bit pictures: get 1.3.1"
+            if old
+            else "ct_scans/ and the csv are wanted"
         )
         raise InputError("this is not the CT-ICH folder", str(folder), hint)
     table = read_table(diagnosis)
@@ -49,7 +51,18 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
             raise InputError(f"patient {number} has no {missing}", str(scan))
         kinds = {name.lower(): int((mine[name].astype(float) > 0).any()) for name in SUBTYPES}
         label = int(any(kinds.values()))
-        rows.append({"case": number, "patient": number, "center": "ct_ich", "fold": "", "image": str(scan.resolve()), "mask": str(mask.resolve()), "label": label, **kinds})
+        rows.append(
+            {
+                "case": number,
+                "patient": number,
+                "center": "ct_ich",
+                "fold": "",
+                "image": str(scan.resolve()),
+                "mask": str(mask.resolve()),
+                "label": label,
+                **kinds,
+            }
+        )
     return _with_folds(pandas.DataFrame(rows), seed)
 
 
@@ -90,9 +103,22 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
     for uid, files in sorted(series.items()):
         listing = lists / f"{uid}.txt"
         listing.write_text("".join(f"{path.resolve()}\n" for path, _ in files))
-        kinds = {kind: int(any(labels[path.stem].get(kind, 0) for path, _ in files)) for kind in sorted(labels[files[0][0].stem])}
+        kinds = {
+            kind: int(any(labels[path.stem].get(kind, 0) for path, _ in files))
+            for kind in sorted(labels[files[0][0].stem])
+        }
         label = kinds.pop("any", int(any(kinds.values())))
-        rows.append({"case": uid, "patient": files[0][1], "center": "rsna", "fold": "", "image": str(listing.resolve()), "label": label, **kinds})
+        rows.append(
+            {
+                "case": uid,
+                "patient": files[0][1],
+                "center": "rsna",
+                "fold": "",
+                "image": str(listing.resolve()),
+                "label": label,
+                **kinds,
+            }
+        )
     return _with_folds(pandas.DataFrame(rows), seed)
 
 

@@ -31,6 +31,8 @@ class Loader:
         ``slice``: one slice a case and epoch, that of a random positive voxel where there is one (as published for
         SMART-Net: larger bleeds are seen more often); ``volume``: whole cases, packed; ``patch``: ``patches`` squares
         of ``patch_size`` out of one random slice, at the same place in image and target, inside the foreground.
+    slices:
+        Slices drawn from each case an epoch, for units ``slice`` and ``patch``.
     balance:
         Draw as many positive as negative cases an epoch, repeating the rarer kind.
     augment_on:
@@ -52,7 +54,11 @@ class Loader:
         balance: bool = False,
         patches: int = 8,
         patch_size: int = 64,
+        slices: int = 1,
     ) -> None:
+        if unit == "volume" and slices != 1:
+            raise InputError("'slices' draws single slices, and this stage trains on whole volumes")
+        self.slices = slices
         self.dataset, self.cases, self.unit, self.batch, self.seed = dataset, list(cases), unit, batch, seed
         self.rank, self.ranks, self.balance = rank, ranks, balance
         self.patches, self.patch_size = patches, patch_size
@@ -69,15 +75,15 @@ class Loader:
         """Indices of the cases of an epoch, for all ranks together."""
         rng = np.random.default_rng([self.seed, epoch, 0])
         if not self.balance:
-            return rng.permutation(len(self.cases)).tolist()
+            return (rng.permutation(len(self.cases) * self.slices) % len(self.cases)).tolist()
         positive = self.positive()
         yes = [i for i, p in enumerate(positive) if p]
         no = [i for i, p in enumerate(positive) if not p]
         if not yes or not no:
             raise InputError("balance needs positive and negative cases", hint="leave out 'balance'")
-        size = max(len(yes), len(no))
-        drawn = [np.resize(rng.permutation(kind), size) for kind in (yes, no)]
-        return np.stack([rng.permutation(part) for part in drawn], 1).reshape(-1).tolist()
+        size = max(len(yes), len(no)) * self.slices
+        drawn = [rng.permutation(np.resize(rng.permutation(kind), size)) for kind in (yes, no)]
+        return np.stack(drawn, 1).reshape(-1).tolist()
 
     def positive(self) -> list[bool]:
         """Which cases are positive; known labels are not looked up in the mask."""

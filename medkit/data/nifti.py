@@ -65,7 +65,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError("a NIfTI file ends in .nii or .nii.gz", str(path))
-    header = None
+    header: Any = None
     if volume.header.get("format") == "nifti":
         data, affine = apply_orientation(volume.voxels, volume.header["back"]), volume.header["affine"]
         header = nibabel.load(volume.header["file"]).header.copy()  # type: ignore[attr-defined]

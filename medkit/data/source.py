@@ -141,7 +141,9 @@ class ManifestSource:
         mask = read_volume(row[self.mask])
         difference = image.same_grid(mask)
         if difference:
-            raise InputError(f"mask and image '{row[self.image]}' lie on different grids ({difference})", row[self.mask])
+            raise InputError(
+                f"mask and image '{row[self.image]}' lie on different grids ({difference})", row[self.mask]
+            )
         values = np.unique(mask.voxels)
         if np.array_equal(values, [0, 255]) or np.array_equal(values, [255]):
             mask = mask.like((mask.voxels > 0).astype(np.uint8))

@@ -85,7 +85,7 @@ class CLAHE(Step):
         clahe = cv2.createCLAHE(self.clip_limit, (self.grid, self.grid))
         out = np.empty(slices.shape, np.float32)
         for i, image in enumerate(slices):
-            cv2.multiply(clahe.apply(image), 1 / 255, dst=out[i], dtype=cv2.CV_32F)
+            np.multiply(clahe.apply(image), np.float32(1 / 255), out=out[i])
         return out
 
 

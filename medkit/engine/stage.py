@@ -225,7 +225,8 @@ def step(
     if not runtime.all_true(finite):
         bad = ", ".join(f"{key} = {value}" for key, value in values.items() if not math.isfinite(value))
         raise RunError(
-            f"a loss is not finite ({bad or 'on another rank'}) in epoch {position.epoch + 1}, step {position.step + 1}; "
+            f"a loss is not finite ({bad or 'on another rank'}) in epoch {position.epoch + 1}, "
+            f"step {position.step + 1}; "
             f"samples: {', '.join(batch.get('ids', []))}",
             f"stage {name}",
             "look at these samples or lower the learning rate; the checkpoint from before is kept",

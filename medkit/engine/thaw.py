@@ -13,10 +13,17 @@ from medkit.errors import InputError
 class Plan(Protocol):
     """What a recipe's ``unfreeze`` says."""
 
-    part: str
-    after: int
-    every: int
-    order: str
+    @property
+    def part(self) -> str: ...
+
+    @property
+    def after(self) -> int: ...
+
+    @property
+    def every(self) -> int: ...
+
+    @property
+    def order(self) -> str: ...
 
 
 def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:

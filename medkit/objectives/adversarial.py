@@ -43,6 +43,7 @@ class Adversarial(nn.Module):
     """
 
     unit = "patch"
+    discriminator: Any
 
     def __init__(
         self,

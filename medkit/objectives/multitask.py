@@ -32,6 +32,8 @@ class Multitask(nn.Module):
     """
 
     unit = "slice"
+    encoder: Any
+    heads: Any
 
     def __init__(
         self,

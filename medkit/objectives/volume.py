@@ -35,6 +35,7 @@ class VolumeTask(nn.Module):
     """
 
     unit = "volume"
+    operator: Any
 
     def __init__(
         self,

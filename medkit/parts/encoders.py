@@ -32,6 +32,8 @@ class TimmEncoder(nn.Module):
         1 keeps the first convolution at full resolution, as the published SMART-Net does; null is timm's own.
     """
 
+    net: Any
+
     def __init__(
         self,
         model: str = "resnet18",

@@ -44,15 +44,21 @@ class MetricValue:
     extras: Mapping[str, float] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        plain = {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "n_empty": self.n_empty}
-        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
+        own: dict[str, Any] = {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "n_empty": self.n_empty,
+        }
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in own.items()}
         return {**plain, "unit": self.unit, "higher_is_better": self.higher_is_better, **self.extras}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> MetricValue:
         own = {k: plain[k] for k in ("value", "low", "high", "n", "n_empty", "unit", "higher_is_better") if k in plain}
-        own = {k: float("nan") if v is None else v for k, v in own.items()}
-        return cls(**own, extras={k: v for k, v in plain.items() if k not in own})
+        known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in own.items()}
+        return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
 
 
 @dataclass
@@ -180,7 +186,8 @@ def _measure(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any]
     except KeyError as error:
         there = sorted({"probability", "value", "mask", "target", *MAPS} & set(item))
         raise InputError(
-            f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give", hint=f"there are: {', '.join(there)}"
+            f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give",
+            hint=f"there are: {', '.join(there)}",
         ) from error
 
 
@@ -210,7 +217,14 @@ def _spread(dataset: Dataset, cases: Sequence[Case], count: int) -> set[str]:
         sizes.append(int(mask.sum()) if mask is not None else 0)
     positive = sorted((i for i, s in enumerate(sizes) if s), key=lambda i: -sizes[i])
     normal = [i for i, s in enumerate(sizes) if not s]
-    order = [*positive[:1], *positive[-1:], *normal[:2], *positive[len(positive) // 2 : len(positive) // 2 + 1], *positive, *normal]
+    order = [
+        *positive[:1],
+        *positive[-1:],
+        *normal[:2],
+        *positive[len(positive) // 2 : len(positive) // 2 + 1],
+        *positive,
+        *normal,
+    ]
     return {cases[i].id for i in list(dict.fromkeys(order))[:count]}
 
 

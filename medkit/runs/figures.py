@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 TRUTH, SAID = "#34c77b", "#ff9f1c"
 LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -86,7 +86,8 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
                 if key in e and (e[key] > 0.5).any():
                     ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
             if maps and "activation" in e:
-                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.55)
+                # Values differ between networks and mean something only beside each other in one slice.
+                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.5, vmin=e["activation"].min())
         figure.tight_layout(pad=0.4)
         return figure
 
@@ -149,7 +150,9 @@ def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> st
         for i, variant in enumerate(variants):
             at = [s * (len(variants) + 1) + i for s in range(len(values))]
             data = [list(found.get(variant, [])) for found in values.values()]
-            drawn = ax.boxplot(data, positions=at, widths=0.7, patch_artist=True, showfliers=False, medianprops={"color": "black"})
+            drawn = ax.boxplot(
+                data, positions=at, widths=0.7, patch_artist=True, showfliers=False, medianprops={"color": "black"}
+            )
             for box in drawn["boxes"]:
                 box.set(facecolor=LINES[i % len(LINES)], alpha=0.6)
             for x, column in zip(at, data, strict=True):

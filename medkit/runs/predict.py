@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def predict(
             values = np.asarray(result[name], np.float64).reshape(-1)
             summary[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
     if written is not None:
-        kind = "mask" if "mask_probability" in result else "image"
+        kind: Literal["mask", "image"] = "mask" if "mask_probability" in result else "image"
         write_like(written, output, kind=kind, description=f"medkit {recipe.name} {chosen.name}")
         summary["written"] = str(output)
         beside = output / "prediction.json" if output.is_dir() else output.with_name(output.name + ".json")

@@ -65,13 +65,12 @@ def write_report(folder: Path) -> Path:
     groups: dict[str, list[str]] = {}
     for stage in results:
         groups.setdefault(stage.split("@")[0], []).append(stage)
-    sections = [
-        _section(base, stages, results, cases, lines, folder, recipe) for base, stages in groups.items()
-    ]
-    extra = [item for found in manager().hook.medkit_report(run=_Shown(folder, recipe, results)) for item in found]
+    sections = [_section(base, stages, results, cases, lines, folder, recipe) for base, stages in groups.items()]
+    hooked: list[Any] = manager().hook.medkit_report(run=_Shown(folder, recipe, results))
+    extra = [item for found in hooked for item in found]
     environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment_.from_string(files("medkit.runs").joinpath("report.html").read_text())
-    html = template.render(
+    page = template.render(
         name=recipe["name"],
         environment=environment,
         synthetic=_synthetic(recipe),
@@ -82,7 +81,7 @@ def write_report(folder: Path) -> Path:
         number=number,
     )
     path = folder / "report.html"
-    write_atomically(path, html.encode())
+    write_atomically(path, page.encode())
     return path
 
 
@@ -107,7 +106,7 @@ def _synthetic(recipe: Mapping[str, Any]) -> str:
             "works on real voxels; they say nothing about patients."
         )
     if any(name.startswith("phantoms:") for name in sources):
-        return "All images are synthetic phantoms. The numbers compare methods on phantoms; they say nothing about patients."
+        return "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
     return ""
 
 
@@ -129,7 +128,10 @@ def _section(
             cells = [_cell(values[m], i) for m in metrics]
             rows.append({"split": split, "stage": stage, "cells": cells, "first": i == 0})
     first = results[stages[0]][splits[0]] if splits else {}
-    heads = [{"name": m, "unit": first[m].unit if m in first else "", "up": m in first and first[m].higher_is_better} for m in metrics]
+    heads = [
+        {"name": m, "unit": first[m].unit if m in first else "", "up": m in first and first[m].higher_is_better}
+        for m in metrics
+    ]
     curves = [(s, figures.learning_curves([line for line in lines if line["stage"] == s])) for s in stages]
     pictures = []
     for stage in stages:
@@ -144,7 +146,8 @@ def _section(
             elif examples:
                 pictures.append((f"{stage}, {split}", figures.overlays(examples), "overlay"))
     fpv = {
-        split: {s: _scores(cases, s, split, "fpv") for s in stages if _scores(cases, s, split, "fpv")} for split in splits
+        split: {s: _scores(cases, s, split, "fpv") for s in stages if _scores(cases, s, split, "fpv")}
+        for split in splits
     }
     box = figures.boxes(fpv, "FPV of normal cases, µL") if any(fpv.values()) else ""
     return {
@@ -155,7 +158,6 @@ def _section(
         "pictures": pictures,
         "box": box,
         "comparisons": compare_variants(stages, splits, cases, recipe.get("report") or {}),
-        "inputs": any(c["input"] for row in rows for c in row["cells"]),
     }
 
 

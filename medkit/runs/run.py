@@ -119,7 +119,7 @@ def _check(bench: Workbench) -> None:
     """Build what every stage needs, so that mistakes are told before anything is written."""
     for stage in bench.recipe.stages:
         dataset = bench.dataset(stage)
-        for split in {stage.train, stage.validate, *bench.evaluated_splits(stage)} - {None}:
+        for split in _splits(stage, bench.evaluated_splits(stage)):
             dataset.cases(split)
         _kept(stage, bench.metrics(stage))
         turns = [turn.name for turn in bench.objective(stage).turns()]
@@ -153,8 +153,7 @@ def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Pr
     runtime, hooks = bench.runtime, manager().hook
     dataset = bench.dataset(stage)
     tested = bench.evaluated_splits(stage)
-    splits = {stage.train, stage.validate, *tested} - {None}
-    wanted = list({case.id: case for split in sorted(splits) for case in dataset.cases(split)}.values())
+    wanted = list({case.id: case for split in _splits(stage, tested) for case in dataset.cases(split)}.values())
     with progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
     runtime.barrier()
@@ -204,10 +203,17 @@ def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Pr
     for split in tested:
         cases = dataset.cases(split)
         with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
-            found = evaluate(objective, dataset, cases, metrics, split=split, progress=advance, examples=shown, **common)
+            found = evaluate(
+                objective, dataset, cases, metrics, split=split, progress=advance, examples=shown, **common
+            )
         write_results(folder.path, found)
         progress.say(f"{stage.name} {split}: {found.summary()}")
     folder.mark_done(stage.name)
+
+
+def _splits(stage: Stage, tested: Sequence[str]) -> list[str]:
+    """Every split a stage touches, once."""
+    return list(dict.fromkeys([stage.train, *([stage.validate] if stage.validate else []), *tested]))
 
 
 def _kept(stage: Stage, metrics: Sequence[Any]) -> tuple[str, bool] | None:

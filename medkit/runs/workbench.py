@@ -12,9 +12,9 @@ from medkit.data.loader import Loader
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
+from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.runs.folder import RunFolder
-from medkit.paths import cache_folder
 
 
 class Workbench:
@@ -66,6 +66,7 @@ class Workbench:
             balance=stage.balance,
             patches=stage.patches,
             patch_size=stage.patch_size,
+            slices=stage.slices,
         )
 
     def objective(self, stage: Stage) -> Any:

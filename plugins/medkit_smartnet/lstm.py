@@ -34,7 +34,11 @@ class LSTMClassifier(nn.Module):
     task: ClassVar[str] = "classification"
 
     def __init__(
-        self, channels: Channels, hidden: Count = 512, layers: Count = 2, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+        self,
+        channels: Channels,
+        hidden: Count = 512,
+        layers: Count = 2,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels[-1], hidden, layers, batch_first=True, bidirectional=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class PixelShuffleDecoder(nn.Module):
         image_channels: Annotated[int, Field(gt=0)] = 1,
     ) -> None:
         super().__init__()
-        factors = [b // a for a, b in zip(strides[:-1], strides[1:], strict=True)][::-1]
+        factors = [b // a for a, b in pairwise(strides)][::-1]
         ups = list(widths[:-1])[: len(factors)]
         ups += [ups[-1]] * (len(factors) - len(ups))
         inputs = [channels[-1], *ups[:-1]]

@@ -1,0 +1,168 @@
+"""What a recipe says, once it has been checked."""
+
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from medkit.blocks import Block, Reference
+from medkit.errors import InputError, did_you_mean
+
+FORMAT = 1
+Unit = Literal["slice", "volume", "patch"]
+
+
+@dataclass
+class DataBlock:
+    """Where samples come from and what is done to them."""
+
+    source: Block
+    splits: dict[str, dict[str, Any]]
+    prepare: list[Block] = field(default_factory=list)
+    augment: list[Block] = field(default_factory=list)
+    augment_on: Literal["cpu", "device"] = "cpu"
+    fields: list[str] = field(default_factory=list)
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """Keep the weights of the epoch in which ``metric`` was best on ``split``."""
+
+    metric: str
+    split: str = "val"
+
+
+@dataclass(frozen=True)
+class Unfreeze:
+    """Open a frozen part stage by stage.
+
+    ``part`` is frozen for ``after`` epochs; then one more of its stages opens every ``every`` epochs.
+    """
+
+    part: str
+    after: Annotated[int, Ge(0)] = 0
+    every: Annotated[int, Gt(0)] = 1
+    order: Literal["last_first", "first_last"] = "last_first"
+
+
+@dataclass
+class Stage:
+    """One training: an objective on a data block."""
+
+    name: str
+    objective: Block
+    data: str = ""
+    unit: Unit = "slice"
+    batch: Annotated[int, Gt(0)] = 1
+    epochs: Annotated[int, Gt(0)] = 1
+    train: str = "train"
+    validate: str | None = "val"
+    optim: Block | dict[str, Block] = None  # type: ignore[assignment]
+    schedule: Block | dict[str, Block] = None  # type: ignore[assignment]
+    metrics: list[Block] = field(default_factory=list)
+    keep_best: KeepBest | None = None
+    unfreeze: Unfreeze | None = None
+    evaluate: list[str] = field(default_factory=list)
+    balance: bool = False
+    patches: Annotated[int, Gt(0)] = 8
+    patch_size: Annotated[int, Gt(0)] = 64
+    slices: Annotated[int, Gt(0)] = 1
+
+    def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
+        """The optimizer block of each turn."""
+        return _per_turn(self.optim, turns, f"stages.{self.name}.optim")
+
+    def schedules(self, turns: Sequence[str]) -> dict[str, Block]:
+        """The schedule block of each turn."""
+        return _per_turn(self.schedule, turns, f"stages.{self.name}.schedule")
+
+
+def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str) -> dict[str, Block]:
+    if isinstance(blocks, Block):
+        return dict.fromkeys(turns, blocks)
+    if set(blocks) != set(turns):
+        raise InputError(f"{path} names the turns {sorted(blocks)}, the objective has {sorted(turns)}")
+    return blocks
+
+
+@dataclass
+class Report:
+    """What the report shows."""
+
+    splits: list[str] = field(default_factory=list)
+    compare: dict[str, Any] = field(default_factory=dict)
+    maps: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Recipe:
+    """A checked recipe; ``stages`` holds the variants of ``repeat`` as stages of their own (``segment@scratch``)."""
+
+    name: str
+    data: dict[str, DataBlock]
+    stages: list[Stage]
+    seed: int = 42
+    report: Report = field(default_factory=Report)
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        hint = did_you_mean(name, [s.name for s in self.stages]) or f"stages: {', '.join(s.name for s in self.stages)}"
+        raise InputError(f"the recipe has no stage '{name}'", hint=hint)
+
+    def with_seed(self, seed: int) -> Recipe:
+        return replace(self, seed=seed)
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data that loads back to an equal recipe: full names, variants written out, nothing left to default
+        at the level of data blocks and stages."""
+        return {
+            "medkit": FORMAT,
+            "name": self.name,
+            "seed": self.seed,
+            "data": {name: _plain(block) for name, block in self.data.items()},
+            "stages": [_plain(stage) for stage in self.stages],
+            "report": _plain(self.report),
+        }
+
+    def write(self, path: str | Path) -> Path:
+        """Write the resolved recipe as YAML, whole or not at all."""
+        import yaml
+
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True, width=110)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"the recipe cannot be written: {error.strerror}", str(path)) from error
+        return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block | Reference):
+        return value.plain()
+    if isinstance(value, DataBlock | Stage | Report | KeepBest | Unfreeze):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Annotations of a recipe dataclass."""
+    return typing.get_type_hints(cls, include_extras=True)
