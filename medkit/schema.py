@@ -97,7 +97,8 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     text = inspect.getdoc(constructor) or ""
     descriptions = argument_descriptions(text) | argument_descriptions(inspect.getdoc(function) or "")
     schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
-    if function is object.__init__:
+    if function is object.__init__ or getattr(function, "__module__", "").startswith("torch.nn."):
+        # Inherited from nn.Module: the component itself takes nothing.
         return schema
     try:
         hints = typing.get_type_hints(function, include_extras=True)

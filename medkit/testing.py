@@ -9,7 +9,7 @@ Call one from a test; it raises ``AssertionError`` with a sentence that says whi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from medkit.errors import InputError
+from medkit.plugin import registry
+from medkit.protocols import KINDS
 from medkit.schema import schema_of
 
 CHANNELS, STRIDES = (6, 8, 12), (2, 4, 8)
@@ -32,11 +34,11 @@ def check_schema(constructor: Callable[..., Any]) -> None:
     assert schema.description, f"{schema.name} has no docstring to describe it in 'medkit show'"
 
 
-def _build(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+def _build(constructor: Callable[..., Any], arguments: Mapping[str, Any], seed: int = 0) -> Any:
     check_schema(constructor)
     given = {"channels": CHANNELS, "strides": STRIDES}
     wanted = schema_of(constructor).arguments
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return constructor(**{k: v for k, v in given.items() if k in wanted} | dict(arguments))
 
 
@@ -57,13 +59,31 @@ def check_gradients(module: nn.Module, loss: Tensor) -> None:
         assert torch.isfinite(parameter.grad).all(), f"the gradient of '{name}' is not finite"
 
 
-def check_state(module: nn.Module, output: Callable[[nn.Module], Any]) -> None:
-    """Weights survive safetensors: a fresh copy with them gives the same output."""
+def check_construction(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """The same seed gives the same weights; every tensor is a parameter or a buffer, so that it moves and is saved."""
+    first, second = _build(constructor, arguments), _build(constructor, arguments)
+    _same(
+        first.state_dict(), second.state_dict(), "two constructions under one seed differ: draw from torch's generator"
+    )
+    for place, module in first.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and f"{name}_orig" not in module._parameters:
+                where = f"{place}.{name}" if place else name
+                raise AssertionError(f"'{where}' is neither parameter nor buffer: it stays behind on .to(device)")
+
+
+def check_state(
+    module: nn.Module, output: Callable[[nn.Module], Any], fresh: Callable[[], nn.Module] | None = None
+) -> None:
+    """Weights survive safetensors: another one (``fresh()``, else a copy) with them gives the same output."""
     weights = load(save({k: v.contiguous().clone() for k, v in module.state_dict().items()}))
-    other = copy.deepcopy(module)
+    other = copy.deepcopy(module) if fresh is None else fresh()
     for parameter in other.parameters():
         nn.init.constant_(parameter, 0.5)
-    other.load_state_dict(weights)
+    try:
+        other.load_state_dict(weights)
+    except RuntimeError as error:
+        raise AssertionError(f"its weights do not fit another one: {error}") from error
     module.eval(), other.eval()
     torch.manual_seed(2)
     first = output(module)
@@ -84,6 +104,14 @@ def _same(a: Any, b: Any, message: str) -> None:
             _same(x, y, message)
 
 
+def check_dtype(module: nn.Module, output: Callable[[nn.Module], Any]) -> None:
+    """The module computes in float64 when moved there: it makes no float32 tensors of its own."""
+    try:
+        output(copy.deepcopy(module).double().eval())
+    except RuntimeError as error:
+        raise AssertionError(f"in float64 it fails, so it makes tensors of a fixed type: {error}") from error
+
+
 def check_devices(module: nn.Module, output: Callable[[nn.Module, torch.device], Any]) -> None:
     """The module moves to a GPU with everything it needs (checked where there is one)."""
     if torch.cuda.is_available():
@@ -94,6 +122,7 @@ def check_devices(module: nn.Module, output: Callable[[nn.Module, torch.device],
 def check_encoder(constructor: Callable[..., Any], *, in_channels: int = 1, **arguments: Any) -> None:
     """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output."""
     encoder = _build(constructor, arguments)
+    check_construction(constructor, arguments)
     x = torch.randn(2, in_channels, 64, 96)
     maps = encoder(x)
     assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
@@ -107,13 +136,15 @@ def check_encoder(constructor: Callable[..., Any], *, in_channels: int = 1, **ar
     assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
     check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
     encoder(torch.randn(1, in_channels, 65, 67))
-    check_state(encoder, lambda m: m(x))
+    check_state(encoder, lambda m: m(x), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(encoder, lambda m: m(x.double()))
     check_devices(encoder, lambda m, d: m(x.to(d)))
 
 
 def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any) -> None:
     """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work."""
     head = _build(constructor, arguments)
+    check_construction(constructor, arguments)
     for size in ((32, 32), (33, 33)):
         made = torch.Generator().manual_seed(3)
         given: dict[str, Any] = {
@@ -142,15 +173,15 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
                 assert value.min() >= 0, f"'{name}' falls below 0"
                 assert value.max() <= 1, f"'{name}' exceeds 1"
         head.train()
-    check_state(head, lambda m: m(features))
-    double = _build(constructor, arguments).double().eval()
-    double(_features((32, 32), dtype=torch.float64))
+    check_state(head, lambda m: m(features), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(head, lambda m: m(_features((32, 32), dtype=torch.float64)))
     check_devices(head, lambda m, d: m([f.to(d) for f in features]))
 
 
 def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
     """Logits of the declared task, padded slices without influence, gradients everywhere."""
     operator = _build(constructor, arguments)
+    check_construction(constructor, arguments)
     task = getattr(operator, "task", None)
     assert task in ("classification", "segmentation"), f"task is {task!r}"
     lengths = torch.tensor([4, 2])
@@ -176,24 +207,28 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
         alone = operator(features[1:, :2], lengths[1:])
         mine = b[1:] if task == "classification" else b[None]
         assert torch.allclose(alone, mine, atol=1e-4), "a volume's result depends on the others of its batch"
-    check_state(operator, lambda m: m(features, lengths))
+    check_state(operator, lambda m: m(features, lengths), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(operator, lambda m: m(features.double(), lengths))
 
 
 def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
     """An image of the same shape, odd sizes too; gradients everywhere."""
     generator = _build(constructor, arguments)
+    check_construction(constructor, arguments)
     for size in ((32, 32), (33, 31)):
         x = torch.rand(2, 1, *size)
         y = generator(x)
         assert y.shape == x.shape, f"{tuple(x.shape)} became {tuple(y.shape)}"
     check_gradients(generator, (generator(x) - 0.5).square().mean())
-    check_state(generator, lambda m: m(x))
+    check_state(generator, lambda m: m(x), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(generator, lambda m: m(x.double()))
     check_devices(generator, lambda m, d: m(x.to(d)))
 
 
 def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **arguments: Any) -> None:
     """A dictionary of scores; shared parameters are among its own and get gradients from every task."""
     discriminator = _build(constructor, arguments)
+    check_construction(constructor, arguments)
     x = torch.rand(2, 1, size, size)
     scores = discriminator(x)
     assert isinstance(scores, dict), f"scores are a dictionary, not a {type(scores).__name__}"
@@ -204,23 +239,59 @@ def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **ar
         found = torch.autograd.grad(score.square().sum(), shared, retain_graph=True, allow_unused=True)
         assert any(g is not None for g in found), f"task '{task}' reaches none of the shared parameters"
     check_gradients(discriminator, torch.stack([s.square().mean() for s in scores.values()]).sum())
-    check_state(discriminator, lambda m: m(x))
+    check_state(discriminator, lambda m: m(x), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(discriminator, lambda m: m(x.double()))
 
 
-def check_loss(constructor: Callable[..., Any], prediction: Tensor, target: Tensor, **arguments: Any) -> None:
-    """A finite scalar with a gradient for the prediction."""
+def check_loss(
+    constructor: Callable[..., Any],
+    prediction: Tensor | None = None,
+    target: Tensor | None = None,
+    *,
+    context: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> None:
+    """A finite scalar with a gradient for the prediction; by default of logits (3,1,16,16) against zeros and ones."""
     loss = _build(constructor, arguments)
+    made = torch.Generator().manual_seed(5)
+    if prediction is None:
+        prediction = torch.randn(3, 1, 16, 16, generator=made)
+    if target is None:
+        target = (torch.rand(prediction.shape, generator=made) > 0.5).float()
     prediction = prediction.clone().requires_grad_()
-    value = loss(prediction, target)
+    value = loss(prediction, target, **(context or {}))
     assert value.dim() == 0, f"a loss is a scalar, not {tuple(value.shape)}"
     assert torch.isfinite(value), f"the loss is {value}"
-    (gradient,) = torch.autograd.grad(value, prediction)
+    assert value.requires_grad, "no gradient reaches the prediction: the loss would train nothing"
+    (gradient,) = torch.autograd.grad(value, prediction, allow_unused=True)
+    assert gradient is not None, "no gradient reaches the prediction: the loss would train nothing"
     assert torch.isfinite(gradient).all(), "the gradient is not finite"
 
 
-def check_metric(constructor: Callable[..., Any], cases: list[Mapping[str, Any]], **arguments: Any) -> None:
+def example_cases(number: int = 6) -> list[dict[str, Any]]:
+    """Evaluated cases with every standard prediction, half of them positive, as the evaluator hands them to metrics."""
+    rng = np.random.default_rng(6)
+    cases = []
+    for i in range(number):
+        mask = np.zeros((2, 16, 16), np.uint8)
+        mask[:, 4:9, 4:9] = i % 2
+        image, target = rng.random((2, 2, 16, 16)).astype(np.float32)
+        cases.append(
+            {"id": f"case{i}", "patient": f"patient{i}", "center": "A", "label": float(i % 2)}
+            | {"mask": mask, "mask_probability": rng.random(mask.shape).astype(np.float32)}
+            | {"probability": float(rng.random()), "value": float(rng.random())}
+            | {"image": image, "target": target, "output": rng.random(image.shape).astype(np.float32)}
+            | {"voxel_volume": 1.0, "slice_volumes": np.ones(2)}
+        )
+    return cases
+
+
+def check_metric(
+    constructor: Callable[..., Any], cases: Sequence[Mapping[str, Any]] | None = None, **arguments: Any
+) -> None:
     """Name, unit, direction and empty rule are declared; rows stack; the number and scores are floats."""
     metric = _build(constructor, arguments)
+    cases = example_cases() if cases is None else cases
     for attribute in ("name", "unit", "higher_is_better", "empty"):
         assert hasattr(metric, attribute), f"the metric does not declare '{attribute}'"
     assert metric.empty, "say in 'empty' which cases are left out ('none' if none are)"
@@ -230,6 +301,55 @@ def check_metric(constructor: Callable[..., Any], cases: list[Mapping[str, Any]]
     value = metric.compute(stacked)
     assert isinstance(value, float), f"compute() returns a float, not a {type(value).__name__}"
     assert isinstance(metric.score(rows[0]), float), "score() returns a float (nan if there is none)"
+
+
+def check_component(kind: str, component: str | Callable[..., Any], /, **arguments: Any) -> None:
+    """Check a component of ``kind``, given by its class or its registered name; ``arguments`` go to its constructor.
+
+    Objectives are checked by training a recipe with them; optimizers and schedules by their schema only.
+
+    Raises
+    ------
+    InputError
+        if the name is unknown.
+    AssertionError
+        if a promise is broken.
+    """
+    constructor = registry().resolve(kind, component).load() if isinstance(component, str) else component
+    if kind in _CHECKS:
+        _CHECKS[kind](constructor, **arguments)
+    elif kind == "source":
+        check_source(_build(constructor, arguments))
+    elif kind == "transform":
+        transform = _build(constructor, arguments)
+        (check_transform if hasattr(transform, "apply") else check_augmentation)(transform)
+    elif kind in KINDS:
+        check_schema(constructor)
+    else:
+        raise InputError(f"'{kind}' is not a kind of component", hint=f"kinds: {', '.join(KINDS)}")
+
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "encoder": check_encoder,
+    "pretext": check_pretext,
+    "operator": check_operator,
+    "generator": check_generator,
+    "discriminator": check_discriminator,
+    "loss": check_loss,
+    "metric": check_metric,
+}
+
+
+def check_augmentation(augmentation: Any) -> None:
+    """A form for the CPU or the device, each of which makes something; one that is missing says why."""
+    forms = 0
+    for form in ("cpu", "device"):
+        try:
+            assert getattr(augmentation, form)() is not None, f"{form}() returns nothing"
+            forms += 1
+        except NotImplementedError as error:
+            assert str(error), f"{form}() is not there and does not say why"
+    assert forms, "an augmentation has a form for the CPU, the device or both"
 
 
 def check_source(source: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,23 +50,29 @@ def run(
         from medkit.recipe import load_recipe
 
         out = out or default_folder(load_recipe(recipe, set=set or []).name)
-        _launch(
-            devices,
-            "run",
-            recipe,
-            "--out",
-            str(out),
-            *_repeat("--set", set),
-            *_repeat("--plugin", plugin),
-            "--precision",
-            precision,
-            *([] if device is None else ["--device", device]),
-            *([] if seed is None else ["--seed", str(seed)]),
-        )
+        with _resumable(out):
+            _launch(
+                devices,
+                "run",
+                recipe,
+                "--out",
+                str(out),
+                *_repeat("--set", set),
+                *_repeat("--plugin", plugin),
+                "--precision",
+                precision,
+                *([] if device is None else ["--device", device]),
+                *([] if seed is None else ["--seed", str(seed)]),
+            )
         return
+    from medkit.paths import default_folder
+    from medkit.recipe import load_recipe
     from medkit.runs.run import run as start
 
-    finished = start(recipe, out, set=set or [], seed=seed, precision=precision, device=device)
+    checked = load_recipe(recipe, set=set or [])
+    out = out or default_folder(checked.name)
+    with _resumable(out):
+        finished = start(checked, out, seed=seed, precision=precision, device=device)
     _say_report(finished.folder)
 
 
@@ -75,18 +83,33 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
     """
     load_files(plugin)
     if devices > 1 and "WORLD_SIZE" not in os.environ:
-        _launch(
-            devices,
-            "resume",
-            str(folder),
-            *_repeat("--plugin", plugin),
-            *([] if device is None else ["--device", device]),
-        )
+        with _resumable(folder):
+            _launch(
+                devices,
+                "resume",
+                str(folder),
+                *_repeat("--plugin", plugin),
+                *([] if device is None else ["--device", device]),
+            )
         return
     from medkit.runs.run import resume as go_on
 
-    finished = go_on(folder, device=device)
+    with _resumable(folder):
+        finished = go_on(folder, device=device)
     _say_report(finished.folder)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Ctrl-C says how to go on, and exits with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "state.json").exists():
+            print(f"interrupted; resumable: medkit resume {folder}", file=sys.stderr)
+        else:
+            print("interrupted before anything was written", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _say_report(folder: Path) -> None:

@@ -57,11 +57,16 @@ class Poly:
             return 1.0
         return max(0.0, 1 - max(0.0, epoch - start) / (epochs - start)) ** self.power
 
+    def published(self, epoch: int, epochs: int) -> float:
+        """The published multiplier: its floor holds after warm-up only."""
+        multiplier = self.multiplier(epoch, epochs)
+        return multiplier if epoch < self.warmup else max(multiplier, self.min_lr)
+
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         """Learning rate of ``epoch`` (from 0) of ``epochs``."""
         if self.official:
             # Stepped after each epoch: epoch e trains with the value of epoch e - 1, the first with that of 0.
-            return lr * max(self.multiplier(max(epoch - 1, 0), epochs), self.min_lr)
+            return lr * self.published(max(epoch - 1, 0), epochs)
         return max(lr * self.multiplier(epoch, epochs), self.min_lr)
 
 

@@ -38,6 +38,8 @@ class SmpDecoder(nn.Module):
         super().__init__()
         self.decoder, width = _decoder(architecture, list(channels))
         self.smallest = 8 if architecture == "pan" else 1
+        # DeepLabV3+ expects an encoder dilated to stride 16; ours goes to 32.
+        self.enlarge = architecture == "deeplabv3plus"
         self.factor = strides[0]
         self.head = nn.Conv2d(width, 1, 3, padding=1)
         initialise_head(self.head)
@@ -55,6 +57,8 @@ class SmpDecoder(nn.Module):
         size = (shape[2] * self.factor, shape[3] * self.factor)
         # Their decoders expect the image itself first, halved level by level: pad each map to twice the next.
         maps = _even(features)
+        if self.enlarge:
+            maps[-1] = fit(maps[-1], maps[-2].shape)
         image = maps[0].new_zeros(shape[0], 1, maps[0].shape[2] * 2, maps[0].shape[3] * 2)
         return fit(self.head(self.decoder([image, *maps])), size)
 

@@ -1,0 +1,154 @@
+"""Mistakes in recipes: all told at once, with file, line, column and the next step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medkit.errors import InputError, Problems
+from medkit.recipe import load_recipe, recipe_from
+
+GOOD = """\
+medkit: 1
+name: small
+data:
+  ich:
+    source: {use: "phantoms:head_ct", patients: 6}
+    splits: {train: {fold: train}, val: {fold: val}, test: {fold: test}}
+    prepare: [{use: window, low: 0, high: 80}]
+stages:
+  - name: pretext
+    batch: 2
+    objective:
+      use: multitask
+      encoder: {use: timm, model: test_resnet}
+      heads:
+        seg: {use: "smartnet:scse_unet", weight: 1.0}
+    metrics: [dice]
+    keep_best: {metric: dice, split: val}
+  - name: segment
+    unit: volume
+    objective:
+      use: volume
+      encoder: {from: pretext.encoder}
+      operator: {use: conv3d_segmenter}
+      losses: {bce: {use: bce}}
+    repeat: {scratch: {objective.encoder: {use: timm, model: test_resnet}}}
+report: {splits: [test]}
+"""
+
+
+def problems(tmp_path: Path, old: str = "", new: str = "", *sets: str) -> list[str]:
+    assert old in GOOD
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace(old, new, 1) if old else GOOD)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, set=sets)
+    found = caught.value.problems if isinstance(caught.value, Problems) else [caught.value]
+    return [str(problem).replace(str(path), "r.yaml") for problem in found]
+
+
+def test_the_recipe_that_the_mistakes_are_made_in_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    assert [stage.name for stage in load_recipe(path).stages] == ["pretext", "segment", "segment@scratch"]
+
+
+def test_unknown_component_names_the_place_and_the_nearest_name(tmp_path: Path) -> None:
+    assert problems(tmp_path, "smartnet:scse_unet", "scse_unett") == [
+        "r.yaml:15:20: stages.pretext.objective.heads.seg: no pretext is named 'scse_unett'; "
+        "did you mean 'smartnet:scse_unet'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("batch: 2", "batch: two", "r.yaml:10:5: stages.pretext.batch: 'two' is not int > 0"),
+        ("batch: 2", "batch: 0", "r.yaml:10:5: stages.pretext.batch: 0 is not int > 0"),
+        ("batch: 2", "bacth: 2", "r.yaml:10:5: stages.pretext.bacth: unknown key; did you mean 'batch'?"),
+        ("medkit: 1", "medkit: 2", "r.yaml:1:9: medkit: format 2 is not known here"),
+        ("model: test_resnet", "modle: test_resnet", "'medkit:timm' takes no argument of that name; did you mean 'model'?"),
+        ('use: "smartnet:scse_unet"', "use: bce", "no pretext is named 'bce'; 'bce' is a loss, not a pretext"),
+        ("from: pretext.encoder", "from: pretxt.encoder", "no earlier stage is named 'pretxt'; did you mean 'pretext'?"),
+        ("from: pretext.encoder", "from: pretext.encodr", "stage 'pretext' has no part 'encodr'; did you mean 'encoder'?"),
+        ("from: pretext.encoder", "from: pretext.heads.seg", "'heads.seg' is a pretext, not a encoder"),
+        ("splits: [test]", "splits: [tets]", "report.splits: no split is named 'tets'; did you mean 'test'?"),
+        ("split: val}", "split: vla}", "no split is named 'vla'"),
+        ("metric: dice, split", "metric: dise, split", "no metric is named 'dise'; the stage's metrics: dice"),
+        ("low: 0", "low: zero", "'zero' is not float"),
+        ("name: small", "name: small\nname: again", "'name' is written twice; first at line 2"),
+        ("name: small", "name: !!python/object:os.system x", "the tag"),
+        ("patients: 6", 'patients: "${NOT_SET_ANYWHERE}"', "the environment variable NOT_SET_ANYWHERE is not set"),
+        ("name: small", "<<: {a: 1}", "merge keys are not allowed"),
+    ],
+)
+def test_mistakes_are_told_with_place_and_help(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert any(expected in problem for problem in problems(tmp_path, old, new))
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace("batch: 2", "batch: -1").replace("use: window", "use: windw").replace("[dice]", "[dic]"))
+    with pytest.raises(Problems) as caught:
+        load_recipe(path)
+    assert len(caught.value.problems) >= 3
+
+
+def test_numbers_and_words_are_read_by_yaml_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace("batch: 2", "optim: {use: adam, lr: 1e-4}\n    batch: 2").replace("name: small", "name: on"))
+    recipe = load_recipe(path)
+    assert recipe.name == "on"
+    assert recipe.stages[0].optim.arguments["lr"] == 1e-4  # type: ignore[union-attr]
+
+
+def test_overrides_change_stages_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    recipe = load_recipe(path, set=["stages.pretext.epochs=7", "data.ich.source.patients=9", "seed=3"])
+    assert recipe.stage("pretext").epochs == 7
+    assert recipe.data["ich"].source.arguments["patients"] == 9
+    assert recipe.seed == 3
+
+
+def test_an_override_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    found = problems(tmp_path, "", "", "stages.pretex.epochs=7")
+    assert found == ["--set stages.pretex.epochs=7: 'stages' has no entry 'pretex'; did you mean 'pretext'?"]
+
+
+def test_an_override_of_an_unknown_key_names_the_override(tmp_path: Path) -> None:
+    found = problems(tmp_path, "", "", "stages.pretext.epoch=7")
+    assert found == ["--set stages.pretext.epoch=7: stages.pretext.epoch: unknown key; did you mean 'epochs'?"]
+
+
+def test_a_resolved_recipe_loads_back_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    recipe = load_recipe(path)
+    again = load_recipe(recipe.write(tmp_path / "resolved.yaml"))
+    assert again.resolved() == recipe.resolved()
+    assert again.stages[0].objective.name == "medkit:multitask"
+
+
+def test_a_recipe_made_in_python_is_checked_like_a_file() -> None:
+    with pytest.raises(InputError, match="'stages' is missing"):
+        recipe_from({"medkit": 1, "name": "x", "data": {}})
+
+
+@pytest.mark.parametrize("name", ["tiny_ich_seg", "tiny_ich_cls", "ich_seg", "ich_cls"])
+def test_bundled_recipes_are_well_formed(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize("name", ["ich_seg_real", "thesis/ich_seg", "thesis/ich_cls"])
+def test_bundled_recipes_on_own_data_are_well_formed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDKIT_HEAD_CT", "head")
+    monkeypatch.setenv("MEDKIT_ICH_MANIFEST", "ich.csv")
+    assert load_recipe(name).stages
+
+
+def test_an_unknown_bundled_name_is_helped() -> None:
+    with pytest.raises(InputError, match="did you mean 'ich_seg'"):
+        load_recipe("ich_sge")
