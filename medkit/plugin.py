@@ -121,7 +121,7 @@ def _fail(
     if environ.get("MEDKIT_STRICT", "") not in ("", "0"):
         raise InputError(f"plugin '{name}' cannot be loaded: {error}", hint="unset MEDKIT_STRICT to go on") from error
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
-    reason = reason.splitlines()[0] if reason else type(error).__name__
+    reason = " ".join(reason.split())[:300] or type(error).__name__
     text = "".join(traceback.format_exception(error))
     result.infos.append(PluginInfo(name, distribution, version, False, reason, text))
     result.registry.failed[name] = reason
@@ -167,7 +167,10 @@ def load_file(path: str | Path) -> str:
     result = _loaded()
     if any(info.name == name and info.ok for info in result.infos):
         raise InputError(f"a plugin named '{name}' is loaded already", str(path), "rename the file")
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
+    # Where the current folder is on the path (``python -m medkit``), the file itself is what is found.
+    found = None if name in sys.modules else importlib.util.find_spec(name)
+    same = found is not None and found.origin is not None and Path(found.origin).resolve() == path.resolve()
+    if name in sys.modules or (found is not None and not same):
         raise InputError(f"'{name}' is the name of an installed module", str(path), "rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -94,7 +94,8 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     """
     name = getattr(constructor, "__name__", str(constructor))
     function = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
-    text = inspect.getdoc(constructor) or ""
+    # Its own, not the one that ``inspect.getdoc`` would find on nn.Module.
+    text = inspect.cleandoc(constructor.__doc__ or "")
     descriptions = argument_descriptions(text) | argument_descriptions(inspect.getdoc(function) or "")
     schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
     if function is object.__init__ or getattr(function, "__module__", "").startswith("torch.nn."):

@@ -121,6 +121,9 @@ def check_devices(module: nn.Module, output: Callable[[nn.Module, torch.device],
 
 def check_encoder(constructor: Callable[..., Any], *, in_channels: int = 1, **arguments: Any) -> None:
     """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output."""
+    check_schema(constructor)
+    if "in_channels" in schema_of(constructor).arguments:
+        arguments["in_channels"] = in_channels
     encoder = _build(constructor, arguments)
     check_construction(constructor, arguments)
     x = torch.randn(2, in_channels, 64, 96)
@@ -315,6 +318,8 @@ def check_component(kind: str, component: str | Callable[..., Any], /, **argumen
     AssertionError
         if a promise is broken.
     """
+    if kind not in KINDS:
+        raise InputError(f"'{kind}' is not a kind of component", hint=f"kinds: {', '.join(KINDS)}")
     constructor = registry().resolve(kind, component).load() if isinstance(component, str) else component
     if kind in _CHECKS:
         _CHECKS[kind](constructor, **arguments)
@@ -323,10 +328,8 @@ def check_component(kind: str, component: str | Callable[..., Any], /, **argumen
     elif kind == "transform":
         transform = _build(constructor, arguments)
         (check_transform if hasattr(transform, "apply") else check_augmentation)(transform)
-    elif kind in KINDS:
-        check_schema(constructor)
     else:
-        raise InputError(f"'{kind}' is not a kind of component", hint=f"kinds: {', '.join(KINDS)}")
+        check_schema(constructor)
 
 
 _CHECKS: dict[str, Callable[..., None]] = {
@@ -348,7 +351,8 @@ def check_augmentation(augmentation: Any) -> None:
             assert getattr(augmentation, form)() is not None, f"{form}() returns nothing"
             forms += 1
         except NotImplementedError as error:
-            assert str(error), f"{form}() is not there and does not say why"
+            if not str(error):
+                raise AssertionError(f"{form}() is not there and does not say why") from error
     assert forms, "an augmentation has a form for the CPU, the device or both"
 
 

@@ -28,7 +28,7 @@ def run(
     ] = None,
     set: Set = None,
     plugin: PluginFile = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, write nothing.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, keep nothing.")] = False,
     devices: Devices = 1,
     device: Device = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
@@ -43,7 +43,7 @@ def run(
         from medkit.runs.dry import dry_run
 
         columns, rows = dry_run(recipe, set=set or [], device=device, precision=precision)
-        show_table(columns, rows, "one batch a stage; nothing was written")
+        show_table(columns, rows, "one batch a stage; no run folder was written")
         return
     if devices > 1 and "WORLD_SIZE" not in os.environ:
         from medkit.paths import default_folder

@@ -106,8 +106,9 @@ def train_stage(
     _restore(objective, turns, position, folder, name)
     if position.epoch or position.step:
         progress.say(f"{name}: going on at epoch {position.epoch + 1}, step {position.step + 1}")
-        if on_resume is not None:
-            on_resume(position.epoch + 1)
+    if on_resume is not None:
+        # Also at the very start: a run may end between the first epoch's line and its checkpoint.
+        on_resume(position.epoch + 1)
     runtime.broadcast([*objective.parameters(), *objective.buffers()])
 
     def save() -> None:

@@ -31,6 +31,10 @@ class DiceScore:
     def compute(self, rows: Rows) -> float:
         return float(np.mean(rows["value"])) if len(rows["value"]) else float("nan")
 
+    def extras(self, rows: Rows) -> dict[str, float]:
+        """Beside the value: how many lesions were missed altogether, counted as 0 in the mean."""
+        return {"missed": float(np.sum(rows["value"] == 0))} if len(rows["value"]) else {}
+
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["value"])
 

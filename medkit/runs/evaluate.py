@@ -20,6 +20,7 @@ from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case
 from medkit.runs.folder import write_atomically
+from medkit.runs.ready import ready
 from medkit.runs.stats import bootstrap_interval
 
 MAPS = ("mask_probability", "reconstruction", "output")
@@ -30,8 +31,8 @@ KEYS = ("stage", "split", "case", "patient", "center")
 class MetricValue:
     """A number with its 95 % interval (bootstrap over patients).
 
-    ``n`` cases were counted, ``n_empty`` were empty by the metric's rule. ``extras`` hold numbers that go with it, such
-    as the low-dose input's own value.
+    ``n`` cases were counted, ``n_empty`` were empty by the metric's ``rule``. ``extras`` hold numbers that go with it,
+    such as the low-dose input's own value.
     """
 
     value: float
@@ -42,6 +43,7 @@ class MetricValue:
     unit: str = ""
     higher_is_better: bool = True
     extras: Mapping[str, float] = field(default_factory=dict)
+    rule: str = ""
 
     def json(self) -> dict[str, Any]:
         own: dict[str, Any] = {
@@ -52,11 +54,13 @@ class MetricValue:
             "n_empty": self.n_empty,
         }
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in own.items()}
-        return {**plain, "unit": self.unit, "higher_is_better": self.higher_is_better, **self.extras}
+        words = {"unit": self.unit, "higher_is_better": self.higher_is_better, "rule": self.rule}
+        return {**plain, **words, **self.extras}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> MetricValue:
-        own = {k: plain[k] for k in ("value", "low", "high", "n", "n_empty", "unit", "higher_is_better") if k in plain}
+        names = ("value", "low", "high", "n", "n_empty", "unit", "higher_is_better", "rule")
+        own = {k: plain[k] for k in names if k in plain}
         known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in own.items()}
         return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
 
@@ -112,8 +116,11 @@ def evaluate(
     objective.eval()
     for done, case in enumerate(cases, 1):
         sample = dataset.sample(case)
+        batch = to_device(whole(sample, dataset.fields), device)
+        if done == 1:
+            objective = ready(objective, batch, device)
         with torch.inference_mode():
-            found = objective.predict(to_device(whole(sample, dataset.fields), device))
+            found = objective.predict(batch)
         arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
         for item in _items(sample, arrays, unit):
             line = {"stage": stage, "split": split, "case": item["id"], "patient": case.patient, "center": case.center}
@@ -199,14 +206,16 @@ def stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: int, intervals: bool) -> MetricValue:
     nan = float("nan")
     if not rows:
-        return MetricValue(nan, nan, nan, 0, empty, metric.unit, metric.higher_is_better)
+        return MetricValue(nan, nan, nan, 0, empty, metric.unit, metric.higher_is_better, rule=metric.empty)
     stacked = stack(rows)
     value = metric.compute(stacked)
     low = high = nan
     if intervals and not math.isnan(value):
         low, high = bootstrap_interval(metric.compute, stacked, owners)
     extras = metric.extras(stacked) if hasattr(metric, "extras") else {}
-    return MetricValue(value, low, high, len(rows), empty, metric.unit, metric.higher_is_better, extras)
+    return MetricValue(
+        value, low, high, len(rows), empty, metric.unit, metric.higher_is_better, extras, rule=metric.empty
+    )
 
 
 def _spread(dataset: Dataset, cases: Sequence[Case], count: int) -> set[str]:
@@ -272,7 +281,9 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         arrays: dict[str, np.ndarray] = {}
         for i, shown in enumerate(evaluation.examples):
             for key, value in shown.items():
-                arrays[f"{i}.{key}"] = np.asarray(value, np.float16) if np.ndim(value) else np.asarray(value)
+                # Activations differ by less than half precision resolves.
+                half = np.ndim(value) > 0 and key != "activation"
+                arrays[f"{i}.{key}"] = np.asarray(value, np.float16) if half else np.asarray(value)
         data = io.BytesIO()
         np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
         (folder / "examples").mkdir(exist_ok=True)

@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 TRUTH, SAID = "#34c77b", "#ff9f1c"
 LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
@@ -56,9 +58,11 @@ def learning_curves(lines: Sequence[Mapping[str, Any]]) -> str:
             for i, key in enumerate(group):
                 pairs = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
                 label = key.removeprefix("train/")
-                ax.plot(*zip(*pairs, strict=True), color=LINES[i % len(LINES)], marker=".", ms=4, lw=1.4, label=label)
+                epochs, numbers = [at for at, _ in pairs], [value for _, value in pairs]
+                ax.plot(epochs, numbers, color=LINES[i % len(LINES)], marker=".", ms=4, lw=1.4, label=label)
             ax.set_title(title, loc="left", fontsize=9)
             ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if len(group) > 1:
                 ax.legend(frameon=False, fontsize=7)
         figure.tight_layout()
@@ -68,7 +72,8 @@ def learning_curves(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Slices with the outline of truth and prediction, and the encoder's activation below."""
+    """Slices with the outline of truth and prediction, and the encoder's activation below; the largest lesion first."""
+    examples = sorted(examples, key=lambda e: -(e.get("volume_ml") or 0.0))
     maps = any("activation" in e for e in examples)
 
     def draw() -> Figure:
@@ -80,62 +85,103 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
                 axes[row][column].imshow(image, cmap="gray", vmin=0, vmax=1)
                 axes[row][column].set_axis_off()
             top, middle = axes[0][column], axes[1][column]
-            volume = f", {e['volume_ml']:.1f} mL" if e.get("volume_ml") else ""
-            top.set_title(f"{e['case']}{volume}\nslice {e['slice']}", fontsize=8)
+            top.set_title(f"{_severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
             for ax, key, colour in ((middle, "mask", TRUTH), (middle, "mask_probability", SAID)):
                 if key in e and (e[key] > 0.5).any():
                     ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
             if maps and "activation" in e:
                 # Values differ between networks and mean something only beside each other in one slice.
-                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.5, vmin=e["activation"].min())
+                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.55)
         figure.tight_layout(pad=0.4)
         return figure
 
     return _drawn(draw, "png")
+
+
+def _severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
+    """``severe`` and ``mild`` are the largest and the smallest lesion shown, ``normal`` has none."""
+    sizes = [e.get("volume_ml") or 0.0 for e in examples]
+    size = example.get("volume_ml")
+    if size is None:
+        return f"label {example['label']:g}" if "label" in example else ""
+    if not size:
+        return "normal"
+    word = "severe, " if size == max(sizes) else "mild, " if size == min(s for s in sizes if s) else ""
+    return f"{word}{size:.1f} mL" if size >= 1 else f"{word}{size:.2g} mL"
 
 
 def restorations(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Input, output, target and both differences of denoised slices, in the training window."""
-    titles = ("input", "output", "target", "input - target", "output - target")
+    """Input, output, target and both differences of denoised slices in the training window; a region enlarged below."""
+    titles = ("input", "output", "target", "input − target", "output − target")
 
     def draw() -> Figure:
-        figure, axes = plt.subplots(len(examples), 5, figsize=(11, 2.3 * len(examples)), squeeze=False)
+        figure, axes = plt.subplots(2 * len(examples), 5, figsize=(11, 4.5 * len(examples)), squeeze=False)
         for row, e in enumerate(examples):
             image, output, target = e["image"], e["output"], e["target"]
             shown = (image, output, target, image - target, output - target)
+            top, left, side = _region(target)
             for column, (array, title) in enumerate(zip(shown, titles, strict=True)):
-                ax = axes[row][column]
+                whole, part = axes[2 * row][column], axes[2 * row + 1][column]
                 limits = (0, 1) if column < 3 else (-0.25, 0.25)
-                ax.imshow(array, cmap="gray" if column < 3 else "RdBu_r", vmin=limits[0], vmax=limits[1])
-                ax.set_axis_off()
+                colours = "gray" if column < 3 else "RdBu_r"
+                whole.imshow(array, cmap=colours, vmin=limits[0], vmax=limits[1])
+                frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=SAID, linewidth=1)
+                whole.add_patch(frame)
+                cut = array[top : top + side, left : left + side]
+                part.imshow(cut, cmap=colours, vmin=limits[0], vmax=limits[1])
+                whole.set_axis_off()
+                part.set_axis_off()
                 if row == 0:
-                    ax.set_title(title, fontsize=9)
+                    whole.set_title(title, fontsize=9)
+            axes[2 * row][0].set_title(f"{e['case']}, slice {e['slice']}" + ("\ninput" if row == 0 else ""), fontsize=9)
         figure.tight_layout(pad=0.4)
         return figure
 
     return _drawn(draw, "png")
 
 
-def noise_power(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Radial power spectrum of input, output and target, mean over the shown slices."""
+def _region(target: np.ndarray) -> tuple[int, int, int]:
+    """Top, left and side of a square with the most edges inside the window: where noise hides something."""
+    side = max(8, min(target.shape) // 4)
+    steep = np.hypot(*np.gradient(np.asarray(target, np.float64))) * ((target > 0.02) & (target < 0.98))
+    table = np.pad(steep.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    found = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
+    top, left = np.unravel_index(int(np.argmax(found)), found.shape)
+    return int(top), int(left), side
 
-    def spectrum(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        power = np.abs(np.fft.fft2(image - image.mean())) ** 2 / image.size
-        fy, fx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1])[None]
-        bins = np.linspace(0, 0.5, 40)
-        index = np.digitize(np.hypot(fy, fx).ravel(), bins)
-        total, count = np.bincount(index, power.ravel(), 42), np.bincount(index, minlength=42)
-        return bins[1:], (total / np.maximum(count, 1))[1:40]
+
+def spectrum(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Radial power spectrum of (H,W): cycles per pixel and mean power; that of white noise is its variance."""
+    power = np.abs(np.fft.fft2(image - image.mean())) ** 2 / image.size
+    fy, fx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1])[None]
+    edges = np.linspace(0, 0.5, max(5, min(40, min(image.shape) // 2)))
+    index = np.digitize(np.hypot(fy, fx).ravel(), edges)
+    size = len(edges) + 1
+    total, count = np.bincount(index, power.ravel(), size), np.bincount(index, minlength=size)
+    inside = slice(1, len(edges))
+    return (edges[:-1] + edges[1:]) / 2, total[inside] / np.maximum(count[inside], 1)
+
+
+def noise_power(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Radial power spectra, mean over the shown slices: of input, output and target, and of both errors."""
 
     def draw() -> Figure:
-        figure, ax = plt.subplots(figsize=(4.6, 2.6))
-        for key, colour in zip(("image", "output", "target"), LINES, strict=False):
-            found = [spectrum(e[key]) for e in examples]
-            power = np.mean([p for _, p in found], 0)
-            ax.semilogy(found[0][0], power[: len(found[0][0])], color=colour, label="input" if key == "image" else key)
-        ax.set_xlabel("cycles per pixel")
-        ax.set_ylabel("power")
-        ax.legend(frameon=False)
+        figure, axes = plt.subplots(1, 2, figsize=(8.2, 2.7))
+        for ax, keys, title in (
+            (axes[0], ("image", "output", "target"), "images"),
+            (axes[1], ("image", "output"), "error"),
+        ):
+            for key, colour in zip(keys, LINES, strict=False):
+                found = [spectrum(e[key] - e["target"] if title == "error" else e[key]) for e in examples]
+                # Slices of one split may differ in size: only equal ones are averaged.
+                same = [power for at, power in found if len(at) == len(found[0][0])]
+                name = "input" if key == "image" else key
+                ax.semilogy(found[0][0], np.mean(same, 0), color=colour, label=name)
+            ax.set_title(title, loc="left", fontsize=9)
+            ax.set_xlabel("cycles per pixel")
+            ax.legend(frameon=False, fontsize=8)
+        axes[0].set_ylabel("power")
+        figure.tight_layout()
         return figure
 
     return _drawn(draw, "svg")

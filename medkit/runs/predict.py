@@ -16,6 +16,7 @@ from medkit.errors import InputError
 from medkit.protocols import Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.folder import RunFolder, write_atomically
+from medkit.runs.ready import ready
 from medkit.runs.workbench import Workbench
 
 
@@ -95,6 +96,7 @@ def _infer(bench: Workbench, stage: Stage, sample: Sample) -> dict[str, np.ndarr
     objective = bench.trained(stage).eval()
     batch = whole(sample)
     batch = {k: v.to(bench.runtime.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+    objective = ready(objective, batch, bench.runtime.device)
     with torch.inference_mode(), bench.runtime.autocast():
         return {name: value.float().cpu().numpy() for name, value in objective.predict(batch).items()}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medkit.errors import RunError
 from medkit.plugin import manager
 from medkit.runs import figures, stats
 from medkit.runs.evaluate import MetricValue, read_cases, read_examples, read_results
@@ -31,14 +32,15 @@ class Comparison:
     test: stats.Test
     p_holm: float
     clustered: bool
+    higher_is_better: bool = True
 
     @property
     def says(self) -> str:
         if math.isnan(self.test.p):
             return "not defined on these cases"
         if self.p_holm < 0.05:
-            better = self.first if self.test.difference > 0 else self.second
-            return f"{better} is higher"
+            first = (self.test.difference > 0) == self.higher_is_better
+            return f"{self.first if first else self.second} is better"
         return "no difference shown"
 
 
@@ -94,7 +96,16 @@ def number(value: float) -> str:
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "metrics.jsonl"
-    return [json.loads(text) for text in path.read_text().splitlines() if text.strip()] if path.exists() else []
+    found = []
+    texts = [text for text in path.read_text().splitlines() if text.strip()] if path.exists() else []
+    for i, text in enumerate(texts, 1):
+        try:
+            found.append(json.loads(text))
+        except ValueError as error:
+            # A run that was killed may leave half a last line; anything else is damage.
+            if i < len(texts):
+                raise RunError(f"line {i} is not valid JSON ({error})", str(path)) from error
+    return found
 
 
 def _synthetic(recipe: Mapping[str, Any]) -> str:
@@ -128,10 +139,14 @@ def _section(
             cells = [_cell(values[m], i) for m in metrics]
             rows.append({"split": split, "stage": stage, "cells": cells, "first": i == 0})
     first = results[stages[0]][splits[0]] if splits else {}
-    heads = [
+    heads: list[dict[str, Any]] = [
         {"name": m, "unit": first[m].unit if m in first else "", "up": m in first and first[m].higher_is_better}
         for m in metrics
     ]
+    rules: dict[str, list[str]] = {}
+    for name in metrics:
+        if name in first and first[name].rule not in ("", "none"):
+            rules.setdefault(first[name].rule, []).append(name)
     curves = [(s, figures.learning_curves([line for line in lines if line["stage"] == s])) for s in stages]
     pictures = []
     for stage in stages:
@@ -142,7 +157,7 @@ def _section(
             examples = read_examples(path)
             if all("output" in e and "target" in e for e in examples):
                 pictures.append((f"{stage}, {split}", figures.restorations(examples), "restoration"))
-                pictures.append((f"{stage}, {split}: power spectrum", figures.noise_power(examples), "plot"))
+                pictures.append((f"{stage}, {split}", figures.noise_power(examples), "spectrum"))
             elif examples:
                 pictures.append((f"{stage}, {split}", figures.overlays(examples), "overlay"))
     fpv = {
@@ -153,29 +168,33 @@ def _section(
     return {
         "name": base,
         "heads": heads,
+        "rules": rules,
         "rows": rows,
         "curves": [(s, c) for s, c in curves if c],
         "pictures": pictures,
         "box": box,
-        "comparisons": compare_variants(stages, splits, cases, recipe.get("report") or {}),
+        "comparisons": compare_variants(
+            stages, splits, cases, recipe.get("report") or {}, [h["name"] for h in heads if not h["up"]]
+        ),
     }
 
 
 def _cell(values: Sequence[MetricValue | None], i: int) -> dict[str, Any]:
     value = values[i]
     if value is None:
-        return {"text": "–", "range": "", "n": "", "best": False, "input": ""}
+        return {"text": "–", "range": "", "n": "", "best": False, "input": "", "missed": ""}
     known = [v.value for v in values if v is not None and not math.isnan(v.value)]
     best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
     interval = f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"
     empty = f", {value.n_empty} empty" if value.n_empty else ""
-    before = value.extras.get("input")
+    before, missed = value.extras.get("input"), value.extras.get("missed")
     return {
         "text": number(value.value),
         "range": interval,
         "n": f"n = {value.n}{empty}",
         "best": best,
         "input": f"input {number(before)}" if before is not None else "",
+        "missed": f"{missed:.0f} missed" if missed else "",
     }
 
 
@@ -184,9 +203,16 @@ def _scores(cases: Sequence[Mapping[str, Any]], stage: str, split: str, metric: 
 
 
 def compare_variants(
-    stages: Sequence[str], splits: Sequence[str], cases: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any]
+    stages: Sequence[str],
+    splits: Sequence[str],
+    cases: Sequence[Mapping[str, Any]],
+    wanted: Mapping[str, Any],
+    lower_is_better: Sequence[str] = (),
 ) -> list[Comparison]:
-    """Test the first variant of a stage against each other one, per split and metric, on cases both have."""
+    """Test the first variant of a stage against each other one, per split and metric, on cases both have.
+
+    ``auc`` has no value per case: it is always tested by DeLong, and other metrics never are (paired t instead).
+    """
     compare = wanted.get("compare") or {}
     found: list[tuple[str, str, str, str, stats.Test, bool]] = []
     if len(stages) < 2 or not compare:
@@ -203,7 +229,7 @@ def compare_variants(
                     found.append((split, metric, stages[0], other, test, clustered))
     corrected = stats.holm([item[4].p for item in found])
     return [
-        Comparison(split, metric, a, b, test, p, clustered)
+        Comparison(split, metric, a, b, test, p, clustered, metric not in lower_is_better)
         for (split, metric, a, b, test, clustered), p in zip(found, corrected, strict=True)
     ]
 
@@ -211,6 +237,10 @@ def compare_variants(
 def _test(
     kind: str, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> tuple[stats.Test | None, bool]:
+    if metric == "auc":
+        kind = "delong"
+    elif kind == "delong":
+        kind = "paired_t"
     columns = ("probability", "label") if kind == "delong" else (metric,)
     both = [c for c in first if c in second and all(first[c].get(k) and second[c].get(k) for k in columns)]
     if not both:

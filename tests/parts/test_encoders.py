@@ -54,7 +54,9 @@ def test_resnet50_with_a_stride_1_stem_equals_the_published_encoder(golden: Path
             [found.mean(), found.std(unbiased=False)], arrays[f"feat{i}_mean_std"], rtol=2e-2, atol=1e-3
         )
         part = arrays[f"feat{i}_slice"]
-        np.testing.assert_allclose(found[0, : part.shape[0], : part.shape[1], : part.shape[2]], part, rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            found[0, : part.shape[0], : part.shape[1], : part.shape[2]], part, rtol=2e-3, atol=1e-3
+        )
 
 
 def test_an_unknown_model_is_refused_with_a_near_name() -> None:

@@ -29,7 +29,15 @@ def measure(metric: Any, cases: list[dict[str, Any]]) -> float:
 
 @pytest.mark.parametrize(
     ("metric", "key"),
-    [("AUC", "auc"), ("F1", "f1"), ("Accuracy", "acc"), ("Sensitivity", "sen"), ("Specificity", "spe"), ("PPV", "ppv"), ("NPV", "npv")],
+    [
+        ("AUC", "auc"),
+        ("F1", "f1"),
+        ("Accuracy", "acc"),
+        ("Sensitivity", "sen"),
+        ("Specificity", "spe"),
+        ("PPV", "ppv"),
+        ("NPV", "npv"),
+    ],
 )
 def test_classification_metrics_equal_the_published_ones(golden: Path, metric: str, key: str) -> None:
     arrays = load(golden / "metrics_cls_reg.npz")
@@ -59,20 +67,28 @@ def test_ratios_without_a_denominator_are_zero() -> None:
 def test_fpv_equals_equation_1_worked_by_loops(golden: Path) -> None:
     arrays = load(golden / "thesis_eq1_fpv_eq2_concurrence.npz")
     cases = []
-    for volume, spacing, normal in zip(arrays["p_seg_V_D_H_W"], arrays["spacing_mm_xyz"], arrays["normal_volumes"], strict=True):
+    for volume, spacing, normal in zip(
+        arrays["p_seg_V_D_H_W"], arrays["spacing_mm_xyz"], arrays["normal_volumes"], strict=True
+    ):
         mask = np.zeros(volume.shape, np.uint8)
         mask[0, 0, 0] = not normal
         each = np.full(len(volume), float(np.prod(spacing)))
         cases.append({"mask": mask, "mask_probability": volume, "slice_volumes": each})
     assert measure(FalsePositiveVolume(), cases) == pytest.approx(float(arrays["fpv_mean_normals"]), rel=1e-6)
-    assert measure(FalsePositiveVolume(aggregate="sum"), cases) == pytest.approx(float(arrays["fpv_sum_normals"]), rel=1e-6)
+    assert measure(FalsePositiveVolume(aggregate="sum"), cases) == pytest.approx(
+        float(arrays["fpv_sum_normals"]), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("on", "key"), [("positives", "concurrence_pos"), ("negatives", "concurrence_neg")])
 def test_concurrence_equals_equation_2_worked_by_loops(golden: Path, on: Any, key: str) -> None:
     arrays = load(golden / "thesis_eq1_fpv_eq2_concurrence.npz")
     cases = [
-        {"label": float(arrays["slice_gt"][v, z]), "probability": arrays["p_cls_V_D"][v, z], "mask_probability": arrays["p_seg_V_D_H_W"][v, z]}
+        {
+            "label": float(arrays["slice_gt"][v, z]),
+            "probability": arrays["p_cls_V_D"][v, z],
+            "mask_probability": arrays["p_seg_V_D_H_W"][v, z],
+        }
         for v, z in np.ndindex(arrays["slice_gt"].shape)
     ]
     assert measure(Concurrence(on), cases) == pytest.approx(float(arrays[key]), rel=1e-6)
@@ -83,7 +99,10 @@ def test_dice_leaves_out_empty_truths_and_counts_missed_lesions_as_zero() -> Non
     metric = DiceScore()
     assert metric.per_case({"mask": no, "mask_probability": yes * 0.9}) is None
     assert metric.per_case({"mask": yes, "mask_probability": no * 0.1}) == {"value": 0.0}
-    assert measure(metric, [{"mask": yes, "mask_probability": yes * 0.9}, {"mask": yes, "mask_probability": no * 0.1}]) == 0.5
+    assert (
+        measure(metric, [{"mask": yes, "mask_probability": yes * 0.9}, {"mask": yes, "mask_probability": no * 0.1}])
+        == 0.5
+    )
 
 
 @pytest.mark.parametrize("size", ["64x64", "65x47"])

@@ -10,7 +10,9 @@ import pytest
 from medkit.parts.schedules import Constant, Cosine, Poly
 
 
-@pytest.mark.parametrize(("warmup", "epochs", "floor"), [(5, 50, 1e-6), (10, 50, 1e-5), (5, 500, 1e-6), (5, 1000, 1e-6)])
+@pytest.mark.parametrize(
+    ("warmup", "epochs", "floor"), [(5, 50, 1e-6), (10, 50, 1e-5), (5, 500, 1e-6), (5, 1000, 1e-6)]
+)
 def test_official_multiplier_equals_the_published_one(golden: Path, warmup: int, epochs: int, floor: float) -> None:
     with np.load(golden / "lr_poly_warmup.npz") as file:
         expected = file[f"smart_2022/mult_w{warmup}_T{epochs}_min{floor:g}"]

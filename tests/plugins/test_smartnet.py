@@ -20,10 +20,16 @@ from medkit.testing import check_operator, check_pretext
 
 SMALL = {"widths": (8, 8, 8)}
 HEADS = {"cls": "slice_class", "seg": "scse_unet", "rec": "pixel_shuffle"}
-ROWS = [(heads, False) for n in (1, 2, 3) for heads in combinations(HEADS, n)] + [(("cls", "seg"), True), (tuple(HEADS), True)]
+ROWS = [(heads, False) for n in (1, 2, 3) for heads in combinations(HEADS, n)] + [
+    (("cls", "seg"), True),
+    (tuple(HEADS), True),
+]
 
 
-@pytest.mark.parametrize(("head", "arguments"), [(SliceClass, {}), (ScseUNet, SMALL), (ScseUNet, {**SMALL, "objective": "dice_bce"}), (PixelShuffleDecoder, SMALL)])
+@pytest.mark.parametrize(
+    ("head", "arguments"),
+    [(SliceClass, {}), (ScseUNet, SMALL), (ScseUNet, {**SMALL, "objective": "dice_bce"}), (PixelShuffleDecoder, SMALL)],
+)
 def test_heads_keep_every_promise_of_a_pretext(head: type, arguments: dict) -> None:
     check_pretext(head, **arguments)
 
@@ -48,12 +54,24 @@ def test_operators_keep_every_promise_of_an_operator(operator: type, arguments: 
 def test_every_row_of_table_7_trains(heads: tuple[str, ...], tied: bool) -> None:
     encoder = medkit.build("encoder", "timm", model="test_resnet")
     placed = {
-        name: Placed(medkit.build("pretext", HEADS[name], channels=encoder.channels, **({} if name == "cls" else {"strides": encoder.strides})), {"weight": 1.0})
+        name: Placed(
+            medkit.build(
+                "pretext",
+                HEADS[name],
+                channels=encoder.channels,
+                **({} if name == "cls" else {"strides": encoder.strides}),
+            ),
+            {"weight": 1.0},
+        )
         for name in heads
     }
     ties = [Placed(medkit.build("loss", "consistency"), {"weight": 0.5, "between": ["cls", "seg"]})] if tied else []
     objective = Multitask(encoder, placed, ties)
-    batch = {"image": torch.rand(2, 1, 64, 64), "mask": (torch.rand(2, 1, 64, 64) > 0.8).float(), "label": torch.tensor([1.0, 0.0])}
+    batch = {
+        "image": torch.rand(2, 1, 64, 64),
+        "mask": (torch.rand(2, 1, 64, 64) > 0.8).float(),
+        "label": torch.tensor([1.0, 0.0]),
+    }
     losses = objective.losses("train", batch)
     torch.stack(list(losses.values())).sum().backward()
     assert len(losses) == len(heads) + tied
@@ -65,6 +83,8 @@ def test_heads_that_see_the_same_image_share_one_encoder_pass() -> None:
     passes = []
     encoder.register_forward_hook(lambda *_: passes.append(1))
     kinds = {"cls": "slice_class", "again": "slice_class"}
-    heads = {n: Placed(medkit.build("pretext", k, channels=encoder.channels), {"weight": 1.0}) for n, k in kinds.items()}
+    heads = {
+        n: Placed(medkit.build("pretext", k, channels=encoder.channels), {"weight": 1.0}) for n, k in kinds.items()
+    }
     Multitask(encoder, heads).losses("train", {"image": torch.rand(2, 1, 64, 64), "label": torch.tensor([1.0, 0.0])})
     assert len(passes) == 1

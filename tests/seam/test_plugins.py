@@ -86,7 +86,9 @@ def test_a_plugin_for_another_medkit_is_refused(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "old_plugin.py").write_text(GOOD.format(module="old_plugin"))
     info = tmp_path / "old_plugin-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: old-plugin\nVersion: 1\nRequires-Dist: medkit-imaging<0.0.5\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: old-plugin\nVersion: 1\nRequires-Dist: medkit-imaging<0.0.5\n"
+    )
     (info / "entry_points.txt").write_text("[medkit.plugins]\nold = old_plugin\n")
     points = [p for p in metadata.entry_points(group="medkit.plugins") if p.name == "old"]
     found = load(points, {})
@@ -120,7 +122,9 @@ def test_an_unknown_kind_is_refused() -> None:
         Registry().add(Entry("widget", "p", "n", "m:A", ""))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["plugins"], ["check", "ich_seg"], ["show", "scse_unet"], ["schema"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["plugins"], ["check", "ich_seg"], ["show", "scse_unet"], ["schema"]]
+)
 def test_looking_around_imports_no_torch(words: list[str]) -> None:
     code = (
         "import sys; from medkit.cli.main import main\n"

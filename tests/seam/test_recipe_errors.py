@@ -69,10 +69,22 @@ def test_unknown_component_names_the_place_and_the_nearest_name(tmp_path: Path) 
         ("batch: 2", "batch: 0", "r.yaml:10:5: stages.pretext.batch: 0 is not int > 0"),
         ("batch: 2", "bacth: 2", "r.yaml:10:5: stages.pretext.bacth: unknown key; did you mean 'batch'?"),
         ("medkit: 1", "medkit: 2", "r.yaml:1:9: medkit: format 2 is not known here"),
-        ("model: test_resnet", "modle: test_resnet", "'medkit:timm' takes no argument of that name; did you mean 'model'?"),
+        (
+            "model: test_resnet",
+            "modle: test_resnet",
+            "'medkit:timm' takes no argument of that name; did you mean 'model'?",
+        ),
         ('use: "smartnet:scse_unet"', "use: bce", "no pretext is named 'bce'; 'bce' is a loss, not a pretext"),
-        ("from: pretext.encoder", "from: pretxt.encoder", "no earlier stage is named 'pretxt'; did you mean 'pretext'?"),
-        ("from: pretext.encoder", "from: pretext.encodr", "stage 'pretext' has no part 'encodr'; did you mean 'encoder'?"),
+        (
+            "from: pretext.encoder",
+            "from: pretxt.encoder",
+            "no earlier stage is named 'pretxt'; did you mean 'pretext'?",
+        ),
+        (
+            "from: pretext.encoder",
+            "from: pretext.encodr",
+            "stage 'pretext' has no part 'encodr'; did you mean 'encoder'?",
+        ),
         ("from: pretext.encoder", "from: pretext.heads.seg", "'heads.seg' is a pretext, not a encoder"),
         ("splits: [test]", "splits: [tets]", "report.splits: no split is named 'tets'; did you mean 'test'?"),
         ("split: val}", "split: vla}", "no split is named 'vla'"),
@@ -90,7 +102,9 @@ def test_mistakes_are_told_with_place_and_help(tmp_path: Path, old: str, new: st
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text(GOOD.replace("batch: 2", "batch: -1").replace("use: window", "use: windw").replace("[dice]", "[dic]"))
+    path.write_text(
+        GOOD.replace("batch: 2", "batch: -1").replace("use: window", "use: windw").replace("[dice]", "[dic]")
+    )
     with pytest.raises(Problems) as caught:
         load_recipe(path)
     assert len(caught.value.problems) >= 3
@@ -98,7 +112,9 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_numbers_and_words_are_read_by_yaml_1_2(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text(GOOD.replace("batch: 2", "optim: {use: adam, lr: 1e-4}\n    batch: 2").replace("name: small", "name: on"))
+    path.write_text(
+        GOOD.replace("batch: 2", "optim: {use: adam, lr: 1e-4}\n    batch: 2").replace("name: small", "name: on")
+    )
     recipe = load_recipe(path)
     assert recipe.name == "on"
     assert recipe.stages[0].optim.arguments["lr"] == 1e-4  # type: ignore[union-attr]

@@ -1,0 +1,91 @@
+"""``run``, ``evaluate``, ``report`` and ``compare`` on a tiny run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_run_leaves_the_folder_that_is_promised(finished):
+    names = {path.name for path in finished.iterdir()}
+    files = {"recipe.yaml", "environment.json", "metrics.jsonl", "results.json", "cases.csv", "report.html", "log.txt"}
+    assert files | {"weights", "checkpoints"} <= names
+
+
+def test_run_keeps_the_seed_it_was_given(finished):
+    assert json.loads((finished / "environment.json").read_text())["seed"] == 3
+
+
+def test_results_have_a_value_an_interval_and_counts(finished):
+    results = json.loads((finished / "results.json").read_text())
+    for split in ("internal", "external1"):
+        value = results["classify"][split]["auc"]
+        assert {"value", "low", "high", "n", "n_empty"} <= set(value)
+
+
+def test_a_dry_run_shows_every_stage_and_leaves_no_run_folder(medkit, tmp_path):
+    done = medkit("run", "tiny_ich_cls", "--dry")
+    assert done.returncode == 0, done.stderr
+    assert "classify" in done.stdout
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
+
+
+def test_evaluate_adds_a_split_to_the_results(medkit, run):
+    done = medkit("evaluate", run, "--split", "val", "--stage", "classify", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "auc" in json.loads(done.stdout)["classify"]
+    assert "val" in json.loads((run / "results.json").read_text())["classify"]
+
+
+def test_evaluate_of_an_unknown_split_names_the_known_ones(medkit, run):
+    done = medkit("evaluate", run, "--split", "externl1")
+    assert done.returncode == 2
+    assert "external1" in done.stderr
+
+
+def test_report_is_written_again(medkit, run):
+    (run / "report.html").unlink()
+    done = medkit("report", run)
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").stat().st_size > 1000
+
+
+def test_compare_sets_runs_side_by_side(medkit, finished, run):
+    done = medkit("compare", finished, run, "--json")
+    first, second = json.loads(done.stdout).values()
+    assert first == second
+    assert "classify/internal/auc" in first
+
+
+def test_compare_prints_intervals_and_case_counts(medkit, finished, run):
+    text = medkit("compare", finished, run).stdout
+    row = next(line for line in text.splitlines() if "classify" in line and "internal" in line and "auc" in line)
+    assert row.count("n=") == 2
+    assert row.count("[") == 2
+
+
+def test_resume_of_a_finished_run_trains_nothing_again(medkit, run):
+    before = (run / "metrics.jsonl").read_text()
+    assert medkit("resume", run).returncode == 0
+    assert (run / "metrics.jsonl").read_text() == before
+
+
+def test_an_epoch_whose_checkpoint_was_never_written_is_told_once_after_resume(medkit, run):
+    """A run killed between the first epoch's line and its checkpoint begins again, without a second line."""
+    for path in (run / "checkpoints").rglob("*.safetensors"):
+        path.unlink()
+    (run / "state.json").write_text(json.dumps({"done": []}))
+    done = medkit("resume", run)
+    assert done.returncode == 0, done.stderr
+    told = [
+        (line["stage"], line["epoch"]) for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    ]
+    assert sorted(told) == [("classify", 1), ("pretext", 1)]

@@ -1,0 +1,119 @@
+"""One stage: unfreezing, bad losses, the best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from medkit.engine.runtime import Runtime
+from medkit.engine.stage import train_stage
+from medkit.engine.thaw import open_stages, thaw
+from medkit.errors import InputError, RunError
+from medkit.parts.optimizers import AdamW
+from medkit.parts.schedules import Constant
+from medkit.protocols import Turn
+from medkit.recipe_model import Unfreeze
+
+
+class Encoder(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [("first", nn.ModuleList([self[0], self[1]])), ("second", self[2])]
+
+
+class Task(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.head = Encoder(), nn.Linear(4, 1)
+
+    def turns(self) -> list[Turn]:
+        return [Turn("train", ("encoder", "head"))]
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "head": self.head}
+
+    def losses(self, turn: str, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return {"square": (self.head(self.encoder(batch["x"])) - 1).square().mean() * batch.get("factor", 1.0)}
+
+
+class Loader:
+    steps = 2
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        for step in range(start, 2):
+            x = torch.randn(8, 2, generator=torch.Generator().manual_seed(10 * epoch + step))
+            yield {"x": x, "ids": [f"case{step}"], "factor": self.factor if epoch else 1.0}
+
+
+def train(task: Task, folder: Path, *, loader: Loader | None = None, epochs: int = 3, **options: Any) -> Any:
+    return train_stage(
+        task,
+        loader or Loader(),
+        name="small",
+        epochs=epochs,
+        optimizers={"train": AdamW(lr=1e-2, weight_decay=0.1)},
+        schedules={"train": Constant()},
+        seed=0,
+        runtime=Runtime(torch.device("cpu")),
+        folder=folder,
+        **options,
+    )
+
+
+def test_open_stages_is_a_function_of_the_epoch() -> None:
+    plan = Unfreeze("encoder", after=100, every=10)
+    names = ["stem", "layer1", "layer2", "layer3", "layer4"]
+    assert open_stages(plan, 99, names) == set()
+    assert open_stages(plan, 100, names) == {"layer4"}
+    assert open_stages(plan, 125, names) == {"layer4", "layer3", "layer2"}
+    assert open_stages(plan, 400, names) == set(names)
+
+
+def test_frozen_stages_keep_weights_and_batch_norm_statistics(tmp_path: Path) -> None:
+    task = Task()
+    before = {name: tensor.clone() for name, tensor in task.encoder.state_dict().items()}
+    train(task, tmp_path, epochs=2, unfreeze=Unfreeze("encoder", after=9))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.encoder.state_dict().items())
+    assert not torch.equal(task.head.weight, Task().head.weight)
+
+
+def test_opened_stages_train_and_closed_ones_stay_in_evaluation_mode() -> None:
+    task = Task()
+    thaw(task, Unfreeze("encoder", after=0, every=5), 0)
+    assert not task.encoder[1].training
+    assert task.encoder[2].weight.requires_grad
+    assert not task.encoder[0].weight.requires_grad
+
+
+def test_unfreezing_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unfreeze names the part 'encodr'"):
+        train(Task(), tmp_path, unfreeze=Unfreeze("encodr"))
+
+
+def test_a_loss_that_is_not_finite_names_the_samples_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"square = nan.*epoch 2, step 1; samples: case0"):
+        train(Task(), tmp_path, loader=Loader(float("nan")))
+    assert (tmp_path / "last.safetensors").exists()
+
+
+def test_the_best_epoch_is_the_one_kept(tmp_path: Path) -> None:
+    task, seen = Task(), []
+
+    def validate(epoch: int) -> dict[str, float]:
+        seen.append(task.head.weight.detach().clone())
+        return {"val/score": [0.1, 0.9, 0.5][epoch]}
+
+    position = train(task, tmp_path, validate=validate, keep_best=("val/score", True))
+    assert position.best_epoch == 2
+    assert torch.equal(task.head.weight, seen[1])
