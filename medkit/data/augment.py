@@ -1,8 +1,8 @@
 """Random changes for training: one class each, run by albumentations on the CPU or by kornia on the training device.
 
 All slices of a volume get the same parameters, masks follow geometry by nearest neighbour, and a paired ``target``
-gets exactly what its image gets. Images are float32 in [0,1]. Defaults are those of the published SMART-Net code where
-it has them.
+gets what its image gets, only noise is drawn for each of the two. Images are float32 in [0,1]. Defaults are those of
+the published SMART-Net code where it has them.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class GaussNoise:
-    """Add Gaussian noise.
+    """Add Gaussian noise (on the device: always of the mean of the two standard deviations).
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import uuid
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from medkit.errors import RunError
 def key_of(*parts: Any) -> str:
     """A key that changes with any of its parts."""
     return hashlib.blake2b(json.dumps([str(part) for part in parts]).encode(), digest_size=16).hexdigest()
+
+
+def described(step: Any) -> str:
+    """A step in full: its class with module and ``version``, and every argument."""
+    names = [f.name for f in fields(step)] if is_dataclass(step) else sorted(vars(step))
+    arguments = {name: getattr(step, name) for name in names}
+    return f"{type(step).__module__}.{type(step).__qualname__} {getattr(step, 'version', 0)} {arguments}"
 
 
 class Cache:
@@ -43,7 +51,7 @@ class Cache:
                 if list(array.shape) != shape or str(array.dtype) != dtype:
                     raise ValueError(f"{name} is {array.dtype}{array.shape}")
                 arrays[name] = array
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             print(f"medkit: cache entry {path} is damaged ({error}) and is made again", file=sys.stderr)
             shutil.rmtree(path, ignore_errors=True)
             return None
@@ -56,9 +64,12 @@ class Cache:
         try:
             temporary.mkdir(parents=True)
             for name, array in arrays.items():
-                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            described = {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
-            (temporary / "meta.json").write_text(json.dumps({"arrays": described, "meta": meta}))
+                with (temporary / f"{name}.npy").open("wb") as file:
+                    np.save(file, array, allow_pickle=False)
+                    file.flush()
+                    os.fsync(file.fileno())  # or a power cut may leave the name without the numbers
+            shapes = {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
+            (temporary / "meta.json").write_text(json.dumps({"arrays": shapes, "meta": meta}))
             os.rename(temporary, path)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)

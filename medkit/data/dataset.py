@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import medkit.data.splits as splitting
-from medkit.data.cache import Cache, key_of
+from medkit.data.cache import Cache, described, key_of
 from medkit.data.transforms import VERSION, prepare, restore
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Record, Source
@@ -27,34 +28,44 @@ class Sample:
         (D,H,W) float32 after preparation.
     mask:
         (D,H,W) uint8 on the prepared grid.
-    native_mask:
-        (D,h,w) uint8 on the source grid.
+    packed_mask:
+        The mask on the source grid, eight voxels a byte; ``native_mask`` unpacks it.
     native_shape:
         (h,w) of the source.
     slice_volumes:
         (D,) mm^3 a source voxel stands for in each slice.
+    shapes:
+        In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
     """
 
     case: Case
     image: np.ndarray
     mask: np.ndarray | None
     target: np.ndarray | None
-    native_mask: np.ndarray | None
+    packed_mask: np.ndarray | None
     native_shape: tuple[int, int]
     slice_volumes: np.ndarray
     steps: Sequence[Any] = field(default=(), repr=False)
+    shapes: Sequence[tuple[int, int]] = ()
+
+    @cached_property
+    def native_mask(self) -> np.ndarray | None:
+        """(D,h,w) uint8 on the source grid."""
+        if self.packed_mask is None:
+            return None
+        shape = (len(self.image), *self.native_shape)
+        return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
 
     @property
     def label(self) -> float:
         """1 if any voxel of the mask is positive, else the case's own label; nan if neither is known."""
-        if self.mask is not None:
-            assert self.native_mask is not None
-            return float(self.native_mask.any())
+        if self.packed_mask is not None:
+            return float(self.packed_mask.any())
         return float("nan") if self.case.label is None else float(self.case.label)
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """Bring a (D,H,W) result on the prepared grid back to the source grid (D,h,w)."""
-        return restore(self.steps, array, self.native_shape)
+        return restore(self.steps, array, self.shapes)
 
 
 class Dataset:
@@ -108,7 +119,7 @@ class Dataset:
         if self.cache is None:
             sample = self.memory[case.id] = prepare_record(self.source.load(case), case, self.steps)
             return sample
-        key = key_of(self.source.identity(case), self.steps, VERSION)
+        key = key_of(self.source.identity(case), *map(described, self.steps), VERSION)
         found = self.cache.read(key)
         if found is None:
             sample = prepare_record(self.source.load(case), case, self.steps)
@@ -116,7 +127,9 @@ class Dataset:
             found = self.cache.read(key)
             if found is None:
                 return sample
-        return _unpack(case, *found, self.steps)
+        sample = _unpack(case, *found, self.steps)
+        _check_label(sample)  # again: the manifest may have changed since
+        return sample
 
     def prepare_all(self, cases: Sequence[Case], progress: Callable[..., None] | None = None, workers: int = 2) -> None:
         """Prepare many cases ahead, several at a time; ``progress(done, total)`` is told after each."""
@@ -156,45 +169,48 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         if not np.isin(values, (0, 1)).all():
             raise InputError(f"case '{case.id}': the mask holds {values[:6].tolist()}, not only 0 and 1")
         native = arrays["mask"] = arrays["mask"].astype(np.uint8)
-        if case.label is not None and float(case.label) in (0.0, 1.0) and bool(case.label) != bool(native.any()):
-            found = "all empty" if case.label else "not empty"
-            raise InputError(f"case '{case.id}' is labelled {case.label:g}, but its mask is {found}")
-    prepared = prepare(steps, arrays)
-    return Sample(
+    prepared, shapes = prepare(steps, arrays)
+    sample = Sample(
         case,
         prepared["image"],
         prepared.get("mask"),
         prepared.get("target"),
-        native,
+        None if native is None else np.packbits(native),
         (image.voxels.shape[1], image.voxels.shape[2]),
         image.slice_volumes(),
         steps,
+        shapes,
     )
+    _check_label(sample)
+    return sample
+
+
+def _check_label(sample: Sample) -> None:
+    label = sample.case.label
+    if sample.packed_mask is not None and label is not None and label in (0, 1) and label != sample.label:
+        found = "all empty" if label else "not empty"
+        raise InputError(f"case '{sample.case.id}' is labelled {label:g}, but its mask is {found}")
 
 
 def _pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays = {"image": sample.image, "slice_volumes": sample.slice_volumes}
-    if sample.mask is not None and sample.native_mask is not None:
-        arrays |= {"mask": sample.mask, "native_mask": np.packbits(sample.native_mask)}
+    if sample.mask is not None and sample.packed_mask is not None:
+        arrays |= {"mask": sample.mask, "packed_mask": sample.packed_mask}
     if sample.target is not None:
         arrays["target"] = sample.target
-    return arrays, {"native_shape": list(sample.native_shape)}
+    return arrays, {"native_shape": list(sample.native_shape), "shapes": [list(shape) for shape in sample.shapes]}
 
 
 def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
     height, width = meta["native_shape"]
-    native = None
-    if "native_mask" in arrays:
-        depth = len(arrays["image"])
-        bits = np.unpackbits(np.asarray(arrays["native_mask"]), count=depth * height * width)
-        native = bits.reshape(depth, height, width)
     return Sample(
         case,
         arrays["image"],
         arrays.get("mask"),
         arrays.get("target"),
-        native,
+        arrays.get("packed_mask"),
         (height, width),
         np.asarray(arrays["slice_volumes"]),
         steps,
+        [(rows, columns) for rows, columns in meta["shapes"]],
     )

@@ -81,9 +81,10 @@ class Loader:
         no = [i for i, p in enumerate(positive) if not p]
         if not yes or not no:
             raise InputError("balance needs positive and negative cases", hint="leave out 'balance'")
-        size = max(len(yes), len(no)) * self.slices
+        size = -(-max(len(yes), len(no)) * self.slices // self.ranks) * self.ranks
         drawn = [rng.permutation(np.resize(rng.permutation(kind), size)) for kind in (yes, no)]
-        return np.stack(drawn, 1).reshape(-1).tolist()
+        # Every rank gets a positive case, then every rank a negative one, so that each alternates.
+        return np.stack([kind.reshape(-1, self.ranks) for kind in drawn], 1).reshape(-1).tolist()
 
     def positive(self) -> list[bool]:
         """Which cases are positive; known labels are not looked up in the mask."""
@@ -194,7 +195,8 @@ class Loader:
 
     def collate(self, items: list[Batch]) -> Batch:
         """Stack items: slices of volumes one after the other, never padded."""
-        batch: Batch = {"ids": [item["id"] for item in items]}
+        each = self.patches if self.unit == "patch" else 1
+        batch: Batch = {"ids": [item["id"] for item in items for _ in range(each)]}
         for name in ("image", "mask", "target"):
             if all(name in item for item in items):
                 stacked = np.concatenate([item[name] for item in items]).astype(np.float32, copy=False)
@@ -202,7 +204,7 @@ class Loader:
         if self.unit == "volume":
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):
-            batch[name] = torch.tensor([item[name] for item in items], dtype=torch.float32)
+            batch[name] = torch.tensor([item[name] for item in items for _ in range(each)], dtype=torch.float32)
         if torch.cuda.is_available():
             batch = {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         return batch

@@ -16,7 +16,7 @@ from annotated_types import Gt
 
 Arrays = dict[str, np.ndarray]
 IMAGES = ("image", "target")
-VERSION = 1  # part of the cache key: raise it when a step's numbers change
+VERSION = 2  # part of the cache key: raise it when a step's numbers change
 
 
 class Step:
@@ -48,11 +48,14 @@ class Window(Step):
     def apply(self, arrays: Arrays) -> Arrays:
         for name in IMAGES:
             if name in arrays:
-                voxels = arrays[name]
-                if voxels.size and voxels.max() <= 1 and voxels.min() >= 0 and self.high > 1:
-                    warnings.warn(f"'{name}' lies in [0, 1]: is this in HU?", stacklevel=2)
-                arrays[name] = self.scaled(voxels)
+                self.question(name, arrays[name])
+                arrays[name] = self.scaled(arrays[name])
         return arrays
+
+    def question(self, name: str, voxels: np.ndarray) -> None:
+        """Warn of values that have been scaled to [0,1] already."""
+        if voxels.size and voxels.max() <= 1 and voxels.min() >= 0 and self.high > 1:
+            warnings.warn(f"'{name}' lies in [0, 1]: is this in HU?", stacklevel=3)
 
     def scaled(self, voxels: np.ndarray) -> np.ndarray:
         scaled = (voxels.astype(np.float32) - np.float32(self.low)) * np.float32(1 / (self.high - self.low))
@@ -109,6 +112,8 @@ class Resize(Step):
     def apply(self, arrays: Arrays) -> Arrays:
         for name, array in arrays.items():
             if array.shape[1:] != tuple(self.size):
+                if name in IMAGES and array.dtype != np.float32:
+                    array = array.astype(np.float32)  # whole numbers would be rounded between pixels
                 interpolation = cv2.INTER_NEAREST_EXACT if name == "mask" else cv2.INTER_LINEAR
                 arrays[name] = resize(array, self.size, interpolation)
         return arrays
@@ -154,15 +159,16 @@ class WindowCLAHE(Step):
             if name not in arrays:
                 continue
             voxels = arrays[name]
+            self.window.question(name, voxels)
+            low, high = voxels.min(), voxels.max()
             if voxels.dtype != np.int16:
-                whole = voxels.astype(np.int16)
-                if not np.array_equal(whole, voxels):
+                whole = voxels.astype(np.int16) if low >= -32768 and high <= 32767 else None
+                if whole is None or not np.array_equal(whole, voxels):
                     arrays[name] = self.clahe.equalise(to_bytes(self.window.scaled(voxels)))
                     continue
                 voxels = whole
-            low = int(voxels.min())
-            table = to_bytes(self.window.scaled(np.arange(low, int(voxels.max()) + 1)))
-            arrays[name] = self.clahe.equalise(np.take(table, voxels.astype(np.int32) - low))
+            table = to_bytes(self.window.scaled(np.arange(int(low), int(high) + 1)))
+            arrays[name] = self.clahe.equalise(np.take(table, voxels.astype(np.int32) - int(low)))
         return arrays
 
 
@@ -177,19 +183,24 @@ def fuse(steps: Sequence[Any]) -> list[Any]:
     return fused
 
 
-def prepare(steps: Sequence[Any], arrays: Arrays) -> Arrays:
-    """Run a chain over the arrays of one case; images come out float32, masks uint8."""
+def prepare(steps: Sequence[Any], arrays: Arrays) -> tuple[Arrays, list[tuple[int, int]]]:
+    """Run a chain over the arrays of one case; images come out float32, masks uint8.
+
+    The second result is the in-plane shape before each step of the joined chain, for :func:`restore`.
+    """
     arrays = dict(arrays)
+    shapes = []
     for step in fuse(steps):
+        shapes.append(arrays["image"].shape[1:])
         arrays = step.apply(arrays)
     for name in IMAGES:
         if name in arrays:
             arrays[name] = np.ascontiguousarray(arrays[name], np.float32)
-    return arrays
+    return arrays, shapes
 
 
-def restore(steps: Sequence[Any], array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bring a (D,H,W) result of prepared slices back to the in-plane shape of the source."""
-    for step in reversed(steps):
+def restore(steps: Sequence[Any], array: np.ndarray, shapes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Bring a (D,H,W) result of prepared slices back to the source grid, through the ``shapes`` of :func:`prepare`."""
+    for step, shape in zip(reversed(fuse(steps)), reversed(shapes), strict=True):
         array = step.restore(array, shape)
     return array

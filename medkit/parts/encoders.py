@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import timm
 from pydantic import Field
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from medkit.errors import InputError, did_you_mean
@@ -95,17 +96,30 @@ class TimmEncoder(nn.Module):
         return [("stem" if i == 0 else g[-1][0], nn.ModuleList(m for _, m in g)) for i, g in enumerate(groups)]
 
 
+def _pyramid_name(name: str, own: Mapping[str, Tensor]) -> str:
+    """timm's name of a whole model's tensor as its pyramid has it: ``stages.0.x`` is ``stages_0.x`` there."""
+    flat = name.replace(".", "_", 1)
+    return flat if flat in own and name not in own else name
+
+
 def load_backbone(net: nn.Module, path: Path) -> None:
-    """Load a backbone's safetensors file; a classifier that the pyramid has not is left out, nothing else."""
+    """Load a backbone's safetensors file; a classifier that the pyramid has not is left out, nothing else.
+
+    Colour weights of the first convolution are summed for one channel, or spread over others, as timm does.
+    """
     from medkit.parts.weights import read_safetensors
 
     tensors = read_safetensors(path)
     own = net.state_dict()
+    tensors = {_pyramid_name(name, own): tensor for name, tensor in tensors.items()}
     missing = [name for name in own if name not in tensors]
     if missing:
         # A file written from an encoder of ours carries the attribute's name.
         tensors = {name.removeprefix("net."): tensor for name, tensor in tensors.items()}
         missing = [name for name in own if name not in tensors]
+    first = next(name for name, tensor in own.items() if tensor.dim() == 4)
+    if first in tensors and tensors[first].dim() == 4 and tensors[first].shape[1] == 3 != own[first].shape[1]:
+        tensors[first] = adapt_input_conv(own[first].shape[1], tensors[first])
     wrong = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
     if missing or wrong:
         names = ", ".join((missing or wrong)[:3])

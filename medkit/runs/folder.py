@@ -105,9 +105,17 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
-        lines = [json.loads(text) for text in path.read_text().splitlines() if text.strip()]
+        texts = [text for text in path.read_text().splitlines() if text.strip()]
+        lines = []
+        for i, text in enumerate(texts, 1):
+            try:
+                lines.append(json.loads(text))
+            except ValueError as error:
+                # A killed run may leave half a last line, of an epoch that is trained again.
+                if i < len(texts):
+                    raise RunError(f"line {i} is not valid JSON ({error})", str(path)) from error
         kept = [line for line in lines if line.get("stage") != stage or line.get("epoch", 0) < epoch]
-        if len(kept) != len(lines):
+        if len(kept) != len(texts):
             self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, text: str) -> None:

@@ -12,23 +12,24 @@ from medkit.parts.inference import prepare_for_inference
 from medkit.protocols import Batch
 
 # On one CPU core a pass over few pixels stays in cache: 2 slices of 256x256 beat 64 in time and memory
-# (benchmarks/bench_volume.py).
+# (benchmarks/bench_volume.py). At 64x64 and 128x128 (ResNet-18) neither chunks nor folding gained anything.
 PIXELS_AT_ONCE = 2 * 256 * 256
+SMALLEST = 256 * 256
 
 
 def ready(objective: Any, batch: Batch, device: torch.device) -> Any:
     """``objective`` for prediction: on a CPU, a folded copy of a network with an encoder, taking few slices at once.
 
     ``batch`` is one volume it will be asked about; its first slice serves as the example. On other devices, where
-    nothing was measured, and for networks without an encoder, it is the objective itself.
+    nothing was measured, for slices below 256x256 and for networks without an encoder, it is the objective itself.
     """
     objective.eval()
-    if device.type != "cpu" or "encoder" not in objective.parts():
+    pixels = batch["image"].shape[-1] * batch["image"].shape[-2]
+    if device.type != "cpu" or pixels < SMALLEST or "encoder" not in objective.parts():
         return objective
     example = first_slice(batch)
     copied: Any = prepare_for_inference(objective, _predict(example))
     if hasattr(copied, "slices_at_once"):
-        pixels = batch["image"].shape[-1] * batch["image"].shape[-2]
         copied.slices_at_once = max(1, min(copied.slices_at_once, PIXELS_AT_ONCE // pixels))
     return copied
 

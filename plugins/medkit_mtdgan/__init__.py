@@ -18,3 +18,5 @@ def medkit_register(registry):
     registry.loss("reconstruct", "medkit_mtdgan.losses:Reconstruct", "L1 of the discriminator's reconstructions")
     registry.loss("consist", "medkit_mtdgan.losses:Consist", "reconstruction consistency (eq. 4)")
     registry.loss("fool", "medkit_mtdgan.losses:Fool", "LSGAN with non-difference suppression (eq. 6), for G")
+    registry.source("low_dose", "medkit_mtdgan.sources:LowDose", "another source's scans with their low-dose versions")
+    registry.source("low_dose_scan", "medkit_mtdgan.sources:LowDoseScan", "one real scan in blocks, with low doses")

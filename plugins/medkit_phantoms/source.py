@@ -35,7 +35,7 @@ class HeadCT:
     Parameters
     ----------
     patients:
-        Cases in all (one a patient); centre A, the training centre, has six tenths, the others share the rest.
+        Cases in all (one a patient); the others' share is ``external``, centre A, the training centre, has the rest.
     size:
         Rows and columns of a slice; the field of view is the centre's, so pixels grow as this shrinks.
     seed:
@@ -50,6 +50,8 @@ class HeadCT:
         Shares of train, val and test among the first centre's patients.
     hard_negatives:
         Beam hardening and motion; calcifications belong to the anatomy and are always there.
+    external:
+        Share of the cases that the other centres have together.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class HeadCT:
         slices: Annotated[int, Field(ge=4)] | None = None,
         folds: tuple[float, float, float] = (0.5, 0.17, 0.33),
         hard_negatives: bool = True,
+        external: Annotated[float, Field(ge=0, lt=1)] = 0.4,
     ) -> None:
         unknown = [name for name in centers if name not in CENTERS]
         if unknown or not centers or len(set(centers)) != len(centers):
@@ -72,6 +75,7 @@ class HeadCT:
         self.patients, self.size, self.seed = patients, (int(size[0]), int(size[1])), seed
         self.centers, self.positive_fraction, self.slices = tuple(centers), positive_fraction, slices
         self.folds, self.hard_negatives = tuple(folds), hard_negatives
+        self.external = external
         self._cases: list[Case] | None = None
 
     def cases(self) -> Sequence[Case]:
@@ -83,7 +87,7 @@ class HeadCT:
     def _counts(self) -> dict[str, int]:
         if len(self.centers) == 1:
             return {self.centers[0]: self.patients}
-        first = min(self.patients, max(1, round(0.6 * self.patients)))
+        first = min(self.patients, max(1, round((1 - self.external) * self.patients)))
         share, extra = divmod(self.patients - first, len(self.centers) - 1)
         return {self.centers[0]: first} | {name: share + (i < extra) for i, name in enumerate(self.centers[1:])}
 

@@ -1,0 +1,160 @@
+"""Pairs of low- and normal-dose scans, made by physical noise insertion."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from medkit.api import Case, InputError, Record, Slot
+from medkit.data.volume import Volume
+
+VERSION = 1
+Dose = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class LowDose:
+    """Every scan of another source, paired with itself at a lower dose: image is the low dose, target the scan.
+
+    Noise is inserted in the projection domain (``medkit.data.dose``); the target keeps its own voxels, rounded to whole
+    HU like the image, so that pixels without noise are equal.
+
+    Parameters
+    ----------
+    source:
+        Where scans come from, in HU, unwindowed.
+    dose:
+        Share of the scan's dose.
+    photons:
+        Photons a ray in air at full dose.
+    electronic:
+        Electronic noise, in photons.
+    kernel:
+        Reconstruction kernel that colours the noise.
+    seed:
+        Noise of a case depends on the seed and its id.
+    """
+
+    def __init__(
+        self,
+        source: Annotated[Any, Slot("source")],
+        dose: Dose = 0.25,
+        photons: Positive = 2e5,
+        electronic: Annotated[float, Field(ge=0)] = 5.0,
+        kernel: Literal["soft", "sharp", "ramp"] = "soft",
+        seed: int = 0,
+    ) -> None:
+        self.source, self.dose, self.seed = source, dose, seed
+        self.photons, self.electronic, self.kernel = photons, electronic, kernel
+
+    def cases(self) -> Sequence[Case]:
+        return self.source.cases()
+
+    def load(self, case: Case) -> Record:
+        scan = self.source.load(case).image
+        return pair(scan, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
+
+    def identity(self, case: Case) -> str:
+        settings = (VERSION, self.dose, self.photons, self.electronic, self.kernel, self.seed)
+        return f"low_dose {settings} of {self.source.identity(case)}"
+
+
+class LowDoseScan:
+    """One real CT scan and low-dose versions of it, cut into blocks of slices for training, validation and testing.
+
+    All cases show one patient, in blocks of slices that do not touch: numbers say that the path works on real voxels,
+    on slices it was not trained on, and nothing about other patients.
+
+    Parameters
+    ----------
+    path:
+        DICOM folder or NIfTI file, in HU.
+    dose:
+        Share of the scan's dose.
+    repeats:
+        Noise realisations of the training block.
+    shares:
+        Shares of the slices for train, val and test, from the first slice on; one slice between blocks is left out.
+    photons:
+        Photons a ray in air at full dose.
+    electronic:
+        Electronic noise, in photons.
+    kernel:
+        Reconstruction kernel that colours the noise.
+    seed:
+        Of the noise.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        dose: Dose = 0.25,
+        repeats: Annotated[int, Field(gt=0)] = 4,
+        shares: tuple[float, float, float] = (0.6, 0.1, 0.3),
+        photons: Positive = 2e5,
+        electronic: Annotated[float, Field(ge=0)] = 5.0,
+        kernel: Literal["soft", "sharp", "ramp"] = "soft",
+        seed: int = 0,
+    ) -> None:
+        if abs(sum(shares) - 1) > 1e-6 or min(shares) <= 0:
+            raise InputError(f"shares {list(shares)} do not add up to 1")
+        self.path, self.dose, self.repeats, self.shares, self.seed = path, dose, repeats, shares, seed
+        self.photons, self.electronic, self.kernel = photons, electronic, kernel
+        self._scan: Volume | None = None
+
+    def cases(self) -> Sequence[Case]:
+        """Blocks as cases; each fold is a patient of its own for the splits, although all are one."""
+        found = []
+        for fold in ("train", "val", "test"):
+            for i in range(self.repeats if fold == "train" else 1):
+                found.append(Case(f"{fold}{i}", f"{fold} block", "scan", fold, fields={"repeat": i}))
+        return found
+
+    def scan(self) -> Volume:
+        from medkit.data.io import read_volume
+
+        if self._scan is None:
+            self._scan = read_volume(self.path)
+            if self._scan.depth < 8:
+                raise InputError(f"{self._scan.depth} slices are too few for three blocks", self.path)
+        return self._scan
+
+    def block(self, fold: str) -> slice:
+        """The slices of a fold."""
+        depth = self.scan().depth
+        edges = np.rint(np.cumsum((0.0, *self.shares)) * depth).astype(int)
+        index = ("train", "val", "test").index(fold)
+        # The slice at a border shares structures with both sides: the later block starts one further.
+        return slice(int(edges[index]) + (index > 0), int(max(edges[index + 1], edges[index] + 2)))
+
+    def load(self, case: Case) -> Record:
+        scan, part = self.scan(), self.block(case.fold)
+        affine = scan.affine.copy()
+        affine[:3, 3] += affine[:3, 0] * part.start
+        positions = None if scan.positions is None else scan.positions[part]
+        block = Volume(scan.voxels[part], affine, positions)
+        return pair(block, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
+
+    def identity(self, case: Case) -> str:
+        voxels = hashlib.blake2b(np.ascontiguousarray(self.scan().voxels), digest_size=16).hexdigest()
+        settings = (VERSION, self.dose, self.photons, self.electronic, self.kernel, self.seed, self.shares, case.id)
+        return f"low_dose_scan {settings} of {voxels}"
+
+
+def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: Any, seed: int) -> Record:
+    """A scan and its low-dose version on the same grid."""
+    from medkit.data.dose import Scanner, simulate_low_dose
+
+    full = np.rint(scan.voxels).astype(np.float32)
+    settings = Scanner(photons=photons, electronic=electronic, kernel=kernel)
+    low = simulate_low_dose(full, scan.spacing[2], dose, scanner=settings, seed=seed)
+    return Record(scan.like(low), target=scan.like(full))
+
+
+def _seed(seed: int, name: str) -> int:
+    return zlib.crc32(f"{seed}/{name}".encode())
