@@ -25,7 +25,7 @@ from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.protocols import Batch, Turn
 
-STEPS, ROUNDS = 60, 15
+STEPS, ROUNDS = 300, 9
 
 
 class Net(nn.Module):
@@ -127,7 +127,7 @@ def compare(width: int, size: int) -> tuple[list[float], float, float, bool]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for width, size in ((16, 64), (32, 128)):
+    for width, size in ((16, 64), (16, 128)):
         ratios, a, b, same = compare(width, size)
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
         print(

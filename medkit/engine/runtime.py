@@ -80,7 +80,7 @@ class Runtime:
         """Give every rank the tensors of rank 0."""
         if self.ranks > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                dist.broadcast(tensor.detach(), 0)
 
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Give every rank the buffers (batch-norm statistics, spectral-norm vectors) of rank 0."""
@@ -101,7 +101,11 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
     Ranks differ: they drop different units and augment differently.
     """
     text = f"{seed}/{epoch}/{step}/{rank}".encode()
-    torch.manual_seed(int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little"))
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
+    # Without a GPU, torch.manual_seed queues a call with its stack for each absent device, at every step.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(number)
 
 
 def shared_generator(seed: int, epoch: int, step: int) -> torch.Generator:

@@ -76,7 +76,11 @@ class Workbench:
         """
         base = stage.name.split("@")[0]
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
-        return stage.objective.build(taken=self.part).to(self.runtime.device)
+        objective = stage.objective.build(taken=self.part).to(self.runtime.device)
+        if "encoder" in objective.parts():
+            # Two-dimensional convolutions are about twice as fast so, on CPUs as on GPUs; spectra are not.
+            objective = objective.to(memory_format=torch.channels_last)
+        return objective
 
     def part(self, stage_name: str, part: str) -> Any:
         """A part of an earlier stage, with that stage's trained weights."""

@@ -7,6 +7,4 @@ from medkit.api import hookimpl
 
 @hookimpl
 def medkit_register(registry):
-    registry.generator(
-        "red_cnn", "medkit_baselines.red_cnn:REDCNN", "RED-CNN, residual encoder-decoder for low-dose CT"
-    )
+    registry.generator("red_cnn", "medkit_baselines.red_cnn:REDCNN", "RED-CNN for low-dose CT")

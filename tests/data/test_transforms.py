@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medkit.data.dataset import prepare_record
-from medkit.data.transforms import CLAHE, IMAGES, MinMax, Resize, Window, WindowCLAHE, fuse, prepare
+from medkit.data.transforms import CLAHE, IMAGES, Joined, MinMax, Resize, Window, fuse, prepare, to_bytes
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
@@ -93,10 +93,14 @@ def test_resize_interpolates_every_kind_of_number_files_hold(dtype: object) -> N
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64, np.uint16])
-@pytest.mark.parametrize("window", [Window(), Window(-160, 240), Window(-37.5, 81.25)])
-def test_joined_chain_gives_the_numbers_of_the_plain_one(dtype: type, window: Window) -> None:
+@pytest.mark.parametrize("window", [Window(), Window(-160, 240), Window(-37.5, 81.25), Window(-40000, 50000)])
+@pytest.mark.parametrize(
+    "rest", [[], [MinMax()], [Resize((32, 32))], [MinMax(), Resize((40, 24))], [Resize((9, 9)), MinMax()]]
+)
+def test_joined_chain_gives_the_numbers_of_the_plain_one(dtype: type, window: Window, rest: list) -> None:
     voxels = np.abs(head()).astype(dtype) if dtype is np.uint16 else head(dtype)
-    steps = [window, *CHAIN[1:]]
+    voxels[2] = 7  # constant
+    steps = [window, CLAHE(), *rest]
     prepared, _ = prepare(steps, {"image": voxels})
     np.testing.assert_allclose(prepared["image"], step_by_step(steps, voxels), atol=1e-6)
 
@@ -110,10 +114,24 @@ def test_joined_chain_takes_floats_beyond_16_bits_without_a_warning() -> None:
     np.testing.assert_allclose(prepared["image"], step_by_step(CHAIN, voxels), atol=1e-6)
 
 
+@pytest.mark.parametrize("high", range(60, 100))
+def test_joined_window_gives_the_same_bytes_for_every_hu(high: int) -> None:
+    every = np.arange(-1024, 3072, dtype=np.int16)[None, None]
+    for window in (Window(0, high), Window(-high, 2 * high), Window(high - 70.5, high)):
+        found = Joined(window, CLAHE()).bytes_of(every, -1024, 3071)(every[0])
+        assert np.array_equal(found, to_bytes(window.scaled(every))[0])
+
+
+def test_halving_is_that_of_linear_interpolation() -> None:
+    image = np.random.default_rng(0).random((2, 64, 64), np.float32)
+    expected = [cv2.resize(i, (32, 32), interpolation=cv2.INTER_LINEAR) for i in image]
+    np.testing.assert_allclose(Resize((32, 32)).apply({"image": image})["image"], expected, atol=1e-6)
+
+
 def test_only_a_window_followed_at_once_by_clahe_is_joined() -> None:
-    assert [type(step) for step in fuse(CHAIN)] == [WindowCLAHE, Resize]
-    apart = [Window(), Resize(), CLAHE()]
-    assert fuse(apart) == apart
+    assert fuse([Crop(), *CHAIN, MinMax()]) == [Crop(), Joined(CHAIN[0], CHAIN[1], None, CHAIN[2]), MinMax()]
+    for apart in ([Window(), Resize(), CLAHE()], [CLAHE(), Window()], [Window(), Crop(), CLAHE(), MinMax(), Resize()]):
+        assert fuse(apart) == apart
 
 
 def test_preparation_leaves_the_source_voxels_as_they_were() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel
@@ -51,7 +52,7 @@ def test_blocks_of_one_scan_do_not_touch_and_lie_where_they_were(scan: Path) -> 
     source = LowDoseScan(str(scan), repeats=2)
     check_source(source)
     blocks = [source.block(fold) for fold in ("train", "val", "test")]
-    assert all(a.stop < b.start + 1 and b.start - a.stop >= 1 for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(a.stop < b.start + 1 and b.start - a.stop >= 1 for a, b in pairwise(blocks))
     test = source.load(source.cases()[-1])
     assert np.isclose(test.image.affine[2, 3], source.scan().affine[2, 3] + 6 * blocks[2].start)
 
