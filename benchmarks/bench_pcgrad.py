@@ -3,8 +3,8 @@
 1. Projection only, three tasks with conflicts, 28.6 million shared parameters in tensors of many sizes: against
    Algorithm 1 of Yu et al. 2020 as it is written (a copy of each task's gradient, projected on the others in turn).
    Prints the largest error of both from float64.
-2. A whole step, forward included: a shared encoder with three decoders, one loss a decoder, against one backward of
-   the summed losses.
+2. A whole step, forward included, of MTD-GAN's discriminator (28.6 M shared parameters of 68.4 M) on 4 patches of
+   64x64 with one squared error a head: against one backward of the summed losses.
 
 Both sides in one process, in turn; medians of the ratios.
 
@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from medkit_mtdgan.discriminator import MultiTaskDiscriminator
+from torch import Tensor
 
 from medkit.engine.gradients import backward, gram, project
 from medkit.engine.runtime import Runtime
@@ -61,29 +62,6 @@ def conflicting(sizes: Sequence[int]) -> list[list[Tensor]]:
     return [first, second, [c - 0.9 * b for b, c in zip(second, third, strict=True)]]
 
 
-class Shared(nn.Module):
-    """An encoder and three decoders to full resolution, a small copy of a multi-task discriminator."""
-
-    def __init__(self, width: int = 24) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in ((1, width), (width, 2 * width), (2 * width, 4 * width), (4 * width, 8 * width)):
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(after, after, 3, stride=2, padding=1),
-            ]
-        self.encoder = nn.Sequential(*layers)
-        self.decoders = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(8 * width, 256, 1), nn.ReLU(), nn.Conv2d(256, 256, 1), nn.PixelShuffle(16))
-            for _ in range(3)
-        )
-
-    def losses(self, image: Tensor) -> dict[str, Tensor]:
-        features = self.encoder(image)
-        return {str(i): (decoder(features) - image).square().mean() for i, decoder in enumerate(self.decoders)}
-
-
 def ratios(one: Callable[[], object], other: Callable[[], object], rounds: int) -> list[float]:
     """Seconds of ``one`` over those of ``other``, sorted; who goes first changes every round."""
     one(), other()
@@ -121,20 +99,23 @@ def main() -> None:
         f"projection, {sum(sizes) / 1e6:.1f} M parameters: {told(found)} times faster; largest error from float64 "
         f"{errors['gram']:.1e}, of the published {errors['published']:.1e} (scale {scale:.1f})"
     )
-    del gradients
 
     runtime = Runtime(torch.device("cpu"))
     torch.manual_seed(0)
-    net, image = Shared(), torch.rand(4, 1, 64, 64)
-    parameters, shared = list(net.parameters()), list(net.encoder.parameters())
+    net, image = MultiTaskDiscriminator(), torch.rand(4, 1, 64, 64)
+    with torch.no_grad():
+        for _ in range(15):  # untrained spectral-norm vectors give gradients that are not finite
+            net(image)
+    parameters, shared = list(net.parameters()), list(net.shared_parameters())
     generator = torch.Generator().manual_seed(0)
 
     def step(combine: str) -> None:
         net.zero_grad(set_to_none=True)
-        backward(net.losses(image), parameters, runtime, combine=combine, shared=shared, generator=generator)
+        losses = {task: (score - 1).square().mean() for task, score in net(image).items()}
+        backward(losses, parameters, runtime, combine=combine, shared=shared, generator=generator)
 
-    found = ratios(lambda: step("pcgrad"), lambda: step("sum"), 21)
-    print(f"step with three losses, one a decoder: {told(found)} of one backward of their sum")
+    found = ratios(lambda: step("pcgrad"), lambda: step("sum"), 9)
+    print(f"step with three losses, one a head: {told(found)} of one backward of their sum")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from medkit.engine.runtime import Runtime
 from medkit.errors import RunError
 
+PIECE = 1 << 17  # elements of one inner product
+
 
 def backward(
     losses: Mapping[str, Tensor],
@@ -42,10 +44,7 @@ def backward(
     else:
         torch.stack(list(losses.values())).sum().backward()
     if runtime.ranks > 1 and (combine != "pcgrad" or len(losses) == 1):
-        # A parameter that no loss of this rank reached still takes part, or ranks would wait for each other.
-        for p in trained:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
+        _fill(trained, runtime)
         runtime.average([p.grad for p in trained if p.grad is not None])
 
 
@@ -72,9 +71,7 @@ def _surgery(
             if g is not None:
                 p.grad = g.clone() if p.grad is None else p.grad.add_(g)
     if runtime.ranks > 1:
-        for p in own:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
+        _fill(own, runtime)
         runtime.average([*(g for task in task_gradients for g in task), *(p.grad for p in own if p.grad is not None)])
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
@@ -84,14 +81,29 @@ def _surgery(
         p.grad = total
 
 
+def _fill(parameters: Sequence[nn.Parameter], runtime: Runtime) -> None:
+    """Zeros for what only other ranks' losses reached: all ranks then average the same tensors.
+
+    A parameter that no rank reached stays without a gradient, and so without weight decay, as on a single rank.
+    """
+    reached = runtime.any_true([p.grad is not None for p in parameters])
+    for p, somewhere in zip(parameters, reached, strict=True):
+        if somewhere and p.grad is None:
+            p.grad = torch.zeros_like(p)
+
+
 def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     """(K,K) float64 inner products of K task gradients, each a list of tensors, without copying them together."""
     tasks = len(gradients)
     result = torch.zeros(tasks, tasks, dtype=torch.float64)
     for i in range(tasks):
         for j in range(i, tasks):
-            # Partial sums of each tensor stay in its own precision; only their total needs more.
-            dots = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in zip(gradients[i], gradients[j], strict=True)]
+            # Pieces are short enough for partial sums in single precision; only their total needs more.
+            dots = [
+                torch.dot(p, q)
+                for a, b in zip(gradients[i], gradients[j], strict=True)
+                for p, q in zip(a.reshape(-1).split(PIECE), b.reshape(-1).split(PIECE), strict=True)
+            ]
             if dots:
                 result[i, j] = result[j, i] = torch.stack(dots).double().sum().item()
     return result

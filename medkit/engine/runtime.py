@@ -86,6 +86,14 @@ class Runtime:
         """Give every rank the buffers (batch-norm statistics, spectral-norm vectors) of rank 0."""
         self.broadcast(buffer for buffer in module.buffers())
 
+    def any_true(self, values: Sequence[bool]) -> list[bool]:
+        """For each value, whether it is true on any rank."""
+        if self.ranks == 1 or not values:
+            return list(values)
+        flags = torch.tensor([int(value) for value in values], dtype=torch.int32, device=self.device)
+        dist.all_reduce(flags)
+        return [count > 0 for count in flags.tolist()]
+
     def all_true(self, value: bool) -> bool:
         """True if ``value`` is true on every rank."""
         if self.ranks == 1:

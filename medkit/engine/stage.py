@@ -210,8 +210,21 @@ def _epoch(
         means = {key: value / position.step for key, value in position.sums.items()}
         advance(position.epoch * loader.steps + position.step, note=numbers(means))
         if time.monotonic() - saved >= checkpoint_seconds and position.step < loader.steps:
+            _refuse_broken(objective, position, name)
             save()
             saved = time.monotonic()
+    _refuse_broken(objective, position, name)
+
+
+def _refuse_broken(objective: Any, position: Position, name: str) -> None:
+    """Keep weights that are not finite (a gradient overflowed under a finite loss) out of checkpoints."""
+    bad = [n for n, p in objective.named_parameters() if not bool(torch.isfinite(p.detach()).all())]
+    if bad:
+        raise RunError(
+            f"weights are not finite after epoch {position.epoch + 1}, step {position.step}: {', '.join(bad[:3])}",
+            f"stage {name}",
+            "lower the learning rate; the checkpoint from before is kept",
+        )
 
 
 def step(

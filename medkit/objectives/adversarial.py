@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import torch
@@ -82,15 +83,14 @@ class Adversarial(nn.Module):
         weights = self.weights[turn]
         low, target = batch["image"], batch["target"]
         if turn == "discriminator":
-            self.discriminator.requires_grad_(True)
             with torch.no_grad():
                 output = self.generator(low)
             real, fake = self.discriminator(target), self.discriminator(output)
             context = {"input": low, "target": target, "output": output, "discriminator": self.discriminator}
             return {n: weights[n] * loss(real, fake, **context) for n, loss in self.discriminator_criteria.items()}
-        self.discriminator.requires_grad_(False)
         output = self.generator(low)
-        scores = self.discriminator(output)
+        with _without_gradients(self.discriminator):
+            scores = self.discriminator(output)
         return {
             n: weights[n] * loss(output, target, scores=scores, input=low)
             for n, loss in self.generator_criteria.items()
@@ -98,3 +98,16 @@ class Adversarial(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         return {"output": in_chunks(self.generator, batch["image"], self.slices_at_once).clamp(0, 1)}
+
+
+@contextmanager
+def _without_gradients(module: nn.Module) -> Iterator[None]:
+    """A graph built inside leads through ``module`` but not to its parameters; frozen ones stay frozen after it."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)

@@ -49,12 +49,15 @@ class Multitask(nn.Module):
         self.heads = modules(heads)
         self.weights = {name: float(item["weight"]) for name, item in heads.items()}
         self.ties = nn.ModuleList(tie.part for tie in ties)
-        self.tied: list[tuple[str, str, float]] = []
+        self.tied: list[tuple[str, str, str, float]] = []
         for tie in ties:
             pair = list(tie["between"])
             if len(pair) != 2 or not all(name in heads for name in pair):
                 raise InputError(f"a tie lies between two heads, not {pair}", hint=f"heads: {', '.join(heads)}")
-            self.tied.append((pair[0], pair[1], float(tie["weight"])))
+            name = "-".join(pair)
+            taken = [other for other, *_ in self.tied if other.split(":")[0] == name]
+            name += f":{len(taken) + 1}" if taken else ""
+            self.tied.append((name, pair[0], pair[1], float(tie["weight"])))
         self.slices_at_once = slices_at_once
 
     def turns(self) -> Sequence[Turn]:
@@ -81,8 +84,8 @@ class Multitask(nn.Module):
             terms = head.loss(outputs[name], target)
             total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[arg-type]
             found[name] = self.weights[name] * total  # type: ignore[operator]
-        for tie, (a, b, weight) in zip(self.ties, self.tied, strict=True):
-            found[f"{a}-{b}"] = weight * tie(outputs[a], outputs[b])
+        for tie, (name, a, b, weight) in zip(self.ties, self.tied, strict=True):
+            found[name] = weight * tie(outputs[a], outputs[b])
         return found
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:

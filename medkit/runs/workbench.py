@@ -78,8 +78,10 @@ class Workbench:
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
         objective = stage.objective.build(taken=self.part).to(self.runtime.device)
         if "encoder" in objective.parts():
-            # Two-dimensional convolutions are about twice as fast so, on CPUs as on GPUs; spectra are not.
-            objective = objective.to(memory_format=torch.channels_last)
+            # Two-dimensional convolutions are about twice as fast so; spectra are not.
+            for layer in objective.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer.to(memory_format=torch.channels_last)
         return objective
 
     def part(self, stage_name: str, part: str) -> Any:

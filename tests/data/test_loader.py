@@ -96,6 +96,11 @@ def test_several_slices_a_case_are_drawn_when_asked_for(source: Make) -> None:
     assert Counter(names(loader(source(), slices=4).epoch(0))) == {f"c{i}": 4 for i in range(6)}
 
 
+def test_slices_of_one_case_are_drawn_apart(source: Make) -> None:
+    drawn = [name for batch in loader(source(n=1), batch=1, slices=12).epoch(0) for name in batch["ids"]]
+    assert len(set(drawn)) > 1
+
+
 def test_a_last_short_batch_is_left_out_unless_it_is_the_only_one(source: Make) -> None:
     assert [len(b["ids"]) for b in loader(source(), batch=4).epoch(0)] == [4]
     assert [len(b["ids"]) for b in loader(source(), batch=20).epoch(0)] == [6]

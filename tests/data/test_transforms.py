@@ -94,9 +94,7 @@ def test_resize_interpolates_every_kind_of_number_files_hold(dtype: object) -> N
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64, np.uint16])
 @pytest.mark.parametrize("window", [Window(), Window(-160, 240), Window(-37.5, 81.25), Window(-40000, 50000)])
-@pytest.mark.parametrize(
-    "rest", [[], [MinMax()], [Resize((32, 32))], [MinMax(), Resize((40, 24))], [Resize((9, 9)), MinMax()]]
-)
+@pytest.mark.parametrize("rest", [[], [MinMax()], [Resize((32, 32))], [MinMax(), Resize((40, 24))], [Resize((9, 9))]])
 def test_joined_chain_gives_the_numbers_of_the_plain_one(dtype: type, window: Window, rest: list) -> None:
     voxels = np.abs(head()).astype(dtype) if dtype is np.uint16 else head(dtype)
     voxels[2] = 7  # constant

@@ -1,0 +1,58 @@
+"""Two ranks with different batches: the gradients they agree on against those of both batches in one process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from medkit.engine.gradients import backward
+from medkit.engine.runtime import Runtime
+
+runtime = Runtime.start(device="cpu")
+torch.manual_seed(0)
+shared, a, b, idle = nn.Linear(6, 5), nn.Linear(5, 1), nn.Linear(5, 1), nn.Linear(2, 2)
+parameters = [p for part in (shared, a, b, idle) for p in part.parameters()]
+inputs = [torch.randn(4, 6, generator=torch.Generator().manual_seed(rank)) for rank in range(2)]
+
+
+def losses(x: torch.Tensor) -> dict[str, torch.Tensor]:
+    h = torch.tanh(shared(x))
+    return {"a": (a(h) - 3).square().mean(), "b": (a(h) + 2).square().mean() + b(h).square().mean()}
+
+
+def reference() -> list[torch.Tensor]:
+    """Each task's gradient averaged over both batches, then projected; two tasks leave no choice of order."""
+    tasks = []
+    for name in ("a", "b"):
+        mean = sum(losses(x)[name] for x in inputs) / 2
+        tasks.append(torch.autograd.grad(mean, list(shared.parameters())))
+    one, other = (torch.cat([g.reshape(-1) for g in task]).double() for task in tasks)
+    along = one @ other
+    assert along < 0, "the tasks have to be in conflict"
+    merged = one - along / (other @ other) * other + other - along / (one @ one) * one
+    sizes = [p.numel() for p in shared.parameters()]
+    return [part.view_as(p).float() for part, p in zip(merged.split(sizes), shared.parameters(), strict=True)]
+
+
+expected = reference()
+backward(losses(inputs[runtime.rank]), parameters, runtime, combine="pcgrad", shared=list(shared.parameters()))
+for found, wanted in zip(shared.parameters(), expected, strict=True):
+    torch.testing.assert_close(found.grad, wanted)
+assert all(p.grad is None for p in idle.parameters()), "what no rank reached has no gradient"
+
+for p in parameters:
+    p.grad = None
+# Only rank 1 reaches b: rank 0 has to take part in the average all the same.
+one = {"a": a(torch.tanh(shared(inputs[0]))).sum()}
+if runtime.rank == 1:
+    one["a"] = one["a"] + b(torch.tanh(shared(inputs[0]))).sum()
+backward(one, parameters, runtime)
+torch.testing.assert_close(b.bias.grad, torch.full((1,), 2.0))
+assert all(p.grad is None for p in idle.parameters())
+(Path(sys.argv[1]) / f"agreed{runtime.rank}").touch()
+dist.barrier()
+dist.destroy_process_group()
