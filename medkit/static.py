@@ -8,6 +8,7 @@ signature replaces when the component is built.
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import importlib.util
 import inspect
@@ -72,7 +73,7 @@ def static_schema(entry: Entry) -> Schema:
     if node is None:
         return schema
     described = argument_descriptions(inspect.cleandoc(text)) | argument_descriptions(ast.get_docstring(node) or "")
-    parameters = node.args
+    parameters = _Constants(tree, entry.full_name).visit(copy.deepcopy(node.args))
     if parameters.vararg or parameters.kwarg:
         raise InputError(f"{name} takes * or ** arguments: a component names all its arguments", entry.full_name)
     positional = [*parameters.posonlyargs, *parameters.args][skip:]
@@ -136,8 +137,37 @@ def _tree(module: str, full_name: str) -> tuple[ast.Module, Path]:
     return ast.parse(path.read_text(encoding="utf-8")), path
 
 
+class _Constants(ast.NodeTransformer):
+    """Puts numbers and texts in the place of a module's constants, its own or imported by name from another."""
+
+    def __init__(self, tree: ast.Module, full_name: str) -> None:
+        self.full_name = full_name
+        self.own = {
+            statement.targets[0].id: statement.value
+            for statement in tree.body
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+        self.imported = {
+            alias.asname or alias.name: (statement.module, alias.name)
+            for statement in tree.body
+            if isinstance(statement, ast.ImportFrom) and statement.module and not statement.level
+            for alias in statement.names
+        }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        # Types are names too; only names in capitals are constants, so no other module is read for them.
+        if not node.id.isupper():
+            return node
+        found = self.own.get(node.id)
+        if found is None and node.id in self.imported:
+            module, name = self.imported[node.id]
+            found = _Constants(_tree(module, self.full_name)[0], self.full_name).own.get(name)
+        return found if isinstance(found, ast.Constant) else node
+
+
 class _Unknown:
-    pass
+    def __repr__(self) -> str:
+        return "(known when it is built)"
 
 
 _UNKNOWN = _Unknown()
@@ -206,6 +236,7 @@ def _mark(node: ast.expr) -> Any:
                 key: value
                 for key, value in named.items()
                 if key in ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "multiple_of")
+                and value is not _UNKNOWN  # checked when the component is built
             }
         )
     return None

@@ -31,6 +31,9 @@ class TimmEncoder(nn.Module):
         (``hub:`` alone takes the model's default tag).
     stem_stride:
         1 keeps the first convolution at full resolution, as the published SMART-Net does; null is timm's own.
+    depth:
+        Levels of the pyramid to keep, from the shallowest; deeper layers are not built. null keeps all. Small images
+        gain nothing from a deepest map of 2x2.
     """
 
     net: Any
@@ -41,6 +44,7 @@ class TimmEncoder(nn.Module):
         in_channels: Annotated[int, Field(gt=0)] = 1,
         weights: str | None = None,
         stem_stride: Literal[1, 2] | None = None,
+        depth: Annotated[int, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
         if not timm.is_model(model):
@@ -48,10 +52,13 @@ class TimmEncoder(nn.Module):
             raise InputError(f"timm has no model named '{model}'", hint=hint)
         hub = weights is not None and weights.startswith("hub:")
         name = f"{model}.{weights[4:]}" if hub and weights is not None and weights[4:] else model
+        levels: dict[str, Any] = {} if depth is None else {"out_indices": tuple(range(depth))}
         try:
-            self.net = timm.create_model(name, pretrained=hub, features_only=True, in_chans=in_channels)
+            self.net = timm.create_model(name, pretrained=hub, features_only=True, in_chans=in_channels, **levels)
         except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
             raise InputError(f"timm's '{model}' cannot return a feature pyramid: {error}") from error
+        except IndexError as error:
+            raise InputError(f"timm's '{model}' has fewer than {depth} levels, the 'depth' asked for") from error
         except (OSError, ValueError) as error:
             raise InputError(
                 f"weights '{weights}' cannot be fetched: {str(error).splitlines()[0]}",

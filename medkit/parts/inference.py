@@ -13,9 +13,11 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from medkit.parts.convblocks import conv3d_as_2d
+
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d, conv3d_as_2d)
 
 
 def prepare_for_inference(module: nn.Module, run: Callable[[nn.Module], Any]) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,11 +47,12 @@ class AUC(_Binary):
         return float((ranks[yes].sum() - n * (n + 1) / 2) / (n * m))
 
 
-class _Ratio(_Binary):
+class _Ratio(_Binary, ABC):
     empty = "cases without a label are left out; 0 when the denominator is 0"
 
+    @abstractmethod
     def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
-        raise NotImplementedError
+        """Numerator and denominator."""
 
     def compute(self, rows: Rows) -> float:
         if len(rows["label"]) == 0:

@@ -6,6 +6,7 @@ The input's own value goes with every output's. Slices whose input and target ar
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -44,7 +45,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean((2 * ab + c1) * (2 * cov + c2) / ((aa + bb + c1) * (var_a + var_b + c2)), dtype=np.float64))
 
 
-class _Slices:
+class _Slices(ABC):
     """A metric of slices; a case is one volume, its row the means of its slices."""
 
     name = ""
@@ -52,8 +53,9 @@ class _Slices:
     higher_is_better = True
     empty = "blank slices (input and target equal to 60 dB) are left out and counted; a case of blank slices is empty"
 
+    @abstractmethod
     def measure(self, a: np.ndarray, b: np.ndarray) -> float:
-        raise NotImplementedError
+        """The metric of one slice, (H,W) against (H,W)."""
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         output, target, image = case["output"], case["target"], case["image"]

@@ -27,7 +27,7 @@ SHARE = {"CPH": 0.10, "IVH": 0.012, "EDH": 0.09, "SDH": 0.09, "SAH": 0.03}
 class InsertedBleeds:
     """Lesions drawn into one real head CT (DICOM folder or NIfTI file); every case shares that one head.
 
-    Cases differ in lesion, mirroring, calibration and added noise, never in anatomy, so scores say how a pipeline
+    Cases differ in lesion, mirroring and added noise, never in anatomy, so scores say how a pipeline
     works on real voxels and nothing about other patients. With ``split: blocks`` train and val use the lower slices
     and test the upper ones, so at least no tested slice was trained on; with ``split: whole`` every case has all
     slices and test cases share them with training.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from medkit.api import Case, InputError, Record
 from medkit.data.volume import Volume
@@ -18,7 +18,7 @@ from medkit_phantoms.anatomy import Head
 from medkit_phantoms.bleeds import LARGEST, SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint, side_of
 from medkit_phantoms.centers import CENTERS
 
-VERSION = 1
+VERSION = 2
 """Part of every identity: raise it whenever the voxels change."""
 
 BOTTOM, TOP = -46.0, 84.0
@@ -52,6 +52,8 @@ class HeadCT:
         Beam hardening and motion; calcifications belong to the anatomy and are always there.
     external:
         Share of the cases that the other centres have together.
+    smallest:
+        Smallest bleed in mL. A thin subdural is narrower than a pixel when the image is small; raise this there.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class HeadCT:
         folds: tuple[float, float, float] = (0.5, 0.17, 0.33),
         hard_negatives: bool = True,
         external: Annotated[float, Field(ge=0, lt=1)] = 0.4,
+        smallest: Annotated[float, Field(ge=SMALLEST, le=40)] = SMALLEST,
     ) -> None:
         unknown = [name for name in centers if name not in CENTERS]
         if unknown or not centers or len(set(centers)) != len(centers):
@@ -75,7 +78,7 @@ class HeadCT:
         self.patients, self.size, self.seed = patients, (int(size[0]), int(size[1])), seed
         self.centers, self.positive_fraction, self.slices = tuple(centers), positive_fraction, slices
         self.folds, self.hard_negatives = tuple(folds), hard_negatives
-        self.external = external
+        self.external, self.smallest = external, smallest
         self._cases: list[Case] | None = None
 
     def cases(self) -> Sequence[Case]:
@@ -110,14 +113,16 @@ class HeadCT:
         positives = sum(labels)
         weights = np.cumsum(center.subtypes) / sum(center.subtypes)
         kinds = [SUBTYPES[int(np.searchsorted(weights, q))] for q in quantiles(positives, rng)]
-        volumes = center.volume * np.exp(center.spread * ndtri(quantiles(positives, rng)))
+        # Log-normal, cut off below: the quantiles are spread over what is left.
+        least = float(ndtr(np.log(self.smallest / center.volume) / center.spread))
+        volumes = center.volume * np.exp(center.spread * ndtri(least + (1 - least) * quantiles(positives, rng)))
         old = quantiles(positives, rng) < center.old
         ages = np.clip(center.age + 17 * ndtri(quantiles(n, rng)), 18, 92)
         cases, k = [], 0
         for i, (fold, label) in enumerate(zip(folds, labels, strict=True)):
             fields: dict[str, Any] = {"age": round(float(ages[i]), 1), "subtype": "", "volume_ml": 0.0, "hu": 0.0}
             if label:
-                volume = float(np.clip(volumes[k], SMALLEST, LARGEST[kinds[k]]))
+                volume = float(np.clip(volumes[k], self.smallest, LARGEST[kinds[k]]))
                 fields |= {
                     "subtype": kinds[k],
                     "volume_ml": round(volume, 3),
@@ -131,7 +136,7 @@ class HeadCT:
     def _arguments(self) -> dict[str, Any]:
         return {"version": VERSION, "patients": self.patients, "size": self.size, "seed": self.seed,
                 "centers": self.centers, "positive_fraction": self.positive_fraction, "slices": self.slices,
-                "folds": self.folds, "hard_negatives": self.hard_negatives}  # fmt: skip
+                "folds": self.folds, "smallest": self.smallest, "hard_negatives": self.hard_negatives}  # fmt: skip
 
     def identity(self, case: Case) -> str:
         """Hash of the code version, all arguments and the case."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.api import Channels, Strides
-from medkit.parts.convblocks import initialise_decoder, initialise_head
+from medkit.parts.convblocks import Conv3d, initialise_decoder, initialise_head
 from medkit_smartnet.scse_unet import UNetDecoder
 
 Width = Annotated[int, Field(gt=0)]
@@ -20,9 +20,9 @@ class Conv3DTail(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv3d(width, width, 3, padding=1), nn.BatchNorm3d(width)
-        self.conv2, self.bn2 = nn.Conv3d(width, width, 3, padding=1), nn.BatchNorm3d(width)
-        self.head = nn.Conv3d(width, 1, 3, padding=1)
+        self.conv1, self.bn1 = Conv3d(width, width), nn.BatchNorm3d(width)
+        self.conv2, self.bn2 = Conv3d(width, width), nn.BatchNorm3d(width)
+        self.head = Conv3d(width, 1)
         initialise_decoder(self)
         initialise_head(self.head)
 
