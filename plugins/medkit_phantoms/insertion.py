@@ -50,6 +50,11 @@ class InsertedBleeds:
         ``hu``, or ``cormack`` for templates of the clinical toolbox, converted to HU.
     """
 
+    notice = (
+        "Lesions in these images are synthetic and inserted into one real head. The numbers show how the method works "
+        "on real voxels; they say nothing about patients."
+    )
+
     def __init__(
         self,
         path: Path,

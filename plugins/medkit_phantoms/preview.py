@@ -46,3 +46,29 @@ def contact_sheet(
         rows.append(sheet)
     cv2.imwrite(str(path), np.vstack(rows))
     return Path(path)
+
+
+def radiograph_sheet(source: Any, cases: list[Any], path: str | Path, columns: int = 6, width: int = 160) -> Path:
+    """Write a PNG of radiographs, ``columns`` in a row, each in a square of ``width`` pixels under its view and age.
+
+    Greys go from the 0.5th to the 99.5th percentile of each image, as in the thesis's preparation.
+    """
+    tiles = []
+    for case in cases:
+        picture = source.load(case).image.voxels[0]
+        low, high = np.percentile(picture, (0.5, 99.5))
+        grey = (np.clip((picture - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
+        factor = width / max(grey.shape)
+        rows, across = (min(width, round(side * factor)) for side in grey.shape)
+        small = cv2.resize(grey, (across, rows), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+        tile = np.zeros((width + 24, width), np.uint8)
+        top, left = 24 + (width - rows) // 2, (width - across) // 2
+        tile[top : top + rows, left : left + across] = small
+        sex = "boy" if case.fields["sex"] else "girl"
+        lines = (case.fields["view"], f"{case.fields['age_months'] / 12:.0f} y {sex} {case.fields['fracture_kind']}")
+        for k, line in enumerate(lines):
+            cv2.putText(tile, line, (2, 9 + 10 * k), cv2.FONT_HERSHEY_SIMPLEX, 0.3, 255, 1, cv2.LINE_AA)
+        tiles.append(tile)
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    cv2.imwrite(str(path), np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]))
+    return Path(path)

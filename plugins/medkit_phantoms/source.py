@@ -56,6 +56,8 @@ class HeadCT:
         Smallest bleed in mL. A thin subdural is narrower than a pixel when the image is small; raise this there.
     """
 
+    notice = "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
+
     def __init__(
         self,
         patients: Annotated[int, Field(ge=1)] = 24,

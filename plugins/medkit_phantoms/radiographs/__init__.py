@@ -1,0 +1,1 @@
+"""Phantom radiographs of children: parametric bodies, projected; growth, fractures, collimation, several exposures."""
