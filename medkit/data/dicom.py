@@ -170,7 +170,8 @@ def _flat(header: Header) -> Volume:
     return Volume(read_pixels(header)[None], affine, None, {"format": "dicom", "files": [str(header.path)]})
 
 
-def _vector(header: Header, tag: str, length: int) -> np.ndarray:
+def vector(header: Header, tag: str, length: int) -> np.ndarray:
+    """The ``length`` numbers of a tag; raises :class:`InputError` if they are not there."""
     value = header.get(tag)
     if value is None or len(value) != length:
         raise InputError(f"{'missing' if value is None else 'incomplete'}: slices cannot be placed", header.where(tag))
@@ -178,14 +179,14 @@ def _vector(header: Header, tag: str, length: int) -> np.ndarray:
 
 
 def _geometry(headers: list[Header], allow_gaps: bool) -> tuple[list[Header], np.ndarray, np.ndarray | None]:
-    orientation = _vector(headers[0], "ImageOrientationPatient", 6)
+    orientation = vector(headers[0], "ImageOrientationPatient", 6)
     for header in headers[1:]:
-        if np.abs(_vector(header, "ImageOrientationPatient", 6) - orientation).max() > 1e-3:
+        if np.abs(vector(header, "ImageOrientationPatient", 6) - orientation).max() > 1e-3:
             raise InputError(f"orientation differs from {headers[0].name}", header.where("ImageOrientationPatient"))
-    down, along = _vector(headers[0], "PixelSpacing", 2)
+    down, along = vector(headers[0], "PixelSpacing", 2)
     normal = np.cross(orientation[:3], orientation[3:])
     normal /= np.linalg.norm(normal)
-    positions = np.array([_vector(header, "ImagePositionPatient", 3) for header in headers])
+    positions = np.array([vector(header, "ImagePositionPatient", 3) for header in headers])
     order = np.argsort(positions @ normal, kind="stable")
     headers, positions = [headers[i] for i in order], positions[order]
     gaps = np.diff(positions @ normal)
@@ -255,6 +256,12 @@ def apply_modality(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
 
 def padding_mask(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray | None:
     """Pixels outside the field of view by PixelPaddingValue (and its range limit), or None."""
+    ends = padding_range(data)
+    return None if ends is None else (stored >= ends[0]) & (stored <= ends[1])
+
+
+def padding_range(data: pydicom.Dataset) -> tuple[int, int] | None:
+    """The smallest and largest stored value that is padding, or None."""
     value = data.get("PixelPaddingValue")
     if value is None:
         return None
@@ -268,4 +275,4 @@ def padding_mask(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray | None
     low = as_stored(value)
     limit = data.get("PixelPaddingRangeLimit")
     high = low if limit is None else as_stored(limit)
-    return (stored >= min(low, high)) & (stored <= max(low, high))
+    return min(low, high), max(low, high)

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 import pydicom
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 import medkit
-from medkit.data.dicom import apply_modality, padding_mask
+from medkit.data.dicom import apply_modality, padding_mask, padding_range
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_folder
 from medkit.errors import InputError
@@ -25,14 +26,18 @@ DROPPED = (
     "VOILUTSequence",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
 )
+SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 
 
 def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) -> None:
     """Write (D,H,W) voxels as a derived series: the source's geometry and study, new series and instance UIDs.
 
     A mask becomes a series of 0 and 1 with the CT's geometry (any viewer can fuse it), not a DICOM SEG object. An
-    image holds whole HU; where the source had padding, its padding value stays.
+    image holds whole HU; where the source had padding, its padding value stays. Every slice names the one it was made
+    from (SourceImageSequence).
 
     Raises
     ------
@@ -46,20 +51,26 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
     with whole_folder(folder) as temporary:
         for z, (file, voxels) in enumerate(zip(files, volume.voxels, strict=True)):
             data = pydicom.dcmread(file)
-            stored = _stored(voxels, data, kind)
+            source = (data.SOPClassUID, data.SOPInstanceUID)
+            stored, padding = _stored(voxels, data, kind)
             for name in DROPPED:
                 if name in data:
                     delattr(data, name)
             data.SeriesInstanceUID, data.SOPInstanceUID = series, generate_uid()
-            data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+            data.file_meta = FileMetaDataset()  # the source's says who wrote the source; the rest is filled in
             data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:3]]
             data.SeriesDescription = description[:64]
             data.DerivationDescription = f"{description}, made by medkit {medkit.__version__}"
+            data.SourceImageSequence = [_reference(*source)]
             data.SeriesNumber = int(data.get("SeriesNumber") or 0) + 9000
             data.RescaleSlope, data.RescaleIntercept = "1", "0"
             data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME2", 1
             data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+            if padding is not None:
+                data.add_new("PixelPaddingValue", "SS", padding[0])
+                if padding[1] != padding[0]:
+                    data.add_new("PixelPaddingRangeLimit", "SS", padding[1])
             if kind == "mask":
                 data.WindowCenter, data.WindowWidth = "0.5", "1"
             data.PixelData = stored.astype("<i2").tobytes()
@@ -67,12 +78,29 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
             data.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
 
 
-def _stored(voxels: np.ndarray, source: pydicom.Dataset, kind: Kind) -> np.ndarray:
+def _reference(sop_class: str, instance: str) -> pydicom.Dataset:
+    code, item = pydicom.Dataset(), pydicom.Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = SOURCE_IMAGE
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+    item.PurposeOfReferenceCodeSequence = [code]
+    return item
+
+
+def _stored(voxels: np.ndarray, source: pydicom.Dataset, kind: Kind) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """What is written of one slice, and the range of values in it that is padding."""
     if kind == "mask":
-        return voxels.astype(np.int16)
-    values = np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
-    padding = padding_mask(source.pixel_array, source)
-    if padding is not None and padding.any():
-        own = apply_modality(source.pixel_array, source)
-        values = np.where(padding, np.clip(own, -32768, 32767).astype(np.int16), values)
-    return values
+        return voxels.astype(np.int16), None
+    values = _whole(voxels)
+    stored, ends = source.pixel_array, padding_range(source)
+    padding = padding_mask(stored, source)
+    if ends is None or padding is None or not padding.any():
+        return values, None
+    values = np.where(padding, _whole(apply_modality(stored, source)), values)
+    low, high = sorted(int(end) for end in _whole(apply_modality(np.array(ends), source)))
+    # A new value inside the range of padding would be read as air: then the padding keeps its values, not its name.
+    clash = ((values >= low) & (values <= high) & ~padding).any()
+    return values, None if clash else (low, high)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), -32768, 32767).astype(np.int16)

@@ -36,7 +36,8 @@ class Scanner:
     Parameters
     ----------
     photons:
-        Photons a detector element and view receives in air at full dose (I0).
+        Photons a detector element (a pixel wide, a slice thick) and view receives in air at full dose (I0). With the
+        default a quarter of the dose adds 10 HU to a head of 0.49 mm pixels, as published brain pairs have.
     electronic:
         Standard deviation of the electronic noise, in photons.
     bow_tie:
@@ -48,7 +49,7 @@ class Scanner:
         Projection angles over half a turn.
     """
 
-    photons: float = 2e5
+    photons: float = 2e6
     electronic: float = 5.0
     bow_tie: float = 1.0
     kernel: Kernel = "soft"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
                 **kinds,
             }
         )
-    return _with_folds(pandas.DataFrame(rows), seed)
+    return with_folds(pandas.DataFrame(rows), "label", seed)
 
 
 def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> Any:
@@ -98,11 +99,9 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
         series.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, str(header.get("PatientID"))))
     if not series:
         raise InputError("no .dcm file is here", str(images))
-    lists.mkdir(parents=True, exist_ok=True)
     rows = []
     for uid, files in sorted(series.items()):
-        listing = lists / f"{uid}.txt"
-        listing.write_text("".join(f"{path.resolve()}\n" for path, _ in files))
+        listing = write_listing([path for path, _ in files], lists / f"{uid}.txt")
         kinds = {
             kind: int(any(labels[path.stem].get(kind, 0) for path, _ in files))
             for kind in sorted(labels[files[0][0].stem])
@@ -114,17 +113,25 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
                 "patient": files[0][1],
                 "center": "rsna",
                 "fold": "",
-                "image": str(listing.resolve()),
+                "image": str(listing),
                 "label": label,
                 **kinds,
             }
         )
-    return _with_folds(pandas.DataFrame(rows), seed)
+    return with_folds(pandas.DataFrame(rows), "label", seed)
 
 
-def _with_folds(table: Any, seed: int) -> Any:
-    table["fold"] = assign_folds(table["patient"].tolist(), table["label"].tolist(), SHARES, seed)
+def with_folds(table: Any, by: str, seed: int) -> Any:
+    """The table with folds drawn by patient, stratified by the column ``by``."""
+    table["fold"] = assign_folds(table["patient"].tolist(), table[by].tolist(), SHARES, seed)
     return table
+
+
+def write_listing(files: Sequence[Path], path: Path) -> Path:
+    """Write a series list, one absolute path a line, and return where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{file.resolve()}\n" for file in files))
+    return path.resolve()
 
 
 def write_manifest(table: Any, path: Path) -> None:

@@ -26,7 +26,7 @@ class ManifestSource:
     mask:
         Column with the mask, on the image's grid; an empty cell is a normal scan. Absent column: no masks.
     target:
-        Column with the paired image of a denoising task. Absent column: none.
+        Column with the paired image of a denoising task, on the image's grid. Absent column: none.
     patient:
         Column with the patient; required, as splits must not share patients.
     center:
@@ -39,6 +39,9 @@ class ManifestSource:
         Column with a unique name of each row; default: the image's path.
     root:
         Folder that relative paths start from; default: the manifest's own.
+    check_pairs:
+        Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
+        meant to look different.
     """
 
     path: str
@@ -51,6 +54,7 @@ class ManifestSource:
     label: str | None = None
     case: str | None = None
     root: str | None = None
+    check_pairs: bool = True
 
     def __post_init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] | None = None
@@ -116,6 +120,7 @@ class ManifestSource:
 
     def load(self, case: Case) -> Record:
         from medkit.data.io import read_volume
+        from medkit.data.pairs import check_pair
 
         if self._rows is None:
             self._read()
@@ -133,6 +138,8 @@ class ManifestSource:
             difference = image.same_grid(record.target)
             if difference:
                 raise InputError(f"target and image lie on different grids ({difference})", row[self.target])
+            if self.check_pairs:
+                check_pair(image, record.target, row[self.target])
         return record
 
     def _read_mask(self, row: dict[str, Any], image: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.data.dose import Scanner, simulate_low_dose
-from medkit.data.io import read_volume, write_like
+from medkit.data.io import check_output, read_volume, write_like
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
 
@@ -19,12 +19,11 @@ def simulate(input: Path, output: Path, dose: float, *, seed: int = 0, **scanner
     InputError
         for an unreadable or windowed scan, a dose outside (0, 1], or an output that exists.
     """
-    if output.exists():
-        raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
     settings = Scanner(**scanner)
     if not 0 < dose <= 1:
         raise InputError(f"the dose must lie in (0, 1], not {dose}", "--dose", "0.25 is a quarter of the dose")
     volume = read_volume(input)
+    check_output(volume, output)
     _, down, along = volume.spacing
     if abs(down - along) > 0.01 * along:
         raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", str(input))

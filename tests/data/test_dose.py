@@ -64,19 +64,21 @@ def test_variance_follows_the_dose_law(dose: float) -> None:
     assert here / half == pytest.approx((1 - dose) / dose, rel=0.15)
 
 
-def test_soft_kernel_gives_the_autocorrelation_measured_on_brain_images() -> None:
+@pytest.mark.parametrize("axis", [1, 2], ids=["rows", "columns"])
+def test_soft_kernel_gives_the_autocorrelation_measured_on_brain_images(axis: int) -> None:
     size, pixel = 192, 0.4
     hu = np.repeat(disc(size, 60.0)[None], 6, 0)
     change = simulate_low_dose(hu, pixel, 0.25, seed=4) - hu
-    middle = change[:, 60:132, 60:132]
+    middle = np.moveaxis(change[:, 60:132, 60:132], axis, -1)
     found = [(middle[..., k:] * middle[..., :-k]).mean() / middle.var() for k in (1, 2, 3, 4)]
-    np.testing.assert_allclose(found, [0.75, 0.25, -0.09, -0.15], atol=0.06)
+    # Over eight seeds and both axes, no value was further than 0.04 from the measured one.
+    np.testing.assert_allclose(found, [0.75, 0.25, -0.09, -0.15], atol=0.05)
 
 
 def test_inserted_noise_agrees_with_direct_poisson_counts() -> None:
     scanner, dose = Scanner(photons=2e5, electronic=5.0), 0.25
     geometry = Geometry((64, 64), PIXEL, 400)
-    for path in (1.0, 4.0):
+    for path in (1.0, 4.0, 7.0):  # at the last, counts are so few that they are drawn themselves
         lines = torch.full((400, geometry.detectors), path)
         generator = torch.Generator().manual_seed(5)
         added = draw_noise(lines, dose, scanner, geometry, generator)
@@ -88,6 +90,27 @@ def test_inserted_noise_agrees_with_direct_poisson_counts() -> None:
             return float(np.log(np.maximum(counts, 1)).var())
 
         assert float(added.var()) == pytest.approx(log_noise(dose, 6) - log_noise(1.0, 7), rel=0.05)
+
+
+def test_inserted_noise_gives_images_as_noisy_as_a_scan_at_the_lower_dose() -> None:
+    """Direct: counts at a quarter of the dose, reconstructed. Inserted: counts at full dose, noise added to them."""
+    scanner, dose = Scanner(photons=2e5, electronic=5.0), 0.25
+    geometry = Geometry((128, 128), PIXEL, 180)
+    lines = geometry.project(torch.from_numpy((disc(radius=45.0) / 1000 + 1) * WATER).float())
+
+    def image(noise: torch.Tensor) -> np.ndarray:
+        return geometry.backproject(geometry.filter(noise, 0.58)).numpy()[inner()] * 1000 / WATER
+
+    def counted(share: float, seed: int) -> torch.Tensor:
+        made = torch.Generator().manual_seed(seed)
+        mean = share * scanner.photons * torch.exp(-lines)
+        counts = torch.poisson(mean, generator=made) + scanner.electronic * torch.randn(mean.shape, generator=made)
+        return -torch.log(counts.clamp(min=1) / mean)
+
+    added = draw_noise(lines, dose, scanner, geometry, torch.Generator().manual_seed(9))
+    direct = np.mean([image(counted(dose, seed)).std() for seed in range(3)])
+    inserted = np.mean([image(counted(1.0, seed) + added).std() for seed in range(3, 6)])
+    assert inserted == pytest.approx(direct, rel=0.06)
 
 
 def test_starved_rays_stay_finite() -> None:
