@@ -1,13 +1,13 @@
 """Metrics of image restoration in windowed [0,1] space, mean over slices.
 
 The input's own value goes with every output's. Slices whose input and target are equal to 60 dB and more are *blank*
-(nothing in the window): they are left out of the mean and counted, and ``_plain`` names the mean over all slices.
+(nothing in the window): they are left out of the mean and counted, and ``plain`` is the mean over all slices.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import cv2
@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 Rows = Mapping[str, np.ndarray]
+Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 BLANK = 60.0  # dB
 
 
@@ -45,73 +46,101 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean((2 * ab + c1) * (2 * cov + c2) / ((aa + bb + c1) * (var_a + var_b + c2)), dtype=np.float64))
 
 
-class _Slices(ABC):
-    """A metric of slices; a case is one volume, its row the means of its slices."""
+def blank_slices(image: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(D,) bool: the slices of (D,H,W) in which input and target are equal to 60 dB and more."""
+    return np.array([psnr(a, b) >= BLANK for a, b in zip(image, target, strict=True)])
+
+
+class SliceMetric(ABC):
+    """A metric of pairs of slices; a case is one volume (or one slice), its row the means over its slices."""
 
     name = ""
     unit = ""
     higher_is_better = True
-    empty = "blank slices (input and target equal to 60 dB) are left out and counted; a case of blank slices is empty"
+    perfect = 0.0
+    empty = "blank slices (input and target equal to 60 dB) are left out and counted; 'plain' is the mean with them"
 
     @abstractmethod
-    def measure(self, a: np.ndarray, b: np.ndarray) -> float:
-        """The metric of one slice, (H,W) against (H,W)."""
+    def measure(self, pairs: Pairs) -> Sequence[float]:
+        """The metric of each pair of (H,W) slices, the second of which is the target."""
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         output, target, image = case["output"], case["target"], case["image"]
-        kept = [i for i in range(len(target)) if psnr(image[i], target[i]) < BLANK]
-        value = [self.measure(output[i], target[i]) for i in range(len(target))]
-        if not kept:
-            return None
-        before = [self.measure(image[i], target[i]) for i in kept]
+        blank = blank_slices(image, target)
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        for z in range(len(target)):
+            pairs.append((output[z], target[z]))
+            if not blank[z]:
+                pairs.append((image[z], target[z]))
+        found = iter(self.measure(pairs))
+        after, before = np.empty(len(target)), []
+        for z in range(len(target)):
+            after[z] = next(found)
+            if not blank[z]:
+                before.append(next(found))
         return {
-            "value": float(np.mean([value[i] for i in kept])),
-            "input": float(np.mean(before)),
-            "plain": float(np.mean(value)),
-            "slices": float(len(kept)),
-            "blank": float(len(target) - len(kept)),
+            "patient": case["patient"],
+            "value": _average(after[~blank]),
+            "input": _average(np.array(before)),
+            "plain": _average(after),
+            "slices": float(len(before)),
+            "blank": float(blank.sum()),
         }
 
     def compute(self, rows: Rows) -> float:
         return _mean(rows, "value")
 
     def extras(self, rows: Rows) -> dict[str, float]:
-        """Beside the value: the input's own, the mean with blank slices, and how many those are."""
-        if not len(rows["value"]):
-            return {}
+        """What goes with the value: the input's own and the target's, the mean with blank slices, how many of either
+        there are, and the mean in which every patient counts the same."""
+        owned = [rows["patient"] == name for name in np.unique(rows["patient"])]
+        means = [_mean({key: column[mine] for key, column in rows.items()}, "value") for mine in owned]
+        known = np.array([mean for mean in means if not np.isnan(mean)])
         return {
             "input": _mean(rows, "input"),
+            "target": self.perfect,
             "plain": float(np.average(rows["plain"], weights=rows["slices"] + rows["blank"])),
+            "slices": float(np.sum(rows["slices"])),
             "blank_slices": float(np.sum(rows["blank"])),
+            "patient_mean": _average(known),
+            "patients": float(len(known)),
         }
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["value"])
 
 
+def _average(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
 def _mean(rows: Rows, key: str) -> float:
-    return float(np.average(rows[key], weights=rows["slices"])) if len(rows[key]) else float("nan")
+    """The mean over slices that are not blank; a case of blank slices has no value and no weight."""
+    counted = rows["slices"] > 0
+    if not counted.any():
+        return float("nan")
+    return float(np.average(rows[key][counted], weights=rows["slices"][counted]))
 
 
-class PSNR(_Slices):
+class PSNR(SliceMetric):
     """Peak signal-to-noise ratio in dB, data range 1."""
 
-    name, unit = "psnr", "dB"
+    name, unit, perfect = "psnr", "dB", 100.0
 
-    def measure(self, a: np.ndarray, b: np.ndarray) -> float:
-        return psnr(a, b)
+    def measure(self, pairs: Pairs) -> Sequence[float]:
+        return [psnr(a, b) for a, b in pairs]
 
 
-class SSIM(_Slices):
+class SSIM(SliceMetric):
     """Structural similarity, data range 1."""
 
-    name = "ssim"
+    name, perfect = "ssim", 1.0
 
-    def measure(self, a: np.ndarray, b: np.ndarray) -> float:
-        return ssim(a, b)
+    def measure(self, pairs: Pairs) -> Sequence[float]:
+        return [ssim(a, b) for a, b in pairs]
 
 
-class RMSE(_Slices):
+class RMSE(SliceMetric):
     """Root mean square error.
 
     Parameters
@@ -128,5 +157,5 @@ class RMSE(_Slices):
         self.unit = "HU" if window_width else ""
         self.name = "rmse_hu" if window_width else "rmse"
 
-    def measure(self, a: np.ndarray, b: np.ndarray) -> float:
-        return rmse(a, b) * self.factor
+    def measure(self, pairs: Pairs) -> Sequence[float]:
+        return [rmse(a, b) * self.factor for a, b in pairs]

@@ -29,6 +29,18 @@ class MAE:
         return abs(float(row["value"]) - float(row["label"]))
 
 
+class MSE(MAE):
+    """Mean square error, in the square of the value's unit."""
+
+    name = "mse"
+
+    def compute(self, rows: Rows) -> float:
+        return float(np.mean((rows["value"] - rows["label"]) ** 2)) if len(rows["label"]) else float("nan")
+
+    def score(self, row: Mapping[str, Any]) -> float:
+        return (float(row["value"]) - float(row["label"])) ** 2
+
+
 class R2(MAE):
     """Coefficient of determination; undefined (nan) when all true values are equal."""
 

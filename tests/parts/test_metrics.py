@@ -119,7 +119,7 @@ def test_blank_slices_are_left_out_and_counted_and_the_plain_mean_stays() -> Non
     target = rng.random((3, 16, 16)).astype(np.float32)
     image = target + 0.1
     image[2] = target[2]
-    row = PSNR().per_case({"output": image, "target": target, "image": image})
+    row = PSNR().per_case({"patient": "a", "output": image, "target": target, "image": image})
     assert row is not None
     assert row["blank"] == 1
     assert row["value"] == pytest.approx(20.0, abs=1e-3)
@@ -129,6 +129,7 @@ def test_blank_slices_are_left_out_and_counted_and_the_plain_mean_stays() -> Non
 
 def test_rmse_in_hu_is_the_window_fraction_times_its_width() -> None:
     case = {"output": np.full((1, 8, 8), 0.6), "target": np.full((1, 8, 8), 0.5), "image": np.full((1, 8, 8), 0.7)}
+    case["patient"] = "a"
     assert measure(RMSE(window_width=80.0), [case]) == pytest.approx(8.0)
 
 
@@ -141,4 +142,5 @@ def test_scalar_metrics_keep_every_promise_of_a_metric(metric: type) -> None:
 @pytest.mark.parametrize("metric", [PSNR, SSIM, RMSE])
 def test_image_metrics_keep_every_promise_of_a_metric(metric: type) -> None:
     rng = np.random.default_rng(1)
-    check_metric(metric, [{k: rng.random((2, 16, 16)).astype(np.float32) for k in ("output", "target", "image")}])
+    case = {k: rng.random((2, 16, 16)).astype(np.float32) for k in ("output", "target", "image")}
+    check_metric(metric, [{"patient": "a"} | case])
