@@ -10,6 +10,7 @@ from medkit.registry import Registrar
 def medkit_register(registry: Registrar) -> None:
     r = registry
     r.encoder("timm", "medkit.parts.encoders:TimmEncoder", "any timm backbone as a feature pyramid")
+    r.encoder("identity", "medkit.parts.identity:Identity", "the slice itself, for operators on raw volumes")
     r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
     r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
     r.loss("l1", "medkit.parts.losses:L1", "mean absolute error")
@@ -31,6 +32,17 @@ def medkit_register(registry: Registrar) -> None:
     r.metric("psnr", "medkit.parts.metrics_image:PSNR", "peak signal-to-noise ratio, dB")
     r.metric("ssim", "medkit.parts.metrics_image:SSIM", "structural similarity")
     r.metric("rmse", "medkit.parts.metrics_image:RMSE", "root mean square error")
+    r.metric("pl", "medkit.parts.metrics_perceptual:PL", "perceptual loss, of VGG19's features")
+    r.metric("tml", "medkit.parts.metrics_perceptual:TML", "texture matching loss, of VGG19's features")
+    r.metric("fid", "medkit.parts.metrics_fid:FID", "Fréchet inception distance")
+    for name, cls, text in (
+        ("top1", "Top1", "share of images whose likeliest class is right"),
+        ("macro_f1", "MacroF1", "F1 score of each class, averaged"),
+        ("macro_precision", "MacroPrecision", "precision of each class, averaged"),
+        ("macro_recall", "MacroRecall", "recall of each class, averaged"),
+    ):
+        r.metric(name, f"medkit.parts.metrics_multiclass:{cls}", text)
+    r.metric("mse", "medkit.parts.metrics_regression:MSE", "mean square error of a regression")
     r.metric("mae", "medkit.parts.metrics_regression:MAE", "mean absolute error of a regression")
     r.metric("r2", "medkit.parts.metrics_regression:R2", "coefficient of determination")
     r.source("manifest", "medkit.data.source:ManifestSource", "cases listed in a CSV or Parquet file")
@@ -38,12 +50,16 @@ def medkit_register(registry: Registrar) -> None:
     r.transform("clahe", "medkit.data.transforms:CLAHE", "contrast limited adaptive histogram equalisation")
     r.transform("resize", "medkit.data.transforms:Resize", "in-plane resize")
     r.transform("min_max", "medkit.data.transforms:MinMax", "slice-wise range to [0,1]")
+    r.transform("clip_percentiles", "medkit.data.transforms_radiograph:ClipPercentiles", "range without outliers")
+    r.transform("pad_resize", "medkit.data.transforms_radiograph:PadResize", "resize that keeps the aspect")
     for name, cls, text in (
         ("shift_scale_rotate", "ShiftScaleRotate", "random shift, scale and rotation"),
         ("horizontal_flip", "HorizontalFlip", "random left-right flip"),
         ("shift_intensity", "ShiftIntensity", "random offset of all values"),
         ("brightness", "Brightness", "random brightness"),
         ("contrast", "Contrast", "random contrast"),
+        ("gamma", "Gamma", "random gamma"),
+        ("sharpen", "Sharpen", "random sharpening"),
         ("gauss_noise", "GaussNoise", "random Gaussian noise"),
         ("blur", "Blur", "random Gaussian, median or motion blur"),
         ("dihedral", "Dihedral", "a random one of the square's eight symmetries"),

@@ -38,3 +38,8 @@ def medkit_run_end(run: Any) -> None:
 def medkit_report(run: Any) -> list[tuple[str, str]] | None:
     """More sections of the report: (title, HTML)."""
     return None
+
+
+@hookspec
+def medkit_data_commands() -> Mapping[str, str] | None:
+    """More commands below ``medkit data``: name to a lazy ``"package.module:function"`` with typer's annotations."""

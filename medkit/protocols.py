@@ -80,7 +80,13 @@ class Record:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where cases come from. ``cases`` reads no voxels; ``load`` reads those of one case."""
+    """Where cases come from. ``cases`` reads no voxels; ``load`` reads those of one case.
+
+    A source whose images are not what a reader would take them for (phantoms, simulated noise) says so in an attribute
+    ``notice`` (str), which heads the report. One that wraps another source keeps it in an attribute ``source``.
+    Fields that say what an image shows, from coarse to fine, may be named in an attribute ``groups`` (tuple of str):
+    the report colours its map of embedded images by them.
+    """
 
     def cases(self) -> Sequence[Case]: ...
 
@@ -126,8 +132,10 @@ class Augmentation(Protocol):
 class Encoder(Protocol):
     """An ``nn.Module`` from (N,C,H,W) to a feature pyramid, shallow to deep.
 
-    ``channels[i]`` and ``strides[i]`` describe the i-th feature map; ``stages()`` lists named submodules from
-    input to output, together holding every parameter, for gradual unfreezing.
+    ``channels[i]`` and ``strides[i]`` describe the i-th feature map, ceil(H / stride) by ceil(W / stride); an encoder
+    whose convolutions are not padded says so by a class attribute ``unpadded = True``, and its maps are smaller.
+    ``stages()`` lists named submodules from input to output, together holding every parameter, for gradual unfreezing;
+    an encoder without parameters (``medkit:identity``) lists none.
     """
 
     channels: tuple[int, ...]
@@ -145,6 +153,10 @@ class PretextHead(Protocol):
     ``view`` picks the encoder's input and the target from a batch; heads that return the very same input tensor
     share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict`` maps the raw
     output to standard prediction names (module docstring); a head with nothing to evaluate returns {}.
+
+    A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
+    ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them
+    (``fields: [sex]``).
     """
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]: ...
@@ -210,6 +222,10 @@ class Metric(Protocol):
     when the case is empty for this metric (``empty`` says the rule in words).
     ``compute`` turns the stacked rows into the number; the engine bootstraps it over patients. ``score`` is the
     per-case value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
+
+    A metric may also have ``extras(rows)``, numbers by name that go with its own into ``results.json``;
+    ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's; and ``to(device)``, told
+    before an evaluation where a network of the metric's should compute.
     """
 
     name: str
@@ -229,11 +245,13 @@ class Turn:
     """One optimizer step of a batch: which parts it trains, and how its task gradients become one.
 
     ``combine`` is ``"sum"`` (one backward of the weighted sum) or ``"pcgrad"`` over ``shared`` parameters.
+    ``steps`` says how often the turn is taken on each batch; its losses are asked for anew each time.
     """
 
     name: str
     parts: tuple[str, ...]
     combine: str = "sum"
+    steps: int = 1
 
 
 @runtime_checkable
@@ -242,9 +260,10 @@ class Objective(Protocol):
 
     ``unit`` is the batch unit it trains on. For every batch the engine goes through ``turns`` in order, asks
     ``losses(turn, batch)`` for the named task losses (weights already applied, each a scalar with a graph), turns
-    them into gradients as the turn says and steps that turn's optimizer. ``predict`` takes a batch of either unit
-    in eval mode. ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may
-    name and what a later stage may take by ``from: stage.part``.
+    them into gradients as the turn says and steps that turn's optimizer. An objective that has a method
+    ``after_step(turn)`` is told of every step taken. ``predict`` takes a batch of either unit in eval mode.
+    ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may name and what a later
+    stage may take by ``from: stage.part``.
     """
 
     unit: str

@@ -119,35 +119,53 @@ def check_devices(module: nn.Module, output: Callable[[nn.Module, torch.device],
         output(copy.deepcopy(module).to(device), device)
 
 
-def check_encoder(constructor: Callable[..., Any], *, in_channels: int = 1, **arguments: Any) -> None:
-    """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output."""
+def check_encoder(
+    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, int] = (64, 96), **arguments: Any
+) -> None:
+    """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output.
+
+    ``image`` is the height and width it is tried on.
+    """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
         arguments["in_channels"] = in_channels
     encoder = _build(constructor, arguments)
     check_construction(constructor, arguments)
-    x = torch.randn(2, in_channels, 64, 96)
+    x = torch.randn(2, in_channels, *image)
     maps = encoder(x)
     assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
     for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
         assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, {channels} are declared"
-        expected = (-(-64 // stride), -(-96 // stride))
-        assert tuple(feature.shape[2:]) == expected, f"stride {stride} makes {expected}, not {tuple(feature.shape[2:])}"
+        expected = tuple(-(-side // stride) for side in image)
+        size = tuple(feature.shape[2:])
+        if getattr(encoder, "unpadded", False):
+            assert all(a <= b for a, b in zip(size, expected, strict=True)), (
+                f"stride {stride} makes at most {expected}, not {size}"
+            )
+        else:
+            assert size == expected, f"stride {stride} makes {expected}, not {size}"
     assert list(encoder.strides) == sorted(encoder.strides), "strides go from shallow to deep"
     found = [id(p) for _, stage in encoder.stages() for p in stage.parameters()]
     assert len(found) == len(set(found)), "stages() holds a parameter twice"
     assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
-    check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
-    encoder(torch.randn(1, in_channels, 65, 67))
+    if found:  # an encoder may do nothing but hand the image on
+        check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
+    encoder(torch.randn(1, in_channels, image[0] + 1, image[1] + 3))
     check_state(encoder, lambda m: m(x), lambda: _build(constructor, arguments, seed=9))
     check_dtype(encoder, lambda m: m(x.double()))
     check_devices(encoder, lambda m, d: m(x.to(d)))
 
 
 def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any) -> None:
-    """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work."""
+    """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work.
+
+    Fields in the head's ``needs`` are zeros and ones unless ``batch`` has them.
+    """
     head = _build(constructor, arguments)
     check_construction(constructor, arguments)
+    needs = getattr(head, "needs", ())
+    assert isinstance(needs, tuple), "needs is a tuple of field names"
+    fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
     for size in ((32, 32), (33, 33)):
         made = torch.Generator().manual_seed(3)
         given: dict[str, Any] = {
@@ -155,7 +173,9 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
             "mask": (torch.rand(3, 1, *size, generator=made) > 0.5).float(),
             "label": torch.tensor([0.0, 1.0, 1.0]),
             "ids": ["a", "b", "c"],
+            **fields,
         } | dict(batch or {})
+        fields = {name: given[name] for name in needs}
         torch.manual_seed(4)
         view, target = head.view(given)
         torch.manual_seed(4)
@@ -163,22 +183,22 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         _same([view, target], list(again), "view() differs under the same seed: draw from torch's generator")
         assert view.shape[0] == 3 or view.dim() == 4, "view() returns images (N,C,H,W)"
         features = _features((view.shape[2], view.shape[3]), len(view))
-        terms = head.loss(head(features), target)
+        terms = head.loss(head(features, **fields), target)
         assert terms, "loss() names at least one term"
         for name, term in terms.items():
             assert term.dim() == 0, f"loss term '{name}' is no scalar: {tuple(term.shape)}"
             assert torch.isfinite(term), f"loss term '{name}' is not finite"
         check_gradients(head, torch.stack(list(terms.values())).sum())
         head.eval()
-        for name, value in head.predict(head(features)).items():
+        for name, value in head.predict(head(features, **fields)).items():
             assert len(value) == len(view), f"prediction '{name}' has {len(value)} items for {len(view)} images"
             if name.endswith("probability"):
                 assert value.min() >= 0, f"'{name}' falls below 0"
                 assert value.max() <= 1, f"'{name}' exceeds 1"
         head.train()
-    check_state(head, lambda m: m(features), lambda: _build(constructor, arguments, seed=9))
-    check_dtype(head, lambda m: m(_features((32, 32), dtype=torch.float64)))
-    check_devices(head, lambda m, d: m([f.to(d) for f in features]))
+    check_state(head, lambda m: m(features, **fields), lambda: _build(constructor, arguments, seed=9))
+    check_dtype(head, lambda m: m(_features((32, 32), dtype=torch.float64), **fields))
+    check_devices(head, lambda m, d: m([f.to(d) for f in features], **{k: v.to(d) for k, v in fields.items()}))
 
 
 def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
@@ -283,6 +303,7 @@ def example_cases(number: int = 6) -> list[dict[str, Any]]:
             {"id": f"case{i}", "patient": f"patient{i}", "center": "A", "label": float(i % 2)}
             | {"mask": mask, "mask_probability": rng.random(mask.shape).astype(np.float32)}
             | {"probability": float(rng.random()), "value": float(rng.random())}
+            | {"class_probability": rng.dirichlet(np.ones(3)).astype(np.float32)}
             | {"image": image, "target": target, "output": rng.random(image.shape).astype(np.float32)}
             | {"voxel_volume": 1.0, "slice_volumes": np.ones(2)}
         )

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(help="Turn public data sets' folders into manifests.", no_args_is_help=True, rich_markup_mode=None)
+
+class _WithPlugins(TyperGroup):
+    """The commands here and those that plugins bring; plugins are loaded only when this group is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(_of_plugins())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        target = None if found is not None else _of_plugins().get(cmd_name)
+        if target is None:
+            return found
+        module, _, attribute = target.partition(":")
+        alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+        alone.command(cmd_name)(getattr(importlib.import_module(module), attribute))
+        return typer.main.get_command(alone)
+
+
+def _of_plugins() -> dict[str, str]:
+    """Commands of plugins by name, with their targets."""
+    from medkit.plugin import manager
+
+    return {name: target for found in manager().hook.medkit_data_commands() for name, target in found.items()}
+
+
+app = typer.Typer(
+    cls=_WithPlugins,
+    help="Turn public data sets' folders into manifests.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Out = Annotated[Path, typer.Option("--out", help="The manifest to write: .csv or .parquet.")]
 
@@ -39,6 +71,37 @@ def rsna(folder: Folder, out: Out) -> None:
     _write(layouts.rsna_hemorrhage(folder), out)
 
 
+@app.command("mayo")
+def mayo(folder: Folder, out: Out) -> None:
+    """AAPM/Mayo Low Dose CT Grand Challenge 2016 (quarter_3mm, full_3mm, ...) to a manifest of pairs.
+
+    Example: medkit data mayo /data/mayo2016 --out ldct.csv
+    """
+    from medkit.data.layouts_lowdose import mayo_2016
+    from medkit.engine.progress import Progress
+
+    with Progress() as progress, progress.task("reading headers") as advance:
+        manifest = mayo_2016(folder, progress=advance)
+    _write(manifest, out)
+
+
+@app.command("ldct-projection")
+def ldct_projection(folder: Folder, out: Out) -> None:
+    """TCIA LDCT-and-Projection-data (Low Dose Images, Full Dose Images) to a manifest of pairs.
+
+    Example: medkit data ldct-projection /data/LDCT-and-Projection-data --out ldct.csv
+    """
+    from medkit.data import layouts_lowdose
+    from medkit.engine.progress import Progress
+
+    with Progress() as progress, progress.task("reading headers") as advance:
+        manifest = layouts_lowdose.ldct_projection(folder, progress=advance)
+    _write(manifest, out)
+    left_out = manifest.attrs["left_out"]
+    if left_out:
+        print(f"left out, no low-dose images (GE): {len(left_out)} patients: {', '.join(left_out)}")
+
+
 def _write(manifest: Any, out: Path) -> None:
     from medkit.data.layouts import write_manifest
 
@@ -51,7 +114,7 @@ def simulate_dose(
     output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
     dose: Annotated[float, typer.Option("--dose", help="Share of the scan's dose, in (0, 1].")],
     seed: Annotated[int, typer.Option("--seed")] = 0,
-    photons: Annotated[float, typer.Option("--photons", help="Photons a ray at full dose.")] = 2e5,
+    photons: Annotated[float, typer.Option("--photons", help="Photons a ray at full dose; more is less noise.")] = 2e6,
     electronic: Annotated[float, typer.Option("--electronic", help="Electronic noise, in photons.")] = 5.0,
     bow_tie: Annotated[
         float, typer.Option("--bow-tie", help="Photons left at the edge of the field, as a share.")

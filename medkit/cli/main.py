@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import components, data, plugins, runs
+from medkit.cli import bench, components, data, plugins, runs
 from medkit.errors import MedkitError
 
 app = typer.Typer(
@@ -31,10 +31,12 @@ COMMANDS: dict[str, Any] = {
     "schema": components.schema,
     "plugins": plugins.plugins,
     "predict": runs.predict,
+    "explain": runs.explain,
     "evaluate": runs.evaluate,
     "report": runs.report,
     "compare": runs.compare,
     "simulate-dose": data.simulate_dose,
+    "bench": bench.bench,
     "doctor": plugins.doctor,
 }
 for name, command in COMMANDS.items():

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,14 @@ from medkit.cli.components import PluginFile, Set, load_files
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, RunError
 
+if TYPE_CHECKING:
+    from medkit.runs.run import Run
+
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
+Field = Annotated[
+    list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 
@@ -73,7 +79,7 @@ def run(
     out = out or default_folder(checked.name)
     with _resumable(out):
         finished = start(checked, out, seed=seed, precision=precision, device=device)
-    _say_report(finished.folder)
+    _show_results(finished)
 
 
 def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None) -> None:
@@ -96,7 +102,7 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
 
     with _resumable(folder):
         finished = go_on(folder, device=device)
-    _say_report(finished.folder)
+    _show_results(finished)
 
 
 @contextmanager
@@ -112,9 +118,15 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _say_report(folder: Path) -> None:
-    if int(os.environ.get("RANK", "0")) == 0:
-        print(folder / "report.html")
+def _show_results(finished: Run) -> None:
+    """One table a stage, with its variants, and at last the report's path; on the main rank."""
+    if int(os.environ.get("RANK", "0")) != 0:
+        return
+    from medkit.runs.tables import as_text, results_table, variants
+
+    for name, stages in variants(finished.results).items():
+        show_table(*as_text(results_table(name, stages, finished.results)), name)
+    print(finished.folder / "report.html")
 
 
 def _repeat(option: str, values: list[str] | None) -> list[str]:
@@ -141,6 +153,13 @@ def predict(
     output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
     stage: Annotated[str | None, typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
     threshold: Annotated[float, typer.Option("--threshold", min=0, max=1)] = 0.5,
+    tile: Annotated[
+        int | None, typer.Option("--tile", min=1, help="Denoisers: side in pixels of tiles; default: the recipe's.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", min=0, max=1, help="Share of a tile that the next one covers again.")
+    ] = None,
+    field: Field = None,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
@@ -151,7 +170,42 @@ def predict(
     from medkit.runs.predict import predict as apply
 
     load_files(plugin)
-    show_json(apply(folder, input, output, stage=stage, threshold=threshold, device=device))
+    options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
+    show_json(apply(folder, input, output, stage=stage, device=device, **options))
+
+
+def explain(
+    folder: RunDir,
+    input: Annotated[Path, typer.Option("--input", help="DICOM folder or file, NIfTI or PNG.")],
+    output: Annotated[Path, typer.Option("--output", help="New folder for the maps and explanation.json.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: the last one with heads.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="Default: the first that gives a number or class.")] = None,
+    target: Annotated[int | None, typer.Option("--class", help="Class to explain; default: the likeliest.")] = None,
+    field: Field = None,
+    device: Device = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Show where a finished run's network looks in an image: activation and Grad-CAM of every slice, as PNG.
+
+    Example: medkit explain runs/first --input hand.png --output maps --field sex=1
+    """
+    from medkit.runs.explain import explain as apply
+
+    load_files(plugin)
+    fields = _fields(field)
+    show_json(apply(folder, input, output, stage=stage, head=head, target=target, fields=fields, device=device))
+
+
+def _fields(texts: list[str] | None) -> dict[str, float]:
+    """``NAME=VALUE`` texts as a mapping."""
+    found = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise InputError(f"'{text}' is not NAME=NUMBER", "--field") from error
+    return found
 
 
 def evaluate(

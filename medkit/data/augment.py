@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 
 from medkit.protocols import Batch
@@ -145,6 +145,63 @@ class Contrast:
         import kornia.augmentation as K
 
         return K.RandomContrast((1 - self.limit, 1 + self.limit), p=self.p)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Raise all values to one power.
+
+    Parameters
+    ----------
+    limit:
+        Largest relative change of the power from 1.
+    p:
+        Probability.
+    """
+
+    limit: Annotated[float, Ge(0), Lt(1)] = 0.1
+    p: Probability = 0.5
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.RandomGamma((100 * (1 - self.limit), 100 * (1 + self.limit)), p=self.p)
+
+    def device(self) -> nn.Module:
+        import kornia.augmentation as K
+
+        return K.RandomGamma((1 - self.limit, 1 + self.limit), p=self.p)
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """Sharpen by a 3x3 kernel that keeps the mean; the sharpened image is mixed with the image.
+
+    Parameters
+    ----------
+    low:
+        Smallest share of the sharpened image.
+    high:
+        Largest share.
+    p:
+        Probability.
+    """
+
+    low: Share = 0.1
+    high: Share = 0.3
+    p: Probability = 0.5
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"the smallest share {self.low} is above the largest {self.high}")
+
+    def cpu(self) -> Any:
+        import albumentations as A
+
+        return A.Sharpen(alpha=(self.low, self.high), lightness=(1.0, 1.0), p=self.p)
+
+    def device(self) -> nn.Module:
+        raise NotImplementedError("kornia's sharpening kernel is another one; augment_on: cpu has this one")
 
 
 @dataclass(frozen=True)

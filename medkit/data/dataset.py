@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -102,9 +103,10 @@ class Dataset:
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.check_patients(self.splits)
         for name in self.fields:
-            for case in cases:
-                if not isinstance(case.fields.get(name), int | float) or case.fields[name] != case.fields[name]:
-                    raise InputError(f"case '{case.id}' has no number in field '{name}'")
+            without = [case.id for case in cases if not _is_number(case.fields.get(name))]
+            if without:
+                others = f", nor have {len(without) - 1} others: {', '.join(without[1:8])}" if without[1:] else ""
+                raise InputError(f"case '{without[0]}' has no number in field '{name}'{others}")
 
     def cases(self, split: str) -> list[Case]:
         if split not in self.splits:
@@ -140,6 +142,14 @@ class Dataset:
 
     def _touch(self, case: Case) -> None:
         self.sample(case)
+
+
+def _is_number(value: Any) -> bool:
+    """True for a finite number, also one written as text, as all of a CSV file's are."""
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:

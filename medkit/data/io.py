@@ -12,14 +12,14 @@ LIST = ".txt"  # a text file that lists the files of one series, one a line, rel
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a volume: a DICOM folder (or ``FOLDER#SERIES_UID``), a DICOM file, a list of DICOM files, or NIfTI.
+    """Read a volume: a DICOM folder (or ``FOLDER#SERIES_UID``), a DICOM file, a list of DICOM files, NIfTI or PNG.
 
     Raises
     ------
     InputError
         naming the file and what is wrong with it.
     """
-    from medkit.data import dicom
+    from medkit.data import dicom, png
 
     text = str(path)
     place, _, uid = text.partition("#")
@@ -38,12 +38,32 @@ def read_volume(path: str | Path) -> Volume:
         return dicom.read_files(files)
     if dicom.is_dicom(path):
         return dicom.read_files([path])
-    head = path.open("rb").read(348)
+    with path.open("rb") as file:
+        head = file.read(348)
+    if not head:
+        raise InputError("the file is empty", text)
+    if head.startswith(png.SIGNATURE):
+        return png.read_png(path)
     if head[:2] == b"\x1f\x8b" or head[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
         from medkit.data.nifti import read_nifti
 
         return read_nifti(path)
-    raise InputError("this is neither DICOM nor NIfTI", text)
+    raise InputError("this is neither DICOM nor NIfTI nor PNG", text)
+
+
+def check_output(volume: Volume, output: str | Path) -> None:
+    """Say before the work is done that :func:`write_like` would refuse ``output``.
+
+    Raises
+    ------
+    InputError
+        if ``output`` exists, or does not end in .nii or .nii.gz and the volume was not read from DICOM.
+    """
+    output = Path(output)
+    if output.exists():
+        raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
+    if volume.header.get("format") != "dicom" and not output.name.endswith((".nii", ".nii.gz")):
+        raise InputError("the input is no DICOM, so the output has to end in .nii or .nii.gz", str(output))
 
 
 def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "image"], description: str) -> None:

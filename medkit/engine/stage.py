@@ -135,7 +135,8 @@ def train_stage(
             runtime.barrier()
             if log is not None:
                 log(line)
-            shown = {k: v for k, v in line.items() if "/" in k and isinstance(v, float) and not math.isnan(v)}
+            told = {k: v for k, v in line.items() if "/" in k and not k.startswith("lr/")}
+            shown = {k: v for k, v in told.items() if isinstance(v, float) and not math.isnan(v)}
             progress.say(f"{name} {position.epoch + 1}/{epochs}: {numbers(shown)}")
             position.epoch, position.step, position.sums, position.seconds = position.epoch + 1, 0, {}, 0.0
             save()
@@ -199,10 +200,11 @@ def _epoch(
         if augment is not None:
             batch = augment(batch)
         for t in turns:
-            values = step(objective, t, batch, seed, position, runtime, name)
-            for key, value in values.items():
-                position.sums[key] = position.sums.get(key, 0.0) + value
-            position.turn_steps[t.turn.name] = position.turn_steps.get(t.turn.name, 0) + 1
+            for _ in range(t.turn.steps):
+                values = step(objective, t, batch, seed, position, runtime, name)
+                for key, value in values.items():
+                    position.sums[key] = position.sums.get(key, 0.0) + value / t.turn.steps
+                position.turn_steps[t.turn.name] = position.turn_steps.get(t.turn.name, 0) + 1
         if position.epoch == 0 and position.step == 0 and runtime.main:
             _tell_untrained(objective, turns, progress, name)
         position.step += 1
@@ -255,6 +257,8 @@ def step(
         generator=shared_generator(seed, position.epoch, position.step) if surgery else None,
     )
     t.optimizer.step()
+    if hasattr(objective, "after_step"):
+        objective.after_step(t.turn.name)
     return values
 
 

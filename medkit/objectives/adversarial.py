@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.marks import Placed, Slot
-from medkit.objectives.common import in_chunks, modules
+from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
 
 Combine = Literal["sum", "pcgrad"]
@@ -25,7 +26,8 @@ class Adversarial(nn.Module):
     target and of the generated image, both dictionaries, with ``input``, ``target``, ``output`` and ``discriminator``
     (callable, for a second pass) as context. Losses of the generator get ``(output, target)`` with ``scores`` (of the
     output) and ``input``; then the discriminator stays in training mode, as published, but gathers no gradients.
-    Only the generator is evaluated.
+    Only the generator is evaluated. With ``ema``, that is its average: the part ``generator``, saved under that name
+    and taken by ``from:``, is the averaged one; ``generator_in_training`` is the other, and the one to unfreeze.
 
     Parameters
     ----------
@@ -39,8 +41,19 @@ class Adversarial(nn.Module):
         Losses by name, each with its weight; each is one task.
     combine:
         ``sum`` or ``pcgrad`` by turn; what is not named is summed.
+    critic_steps:
+        Steps of the discriminator on each batch before the generator's one (Wasserstein critics: 4 or 5).
+    ema:
+        Decay of an exponential moving average of the generator's weights, which predicts in its place; after n steps
+        it is at most ``(1 + n) / (10 + n)``, so that the random start is soon forgotten. null: no average.
     slices_at_once:
         Slices a forward pass takes in evaluation.
+    tile:
+        Side in pixels of the overlapping tiles that slices are restored in; default: a whole slice in one pass.
+    overlap:
+        Share of a tile that its neighbour covers too, in [0, 1).
+    blend:
+        How overlapping tiles are averaged: ``gaussian`` hides seams, ``constant`` is a plain mean.
     """
 
     unit = "patch"
@@ -53,7 +66,12 @@ class Adversarial(nn.Module):
         generator_losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
         discriminator_losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
         combine: dict[Literal["generator", "discriminator"], Combine] = {},  # noqa: B006
+        critic_steps: Annotated[int, Field(gt=0)] = 1,
+        ema: Annotated[float, Field(gt=0, lt=1)] | None = None,
         slices_at_once: Annotated[int, Field(gt=0)] = 1,
+        tile: Annotated[int, Field(gt=0)] | None = None,
+        overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25,
+        blend: Literal["gaussian", "constant"] = "gaussian",
     ) -> None:
         super().__init__()
         if not generator_losses or not discriminator_losses:
@@ -66,13 +84,26 @@ class Adversarial(nn.Module):
             "discriminator": {name: float(item["weight"]) for name, item in discriminator_losses.items()},
         }
         self.combine = dict(combine)
+        self.critic_steps = critic_steps
+        self.average = None if ema is None else Average(generator, ema)
         self.slices_at_once = slices_at_once
+        self.tile, self.overlap, self.blend = tile, overlap, blend
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn(name, (name,), self.combine.get(name, "sum")) for name in ("discriminator", "generator")]
+        trained = "generator" if self.average is None else "generator_in_training"
+        return [
+            Turn("discriminator", ("discriminator",), self.combine.get("discriminator", "sum"), self.critic_steps),
+            Turn("generator", (trained,), self.combine.get("generator", "sum")),
+        ]
 
     def parts(self) -> Mapping[str, Any]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
+        if self.average is None:
+            return {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            "generator": self.average.module,
+            "discriminator": self.discriminator,
+            "generator_in_training": self.generator,
+        }
 
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         if turn == "generator":
@@ -96,8 +127,48 @@ class Adversarial(nn.Module):
             for n, loss in self.generator_criteria.items()
         }
 
+    def after_step(self, turn: str) -> None:
+        """Let the average follow the generator; the engine calls this after each step of a turn."""
+        if turn == "generator" and self.average is not None:
+            self.average.follow(self.generator)
+
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        return {"output": in_chunks(self.generator, batch["image"], self.slices_at_once).clamp(0, 1)}
+        generator = self.generator if self.average is None else self.average.module
+        how = (self.slices_at_once, self.tile, self.overlap, self.blend)
+        return {"output": restore_slices(generator, batch["image"], *how)}
+
+
+class Average(nn.Module):
+    """An exponential moving average of a module's weights, in a copy of it; buffers are the module's newest.
+
+    Parameters
+    ----------
+    module:
+        What is averaged.
+    decay:
+        Share of the average that a step keeps, once n steps of ``(1 + n) / (10 + n)`` have grown to it.
+    """
+
+    module: nn.Module
+    steps: Tensor
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.module = copy.deepcopy(module)
+        # In a buffer, so that a checkpoint holds it and a resumed run goes on with the same decay.
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module) -> None:
+        """One step towards ``module``."""
+        self.steps += 1
+        steps = int(self.steps)
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        for mine, newest in zip(self.module.parameters(), module.parameters(), strict=True):
+            mine.lerp_(newest, 1 - decay)
+        for kept, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medkit.marks import Placed
+from medkit.parts.sliding import Blend, sliding_window
 
 
 def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:
@@ -16,11 +17,33 @@ def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:
     return nn.ModuleDict({name: item.part for name, item in placed.items()})
 
 
-def in_chunks(function: Callable[[Tensor], Any], images: Tensor, size: int) -> Any:
-    """Apply ``function`` to chunks of ``size`` items and join its tensors, lists or dictionaries of tensors."""
+def in_chunks(function: Callable[..., Any], images: Tensor, size: int, *others: Tensor) -> Any:
+    """Apply ``function`` to chunks of ``size`` items and join its tensors, lists or dictionaries of tensors.
+
+    ``others`` have as many items as ``images``; the function gets their chunks after that of the images.
+    """
     if len(images) <= size:
-        return function(images)
-    return _join([function(chunk) for chunk in images.split(size)])
+        return function(images, *others)
+    return _join([function(*chunks) for chunks in zip(*(t.split(size) for t in (images, *others)), strict=True)])
+
+
+def restore_slices(
+    generator: Callable[[Tensor], Tensor],
+    images: Tensor,
+    slices_at_once: int,
+    tile: int | None = None,
+    overlap: float = 0.25,
+    blend: Blend = "gaussian",
+) -> Tensor:
+    """What ``generator`` makes of (S,C,H,W) slices, in [0,1]: each in one pass or, with ``tile``, in blended tiles.
+
+    As many tiles are taken at once as fill ``slices_at_once`` slices, so both ways need about the same memory.
+    """
+    if tile is None:
+        return in_chunks(generator, images, slices_at_once).clamp(0, 1)
+    tiles_at_once = max(1, slices_at_once * images.shape[-2] * images.shape[-1] // tile**2)
+    output = sliding_window(generator, images, (tile, tile), overlap=overlap, blend=blend, batch=tiles_at_once)
+    return output.clamp(0, 1)
 
 
 def _join(results: list[Any]) -> Any:

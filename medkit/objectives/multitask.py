@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -60,6 +60,11 @@ class Multitask(nn.Module):
             self.tied.append((name, pair[0], pair[1], float(tie["weight"])))
         self.slices_at_once = slices_at_once
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Batch fields that the heads ask for."""
+        return tuple(dict.fromkeys(name for head in self.heads.values() for name in _needs(head)))
+
     def turns(self) -> Sequence[Turn]:
         return [Turn("train", tuple(self.parts()))]
 
@@ -80,7 +85,7 @@ class Multitask(nn.Module):
             if features is None:
                 features = self.encoder(view)
                 passes.append((view, features))
-            outputs[name] = head(features)
+            outputs[name] = head(features, **self._fields(batch, _needs(head)))
             terms = head.loss(outputs[name], target)
             total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[arg-type]
             found[name] = self.weights[name] * total  # type: ignore[operator]
@@ -89,14 +94,35 @@ class Multitask(nn.Module):
         return found
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        def one(images: Tensor) -> dict[str, Tensor]:
+        fields = self._fields(batch, self.needs)
+
+        def one(images: Tensor, *values: Tensor) -> dict[str, Tensor]:
             features = self.encoder(images)
+            given = dict(zip(fields, values, strict=True))
             merged: dict[str, Tensor] = {}
             for name, head in self.heads.items():
-                for key, value in head.predict(head(features)).items():
+                wanted = {key: given[key] for key in _needs(head)}
+                for key, value in head.predict(head(features, **wanted)).items():
                     if key in merged:
                         raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
                     merged[key] = value
             return merged
 
-        return in_chunks(one, batch["image"], self.slices_at_once)
+        return in_chunks(one, batch["image"], self.slices_at_once, *fields.values())
+
+    def _fields(self, batch: Batch, names: Iterable[str]) -> dict[str, Tensor]:
+        """Fields of a batch, one value an image: those of a volume hold for each of its slices."""
+        missing = [name for name in names if name not in batch]
+        if missing:
+            raise InputError(
+                f"a head needs the field '{missing[0]}', which is not given",
+                hint=f"'fields: [{missing[0]}]' in the data block; --field {missing[0]}=VALUE for one image",
+            )
+        found = {name: batch[name] for name in names}
+        if "lengths" in batch:
+            found = {name: value.repeat_interleave(batch["lengths"]) for name, value in found.items()}
+        return found
+
+
+def _needs(head: nn.Module) -> tuple[str, ...]:
+    return tuple(getattr(head, "needs", ()))

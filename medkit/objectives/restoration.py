@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.marks import Placed, Slot
-from medkit.objectives.common import in_chunks, modules
+from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
 
 
@@ -24,6 +24,14 @@ class Restoration(nn.Module):
         Losses by name, each with its weight.
     slices_at_once:
         Slices a forward pass takes in evaluation.
+    tile:
+        Side in pixels of the overlapping tiles that slices are restored in; default: a whole slice in one pass. For
+        networks that take one size only, or whose results depend on it.
+    overlap:
+        Share of a tile that its neighbour covers too, in [0, 1).
+    blend:
+        How overlapping tiles are averaged: ``gaussian`` counts the middle of a tile most and hides seams; ``constant``
+        is a plain mean, as in published evaluations.
     """
 
     unit = "patch"
@@ -33,12 +41,16 @@ class Restoration(nn.Module):
         generator: Annotated[nn.Module, Slot("generator")],
         losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
         slices_at_once: Annotated[int, Field(gt=0)] = 1,
+        tile: Annotated[int, Field(gt=0)] | None = None,
+        overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25,
+        blend: Literal["gaussian", "constant"] = "gaussian",
     ) -> None:
         super().__init__()
         self.generator = generator
         self.criteria = modules(losses)
         self.weights = {name: float(item["weight"]) for name, item in losses.items()}
         self.slices_at_once = slices_at_once
+        self.tile, self.overlap, self.blend = tile, overlap, blend
 
     def turns(self) -> Sequence[Turn]:
         return [Turn("train", ("generator",))]
@@ -57,4 +69,5 @@ class Restoration(nn.Module):
         }
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        return {"output": in_chunks(self.generator, batch["image"], self.slices_at_once).clamp(0, 1)}
+        how = (self.slices_at_once, self.tile, self.overlap, self.blend)
+        return {"output": restore_slices(self.generator, batch["image"], *how)}

@@ -19,6 +19,7 @@ from medkit.data.loader import whole
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case
+from medkit.runs.embeddings import Embedded, Embedding, write_embedding
 from medkit.runs.folder import write_atomically
 from medkit.runs.ready import ready
 from medkit.runs.stats import bootstrap_interval
@@ -29,7 +30,7 @@ KEYS = ("stage", "split", "case", "patient", "center")
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A number with its 95 % interval (bootstrap over patients).
+    """A number with its 95 % interval (bootstrap over patients, unless the metric has one of its own).
 
     ``n`` cases were counted, ``n_empty`` were empty by the metric's ``rule``. ``extras`` hold numbers that go with it,
     such as the low-dose input's own value.
@@ -53,9 +54,9 @@ class MetricValue:
             "n": self.n,
             "n_empty": self.n_empty,
         }
-        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in own.items()}
         words = {"unit": self.unit, "higher_is_better": self.higher_is_better, "rule": self.rule}
-        return {**plain, **words, **self.extras}
+        whole = {**own, **words, **self.extras}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in whole.items()}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> MetricValue:
@@ -74,6 +75,7 @@ class Evaluation:
     values: dict[str, MetricValue]
     cases: list[dict[str, Any]]
     examples: list[dict[str, Any]]
+    embedding: Embedding | None = None
 
     def summary(self) -> str:
         """Values in one line."""
@@ -113,19 +115,29 @@ def evaluate(
     table: list[dict[str, Any]] = []
     pictures: list[dict[str, Any]] = []
     wanted = _spread(dataset, cases, examples) if examples else set()
+    embedded = Embedded(cases if examples else (), getattr(dataset.source, "groups", ()))
     objective.eval()
+    for metric in metrics:
+        if hasattr(metric, "to"):
+            metric.to(device)
     for done, case in enumerate(cases, 1):
         sample = dataset.sample(case)
         batch = to_device(whole(sample, dataset.fields), device)
         if done == 1:
             objective = ready(objective, batch, device)
-        with torch.inference_mode():
+        with torch.inference_mode(), embedded.watching(objective, case) as features:
             found = objective.predict(batch)
         arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
-        for item in _items(sample, arrays, unit):
+        items = _items(sample, arrays, unit)
+        if "class_probability" in arrays:
+            embedded.add(items, features)
+        for item in items:
             line = {"stage": stage, "split": split, "case": item["id"], "patient": case.patient, "center": case.center}
             line["label"] = item["label"]
             line |= {k: v for k, v in item.items() if k in ("probability", "value")}
+            if "class_probability" in item:
+                said = int(np.argmax(item["class_probability"]))
+                line |= {"class": said, "class_probability": float(item["class_probability"][said])}
             for metric in metrics:
                 row = _measure(metric, item, stage)
                 if row is None:
@@ -133,14 +145,16 @@ def evaluate(
                     continue
                 rows[metric.name].append(row)
                 owners[metric.name].append(case.patient)
-                line[metric.name] = metric.score(row)
+                score = metric.score(row)
+                if not math.isnan(score):
+                    line[metric.name] = score
             table.append(line)
         if case.id in wanted:
             pictures.append(_picture(objective, sample, arrays, device))
         if progress is not None:
             progress(done, len(cases))
     values = {m.name: _value(m, rows[m.name], owners[m.name], empty[m.name], intervals) for m in metrics}
-    return Evaluation(stage, split, values, table, pictures)
+    return Evaluation(stage, split, values, table, pictures, embedded.collected())
 
 
 def _items(sample: Sample, arrays: Mapping[str, np.ndarray], unit: str) -> list[dict[str, Any]]:
@@ -171,6 +185,8 @@ def _items(sample: Sample, arrays: Mapping[str, np.ndarray], unit: str) -> list[
             if name in item:
                 # A slice-wise network judges a volume by its most suspicious slice.
                 item[name] = float(np.max(item[name]))
+        if "class_probability" in item:
+            item["class_probability"] = item["class_probability"].mean(0)
         return [item]
     items = []
     for z in range(depth):
@@ -181,6 +197,8 @@ def _items(sample: Sample, arrays: Mapping[str, np.ndarray], unit: str) -> list[
         for name in ("probability", "value"):
             if name in one:
                 one[name] = float(item[name][z])
+        if "class_probability" in one:
+            one["class_probability"] = item["class_probability"][z]
         if "mask" in one:
             one["label"] = float(one["mask"].any())
         items.append(one)
@@ -191,7 +209,7 @@ def _measure(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any]
     try:
         return metric.per_case(item)
     except KeyError as error:
-        there = sorted({"probability", "value", "mask", "target", *MAPS} & set(item))
+        there = sorted({"probability", "class_probability", "value", "mask", "target", *MAPS} & set(item))
         raise InputError(
             f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give",
             hint=f"there are: {', '.join(there)}",
@@ -211,7 +229,8 @@ def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: in
     value = metric.compute(stacked)
     low = high = nan
     if intervals and not math.isnan(value):
-        low, high = bootstrap_interval(metric.compute, stacked, owners)
+        own = getattr(metric, "interval", None)
+        low, high = own(stacked, owners) if own else bootstrap_interval(metric.compute, stacked, owners)
     extras = metric.extras(stacked) if hasattr(metric, "extras") else {}
     return MetricValue(
         value, low, high, len(rows), empty, metric.unit, metric.higher_is_better, extras, rule=metric.empty
@@ -257,7 +276,7 @@ def _picture(objective: Any, sample: Sample, arrays: Mapping[str, np.ndarray], d
         if name in arrays:
             shown[name] = arrays[name][z, 0]
     encoder = objective.parts().get("encoder")
-    if encoder is not None:
+    if encoder is not None and any(True for _ in encoder.parameters()):  # the identity shows nothing new
         image = torch.from_numpy(np.array(sample.image[z : z + 1]))[:, None].to(device)
         shown["activation"] = activation(encoder, image)[0]
     return shown
@@ -277,6 +296,8 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
     writer.writeheader()
     writer.writerows([{k: _short(v) for k, v in row.items()} for row in [*kept, *evaluation.cases]])
     write_atomically(folder / "cases.csv", text.getvalue().encode())
+    if evaluation.embedding is not None:
+        write_embedding(folder / "embeddings" / f"{evaluation.stage}.{evaluation.split}.npz", evaluation.embedding)
     if evaluation.examples:
         arrays: dict[str, np.ndarray] = {}
         for i, shown in enumerate(evaluation.examples):

@@ -40,6 +40,7 @@ class RunFolder:
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
     ``examples/``           slices shown in the report
+    ``embeddings/``         features of classified images, for the report's maps
     ``report.html``         one self-contained file
     ``log.txt``             what was printed
     ======================  ==========================================================================

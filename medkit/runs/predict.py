@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,10 @@ import torch
 
 from medkit.data.dataset import Sample, prepare_record
 from medkit.data.loader import whole
+from medkit.data.transforms import Resize, Window
+from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
+from medkit.engine.stage import to_device
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
@@ -27,12 +31,18 @@ def predict(
     *,
     stage: str | None = None,
     threshold: float = 0.5,
+    tile: int | None = None,
+    overlap: float | None = None,
+    fields: Mapping[str, float] | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Predict one DICOM series or NIfTI image and write masks or images of its geometry.
 
     A DICOM folder gives a DICOM series in the folder ``output``; a NIfTI file gives the NIfTI file ``output``. A
     summary goes to ``prediction.json`` beside it, with volumes in mL.
+
+    A denoised image has new values where the source's lie inside the window of the run's preparation, in whole HU if
+    the source has whole ones; everywhere else it keeps the source's own values exactly.
 
     Parameters
     ----------
@@ -42,13 +52,20 @@ def predict(
         Which stage's model; default: the recipe's last one that is no variant.
     threshold:
         Probability above which a voxel is positive.
+    tile:
+        Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
+    overlap:
+        Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
+    fields:
+        What a head wants to know beside the image, such as ``{"sex": 1}``.
 
     Raises
     ------
     InputError
-        if the input cannot be read, or ``output`` exists.
+        if the input cannot be read, ``output`` exists, the stage has no tiles, or its images cannot be brought back to
+        the source's units.
     """
-    from medkit.data.io import read_volume, write_like
+    from medkit.data.io import check_output, read_volume, write_like
 
     folder = RunFolder.open(Path(run))
     recipe = load_recipe(folder.file("recipe.yaml"))
@@ -59,8 +76,13 @@ def predict(
     image = read_volume(Path(input))
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
-    sample = prepare_record(Record(image), Case(id="input", patient="input"), steps)
-    result = _infer(bench, chosen, sample)
+    if chosen.unit == "patch":  # an image comes out: say now what would stop it from being written
+        check_output(image, output)
+        _window(steps, str(folder.path))
+    objective = bench.trained(chosen)
+    _tile(objective, chosen, tile, overlap)
+    sample = prepare_record(Record(image), Case(id="input", patient="input", fields=fields or {}), steps)
+    result = _infer(objective, sample, bench.runtime, in_blocks=chosen.unit == "patch")
     summary: dict[str, Any] = {"run": Path(run).name, "stage": chosen.name}
     written = None
     if "mask_probability" in result:
@@ -71,11 +93,14 @@ def predict(
         summary |= {"volume_ml": round(volume / 1000, 4), "slices": np.flatnonzero(mask.any((1, 2))).tolist()}
     elif "output" in result:
         restored = sample.restore(result["output"][:, 0])
-        written = image.like(_to_source_units(image.voxels, restored, sample, steps))
+        written = image.like(to_source_units(image.voxels, restored, _window(steps, str(folder.path))))
     for name in ("probability", "value"):
         if name in result:
             values = np.asarray(result[name], np.float64).reshape(-1)
             summary[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
+    if "class_probability" in result:
+        each = np.asarray(result["class_probability"], np.float64).round(6)
+        summary["class_probability"] = each[0].tolist() if len(each) == 1 else each.tolist()
     if written is not None:
         kind: Literal["mask", "image"] = "mask" if "mask_probability" in result else "image"
         write_like(written, output, kind=kind, description=f"medkit {recipe.name} {chosen.name}")
@@ -92,23 +117,61 @@ def _last(recipe: Recipe) -> Stage:
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
 
-def _infer(bench: Workbench, stage: Stage, sample: Sample) -> dict[str, np.ndarray]:
-    objective = bench.trained(stage).eval()
-    batch = whole(sample)
-    batch = {k: v.to(bench.runtime.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-    objective = ready(objective, batch, bench.runtime.device)
-    with torch.inference_mode(), bench.runtime.autocast():
-        return {name: value.float().cpu().numpy() for name, value in objective.predict(batch).items()}
+def _tile(objective: Any, stage: Stage, tile: int | None, overlap: float | None) -> None:
+    """Have a denoiser take slices in tiles of other sizes than its recipe says."""
+    if tile is None and overlap is None:
+        return
+    if not hasattr(objective, "tile"):
+        raise InputError(f"stage '{stage.name}' does not predict in tiles", "--tile", "only denoisers do")
+    if tile is not None:
+        objective.tile = tile
+    if objective.tile is None:
+        raise InputError("an overlap without tiles changes nothing", "--overlap", "give --tile too")
+    if overlap is not None:
+        objective.overlap = overlap
 
 
-def _to_source_units(voxels: np.ndarray, restored: np.ndarray, sample: Sample, steps: list[Any]) -> np.ndarray:
-    """Undo the window: new values inside it, the source's own outside."""
-    from medkit.data.transforms import Window
+def _infer(objective: Any, sample: Sample, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
+    """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
+    device = runtime.device
+    batch = to_device(whole(sample, tuple(sample.case.fields)), device)
+    objective = ready(objective.eval(), batch, device)
+    depth = len(sample.image)
+    block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
+    found: list[dict[str, np.ndarray]] = []
+    with (
+        torch.inference_mode(),
+        runtime.autocast(),
+        Progress() as progress,
+        progress.task("predicting", total=depth) as advance,
+    ):
+        for start in range(0, depth, block):
+            images = batch["image"][start : start + block]
+            part = {**batch, "image": images, "lengths": torch.tensor([len(images)], device=device)}
+            found.append({name: value.float().cpu().numpy() for name, value in objective.predict(part).items()})
+            advance(start + len(images))
+    if len(found) == 1:
+        return found[0]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
+
+def _window(steps: Sequence[Any], where: str) -> Window:
+    """The one window of a preparation that can be undone."""
     windows = [step for step in steps if isinstance(step, Window)]
-    if len(windows) != 1 or len(steps) != len([s for s in steps if isinstance(s, Window) or hasattr(s, "size")]):
-        raise InputError("an image can be written back only if its preparation is one window, with or without resize")
-    window = windows[0]
-    values = restored * (window.high - window.low) + window.low
+    if len(windows) != 1 or not all(isinstance(step, Window | Resize) for step in steps):
+        names = ", ".join(type(step).__name__ for step in steps) or "nothing"
+        raise InputError(
+            f"images prepared by {names} cannot be brought back to the source's units",
+            where,
+            "a denoiser's preparation is one window, with or without resize",
+        )
+    return windows[0]
+
+
+def to_source_units(voxels: np.ndarray, restored: np.ndarray, window: Window) -> np.ndarray:
+    """Undo ``window``: new values where the source's lie inside it, the source's own elsewhere; the source's type."""
+    values = restored * np.float32(window.high - window.low) + np.float32(window.low)
+    if voxels.dtype.kind in "iu":
+        values = np.rint(values)
     inside = (voxels >= window.low) & (voxels <= window.high)
-    return np.where(inside, values, voxels).astype(np.float32)
+    return np.where(inside, values, voxels).astype(voxels.dtype)

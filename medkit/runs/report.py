@@ -15,8 +15,11 @@ import numpy as np
 from medkit.errors import RunError
 from medkit.plugin import manager
 from medkit.runs import figures, stats
+from medkit.runs.embeddings import read_embedding
 from medkit.runs.evaluate import MetricValue, read_cases, read_examples, read_results
+from medkit.runs.figures_embedding import embedding_map
 from medkit.runs.folder import write_atomically
+from medkit.runs.tables import number, results_table, variants
 
 Results = dict[str, dict[str, dict[str, MetricValue]]]
 
@@ -64,10 +67,9 @@ def write_report(folder: Path) -> Path:
     environment = json.loads((folder / "environment.json").read_text())
     cases = read_cases(folder)
     lines = _lines(folder)
-    groups: dict[str, list[str]] = {}
-    for stage in results:
-        groups.setdefault(stage.split("@")[0], []).append(stage)
-    sections = [_section(base, stages, results, cases, lines, folder, recipe) for base, stages in groups.items()]
+    sections = [
+        _section(base, stages, results, cases, lines, folder, recipe) for base, stages in variants(results).items()
+    ]
     hooked: list[Any] = manager().hook.medkit_report(run=_Shown(folder, recipe, results))
     extra = [item for found in hooked for item in found]
     environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -75,7 +77,7 @@ def write_report(folder: Path) -> Path:
     page = template.render(
         name=recipe["name"],
         environment=environment,
-        synthetic=_synthetic(recipe),
+        notices=environment.get("notices", []),
         sections=sections,
         extra=extra,
         recipe=recipe_text,
@@ -85,13 +87,6 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     write_atomically(path, page.encode())
     return path
-
-
-def number(value: float) -> str:
-    """A number for a table: three or four significant digits, a dash for undefined."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -108,19 +103,6 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _synthetic(recipe: Mapping[str, Any]) -> str:
-    """A plain statement when results are not about patients."""
-    sources = [block["source"]["use"] for block in recipe["data"].values()]
-    if any(name == "phantoms:inserted_bleeds" for name in sources):
-        return (
-            "Lesions in these images are synthetic and inserted into one real head. The numbers show how the method "
-            "works on real voxels; they say nothing about patients."
-        )
-    if any(name.startswith("phantoms:") for name in sources):
-        return "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
-    return ""
-
-
 def _section(
     base: str,
     stages: Sequence[str],
@@ -130,27 +112,15 @@ def _section(
     folder: Path,
     recipe: Mapping[str, Any],
 ) -> dict[str, Any]:
-    metrics = list(dict.fromkeys(m for s in stages for found in results[s].values() for m in found))
-    splits = list(dict.fromkeys(split for s in stages for split in results[s]))
-    rows = []
-    for split in splits:
-        values = {m: [results[s].get(split, {}).get(m) for s in stages] for m in metrics}
-        for i, stage in enumerate(stages):
-            cells = [_cell(values[m], i) for m in metrics]
-            rows.append({"split": split, "stage": stage, "cells": cells, "first": i == 0})
-    first = results[stages[0]][splits[0]] if splits else {}
-    heads: list[dict[str, Any]] = [
-        {"name": m, "unit": first[m].unit if m in first else "", "up": m in first and first[m].higher_is_better}
-        for m in metrics
-    ]
-    rules: dict[str, list[str]] = {}
-    for name in metrics:
-        if name in first and first[name].rule not in ("", "none"):
-            rules.setdefault(first[name].rule, []).append(name)
+    table = results_table(base, stages, results)
+    splits = list(dict.fromkeys(row.split for row in table.rows))
     curves = [(s, figures.learning_curves([line for line in lines if line["stage"] == s])) for s in stages]
     pictures = []
     for stage in stages:
         for split in splits:
+            embedded = folder / "embeddings" / f"{stage}.{split}.npz"
+            if embedded.exists() and (drawn := embedding_map(read_embedding(embedded))):
+                pictures.append((f"{stage}, {split}", drawn, "embedding"))
             path = folder / "examples" / f"{stage}.{split}.npz"
             if not path.exists():
                 continue
@@ -167,34 +137,13 @@ def _section(
     box = figures.boxes(fpv, "FPV of normal cases, µL") if any(fpv.values()) else ""
     return {
         "name": base,
-        "heads": heads,
-        "rules": rules,
-        "rows": rows,
+        "table": table,
         "curves": [(s, c) for s, c in curves if c],
         "pictures": pictures,
         "box": box,
         "comparisons": compare_variants(
-            stages, splits, cases, recipe.get("report") or {}, [h["name"] for h in heads if not h["up"]]
+            stages, splits, cases, recipe.get("report") or {}, [head.name for head in table.heads if not head.up]
         ),
-    }
-
-
-def _cell(values: Sequence[MetricValue | None], i: int) -> dict[str, Any]:
-    value = values[i]
-    if value is None:
-        return {"text": "–", "range": "", "n": "", "best": False, "input": "", "missed": ""}
-    known = [v.value for v in values if v is not None and not math.isnan(v.value)]
-    best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
-    interval = f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"
-    empty = f", {value.n_empty} empty" if value.n_empty else ""
-    before, missed = value.extras.get("input"), value.extras.get("missed")
-    return {
-        "text": number(value.value),
-        "range": interval,
-        "n": f"n = {value.n}{empty}",
-        "best": best,
-        "input": f"input {number(before)}" if before is not None else "",
-        "missed": f"{missed:.0f} missed" if missed else "",
     }
 
 

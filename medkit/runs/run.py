@@ -12,6 +12,7 @@ from medkit.engine.checkpoint import save_weights
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
+from medkit.engine.thaw import stages_of
 from medkit.errors import InputError
 from medkit.plugin import manager
 from medkit.recipe import Recipe, Stage, load_recipe
@@ -93,7 +94,8 @@ def run(
     if runtime.main:
         folder = RunFolder.create(path)
         recipe.write(folder.file("recipe.yaml"))
-        folder.write_json("environment.json", environment(runtime.description, precision, runtime.ranks, recipe.seed))
+        found = environment(runtime.description, precision, runtime.ranks, recipe.seed)
+        folder.write_json("environment.json", {**found, "notices": bench.notices()})
         folder.write_json("state.json", {"done": []})
     runtime.barrier()
     bench.folder = folder
@@ -122,7 +124,14 @@ def _check(bench: Workbench) -> None:
         for split in _splits(stage, bench.evaluated_splits(stage)):
             dataset.cases(split)
         _kept(stage, bench.metrics(stage))
-        turns = [turn.name for turn in bench.objective(stage).turns()]
+        objective = bench.objective(stage)
+        for name in getattr(objective, "needs", ()):
+            if name not in dataset.fields:
+                hint = f"write 'fields: [{name}]' there"
+                raise InputError(f"stage '{stage.name}' needs '{name}' of every case", f"data.{stage.data}", hint)
+        if stage.unfreeze is not None:
+            stages_of(objective, stage.unfreeze.part)
+        turns = [turn.name for turn in objective.turns()]
         stage.optimizers(turns)
         stage.schedules(turns)
 

@@ -1,0 +1,70 @@
+"""Balanced samples at three levels from a generated manifest of 2.6 million radiographs: seconds and peak memory.
+
+The views' frequencies fall off as 1/rank. Everything is measured in a process of its own: reading the manifest, drawing
+for 7, 30 and 68 classes with a split by date and by patient, and writing the three samples.
+
+    python benchmarks/bench_sampling.py [ROWS]
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def generate(path: Path, rows: int) -> None:
+    """A manifest of ``rows`` images of ``rows / 5`` patients, 3 % of them after July 2018."""
+    import pyarrow as pa
+    import pyarrow.parquet
+    from medkit_pedxnet.views import Views
+
+    rng = np.random.default_rng(0)
+    names = Views().names[68]
+    share = 1 / np.arange(1, 69)
+    views = rng.choice(68, rows, p=share / share.sum())
+    patients = np.sort(rng.integers(rows // 5, size=rows))  # patients come one after the other in time
+    first, last = np.datetime64("1997-01-01"), np.datetime64("2018-12-31")
+    days = first + ((last - first).astype(int) * patients / (rows // 5)).astype(int)
+    table = pa.table(
+        {
+            "image": pa.array([f"radiographs/{i // 10000:03d}/{i:08d}.dcm" for i in range(rows)]),
+            "view": pa.DictionaryArray.from_arrays(pa.array(views, pa.int8()), pa.array(names)),
+            "patient": pa.array([f"P{number:07d}" for number in patients]),
+            "date": pa.array(days.astype("datetime64[D]")),
+        }
+    )
+    pa.parquet.write_table(table, path)
+
+
+def measure(manifest: str, folder: str) -> None:
+    """Print seconds and peak memory of this process."""
+    from medkit_pedxnet.commands import pedxnet
+
+    start = time.perf_counter()
+    pedxnet(Path(manifest), Path(folder), date_column="date", split_date="2018-07-01", leave_out=True)
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.1f} s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB at most")
+
+
+def main() -> None:
+    if len(sys.argv) == 4 and sys.argv[1] == "--measure":
+        measure(*sys.argv[2:])
+        return
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 2_600_000
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder) / "manifest.parquet"
+        generate(manifest, rows)
+        print(f"{rows:,} rows, {manifest.stat().st_size / 2**20:.0f} MB of Parquet")
+        for turn in range(3):
+            command = [sys.executable, __file__, "--measure", str(manifest), f"{folder}/sample{turn}"]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Reading PNG radiographs: 8 or 16 bit grey, whole files only."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medkit.data.volume import Volume
+from medkit.errors import InputError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def read_png(path: Path) -> Volume:
+    """A grey image as a volume of one slice, in stored units; pixels count as 1 mm, for PNG knows no reliable spacing.
+
+    Colour files whose channels are equal are grey images too. Values are int16 where they fit, else float32.
+
+    Raises
+    ------
+    InputError
+        for a cut or damaged file, colour, or transparency.
+    """
+    data = path.read_bytes()
+    _check_chunks(data, path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError("the PNG image cannot be decoded", str(path), "is the file damaged?")
+    if image.ndim == 3:
+        image = _grey(image, path)
+    small = image.max() <= np.iinfo(np.int16).max
+    affine = np.zeros((4, 4))
+    affine[2, 0] = affine[1, 1] = affine[0, 2] = affine[3, 3] = 1
+    return Volume(image[None].astype(np.int16 if small else np.float32), affine, None, {"format": "png"})
+
+
+def _grey(image: np.ndarray, path: Path) -> np.ndarray:
+    """The one channel of an image (H,W,C) whose colour channels are equal."""
+    if image.shape[2] == 4 and (image[..., 3] != np.iinfo(image.dtype).max).any():
+        raise InputError("this PNG image is partly transparent", str(path), "grey values are wanted")
+    if (image[..., :3] != image[..., :1]).any():
+        raise InputError("this is a colour image", str(path), "grey values are wanted")
+    return image[..., 0]
+
+
+def _check_chunks(data: bytes, path: Path) -> None:
+    """Walk through the chunks to the end mark: decoders fill what is missing of a cut file with zeros, in silence."""
+    at = len(SIGNATURE)
+    while True:
+        if at + 12 > len(data):
+            raise InputError("the PNG file ends before its end mark", str(path), "is it cut short?")
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if end + 4 > len(data):
+            raise InputError("the PNG file ends before its end mark", str(path), "is it cut short?")
+        if struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[at + 4 : end]):
+            raise InputError(f"the checksum of the PNG chunk '{kind.decode('latin-1')}' is wrong", str(path))
+        if kind == b"IEND":
+            return
+        at = end + 4

@@ -1,0 +1,161 @@
+"""Where a network looked: activation and Grad-CAM over the images it was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from medkit.data.dataset import prepare_record
+from medkit.data.loader import whole
+from medkit.data.whole import whole_folder
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, did_you_mean
+from medkit.protocols import Batch, Case, Record
+from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.runs.folder import RunFolder
+from medkit.runs.maps import activation, grad_cam
+from medkit.runs.workbench import Workbench
+
+NUMBERS = ("class_probability", "probability", "value")
+OVER = 0.45  # share of the map's colour in an overlay
+
+
+def explain(
+    run: str | Path,
+    input: str | Path,
+    output: str | Path,
+    *,
+    stage: str | None = None,
+    head: str | None = None,
+    target: int | None = None,
+    fields: Mapping[str, float] | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Write what a head says about each slice of an image, and where the encoder looked, into a new folder.
+
+    For every slice: ``SLICE.activation.png``, the mean over channels of the encoder's deepest map after a sigmoid, and
+    ``SLICE.grad_cam.png``, both stretched to their own range (dark to bright, never inverted) and laid over the image
+    as the network saw it. ``explanation.json`` holds the head's numbers.
+
+    Parameters
+    ----------
+    run:
+        A run folder.
+    input:
+        DICOM folder or file, NIfTI or PNG.
+    output:
+        A new folder.
+    stage:
+        Default: the last stage with a head that gives one number or class an image.
+    head:
+        Which head; default: the first such one.
+    target:
+        The class that Grad-CAM explains; default: the likeliest one of each slice.
+    fields:
+        What the head wants to know beside the image, such as ``{"sex": 1}``.
+
+    Raises
+    ------
+    InputError
+        if the input cannot be read, ``output`` exists, or no head gives one number or class an image.
+    """
+    from medkit.data.io import read_volume
+
+    folder = RunFolder.open(Path(run))
+    recipe = load_recipe(folder.file("recipe.yaml"))
+    runtime = Runtime.start(device=device)
+    bench = Workbench(recipe, runtime, folder)
+    chosen = _stage(recipe, stage)
+    steps = [step.build() for step in recipe.data[chosen.data].prepare]
+    case = Case(id="input", patient="input", fields=fields or {})
+    with whole_folder(Path(output)) as new:  # says at once if the output exists
+        sample = prepare_record(Record(read_volume(input)), case, steps)
+        objective = bench.trained(chosen).eval()
+        batch = whole(sample, tuple(case.fields))
+        batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        name, part = _head(objective, chosen, batch, head)
+        slices = []
+        for z in range(len(sample.image)):
+            image, given = batch["image"][z : z + 1], _given(part, batch)
+            numbers, score = _asked(objective, part, image, given, target)
+            seen = sample.image[z]
+            _write(new / f"{z:04d}.activation.png", _overlay(seen, activation(objective.encoder, image)[0]))
+            _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, grad_cam(objective.encoder, score, image)[0]))
+            slices.append({"slice": z, **numbers})
+        summary = {"run": Path(run).name, "stage": chosen.name, "head": name, "slices": slices}
+        (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _stage(recipe: Recipe, name: str | None) -> Stage:
+    if name is not None:
+        return recipe.stage(name)
+    for stage in reversed(recipe.stages):
+        if "@" not in stage.name and stage.objective.arguments.get("heads"):
+            return stage
+    raise InputError("no stage of this run has heads, so there is nothing to explain")
+
+
+def _head(objective: Any, stage: Stage, batch: Batch, name: str | None) -> tuple[str, Any]:
+    """The head to ask, with its name: one that predicts numbers or classes."""
+    heads = dict(getattr(objective, "heads", {}).items())
+    if name is not None and name not in heads:
+        hint = did_you_mean(name, heads) or f"heads: {', '.join(heads)}"
+        raise InputError(f"stage '{stage.name}' has no head '{name}'", hint=hint)
+    with torch.no_grad():
+        features = objective.encoder(batch["image"][:1])
+        for other, head in heads.items():
+            if name in (None, other) and set(head.predict(head(features, **_given(head, batch)))) & {*NUMBERS}:
+                return other, head
+    raise InputError(f"stage '{stage.name}' has no head that gives one number or class an image")
+
+
+def _given(head: Any, batch: Batch) -> dict[str, Tensor]:
+    """The fields a head needs, for one slice."""
+    needs = getattr(head, "needs", ())
+    missing = [name for name in needs if name not in batch]
+    if missing:
+        raise InputError(f"the head needs '{missing[0]}'", "--field", f"--field {missing[0]}=VALUE")
+    return {name: batch[name] for name in needs}
+
+
+def _asked(
+    objective: Any, head: Any, image: Tensor, given: Mapping[str, Tensor], target: int | None
+) -> tuple[dict[str, Any], Callable[[list[Tensor]], Tensor]]:
+    """What the head says about one image, and the output whose gradient Grad-CAM takes."""
+    with torch.no_grad():
+        output = head(objective.encoder(image), **given)
+        found = {k: v.float().cpu().numpy()[0] for k, v in head.predict(output).items() if k in NUMBERS}
+    numbers: dict[str, Any] = {k: round(float(v), 6) for k, v in found.items() if np.ndim(v) == 0}
+    if "class_probability" not in found:
+        return numbers, lambda features: head(features, **given)
+    probabilities = found["class_probability"]
+    number = int(np.argmax(probabilities)) if target is None else target
+    if not 0 <= number < len(probabilities):
+        raise InputError(f"there is no class {number}", "--class", f"classes: 0 to {len(probabilities) - 1}")
+    numbers |= {"class": int(np.argmax(probabilities)), "explained": number}
+    numbers["class_probability"] = [round(float(p), 6) for p in probabilities]
+    return numbers, lambda features: head(features, **given)[..., number]
+
+
+def _overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(H,W,3) bytes: a grey image under a map in colours, both from their own smallest to largest value."""
+    grey, value = (_bytes(array) for array in (image, values))
+    colours = cv2.applyColorMap(value, cv2.COLORMAP_INFERNO)
+    return cv2.addWeighted(colours, OVER, cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), 1 - OVER, 0)
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    low, high = float(array.min()), float(array.max())
+    return np.rint((array - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())

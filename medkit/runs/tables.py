@@ -1,0 +1,121 @@
+"""Results as tables: a stage and its variants as rows, metrics as columns, one block of rows a test set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medkit.runs.evaluate import MetricValue
+
+Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
+INPUT, TARGET = "input", "target"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as text, with what stands under it: interval, number of cases, remarks."""
+
+    text: str = "–"
+    notes: tuple[str, ...] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant on a test set; ``first`` of its test set, or a ``reference`` that no network made."""
+
+    split: str
+    name: str
+    cells: tuple[Cell, ...]
+    first: bool = False
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column: a metric, its unit and whether higher is better."""
+
+    name: str
+    unit: str = ""
+    up: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One stage with its variants; ``rules`` maps a rule for empty cases to the metrics that have it."""
+
+    name: str
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+    rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def variants(results: Results) -> dict[str, list[str]]:
+    """Stages with their variants, the stage itself first: ``{"segment": ["segment", "segment@scratch"]}``."""
+    groups: dict[str, list[str]] = {}
+    for stage in results:
+        groups.setdefault(stage.split("@")[0], []).append(stage)
+    return groups
+
+
+def results_table(name: str, stages: Sequence[str], results: Results) -> Table:
+    """The table of one stage and its variants.
+
+    Metrics that know what the input itself would score (denoising) give a last row for it, and one for the target.
+    """
+    splits = list(dict.fromkeys(split for stage in stages for split in results[stage]))
+    metrics: dict[str, MetricValue] = {}
+    for stage in stages:
+        for found in results[stage].values():
+            for metric, value in found.items():
+                metrics.setdefault(metric, value)
+    rows = []
+    for split in splits:
+        values = {m: [results[stage].get(split, {}).get(m) for stage in stages] for m in metrics}
+        for i, stage in enumerate(stages):
+            rows.append(Row(split, stage, tuple(_cell(values[m], i) for m in metrics), first=i == 0))
+        for reference in (INPUT, TARGET):
+            known = [next((v.extras.get(reference) for v in values[m] if v is not None), None) for m in metrics]
+            if any(value is not None for value in known):
+                cells = tuple(Cell() if value is None else Cell(number(value)) for value in known)
+                rows.append(Row(split, reference, cells, reference=True))
+    rules: dict[str, list[str]] = {}
+    for metric, value in metrics.items():
+        if value.rule not in ("", "none"):
+            rules.setdefault(value.rule, []).append(metric)
+    heads = tuple(Head(metric, value.unit, value.higher_is_better) for metric, value in metrics.items())
+    return Table(name, heads, tuple(rows), rules)
+
+
+def number(value: float | None) -> str:
+    """A number for a table: three or four significant digits, a dash for undefined."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
+    value = values[i]
+    if value is None:
+        return Cell()
+    known = [v.value for v in values if v is not None and not math.isnan(v.value)]
+    best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
+    notes = [f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"]
+    notes.append(f"n = {value.n}" + (f", {value.n_empty} empty" if value.n_empty else ""))
+    if missed := value.extras.get("missed"):
+        notes.append(f"{missed:.0f} missed")
+    if blank := value.extras.get("blank_slices"):
+        notes.append(f"{number(value.extras.get('plain'))} with {blank:.0f} blank slices")
+    return Cell(number(value.value), tuple(notes), best)
+
+
+def as_text(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows for a terminal: value and interval in one cell."""
+    columns = ["test set", "variant"]
+    columns += [f"{h.name}{f' ({h.unit})' if h.unit else ''} {'↑' if h.up else '↓'}" for h in table.heads]
+    rows = [
+        [row.split if row.first else "", row.name, *(" ".join([cell.text, *cell.notes[:1]]) for cell in row.cells)]
+        for row in table.rows
+    ]
+    return columns, rows

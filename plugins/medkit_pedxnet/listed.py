@@ -1,0 +1,44 @@
+"""Cases with one image file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medkit.api import Case, InputError, Record
+
+SHOWN = 8
+
+
+class Listed:
+    """Cases and their files, gathered by :meth:`add`; ``where`` names the list they come from in errors."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.cases: list[Case] = []
+        self.files: dict[str, Path] = {}
+
+    def add(self, case: Case, file: Path) -> None:
+        if case.id in self.files:
+            raise InputError(f"case '{case.id}' is listed twice", self.where)
+        self.cases.append(case)
+        self.files[case.id] = file
+
+    def check(self) -> None:
+        """Raise :class:`InputError` if there are no cases, or naming files that are not there."""
+        if not self.cases:
+            raise InputError("no images are listed", self.where)
+        missing = [str(file) for file in self.files.values() if not file.exists()]
+        if missing:
+            more = ", ..." if len(missing) > SHOWN else ""
+            what = f"{len(missing)} of {len(self.files)} images are not there: {', '.join(missing[:SHOWN])}{more}"
+            raise InputError(what, self.where)
+
+    def load(self, case: Case) -> Record:
+        from medkit.data.io import read_volume
+
+        return Record(read_volume(self.files[case.id]))
+
+    def identity(self, case: Case) -> str:
+        file = self.files[case.id]
+        stat = file.stat()
+        return f"{file}: {stat.st_size} {stat.st_mtime_ns}"

@@ -1,0 +1,168 @@
+"""Public sets of children's radiographs: bone age of hands, fractures of wrists."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medkit.api import Case, InputError, Record
+from medkit.data.source import read_table
+from medkit.data.splits import assign_folds
+from medkit.errors import did_you_mean
+from medkit_pedxnet.listed import SHOWN, Listed
+
+SEXES = {"true": 1.0, "1": 1.0, "m": 1.0, "male": 1.0, "false": 0.0, "0": 0.0, "f": 0.0, "female": 0.0}
+OLDEST = 25.0  # a set whose largest bone age lies below is about infants in months, or children in years
+
+
+class RSNABoneAge:
+    """RSNA Pediatric Bone Age Challenge (2017): hands as PNG; columns ``id``, ``boneage`` in months and ``male``.
+
+    The label is the bone age; the field ``sex`` is 1 for boys and 0 for girls. The published sets have one csv and one
+    folder each: 12,611, 1,425 and 200 images.
+
+    Parameters
+    ----------
+    root:
+        Folder that the others are in.
+    csv:
+        Fold to its csv, such as ``{train: train.csv}``.
+    images:
+        Fold to its folder of images ``ID.png`` (or ``.dcm``).
+    """
+
+    def __init__(self, root: str, csv: dict[str, str], images: dict[str, str]) -> None:
+        if set(csv) != set(images) or not csv:
+            raise InputError(f"'csv' names the folds {sorted(csv)}, 'images' {sorted(images)}")
+        self.root, self.csv, self.images = Path(root), csv, images
+        self._listed: Listed | None = None
+
+    @property
+    def listed(self) -> Listed:
+        if self._listed is None:
+            listed = Listed(str(self.root))
+            ages: list[float] = []
+            for fold, name in self.csv.items():
+                ages += self.add(listed, fold, self.root / name, self.root / self.images[fold])
+            listed.check()
+            question_unit(ages, str(self.root))
+            self._listed = listed
+        return self._listed
+
+    def add(self, listed: Listed, fold: str, csv: Path, folder: Path) -> list[float]:
+        """Add the images of one fold and return their bone ages."""
+        rows = columns(csv, ("id", "boneage", "male"))
+        sexes = [SEXES.get(text.strip().lower()) for text in rows["male"]]
+        without(csv, "sex", [name for name, sex in zip(rows["id"], sexes, strict=True) if sex is None])
+        ages = [number(text) for text in rows["boneage"]]
+        without(csv, "bone age", [name for name, age in zip(rows["id"], ages, strict=True) if math.isnan(age)])
+        for name, age, sex in zip(rows["id"], ages, sexes, strict=True):
+            case = Case(f"{fold}/{name}", name, "", fold, age, {"sex": sex, "age_months": age})
+            files = [folder / f"{name}{suffix}" for suffix in (".png", ".dcm")]
+            listed.add(case, next((file for file in files if file.exists()), files[0]))
+        return ages
+
+    def cases(self) -> Sequence[Case]:
+        return self.listed.cases
+
+    def load(self, case: Case) -> Record:
+        return self.listed.load(case)
+
+    def identity(self, case: Case) -> str:
+        return self.listed.identity(case)
+
+
+class GrazWrists:
+    """GRAZPEDWRI-DX: wrists of children as 16 bit PNG; label is ``fracture_visible`` (an empty cell is no fracture).
+
+    The patient is the first part of ``filestem`` (``0001_1297860395_01_WRI-L1_M014``). Folds are drawn by patient,
+    stratified by fracture.
+
+    Parameters
+    ----------
+    path:
+        The folder: ``dataset.csv`` and, anywhere below, ``FILESTEM.png``.
+    csv:
+        The table in it.
+    shares:
+        Shares of the patients for train, val and test.
+    seed:
+        Of the folds.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        csv: str = "dataset.csv",
+        shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        seed: int = 0,
+    ) -> None:
+        self.path, self.csv, self.shares, self.seed = Path(path), csv, shares, seed
+        self._listed: Listed | None = None
+
+    @property
+    def listed(self) -> Listed:
+        if self._listed is None:
+            table = self.path / self.csv
+            rows = columns(table, ("filestem", "fracture_visible"))
+            labels = [number(text) if text.strip() else 0.0 for text in rows["fracture_visible"]]
+            stems = rows["filestem"]
+            wrong = [stem for stem, y in zip(stems, labels, strict=True) if y not in (0, 1)]
+            without(table, "fracture_visible of 0 or 1", wrong)
+            unlike = [stem for stem in stems if "_" not in stem]
+            without(table, "patient in their name (PATIENT_...)", unlike)
+            patients = [stem.partition("_")[0] for stem in stems]
+            shares = dict(zip(("train", "val", "test"), self.shares, strict=True))
+            folds = assign_folds(patients, labels, shares, self.seed)
+            files = {file.stem: file for file in sorted(self.path.rglob("*.png"))}
+            listed = Listed(str(table))
+            for stem, patient, label, fold in zip(stems, patients, labels, folds, strict=True):
+                listed.add(Case(stem, patient, "", fold, label), files.get(stem, self.path / f"{stem}.png"))
+            listed.check()
+            self._listed = listed
+        return self._listed
+
+    def cases(self) -> Sequence[Case]:
+        return self.listed.cases
+
+    def load(self, case: Case) -> Record:
+        return self.listed.load(case)
+
+    def identity(self, case: Case) -> str:
+        return self.listed.identity(case)
+
+
+def columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of a csv as texts, empty cells as ''."""
+    table: Any = read_table(path)
+    for name in names:
+        if name not in table.columns:
+            hint = did_you_mean(name, table.columns) or f"columns: {', '.join(map(str, table.columns))}"
+            raise InputError(f"the table has no column '{name}'", str(path), hint)
+    return {name: table[name].fillna("").astype(str).tolist() for name in names}
+
+
+def number(text: str) -> float:
+    """A number, nan for anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def without(path: Path, what: str, names: Sequence[str]) -> None:
+    """Raise if any rows lack something, naming them."""
+    if names:
+        more = ", ..." if len(names) > SHOWN else ""
+        raise InputError(f"{len(names)} rows have no {what}: {', '.join(names[:SHOWN])}{more}", str(path))
+
+
+def question_unit(ages: Sequence[float], where: str) -> None:
+    """Warn of ages in years where months are wanted."""
+    if max(ages) < OLDEST:
+        warnings.warn(
+            f"{where}: the largest bone age is {max(ages):g}: are these years? Months are wanted", stacklevel=2
+        )

@@ -1,0 +1,61 @@
+"""Variants compared on the cases both have, by the right test, with a word on rows that are not independent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medkit.runs.report import Comparison, compare_variants
+
+
+def rows(patients: int, each: int, gain: float, seed: int = 0) -> list[dict[str, Any]]:
+    """Cases of two variants: probability of the label, and an error that the first has ``gain`` less of."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(patients * each):
+        label = i % 2
+        error = rng.random() + 1
+        for stage, shift in (("age", 0.0), ("age@scratch", gain)):
+            case = {"stage": stage, "split": "test", "case": f"c{i}", "patient": f"p{i // each}", "label": str(label)}
+            score = label + rng.normal(0, 0.5 + shift)
+            found.append(case | {"probability": str(score), "mae": str(error + shift + rng.normal(0, 0.1))})
+    return found
+
+
+def compared(cases: list[dict[str, Any]], test: str, metric: str) -> Comparison:
+    wanted = {"compare": {"test": test, "metric": [metric]}}
+    (only,) = compare_variants(["age", "age@scratch"], ["test"], cases, wanted, ["mae"])
+    return only
+
+
+@pytest.mark.parametrize("test", ["paired_t", "wilcoxon", "bootstrap"])
+def test_a_smaller_error_is_better(test: str) -> None:
+    found = compared(rows(40, 1, 0.5), test, "mae")
+    assert found.says == "age is better"
+    assert found.test.difference < 0
+
+
+def test_no_difference_is_not_called_one() -> None:
+    assert compared(rows(40, 1, 0.0), "paired_t", "mae").says == "no difference shown"
+
+
+def test_auc_is_compared_by_delong_whatever_the_recipe_says() -> None:
+    assert compared(rows(40, 1, 0.5), "paired_t", "auc").test.name == "DeLong"
+
+
+@pytest.mark.parametrize(("test", "metric"), [("paired_t", "mae"), ("wilcoxon", "mae"), ("delong", "auc")])
+def test_several_rows_of_one_patient_are_told(test: str, metric: str) -> None:
+    assert compared(rows(20, 3, 0.5), test, metric).clustered
+    assert not compared(rows(20, 1, 0.5), test, metric).clustered
+
+
+def test_the_bootstrap_draws_patients_so_it_needs_no_warning() -> None:
+    assert not compared(rows(20, 3, 0.5), "bootstrap", "mae").clustered
+
+
+def test_cases_that_one_variant_lacks_are_left_out() -> None:
+    cases = rows(20, 1, 0.5)
+    del cases[1]  # of the second variant
+    assert compared(cases, "paired_t", "mae").test.n == 19

@@ -1,0 +1,174 @@
+"""Tests and intervals against their definitions, worked over all pairs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from medkit.runs.stats import (
+    Test as Comparison,
+)
+from medkit.runs.stats import (
+    bootstrap_interval,
+    bootstrap_test,
+    delong,
+    delong_interval,
+    holm,
+    paired_t,
+    placements,
+    wilcoxon,
+)
+
+
+def data(n: int, seed: int, decimals: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two systems' scores of the same cases, with many ties, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.4).astype(float)
+    signal = labels + rng.normal(0, 1, n)
+    a, b = (np.round(signal + rng.normal(0, noise, n), decimals) for noise in (0.5, 1.0))
+    return a, b, labels
+
+
+def pairwise(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """AUC, V10 and V01 by DeLong's definition: 1 where a positive exceeds a negative, 1/2 where both are equal."""
+    x, y = scores[labels > 0][:, None], scores[labels <= 0][None]
+    kernel = (x > y) + 0.5 * (x == y)
+    return float(kernel.mean()), kernel.mean(1), kernel.mean(0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_placements_equal_the_definition_over_all_pairs(seed: int) -> None:
+    a, _, labels = data(300, seed)
+    for found, wanted in zip(placements(a, labels), pairwise(a, labels), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_delong_equals_its_definition_with_covariances(seed: int) -> None:
+    """Var(AUC a - AUC b) from the 2x2 covariance matrices of the placements (DeLong et al. 1988, eq. 5)."""
+    a, b, labels = data(300, seed)
+    (auc_a, v10_a, v01_a), (auc_b, v10_b, v01_b) = pairwise(a, labels), pairwise(b, labels)
+    covariance = np.cov(np.stack([v10_a, v10_b])) / len(v10_a) + np.cov(np.stack([v01_a, v01_b])) / len(v01_a)
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    found = delong(a, b, labels)
+    assert found.difference == pytest.approx(auc_a - auc_b, abs=1e-10)
+    assert found.p == pytest.approx(2 * norm.sf(abs(auc_a - auc_b) / math.sqrt(variance)), abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_delong_interval_equals_its_definition(seed: int) -> None:
+    a, _, labels = data(300, seed)
+    auc, v10, v01 = pairwise(a, labels)
+    half = norm.ppf(0.975) * math.sqrt(np.var(v10, ddof=1) / len(v10) + np.var(v01, ddof=1) / len(v01))
+    np.testing.assert_allclose(delong_interval(a, labels), (auc, auc - half, min(1, auc + half)), atol=1e-10)
+
+
+def test_delong_worked_by_hand() -> None:
+    """Positives 3, 2 and negatives 1, 2: pairs 1, 1, 1, 1/2; both variances of (1, 3/4) are 1/32."""
+    auc, low, _ = delong_interval(np.array([3.0, 2.0, 1.0, 2.0]), np.array([1.0, 1.0, 0.0, 0.0]))
+    assert auc == 0.875
+    assert low == pytest.approx(0.875 - norm.ppf(0.975) * math.sqrt(1 / 32))
+
+
+def test_the_interval_of_delong_covers_the_true_auc_as_often_as_it_says() -> None:
+    """Normal scores one standard deviation apart have AUC Phi(1 / sqrt 2)."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0.0, 1.0], 60)
+    inside = 0
+    for _ in range(400):
+        _, low, high = delong_interval(labels + rng.normal(0, 1, 120), labels)
+        inside += low <= norm.cdf(1 / math.sqrt(2)) <= high
+    assert 0.92 <= inside / 400 <= 0.98
+
+
+def test_equal_scores_show_no_difference() -> None:
+    a, _, labels = data(50, 1)
+    assert delong(a, a, labels).p == 1.0
+
+
+def test_delong_of_one_class_is_undefined_not_an_error() -> None:
+    a, b, _ = data(20, 1)
+    assert math.isnan(delong(a, b, np.ones(20)).p)
+    assert all(math.isnan(value) for value in delong_interval(a, np.zeros(20)))
+
+
+def test_delong_orders_the_same_whatever_the_scale_of_the_scores() -> None:
+    a, b, labels = data(200, 2)
+    assert delong(np.exp(a), b, labels).p == pytest.approx(delong(a, b, labels).p, abs=1e-12)
+
+
+@pytest.mark.parametrize(("p", "stars"), [(0.2, ""), (0.05, ""), (0.03, "*"), (0.004, "**"), (0.0004, "***")])
+def test_stars_stand_for_p(p: float, stars: str) -> None:
+    assert Comparison("t", 0.0, p, 10).stars == stars
+
+
+def test_stars_of_an_undefined_p_are_none() -> None:
+    assert Comparison("t", 0.0, float("nan"), 10).stars == ""
+
+
+def test_paired_t_worked_by_hand() -> None:
+    """Differences 1, 2, 3: mean 2, standard error 1/sqrt 3, t = 2 sqrt 3 with 2 degrees of freedom, p = 1 - t/sqrt(t^2+2)."""
+    found = paired_t(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
+    t = 2 * math.sqrt(3)
+    assert found.difference == 2
+    assert found.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+
+
+def test_paired_t_of_equal_shifts_cannot_be_tested() -> None:
+    a = np.arange(5.0)
+    assert math.isnan(paired_t(a + 1, a).p)
+    assert paired_t(a, a).p == 1.0
+
+
+def test_wilcoxon_of_six_gains_is_the_exact_sign_probability() -> None:
+    """All six differences positive: one of 2^6 sign patterns on either side."""
+    a = np.array([1.0, 2.5, 3.0, 4.2, 5.9, 6.1])
+    assert wilcoxon(a, np.zeros(6)).p == pytest.approx(2 / 2**6)
+
+
+def test_holm_worked_by_hand() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_does_not_count_undefined_tests() -> None:
+    corrected = holm([0.02, float("nan"), 0.03])
+    assert corrected[0] == 0.04
+    assert math.isnan(corrected[1])
+    assert corrected[2] == 0.04
+
+
+def test_holm_never_exceeds_one() -> None:
+    assert max(holm([0.6, 0.7, 0.9])) == 1.0
+
+
+def test_bootstrap_resamples_patients_not_rows() -> None:
+    """Ten patients with 40 equal rows each: rows taken for independent would give an interval sqrt(40) times narrower."""
+    rng = np.random.default_rng(0)
+    each = rng.normal(0, 1, 10)
+    rows = {"x": np.repeat(each, 40)}
+    low, high = bootstrap_interval(lambda r: float(r["x"].mean()), rows, np.repeat(np.arange(10), 40).astype(str))
+    error = each.std() / math.sqrt(10)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.2)
+
+
+def test_bootstrap_of_one_patient_has_no_interval() -> None:
+    low, high = bootstrap_interval(lambda r: float(r["x"].mean()), {"x": np.arange(9.0)}, ["p"] * 9)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_bootstrap_draws_with_an_undefined_value_are_left_out() -> None:
+    rows = {"x": np.array([0.0, 1.0, 1.0, 1.0])}
+    low, high = bootstrap_interval(lambda r: float("nan") if r["x"].min() > 0 else r["x"].mean(), rows, list("abcd"))
+    assert 0 <= low < high <= 1
+
+
+def test_bootstrap_test_finds_a_clear_gain_and_no_gain() -> None:
+    rng = np.random.default_rng(0)
+    patients = [f"p{i}" for i in range(40)]
+    base = rng.normal(0, 1, 40)
+    assert bootstrap_test(base + 1 + rng.normal(0, 0.1, 40), base, patients).p < 0.01
+    assert bootstrap_test(base, base[::-1], patients).p > 0.1
