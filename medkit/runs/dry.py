@@ -48,6 +48,8 @@ def dry_run(
     for stage in recipe.stages:
         objective = bench.objective(stage)
         loader = bench.loader(stage)
+        parts = objective.parts()
+        learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}
         turns = [turn.name for turn in objective.turns()]
         begun = time.monotonic()
         batch = next(iter(loader.epoch(0)))
@@ -64,8 +66,8 @@ def dry_run(
                 runtime=runtime,
                 folder=Path(scratch),
             )
-        trainable = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-        frozen = sum(p.numel() for p in objective.parameters() if not p.requires_grad)
+        trainable = sum(p.numel() for p in learning if p.requires_grad)
+        frozen = sum(p.numel() for p in objective.parameters()) - trainable
         objective.eval()
         dataset = bench.dataset(stage)
         one = whole(dataset.sample(dataset.cases(stage.train)[0]), dataset.fields)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from medkit.errors import InputError
+
 
 class REDCNN(nn.Module):
     """RED-CNN: five unpadded convolutions, five transposed ones, three shortcuts (1,848,865 parameters).
@@ -31,7 +33,7 @@ class REDCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < self.least:
-            raise ValueError(f"RED-CNN needs images of {self.least} pixels a side or more, not {tuple(x.shape[-2:])}")
+            raise InputError(f"RED-CNN needs images of {self.least} pixels a side or more, not {tuple(x.shape[-2:])}")
         kept = [x]
         h = x
         for i, conv in enumerate(self.convs):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from medkit_baselines.red_cnn import REDCNN
 
+from medkit.errors import InputError
 from medkit.testing import check_generator
 
 
@@ -37,5 +38,5 @@ def test_red_cnn_keeps_every_promise_of_a_generator() -> None:
 
 
 def test_images_too_small_for_red_cnn_are_refused() -> None:
-    with pytest.raises(ValueError, match="21 pixels a side or more"):
+    with pytest.raises(InputError, match="21 pixels a side or more"):
         REDCNN(width=2)(torch.rand(1, 1, 16, 16))
