@@ -177,7 +177,10 @@ def _annotation(node: ast.expr, scope: dict[str, Any]) -> Any:
     """The type an annotation stands for, or ``_UNKNOWN``."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
-            return _annotation(ast.parse(node.value, mode="eval").body, scope)
+            try:
+                return _annotation(ast.parse(node.value, mode="eval").body, scope)
+            except SyntaxError:
+                return _UNKNOWN  # a module's text and not a type in quotes
         return node.value if node.value is None or node.value is Ellipsis else _UNKNOWN
     if isinstance(node, ast.Name):
         return scope.get(node.id, _UNKNOWN)

@@ -11,13 +11,18 @@ def show_json(content: Any) -> None:
     print(json.dumps(content, indent=1, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """A table that is cut to the terminal's width nowhere but wraps."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None, least: int = 0) -> None:
+    """A table that is cut to the terminal's width nowhere but wraps; ``least`` columns wide where there is none."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # variants often differ in the end of their names only
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, least)
+    console.print(table)

@@ -66,4 +66,7 @@ def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
         raise InputError(f"unfreeze names the part '{part}'", hint=f"the objective's parts: {', '.join(parts)}")
     if not hasattr(parts[part], "stages"):
         raise InputError(f"part '{part}' has no stages to unfreeze one by one")
-    return list(parts[part].stages())
+    stages = list(parts[part].stages())
+    if not stages:
+        raise InputError(f"part '{part}' has no parameters, so nothing to unfreeze", hint="leave 'unfreeze' out")
+    return stages

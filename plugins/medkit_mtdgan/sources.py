@@ -40,11 +40,13 @@ class LowDose:
         Noise of a case depends on the seed and its id.
     """
 
+    notice = "Low-dose images are simulated by noise insertion."
+
     def __init__(
         self,
         source: Annotated[Any, Slot("source")],
         dose: Dose = 0.25,
-        photons: Positive = 2e5,
+        photons: Positive = 2e6,
         electronic: Annotated[float, Field(ge=0)] = 5.0,
         kernel: Literal["soft", "sharp", "ramp"] = "soft",
         seed: int = 0,
@@ -68,7 +70,8 @@ class LowDoseScan:
     """One real CT scan and low-dose versions of it, cut into blocks of slices for training, validation and testing.
 
     All cases show one patient, in blocks of slices that do not touch: numbers say that the path works on real voxels,
-    on slices it was not trained on, and nothing about other patients.
+    on slices it was not trained on, and nothing about other patients. Each slice of the test block is a case and counts
+    as a patient of its own, so that there are intervals: they describe slices of this scan.
 
     Parameters
     ----------
@@ -90,13 +93,18 @@ class LowDoseScan:
         Of the noise.
     """
 
+    notice = (
+        "All cases are slices of one real scan, and low-dose images are simulated by noise insertion: the numbers show "
+        "how the method works on real voxels and say nothing about other patients. Intervals are over slices."
+    )
+
     def __init__(
         self,
         path: str,
         dose: Dose = 0.25,
         repeats: Annotated[int, Field(gt=0)] = 4,
         shares: tuple[float, float, float] = (0.6, 0.1, 0.3),
-        photons: Positive = 2e5,
+        photons: Positive = 2e6,
         electronic: Annotated[float, Field(ge=0)] = 5.0,
         kernel: Literal["soft", "sharp", "ramp"] = "soft",
         seed: int = 0,
@@ -108,11 +116,11 @@ class LowDoseScan:
         self._scan: Volume | None = None
 
     def cases(self) -> Sequence[Case]:
-        """Blocks as cases; each fold is a patient of its own for the splits, although all are one."""
-        found = []
-        for fold in ("train", "val", "test"):
-            for i in range(self.repeats if fold == "train" else 1):
-                found.append(Case(f"{fold}{i}", f"{fold} block", "scan", fold, fields={"repeat": i}))
+        """Repeats of the training block, the validation block, and each slice of the test block."""
+        found = [Case(f"train{i}", "train block", "scan", "train", fields={"repeat": i}) for i in range(self.repeats)]
+        found.append(Case("val0", "val block", "scan", "val", fields={"repeat": 0}))
+        for z in range(*self.block("test").indices(self.scan().depth)):
+            found.append(Case(f"slice{z}", f"slice {z}", "scan", "test", fields={"repeat": 0}))
         return found
 
     def scan(self) -> Volume:
@@ -134,6 +142,9 @@ class LowDoseScan:
 
     def load(self, case: Case) -> Record:
         scan, part = self.scan(), self.block(case.fold)
+        if case.fold == "test":
+            z = int(case.id.removeprefix("slice"))
+            part = slice(z, z + 1)
         affine = scan.affine.copy()
         affine[:3, 3] += affine[:3, 0] * part.start
         positions = None if scan.positions is None else scan.positions[part]

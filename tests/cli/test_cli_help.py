@@ -13,14 +13,17 @@ COMMANDS = [
     ["schema"],
     ["plugins"],
     ["predict"],
+    ["explain"],
     ["evaluate"],
     ["report"],
     ["compare"],
     ["simulate-dose"],
+    ["bench"],
     ["doctor"],
     ["new", "plugin"],
     ["data", "ct-ich"],
     ["data", "rsna"],
+    ["data", "pedxnet"],
 ]
 
 

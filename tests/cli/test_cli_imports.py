@@ -32,6 +32,7 @@ def imported(*arguments: str) -> str:
     [
         ("--help",),
         ("run", "--help"),
+        ("bench", "--help"),
         ("list",),
         ("list", "metric", "--json"),
         ("plugins",),

@@ -59,11 +59,9 @@ def test_schema_is_json_schema_that_knows_every_kind(medkit):
     assert {"encoder", "pretext", "operator", "loss", "metric", "source"} <= set(schema["$defs"])
 
 
-@pytest.mark.parametrize(
-    "recipe", ["ich_cls", "ich_seg", "ich_seg_real", "thesis/ich_cls", "thesis/ich_seg", "tiny_ich_cls", "tiny_ich_seg"]
-)
-def test_every_bundled_recipe_is_well_formed(medkit, recipe):
-    done = medkit("check", recipe, MEDKIT_ICH_MANIFEST="/data/ich.csv", MEDKIT_HEAD_CT="/data/head.nii.gz")
+@pytest.mark.parametrize("recipe", ["ich_seg", "thesis/ich_cls"])
+def test_a_bundled_recipe_is_checked_by_its_name(medkit, recipe):
+    done = medkit("check", recipe, MEDKIT_ICH_MANIFEST="/data/ich.csv")
     assert done.returncode == 0, done.stderr
     assert "is well formed" in done.stdout
 

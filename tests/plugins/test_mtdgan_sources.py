@@ -53,8 +53,18 @@ def test_blocks_of_one_scan_do_not_touch_and_lie_where_they_were(scan: Path) -> 
     check_source(source)
     blocks = [source.block(fold) for fold in ("train", "val", "test")]
     assert all(a.stop < b.start + 1 and b.start - a.stop >= 1 for a, b in pairwise(blocks))
-    test = source.load(source.cases()[-1])
+    test = source.load(next(case for case in source.cases() if case.fold == "test"))
     assert np.isclose(test.image.affine[2, 3], source.scan().affine[2, 3] + 6 * blocks[2].start)
+
+
+def test_each_slice_of_the_test_block_is_a_case(scan: Path) -> None:
+    source = LowDoseScan(str(scan))
+    part = source.block("test")
+    cases = [case for case in source.cases() if case.fold == "test"]
+    assert [case.id for case in cases] == [f"slice{z}" for z in range(part.start, part.stop)]
+    target = source.load(cases[1]).target
+    assert target is not None
+    np.testing.assert_array_equal(target.voxels, np.rint(source.scan().voxels[part.start + 1 : part.start + 2]))
 
 
 def test_repeats_share_voxels_and_differ_in_noise(scan: Path) -> None:

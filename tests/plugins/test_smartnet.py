@@ -45,7 +45,10 @@ def test_any_smp_decoder_segments_at_the_size_of_the_image(architecture: str) ->
     assert head.head.weight.grad is not None
 
 
-@pytest.mark.parametrize(("operator", "arguments"), [(LSTMClassifier, {"hidden": 8}), (Conv3DSegmenter, SMALL)])
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [(LSTMClassifier, {"hidden": 8}), (Conv3DSegmenter, SMALL), (Conv3DSegmenter, SMALL | {"factorised": True})],
+)
 def test_operators_keep_every_promise_of_an_operator(operator: type, arguments: dict) -> None:
     check_operator(operator, **arguments)
 

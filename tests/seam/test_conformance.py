@@ -24,6 +24,7 @@ MODULES = [
     ("generator", "conv_generator", {"width": 4, "layers": 4}),
     ("discriminator", "mtdgan:multitask", {"base": 4}),
 ]
+METRICS = {f"medkit:{name}": {"weights": "random_test_features"} for name in ("pl", "tml", "fid")}
 LOSSES = ["bce", "dice", "l1", "mse", "charbonnier", "edge"]
 
 
@@ -44,7 +45,7 @@ def test_the_tie_between_heads_keeps_every_promise_of_a_loss():
 
 @pytest.mark.parametrize("name", [entry.full_name for entry in registry().of_kind("metric")])
 def test_a_registered_metric_keeps_every_promise(name):
-    check_component("metric", name)
+    check_component("metric", name, **METRICS.get(name, {}))
 
 
 @pytest.mark.parametrize("name", [entry.full_name for entry in registry().of_kind("transform")])

@@ -1,0 +1,92 @@
+"""Model Genesis as a pretext of the shared encoder: restore a slice from a distorted one."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.api import Batch, Channels, Strides
+from medkit.parts.convblocks import fit, initialise_head
+from medkit.parts.decoders import UNetDecoder
+from medkit_baselines.genesis_transforms import Chances, distort
+
+Width = Annotated[int, Field(gt=0)]
+Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelGenesis(nn.Module):
+    """Model Genesis (Zhou et al. 2021) on slices: undo shuffling, intensity maps and painting; mean square error.
+
+    Shapes: pyramid to (N,C,H,W), the reconstruction before its sigmoid. Each image of a batch, in [0,1], is distorted
+    by itself, on the CPU and in every training step anew; the target is the image, flipped alike. The published
+    cubes become slices: blocks and boxes lose their depth, and their sides are in proportion to the image's. The
+    thesis trained this pretext on its ResNet-50 and does not say by which decoder; this is a U-Net's with skips, as
+    published with the cubes, without attention. Evaluation reconstructs images as they are.
+
+    Parameters
+    ----------
+    widths:
+        Channels after each block of the decoder; the last is the block at full resolution.
+    image_channels:
+        Channels of the image.
+    flip:
+        Chance of a flip, and again of a second and a third.
+    shuffle:
+        Chance of permuting the pixels inside small blocks.
+    intensity:
+        Chance of a non-linear map of intensities.
+    paint:
+        Chance of noise in boxes or around them.
+    inside:
+        Chance of boxes, where there is painting; else all but some boxes is painted.
+    blocks:
+        Blocks that are permuted. 10,000, as published, cover a voxel of the published cubes about twice, but a pixel of
+        a 256x256 slice some 24 times; fewer leave more of the image and take less time.
+    """
+
+    def __init__(
+        self,
+        channels: Channels,
+        strides: Strides,
+        widths: tuple[Width, ...] = (256, 128, 64, 32, 16),
+        image_channels: Annotated[int, Field(gt=0)] = 1,
+        flip: Chance = 0.4,
+        shuffle: Chance = 0.5,
+        intensity: Chance = 0.9,
+        paint: Chance = 0.9,
+        inside: Chance = 0.2,
+        blocks: Annotated[int, Field(gt=0)] = 10_000,
+    ) -> None:
+        super().__init__()
+        self.chances, self.blocks = Chances(flip, shuffle, intensity, paint, inside), blocks
+        self.decoder = UNetDecoder(channels, strides, tuple(widths))
+        self.head = nn.Conv2d(self.decoder.width, image_channels, 3, padding=1)
+        initialise_head(self.head)
+
+    def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images: Tensor = batch["image"]
+        # One number of torch's generator, which the engine seeds at every step, decides all that follows.
+        seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(images))
+        pairs = [self._pair(image, seed) for image, seed in zip(images.cpu().numpy(), seeds, strict=True)]
+        inputs, targets = (torch.from_numpy(np.stack(found)).to(images) for found in zip(*pairs, strict=True))
+        return inputs, targets
+
+    def _pair(self, image: np.ndarray, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+        gates, noise = seed.spawn(2)
+        chance = random.Random(int.from_bytes(gates.generate_state(4).tobytes(), "little"))
+        return distort(image, chance, np.random.default_rng(noise), self.chances, self.blocks)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.head(self.decoder(features))
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"mse": F.mse_loss(torch.sigmoid(fit(output, target.shape)), target)}
+
+    def predict(self, output: Tensor) -> dict[str, Tensor]:
+        return {"reconstruction": torch.sigmoid(output.float())}
