@@ -98,9 +98,11 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     text = inspect.cleandoc(constructor.__doc__ or "")
     descriptions = argument_descriptions(text) | argument_descriptions(inspect.getdoc(function) or "")
     schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
-    if function is object.__init__ or getattr(function, "__module__", "").startswith("torch.nn."):
-        # Inherited from nn.Module: the component itself takes nothing.
-        return schema
+    if inspect.isclass(constructor):
+        # Asked of the class that defines it: torch.compile puts another function in the place of nn.Module's.
+        owner = next(base for base in constructor.__mro__ if "__init__" in vars(base))
+        if owner is object or owner.__module__.startswith("torch.nn."):
+            return schema  # inherited: the component itself takes nothing
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:

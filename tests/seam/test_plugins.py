@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from medkit.errors import InputError
 from medkit.plugin import load
@@ -134,3 +135,15 @@ def test_looking_around_imports_no_torch(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_component_without_a_constructor_takes_nothing_after_a_compilation_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Plain(torch.nn.Module):
+        """A component that takes nothing."""
+
+    def patched(self: torch.nn.Module, *args: object, **kwargs: object) -> None: ...
+
+    monkeypatch.setattr(torch.nn.Module, "__init__", patched)
+    assert schema_of(Plain).arguments == {}
