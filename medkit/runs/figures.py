@@ -72,26 +72,31 @@ def learning_curves(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Slices with the outline of truth and prediction, and the encoder's activation below; the largest lesion first."""
+    """Slices, then with the outline of truth and prediction, then with the encoder's activation; what there is of it.
+
+    The largest lesion comes first.
+    """
     examples = sorted(examples, key=lambda e: -(e.get("volume_ml") or 0.0))
-    maps = any("activation" in e for e in examples)
+    layers = ["image"]
+    layers += ["outline"] if any(key in e for e in examples for key in ("mask", "mask_probability")) else []
+    layers += ["activation"] if any("activation" in e for e in examples) else []
 
     def draw() -> Figure:
-        rows = 3 if maps else 2
-        figure, axes = plt.subplots(rows, len(examples), figsize=(2.1 * len(examples), 2.25 * rows), squeeze=False)
+        size = (2.1 * len(examples), 2.25 * len(layers))
+        figure, axes = plt.subplots(len(layers), len(examples), figsize=size, squeeze=False)
         for column, e in enumerate(examples):
-            image = e["image"]
-            for row in range(rows):
-                axes[row][column].imshow(image, cmap="gray", vmin=0, vmax=1)
-                axes[row][column].set_axis_off()
-            top, middle = axes[0][column], axes[1][column]
-            top.set_title(f"{_severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
-            for ax, key, colour in ((middle, "mask", TRUTH), (middle, "mask_probability", SAID)):
-                if key in e and (e[key] > 0.5).any():
-                    ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
-            if maps and "activation" in e:
-                # Values differ between networks and mean something only beside each other in one slice.
-                axes[2][column].imshow(e["activation"], cmap="inferno", alpha=0.55)
+            for row, layer in enumerate(layers):
+                ax = axes[row][column]
+                ax.imshow(e["image"], cmap="gray", vmin=0, vmax=1)
+                ax.set_axis_off()
+                if layer == "outline":
+                    for key, colour in (("mask", TRUTH), ("mask_probability", SAID)):
+                        if key in e and (e[key] > 0.5).any():
+                            ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
+                elif layer == "activation" and "activation" in e:
+                    # Values differ between networks and mean something only beside each other in one slice.
+                    ax.imshow(e["activation"], cmap="inferno", alpha=0.55)
+            axes[0][column].set_title(f"{_severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
         figure.tight_layout(pad=0.4)
         return figure
 
