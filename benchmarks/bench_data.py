@@ -1,33 +1,30 @@
-"""Preparation of head CT slices (window, CLAHE, resize to 256x256) and the cost of a training batch.
+"""Preparation of head CT slices (window, CLAHE, resize to 256x256) and the cost of a training item.
 
-Compares the chain as a data set runs it with three ways of writing it: ``official``, slice by slice with NumPy,
-scikit-image and OpenCV in the manner of the published SMART-Net test pipeline (with its slice-wise stretch behind
-``np.unique``; medkit's chain then has ``min_max``); ``plain``, the same without stretch; ``steps``, medkit's own steps,
-none joined. All in one process, in turn; medians of the ratios.
-
-    OMP_NUM_THREADS=1 python benchmarks/bench_data.py
+The chain as a data set runs it against three ways of writing it: ``published``, slice by slice with NumPy, scikit-image
+and OpenCV in the manner of the published SMART-Net test pipeline (with its slice-wise stretch behind ``np.unique``;
+medkit's chain then has ``min_max``); ``plain``, the same without stretch; ``separate steps``, medkit's own, none joined.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from skimage.util import img_as_ubyte
 
+from medkit.bench import Case, Target, Variant, Work
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Loader
 from medkit.data.transforms import CLAHE, MinMax, Resize, Window, prepare
 from medkit.data.volume import Volume
-from medkit.protocols import Case, Record
+from medkit.protocols import Case as Patient
+from medkit.protocols import Record
 
 STEPS = [Window(), CLAHE(), Resize((256, 256))]
 STRETCHED = [Window(), CLAHE(), MinMax(), Resize((256, 256))]
@@ -56,7 +53,7 @@ def plain(volume: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
-def official(volume: np.ndarray) -> np.ndarray:
+def published(volume: np.ndarray) -> np.ndarray:
     out = []
     for image in volume:
         scaled = np.clip((image.astype(np.float32) - 0) / 80, 0, 1)
@@ -83,79 +80,80 @@ def joined_stretched(volume: np.ndarray) -> np.ndarray:
     return prepare(STRETCHED, {"image": volume})[0]["image"]
 
 
-def compare(
-    a: Callable[..., np.ndarray], b: Callable[..., np.ndarray], volume: np.ndarray, rounds: int
-) -> dict[str, object]:
-    """``b`` against ``a``: slices a second, quartiles of the ratios, largest difference."""
-    error = float(np.abs(a(volume) - b(volume)).max())
-    times: dict[Callable[..., np.ndarray], list[float]] = {a: [], b: []}
-    for turn in range(rounds):
-        for way in (a, b) if turn % 2 == 0 else (b, a):
-            start = time.perf_counter()
-            way(volume)
-            times[way].append(time.perf_counter() - start)
-    low, middle, high = statistics.quantiles([x / y for x, y in zip(times[a], times[b], strict=True)], n=4)
-    return {
-        "before_slices_per_s": round(len(volume) / statistics.median(times[a])),
-        "slices_per_s": round(len(volume) / statistics.median(times[b])),
-        "speedup": round(middle, 2),
-        "quartiles": [round(low, 2), round(high, 2)],
-        "error": error,
-    }
+def preparation(
+    way: Callable[[np.ndarray], np.ndarray], depth: int, size: int, device: torch.device
+) -> Callable[[], np.ndarray]:
+    cv2.setNumThreads(torch.get_num_threads())
+    volume = head(depth, size)
+    return lambda: way(volume)
 
 
 class Heads:
-    """Cases of 32 slices of 512x512 with a bleed in four of them."""
+    """Cases of slices of 512x512 with a bleed in four of them."""
 
-    def cases(self) -> list[Case]:
-        return [Case(str(i), str(i)) for i in range(4)]
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
 
-    def identity(self, case: Case) -> str:
-        return case.id
+    def cases(self) -> list[Patient]:
+        return [Patient(str(i), str(i)) for i in range(4)]
 
-    def load(self, case: Case) -> Record:
-        image = head(32, seed=int(case.id))
+    def identity(self, case: Patient) -> str:
+        return f"{case.id}/{self.depth}"
+
+    def load(self, case: Patient) -> Record:
+        image = head(self.depth, seed=int(case.id))
         mask = np.zeros(image.shape, np.uint8)
-        mask[10:14, 200:260, 200:260] = 1
+        mask[2:6, 200:260, 200:260] = 1
         return Record(Volume(image), Volume(mask))
 
 
-def batches(rounds: int) -> dict[str, object]:
-    """Milliseconds a training item takes from the disk cache, without augmentation."""
-    with tempfile.TemporaryDirectory() as folder:
-        data = Dataset(Heads(), {"train": {}}, STEPS, cache_dir=Path(folder))
-        cases = data.cases("train")
-        data.prepare_all(cases)
-        found: dict[str, object] = {}
-        for unit in ("slice", "volume"):
-            loader = Loader(data, cases, unit, 4, seed=0)  # type: ignore[arg-type]
-            list(loader.epoch(0))
-            took = []
-            for epoch in range(rounds):
-                start = time.perf_counter()
-                list(loader.epoch(epoch))
-                took.append((time.perf_counter() - start) / 4 * 1e3)
-            found[f"{unit}_item_ms"] = round(statistics.median(took), 2)
-        return found
+def epoch(unit: str, depth: int, device: torch.device) -> Callable[[], int]:
+    """An epoch of four items from the disk cache, without augmentation."""
+    folder = tempfile.TemporaryDirectory()
+    data = Dataset(Heads(depth), {"train": {}}, STEPS, cache_dir=Path(folder.name))
+    cases = data.cases("train")
+    data.prepare_all(cases)
+    loader = Loader(data, cases, unit, 4, seed=0)  # type: ignore[arg-type]
+    turns = iter(range(1_000_000))
+
+    def run() -> int:
+        assert folder  # kept as long as this function is
+        return len([batch["image"].shape for batch in loader.epoch(next(turns))])
+
+    return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    volume = head(options.depth)
-    result: dict[str, object] = {
-        "official": compare(official, joined_stretched, volume, options.rounds),
-        "plain": compare(plain, joined, volume, options.rounds),
-        "steps": compare(one_by_one, joined, volume, options.rounds),
-        "loader": batches(options.rounds),
-        "opencv": cv2.__version__,
-        "torch": torch.__version__,
-    }
-    print(json.dumps(result, indent=1))
+def case(
+    name: str, one: Callable, other: Callable, depth: int = 16, size: int = 512, target: float = 0, quick: bool = False
+) -> Case:
+    targets = (Target("medkit", "speed", target), Target("medkit", "error", 1e-6)) if target else ()
+    return Case(
+        f"{name}, {depth} slices of {size}x{size}",
+        (
+            Variant(name, partial(preparation, one, depth, size)),
+            Variant("medkit", partial(preparation, other, depth, size)),
+        ),
+        tolerance=1e-6,
+        work=Work(bytes=depth * (2 * size * size + 4 * 256 * 256)),
+        targets=targets,
+        quick=quick,
+    )
 
 
-if __name__ == "__main__":
-    main()
+def cases() -> list[Case]:
+    items = ("volume", "slice")
+    return [
+        case("plain", plain, joined, 2, 128, quick=True),
+        case("published", published, joined_stretched, target=1.4),
+        case("plain", plain, joined),
+        case("separate steps", one_by_one, joined),
+        Case(
+            "four items of 32 slices from the cache",
+            tuple(Variant(unit, partial(epoch, unit, 32), same=unit == "volume") for unit in items),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_data(case, versus) -> None:
+    versus(case)

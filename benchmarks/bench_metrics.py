@@ -1,36 +1,42 @@
-"""DeLong at n = 20,000 and SSIM of 512x512 pairs, each against its definition, in turn in one process.
-
-Prints the median of the ratios and the largest difference.
-
-    OMP_NUM_THREADS=1 python benchmarks/bench_metrics.py
-"""
+"""DeLong at n = 20,000 and SSIM of pairs of slices, each against its definition."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
+from medkit_benchmarks.bench_delong import definition, pairs
 from torch.nn.functional import conv2d
 
+from medkit.bench import Case, Target, Variant, Work
 from medkit.parts.metrics_image import ssim
-from medkit.runs.stats import placements
+from medkit.runs.stats import delong, placements
+
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def delong_pairs(scores: np.ndarray, labels: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """V10 and V01 over all pairs, a chunk of positives at a time."""
-    x, y = scores[labels > 0], scores[labels <= 0]
-    v10, v01 = np.empty(len(x)), np.zeros(len(y))
-    for i in range(0, len(x), chunk):
-        part = x[i : i + chunk, None]
-        pairs = (part > y) + 0.5 * (part == y)
-        v10[i : i + chunk] = pairs.mean(1)
-        v01 += pairs.sum(0)
-    return v10, v01 / len(x)
+def scores(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and the scores of two systems with ties."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, n)
+    signal = labels + rng.normal(0, 1, n)
+    one, other = (np.round(signal + rng.normal(0, 0.5, n), 2) for _ in range(2))
+    return labels, one, other
+
+
+def components(way: Callable[[np.ndarray, np.ndarray], Any], n: int, device: torch.device) -> Callable[[], Any]:
+    labels, one, _ = scores(n)
+    return lambda: way(one, labels)[-2:]
+
+
+def two_systems(way: Callable[..., Any], n: int, device: torch.device) -> Callable[[], float]:
+    labels, one, other = scores(n)
+    return lambda: getattr(found := way(one, other, labels), "p", found)
 
 
 def ssim_plain(a: np.ndarray, b: np.ndarray) -> float:
@@ -48,41 +54,66 @@ def ssim_plain(a: np.ndarray, b: np.ndarray) -> float:
     return float(((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
 
 
-def ratio(slow: Callable[[], Any], fast: Callable[[], Any], rounds: int) -> tuple[float, float, float]:
-    """Median of slow over fast, and the median seconds of both."""
-    slow(), fast()
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        t0 = time.perf_counter()
-        slow()
-        t1 = time.perf_counter()
-        fast()
-        times.append((t1 - t0, time.perf_counter() - t1))
-    return (
-        statistics.median(a / b for a, b in times),
-        statistics.median(a for a, _ in times),
-        statistics.median(b for _, b in times),
-    )
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+def similarity(way: Callable[[np.ndarray, np.ndarray], float], size: int, device: torch.device) -> Callable[[], float]:
+    cv2.setNumThreads(torch.get_num_threads())
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 20_000)
-    scores = np.round(labels + rng.normal(0, 1, 20_000), 2)
-    times, a, b = ratio(lambda: delong_pairs(scores, labels), lambda: placements(scores, labels), 7)
-    error = max(
-        np.abs(p - q).max() for p, q in zip(delong_pairs(scores, labels), placements(scores, labels)[1:], strict=True)
-    )
-    print(f"DeLong, n = 20,000 with ties: {times:.1f}x ({a * 1e3:.0f} to {b * 1e3:.1f} ms), difference {error:.1e}")
-
-    one = rng.random((512, 512), dtype=np.float32)
+    one = rng.random((size, size), dtype=np.float32)
     other = np.clip(one + rng.normal(0, 0.05, one.shape), 0, 1).astype(np.float32)
-    times, a, b = ratio(lambda: ssim_plain(one, other), lambda: ssim(one, other), 25)
-    error = abs(ssim_plain(one, other) - ssim(one, other))
-    print(f"SSIM, 512x512: {times:.1f}x ({a * 1e3:.0f} to {b * 1e3:.1f} ms), difference {error:.1e}")
+    return lambda: way(one, other)
 
 
-if __name__ == "__main__":
-    main()
+def ssim_case(size: int, targets: tuple[Target, ...] = ()) -> Case:
+    return Case(
+        f"SSIM of a pair {size}x{size}",
+        (
+            Variant("2-D convolutions", partial(similarity, ssim_plain, size)),
+            Variant("medkit", partial(similarity, ssim, size)),
+        ),
+        tolerance=1e-5,
+        work=Work(bytes=8 * size * size),
+        group="SSIM, over side",
+        size=size,
+        targets=targets,
+        quick=size == 64,
+    )
+
+
+def delong_case(n: int, targets: tuple[Target, ...] = ()) -> Case:
+    return Case(
+        f"DeLong's components, n = {n:,} with ties",
+        (
+            Variant("all pairs", partial(components, pairs, n)),
+            Variant("medkit", partial(components, placements, n)),
+        ),
+        tolerance=1e-12,
+        memory=bool(targets),
+        group="DeLong's components, over n",
+        size=n,
+        targets=targets,
+        quick=n == 500,
+    )
+
+
+def cases() -> list[Case]:
+    delong_promise = (Target("medkit", "speed", 40), Target("medkit", "error", 1e-12))
+    return [
+        *(delong_case(n, delong_promise if n == 20_000 else ()) for n in (500, 5000, 20_000)),
+        Case(
+            "DeLong's test of two systems, n = 20,000 with ties",
+            (
+                Variant("all pairs", partial(two_systems, definition, 20_000)),
+                Variant("medkit", partial(two_systems, delong, 20_000)),
+            ),
+            tolerance=1e-9,
+            rounds=5,
+        ),
+        *(
+            ssim_case(size, (Target("medkit", "speed", 5), Target("medkit", "error", 1e-5)) if size == 512 else ())
+            for size in (64, 128, 256, 512)
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_metrics(case, versus) -> None:
+    versus(case)

@@ -1,31 +1,31 @@
 """The engine's training step against a bare hand-written torch loop on the same small conv net.
 
-Both train the same network on the same batches in one process, in turn; the engine with everything it always does:
-seeding, the check for losses that are not finite, sums for the log, progress, the checkpoint of an epoch's end.
-Prints the median of the ratios, and whether both end with the very same weights.
-
-    OMP_NUM_THREADS=1 python benchmarks/bench_step.py
+The engine does everything it always does: seeding, the check for losses that are not finite, sums for the log, progress,
+the checkpoint of an epoch's end. Both end with the very same weights. ``checkpointing`` is the recipe option of that
+name: what it costs in time and saves in memory.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from medkit.bench import Case, Target, Variant
 from medkit.engine.progress import Progress
+from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
+from medkit.parts.encoders import TimmEncoder
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.protocols import Batch, Turn
-
-STEPS, ROUNDS = 300, 9
 
 
 class Net(nn.Module):
@@ -54,24 +54,23 @@ class Net(nn.Module):
 class Batches:
     """The same batches for both, already in memory."""
 
-    steps = STEPS
-
-    def __init__(self, size: int) -> None:
+    def __init__(self, steps: int, size: int, device: torch.device) -> None:
         made = torch.Generator().manual_seed(0)
+        self.steps = steps
         self.items = [
             {
-                "image": torch.rand(8, 1, size, size, generator=made),
-                "label": torch.randint(0, 2, (8,), generator=made).float(),
+                "image": torch.rand(8, 1, size, size, generator=made).to(device),
+                "label": torch.randint(0, 2, (8,), generator=made).float().to(device),
                 "ids": [str(i) for i in range(8)],
             }
-            for _ in range(STEPS)
+            for _ in range(steps)
         ]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         return iter(self.items[start:])
 
 
-def bare(net: Net, batches: Batches) -> None:
+def bare(net: Net, batches: Batches, device: torch.device) -> None:
     """What one writes by hand: the loss is read once a step, as any loop that shows it does."""
     net.train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=True)
@@ -84,57 +83,89 @@ def bare(net: Net, batches: Batches) -> None:
         total += loss.item()
 
 
-def engine(net: Net, batches: Batches, folder: Path) -> None:
-    train_stage(
-        net,
-        batches,
-        name="bench",
-        epochs=1,
-        optimizers={"train": Adam(lr=1e-4)},
-        schedules={"train": Constant()},
-        seed=0,
-        runtime=Runtime(torch.device("cpu")),
-        folder=folder,
-        progress=Progress(quiet=True),
-    )
-
-
-def compare(width: int, size: int) -> tuple[list[float], float, float, bool]:
-    """Ratios of the rounds, median milliseconds a step of engine and bare loop, and whether the weights are equal."""
-    batches = Batches(size)
-    times: list[tuple[float, float]] = []
-    same = True
-    for index in range(ROUNDS + 1):
-        torch.manual_seed(0)
-        one = Net(width)
-        other = Net(width)
-        other.load_state_dict(one.state_dict())
-        with tempfile.TemporaryDirectory() as folder:
-            runs = {"bare": lambda one=one: bare(one, batches)}
-            runs["engine"] = lambda other=other, folder=folder: engine(other, batches, Path(folder))
-            seconds = {}
-            # Who goes first changes every round: a busy machine then favours neither.
-            for name in sorted(runs, reverse=index % 2 == 1):
-                begun = time.perf_counter()
-                runs[name]()
-                seconds[name] = time.perf_counter() - begun
-        same &= all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-        if index:  # the first round warms up
-            times.append((seconds["engine"], seconds["bare"]))
-    a, b = (1e3 / STEPS * statistics.median(column) for column in zip(*times, strict=True))
-    return sorted(x / y for x, y in times), a, b, same
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    for width, size in ((16, 64), (16, 128)):
-        ratios, a, b, same = compare(width, size)
-        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        print(
-            f"batch 8 of {size}x{size}, width {width}: {statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}] of the "
-            f"bare loop ({a:.2f} and {b:.2f} ms a step), weights {'equal' if same else 'DIFFER'}"
+def engine(net: Net, batches: Batches, device: torch.device) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        train_stage(
+            net,
+            batches,
+            name="bench",
+            epochs=1,
+            optimizers={"train": Adam(lr=1e-4)},
+            schedules={"train": Constant()},
+            seed=0,
+            runtime=Runtime(device),
+            folder=Path(folder),
+            progress=Progress(quiet=True),
         )
 
 
-if __name__ == "__main__":
-    main()
+def training(way: Callable[..., None], width: int, size: int, steps: int, device: torch.device) -> Callable[[], Any]:
+    """Train a fresh network; gives its weights."""
+    batches = Batches(steps, size, device)
+
+    def run() -> list[Tensor]:
+        torch.manual_seed(0)
+        net = Net(width).to(device)
+        way(net, batches, device)
+        return list(net.parameters())
+
+    return run
+
+
+def encoder_step(checkpointing: bool, size: int, device: torch.device) -> Callable[[], list[Tensor]]:
+    """Forward and backward of a ResNet-18 with a stride-1 stem, in training mode."""
+    torch.manual_seed(0)
+    net = TimmEncoder("resnet18", stem_stride=1).to(device).train()
+    if checkpointing:
+        checkpoint_activations(net)
+    x = torch.rand(4, 1, size, size, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def run() -> list[Tensor]:
+        features = net(x)
+        loss = torch.stack([f.square().mean() for f in features]).sum()
+        return [loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))]
+
+    return run
+
+
+def loops(width: int, size: int, steps: int, targets: tuple[Target, ...] = ()) -> Case:
+    return Case(
+        f"{steps} steps of 8 images {size}x{size}, width {width}",
+        (
+            Variant("bare loop", partial(training, bare, width, size, steps)),
+            Variant("engine", partial(training, engine, width, size, steps)),
+        ),
+        targets=targets,
+        rounds=9,
+        quick=size == 16,
+    )
+
+
+def encoders(size: int, memory: bool) -> Case:
+    return Case(
+        f"ResNet-18, 4 images {size}x{size}",
+        (
+            Variant("as it is", partial(encoder_step, False, size)),
+            Variant("checkpointing", partial(encoder_step, True, size)),
+        ),
+        tolerance=1e-5,
+        relative=True,
+        memory=memory,
+        quick=not memory,
+    )
+
+
+def cases() -> list[Case]:
+    at_most = (Target("engine", "time", 1.10),)
+    return [
+        loops(4, 16, 20),
+        loops(16, 64, 300, at_most),
+        loops(16, 128, 100, at_most),
+        encoders(32, memory=False),
+        encoders(192, memory=True),
+    ]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_step(case, versus) -> None:
+    versus(case)

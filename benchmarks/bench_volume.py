@@ -1,35 +1,29 @@
-"""Inference over a volume: ResNet-50 (stride-1 stem) and SCSE U-Net, slice by slice, 256x256.
+"""Inference over a volume: ResNet-50 (stride-1 stem) and SCSE U-Net, slice by slice.
 
-Compares 64 slices at a time, as the published evaluation does, with chunks through the prepared network (batch norm
-folded, channels last). Time: both in one process, in turn, median of the ratios. Memory: a process each, highest
-resident memory of the pass above what was resident before it.
-
-    OMP_NUM_THREADS=1 python benchmarks/bench_volume.py
+64 slices at a time, as the published evaluation takes them, against small chunks through the network as it is and as it
+is prepared: batch norm folded, channels last. ``valid slices`` leaves out what pads shorter volumes of a batch.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import pytest
 import torch
 from medkit_smartnet.scse_unet import ScseUNet
 from torch import Tensor, nn
 
+from medkit.bench import Case, Target, Unavailable, Variant, compiled
 from medkit.objectives.common import in_chunks
 from medkit.parts.encoders import TimmEncoder
 from medkit.parts.inference import prepare_for_inference
 
 
-def network() -> nn.Module:
+def network(small: bool) -> nn.Module:
     torch.manual_seed(0)
-    encoder = TimmEncoder("resnet50", stem_stride=1)
+    encoder = TimmEncoder("resnet18" if small else "resnet50", stem_stride=1)
     return nn.Sequential(encoder, ScseUNet(encoder.channels, encoder.strides)).eval()
 
 
@@ -37,103 +31,100 @@ def volume(depth: int, size: int) -> Tensor:
     return torch.rand(depth, 1, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def prepared(size: int) -> nn.Module:
-    return prepare_for_inference(network(), lambda m: m(volume(1, size)))
+def prepared(small: bool, size: int) -> nn.Module:
+    return prepare_for_inference(network(small), lambda m: m(volume(1, min(size, 64))))
 
 
-@torch.inference_mode()
-def seconds(net: nn.Module, slices: Tensor, chunk: int) -> tuple[float, Tensor]:
-    start = time.perf_counter()
-    result = in_chunks(net, slices, chunk)
-    return time.perf_counter() - start, result
+def predict(
+    way: str, chunk: int, small: bool, depth: int, size: int, padded: int, device: torch.device
+) -> Callable[[], Tensor]:
+    """Logits of ``depth`` slices; ``padded`` empty ones follow where padding is computed too."""
+    net: Any = (network if way in ("plain", "padded") else partial(prepared, size=size))(small).to(device)
+    slices = volume(depth, size).to(device)
+    if way == "padded":
+        slices = torch.cat([slices, torch.zeros(padded, 1, size, size, device=device)])
+    if way == "bf16":
+        if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise Unavailable("this device has no bfloat16")
+        net, slices = net.to(torch.bfloat16), slices.to(torch.bfloat16)
+    if way == "compiled":
+        net = compiled(net, device, options={"freezing": True})
+
+    # Frozen code is made without gradients rather than in inference mode.
+    @torch.no_grad() if way == "compiled" else torch.inference_mode()
+    def run() -> Tensor:
+        return in_chunks(net, slices, chunk)[:depth]
+
+    return run
 
 
-def times(depth: int, size: int, chunk: int, rounds: int) -> dict[str, object]:
-    plain, ready, slices = network(), prepared(size), volume(depth, size)
-    seconds(plain, slices[:1], 64), seconds(ready, slices[:chunk], chunk)
-    ratios, a, b = [], [], []
-    for turn in range(rounds):
-        order = [(plain, 64, a), (ready, chunk, b)]
-        results = {}
-        for net, at_once, found in order if turn % 2 == 0 else order[::-1]:
-            took, results[at_once] = seconds(net, slices, at_once)
-            found.append(took)
-        ratios.append(a[-1] / b[-1])
-    scale = float(results[64].std())
-    error = float((results[64] - results[chunk]).abs().max()) / scale
-    low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
-    return {
-        "depth": depth,
-        "chunk": chunk,
-        "plain_s": round(statistics.median(a), 2),
-        "prepared_s": round(statistics.median(b), 2),
-        "speedup": round(middle, 2),
-        "quartiles": [round(low, 2), round(high, 2)],
-        "relative_error": error,
+def case(
+    name: str, depth: int, size: int, small: bool = False, ways: tuple[str, ...] = (), padded: int = 0, **options: Any
+) -> Case:
+    chosen = {
+        "64 slices at once": ("plain", 64),
+        "with padding": ("padded", 2),
+        "chunks of 2": ("plain", 2),
+        "prepared": ("prepared", 2),
+        "prepared, 1 at a time": ("prepared", 1),
+        "prepared, bf16": ("bf16", 2),
+        "prepared, compiled": ("compiled", 2),
     }
+    return Case(
+        name,
+        tuple(
+            Variant(
+                label,
+                partial(predict, *chosen[label], small, depth, size, padded),
+                tolerance=0.05 if label.endswith("bf16") else None,
+                memory=not label.endswith("compiled"),
+            )
+            for label in ways
+        ),
+        tolerance=1e-5,
+        relative=True,
+        **options,
+    )
 
 
-def resident(peak: bool) -> int:
-    """Resident memory in bytes, now or at its highest since :func:`forget_peak`."""
-    key = "VmHWM" if peak else "VmRSS"
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) * 1024
-
-
-def forget_peak() -> None:
-    path = Path("/proc/self/clear_refs")
-    if path.exists():
-        path.write_text("5")
-
-
-def memory(way: str, depth: int, size: int, chunk: int) -> float:
-    """Peak of one pass in MB, in this process."""
-    net = network() if way == "plain" else prepared(size)
-    slices = volume(depth, size)
-    seconds(net, volume(1, 32), 1)  # libraries set themselves up
-    before = resident(peak=False)
-    forget_peak()
-    seconds(net, slices, 64 if way == "plain" else chunk)
-    return (resident(peak=True) - before) / 1e6
-
-
-def memory_in_child(way: str, depth: int, size: int, chunk: int) -> float:
-    command = [
-        sys.executable,
-        __file__,
-        "--memory",
-        way,
-        "--depth",
-        str(depth),
-        "--size",
-        str(size),
-        "--chunk",
-        str(chunk),
+def cases() -> list[Case]:
+    eager = (Target("prepared", "speed", 1.25),)
+    return [
+        case("2 slices of 32x32, ResNet-18", 2, 32, True, ("64 slices at once", "chunks of 2", "prepared"), quick=True),
+        case(
+            "8 slices of 256x256",
+            8,
+            256,
+            ways=("64 slices at once", "prepared", "prepared, compiled"),
+            targets=(*eager, Target("prepared, compiled", "speed", 1.5)),
+            rounds=3,
+        ),
+        case(
+            "28 slices of 128x128",
+            28,
+            128,
+            ways=("64 slices at once", "prepared"),
+            memory=True,
+            targets=(Target("prepared", "memory", 0.2),),
+            rounds=3,
+        ),
+        case(
+            "4 slices of 128x128",
+            4,
+            128,
+            ways=("64 slices at once", "chunks of 2", "prepared", "prepared, 1 at a time", "prepared, bf16"),
+            rounds=7,
+        ),
+        case(
+            "5 of 8 slices of 64x64 valid",
+            5,
+            64,
+            ways=("with padding", "chunks of 2", "prepared"),
+            padded=3,
+        ),
     ]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=8, help="slices of the timed volume")
-    parser.add_argument("--memory-depth", type=int, default=28, help="slices of the volume whose memory is measured")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--chunk", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", choices=["plain", "prepared"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.memory:
-        print(memory(options.memory, options.depth, options.size, options.chunk))
-        return
-    result = times(options.depth, options.size, options.chunk, options.rounds)
-    for way in ("plain", "prepared"):
-        result[f"{way}_mb"] = round(memory_in_child(way, options.memory_depth, options.size, options.chunk))
-    result["memory_share"] = round(result["prepared_mb"] / result["plain_mb"], 3)  # type: ignore[operator]
-    result["threads"], result["torch"] = torch.get_num_threads(), torch.__version__
-    print(json.dumps(result, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_volume(case, versus) -> None:
+    versus(case)

@@ -74,6 +74,8 @@ class Stage:
     patches: Annotated[int, Gt(0)] = 8
     patch_size: Annotated[int, Gt(0)] = 64
     slices: Annotated[int, Gt(0)] = 1
+    checkpointing: bool = False
+    compile: bool = False
 
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""

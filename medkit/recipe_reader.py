@@ -264,6 +264,9 @@ class _Reader:
             if key not in special:
                 found = self.value(child, f"{path}.{key}", types[key])
                 setattr(stage, key, found)
+        if stage.checkpointing and stage.compile:
+            what, hint = "checkpointing and compile exclude each other", "compiled code decides what to compute again"
+            self.problem(entries["compile"].mark, f"{path}.compile", what, hint)
         stage.optim = self.per_turn(entries.get("optim"), "optimizer", "adam", f"{path}.optim")
         stage.schedule = self.per_turn(entries.get("schedule"), "schedule", "constant", f"{path}.schedule")
         if "metrics" in entries:

@@ -10,6 +10,7 @@ import torch
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Loader
 from medkit.engine.checkpoint import load_weights
+from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
@@ -49,6 +50,16 @@ class Workbench:
             )
         return self._datasets[name]
 
+    def notices(self) -> list[str]:
+        """What readers of the results have to know of the data, such as that they are phantoms; each said once."""
+        found = []
+        for stage in self.recipe.stages:
+            source: Any = self.dataset(stage).source
+            while source is not None:
+                found.append(getattr(source, "notice", ""))
+                source = getattr(source, "source", None)  # what a source of pairs or of labels is made from
+        return [text for text in dict.fromkeys(found) if text]
+
     def loader(self, stage: Stage) -> Loader:
         """The training loader of ``stage``."""
         block = self.recipe.data[stage.data]
@@ -70,7 +81,20 @@ class Workbench:
         )
 
     def objective(self, stage: Stage) -> Any:
-        """A fresh objective of ``stage``, its weights drawn from the recipe's seed; ``from:`` parts are trained ones.
+        """A fresh objective of ``stage``, ready to be trained as the stage says.
+
+        Its weights are drawn from the recipe's seed; ``from:`` parts are trained ones.
+        """
+        objective = self._fresh(stage)
+        for part in objective.parts().values():
+            if stage.checkpointing:
+                checkpoint_activations(part)
+            if stage.compile:
+                part.compile()
+        return objective
+
+    def _fresh(self, stage: Stage) -> Any:
+        """The objective as the recipe has it, computed without detours.
 
         Variants of a stage draw the same numbers, so that they differ in nothing but what the recipe says.
         """
@@ -96,7 +120,7 @@ class Workbench:
 
     def trained(self, stage: Stage) -> Any:
         """The objective of a finished stage with its saved weights."""
-        objective = self.objective(stage)
+        objective = self._fresh(stage)
         if self.folder is None:
             return objective
         for name, module in objective.parts().items():

@@ -10,7 +10,9 @@ def medkit_register(registry):
     registry.generator(
         "fft_generator", "medkit_mtdgan.generator:FFTGenerator", "the encoder-decoder of FFT-Conv blocks"
     )
-    registry.generator("conv_generator", "medkit_mtdgan.generator:ConvGenerator", "the same without FFT (ablation)")
+    registry.generator(
+        "conv_generator", "medkit.parts.encoder_decoder:ConvGenerator", "the same without FFT (ablation)"
+    )
     registry.discriminator(
         "multitask", "medkit_mtdgan.discriminator:MultiTaskDiscriminator", "classify, segment and reconstruct"
     )

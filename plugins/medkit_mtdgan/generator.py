@@ -1,73 +1,14 @@
-"""Generators of MTD-GAN: a residual encoder-decoder with a skip on every layer, with and without FFT-Conv blocks."""
+"""The generator of MTD-GAN: a residual encoder-decoder with an FFT-Conv block at every layer."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from medkit.parts.encoder_decoder import ConvGenerator, initialise
 from medkit_mtdgan.fft_conv import FFTConv
-
-
-class ConvGenerator(nn.Module):
-    """The encoder-decoder without FFT-Conv blocks (Table 10's ablation; also DU-GAN's generator).
-
-    Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), at least 0, any H and W. ``layers + 1`` convolutions and as many
-    transposed ones, each decoder layer added to the encoder layer of its height, the last to the input.
-
-    Parameters
-    ----------
-    width:
-        Channels of every layer.
-    layers:
-        Convolutions after the first.
-    kernel:
-        Odd kernel size.
-    init:
-        ``normal``: N(0, 0.01) for convolutions and transposed ones; ``xavier``: uniform, as the thesis' text has it.
-    """
-
-    def __init__(
-        self,
-        width: Annotated[int, Field(gt=0)] = 32,
-        layers: Annotated[int, Field(gt=0)] = 10,
-        kernel: Annotated[int, Field(gt=0)] = 3,
-        init: Literal["normal", "xavier"] = "normal",
-    ) -> None:
-        super().__init__()
-        self._assemble(width, layers, kernel)
-        _initialise(self, init, (nn.Conv2d, nn.ConvTranspose2d))
-
-    def _assemble(self, width: int, layers: int, kernel: int) -> None:
-        if kernel % 2 == 0:
-            raise ValueError(f"the kernel size must be odd, not {kernel}")
-        padding = kernel // 2
-        self.encoder = nn.ModuleList(
-            nn.Conv2d(width if i else 1, width, kernel, padding=padding) for i in range(layers + 1)
-        )
-        # decoder[0] is the last layer applied, as in the published state dictionary.
-        self.decoder = nn.ModuleList(
-            nn.ConvTranspose2d(width, width if i else 1, kernel, padding=padding) for i in range(layers + 1)
-        )
-
-    def _enrich(self, index: int, features: Tensor) -> Tensor:
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        skips = [x]
-        h = x
-        for i, conv in enumerate(self.encoder):
-            h = self._enrich(i, F.relu(conv(h)))
-            skips.append(h)
-        skips.pop()
-        depth = len(self.decoder)
-        for k in range(depth):
-            # Block `depth - 1` is the bottleneck and precedes the first transposed convolution already.
-            h = h if k == 0 else self._enrich(depth - 1 + k, h)
-            h = F.relu(self.decoder[depth - 1 - k](h) + skips.pop())
-        return h
 
 
 class FFTGenerator(ConvGenerator):
@@ -88,6 +29,9 @@ class FFTGenerator(ConvGenerator):
     init:
         ``normal``: N(0, 0.01) for convolutions, torch's default for transposed ones (published code); ``xavier``:
         uniform, as the thesis' text has it.
+    form:
+        How FFT-Conv blocks are computed, all to the same numbers: ``auto`` picks by device and size; ``composed``,
+        ``lean``, ``dft`` and, with CUDA, ``triton`` are the choices.
     """
 
     def __init__(
@@ -96,21 +40,12 @@ class FFTGenerator(ConvGenerator):
         layers: Annotated[int, Field(gt=0)] = 10,
         kernel: Annotated[int, Field(gt=0)] = 3,
         init: Literal["normal", "xavier"] = "normal",
+        form: Literal["auto", "composed", "lean", "dft", "triton"] = "auto",
     ) -> None:
         nn.Module.__init__(self)
         self._assemble(width, layers, kernel)
-        self.enforce = nn.ModuleList(FFTConv(width) for _ in range(2 * layers + 1))
-        _initialise(self, init, (nn.Conv2d,) if init == "normal" else (nn.Conv2d, nn.ConvTranspose2d))
+        self.enforce = nn.ModuleList(FFTConv(width, form) for _ in range(2 * layers + 1))
+        initialise(self, init, (nn.Conv2d,) if init == "normal" else (nn.Conv2d, nn.ConvTranspose2d))
 
     def _enrich(self, index: int, features: Tensor) -> Tensor:
         return self.enforce[index](features)
-
-
-def _initialise(module: nn.Module, init: str, kinds: tuple[type[nn.Module], ...]) -> None:
-    for layer in module.modules():
-        if isinstance(layer, kinds):
-            if init == "normal":
-                nn.init.normal_(layer.weight, 0.0, 0.01)
-            else:
-                nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)

@@ -1,0 +1,181 @@
+"""A 3x3x3 convolution of one volume: PyTorch's, in channels-last memory, as two-dimensional ones, and factorised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from medkit_smartnet.conv3d import Factorised3d
+from torch import Tensor, nn
+
+from medkit.bench import Case, Target, Unavailable, Variant, Work, compiled
+from medkit.parts.convblocks import Conv3d, conv3d_as_2d
+
+Shape = tuple[int, int, int, int]  # C, D, H, W
+LAST = torch.channels_last_3d
+BF16 = 0.1  # error allowed of a result whose standard deviation is about 0.6: bfloat16 keeps 8 bits
+
+
+def convolution(shape: Shape, outputs: int, device: torch.device) -> tuple[nn.Conv3d, Tensor]:
+    torch.manual_seed(0)
+    layer = Conv3d(shape[0], outputs).to(device)
+    return layer, torch.randn(1, *shape).to(device)
+
+
+def contiguous(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """PyTorch's own."""
+    return partial(nn.Conv3d.forward, layer), x
+
+
+def chosen(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """medkit's: PyTorch's, but for small volumes on a CPU."""
+    return layer, x
+
+
+def converted(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Channels last, with the change of layout there and back."""
+    layer.to(memory_format=LAST)
+    return lambda v: nn.Conv3d.forward(layer, v.contiguous(memory_format=LAST)).contiguous(), x
+
+
+def last(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Channels last already, and staying so, as in the volume operator."""
+    return partial(nn.Conv3d.forward, layer.to(memory_format=LAST)), x.contiguous(memory_format=LAST)
+
+
+def slices(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Slices as the batch of one two-dimensional convolution over triples of them."""
+    return lambda v: conv3d_as_2d(v, layer.weight, layer.bias), x
+
+
+def compiled_last(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    run, x = last(layer, x, device)
+    return compiled(run, device), x
+
+
+def in_bf16(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    supported = (
+        torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    if not supported:
+        raise Unavailable("this device has no bfloat16")
+    layer.to(torch.bfloat16, memory_format=LAST)
+    return partial(nn.Conv3d.forward, layer), x.to(torch.bfloat16, memory_format=LAST)
+
+
+def in_tf32(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        raise Unavailable("this device has no TF32")
+    run, x = last(layer, x, device)
+
+    def call(v: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+            return run(v)
+
+    return call, x
+
+
+def factorised(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """(2+1)D: within slices, then across them. Another function."""
+    torch.manual_seed(0)
+    pair = Factorised3d(layer.in_channels, layer.out_channels)
+    return pair.to(device).to(memory_format=LAST), x.contiguous(memory_format=LAST)
+
+
+Way = Callable[[nn.Conv3d, Tensor, torch.device], tuple[Callable[[Tensor], Tensor], Tensor]]
+WAYS: dict[str, Way] = {
+    "contiguous": contiguous,
+    "medkit": chosen,
+    "channels last, converted": converted,
+    "channels last": last,
+    "compiled": compiled_last,
+    "slices as batch": slices,
+    "(2+1)D": factorised,
+    "bf16": in_bf16,
+    "tf32": in_tf32,
+}
+
+
+def make(way: str, shape: Shape, outputs: int, training: bool, device: torch.device) -> Callable[[], Any]:
+    layer, x = convolution(shape, outputs, device)
+    weight = layer.weight
+    run, x = WAYS[way](layer, x, device)
+    if not training:
+
+        def infer() -> Tensor:
+            with torch.no_grad():
+                return run(x)
+
+        return infer
+
+    def train() -> list[Tensor]:
+        given = x.detach().requires_grad_()
+        output = run(given)
+        if way == "(2+1)D":
+            return list(torch.autograd.grad(output.float().square().mean(), [given, *run.parameters()]))  # type: ignore[attr-defined]
+        used = [given, weight if way != "bf16" else layer.weight]
+        return [output.detach(), *torch.autograd.grad(output.float().square().mean(), used)]
+
+    return train
+
+
+def case(
+    shape: Shape,
+    outputs: int,
+    training: bool,
+    targets: tuple[Target, ...] = (),
+    with_compiled: bool = False,
+    **options: Any,
+) -> Case:
+    c, d, h, w = shape
+    name = f"{'forward and backward' if training else 'forward'} {c} to {outputs} channels {d}x{h}x{w}"
+    voxels = d * h * w
+    passes = 3 if training else 1
+    return Case(
+        name,
+        tuple(
+            Variant(
+                way,
+                partial(make, way, shape, outputs, training),
+                tolerance={"bf16": BF16, "tf32": 1e-2}.get(way),
+                same=way != "(2+1)D",
+                memory=way != "compiled",
+            )
+            for way in WAYS
+            if with_compiled or way != "compiled"
+        ),
+        tolerance=2e-5,
+        work=Work(passes * 54 * c * outputs * voxels, passes * 4 * (c + outputs) * voxels),
+        targets=targets,
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    faster = (Target("channels last, converted", "speed", 1.15), Target("channels last", "speed", 1.15))
+    no_slower = (Target("channels last, converted", "speed", 1.0),)
+    return [
+        case((4, 4, 8, 8), 4, False, quick=True),
+        case((4, 4, 8, 8), 4, True, quick=True),
+        # The volume operator's tail on slices of 256x256 has 16 channels; a quarter of one is shown with memory.
+        case((16, 16, 128, 128), 16, False, faster, with_compiled=True, memory=True),
+        case((16, 16, 128, 128), 16, True, no_slower, memory=True),
+        case((64, 16, 32, 32), 64, False, with_compiled=True),
+        case((16, 28, 256, 256), 1, False, faster, rounds=7),
+        *(
+            case((16, depth, 64, 64), 16, False, group="16 channels, 64x64, over depth", size=depth)
+            for depth in (4, 8, 16, 32, 64)
+        ),
+        *(
+            case((channels, 16, 64, 64), channels, False, group="16x64x64, over channels", size=channels)
+            for channels in (8, 32)
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_conv3d(case, versus) -> None:
+    versus(case)

@@ -1,0 +1,185 @@
+"""The FFT-Conv block of MTD-GAN: its forms against the plain composition, for inference and for training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from medkit_mtdgan.fft_conv import FFTConv, inverse
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from medkit.bench import Case, Target, Unavailable, Variant, Work, compiled
+from medkit.errors import InputError
+
+Shape = tuple[int, int, int, int]
+FLIPS = 1e-2  # gradients of a form that rounds otherwise: one value on the other side of a ReLU is 2e-3 of the norm
+STACK = 4  # blocks of a training step, so that what they keep shows in the memory
+FORMS = ("composed", "lean", "dft", "triton")
+
+
+def block(way: str, channels: int, device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> nn.Module:
+    """A block whose form, or other way of being computed, is ``way``."""
+    torch.manual_seed(0)
+    try:
+        made = FFTConv(channels, way if way in FORMS else "composed")  # type: ignore[arg-type]
+    except InputError as error:
+        raise Unavailable(error.what) from error
+    return made.to(device, dtype).to(memory_format=layout)
+
+
+def runner(way: str, made: FFTConv, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if way == "checkpoint":
+        return lambda x: checkpoint(made, x, use_reentrant=False)  # type: ignore[no-any-return]
+    return in_pieces(made, device) if way == "compiled pieces" else made
+
+
+def in_pieces(made: FFTConv, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The composition with its real-valued pieces compiled: for complex numbers no code is generated."""
+
+    def mix(real: Tensor, imaginary: Tensor) -> Tensor:
+        return F.relu(made.fft_conv(torch.cat([real, imaginary], dim=1)))
+
+    def join(x: Tensor, spectral: Tensor) -> Tensor:
+        return x + F.relu(made.img_conv(x)) + spectral
+
+    mix, join = compiled(mix, device), compiled(join, device)
+
+    def run(x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(x, norm="ortho")
+        real, imaginary = mix(spectrum.real, spectrum.imag).chunk(2, dim=1)
+        return join(x, inverse(torch.complex(real, imaginary), *x.shape[-2:]))
+
+    return run
+
+
+def images(
+    shape: Shape, device: torch.device, dtype: torch.dtype, layout: torch.memory_format, seed: int = 1
+) -> Tensor:
+    made = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=made).to(device, dtype).contiguous(memory_format=layout)
+
+
+def infer(way: str, shape: Shape, dtype: torch.dtype, layout: torch.memory_format, device: torch.device) -> Any:
+    run = runner(way, block(way, shape[1], device, dtype, layout), device)
+    x = images(shape, device, dtype, layout)
+
+    def call() -> Tensor:
+        with torch.no_grad():
+            return run(x)
+
+    return call
+
+
+def train(way: str, shape: Shape, dtype: torch.dtype, layout: torch.memory_format, device: torch.device) -> Any:
+    """A forward and a backward pass of a stack; gives its output and every gradient."""
+    blocks = nn.ModuleList(block(way, shape[1], device, dtype, layout) for _ in range(STACK))
+    runs = [runner(way, made, device) for made in blocks]
+    x, gradient = (images(shape, device, dtype, layout, seed) for seed in (1, 2))
+
+    def call() -> list[Tensor]:
+        given = x.detach().requires_grad_()
+        h = given
+        for run in runs:
+            h = run(h)
+        return [h.detach(), *torch.autograd.grad(h, [given, *blocks.parameters()], gradient)]
+
+    return call
+
+
+def work(shape: Shape, dtype: torch.dtype, times: int) -> Work:
+    """Operations of both convolutions and of fast transforms, bytes of one image in and one out, ``times`` over."""
+    n, c, h, w = shape
+    flops = n * (18 * h * w * c * c + 8 * h * (w // 2 + 1) * c * c + 5 * c * h * w * math.log2(max(h * w, 2)))
+    return Work(times * flops, times * 2 * n * c * h * w * dtype.itemsize, str(dtype).removeprefix("torch."))
+
+
+def case(
+    kind: str,
+    shape: Shape,
+    ways: tuple[str, ...],
+    dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.contiguous_format,
+    **options: Any,
+) -> Case:
+    """``infer`` or ``train`` at one shape, type and layout; the first way is the reference."""
+    training = kind == "train"
+    names = [f"training of {STACK} blocks" if training else "inference", "x".join(map(str, shape))]
+    names += [str(dtype).removeprefix("torch.")] * (dtype != torch.float32)
+    names += ["channels last"] * (layout == torch.channels_last)
+    make = train if training else infer
+    tolerance = {torch.float32: 5e-6 if training else 2e-5, torch.float64: 1e-12}[dtype]
+    return Case(
+        " ".join(names),
+        tuple(
+            Variant(
+                way,
+                partial(make, way, shape, dtype, layout),
+                tolerance=FLIPS if training and way in ("dft", "triton") else None,
+                memory=way != "compiled pieces",
+            )
+            for way in ways
+        ),
+        tolerance=tolerance,
+        relative=training,
+        work=work(shape, dtype, 3 * STACK if training else 1),
+        **options,
+    )
+
+
+def cases() -> list[Case]:
+    speed, memory, error = (partial(Target, "lean", quantity) for quantity in ("speed", "memory", "error"))
+    found = [
+        case("infer", (1, 8, 16, 16), FORMS, memory=True, quick=True),
+        case("train", (1, 8, 17, 15), FORMS, quick=True),
+        # The thesis's sizes: patches of training, with the class's default width too; whole slices.
+        case("infer", (8, 96, 64, 64), (*FORMS, "compiled pieces"), memory=True, targets=(memory(0.55), error(2e-5))),
+        case("infer", (8, 32, 64, 64), FORMS, memory=True),
+        case(
+            "infer",
+            (1, 96, 512, 512),
+            ("composed", "lean", "triton"),
+            memory=True,
+            targets=(speed(1.4), memory(0.55), error(2e-5)),
+        ),
+        case(
+            "train",
+            (8, 96, 64, 64),
+            ("composed", "lean", "checkpoint", "triton"),
+            memory=True,
+            targets=(speed(0.95), memory(0.65)),
+        ),
+        case(
+            "train",
+            (8, 32, 64, 64),
+            ("composed", "lean", "checkpoint", "dft", "triton"),
+            memory=True,
+            targets=(speed(0.83), memory(0.65)),
+        ),
+        # Types and layouts.
+        case("infer", (2, 32, 63, 65), ("composed", "lean", "dft"), dtype=torch.float64),
+        case("infer", (2, 32, 64, 64), ("composed", "lean"), layout=torch.channels_last),
+    ]
+    for side in (16, 32, 64, 128, 256):
+        found.append(
+            case("infer", (1, 32, side, side), FORMS, group="inference, 32 channels, over pixels", size=side**2)
+        )
+    for side in (16, 32, 64, 128):
+        found.append(
+            case("train", (2, 32, side, side), FORMS, group="training, 32 channels, over pixels", size=side**2)
+        )
+    for channels in (8, 16, 64, 128):
+        found.append(
+            case("infer", (2, channels, 64, 64), FORMS, group="inference, 64x64, over channels", size=channels)
+        )
+    return found
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_fftconv(case, versus) -> None:
+    versus(case)

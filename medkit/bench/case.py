@@ -1,0 +1,173 @@
+"""What a benchmark compares, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+Make = Callable[[torch.device], Callable[[], Any]]
+Quantity = Literal["speed", "time", "memory", "error"]
+
+
+class Unavailable(Exception):
+    """A variant cannot run on this device or installation; the message says why, and the table shows it."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute what a case asks for.
+
+    Parameters
+    ----------
+    name:
+        Unique in its case.
+    make:
+        Builds everything on the device and returns the function to time. Every variant's ``make`` draws the same
+        numbers (it seeds its own), for their results are compared. May raise :class:`Unavailable`.
+    tolerance:
+        Largest error allowed, where it differs from the case's: a lower precision, say.
+    same:
+        False for a different function with the same purpose, whose result is not compared.
+    memory:
+        False where making the variant in a process of its own would take long.
+    """
+
+    name: str
+    make: Make
+    tolerance: float | None = None
+    same: bool = True
+    memory: bool = True
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations and bytes that the task needs at least, however it is computed.
+
+    Bytes are those of reading the inputs and writing the results once; ``dtype`` names the matrix rate that the
+    roofline takes.
+    """
+
+    flops: float = 0.0
+    bytes: float = 0.0
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a variant promises against the case's reference.
+
+    ``speed`` (times faster) is at least ``bound``; ``time`` and ``memory`` (shares of the reference's) and ``error``
+    (absolute) are at most. Promised on ``device`` (``cpu`` or ``cuda``) only, and judged nowhere else.
+    """
+
+    variant: str
+    quantity: Quantity
+    bound: float
+    device: str = "cpu"
+
+    def met(self, found: float) -> bool:
+        return found >= self.bound if self.quantity == "speed" else found <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.quantity == "speed" else "≤"
+        return f"{self.quantity} {sign} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task at one size, and the variants that compute it.
+
+    Parameters
+    ----------
+    name:
+        Unique in its suite.
+    variants:
+        The first is the reference that all others are checked and timed against.
+    tolerance:
+        Largest error of a variant.
+    relative:
+        Errors are norms of differences over norms of the expected arrays; else largest absolute differences.
+    truth:
+        Makes a function that gives the expected result, such as one in double precision; default: the reference.
+    memory:
+        Measure the peak memory of one call, on a CPU each in a fresh process.
+    rounds:
+        Times each variant is measured, fewer when that would take too long.
+    group, size:
+        Cases of one group form a curve over ``size`` in the plot.
+    quick:
+        Part of a quick run.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    tolerance: float = 0.0
+    relative: bool = False
+    truth: Make | None = None
+    work: Work = Work()
+    memory: bool = False
+    rounds: int = 15
+    group: str = ""
+    size: int = 0
+    targets: tuple[Target, ...] = ()
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names) or not names:
+            raise ValueError(f"case '{self.name}' needs variants of different names, not {names}")
+        strangers = {target.variant for target in self.targets} - set(names)
+        if strangers:
+            raise ValueError(f"case '{self.name}' has targets for {sorted(strangers)}, which are no variants of it")
+
+    @property
+    def reference(self) -> Variant:
+        return self.variants[0]
+
+    def variant(self, name: str) -> Variant:
+        return next(variant for variant in self.variants if variant.name == name)
+
+
+def difference(found: Any, expected: Any, relative: bool = False) -> float:
+    """Largest error over all arrays of a result (tensors, arrays, numbers, or nested sequences and mappings of them).
+
+    Infinite where shapes differ or a number is not finite on one side only.
+    """
+    one, other = list(_arrays(found)), list(_arrays(expected))
+    if [a.shape for a in one] != [b.shape for b in other]:
+        return math.inf
+    return max((_apart(a, b, relative) for a, b in zip(one, other, strict=True)), default=0.0)
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = value.resolve_conj().resolve_neg()
+        yield value.float().numpy() if value.dtype in (torch.bfloat16, torch.float16) else value.numpy()
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _arrays(value[key])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _arrays(item)
+    elif value is not None:
+        yield np.asarray(value)
+
+
+def _apart(a: np.ndarray, b: np.ndarray, relative: bool) -> float:
+    if not a.size:
+        return 0.0
+    wide = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(b) else np.float64
+    a, b = a.astype(wide), b.astype(wide)
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return math.inf
+    gap = np.abs(np.nan_to_num(a) - np.nan_to_num(b))
+    if not relative:
+        return float(gap.max())
+    scale = float(np.linalg.norm(np.nan_to_num(b)))
+    return float(np.linalg.norm(gap)) / scale if scale else float(gap.max())

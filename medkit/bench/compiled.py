@@ -1,0 +1,31 @@
+"""Variants that torch.compile makes, where a compiler is at hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from medkit.bench.case import Unavailable
+
+
+def compiled(function: Callable[..., Any], device: torch.device, **options: Any) -> Callable[..., Any]:
+    """``torch.compile(function)``; compilation happens at the first call, which is not timed.
+
+    Raises
+    ------
+    Unavailable
+        if what it needs (a C++ compiler on a CPU, Triton on a GPU) is not there.
+    """
+    if device.type == "cuda":
+        import importlib.util
+
+        if importlib.util.find_spec("triton") is None:
+            raise Unavailable("torch.compile needs Triton on a GPU")
+    elif shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
+        raise Unavailable("torch.compile needs a C++ compiler on a CPU")
+    torch.compiler.reset()
+    return torch.compile(function, dynamic=False, **options)

@@ -1,0 +1,194 @@
+"""Results of a benchmark run: records, their file, and the comparison with an earlier run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medkit import __version__
+from medkit.errors import InputError, RunError
+
+FORMAT = 1
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "triton")
+
+
+@dataclass
+class VariantResult:
+    """One variant of a case. ``speed`` is the reference's time over the variant's; triples are (q1, median, q3)."""
+
+    name: str
+    seconds: tuple[float, float, float] | None = None
+    speed: tuple[float, float, float] | None = None
+    rounds: int = 0
+    error: float | None = None
+    memory: int | None = None
+    memory_share: float | None = None
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+    roofline_share: float | None = None
+    skipped: str | None = None
+
+
+@dataclass
+class TargetResult:
+    """A promise and what was found; ``met`` is None where it could not be judged."""
+
+    variant: str
+    quantity: str
+    bound: float
+    text: str
+    found: float | None
+    met: bool | None
+
+
+@dataclass
+class CaseResult:
+    suite: str
+    name: str
+    reference: str
+    tolerance: float
+    relative: bool
+    group: str = ""
+    size: int = 0
+    variants: list[VariantResult] = field(default_factory=list)
+    targets: list[TargetResult] = field(default_factory=list)
+
+    def variant(self, name: str) -> VariantResult | None:
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+
+@dataclass
+class Results:
+    """All cases of a run, the machine, and what failed."""
+
+    environment: dict[str, Any]
+    roofline: dict[str, float] = field(default_factory=dict)
+    cases: list[CaseResult] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def write(results: Results, path: Path) -> Path:
+    """Write ``results`` as JSON, whole or not at all; an earlier file of that name is replaced."""
+    return replace(path, json.dumps({"medkit_bench": FORMAT, **asdict(results)}, indent=1) + "\n")
+
+
+def replace(path: Path, text: str) -> Path:
+    """Write a text file under a temporary name and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot be written: {error.strerror}", str(path)) from error
+    return path
+
+
+def read(path: Path) -> Results:
+    """Read what :func:`write` wrote.
+
+    Raises
+    ------
+    InputError
+        if the file is missing or is something else.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["medkit_bench"] != FORMAT:
+            raise InputError(f"results of format {content['medkit_bench']}, not {FORMAT}", str(path), "measure again")
+        cases = [
+            CaseResult(
+                **case
+                | {
+                    "variants": [
+                        VariantResult(**v | {key: tuple(v[key]) if v[key] else None for key in ("seconds", "speed")})
+                        for v in case["variants"]
+                    ],
+                    "targets": [TargetResult(**target) for target in case["targets"]],
+                }
+            )
+            for case in content["cases"]
+        ]
+        return Results(content["environment"], content["roofline"], cases, content["failures"])
+    except OSError as error:
+        there = sorted(other.stem for other in path.parent.glob("*.json"))
+        hint = f"saved so far: {', '.join(there)}" if there else "save some with --save NAME"
+        raise InputError(f"no results can be read: {error.strerror}", str(path), hint) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"this is no file of benchmark results ({error})", str(path)) from error
+
+
+def slower(now: Results, before: Results, above: float) -> tuple[list[tuple[str, float]], int]:
+    """Variants whose median time is more than ``above`` times what it was, slowest first, and how many were compared.
+
+    Raises
+    ------
+    InputError
+        if the two runs have no variant in common.
+    """
+    earlier = {(c.suite, c.name, v.name): v.seconds[1] for c in before.cases for v in c.variants if v.seconds}
+    found = {
+        f"{c.suite}, {c.name}, {v.name}": v.seconds[1] / earlier[c.suite, c.name, v.name]
+        for c in now.cases
+        for v in c.variants
+        if v.seconds and (c.suite, c.name, v.name) in earlier
+    }
+    if not found:
+        raise InputError("the two runs have no variant in common", hint="compare runs of the same suites")
+    worse = [(name, ratio) for name, ratio in found.items() if ratio > above]
+    return sorted(worse, key=lambda pair: -pair[1]), len(found)
+
+
+def path_of(folder: Path, name: str, device: torch.device) -> Path:
+    """Where results saved as ``name`` on ``device`` lie: ``NAME-DEVICE.json``.
+
+    Raises
+    ------
+    InputError
+        if ``name`` is no plain word.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"'{name}' cannot name results", "--save", "letters, digits, '-', '_' and '.'")
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return folder / f"{name}-{re.sub(r'[^a-z0-9_]+', '-', label.lower())}.json"
+
+
+def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
+    """What a reader needs to repeat the measurement. No host or user names."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "medkit": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": versions,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "suites": list(suites),
+        "measured": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,97 @@
+"""``medkit bench`` as it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def medkit(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medkit", "bench", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "150"} | environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results of a quick run saved as 'mine'."""
+    folder = tmp_path_factory.mktemp("bench")
+    done = medkit(folder, "fftconv", "--quick", "--only", "inference", "--rounds", "3", "--no-memory", "--save", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "fftconv: inference 1x8x16x16" in done.stdout
+    return folder
+
+
+def test_a_quick_run_checks_and_times_every_form(saved: Path) -> None:
+    (path,) = (saved / "benchmarks" / "results").glob("mine-*.json")
+    (case,) = json.loads(path.read_text())["cases"]
+    assert [v["name"] for v in case["variants"]] == ["composed", "lean", "dft", "triton"]
+    assert all(v["seconds"][0] > 0 and v["rounds"] == 3 for v in case["variants"] if not v["skipped"])
+    assert all(v["error"] <= case["tolerance"] for v in case["variants"][1:] if not v["skipped"])
+
+
+def test_saved_results_print_as_markdown(saved: Path) -> None:
+    done = medkit(saved, "--markdown", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "**fftconv: inference 1x8x16x16**" in done.stdout
+
+
+def test_a_slower_variant_than_before_is_a_failure(saved: Path) -> None:
+    (path,) = (saved / "benchmarks" / "results").glob("mine-*.json")
+    content = json.loads(path.read_text())
+    for variant in content["cases"][0]["variants"]:
+        if variant["seconds"]:
+            variant["seconds"] = [second / 1e6 for second in variant["seconds"]]
+    path.with_name(path.name.replace("mine", "faster")).write_text(json.dumps(content))
+    options = ["fftconv", "--quick", "--only", "inference", "--rounds", "1", "--no-memory"]
+    done = medkit(saved, *options, "--compare", "faster", "--fail-above", "1.10")
+    assert done.returncode == 1
+    assert "slower than in 'faster'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ffftconv"], "did you mean 'fftconv'?"),
+        (["fftconv", "--compare", "none"], "--save NAME"),
+        (["fftconv", "--only", "nothing"], "no case is left"),
+        (["fftconv", "--save", "../a"], "cannot name results"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = medkit(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_without_pytest_benchmark_the_error_says_what_to_install(tmp_path: Path) -> None:
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'pytest_benchmark' else find(name, *rest)\n"
+        "sys.argv = ['medkit', 'bench', 'fftconv', '--quick']\n"
+        "from medkit.cli.main import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'medkit-imaging[bench]'" in done.stderr
+
+
+def test_suites_run_under_pytest_alone() -> None:
+    command = [sys.executable, "-m", "pytest", str(ROOT / "benchmarks" / "bench_metrics.py"), "-k", "64x64"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "SSIM of a pair 64x64" in done.stdout
