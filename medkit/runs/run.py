@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.engine.thaw import stages_of
 from medkit.errors import InputError
+from medkit.paths import default_folder
 from medkit.plugin import manager
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
@@ -35,11 +35,6 @@ class Run:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
-
-
-def default_folder(recipe: Recipe) -> Path:
-    """``runs/NAME-DATE-TIME`` below the current folder."""
-    return Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def run(
@@ -85,7 +80,7 @@ def run(
     if seed is not None:
         recipe = recipe.with_seed(seed)
     runtime = Runtime.start(device=device, precision=precision)
-    path = Path(out) if out is not None else default_folder(recipe)
+    path = Path(out) if out is not None else default_folder(recipe.name)
     if out is None and runtime.ranks > 1:
         raise InputError("a run on several ranks needs --out, so that all of them use one folder")
     bench = Workbench(recipe, runtime)

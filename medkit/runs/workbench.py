@@ -29,13 +29,6 @@ class Workbench:
         self.recipe, self.runtime, self.folder = recipe, runtime, folder
         self._datasets: dict[str, Dataset] = {}
 
-    def stage(self, name: str) -> Stage:
-        for stage in self.recipe.stages:
-            if stage.name == name:
-                return stage
-        names = ", ".join(stage.name for stage in self.recipe.stages)
-        raise InputError(f"the recipe has no stage '{name}'", hint=f"its stages: {names}")
-
     def dataset(self, stage: Stage) -> Dataset:
         """The data block of ``stage`` as a data set; its splits have been checked for shared patients."""
         name = stage.data
@@ -111,7 +104,7 @@ class Workbench:
     def part(self, stage_name: str, part: str) -> Any:
         """A part of an earlier stage, with that stage's trained weights."""
         state = torch.get_rng_state()
-        objective = self.trained(self.stage(stage_name))
+        objective = self.trained(self.recipe.stage(stage_name))
         torch.set_rng_state(state)
         parts = objective.parts()
         if part not in parts:
