@@ -172,3 +172,37 @@ def test_bootstrap_test_finds_a_clear_gain_and_no_gain() -> None:
     base = rng.normal(0, 1, 40)
     assert bootstrap_test(base + 1 + rng.normal(0, 0.1, 40), base, patients).p < 0.01
     assert bootstrap_test(base, base[::-1], patients).p > 0.1
+
+
+# Albumin, total protein, K-G score and outcome of the 43 complete records of ovarian cancer patients in DeLong et al. 1988,
+# as they stand in SAS/STAT's example of comparing ROC curves (PROC LOGISTIC).
+OVARIAN = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1  3.8 5.7 5 1
+3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0
+4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1
+4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1
+2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
+"""
+
+
+def ovarian() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    albumin, protein, score, outcome = np.array(OVARIAN.split(), float).reshape(-1, 4).T
+    return albumin, protein, 10 - score, outcome
+
+
+def test_delong_gives_the_known_areas_and_intervals_of_the_ovarian_cancer_example() -> None:
+    albumin, protein, score, outcome = ovarian()
+    assert len(outcome) == 43
+    for values, known in (
+        (albumin, (0.7366, 0.5549, 0.9182)),
+        (score, (0.7258, 0.5243, 0.9273)),
+        (protein, (0.6478, 0.4518, 0.8439)),
+    ):
+        assert delong_interval(values, outcome) == pytest.approx(known, abs=5e-5)
+
+
+def test_delong_gives_the_known_p_values_of_the_ovarian_cancer_example() -> None:
+    albumin, protein, score, outcome = ovarian()
+    for values, known in ((albumin, (0.0108, 0.9102)), (protein, (-0.0780, 0.4561))):
+        found = delong(values, score, outcome)
+        assert (found.difference, found.p) == pytest.approx(known, abs=5e-5)
