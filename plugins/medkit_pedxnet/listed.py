@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 from medkit.api import Case, InputError, Record
@@ -42,3 +44,21 @@ class Listed:
         file = self.files[case.id]
         stat = file.stat()
         return f"{file}: {stat.st_size} {stat.st_mtime_ns}"
+
+
+class ListedSource(ABC):
+    """A source whose cases and files are listed once, when they are first asked for."""
+
+    @property
+    @abstractmethod
+    def listed(self) -> Listed:
+        """The list."""
+
+    def cases(self) -> Sequence[Case]:
+        return self.listed.cases
+
+    def load(self, case: Case) -> Record:
+        return self.listed.load(case)
+
+    def identity(self, case: Case) -> str:
+        return self.listed.identity(case)

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medkit.api import Case, InputError, Record
+from medkit.api import Case, InputError
 from medkit.data.source import read_table
 from medkit.data.splits import assign_folds
 from medkit.errors import did_you_mean
-from medkit_pedxnet.listed import SHOWN, Listed
+from medkit_pedxnet.listed import SHOWN, Listed, ListedSource
 
 SEXES = {"true": 1.0, "1": 1.0, "m": 1.0, "male": 1.0, "false": 0.0, "0": 0.0, "f": 0.0, "female": 0.0}
 OLDEST = 25.0  # a set whose largest bone age lies below is about infants in months, or children in years
 
 
-class RSNABoneAge:
+class RSNABoneAge(ListedSource):
     """RSNA Pediatric Bone Age Challenge (2017): hands as PNG; columns ``id``, ``boneage`` in months and ``male``.
 
     The label is the bone age; the field ``sex`` is 1 for boys and 0 for girls. The published sets have one csv and one
@@ -65,17 +65,8 @@ class RSNABoneAge:
             listed.add(case, next((file for file in files if file.exists()), files[0]))
         return ages
 
-    def cases(self) -> Sequence[Case]:
-        return self.listed.cases
 
-    def load(self, case: Case) -> Record:
-        return self.listed.load(case)
-
-    def identity(self, case: Case) -> str:
-        return self.listed.identity(case)
-
-
-class GrazWrists:
+class GrazWrists(ListedSource):
     """GRAZPEDWRI-DX: wrists of children as 16 bit PNG; label is ``fracture_visible`` (an empty cell is no fracture).
 
     The patient is the first part of ``filestem`` (``0001_1297860395_01_WRI-L1_M014``). Folds are drawn by patient,
@@ -124,15 +115,6 @@ class GrazWrists:
             listed.check()
             self._listed = listed
         return self._listed
-
-    def cases(self) -> Sequence[Case]:
-        return self.listed.cases
-
-    def load(self, case: Case) -> Record:
-        return self.listed.load(case)
-
-    def identity(self, case: Case) -> str:
-        return self.listed.identity(case)
 
 
 def columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:

@@ -13,14 +13,14 @@ from pydantic import Field
 from medkit.api import Case, InputError, Record, Slot
 from medkit.data.sampling import Sampled, sample_manifest
 from medkit.errors import did_you_mean
-from medkit_pedxnet.listed import Listed
+from medkit_pedxnet.listed import Listed, ListedSource
 from medkit_pedxnet.views import Views
 
 GROUPS = ("anatomy", "sub_anatomy", "view")
 """Fields with the names at levels 7, 30 and 68; maps of the report are coloured by them."""
 
 
-class ViewManifest:
+class ViewManifest(ListedSource):
     """Radiographs of a manifest with one row an image: a class-balanced sample for training, all later ones beside it.
 
     Each class of the level is drawn equally often, without replacement, as in the thesis (part A, 2.1). The total is
@@ -121,15 +121,6 @@ class ViewManifest:
             listed.check()
             self._listed = listed
         return self._listed
-
-    def cases(self) -> Sequence[Case]:
-        return self.listed.cases
-
-    def load(self, case: Case) -> Record:
-        return self.listed.load(case)
-
-    def identity(self, case: Case) -> str:
-        return self.listed.identity(case)
 
 
 class ByView:
