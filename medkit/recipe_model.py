@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -13,6 +12,7 @@ from annotated_types import Ge, Gt
 
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
+from medkit.records import write_atomically
 
 FORMAT = 1
 Unit = Literal["slice", "volume", "patch"]
@@ -140,16 +140,8 @@ class Recipe:
         import yaml
 
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True, width=110)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"the recipe cannot be written: {error.strerror}", str(path)) from error
+        text = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=110)
+        write_atomically(path, text.encode())
         return path
 
 

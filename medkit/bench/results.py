@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medkit import __version__
 from medkit.errors import InputError, RunError
+from medkit.records import made_with, write_atomically
 
 FORMAT = 1
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "triton")
@@ -83,15 +81,12 @@ def write(results: Results, path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> Path:
-    """Write a text file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a text file whole or not at all, its folder with it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot be written: {error.strerror}", str(path)) from error
+        raise RunError(f"the folder cannot be made: {error.strerror}", str(path.parent)) from error
+    write_atomically(path, text.encode())
     return path
 
 
@@ -166,19 +161,9 @@ def path_of(folder: Path, name: str, device: torch.device) -> Path:
 
 def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
     """What a reader needs to repeat the measurement. No host or user names."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return {
-        "medkit": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "libraries": versions,
+        **made_with(LIBRARIES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "suites": list(suites),
         "measured": time.strftime("%Y-%m-%d %H:%M:%S"),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import medkit
 from medkit.errors import InputError, RunError
+from medkit.records import made_with, write_atomically
 
 LIBRARIES = (
     "torch",
@@ -132,40 +129,16 @@ class RunFolder:
         self.write_json("state.json", state)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name, flush it to disk and rename it to ``path``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot be written: {error.strerror}", str(path), "is the disk full?") from error
-
-
 def environment(device: str, precision: str, ranks: int, seed: int) -> dict[str, Any]:
     """What a reader needs to repeat a run: versions, plugins, device. No host or user names."""
     from medkit.plugin import plugins
 
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return {
-        "medkit": medkit.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "libraries": versions,
+        **made_with(LIBRARIES),
         "plugins": {info.name: info.version for info in plugins() if info.ok},
         "device": device,
         "precision": precision,
         "ranks": ranks,
-        "cores": os.cpu_count(),
         "seed": seed,
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
