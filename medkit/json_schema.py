@@ -7,7 +7,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.protocols import KINDS
-from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Report, Stage, Unfreeze, hints
+from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Report, Stage, TableLayout, Unfreeze, hints
 from medkit.registry import Registry
 from medkit.schema import json_type
 from medkit.static import static_schema
@@ -33,6 +33,12 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "prepare": {"type": "array", "items": _kind("transform")},
         "augment": {"type": "array", "items": _kind("transform")},
     }
+    table = _record(TableLayout, ("title", "stage"))
+    names = {"type": "array", "items": {"type": "string"}}
+    shown = {"anyOf": [names, {"type": "object", "additionalProperties": {"type": "string"}}]}
+    table["properties"] |= {"rows": shown, "metrics": shown, "splits": shown}
+    report = _record(Report, ())
+    report["properties"] |= {"tables": {"type": "array", "items": table}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "medkit recipe",
@@ -45,7 +51,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
             "seed": {"type": "integer"},
             "data": {"type": "object", "additionalProperties": data},
             "stages": {"type": "array", "minItems": 1, "items": stage},
-            "report": _record(Report, ()),
+            "report": report,
         },
         "$defs": {kind: _component(registry, kind) for kind in KINDS},
     }

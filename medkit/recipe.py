@@ -15,7 +15,7 @@ from typing import Any
 from medkit import yaml_marks
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
-from medkit.recipe_model import DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze
+from medkit.recipe_model import DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
 from medkit.recipe_reader import read_recipe
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Reference",
     "Report",
     "Stage",
+    "TableLayout",
     "Unfreeze",
     "bundled",
     "find",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from medkit.errors import InputError, did_you_mean
 from medkit.records import write_atomically
 
 FORMAT = 1
+SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
 Unit = Literal["slice", "volume", "patch"]
 
 
@@ -85,6 +87,23 @@ class Stage:
         """The schedule block of each turn."""
         return _per_turn(self.schedule, turns, f"stages.{self.name}.schedule")
 
+    def takes_from(self) -> set[str]:
+        """Names of the earlier stages that parts are taken from."""
+        return {reference.stage for reference in _references(self.objective)}
+
+
+def _references(value: Any) -> Iterator[Reference]:
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, Block):
+        yield from _references(value.arguments)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _references(item)
+
 
 def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str) -> dict[str, Block]:
     if isinstance(blocks, Block):
@@ -94,6 +113,29 @@ def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str)
     return blocks
 
 
+@dataclass(frozen=True)
+class TableLayout:
+    """How a stage and its variants are set side by side: a row a variant, a group of columns a test set.
+
+    ``rows``, ``metrics`` and ``splits`` map names to what is printed, in their order; empty: all, under their names.
+    ``rows`` has the labels of variants, the stage's own name, and ``input`` and ``target`` for what no network made.
+    ``average`` adds the mean over the splits, ``cost`` training time and peak memory.
+    """
+
+    title: str
+    stage: str
+    rows: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    average: bool = False
+    cost: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The title as a file's name."""
+        return "_".join(re.findall(r"[a-z0-9]+", self.title.lower())) or "table"
+
+
 @dataclass
 class Report:
     """What the report shows."""
@@ -101,6 +143,7 @@ class Report:
     splits: list[str] = field(default_factory=list)
     compare: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, int] = field(default_factory=dict)
+    tables: list[TableLayout] = field(default_factory=list)
 
 
 @dataclass
@@ -148,7 +191,7 @@ class Recipe:
 def _plain(value: Any) -> Any:
     if isinstance(value, Block | Reference):
         return value.plain()
-    if isinstance(value, DataBlock | Stage | Report | KeepBest | Unfreeze):
+    if isinstance(value, DataBlock | Stage | Report | KeepBest | Unfreeze | TableLayout):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

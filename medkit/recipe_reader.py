@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from typing import Any
 
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.plugin import registry
-from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze, hints
+from medkit.recipe_model import FORMAT, SEPARATOR, DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze, hints
+from medkit.recipe_pieces import Pieces, names_there
+from medkit.recipe_report import read_report
 from medkit.registry import Entry, Registry
-from medkit.schema import Argument, Schema, validate
+from medkit.schema import Schema
 from medkit.static import static_schema
-from medkit.yaml_marks import Mark, Node, assign
-
-SEPARATOR = "@"
-TESTS = ("paired_t", "wilcoxon", "delong", "bootstrap")
+from medkit.yaml_marks import Node, assign
 
 
 def read_recipe(
@@ -39,130 +37,7 @@ def read_recipe(
     return recipe
 
 
-class _Reader:
-    def __init__(self, components: Registry, schema: Callable[[Entry], Schema]) -> None:
-        self.components, self.schema = components, schema
-        self.problems: list[InputError] = []
-
-    def problem(self, mark: Mark, path: str, what: str, hint: str | None = None) -> None:
-        self.problems.append(InputError(f"{path}: {what}" if path else what, str(mark), hint))
-
-    # -- plain pieces ------------------------------------------------------------------------------------------
-
-    def mapping(
-        self, node: Node, path: str, known: Iterable[str] | None, required: Iterable[str] = ()
-    ) -> dict[str, Node]:
-        """The entries of a mapping; unknown and missing keys are problems."""
-        if not isinstance(node.value, dict):
-            self.problem(node.place, path, f"a mapping is wanted here, not {_kind(node)}")
-            return {}
-        if known is not None:
-            known = list(known)
-            for key, child in node.value.items():
-                if key not in known:
-                    hint = did_you_mean(key, known) or f"known keys: {', '.join(known)}"
-                    self.problem(child.place, _join(path, key), "unknown key", hint)
-        for key in required:
-            if key not in node.value:
-                self.problem(node.mark, path, f"'{key}' is missing")
-        return {k: v for k, v in node.value.items() if known is None or k in known}
-
-    def value(self, node: Node, path: str, annotation: Any) -> Any:
-        try:
-            return validate(annotation, node.plain())
-        except InputError as error:
-            self.problem(node.place, path, error.what, error.hint)
-            return None
-
-    def items(self, node: Node, path: str) -> list[Node]:
-        if node.value is None:
-            return []
-        if not isinstance(node.value, list):
-            self.problem(node.place, path, f"a list is wanted here, not {_kind(node)}")
-            return []
-        return node.value
-
-    # -- components --------------------------------------------------------------------------------------------
-
-    def block(self, node: Node, kind: str, path: str, argument: Argument | None = None) -> Block | Reference | None:
-        """A component of ``kind``; keys of its slot are split from its own arguments."""
-        if isinstance(node.value, str):
-            node = Node({"use": Node(node.value, node.mark, node.key)}, node.mark, node.key)
-        if not isinstance(node.value, dict):
-            self.problem(node.place, path, f"a {kind} is wanted here ({{use: NAME, ...}}), not {_kind(node)}")
-            return None
-        entries = dict(node.value)
-        slot_keys = dict(argument.slot.keys) if argument is not None and argument.slot is not None else {}
-        keys: dict[str, Any] = {}
-        for key, default in slot_keys.items():
-            if key in entries:
-                keys[key] = self.value(entries.pop(key), _join(path, key), _type_of(default))
-        if "from" in entries:
-            return self._reference(node, entries, keys, path)
-        if "use" not in entries:
-            hint = f"'medkit list {kind}' shows those there are"
-            self.problem(node.place, path, f"'use' is missing: which {kind}?", hint)
-            return None
-        use = entries.pop("use")
-        try:
-            entry = self.components.resolve(kind, str(use.value))
-            schema = self.schema(entry)
-        except InputError as error:
-            self.problem(use.mark, path, error.what, error.hint)
-            return None
-        arguments: dict[str, Any] = {}
-        writable = schema.writable
-        for key, child in entries.items():
-            where = _join(path, key)
-            if key not in writable:
-                known = [*writable, *slot_keys]
-                if key in schema.arguments:
-                    hint = f"'{entry.full_name}' is given it by what stands beside it"
-                else:
-                    hint = did_you_mean(key, known) or (f"it takes: {', '.join(known)}" if known else "it takes none")
-                self.problem(child.place, where, f"'{entry.full_name}' takes no argument of that name", hint)
-            elif writable[key].slot is not None:
-                arguments[key] = self._slot(child, writable[key], where)
-            else:
-                arguments[key] = self.value(child, where, writable[key].annotation)
-                if isinstance(arguments[key], tuple):
-                    arguments[key] = list(arguments[key])
-        for key, wanted in writable.items():
-            if wanted.required and key not in entries:
-                self.problem(node.mark, path, f"'{entry.full_name}' needs '{key}' ({wanted.type_name()})")
-        return Block(entry, arguments, keys, node.mark, path)
-
-    def _reference(self, node: Node, entries: dict[str, Node], keys: dict[str, Any], path: str) -> Reference | None:
-        text = entries.pop("from")
-        for key, child in entries.items():
-            self.problem(child.place, _join(path, key), "a part taken by 'from' has no arguments of its own")
-        stage, dot, part = str(text.value).partition(".")
-        if not dot or not part:
-            self.problem(text.mark, path, f"'{text.value}' is not STAGE.PART", "for example pretext.encoder")
-            return None
-        return Reference(stage, part, keys, text.mark, path)
-
-    def _slot(self, node: Node, argument: Argument, path: str) -> Any:
-        assert argument.slot is not None
-        kind = argument.slot.kind
-        if node.value is None:
-            if not argument.optional:
-                self.problem(node.place, path, f"a {kind} is wanted here, not nothing")
-            return None
-        if argument.shape == "one":
-            return self.block(node, kind, path, argument)
-        if argument.shape == "list":
-            return [self.block(c, kind, f"{path}[{i}]", argument) for i, c in enumerate(self.items(node, path))]
-        if not isinstance(node.value, dict) or "use" in node.value:
-            self.problem(node.place, path, f"a mapping of name to {kind} is wanted here")
-            return {}
-        return {key: self.block(child, kind, _join(path, key), argument) for key, child in node.value.items()}
-
-    def blocks(self, node: Node, kind: str, path: str) -> list[Any]:
-        return [self.block(child, kind, f"{path}[{i}]") for i, child in enumerate(self.items(node, path))]
-
-    # -- the recipe --------------------------------------------------------------------------------------------
-
+class _Reader(Pieces):
     def recipe(self, root: Node) -> Recipe | None:
         known = ("medkit", "name", "seed", "data", "stages", "report")
         top = self.mapping(root, "", known, ("medkit", "name", "data", "stages"))
@@ -179,7 +54,7 @@ class _Reader:
         if "data" in top and not data:
             self.problem(top["data"].place, "data", "no data block is given")
         stages = self.stages(top["stages"], data) if "stages" in top else []
-        report = self.report(top["report"], data) if "report" in top else Report()
+        report = read_report(self, top["report"], data, stages) if "report" in top else Report()
         if self.problems:
             return None
         return Recipe(name, data, stages, seed, report)
@@ -277,21 +152,6 @@ class _Reader:
         self.stage_references(stage, entries, path, data, before)
         return stage
 
-    def per_turn(self, node: Node | None, kind: str, default: str, path: str) -> Any:
-        """One block for every turn, or a mapping of turn to block."""
-        if node is None:
-            return Block(self.components.resolve(kind, f"medkit:{default}"), path=path)
-        if isinstance(node.value, dict) and "use" not in node.value and node.value:
-            return {turn: self.block(child, kind, _join(path, turn)) for turn, child in node.value.items()}
-        return self.block(node, kind, path)
-
-    def record(self, node: Node, cls: type, path: str) -> Any:
-        types = hints(cls)
-        required = [f.name for f in fields(cls) if f.default is NO_DEFAULT]
-        entries = self.mapping(node, path, list(types), required)
-        values = {key: self.value(child, f"{path}.{key}", types[key]) for key, child in entries.items()}
-        return cls(**values) if all(key in values for key in required) else None
-
     def stage_references(
         self, stage: Stage, entries: dict[str, Node], path: str, data: dict[str, DataBlock], before: list[Stage]
     ) -> None:
@@ -318,7 +178,7 @@ class _Reader:
             for key, split in wanted:
                 if split not in splits:
                     mark = entries[key].mark if key in entries else place
-                    self.problem(mark, f"{path}.{key}", f"no split is named '{split}'", _names(split, splits))
+                    self.problem(mark, f"{path}.{key}", f"no split is named '{split}'", names_there(split, splits))
         if stage.keep_best is not None:
             names = [m.entry.name for m in stage.metrics if isinstance(m, Block)]
             if stage.keep_best.metric not in names:
@@ -338,7 +198,7 @@ class _Reader:
         earlier = {s.name: s for s in before}
         for reference, kind in _references(stage.objective):
             if reference.stage not in earlier:
-                hint = _names(reference.stage, earlier) if earlier else "this is the first stage"
+                hint = names_there(reference.stage, earlier) if earlier else "this is the first stage"
                 self.problem(reference.mark, reference.path, f"no earlier stage is named '{reference.stage}'", hint)
                 continue
             part = _part(earlier[reference.stage].objective, reference.part)
@@ -350,64 +210,10 @@ class _Reader:
                     reference.mark,
                     reference.path,
                     f"stage '{reference.stage}' has no part '{reference.part}'",
-                    _names(reference.part, parts),
+                    names_there(reference.part, parts),
                 )
             elif part.kind != kind:
                 self.problem(reference.mark, reference.path, f"'{reference.part}' is a {part.kind}, not a {kind}")
-
-    def report(self, node: Node, data: dict[str, DataBlock]) -> Report:
-        entries = self.mapping(node, "report", ("splits", "compare", "maps"))
-        report = Report()
-        known = [name for block in data.values() for name in block.splits]
-        if "splits" in entries:
-            report.splits = self.value(entries["splits"], "report.splits", list[str]) or []
-            for split in report.splits:
-                if split not in known:
-                    self.problem(
-                        entries["splits"].mark, "report.splits", f"no split is named '{split}'", _names(split, known)
-                    )
-        if "compare" in entries:
-            compare = self.mapping(entries["compare"], "report.compare", ("test", "metric"))
-            if "test" in compare:
-                report.compare["test"] = compare["test"].value
-                if compare["test"].value not in TESTS:
-                    self.problem(
-                        compare["test"].mark,
-                        "report.compare.test",
-                        f"no test is named '{compare['test'].value}'",
-                        _names(str(compare["test"].value), TESTS),
-                    )
-            if "metric" in compare:
-                report.compare["metric"] = self.value(compare["metric"], "report.compare.metric", list[str]) or []
-        if "maps" in entries:
-            maps = self.mapping(entries["maps"], "report.maps", ("cases",))
-            report.maps = {key: self.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
-        return report
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _kind(node: Node) -> str:
-    if node.value is None:
-        return "nothing"
-    if isinstance(node.value, dict):
-        return "a mapping"
-    if isinstance(node.value, list):
-        return "a list"
-    return repr(node.value)
-
-
-def _names(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    return did_you_mean(word, known) or f"there are: {', '.join(known)}"
-
-
-def _type_of(default: Any) -> Any:
-    if isinstance(default, list | tuple):
-        return list[str]
-    return type(default) if not isinstance(default, float) else float
 
 
 def _children(value: Any) -> Iterable[tuple[str, Any]]:

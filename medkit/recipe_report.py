@@ -1,0 +1,129 @@
+"""The ``report`` block: which splits, tests and tables; names are checked against the stages above it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+
+from medkit.blocks import Block
+from medkit.errors import did_you_mean
+from medkit.recipe_model import SEPARATOR, DataBlock, Report, Stage, TableLayout
+from medkit.recipe_pieces import Pieces, kind_of, names_there
+from medkit.yaml_marks import Node
+
+TESTS = ("paired_t", "wilcoxon", "delong", "bootstrap")
+REFERENCES = ("input", "target")
+
+
+def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stages: Sequence[Stage]) -> Report:
+    """Check the block; problems go to ``pieces``."""
+    entries = pieces.mapping(node, "report", [f.name for f in fields(Report)])
+    report = Report()
+    known = [name for block in data.values() for name in block.splits]
+    if "splits" in entries:
+        report.splits = pieces.value(entries["splits"], "report.splits", list[str]) or []
+        for split in report.splits:
+            if split not in known:
+                what = f"no split is named '{split}'"
+                pieces.problem(entries["splits"].mark, "report.splits", what, names_there(split, known))
+    if "compare" in entries:
+        compare = pieces.mapping(entries["compare"], "report.compare", ("test", "metric"))
+        if "test" in compare:
+            test = report.compare["test"] = compare["test"].value
+            if test not in TESTS:
+                what, hint = f"no test is named '{test}'", names_there(str(test), TESTS)
+                pieces.problem(compare["test"].mark, "report.compare.test", what, hint)
+        if "metric" in compare:
+            report.compare["metric"] = pieces.value(compare["metric"], "report.compare.metric", list[str]) or []
+    if "maps" in entries:
+        maps = pieces.mapping(entries["maps"], "report.maps", ("cases",))
+        report.maps = {key: pieces.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
+    if "tables" in entries:
+        _tables(pieces, entries["tables"], report, data, stages)
+    return report
+
+
+def _tables(pieces: Pieces, node: Node, report: Report, data: Mapping[str, DataBlock], stages: Sequence[Stage]) -> None:
+    for i, child in enumerate(pieces.items(node, "report.tables")):
+        path = f"report.tables[{i}]"
+        layout = _table(pieces, child, path, report.splits, data, stages)
+        if layout is None:
+            continue
+        if any(layout.slug == other.slug for other in report.tables):
+            what = f"two tables would be written as '{layout.slug}'"
+            pieces.problem(child.value["title"].mark, f"{path}.title", what, "give each a title of its own")
+        report.tables.append(layout)
+
+
+def _table(
+    pieces: Pieces,
+    node: Node,
+    path: str,
+    splits: Sequence[str],
+    data: Mapping[str, DataBlock],
+    stages: Sequence[Stage],
+) -> TableLayout | None:
+    entries = pieces.mapping(node, path, [f.name for f in fields(TableLayout)], ("title", "stage"))
+    if "title" not in entries or "stage" not in entries:
+        return None
+    title = pieces.value(entries["title"], f"{path}.title", str)
+    name = pieces.value(entries["stage"], f"{path}.stage", str)
+    if title is None or name is None:
+        return None
+    group = [stage for stage in stages if stage.name.split(SEPARATOR)[0] == name]
+    if not group:
+        names = list(dict.fromkeys(stage.name.split(SEPARATOR)[0] for stage in stages))
+        hint = "a table has all variants of a stage; name the stage" if SEPARATOR in name else names_there(name, names)
+        pieces.problem(entries["stage"].mark, f"{path}.stage", f"no stage is named '{name}'", hint)
+        return None
+    labels = [stage.name.partition(SEPARATOR)[2] or name for stage in group]
+    rows = _names(pieces, entries.get("rows"), f"{path}.rows", "row", [*labels, *REFERENCES])
+    metrics = _names(pieces, entries.get("metrics"), f"{path}.metrics", "metric of the stage", _metrics(group), "_")
+    tested = _names(pieces, entries.get("splits"), f"{path}.splits", "evaluated split", _splits(group, splits, data))
+    flags = {
+        key: bool(pieces.value(entries[key], f"{path}.{key}", bool)) for key in ("average", "cost") if key in entries
+    }
+    return TableLayout(title, name, rows, metrics, tested, **flags)
+
+
+def _names(
+    pieces: Pieces, node: Node | None, path: str, kind: str, known: Iterable[str], suffix: str = ""
+) -> dict[str, str]:
+    """A list of names, or a mapping of name to what is printed; each has to be ``known``.
+
+    With ``suffix`` longer names are known too: a metric may call itself ``rmse_hu`` where the recipe says ``rmse``.
+    """
+    if node is None or node.value is None:
+        return {}
+    if isinstance(node.value, list):
+        found = {str(child.value): (str(child.value), child) for child in node.value}
+    elif isinstance(node.value, dict):
+        found = {}
+        for key, child in node.value.items():
+            printed = pieces.value(child, f"{path}.{key}", str)
+            found[key] = (key if printed is None else printed, child)
+    else:
+        pieces.problem(
+            node.place, path, f"a list, or a mapping of name to printed name, is wanted here, not {kind_of(node)}"
+        )
+        return {}
+    known = list(dict.fromkeys(known))
+    for name, (_, child) in found.items():
+        if name not in known and not (suffix and any(name.startswith(k + suffix) for k in known)):
+            hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+            pieces.problem(child.place, path, f"no {kind} is named '{name}'", hint)
+    return {name: printed for name, (printed, _) in found.items()}
+
+
+def _metrics(group: Sequence[Stage]) -> list[str]:
+    return [metric.entry.name for stage in group for metric in stage.metrics if isinstance(metric, Block)]
+
+
+def _splits(group: Sequence[Stage], wanted: Sequence[str], data: Mapping[str, DataBlock]) -> list[str]:
+    """The splits that any of the stages is evaluated on, by the rule of ``Workbench.evaluated_splits``."""
+    found: list[str] = []
+    for stage in group:
+        known = list(data[stage.data].splits) if stage.data in data else []
+        left = [split for split in known if split not in (stage.train, stage.validate)]
+        found += stage.evaluate or ([split for split in wanted if split in known] if wanted else left)
+    return found
