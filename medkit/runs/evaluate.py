@@ -16,6 +16,7 @@ import torch
 
 from medkit.data.dataset import Dataset, Sample
 from medkit.data.loader import whole
+from medkit.data.transforms import prepare
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case
@@ -97,6 +98,7 @@ def evaluate(
     intervals: bool = True,
     progress: Callable[..., None] | None = None,
     examples: int = 0,
+    predicted: Callable[[Case], Mapping[str, np.ndarray]] | None = None,
 ) -> Evaluation:
     """Predict ``cases`` one after the other and measure.
 
@@ -108,6 +110,8 @@ def evaluate(
         Bootstrap 95 % intervals over patients; off for the quick look after each epoch.
     examples:
         How many cases to keep pictures of, spread over severe, mild and normal ones.
+    predicted:
+        Gives a case's predictions, on the source grid, where an external program has made them.
     """
     rows: dict[str, list[dict[str, Any]]] = {metric.name: [] for metric in metrics}
     owners: dict[str, list[str]] = {metric.name: [] for metric in metrics}
@@ -122,14 +126,20 @@ def evaluate(
             metric.to(device)
     for done, case in enumerate(cases, 1):
         sample = dataset.sample(case)
-        batch = to_device(whole(sample, dataset.fields), device)
-        if done == 1:
-            objective = ready(objective, batch, device)
-        with torch.inference_mode(), embedded.watching(objective, case) as features:
-            found = objective.predict(batch)
-        arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
-        items = _items(sample, arrays, unit)
-        if "class_probability" in arrays:
+        features: Any = None
+        if predicted is not None:
+            native = predicted(case)
+            arrays = _prepared(sample, native)
+            items = _items(sample, arrays, unit, native.get("mask_probability"))
+        else:
+            batch = to_device(whole(sample, dataset.fields), device)
+            if done == 1:
+                objective = ready(objective, batch, device)
+            with torch.inference_mode(), embedded.watching(objective, case) as features:
+                found = objective.predict(batch)
+            arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+            items = _items(sample, arrays, unit)
+        if "class_probability" in arrays and features is not None:
             embedded.add(items, features)
         for item in items:
             line = {"stage": stage, "split": split, "case": item["id"], "patient": case.patient, "center": case.center}
@@ -157,7 +167,28 @@ def evaluate(
     return Evaluation(stage, split, values, table, pictures, embedded.collected())
 
 
-def _items(sample: Sample, arrays: Mapping[str, np.ndarray], unit: str) -> list[dict[str, Any]]:
+def _prepared(sample: Sample, native: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Predictions on the source grid as a network on prepared slices would have made them: maps (D,1,H,W)."""
+    arrays = {}
+    for name, array in native.items():
+        if name not in MAPS:
+            arrays[name] = array
+            continue
+        shape = (len(sample.image), *sample.native_shape)
+        if array.shape != shape:
+            raise RunError(f"{name} of case '{sample.case.id}' is {array.shape}, its image {shape}")
+        if name == "mask_probability":
+            blank = np.zeros(shape, np.float32)
+            made, _ = prepare(sample.steps, {"image": blank, "mask": (array > 0.5).astype(np.uint8)})
+            arrays[name] = made["mask"][:, None].astype(np.float32)
+        else:
+            arrays[name] = prepare(sample.steps, {"image": array})[0]["image"][:, None]
+    return arrays
+
+
+def _items(
+    sample: Sample, arrays: Mapping[str, np.ndarray], unit: str, native_mask: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """What metrics see: maps on the source grid, one item a volume or a slice."""
     item: dict[str, Any] = {
         "id": sample.case.id,
@@ -174,7 +205,8 @@ def _items(sample: Sample, arrays: Mapping[str, np.ndarray], unit: str) -> list[
         item["target"] = sample.target
     for name, array in arrays.items():
         if name == "mask_probability":
-            item[name] = sample.restore(np.ascontiguousarray(array[:, 0]))
+            restored = native_mask if native_mask is not None else sample.restore(np.ascontiguousarray(array[:, 0]))
+            item[name] = restored
         elif name in MAPS:
             item[name] = array[:, 0]
         else:

@@ -30,12 +30,14 @@ class RunFolder:
     ======================  ==========================================================================
     ``recipe.yaml``         the resolved recipe, full names
     ``environment.json``    versions, plugins, device, seed
-    ``state.json``          which stages are done
+    ``state.json``          which stages are done, which failed and why
     ``metrics.jsonl``       one line an epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, n, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
+    ``external/STAGE/``     what another program made and said, where one trains the stage
+    ``resources.json``      time and memory of each stage
     ``examples/``           slices shown in the report
     ``embeddings/``         features of classified images, for the report's maps
     ``report.html``         one self-contained file
@@ -127,6 +129,12 @@ class RunFolder:
         state = self.read_json("state.json", {})
         state["done"] = [*state.get("done", []), stage]
         self.write_json("state.json", state)
+
+    def keep_failed(self, failed: Mapping[str, str]) -> None:
+        """Remember which stages failed and why; those of an earlier attempt are forgotten."""
+        state = self.read_json("state.json", {})
+        if state.get("failed", {}) != failed:
+            self.write_json("state.json", {**state, "failed": dict(failed)})
 
 
 def environment(device: str, precision: str, ranks: int, seed: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.engine.thaw import stages_of
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
 from medkit.plugin import manager
 from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.runs.cost import Cost
 from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
+from medkit.runs.external import is_external, refuse_ranks, work_of
 from medkit.runs.folder import RunFolder, environment
 from medkit.runs.report import write_report
 from medkit.runs.workbench import Workbench
@@ -120,6 +122,8 @@ def _check(bench: Workbench) -> None:
             dataset.cases(split)
         _kept(stage, bench.metrics(stage))
         objective = bench.objective(stage)
+        if is_external(objective):
+            refuse_ranks(stage.name, bench.runtime.ranks)
         for name in getattr(objective, "needs", ()):
             if name not in dataset.fields:
                 hint = f"write 'fields: [{name}]' there"
@@ -135,6 +139,8 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
     recipe, runtime = bench.recipe, bench.runtime
     hooks = manager().hook
     run_ = Run(folder.path, recipe, {})
+    failed: dict[str, str] = {}
+    first: RunError | None = None
     with Progress(quiet or not runtime.main, folder.log if runtime.main else None) as progress:
         if runtime.main:
             hooks.medkit_run_start(run=run_)
@@ -142,63 +148,72 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
         for stage in recipe.stages:
             if folder.done(stage.name):
                 continue
-            _train_stage(bench, folder, stage, progress, run_)
+            lost = [name for name in stage.takes_from() if name in failed]
+            if lost:
+                failed[stage.name] = f"takes a part of '{lost[0]}', which failed"
+                progress.say(f"{stage.name}: left out, it {failed[stage.name]}")
+                continue
+            try:
+                _train_stage(bench, folder, stage, progress, run_)
+            except RunError as error:
+                # One method of a comparison that fails shall not cost the others. Ranks would have to agree on it.
+                if runtime.ranks > 1:
+                    raise
+                failed[stage.name], first = str(error), first or error
+                progress.say(f"{stage.name} failed: {error}")
             runtime.barrier()
         if runtime.main:
+            folder.keep_failed(failed)
+            if first is not None and not (folder.path / "results.json").exists():
+                raise first
             run_.results = read_results(folder.path)
             path = write_report(folder.path)
             hooks.medkit_run_end(run=run_)
             progress.say(f"report: {path}")
+            if failed:
+                raise _failure(failed, folder)
     runtime.barrier()
     return run_
+
+
+def _failure(failed: dict[str, str], folder: RunFolder) -> RunError:
+    each = "\n".join(f"  {name}: {text}" for name, text in failed.items())
+    what = f"not all stages were trained; the report shows the others:\n{each}"
+    return RunError(what, str(folder.path), f"'medkit resume {folder.path}' tries again")
 
 
 def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Progress, run_: Run) -> None:
     runtime, hooks = bench.runtime, manager().hook
     dataset = bench.dataset(stage)
     tested = bench.evaluated_splits(stage)
-    wanted = list({case.id: case for split in _splits(stage, tested) for case in dataset.cases(split)}.values())
+    objective = bench.objective(stage)
+    external = is_external(objective)
+    touched = tested if external else _splits(stage, tested)
+    wanted = list({case.id: case for split in touched for case in dataset.cases(split)}.values())
     with progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
     runtime.barrier()
-    objective = bench.objective(stage)
-    loader = bench.loader(stage)
     metrics = bench.metrics(stage)
-    common: dict[str, Any] = {"stage": stage.name, "unit": stage.unit, "device": runtime.device}
-
-    def validate(epoch: int) -> dict[str, float]:
-        assert stage.validate is not None
-        cases = dataset.cases(stage.validate)
-        found = evaluate(objective, dataset, cases, metrics, split=stage.validate, intervals=False, **common)
-        return {f"{stage.validate}/{name}": value.value for name, value in found.values.items()}
 
     def log(line: dict[str, Any]) -> None:
         if runtime.main:
             folder.append_metrics(line)
             hooks.medkit_epoch_end(run=run_, stage=stage.name, epoch=line["epoch"], metrics=line)
 
-    def on_resume(epoch: int) -> None:
+    def restarted(epoch: int) -> None:
         if runtime.main:
             folder.drop_metrics_after(stage.name, epoch)
 
-    turns = [turn.name for turn in objective.turns()]
-    train_stage(
-        objective,
-        loader,
-        name=stage.name,
-        epochs=stage.epochs,
-        optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
-        schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
-        unfreeze=stage.unfreeze,
-        seed=bench.recipe.seed,
-        runtime=runtime,
-        folder=folder.checkpoints(stage.name),
-        progress=progress,
-        log=log,
-        on_resume=on_resume,
-        validate=validate if stage.validate and metrics else None,
-        keep_best=_kept(stage, metrics),
-    )
+    cost = Cost(folder, runtime.device, runtime.main)
+    work = work_of(folder, stage.name, dataset, str(runtime.device), progress, log, restarted) if external else None
+    with cost.of(stage.name, "train_seconds", work):
+        if work is not None:
+            with work.task(stage.name):
+                progress.say(f"{stage.name}: {objective.ignores}")
+                validate = dataset.cases(stage.validate) if stage.validate else []
+                objective.train_cases(work, dataset.cases(stage.train), validate, stage.epochs, bench.recipe.seed)
+        else:
+            _train_here(bench, folder, stage, objective, metrics, progress, log, restarted)
     if not runtime.main:
         return
     for name, module in objective.parts().items():
@@ -206,13 +221,68 @@ def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Pr
     shown = bench.recipe.report.maps.get("cases", 4)
     for split in tested:
         cases = dataset.cases(split)
-        with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
-            found = evaluate(
-                objective, dataset, cases, metrics, split=split, progress=advance, examples=shown, **common
-            )
+        with cost.of(stage.name, "evaluate_seconds", work):
+            predicted = None
+            if work is not None:
+                with work.task(f"{stage.name}: predicting {split}"):
+                    predicted = objective.predict_cases(work, cases, split)
+            with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
+                found = evaluate(
+                    objective,
+                    dataset,
+                    cases,
+                    metrics,
+                    stage=stage.name,
+                    split=split,
+                    unit=stage.unit,
+                    device=runtime.device,
+                    progress=advance,
+                    examples=shown,
+                    predicted=predicted,
+                )
         write_results(folder.path, found)
         progress.say(f"{stage.name} {split}: {found.summary()}")
     folder.mark_done(stage.name)
+
+
+def _train_here(
+    bench: Workbench,
+    folder: RunFolder,
+    stage: Stage,
+    objective: Any,
+    metrics: Sequence[Any],
+    progress: Progress,
+    log: Callable[[dict[str, Any]], None],
+    restarted: Callable[[int], None],
+) -> None:
+    """Train by the engine."""
+    dataset = bench.dataset(stage)
+
+    def validate(epoch: int) -> dict[str, float]:
+        assert stage.validate is not None
+        cases = dataset.cases(stage.validate)
+        common: dict[str, Any] = {"stage": stage.name, "unit": stage.unit, "device": bench.runtime.device}
+        found = evaluate(objective, dataset, cases, metrics, split=stage.validate, intervals=False, **common)
+        return {f"{stage.validate}/{name}": value.value for name, value in found.values.items()}
+
+    turns = [turn.name for turn in objective.turns()]
+    train_stage(
+        objective,
+        bench.loader(stage),
+        name=stage.name,
+        epochs=stage.epochs,
+        optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
+        schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
+        unfreeze=stage.unfreeze,
+        seed=bench.recipe.seed,
+        runtime=bench.runtime,
+        folder=folder.checkpoints(stage.name),
+        progress=progress,
+        log=log,
+        on_resume=restarted,
+        validate=validate if stage.validate and metrics else None,
+        keep_best=_kept(stage, metrics),
+    )
 
 
 def _splits(stage: Stage, tested: Sequence[str]) -> list[str]:

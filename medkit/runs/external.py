@@ -1,0 +1,135 @@
+"""Stages that a program of its own trains: its folder, its commands with logs and progress, its predictions."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medkit.data.dataset import Dataset
+from medkit.engine.progress import Progress, numbers
+from medkit.errors import InputError, RunError
+from medkit.protocols import Case, Record
+from medkit.runs.folder import RunFolder
+
+SHOWN = 15  # last lines of a program that failed
+
+
+def is_external(objective: Any) -> bool:
+    """True if a program of its own trains and predicts."""
+    return bool(getattr(objective, "external", False))
+
+
+class Work:
+    """An :class:`~medkit.protocols.ExternalWork` in a run folder, or in any other for a prediction."""
+
+    def __init__(
+        self,
+        folder: Path,
+        load: Callable[[Case], Record],
+        device: str,
+        progress: Progress,
+        keep: Callable[[int, Mapping[str, float]], None] = lambda epoch, values: None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Absolute: programs may run elsewhere.
+        self.folder, self.load, self.device = folder.resolve(), load, device
+        self.progress, self._keep = progress, keep
+        self.peak = 0.0  # MB, of the largest program so far
+        self._advance: Callable[..., None] = lambda *arguments, **named: None
+
+    def say(self, text: str) -> None:
+        self.progress.say(text)
+
+    @contextmanager
+    def task(self, name: str) -> Iterator[None]:
+        """Inside, ``advance`` moves a bar of that name."""
+        with self.progress.task(name) as advance:
+            self._advance = advance
+            yield
+
+    def advance(self, done: int, total: int | None = None, note: str = "") -> None:
+        self._advance(done, total, note)
+
+    def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._keep(epoch, values)
+        self.say(f"epoch {epoch}: {numbers({k: v for k, v in values.items() if k != 'seconds'})}")
+
+    def run(
+        self, command: Sequence[str], log: str, environ: Mapping[str, str], line: Callable[[str], None] | None = None
+    ) -> None:
+        last: deque[str] = deque(maxlen=SHOWN)
+        path = self.folder / log
+        with path.open("a") as file:
+            file.write(f"$ {shlex.join(command)}\n")
+            file.flush()
+            program = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=os.environ | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # so that it and what it starts can be ended together
+            )
+            assert program.stdout is not None
+            try:
+                for text in program.stdout:
+                    file.write(text)
+                    file.flush()
+                    last.append(text.rstrip())
+                    if line is not None:
+                        line(text.rstrip())
+                _, status, used = os.wait4(program.pid, 0)
+                program.returncode = os.waitstatus_to_exitcode(status)
+            except BaseException:
+                _end(program)
+                raise
+        self.peak = max(self.peak, used.ru_maxrss / 1024)
+        if program.returncode != 0:
+            tail = "\n".join(f"  {text}" for text in last if text.strip())
+            name = Path(command[0]).name
+            raise RunError(f"{name} failed with exit code {program.returncode}:\n{tail}\n", str(path), "its whole log")
+
+
+def _end(program: subprocess.Popen[str]) -> None:
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(program.pid, number)
+            program.wait(10)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def work_of(
+    folder: RunFolder,
+    stage: str,
+    dataset: Dataset,
+    device: str,
+    progress: Progress,
+    log: Callable[[dict[str, Any]], None],
+    restarted: Callable[[int], None],
+) -> Work:
+    """The work of a stage of a run; epochs go to its ``metrics.jsonl``, each once."""
+
+    def keep(epoch: int, values: Mapping[str, float]) -> None:
+        restarted(epoch)
+        log({"stage": stage, "epoch": epoch, **values})
+
+    return Work(folder.path / "external" / stage, dataset.source.load, device, progress, keep)
+
+
+def refuse_ranks(stage: str, ranks: int) -> None:
+    if ranks > 1:
+        raise InputError(f"stage '{stage}' is trained by a program of its own, on one rank", hint="use --devices 1")
