@@ -5,5 +5,18 @@ A suite is a pytest file of ``benchmarks/`` with a function ``cases()``; ``medki
 
 from medkit.bench.case import Case, Target, Unavailable, Variant, Work
 from medkit.bench.compiled import compiled
+from medkit.bench.device import has_bf16, has_tf32, tf32
+from medkit.bench.remote import PAGES_KEPT
 
-__all__ = ["Case", "Target", "Unavailable", "Variant", "Work", "compiled"]
+__all__ = [
+    "PAGES_KEPT",
+    "Case",
+    "Target",
+    "Unavailable",
+    "Variant",
+    "Work",
+    "compiled",
+    "has_bf16",
+    "has_tf32",
+    "tf32",
+]

@@ -35,6 +35,11 @@ class Variant:
         False for a different function with the same purpose, whose result is not compared.
     memory:
         False where making the variant in a process of its own would take long.
+    dtype:
+        What it computes in, where that is not the case's ``work.dtype``: its share of the roofline is of that roof.
+        ``tf32`` is single precision with TF32 allowed, on a GPU; without it, TF32 is off.
+    environ:
+        With it, the variant runs in a process of its own with these environment variables, on a CPU only.
     """
 
     name: str
@@ -42,14 +47,16 @@ class Variant:
     tolerance: float | None = None
     same: bool = True
     memory: bool = True
+    dtype: str | None = None
+    environ: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Work:
     """Floating-point operations and bytes that the task needs at least, however it is computed.
 
-    Bytes are those of reading the inputs and writing the results once; ``dtype`` names the matrix rate that the
-    roofline takes.
+    Bytes are those of reading the inputs and writing the results once; ``dtype`` is the type of number whose rate is
+    the roof.
     """
 
     flops: float = 0.0
@@ -90,6 +97,8 @@ class Case:
         The first is the reference that all others are checked and timed against.
     tolerance:
         Largest error of a variant.
+    gpu_tolerance:
+        What it is at least on a GPU, whose libraries choose among algorithms that round differently; of every variant.
     relative:
         Errors are norms of differences over norms of the expected arrays; else largest absolute differences.
     truth:
@@ -102,11 +111,14 @@ class Case:
         Cases of one group form a curve over ``size`` in the plot.
     quick:
         Part of a quick run.
+    host:
+        The CPU computes it, whatever the device.
     """
 
     name: str
     variants: tuple[Variant, ...]
     tolerance: float = 0.0
+    gpu_tolerance: float = 0.0
     relative: bool = False
     truth: Make | None = None
     work: Work = Work()
@@ -116,6 +128,7 @@ class Case:
     size: int = 0
     targets: tuple[Target, ...] = ()
     quick: bool = False
+    host: bool = False
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -124,6 +137,11 @@ class Case:
         strangers = {target.variant for target in self.targets} - set(names)
         if strangers:
             raise ValueError(f"case '{self.name}' has targets for {sorted(strangers)}, which are no variants of it")
+
+    def allowed(self, device: torch.device, variant: Variant | None = None) -> float:
+        """Largest error on ``device``, of ``variant`` or in general."""
+        own = self.tolerance if variant is None or variant.tolerance is None else variant.tolerance
+        return max(own, self.gpu_tolerance) if device.type == "cuda" else own
 
     @property
     def reference(self) -> Variant:
@@ -138,23 +156,24 @@ def difference(found: Any, expected: Any, relative: bool = False) -> float:
 
     Infinite where shapes differ or a number is not finite on one side only.
     """
-    one, other = list(_arrays(found)), list(_arrays(expected))
+    one, other = list(arrays(found)), list(arrays(expected))
     if [a.shape for a in one] != [b.shape for b in other]:
         return math.inf
     return max((_apart(a, b, relative) for a, b in zip(one, other, strict=True)), default=0.0)
 
 
-def _arrays(value: Any) -> Iterator[np.ndarray]:
+def arrays(value: Any) -> Iterator[np.ndarray]:
+    """All arrays of a result, in a fixed order."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = value.resolve_conj().resolve_neg()
         yield value.float().numpy() if value.dtype in (torch.bfloat16, torch.float16) else value.numpy()
     elif isinstance(value, Mapping):
         for key in sorted(value):
-            yield from _arrays(value[key])
+            yield from arrays(value[key])
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _arrays(item)
+            yield from arrays(item)
     elif value is not None:
         yield np.asarray(value)
 

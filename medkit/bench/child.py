@@ -1,4 +1,8 @@
-"""``python -m medkit.bench.child SUITE CASE VARIANT``: print the peak memory in bytes of one call on a CPU."""
+"""A process that measures one variant of a case on a CPU.
+
+``python -m medkit.bench.child SUITE CASE VARIANT`` prints the peak memory of one call in bytes; with ``serve`` behind
+it, the process calls the variant whenever its standard input says so.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from types import ModuleType
 import torch
 
 from medkit.bench.memory import on_cpu
+from medkit.bench.remote import serve
 
 
 def load(path: Path) -> ModuleType:
@@ -24,9 +29,13 @@ def load(path: Path) -> ModuleType:
 
 
 def main() -> None:
-    suite, name, variant = sys.argv[1:]
+    suite, name, wanted, *serving = sys.argv[1:]
     case = next(case for case in load(Path(suite)).cases() if case.name == name)
-    print(on_cpu(case.variant(variant).make(torch.device("cpu"))))
+    make = case.variant(wanted).make
+    if serving:
+        serve(lambda: make(torch.device("cpu")))
+    else:
+        print(on_cpu(make(torch.device("cpu"))))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def compiled(function: Callable[..., Any], device: torch.device, **options: Any)
 
         if importlib.util.find_spec("triton") is None:
             raise Unavailable("torch.compile needs Triton on a GPU")
+        if torch.cuda.get_device_capability(device) < (7, 0):
+            raise Unavailable("torch.compile needs a GPU of compute capability 7.0 or newer")
     elif shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise Unavailable("torch.compile needs a C++ compiler on a CPU")
-    torch.compiler.reset()
+    torch.compiler.reset()  # forgets the code of cases before; all variants of a case are made before any is called
     return torch.compile(function, dynamic=False, **options)

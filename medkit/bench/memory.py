@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from medkit.bench.remote import surroundings
 from medkit.errors import RunError
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -31,13 +31,10 @@ def on_gpu(function: Callable[[], Any], device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def in_child(suite: Path, case: str, variant: str) -> int:
+def in_child(suite: Path, case: str, variant: str, environ: Mapping[str, str] | None = None) -> int:
     """Bytes that one call of a variant takes at most in a process of its own, above what is resident at its start."""
     command = [sys.executable, "-m", "medkit.bench.child", str(suite), case, variant]
-    threads = str(torch.get_num_threads())
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": threads}, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(environ), check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise RunError(f"the process that measures memory failed: {lines[-1] if lines else 'no output'}", case)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless", "triton")
 
 @dataclass
 class VariantResult:
-    """One variant of a case. ``speed`` is the reference's time over the variant's; triples are (q1, median, q3)."""
+    """One variant of a case. ``speed`` is the reference's time over the variant's; triples are (q1, median, q3).
+
+    ``faults`` are the pages a call had mapped, kept where a variant has a process of its own; ``remark`` is what the
+    variant says of itself.
+    """
 
     name: str
     seconds: tuple[float, float, float] | None = None
@@ -34,6 +39,9 @@ class VariantResult:
     flops_per_s: float | None = None
     bytes_per_s: float | None = None
     roofline_share: float | None = None
+    dtype: str = ""
+    faults: float | None = None
+    remark: str = ""
     skipped: str | None = None
 
 
@@ -145,6 +153,27 @@ def slower(now: Results, before: Results, above: float) -> tuple[list[tuple[str,
     return sorted(worse, key=lambda pair: -pair[1]), len(found)
 
 
+def comparable(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """What makes times of two environments differ by themselves, in words; to be known before anything is measured.
+
+    Raises
+    ------
+    InputError
+        if they are of different devices or numbers of threads: their ratio would say nothing.
+    """
+    for key, told in (("device", "device"), ("threads", "number of threads")):
+        if now[key] != before[key]:
+            hint = "compare runs of one machine with the same OMP_NUM_THREADS; --save NAME keeps this one's"
+            raise InputError(
+                f"the saved results are of another {told}: {before[key]}, not {now[key]}", "--compare", hint
+            )
+    one, other = before["libraries"], now["libraries"]
+    changed = [f"{name} was {old}" for name, old in one.items() if other.get(name) != old]
+    if before.get("allocator", {}) != now.get("allocator", {}):
+        changed.append("the allocator's settings (MALLOC_*) were others")
+    return changed
+
+
 def path_of(folder: Path, name: str, device: torch.device) -> Path:
     """Where results saved as ``name`` on ``device`` lie: ``NAME-DEVICE.json``.
 
@@ -165,6 +194,7 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
         **made_with(LIBRARIES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "suites": list(suites),
         "measured": time.strftime("%Y-%m-%d %H:%M:%S"),
     }

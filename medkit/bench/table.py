@@ -16,9 +16,12 @@ def rows(case: CaseResult) -> list[tuple[str, ...]]:
     return [_row(variant, variant.name == case.reference) for variant in case.variants if variant.seconds is not None]
 
 
-def skipped(case: CaseResult) -> list[str]:
-    """Why the other variants did not run."""
-    return [f"{variant.name} was not run: {variant.skipped}" for variant in case.variants if variant.skipped]
+def notes(case: CaseResult) -> list[str]:
+    """What is said below a table: why other variants did not run, pages mapped, what variants say of themselves."""
+    found = [f"{variant.name} was not run: {variant.skipped}" for variant in case.variants if variant.skipped]
+    faults = [f"{v.name} {v.faults:,.0f}" for v in case.variants if v.faults is not None]
+    found += [f"memory pages mapped in a call: {', '.join(faults)}"] * bool(faults)
+    return found + [f"{variant.name}: {variant.remark}" for variant in case.variants if variant.remark]
 
 
 def _row(v: VariantResult, reference: bool) -> tuple[str, ...]:
@@ -82,8 +85,8 @@ def markdown(results: Results, promised: bool = False) -> str:
         kind = "relative" if case.relative else "largest absolute"
         lines += [f"**{case.suite}: {case.name}** ({kind} error at most {case.tolerance:g})", ""]
         lines += _table(COLUMNS, rows(case))
-        for reason in skipped(case):
-            lines += [reason + ".", ""]
+        for note in notes(case):
+            lines += [note + ".", ""]
     return "\n".join(lines)
 
 

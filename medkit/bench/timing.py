@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from medkit.bench.device import current
+from medkit.bench.remote import page_faults
+
 LEAST = 2e-3  # seconds of one measurement: quicker functions are called several times
 FEWEST = 3  # rounds
 
@@ -17,12 +20,13 @@ def seconds(function: Callable[[], Any], device: torch.device, calls: int = 1) -
     """Seconds of one of ``calls`` calls: by CUDA events on a GPU, else by the monotonic clock."""
     if device.type == "cuda":
         begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize(device)
-        begun.record()
-        for _ in range(calls):
-            function()
-        ended.record()
-        torch.cuda.synchronize(device)
+        with current(device):  # else the events would belong to the first GPU
+            torch.cuda.synchronize(device)
+            begun.record()
+            for _ in range(calls):
+                function()
+            ended.record()
+            torch.cuda.synchronize(device)
         return begun.elapsed_time(ended) / 1e3 / calls
     start = time.perf_counter()
     for _ in range(calls):
@@ -60,6 +64,7 @@ class Interleaved:
     def __init__(self, functions: Mapping[str, Callable[[], Any]], reference: str, device: torch.device) -> None:
         self.functions, self.name, self.device = dict(functions), reference, device
         self.times: dict[str, list[float]] = {name: [] for name in functions}
+        self.faults: dict[str, list[float]] = {name: [] for name in functions}  # pages mapped in a call, on a CPU
         first = {name: seconds(function, device) for name, function in functions.items()}  # also warms up
         self.calls = {name: max(1, min(1000, round(LEAST / max(took, 1e-7)))) for name, took in first.items()}
         self.round_seconds = sum(took * self.calls[name] for name, took in first.items())
@@ -91,4 +96,8 @@ class Interleaved:
         self._round += 1
 
     def _time(self, name: str) -> None:
-        self.times[name].append(seconds(self.functions[name], self.device, self.calls[name]))
+        function, calls = self.functions[name], self.calls[name]
+        before = page_faults()
+        self.times[name].append(seconds(function, self.device, calls))
+        elsewhere = getattr(function, "faults", None)  # a process of its own counts for itself
+        self.faults[name].append((page_faults() - before) / calls if elsewhere is None else elsewhere)

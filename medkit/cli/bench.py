@@ -55,30 +55,38 @@ def bench(
 ) -> None:
     """Check variants of an operator against each other, then measure time, memory and share of the roofline.
 
-    Example: medkit bench fftconv --quick
-    """
-    import torch
+    Every variant of a case has to give the result of the first one before anything is timed; then all take turns in
+    one process. 'speed' is the first one's time over a variant's: quartiles on both sides of 1 show no difference.
+    What each suite compares, and how to read a table, is in docs/benchmarks.md.
 
+    \b
+    Look at one suite, in seconds:        medkit bench fftconv --quick
+    Some cases of two suites:             medkit bench conv3d volume --only 256x256
+    Keep what this machine does:          OMP_NUM_THREADS=1 medkit bench all --save before
+    Fail where a change made it slower:   OMP_NUM_THREADS=1 medkit bench all --compare before --fail-above 1.10
+    """
     from medkit.bench import results as saved
+    from medkit.bench.device import place as chosen
     from medkit.bench.runner import choose, run
     from medkit.bench.session import Session
     from medkit.bench.table import fill
     from medkit.bench.table import markdown as as_markdown
 
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("no CUDA device was found", hint="use --device cpu")
-    place = torch.device(name)
+    place = chosen(device)
     if markdown is not None:
         text = as_markdown(saved.read(saved.path_of(results, markdown, place)), promised=into is not None)
         print(text) if into is None else fill(into, markdown, text)
         return
+    wanted = choose(suites or [])
     earlier = saved.read(saved.path_of(results, compare, place)) if compare is not None else None
+    if earlier is not None:
+        for change in saved.comparable(saved.environment(place, []), earlier.environment):
+            print(f"note: {change} when '{compare}' was saved", file=sys.stderr)
     path = saved.path_of(results, save, place) if save is not None else None
     session = Session(
         place, quick, only, rounds, memory=memory, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
-    found = run(choose(suites or []), session)
+    found = run(wanted, session)
     if json:
         from dataclasses import asdict
 
@@ -101,16 +109,16 @@ def bench(
 
 
 def _show(found: Results) -> None:
-    from medkit.bench.table import COLUMNS, rows, skipped, target_rows
+    from medkit.bench.table import COLUMNS, notes, rows, target_rows
 
     for case in found.cases:
         show_table(COLUMNS, rows(case), f"{case.suite}: {case.name}", WIDTH)
-        for reason in skipped(case):
-            print(reason)
+        for note in notes(case):
+            print(note)
     if targets := target_rows(found):
         show_table(["case", "variant", "target", "found", ""], targets, "targets", WIDTH)
     for name, value in found.roofline.items():
-        print(f"measured here: {value / 1e9:.3g}e9 {name}")
+        print(f"the roof here: {value / 1e9:.3g}e9 {name}")
 
 
 def _keep(found: Results, path: Path | None, plot: Path | None) -> None:

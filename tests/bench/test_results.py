@@ -13,13 +13,14 @@ from medkit.bench.results import (
     Results,
     TargetResult,
     VariantResult,
+    comparable,
     environment,
     path_of,
     read,
     slower,
     write,
 )
-from medkit.bench.table import fill, markdown, rows, target_rows
+from medkit.bench.table import fill, markdown, notes, rows, target_rows
 from medkit.errors import InputError
 
 CPU = torch.device("cpu")
@@ -76,6 +77,30 @@ def test_comparison_lets_small_changes_pass() -> None:
 def test_runs_without_a_common_variant_cannot_be_compared() -> None:
     with pytest.raises(InputError, match="in common"):
         slower(results(size=1), results(size=2), above=1.1)
+
+
+@pytest.mark.parametrize("changed", [{"device": "Another"}, {"threads": 99}])
+def test_runs_of_another_device_or_number_of_threads_are_not_compared(changed: dict) -> None:
+    here = environment(CPU, [])
+    with pytest.raises(InputError, match="of another"):
+        comparable(here, here | changed)
+
+
+def test_another_version_of_a_library_is_told() -> None:
+    here = environment(CPU, [])
+    older = here | {"libraries": here["libraries"] | {"torch": "1.0"}, "allocator": {"MALLOC_MMAP_MAX_": "0"}}
+    assert comparable(here, here) == []
+    assert comparable(here, older) == ["torch was 1.0", "the allocator's settings (MALLOC_*) were others"]
+
+
+def test_notes_tell_what_was_not_run_and_what_variants_say_of_themselves() -> None:
+    case = results().cases[0]
+    case.variants[0].faults, case.variants[1].faults, case.variants[1].remark = 1200.0, 0.0, "waited 1 %"
+    assert notes(case) == [
+        "gpu was not run: no GPU",
+        "memory pages mapped in a call: plain 1,200, quick 0",
+        "quick: waited 1 %",
+    ]
 
 
 def test_rows_tell_medians_ratios_memory_and_rates() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from medkit.bench import Target, Variant
+from medkit.bench import Target, Variant, Work
 from medkit.bench.child import load
 from medkit.bench.memory import on_cpu
 from medkit.bench.session import Session
+from medkit.bench.timing import Interleaved
 from medkit.errors import RunError
 
 SUITE = Path(__file__).with_name("toy.py")
@@ -59,7 +60,7 @@ def test_targets_are_judged_on_their_device_only(session: Session) -> None:
 
 
 def test_peak_memory_is_that_of_a_process_of_its_own(session: Session) -> None:
-    (case,) = cases()
+    case = cases()[0]
     result = session.run(case, SUITE)
     assert 15e6 < result.variant("large").memory < 40e6
     assert result.variant("plain").memory < 5e6
@@ -73,7 +74,7 @@ def test_peak_memory_of_a_call_counts_what_it_frees_again() -> None:
 
 
 def test_rates_and_shares_of_the_roofline_follow_from_the_work(session: Session) -> None:
-    (case,) = cases()
+    case = cases()[0]
     session.memory = False
     session.run(case, SUITE)
     (result,) = session.finish()
@@ -84,8 +85,76 @@ def test_rates_and_shares_of_the_roofline_follow_from_the_work(session: Session)
     assert result.variant("large").roofline_share is None
 
 
+def test_no_share_of_the_roofline_is_above_one_even_where_a_variant_beats_every_probe(session: Session) -> None:
+    case = toy(Variant("other", ones()), work=Work(flops=1e15, bytes=1e15))
+    session.run(case, SUITE)
+    (result,) = session.finish()
+    assert max(variant.roofline_share for variant in result.variants) == 1
+    assert "toy: " in next(name for name in session.roofline.measured() if "float32" in name)
+
+
+def test_a_variant_is_held_against_the_roof_of_its_own_type_of_number(session: Session) -> None:
+    case = toy(Variant("half", ones(), dtype="bfloat16"), work=Work(flops=1000))
+    result = session.run(case, SUITE)
+    session.roofline.rates = {"float32": 1e10, "bfloat16": 4e10}
+    session.finish()
+    half = result.variant("half")
+    assert half.roofline_share == pytest.approx(1000 / 4e10 / half.seconds[1])
+
+
+def test_a_variant_with_settings_of_a_process_runs_in_one_of_its_own(session: Session) -> None:
+    result = session.run(cases()[1], SUITE)
+    assert [result.variant(name).error for name in ("one", "two")] == [1.0, 2.0]
+    assert result.variant("one").rounds == 3
+    assert result.variant("one").faults is not None
+
+
+def test_a_process_of_its_own_tells_what_it_lacks(session: Session) -> None:
+    assert session.run(cases()[1], SUITE).variant("absent").skipped == "it needs another machine"
+
+
+def test_a_process_of_its_own_that_fails_is_an_error_with_its_last_line(session: Session) -> None:
+    with pytest.raises(RunError, match="broken, broken: the process of its own failed: ValueError: it broke"):
+        session.run(cases()[2], SUITE)
+
+
+def test_a_variant_may_say_something_of_itself(session: Session) -> None:
+    def make(device: torch.device):
+        def call() -> torch.Tensor:
+            return torch.ones(1000)
+
+        call.remark = "waited 1 %"
+        return call
+
+    assert session.run(toy(Variant("talking", make)), SUITE).variant("talking").remark == "waited 1 %"
+
+
+def test_every_variant_is_called_before_it_is_timed_even_one_that_is_not_compared(session: Session) -> None:
+    calls = []
+
+    def rounds(turns: Interleaved, number: int) -> None:
+        calls.append(len(counted))
+
+    counted: list[int] = []
+    other = Variant("other", lambda device: lambda: counted.append(1), same=False)
+    session.run(toy(other), SUITE, rounds)
+    assert calls[0] >= 2  # the check's call and the one that decides how often it is called
+
+
+def test_measuring_leaves_the_settings_of_tf32_as_they_were(session: Session) -> None:
+    found = []
+
+    def make(device: torch.device):
+        return lambda: found.append(torch.backends.cudnn.allow_tf32)
+
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    session.run(toy(Variant("other", make, same=False)), SUITE)
+    assert set(found) == {False}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
 def test_quick_runs_and_names_choose_cases() -> None:
-    (quick,) = cases()
+    quick = cases()[0]
     slow = toy()
     assert [Session(torch.device("cpu"), quick=True).wants(case) for case in (quick, slow)] == [True, False]
     assert not Session(torch.device("cpu"), only="512").wants(quick)

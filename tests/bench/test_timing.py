@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from medkit.bench.case import Work
@@ -85,6 +86,39 @@ def test_the_roofline_is_positive_and_its_share_falls_with_time() -> None:
 
 def test_measuring_the_roofline_again_never_lowers_it() -> None:
     roofline = Roofline(CPU)
-    roofline.bandwidth, roofline.rates["float32"] = 1e30, 1e30
+    roofline.bandwidth = 1e30
+    roofline.seen("float32", 1e30, "a dream")
     roofline.measure("float32")
-    assert roofline.measured() == {"copied bytes/s": 1e30, "float32 operations/s": 1e30}
+    assert roofline.measured() == {"copied bytes/s": 1e30, "float32 operations/s (a dream)": 1e30}
+
+
+def test_a_roof_is_the_best_rate_of_its_type_and_names_what_showed_it() -> None:
+    roofline = Roofline(CPU)
+    for rate, by in ((2.0, "product"), (3.0, "convolution"), (1.0, "variant")):
+        roofline.seen("float32", rate, by)
+    roofline.seen("bfloat16", 9.0, "product")
+    assert roofline.measured() == {
+        "float32 operations/s (convolution)": 3.0,
+        "bfloat16 operations/s (product)": 9.0,
+    }
+
+
+def test_half_as_wide_numbers_are_half_the_bytes() -> None:
+    roofline = Roofline(CPU)
+    roofline.bandwidth, roofline.rates = 1e9, {"float32": 1.0, "bfloat16": 1.0}
+    work = Work(bytes=1e6)
+    assert roofline.share(work, 1.0) == 2 * roofline.share(work, 1.0, "bfloat16")
+
+
+def test_few_bytes_are_held_against_a_copy_of_as_many() -> None:
+    roofline = Roofline(CPU)
+    roofline.bandwidth, roofline.copies[1000], roofline.rates["float32"] = 1e9, 1e10, 1.0
+    assert roofline.share(Work(bytes=1000), 1e-6) == pytest.approx(0.1)
+    assert roofline.share(Work(bytes=2000), 1e-2) == pytest.approx(2e-4)
+
+
+def test_a_probe_is_measured_in_every_type_of_number() -> None:
+    roofline = Roofline(CPU)
+    for dtype in ("float64", "bfloat16"):
+        roofline.measure(dtype)
+    assert set(roofline.rates) == {"float64", "bfloat16"}

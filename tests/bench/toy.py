@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,19 @@ def absent(device: torch.device) -> Callable[[], Any]:
     raise Unavailable("it needs another machine")
 
 
+def named(device: torch.device) -> Callable[[], Any]:
+    """What an environment variable says, and a page of memory more for every call."""
+    print("a suite that prints")
+    return lambda: torch.tensor([float(os.environ.get("TOY", "0"))])
+
+
+def broken(device: torch.device) -> Callable[[], Any]:
+    def call() -> None:
+        raise ValueError("it broke")
+
+    return call
+
+
 def toy(*others: Variant, **options: Any) -> Case:
     return Case("toy", (Variant("plain", ones()), *others), **{"rounds": 4, **options})
 
@@ -31,5 +45,17 @@ def cases() -> list[Case]:
             quick=True,
             work=Work(flops=1000, bytes=4000),
             targets=(Target("same", "error", 0.0),),
-        )
+        ),
+        Case(
+            "processes",
+            (
+                Variant("here", named),
+                Variant("one", named, environ={"TOY": "1"}),
+                Variant("two", named, environ={"TOY": "2"}),
+                Variant("absent", absent, environ={}),
+            ),
+            tolerance=2.0,
+            rounds=3,
+        ),
+        Case("broken", (Variant("here", named), Variant("broken", broken, environ={}))),
     ]
