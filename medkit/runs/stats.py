@@ -127,10 +127,13 @@ def delong_interval(scores: np.ndarray, labels: np.ndarray, level: float = 0.95)
 
 
 def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> Test:
-    """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases."""
+    """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases.
+
+    Undefined with fewer than two cases of a class: one alone has no variance, so any difference would seem certain.
+    """
     labels = np.asarray(labels)
     n = len(labels)
-    if not (labels > 0).any() or not (labels <= 0).any():
+    if min((labels > 0).sum(), (labels <= 0).sum()) < 2:
         return Test("DeLong", float("nan"), float("nan"), n)
     auc_a, v10_a, v01_a = placements(np.asarray(a, float), labels)
     auc_b, v10_b, v01_b = placements(np.asarray(b, float), labels)

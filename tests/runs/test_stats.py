@@ -206,3 +206,7 @@ def test_delong_gives_the_known_p_values_of_the_ovarian_cancer_example() -> None
     for values, known in ((albumin, (0.0108, 0.9102)), (protein, (-0.0780, 0.4561))):
         found = delong(values, score, outcome)
         assert (found.difference, found.p) == pytest.approx(known, abs=5e-5)
+
+
+def test_delong_of_a_class_with_one_case_is_undefined_not_certain() -> None:
+    assert math.isnan(delong(np.array([0.9, 0.1, 0.2]), np.array([0.1, 0.2, 0.3]), np.array([1.0, 0.0, 0.0])).p)
