@@ -107,9 +107,18 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Ctrl-C says how to go on, and exits with 130."""
+    """Ctrl-C says how to go on, and exits with 130; a run that lost some of its stages shows the tables of the rest."""
     try:
         yield
+    except RunError:
+        from medkit.cli.layouts import show_layout
+        from medkit.runs.folder import RunFolder
+        from medkit.runs.layouts import laid_out
+
+        if _main_rank() and RunFolder(folder).read_json("state.json", {}).get("failed"):
+            for table in laid_out(folder):
+                show_layout(table)
+        raise
     except KeyboardInterrupt:
         if (folder / "state.json").exists():
             print(f"interrupted; resumable: medkit resume {folder}", file=sys.stderr)
@@ -118,14 +127,24 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _main_rank() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _show_results(finished: Run) -> None:
-    """One table a stage, with its variants, and at last the report's path; on the main rank."""
-    if int(os.environ.get("RANK", "0")) != 0:
+    """The recipe's tables, a plain one of each stage that has none, and at last the report's path; on the main rank."""
+    if not _main_rank():
         return
+    from medkit.cli.layouts import show_layout
+    from medkit.runs.layouts import laid_out
     from medkit.runs.tables import as_text, results_table, variants
 
+    tables = laid_out(finished.folder)
     for name, stages in variants(finished.results).items():
-        show_table(*as_text(results_table(name, stages, finished.results)), name)
+        if name not in [table.stage for table in tables]:
+            show_table(*as_text(results_table(name, stages, finished.results)), name)
+    for table in tables:
+        show_layout(table)
     print(finished.folder / "report.html")
 
 
@@ -235,16 +254,30 @@ def evaluate(
     show_table(["stage", "metric", "value", "95 % interval", "n", "empty"], rows, split)
 
 
-def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]) -> None:
-    """Write the report of one or several runs again, each into its folder.
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")], json: Json = False
+) -> None:
+    """Write the report of one or several runs again, each into its folder, and print the tables of their recipes.
 
     Example: medkit report runs/first
     """
+    from medkit.cli.layouts import show_layout
     from medkit.runs.folder import RunFolder
+    from medkit.runs.layout_text import as_json
+    from medkit.runs.layouts import laid_out
     from medkit.runs.report import write_report
 
+    found = []
     for folder in folders:
-        print(write_report(RunFolder.open(folder).path))
+        path = write_report(RunFolder.open(folder).path)
+        tables = laid_out(folder)
+        found.append({"report": str(path), "tables": [as_json(table) for table in tables]})
+        if not json:
+            for table in tables:
+                show_layout(table)
+            print(path)
+    if json:
+        show_json(found)
 
 
 def compare(

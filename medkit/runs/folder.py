@@ -40,6 +40,7 @@ class RunFolder:
     ``resources.json``      time and memory of each stage
     ``examples/``           slices shown in the report
     ``embeddings/``         features of classified images, for the report's maps
+    ``tables/``             the recipe's tables as Markdown and CSV
     ``report.html``         one self-contained file
     ``log.txt``             what was printed
     ======================  ==========================================================================

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medkit.runs.report import Comparison, compare_variants
+from medkit.runs.comparisons import Comparison, compare_variants
 
 
 def rows(patients: int, each: int, gain: float, seed: int = 0) -> list[dict[str, Any]]:
@@ -59,3 +59,8 @@ def test_cases_that_one_variant_lacks_are_left_out() -> None:
     cases = rows(20, 1, 0.5)
     del cases[1]  # of the second variant
     assert compared(cases, "paired_t", "mae").test.n == 19
+
+
+def test_variants_are_not_compared_with_each_other_when_the_stage_itself_is_missing() -> None:
+    wanted = {"compare": {"test": "paired_t", "metric": ["mae"]}}
+    assert compare_variants(["age@scratch", "age"], ["test"], rows(20, 1, 0.5), wanted, ["mae"]) == []
