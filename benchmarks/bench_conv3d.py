@@ -11,7 +11,7 @@ import torch
 from medkit_smartnet.conv3d import Factorised3d
 from torch import Tensor, nn
 
-from medkit.bench import Case, Target, Unavailable, Variant, Work, compiled
+from medkit.bench import Case, Target, Unavailable, Variant, Work, compiled, has_bf16, has_tf32, tf32
 from medkit.parts.convblocks import Conv3d, conv3d_as_2d
 
 Shape = tuple[int, int, int, int]  # C, D, H, W
@@ -19,10 +19,10 @@ LAST = torch.channels_last_3d
 BF16 = 0.1  # error allowed of a result whose standard deviation is about 0.6: bfloat16 keeps 8 bits
 
 
-def convolution(shape: Shape, outputs: int, device: torch.device) -> tuple[nn.Conv3d, Tensor]:
+def convolution(shape: Shape, outputs: int, dtype: torch.dtype, device: torch.device) -> tuple[nn.Conv3d, Tensor]:
     torch.manual_seed(0)
-    layer = Conv3d(shape[0], outputs).to(device)
-    return layer, torch.randn(1, *shape).to(device)
+    layer = Conv3d(shape[0], outputs).to(device, dtype)
+    return layer, torch.randn(1, *shape).to(device, dtype)
 
 
 def contiguous(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -57,22 +57,19 @@ def compiled_last(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Ca
 
 
 def in_bf16(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    supported = (
-        torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
-    if not supported:
+    if not has_bf16(device):
         raise Unavailable("this device has no bfloat16")
     layer.to(torch.bfloat16, memory_format=LAST)
     return partial(nn.Conv3d.forward, layer), x.to(torch.bfloat16, memory_format=LAST)
 
 
 def in_tf32(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+    if not has_tf32(device):
         raise Unavailable("this device has no TF32")
     run, x = last(layer, x, device)
 
     def call(v: Tensor) -> Tensor:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        with tf32(True):
             return run(v)
 
     return call, x
@@ -82,7 +79,7 @@ def factorised(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Calla
     """(2+1)D: within slices, then across them. Another function."""
     torch.manual_seed(0)
     pair = Factorised3d(layer.in_channels, layer.out_channels)
-    return pair.to(device).to(memory_format=LAST), x.contiguous(memory_format=LAST)
+    return pair.to(device, x.dtype).to(memory_format=LAST), x.contiguous(memory_format=LAST)
 
 
 Way = Callable[[nn.Conv3d, Tensor, torch.device], tuple[Callable[[Tensor], Tensor], Tensor]]
@@ -99,8 +96,10 @@ WAYS: dict[str, Way] = {
 }
 
 
-def make(way: str, shape: Shape, outputs: int, training: bool, device: torch.device) -> Callable[[], Any]:
-    layer, x = convolution(shape, outputs, device)
+def make(
+    way: str, shape: Shape, outputs: int, training: bool, dtype: torch.dtype, device: torch.device
+) -> Callable[[], Any]:
+    layer, x = convolution(shape, outputs, dtype, device)
     weight = layer.weight
     run, x = WAYS[way](layer, x, device)
     if not training:
@@ -115,11 +114,17 @@ def make(way: str, shape: Shape, outputs: int, training: bool, device: torch.dev
         given = x.detach().requires_grad_()
         output = run(given)
         if way == "(2+1)D":
-            return list(torch.autograd.grad(output.float().square().mean(), [given, *run.parameters()]))  # type: ignore[attr-defined]
+            return list(torch.autograd.grad(_mean_square(output), [given, *run.parameters()]))  # type: ignore[attr-defined]
         used = [given, weight if way != "bf16" else layer.weight]
-        return [output.detach(), *torch.autograd.grad(output.float().square().mean(), used)]
+        # The sum is in single precision at least; the backward pass of the convolution is what computes.
+        with tf32(way == "tf32"):
+            return [output.detach(), *torch.autograd.grad(_mean_square(output), used)]
 
     return train
+
+
+def _mean_square(output: Tensor) -> Tensor:
+    return (output.float() if output.dtype == torch.bfloat16 else output).square().mean()
 
 
 def case(
@@ -128,10 +133,13 @@ def case(
     training: bool,
     targets: tuple[Target, ...] = (),
     with_compiled: bool = False,
+    dtype: torch.dtype = torch.float32,
+    ways: tuple[str, ...] = tuple(WAYS),
     **options: Any,
 ) -> Case:
     c, d, h, w = shape
     name = f"{'forward and backward' if training else 'forward'} {c} to {outputs} channels {d}x{h}x{w}"
+    name += " float64" * (dtype == torch.float64)
     voxels = d * h * w
     passes = 3 if training else 1
     return Case(
@@ -139,16 +147,22 @@ def case(
         tuple(
             Variant(
                 way,
-                partial(make, way, shape, outputs, training),
+                partial(make, way, shape, outputs, training, dtype),
                 tolerance={"bf16": BF16, "tf32": 1e-2}.get(way),
                 same=way != "(2+1)D",
                 memory=way != "compiled",
+                dtype={"bf16": "bfloat16", "tf32": "tf32"}.get(way),
             )
-            for way in WAYS
+            for way in ways
             if with_compiled or way != "compiled"
         ),
-        tolerance=2e-5,
-        work=Work(passes * 54 * c * outputs * voxels, passes * 4 * (c + outputs) * voxels),
+        tolerance=2e-5 if dtype == torch.float32 else 1e-12,
+        gpu_tolerance=2e-4,
+        work=Work(
+            passes * 54 * c * outputs * voxels,
+            passes * dtype.itemsize * (c + outputs) * voxels,
+            str(dtype).removeprefix("torch."),
+        ),
         targets=targets,
         **options,
     )
@@ -171,7 +185,27 @@ def cases() -> list[Case]:
         ),
         *(
             case((channels, 16, 64, 64), channels, False, group="16x64x64, over channels", size=channels)
-            for channels in (8, 32)
+            for channels in (8, 32, 64)
+        ),
+        *(
+            case((16, 8, side, side), 16, False, group="16 channels, depth 8, over side", size=side)
+            for side in (32, 128, 256)
+        ),
+        *(
+            case((8, depth, 64, 64), 8, True, group="forward and backward, 8 channels, 64x64, over depth", size=depth)
+            for depth in (4, 16, 32)
+        ),
+        *(
+            case(
+                (8, depth, 32, 32),
+                8,
+                False,
+                dtype=torch.float64,
+                ways=("contiguous", "medkit", "channels last, converted", "channels last", "slices as batch"),
+                group="float64, 8 channels, 32x32, over depth",
+                size=depth,
+            )
+            for depth in (4, 16, 32)
         ),
     ]
 
