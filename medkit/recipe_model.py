@@ -104,23 +104,6 @@ def _references(value: Any) -> Iterator[Reference]:
         for item in value:
             yield from _references(item)
 
-    def takes_from(self) -> set[str]:
-        """Names of the earlier stages that parts are taken from."""
-        return {reference.stage for reference in _references(self.objective)}
-
-
-def _references(value: Any) -> Iterator[Reference]:
-    if isinstance(value, Reference):
-        yield value
-    elif isinstance(value, Block):
-        yield from _references(value.arguments)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _references(item)
-
 
 def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str) -> dict[str, Block]:
     if isinstance(blocks, Block):

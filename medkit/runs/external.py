@@ -18,7 +18,7 @@ from medkit.errors import InputError, RunError
 from medkit.protocols import Case, Record
 from medkit.runs.folder import RunFolder
 
-SHOWN = 15  # last lines of a program that failed
+SHOWN = 4  # last lines of a program that failed
 
 
 def is_external(objective: Any) -> bool:
@@ -85,7 +85,8 @@ class Work:
                 for text in program.stdout:
                     file.write(text)
                     file.flush()
-                    last.append(text.rstrip())
+                    if text.strip():
+                        last.append(text)
                     if line is not None:
                         line(text.rstrip())
                 _, status, used = os.wait4(program.pid, 0)
@@ -95,9 +96,9 @@ class Work:
                 raise
         self.peak = max(self.peak, used.ru_maxrss / 1024)
         if program.returncode != 0:
-            tail = "\n".join(f"  {text}" for text in last if text.strip())
-            name = Path(command[0]).name
-            raise RunError(f"{name} failed with exit code {program.returncode}:\n{tail}\n", str(path), "its whole log")
+            said = " / ".join(text.strip() for text in last)
+            what = f"{Path(command[0]).name} failed with exit code {program.returncode}: {said}"
+            raise RunError(what, str(path), "this file holds all that it said")
 
 
 def _end(program: subprocess.Popen[str]) -> None:
@@ -118,10 +119,10 @@ def work_of(
     dataset: Dataset,
     device: str,
     progress: Progress,
-    log: Callable[[dict[str, Any]], None],
-    restarted: Callable[[int], None],
+    log: Callable[[dict[str, Any]], None] = lambda line: None,
+    restarted: Callable[[int], None] = lambda epoch: None,
 ) -> Work:
-    """The work of a stage of a run; epochs go to its ``metrics.jsonl``, each once."""
+    """The work of a stage of a run; ``log`` gets a line an epoch, and ``restarted`` is told before of which."""
 
     def keep(epoch: int, values: Mapping[str, float]) -> None:
         restarted(epoch)

@@ -32,3 +32,12 @@ def medkit_register(registry):
     registry.operator("patel_unet3d", "medkit_baselines.patel_unet3d:PatelUNet3D", "segment by a 3-D U-Net")
     registry.operator("genesis_unet3d", "medkit_baselines.genesis_unet3d:GenesisUNet3D", "Models Genesis' 3-D U-Net")
     registry.operator("singh_cnn3d", "medkit_baselines.singh_cnn3d:SinghCNN3D", "classify by a shallow 3-D network")
+    registry.objective("nnunet", "medkit_baselines.nnunet.objective:NNUNet", "nnU-Net v2, by its own package")
+
+
+@hookimpl
+def medkit_data_commands():
+    return {
+        "nnunet": "medkit_baselines.nnunet.commands:nnunet",
+        "to-nnunet": "medkit_baselines.nnunet.commands:to_nnunet",
+    }
