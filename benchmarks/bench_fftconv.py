@@ -14,7 +14,7 @@ from medkit_mtdgan.fft_conv import FFTConv, inverse
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medkit.bench import Case, Target, Unavailable, Variant, Work, compiled
+from medkit.bench import PAGES_KEPT, Case, Target, Unavailable, Variant, Work, compiled
 from medkit.errors import InputError
 
 Shape = tuple[int, int, int, int]
@@ -126,27 +126,53 @@ def case(
             for way in ways
         ),
         tolerance=tolerance,
+        gpu_tolerance=FLIPS if training else 1e-4,
         relative=training,
         work=work(shape, dtype, 3 * STACK if training else 1),
         **options,
     )
 
 
+def allocators(shape: Shape, **options: Any) -> Case:
+    """The block with the C library's allocator as it is and with one that keeps its pages.
+
+    Its settings hold for a whole process, so each variant has one of its own; they take turns all the same.
+    """
+    settings = {"pages kept": PAGES_KEPT, "as it is": {}}
+    return Case(
+        f"allocator, inference {'x'.join(map(str, shape))}",
+        tuple(
+            Variant(
+                f"{way}, {label}",
+                partial(infer, way, shape, torch.float32, torch.contiguous_format),
+                environ=environ,
+            )
+            for label, environ in settings.items()
+            for way in ("composed", "lean")
+        ),
+        tolerance=2e-5,
+        work=work(shape, torch.float32, 1),
+        host=True,
+        **options,
+    )
+
+
+def sweep(kind: str, name: str, shapes: dict[int, Shape], ways: tuple[str, ...] = FORMS, **options: Any) -> list[Case]:
+    """Cases that form one curve, over the keys of ``shapes``."""
+    return [case(kind, shape, ways, group=name, size=size, **options) for size, shape in shapes.items()]
+
+
 def cases() -> list[Case]:
     speed, memory, error = (partial(Target, "lean", quantity) for quantity in ("speed", "memory", "error"))
-    found = [
+    few, two = ("composed", "lean", "triton"), ("composed", "lean")
+    return [
         case("infer", (1, 8, 16, 16), FORMS, memory=True, quick=True),
         case("train", (1, 8, 17, 15), FORMS, quick=True),
         # The thesis's sizes: patches of training, with the class's default width too; whole slices.
         case("infer", (8, 96, 64, 64), (*FORMS, "compiled pieces"), memory=True, targets=(memory(0.55), error(2e-5))),
         case("infer", (8, 32, 64, 64), FORMS, memory=True),
-        case(
-            "infer",
-            (1, 96, 512, 512),
-            ("composed", "lean", "triton"),
-            memory=True,
-            targets=(speed(1.4), memory(0.55), error(2e-5)),
-        ),
+        case("infer", (1, 96, 512, 512), few, memory=True, targets=(speed(1.4), memory(0.55), error(2e-5))),
+        allocators((1, 96, 512, 512), memory=True, targets=(Target("lean, pages kept", "speed", 1.05),)),
         case(
             "train",
             (8, 96, 64, 64),
@@ -161,23 +187,30 @@ def cases() -> list[Case]:
             memory=True,
             targets=(speed(0.83), memory(0.65)),
         ),
+        *sweep("infer", "inference, 32 channels, over pixels", {s**2: (1, 32, s, s) for s in (16, 32, 64, 128, 256)}),
+        *sweep("infer", "inference, 96 channels, over pixels", {s**2: (1, 96, s, s) for s in (32, 64, 128)}, few),
+        *sweep("train", "training, 32 channels, over pixels", {s**2: (2, 32, s, s) for s in (16, 32, 64, 128)}),
+        *sweep("infer", "inference, 64x64, over channels", {c: (2, c, 64, 64) for c in (8, 16, 32, 64, 128)}),
+        *sweep("infer", "inference, 32 channels, height 64, over width", {w: (1, 32, 64, w) for w in (33, 100, 320)}),
+        # The thesis's step has 20 images of 8 patches.
+        *sweep("infer", "inference, 32x64x64, over images", {n: (n, 32, 64, 64) for n in (3, 20, 160)}, few),
         # Types and layouts.
         case("infer", (2, 32, 63, 65), ("composed", "lean", "dft"), dtype=torch.float64),
-        case("infer", (2, 32, 64, 64), ("composed", "lean"), layout=torch.channels_last),
+        *sweep(
+            "infer",
+            "inference, float64, 32 channels, over pixels",
+            {s**2: (1, 32, s, s) for s in (32, 64, 128)},
+            ("composed", "lean", "dft"),
+            dtype=torch.float64,
+        ),
+        *sweep(
+            "infer",
+            "inference, channels last, 32 channels, over pixels",
+            {s**2: (1, 32, s, s) for s in (32, 64, 128)},
+            two,
+            layout=torch.channels_last,
+        ),
     ]
-    for side in (16, 32, 64, 128, 256):
-        found.append(
-            case("infer", (1, 32, side, side), FORMS, group="inference, 32 channels, over pixels", size=side**2)
-        )
-    for side in (16, 32, 64, 128):
-        found.append(
-            case("train", (2, 32, side, side), FORMS, group="training, 32 channels, over pixels", size=side**2)
-        )
-    for channels in (8, 16, 64, 128):
-        found.append(
-            case("infer", (2, channels, 64, 64), FORMS, group="inference, 64x64, over channels", size=channels)
-        )
-    return found
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)

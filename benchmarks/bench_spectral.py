@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -18,13 +20,29 @@ from medkit.bench import Case, Unavailable, Variant, Work
 Shape = tuple[int, int, int, int]
 
 
-def given(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (N,C,H,W), weight (2C,2C) and bias (2C,)."""
+@dataclass(frozen=True)
+class Kind:
+    """Shape (N,C,H,W), type and layout of the images."""
+
+    shape: Shape
+    dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.contiguous_format
+
+    def __str__(self) -> str:
+        words = ["x".join(map(str, self.shape))]
+        words += ["float64"] * (self.dtype == torch.float64) + ["channels last"] * (self.layout == torch.channels_last)
+        return " ".join(words)
+
+
+def given(kind: Kind, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, weight (2C,2C) and bias (2C,)."""
     made = torch.Generator().manual_seed(0)
-    channels = shape[1]
-    x = torch.randn(shape, generator=made)
+    channels = kind.shape[1]
+    x = torch.randn(kind.shape, generator=made)
     weight = torch.randn(2 * channels, 2 * channels, generator=made) / (2 * channels) ** 0.5
-    return x.to(device), weight.to(device), torch.randn(2 * channels, generator=made).to(device)
+    bias = torch.randn(2 * channels, generator=made)
+    x, weight, bias = (tensor.to(device, kind.dtype) for tensor in (x, weight, bias))
+    return x.contiguous(memory_format=kind.layout), weight, bias
 
 
 def quietly(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -35,9 +53,9 @@ def quietly(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return call
 
 
-def composed(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def composed(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     """Concatenate, convolve, rectify, split, make complex: as the block's definition reads."""
-    x, weight, bias = given(shape, device)
+    x, weight, bias = given(kind, device)
     spectrum, kernel = torch.fft.rfft2(x, norm="ortho"), weight[:, :, None, None]
 
     def run() -> Tensor:
@@ -48,9 +66,9 @@ def composed(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
     return quietly(run)
 
 
-def product(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def product(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     """A matrix product in place of the convolution, rectified in place: the lean training form."""
-    x, weight, bias = given(shape, device)
+    x, weight, bias = given(kind, device)
     spectrum = torch.fft.rfft2(x, norm="ortho")
     n, channels, height, frequencies = spectrum.shape
 
@@ -63,9 +81,9 @@ def product(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
     return quietly(run)
 
 
-def tiles(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def tiles(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     """Tile by tile within the cache: the inference form of a CPU."""
-    x, weight, bias = given(shape, device)
+    x, weight, bias = given(kind, device)
     spectrum = torch.fft.rfft2(x, norm="ortho")
     n, channels, height, frequencies = spectrum.shape
     columns = height * frequencies
@@ -85,9 +103,9 @@ def tiles(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
     return quietly(run)
 
 
-def by_complex_numbers(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def by_complex_numbers(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     """``A X + B conj(X)`` with complex A and B, which any real map of (Re, Im) is: twice the operations."""
-    x, weight, bias = given(shape, device)
+    x, weight, bias = given(kind, device)
     spectrum = torch.fft.rfft2(x, norm="ortho")
     n, channels = spectrum.shape[:2]
     (rr, ri), (ir, ii) = (half.chunk(2, dim=1) for half in weight.chunk(2))
@@ -103,20 +121,22 @@ def by_complex_numbers(shape: Shape, device: torch.device) -> Callable[[], Tenso
     return quietly(run)
 
 
-def kernel(shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def kernel(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         raise Unavailable("the Triton kernel needs a CUDA device and the package triton")
+    if kind.dtype != torch.float32:
+        raise Unavailable("the Triton kernel computes in single precision")
     from medkit_mtdgan.fft_conv_triton import mix
 
-    x, weight, bias = given(shape, device)
+    x, weight, bias = given(kind, device)
     spectrum = torch.fft.rfft2(x, norm="ortho")
     return quietly(lambda: mix(spectrum, weight, bias))
 
 
-def transforms(way: str, shape: Shape, device: torch.device) -> Callable[[], Tensor]:
+def transforms(way: str, kind: Kind, device: torch.device) -> Callable[[], Tensor]:
     """To the half spectrum and back, without the product between."""
-    x, _, _ = given(shape, device)
-    height, width = shape[-2:]
+    x, _, _ = given(kind, device)
+    height, width = kind.shape[-2:]
     if way == "matrices":
         return quietly(lambda: inverse_transform(forward_transform(x), width))
     return quietly(lambda: inverse(torch.fft.rfft2(x, norm="ortho"), height, width))
@@ -131,38 +151,63 @@ WAYS = {
 }
 
 
-def pointwise(shape: Shape, **options: object) -> Case:
-    n, c, h, w = shape
+def pointwise(kind: Kind, **options: Any) -> Case:
+    n, c, h, w = kind.shape
     columns = n * h * (w // 2 + 1)
     return Case(
-        f"pointwise stage {'x'.join(map(str, shape))}",
-        tuple(Variant(name, partial(way, shape)) for name, way in WAYS.items()),
-        tolerance=2e-5,
-        work=Work(8 * columns * c * c, 16 * columns * c),
-        **options,  # type: ignore[arg-type]
+        f"pointwise stage {kind}",
+        tuple(Variant(name, partial(way, kind)) for name, way in WAYS.items()),
+        tolerance=2e-5 if kind.dtype == torch.float32 else 1e-12,
+        gpu_tolerance=1e-4,
+        work=Work(8 * columns * c * c, 4 * columns * c * kind.dtype.itemsize, str(kind.dtype).removeprefix("torch.")),
+        **options,
     )
 
 
-def both_transforms(side: int, quick: bool = False) -> Case:
-    n, c = 8, 32
+def both_transforms(kind: Kind, **options: Any) -> Case:
+    n, c, h, w = kind.shape
     return Case(
-        f"transforms there and back {n}x{c}x{side}x{side}",
-        tuple(Variant(way, partial(transforms, way, (n, c, side, side))) for way in ("FFT", "matrices")),
-        tolerance=1e-5,
-        work=Work(0, 8 * n * c * side * side),
-        group="transforms, over side",
-        size=side,
-        quick=quick,
+        f"transforms there and back {kind}",
+        tuple(Variant(way, partial(transforms, way, kind)) for way in ("FFT", "matrices")),
+        tolerance=1e-5 if kind.dtype == torch.float32 else 1e-12,
+        gpu_tolerance=1e-4,
+        work=Work(0, 2 * n * c * h * w * kind.dtype.itemsize, str(kind.dtype).removeprefix("torch.")),
+        **options,
     )
+
+
+def sweep(make: Callable[..., Case], name: str, kinds: dict[int, Kind], quick: int = 0) -> list[Case]:
+    """Cases that form one curve, over the keys of ``kinds``; one of them may be quick."""
+    return [make(kind, group=name, size=size, quick=size == quick) for size, kind in kinds.items()]
 
 
 def cases() -> list[Case]:
+    double, last = {"dtype": torch.float64}, {"layout": torch.channels_last}
+    sides = (16, 32, 64, 128)
     return [
-        pointwise((1, 8, 16, 16), quick=True),
-        pointwise((8, 96, 64, 64), memory=True),
-        pointwise((8, 32, 64, 64)),
-        pointwise((1, 96, 256, 256)),
-        *(both_transforms(side, quick=side == 8) for side in (8, 16, 32, 64, 128)),
+        pointwise(Kind((1, 8, 16, 16)), quick=True),
+        pointwise(Kind((8, 96, 64, 64)), memory=True),
+        pointwise(Kind((8, 32, 64, 64))),
+        pointwise(Kind((1, 96, 256, 256))),
+        *sweep(pointwise, "pointwise stage, 64x64, over channels", {c: Kind((2, c, 64, 64)) for c in (8, 32, 96, 128)}),
+        *sweep(pointwise, "pointwise stage, 32 channels, over side", {s: Kind((2, 32, s, s)) for s in (16, 128, 256)}),
+        *sweep(
+            pointwise,
+            "pointwise stage, 32 channels, height 64, over width",
+            {w: Kind((2, 32, 64, w)) for w in (33, 320)},
+        ),
+        *sweep(
+            pointwise,
+            "pointwise stage, float64, 32 channels, over side",
+            {s: Kind((2, 32, s, s), **double) for s in (16, 64, 128)},
+        ),
+        *sweep(both_transforms, "transforms, over side", {s: Kind((8, 32, s, s)) for s in (8, *sides)}, quick=8),
+        *sweep(both_transforms, "transforms, height 64, over width", {w: Kind((8, 32, 64, w)) for w in (33, 100, 320)}),
+        *sweep(both_transforms, "transforms, 64x64, over channels", {c: Kind((2, c, 64, 64)) for c in (8, 32, 96)}),
+        *sweep(both_transforms, "transforms, float64, over side", {s: Kind((2, 32, s, s), **double) for s in sides}),
+        *sweep(
+            both_transforms, "transforms, channels last, over side", {s: Kind((2, 32, s, s), **last) for s in sides}
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ class Remote:
     """
 
     def __init__(self, suite: Path, case: str, variant: str, environ: Mapping[str, str]) -> None:
-        self.name, self.faults = f"{case}, {variant}", 0
+        self.name, self.faults = f"{case}, {variant}", 0.0
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         command = [sys.executable, "-m", "medkit.bench.child", str(suite), case, variant, "serve"]
         self._process = subprocess.Popen(
@@ -66,8 +67,14 @@ class Remote:
             raise Unavailable(reason)
 
     def __call__(self) -> None:
-        """One call; ``faults`` is how many pages the system had to map for it."""
-        self.faults = self._ask("call")["faults"]
+        self.seconds(1)
+
+    def seconds(self, calls: int) -> float:
+        """Seconds of one of ``calls`` calls by the clock there; ``faults`` is then how many pages it had mapped."""
+        answer = self._ask(f"call {calls}")
+        self.faults = answer["faults"]
+        took: float = answer["seconds"]
+        return took
 
     def result(self) -> list[np.ndarray]:
         """What a call gives, as arrays."""
@@ -124,16 +131,17 @@ def serve(make: Callable[[], Callable[[], Any]]) -> None:
         return
     answer(ready=True)
     for order in sys.stdin:
-        word, _, path = order.strip().partition(" ")
-        before = page_faults()
-        found = function()
+        word, _, what = order.strip().partition(" ")
         if word == "result":
-            kept = list(arrays(found))
-            np.savez(path, *kept)
+            kept = list(arrays(function()))
+            np.savez(what, *kept)
             answer(arrays=len(kept))
+            del kept
         else:
-            answer(faults=page_faults() - before)
-        del found
+            before, start, calls = page_faults(), time.perf_counter(), int(what)
+            for _ in range(calls):
+                function()
+            answer(seconds=(time.perf_counter() - start) / calls, faults=(page_faults() - before) / calls)
 
 
 def page_faults() -> int:

@@ -19,8 +19,8 @@ def rows(case: CaseResult) -> list[tuple[str, ...]]:
 def notes(case: CaseResult) -> list[str]:
     """What is said below a table: why other variants did not run, pages mapped, what variants say of themselves."""
     found = [f"{variant.name} was not run: {variant.skipped}" for variant in case.variants if variant.skipped]
-    faults = [f"{v.name} {v.faults:,.0f}" for v in case.variants if v.faults is not None]
-    found += [f"memory pages mapped in a call: {', '.join(faults)}"] * bool(faults)
+    faults = [f"{v.name}: {v.faults:,.0f}" for v in case.variants if v.faults is not None]
+    found += [f"memory pages mapped in a call: {'; '.join(faults)}"] * bool(faults)
     return found + [f"{variant.name}: {variant.remark}" for variant in case.variants if variant.remark]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from medkit.bench.device import current
-from medkit.bench.remote import page_faults
+from medkit.bench.remote import Remote, page_faults
 
 LEAST = 2e-3  # seconds of one measurement: quicker functions are called several times
 FEWEST = 3  # rounds
@@ -18,6 +18,8 @@ FEWEST = 3  # rounds
 
 def seconds(function: Callable[[], Any], device: torch.device, calls: int = 1) -> float:
     """Seconds of one of ``calls`` calls: by CUDA events on a GPU, else by the monotonic clock."""
+    if isinstance(function, Remote):
+        return function.seconds(calls)
     if device.type == "cuda":
         begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         with current(device):  # else the events would belong to the first GPU
@@ -99,5 +101,5 @@ class Interleaved:
         function, calls = self.functions[name], self.calls[name]
         before = page_faults()
         self.times[name].append(seconds(function, self.device, calls))
-        elsewhere = getattr(function, "faults", None)  # a process of its own counts for itself
-        self.faults[name].append((page_faults() - before) / calls if elsewhere is None else elsewhere)
+        mapped = function.faults if isinstance(function, Remote) else (page_faults() - before) / calls
+        self.faults[name].append(mapped)

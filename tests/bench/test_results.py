@@ -98,7 +98,7 @@ def test_notes_tell_what_was_not_run_and_what_variants_say_of_themselves() -> No
     case.variants[0].faults, case.variants[1].faults, case.variants[1].remark = 1200.0, 0.0, "waited 1 %"
     assert notes(case) == [
         "gpu was not run: no GPU",
-        "memory pages mapped in a call: plain 1,200, quick 0",
+        "memory pages mapped in a call: plain: 1,200; quick: 0",
         "quick: waited 1 %",
     ]
 
