@@ -340,3 +340,7 @@ class ExternalObjective(Protocol):
     def predict_cases(
         self, work: ExternalWork, cases: Sequence[Case], name: str
     ) -> Callable[[Case], Mapping[str, np.ndarray]]: ...
+
+    def forget(self, work: ExternalWork, name: str) -> None:
+        """Delete what ``predict_cases`` wrote under ``name``."""
+        ...

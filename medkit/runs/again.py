@@ -9,6 +9,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.recipe import load_recipe
 from medkit.runs.evaluate import Evaluation, evaluate, write_results
+from medkit.runs.external import is_external, work_of
 from medkit.runs.folder import RunFolder
 from medkit.runs.workbench import Workbench
 
@@ -27,9 +28,15 @@ def evaluate_again(
     for item in stages:
         dataset = bench.dataset(item)
         cases = dataset.cases(split)
+        objective = bench.trained(item)
         with Progress() as progress, progress.task(f"{item.name}: {split}", total=len(cases)) as advance:
+            predicted = None
+            if is_external(objective):
+                work = work_of(folder, item.name, dataset, str(bench.runtime.device), progress)
+                with work.task(f"{item.name}: predicting {split}"):
+                    predicted = objective.predict_cases(work, cases, split)
             result = evaluate(
-                bench.trained(item),
+                objective,
                 dataset,
                 cases,
                 bench.metrics(item),
@@ -39,6 +46,7 @@ def evaluate_again(
                 device=bench.runtime.device,
                 progress=advance,
                 examples=recipe.report.maps.get("cases", 4),
+                predicted=predicted,
             )
         write_results(folder.path, result)
         found.append(result)

@@ -56,7 +56,7 @@ class Cost:
 
     def _peak(self, work: Work | None) -> tuple[str, float | None]:
         if work is not None:
-            return "children", work.peak or None  # what they take of a GPU is not known here
+            return "children", work.footprint.peak  # what they take of a GPU is not known here
         if self.device.type == "cuda":
             return "cuda", torch.cuda.max_memory_allocated(self.device) / 2**20
         if not FORGET.exists():

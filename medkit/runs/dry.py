@@ -16,6 +16,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.protocols import Batch
 from medkit.recipe import Recipe, load_recipe
+from medkit.runs.external import is_external
 from medkit.runs.workbench import Workbench
 
 COLUMNS = ("stage", "training batch", "predicts", "trainable", "frozen", "seconds", "peak GB")
@@ -47,6 +48,14 @@ def dry_run(
     rows = []
     for stage in recipe.stages:
         objective = bench.objective(stage)
+        if is_external(objective):
+            dataset = bench.dataset(stage)
+            count = f"{len(dataset.cases(stage.train))} cases, of which one was read"
+            begun = time.monotonic()
+            shape = dataset.source.load(dataset.cases(stage.train)[0]).image.voxels.shape
+            took = f"{time.monotonic() - begun:.1f}"
+            rows.append((stage.name, count, f"by its own program: {shape}", "–", "–", took, "–"))
+            continue
         loader = bench.loader(stage)
         parts = objective.parts()
         learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}

@@ -178,8 +178,8 @@ def _prepared(sample: Sample, native: Mapping[str, np.ndarray]) -> dict[str, np.
         if array.shape != shape:
             raise RunError(f"{name} of case '{sample.case.id}' is {array.shape}, its image {shape}")
         if name == "mask_probability":
-            blank = np.zeros(shape, np.float32)
-            made, _ = prepare(sample.steps, {"image": blank, "mask": (array > 0.5).astype(np.uint8)})
+            air = np.full(shape, -1000, np.int16)
+            made, _ = prepare(sample.steps, {"image": air, "mask": (array > 0.5).astype(np.uint8)})
             arrays[name] = made["mask"][:, None].astype(np.float32)
         else:
             arrays[name] = prepare(sample.steps, {"image": array})[0]["image"][:, None]

@@ -17,6 +17,7 @@ from medkit.engine.progress import Progress, numbers
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case, Record
 from medkit.runs.folder import RunFolder
+from medkit.runs.footprint import Footprint
 
 SHOWN = 4  # last lines of a program that failed
 
@@ -41,7 +42,7 @@ class Work:
         # Absolute: programs may run elsewhere.
         self.folder, self.load, self.device = folder.resolve(), load, device
         self.progress, self._keep = progress, keep
-        self.peak = 0.0  # MB, of the largest program so far
+        self.footprint = Footprint()
         self._advance: Callable[..., None] = lambda *arguments, **named: None
 
     def say(self, text: str) -> None:
@@ -82,19 +83,18 @@ class Work:
             )
             assert program.stdout is not None
             try:
-                for text in program.stdout:
-                    file.write(text)
-                    file.flush()
-                    if text.strip():
-                        last.append(text)
-                    if line is not None:
-                        line(text.rstrip())
-                _, status, used = os.wait4(program.pid, 0)
-                program.returncode = os.waitstatus_to_exitcode(status)
+                with self.footprint.watching(program.pid):
+                    for text in program.stdout:
+                        file.write(text)
+                        file.flush()
+                        if text.strip():
+                            last.append(text)
+                        if line is not None:
+                            line(text.rstrip())
+                    program.wait()
             except BaseException:
                 _end(program)
                 raise
-        self.peak = max(self.peak, used.ru_maxrss / 1024)
         if program.returncode != 0:
             said = " / ".join(text.strip() for text in last)
             what = f"{Path(command[0]).name} failed with exit code {program.returncode}: {said}"

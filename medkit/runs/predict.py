@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from medkit.engine.stage import to_device
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder, write_atomically
 from medkit.runs.ready import ready
 from medkit.runs.workbench import Workbench
@@ -81,12 +83,18 @@ def predict(
         _window(steps, str(folder.path))
     objective = bench.trained(chosen)
     _tile(objective, chosen, tile, overlap)
-    sample = prepare_record(Record(image), Case(id="input", patient="input", fields=fields or {}), steps)
-    result = _infer(objective, sample, bench.runtime, in_blocks=chosen.unit == "patch")
+    case = Case(id="input", patient="input", fields=fields or {})
+    if is_external(objective):
+        result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
+        probability = result.get("mask_probability")
+    else:
+        sample = prepare_record(Record(image), case, steps)
+        result = _infer(objective, sample, bench.runtime, in_blocks=chosen.unit == "patch")
+        found = result.get("mask_probability")
+        probability = None if found is None else sample.restore(found[:, 0])
     summary: dict[str, Any] = {"run": Path(run).name, "stage": chosen.name}
     written = None
-    if "mask_probability" in result:
-        probability = sample.restore(result["mask_probability"][:, 0])
+    if probability is not None:
         mask = (probability > threshold).astype(np.uint8)
         written = image.like(mask)
         volume = float((mask.sum((1, 2)) * image.slice_volumes()).sum())
@@ -111,6 +119,20 @@ def predict(
         beside = output / "prediction.json"
     write_atomically(beside, (json.dumps(summary, indent=1) + "\n").encode())
     return summary
+
+
+def _predict_outside(
+    objective: Any, folder: RunFolder, stage: Stage, case: Case, record: Record, runtime: Runtime
+) -> dict[str, np.ndarray]:
+    """Predictions on the source grid by an external program; what it writes for it is not kept."""
+    with Progress() as progress:
+        name = f"input-{os.getpid()}"
+        work = Work(folder.path / "external" / stage.name, lambda _: record, str(runtime.device), progress)
+        try:
+            with work.task("predicting"):
+                return dict(objective.predict_cases(work, [case], name)(case))
+        finally:
+            objective.forget(work, name)
 
 
 def _last(recipe: Recipe) -> Stage:

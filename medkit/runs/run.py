@@ -144,7 +144,7 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
     with Progress(quiet or not runtime.main, folder.log if runtime.main else None) as progress:
         if runtime.main:
             hooks.medkit_run_start(run=run_)
-            progress.say(f"{recipe.name}: {len(recipe.stages)} stages on {runtime.description}, in {folder.path}")
+            progress.say(f"{recipe.name}: {_count(recipe.stages)} on {runtime.description}, in {folder.path}")
         for stage in recipe.stages:
             if folder.done(stage.name):
                 continue
@@ -174,6 +174,10 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                 raise _failure(failed, folder)
     runtime.barrier()
     return run_
+
+
+def _count(stages: Sequence[Stage]) -> str:
+    return f"{len(stages)} stages" if len(stages) != 1 else "one stage"
 
 
 def _failure(failed: dict[str, str], folder: RunFolder) -> RunError:

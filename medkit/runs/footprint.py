@@ -1,0 +1,56 @@
+"""How much memory a program takes together with all that it starts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PROC = Path("/proc")
+EVERY = 1.0  # seconds; a peak between two looks is missed
+
+
+class Footprint:
+    """The most memory that the processes of a session held at once, in MB; None where the system does not tell (Linux).
+
+    Pages that several of them share count once. What a system reports of a child that has ended would not do: it starts
+    with the size of the process that it was forked from.
+    """
+
+    def __init__(self) -> None:
+        self.peak: float | None = None
+
+    @contextmanager
+    def watching(self, session: int) -> Iterator[None]:
+        """Look at the session's processes again and again while the block runs."""
+        over = threading.Event()
+
+        def look() -> None:
+            while True:
+                now = _held(session)
+                if now is not None:
+                    self.peak = max(self.peak or 0.0, now)
+                if over.wait(EVERY):
+                    return
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+
+def _held(session: int) -> float | None:
+    total, found = 0, False
+    for process in PROC.glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it has just ended, or is not ours
+            # The fields after the name, which may hold anything, in brackets: state, parent, group, session.
+            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) != session:
+                continue
+            lines = (process / "smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            found = True
+    return total / 1024 if found else None
