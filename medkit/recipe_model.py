@@ -166,6 +166,32 @@ class Recipe:
     def with_seed(self, seed: int) -> Recipe:
         return replace(self, seed=seed)
 
+    def without(self, names: Sequence[str]) -> Recipe:
+        """The recipe without some stages, and without their rows in tables.
+
+        Raises
+        ------
+        InputError
+            if there is no such stage, a remaining one takes a part of it, or none remains.
+        """
+        gone = {self.stage(name).name for name in names}
+        kept = [stage for stage in self.stages if stage.name not in gone]
+        for stage in kept:
+            if lost := sorted(stage.takes_from() & gone):
+                hint = f"leave '{stage.name}' out too"
+                raise InputError(f"'{stage.name}' takes a part of '{lost[0]}', which is left out", hint=hint)
+        if not kept:
+            raise InputError("no stage of the recipe is left")
+        bases = {stage.name.split(SEPARATOR)[0] for stage in kept}
+        labels = {name.partition(SEPARATOR)[2] or name: name for name in gone}
+        tables = []
+        for table in self.report.tables:
+            mine = {label for label, name in labels.items() if name.split(SEPARATOR)[0] == table.stage}
+            rows = {label: text for label, text in table.rows.items() if label not in mine}
+            if table.stage in bases and (rows or not table.rows):
+                tables.append(replace(table, rows=rows))
+        return replace(self, stages=kept, report=replace(self.report, tables=tables))
+
     def resolved(self) -> dict[str, Any]:
         """Plain data that loads back to an equal recipe: full names, variants written out, nothing left to default
         at the level of data blocks and stages."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
+Skip = Annotated[
+    list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
+]
 Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
 ]
@@ -33,6 +36,7 @@ def run(
         Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME-DATE-TIME.")
     ] = None,
     set: Set = None,
+    skip: Skip = None,
     plugin: PluginFile = None,
     dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, keep nothing.")] = False,
     devices: Devices = 1,
@@ -48,7 +52,7 @@ def run(
     if dry:
         from medkit.runs.dry import dry_run
 
-        columns, rows = dry_run(recipe, set=set or [], device=device, precision=precision)
+        columns, rows = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
         show_table(columns, rows, "one batch a stage; no run folder was written")
         return
     if devices > 1 and "WORLD_SIZE" not in os.environ:
@@ -64,6 +68,7 @@ def run(
                 "--out",
                 str(out),
                 *_repeat("--set", set),
+                *_repeat("--skip", skip),
                 *_repeat("--plugin", plugin),
                 "--precision",
                 precision,
@@ -78,7 +83,7 @@ def run(
     checked = load_recipe(recipe, set=set or [])
     out = out or default_folder(checked.name)
     with _resumable(out):
-        finished = start(checked, out, seed=seed, precision=precision, device=device)
+        finished = start(checked, out, skip=skip or [], seed=seed, precision=precision, device=device)
     _show_results(finished)
 
 

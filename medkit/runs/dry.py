@@ -35,7 +35,12 @@ class _OneBatch:
 
 
 def dry_run(
-    recipe: Recipe | str | Path, *, set: Sequence[str] = (), device: str | None = None, precision: str = "fp32"
+    recipe: Recipe | str | Path,
+    *,
+    set: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    device: str | None = None,
+    precision: str = "fp32",
 ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
     """Build every stage and put one batch through it; returns a table's columns and rows.
 
@@ -43,6 +48,8 @@ def dry_run(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
+    if skip:
+        recipe = recipe.without(skip)
     runtime = Runtime.start(device=device, precision=precision)
     bench = Workbench(recipe, runtime)
     rows = []

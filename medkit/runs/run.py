@@ -44,6 +44,7 @@ def run(
     out: str | Path | None = None,
     *,
     set: Sequence[str] = (),
+    skip: Sequence[str] = (),
     seed: int | None = None,
     precision: str = "fp32",
     device: str | None = None,
@@ -61,6 +62,8 @@ def run(
         The run folder; must not exist or be empty. Default: ``runs/NAME-DATE-TIME``.
     set:
         Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
+    skip:
+        Stages or variants to leave out, such as ``"segment@nnunet_3d"``.
     seed:
         Overrides the recipe's own.
     precision:
@@ -79,6 +82,8 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
+    if skip:
+        recipe = recipe.without(skip)
     if seed is not None:
         recipe = recipe.with_seed(seed)
     runtime = Runtime.start(device=device, precision=precision)

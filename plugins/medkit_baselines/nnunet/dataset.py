@@ -83,7 +83,9 @@ def write_case(grid: Volume, voxels: np.ndarray, path: Path) -> None:
     A grid that NIfTI readers refuse or cannot know (sheared by a tilt, slices at varying distances) is written with its
     spacing alone: nnU-Net uses nothing else of it, and masks come back voxel by voxel.
     """
-    affine = grid.affine if _even(grid) else np.diag([*grid.spacing, 1.0])[:, [2, 1, 0, 3]]
+    affine = grid.affine
+    if not _even(grid):
+        affine = np.eye(4)[[2, 1, 0, 3]] * [*grid.spacing, 1.0]  # slices along z, rows along y, columns along x
     path.unlink(missing_ok=True)
     write_nifti(Volume(np.ascontiguousarray(voxels), affine), path)
 
