@@ -40,7 +40,7 @@ def test_the_report_says_that_images_are_phantoms_and_doses_simulated(denoised: 
 
 
 def row(name: str) -> Stage:
-    return load_recipe("ldct_ablation").stage(f"denoise@{name}" if name else "denoise")
+    return load_recipe("tables/table10").stage(f"denoise@{name}" if name else "denoise")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""A stranger's pretext as a row of a table of ours, named on the command line and nowhere else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medkit.new_plugin import write_plugin
+
+ROW = "Rotation (Gidaris et al.)"
+SETS = (
+    "stages.pretext.repeat.rotation={objective.heads: {turn: {use: rotation, hidden: 16}}}",
+    "stages.classify.repeat.rotation={objective.encoder: {from: pretext@rotation.encoder}}",
+    f"report.tables.0.rows.rotation={ROW}",
+)
+
+
+def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """medkit with the plugin of the folder on Python's path, so that nothing is installed."""
+    package = folder / "medkit-rotation"
+    environ = {"MEDKIT_CACHE": str(folder / "cache"), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "medkit", *map(str, arguments), "--plugin", package / "medkit_rotation" / "__init__.py"],
+        cwd=folder,
+        env=os.environ | environ | {"PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the run, and what the command printed."""
+    folder = tmp_path_factory.mktemp("rotation")
+    write_plugin("rotation", folder)
+    made = call(folder, "run", "tiny_table6", "--out", "run", *(word for text in SETS for word in ("--set", text)))
+    assert made.returncode == 0, made.stderr
+    return folder / "run", made.stdout
+
+
+@pytest.mark.slow
+def test_the_row_is_trained_on_the_stranger_s_pretext(done: tuple[Path, str]) -> None:
+    lines = [json.loads(line) for line in (done[0] / "metrics.jsonl").read_text().splitlines()]
+    (mine,) = (line for line in lines if line["stage"] == "pretext@rotation")
+    assert "train/turn" in mine
+
+
+@pytest.mark.slow
+def test_the_row_stands_in_the_table_that_the_command_prints(done: tuple[Path, str]) -> None:
+    table = done[1][done[1].index("Table 6, classification") :]
+    (row,) = (line for line in table.splitlines() if line.strip().startswith(ROW))
+    assert "[" in row
+
+
+@pytest.mark.slow
+def test_a_stage_with_a_table_is_not_printed_twice(done: tuple[Path, str]) -> None:
+    assert "classify@rotation" not in done[1]
+
+
+@pytest.mark.slow
+def test_the_row_has_its_number_time_and_memory_in_the_csv(done: tuple[Path, str]) -> None:
+    with (done[0] / "tables" / "table_6_classification.csv").open(newline="") as file:
+        mine = {row["metric"]: row["value"] for row in csv.DictReader(file) if row["row"] == ROW}
+    assert 0 <= float(mine["auc"]) <= 1
+    assert float(mine["train_seconds"]) > 0
+    assert float(mine["peak_mb"]) > 0
+
+
+@pytest.mark.slow
+def test_the_row_is_in_the_report(done: tuple[Path, str]) -> None:
+    assert f'<th scope="row">{ROW}</th>' in (done[0] / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_report_gives_the_table_as_json(medkit, done: tuple[Path, str]) -> None:
+    found = json.loads(medkit("report", done[0], "--json").stdout)
+    assert [row["name"] for row in found[0]["tables"][0]["rows"]][-1] == ROW

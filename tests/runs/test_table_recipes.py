@@ -1,0 +1,76 @@
+"""The thesis's tables as recipes: every row printed, the small ones as the thesis's, the tiny ones trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import medkit
+from medkit.recipe import Recipe, TableLayout, bundled, load_recipe
+from medkit.yaml_marks import ENV
+
+FILES = dict(bundled())
+TABLES = [name for name in FILES if "tables/" in name or name.startswith("tiny_table")]
+PAIRS = [name for name in FILES if name.startswith("tables/")]
+
+
+def loaded(name: str, patch: pytest.MonkeyPatch) -> Recipe:
+    for variable in ENV.findall(FILES[name].read_text()):
+        patch.setenv(variable, "somewhere")
+    return load_recipe(name)
+
+
+def labels(recipe: Recipe, layout: TableLayout) -> list[str]:
+    """The stage's own name and the labels of its variants."""
+    group = [stage.name for stage in recipe.stages if stage.name.split("@")[0] == layout.stage]
+    return [name.partition("@")[2] or name for name in group]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_row_that_is_trained_is_missing_in_the_table(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = loaded(name, monkeypatch)
+    assert recipe.report.tables
+    for layout in recipe.report.tables:
+        assert set(labels(recipe, layout)) <= set(layout.rows)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_small_table_has_the_rows_of_the_thesis_s_in_its_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ImageNet's needs weights that medkit does not come with."""
+    small, full = loaded(name, monkeypatch).report.tables, loaded(f"thesis/{name}", monkeypatch).report.tables
+    assert [layout.title for layout in small] == [layout.title for layout in full]
+    for mine, theirs in zip(small, full, strict=True):
+        assert list(mine.rows.items()) == [item for item in theirs.rows.items() if item[0] != "imagenet"]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_thesis_s_table_has_the_variants_of_the_small_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, full = loaded(name, monkeypatch), loaded(f"thesis/{name}", monkeypatch)
+    missing = {stage.name for stage in small.stages} - {stage.name for stage in full.stages}
+    assert missing == set()
+
+
+def test_downstream_rows_differ_from_the_baseline_in_the_encoder_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = loaded("tables/table1_3", monkeypatch)
+    for base in ("fracture", "bone_age"):
+        own = recipe.stage(base)
+        for level in ("c7", "c30", "c68"):
+            other = recipe.stage(f"{base}@{level}")
+            heads = [stage.objective.arguments["heads"] for stage in (own, other)]
+            assert [h.plain() for h in heads[0].values()] == [h.plain() for h in heads[1].values()]
+            assert (other.data, other.epochs, other.batch) == (own.data, own.epochs, own.batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny_table1_3", "tiny_table10"])
+def test_every_row_trains_and_is_written_as_markdown(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
+    done = medkit.run(name, tmp_path / "run", device="cpu", quiet=True)
+    for layout in done.recipe.report.tables:
+        text = (tmp_path / "run" / "tables" / f"{layout.slug}.md").read_text()
+        for row in layout.rows.values():
+            (line,) = (line for line in text.splitlines() if line.startswith(f"| {row} |"))
+            assert any(character.isdigit() for character in line.split("|")[2])
