@@ -83,3 +83,38 @@ def test_the_row_is_in_the_report(done: tuple[Path, str]) -> None:
 def test_report_gives_the_table_as_json(medkit, done: tuple[Path, str]) -> None:
     found = json.loads(medkit("report", done[0], "--json").stdout)
     assert [row["name"] for row in found[0]["tables"][0]["rows"]][-1] == ROW
+
+
+WILD = """\
+medkit: 1
+name: wild
+data:
+  ich:
+    source: {use: "phantoms:head_ct", patients: 8, size: [64, 64], slices: 4, centers: [A]}
+    splits: {train: {fold: train}, test: {fold: test}}
+    prepare: [{use: window, low: 0, high: 80}, {use: resize, size: [32, 32]}]
+stages:
+  - name: classify
+    batch: 2
+    epochs: 2
+    objective:
+      use: multitask
+      encoder: {use: timm, model: test_resnet}
+      heads: {cls: {use: slice_class}}
+    metrics: [auc]
+    repeat: {wild: {optim: {use: sgd, lr: 1e30}}}
+report:
+  splits: [test]
+  tables: [{title: Tame and wild, stage: classify, rows: {wild: Wild, classify: Tame}}]
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_loses_a_row_still_prints_the_table_and_says_why(medkit, tmp_path: Path) -> None:
+    (tmp_path / "wild.yaml").write_text(WILD)
+    done = medkit("run", "wild.yaml", "--out", "run")
+    assert done.returncode == 1
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["Wild", "(failed)", "–"] in rows
+    assert any(row[:1] == ["Tame"] and "[" in " ".join(row) for row in rows)
+    assert "Wild failed:" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,26 @@ def test_downstream_rows_differ_from_the_baseline_in_the_encoder_only(monkeypatc
             heads = [stage.objective.arguments["heads"] for stage in (own, other)]
             assert [h.plain() for h in heads[0].values()] == [h.plain() for h in heads[1].values()]
             assert (other.data, other.epochs, other.batch) == (own.data, own.epochs, own.batch)
+
+
+def parts(recipe: Recipe) -> dict[str, Any]:
+    """What the rows of the ablation differ in: network, tasks, losses with their suppression, how they are combined."""
+    found = {}
+    for stage in recipe.stages:
+        own = stage.objective.arguments
+        losses = {**own["generator_losses"], **own["discriminator_losses"]}
+        found[stage.name] = (
+            own["generator"].name,
+            own["discriminator"].arguments.get("tasks"),
+            {key: block.arguments.get("suppress") for key, block in losses.items()},
+            own["combine"],
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", ["tiny_table10", "thesis/tables/table10"])
+def test_the_ablation_adds_the_same_parts_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parts(loaded(name, monkeypatch)) == parts(load_recipe("tables/table10"))
 
 
 @pytest.mark.slow
