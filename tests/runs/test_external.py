@@ -15,7 +15,7 @@ import medkit
 from medkit import plugin
 from medkit.data.nifti import read_nifti, write_nifti
 from medkit.engine.progress import Progress
-from medkit.errors import RunError
+from medkit.errors import InputError, RunError
 from medkit.recipe import load_recipe
 from medkit.runs.again import evaluate_again
 from medkit.runs.external import Work
@@ -201,3 +201,20 @@ def test_an_interrupted_run_ends_its_program(tmp_path: Path) -> None:
         work.run([sys.executable, "-c", program], "log.txt", {}, interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(told[0], 0)
+
+
+def test_a_skipped_variant_is_neither_trained_nor_in_the_recipe(written: Callable[[str], Path], tmp_path: Path) -> None:
+    made = run(written(OUTSIDE.replace("report:", "    repeat: {other: {epochs: 1}}\nreport:")), tmp_path / "run",
+               skip=["segment@other"], quiet=True, device="cpu")  # fmt: skip
+    assert [stage.name for stage in load_recipe(made.folder / "recipe.yaml").stages] == ["segment"]
+
+
+def test_a_stage_that_others_need_is_not_skipped(written: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="'classify' takes a part of 'pretext'"):
+        load_recipe(written(UPSTREAM_FAILS)).without(["pretext"])
+
+
+def test_a_skipped_variant_has_no_row_in_tables() -> None:
+    recipe = load_recipe("tables/table6_seg").without(["segment@nnunet_2d", "segment@nnunet_3d"])
+    assert "nnunet_2d" not in recipe.report.tables[0].rows
+    assert "patel" in recipe.report.tables[0].rows
