@@ -232,14 +232,14 @@ def _with_means(line: Line, columns: Sequence[Column]) -> Line:
 
 
 def _ranked(lines: Sequence[Line], columns: Sequence[Column]) -> list[Line]:
-    """Best and second best of each column; one row alone is not best, nor the other of two second."""
+    """Best and second best of each column; equal rows are not best, nor is the other of two second."""
     rows = [list(line.cells) for line in lines]
     for i, column in enumerate(columns):
         there = [cell.value for row in rows if (cell := row[i]) is not None]
         values, count = sorted(set(there), reverse=bool(column.up)), len(there)
         for row in rows:
             cell = row[i]
-            if cell is None or count < 2:
+            if cell is None or len(values) < 2:
                 continue
             place = values.index(cell.value) + 1
             row[i] = replace(cell, rank=place if place == 1 or (place == 2 and count > 2) else 0)

@@ -117,6 +117,16 @@ def test_of_two_rows_the_other_is_not_second_best() -> None:
     assert {name: cell.rank for name, cell in column(table, 0).items()} == {"Ours": 1, "Scratch": 0}
 
 
+def test_rows_that_are_all_equal_are_not_best() -> None:
+    table = made(dict.fromkeys(RESULTS, scores(0.5, 1.0)))
+    assert [cell.rank for cell in column(table, 0).values()] == [0, 0, 0]
+
+
+def test_equal_best_rows_share_the_mark() -> None:
+    table = made({**RESULTS, "segment@scratch": scores(0.6, 3.0)})
+    assert {name: cell.rank for name, cell in column(table, 0).items()} == {"Ours": 1, "Scratch": 1, "Only REC": 2}
+
+
 def test_only_the_row_that_differs_has_stars() -> None:
     assert {name: cell.stars for name, cell in column(made(), 0).items()} == {
         "Only REC": "",
