@@ -3,28 +3,36 @@
 The chain as a data set runs it against three ways of writing it: ``published``, slice by slice with NumPy, scikit-image
 and OpenCV in the manner of the published SMART-Net test pipeline (with its slice-wise stretch behind ``np.unique``;
 medkit's chain then has ``min_max``); ``plain``, the same without stretch; ``separate steps``, medkit's own, none joined.
+
+``waiting for batches`` trains on batches of the thesis's sizes that are at hand, that the loader prepares ahead in its
+thread, and that are made when they are asked for; each with prepared cases on disk or with every case prepared anew.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.util import img_as_ubyte
+from torch import nn
 
 from medkit.bench import Case, Target, Variant, Work
+from medkit.data.augment import Brightness, Contrast, Dihedral, HorizontalFlip, ShiftScaleRotate
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Loader
 from medkit.data.transforms import CLAHE, MinMax, Resize, Window, prepare
 from medkit.data.volume import Volume
+from medkit.protocols import Batch, Record
 from medkit.protocols import Case as Patient
-from medkit.protocols import Record
 
 STEPS = [Window(), CLAHE(), Resize((256, 256))]
 STRETCHED = [Window(), CLAHE(), MinMax(), Resize((256, 256))]
@@ -89,21 +97,29 @@ def preparation(
 
 
 class Heads:
-    """Cases of slices of 512x512 with a bleed in four of them."""
+    """Cases of slices with a bleed in some of them or, in ``pairs``, with more noise than their target has.
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    They are kept in memory, so that reading them costs nothing.
+    """
+
+    def __init__(self, depth: int, number: int = 4, size: int = 512, pairs: bool = False) -> None:
+        self.depth, self.number, self.size, self.pairs = depth, number, size, pairs
+        self._heads: dict[str, np.ndarray] = {}
 
     def cases(self) -> list[Patient]:
-        return [Patient(str(i), str(i)) for i in range(4)]
+        return [Patient(str(i), str(i)) for i in range(self.number)]
 
     def identity(self, case: Patient) -> str:
         return f"{case.id}/{self.depth}"
 
     def load(self, case: Patient) -> Record:
-        image = head(self.depth, seed=int(case.id))
+        if case.id not in self._heads:
+            self._heads[case.id] = head(self.depth, self.size, seed=int(case.id))
+        image = self._heads[case.id]
+        if self.pairs:
+            return Record(Volume(image + np.int16(9) * (image % np.int16(2))), target=Volume(image))
         mask = np.zeros(image.shape, np.uint8)
-        mask[2:6, 200:260, 200:260] = 1
+        mask[self.depth // 4 : self.depth // 2, 200:260, 200:260] = 1
         return Record(Volume(image), Volume(mask))
 
 
@@ -123,6 +139,109 @@ def epoch(unit: str, depth: int, device: torch.device) -> Callable[[], int]:
     return run
 
 
+@dataclass(frozen=True)
+class Training:
+    """Sizes of a training whose steps wait for batches or do not."""
+
+    unit: Literal["slice", "patch"]
+    batch: int
+    steps: int
+    size: int = 512
+    side: int = 256  # of prepared slices
+    depth: int = 8
+
+    def loader(self, folder: Path | None) -> Loader:
+        pairs = self.unit == "patch"
+        steps = [Window()] if pairs else [Window(), CLAHE(), Resize((self.side, self.side))]
+        data = Dataset(Heads(self.depth, self.batch, self.size, pairs), {"train": {}}, steps, folder)
+        cases = data.cases("train")
+        data.prepare_all(cases)
+        augment = [Dihedral()] if pairs else [ShiftScaleRotate(), HorizontalFlip(), Brightness(), Contrast()]
+        return Loader(data, cases, self.unit, self.batch, seed=0, augment=augment, slices=self.steps)
+
+    def network(self) -> nn.Module:
+        """Far lighter than any of the thesis's, so that the loader has less time for a batch than it ever will."""
+        torch.manual_seed(0)
+        layers: list[nn.Module] = [nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU()]
+        for _ in range(3):
+            layers += [nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+
+class Epoch:
+    """An epoch of forward and backward passes; gives its losses and remembers how long it waited.
+
+    Parameters
+    ----------
+    source:
+        ``at hand``, ``ahead`` or ``asked for``: where its batches come from.
+    cached:
+        Prepared cases lie on the disk; else each is prepared anew in every epoch.
+    """
+
+    def __init__(self, training: Training, source: str, cached: bool, device: torch.device) -> None:
+        cv2.setNumThreads(torch.get_num_threads())
+        self.source, self.cached, self.device = source, cached, device
+        self._folder = tempfile.TemporaryDirectory()
+        self.loader = training.loader(Path(self._folder.name) if cached else None)
+        self.net = training.network().to(device)
+        self._kept = list(self.loader.epoch(0)) if source == "at hand" else []
+        self._shares: list[float] = []
+
+    def batches(self) -> Iterator[Batch]:
+        if self.source == "at hand":
+            return iter(self._kept)
+        if not self.cached:
+            self.loader.dataset.memory.clear()
+        return self.loader.epoch(0) if self.source == "ahead" else self._asked()
+
+    def _asked(self) -> Iterator[Batch]:
+        order, size = self.loader.order(0), self.loader.batch
+        for first in range(0, self.loader.steps * size, size):
+            chosen = enumerate(order[first : first + size], first)
+            yield self.loader.collate([self.loader.item(index, 0, position) for position, index in chosen])
+
+    def __call__(self) -> list[float]:
+        batches, losses, waited, begun = self.batches(), [], 0.0, time.perf_counter()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            if losses:
+                waited += time.perf_counter() - asked
+            else:
+                begun = time.perf_counter()  # nothing can be ahead of the first batch
+            loss = self.net(batch["image"].to(self.device, non_blocking=True)).square().mean()
+            torch.autograd.grad(loss, list(self.net.parameters()))
+            losses.append(loss.item())
+        self._shares.append(waited / (time.perf_counter() - begun))
+        return losses
+
+    @property
+    def remark(self) -> str:
+        """Said below the table."""
+        return f"waited {100 * float(np.median(self._shares)):.1f} % of a step for its batch"
+
+
+def waiting(name: str, training: Training, **options: Any) -> Case:
+    variants = [
+        ("batches at hand", "at hand", True),
+        ("prepared ahead, cached", "ahead", True),
+        ("prepared ahead, no cache", "ahead", False),
+        ("when asked for, cached", "asked for", True),
+    ]
+    return Case(
+        f"waiting for batches, {name}",
+        tuple(Variant(label, partial(Epoch, training, source, cached)) for label, source, cached in variants),
+        tolerance=1e-5,
+        gpu_tolerance=1e-3,
+        relative=True,
+        rounds=5,
+        **options,
+    )
+
+
 def case(
     name: str, one: Callable, other: Callable, depth: int = 16, size: int = 512, target: float = 0, quick: bool = False
 ) -> Case:
@@ -137,6 +256,7 @@ def case(
         work=Work(bytes=depth * (2 * size * size + 4 * 256 * 256)),
         targets=targets,
         quick=quick,
+        host=True,
     )
 
 
@@ -150,7 +270,11 @@ def cases() -> list[Case]:
         Case(
             "four items of 32 slices from the cache",
             tuple(Variant(unit, partial(epoch, unit, 32), same=unit == "volume") for unit in items),
+            host=True,
         ),
+        waiting("2 slices of 32x32", Training("slice", 2, 2, size=128, side=32), quick=True),
+        waiting("20 slices of 256x256", Training("slice", 20, 6)),
+        waiting("20 times 8 patches of 64x64", Training("patch", 20, 6)),
     ]
 
 
