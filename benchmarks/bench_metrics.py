@@ -74,6 +74,7 @@ def ssim_case(size: int, targets: tuple[Target, ...] = ()) -> Case:
         group="SSIM, over side",
         size=size,
         targets=targets,
+        host=True,
         quick=size == 64,
     )
 
@@ -90,6 +91,7 @@ def delong_case(n: int, targets: tuple[Target, ...] = ()) -> Case:
         group="DeLong's components, over n",
         size=n,
         targets=targets,
+        host=True,
         quick=n == 500,
     )
 
@@ -106,6 +108,7 @@ def cases() -> list[Case]:
             ),
             tolerance=1e-9,
             rounds=5,
+            host=True,
         ),
         *(
             ssim_case(size, (Target("medkit", "speed", 5), Target("medkit", "error", 1e-5)) if size == 512 else ())

@@ -110,6 +110,7 @@ def steps(patches: int, targets: tuple[Target, ...] = ()) -> Case:
             Variant("PCGrad, stacked losses", partial(step, "pcgrad", True, patches)),
         ),
         tolerance=1e-5,
+        gpu_tolerance=1e-3,
         relative=True,
         memory=True,
         targets=targets,

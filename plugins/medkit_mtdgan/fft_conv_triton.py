@@ -93,23 +93,24 @@ def mix(spectrum: Tensor, weight: Tensor, bias: Tensor | None = None, mask: Tens
     source = torch.view_as_real(spectrum.contiguous())
     target = torch.empty_like(source)
     columns = height * frequencies
-    _mix_kernel[(triton.cdiv(columns, COLUMNS), n)](
-        source,
-        target,
-        source if mask is None else mask,
-        weight,
-        source if bias is None else bias,
-        channels,
-        columns,
-        weight.stride(0),
-        weight.stride(1),
-        RECTIFY=bias is not None,
-        WRITE_MASK=bias is not None and mask is not None,
-        READ_MASK=bias is None and mask is not None,
-        ROWS=TILE,
-        WIDTH=COLUMNS,
-        PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
-    )
+    with torch.cuda.device_of(source):  # else a kernel goes to the current GPU, which may be another
+        _mix_kernel[(triton.cdiv(columns, COLUMNS), n)](
+            source,
+            target,
+            source if mask is None else mask,
+            weight,
+            source if bias is None else bias,
+            channels,
+            columns,
+            weight.stride(0),
+            weight.stride(1),
+            RECTIFY=bias is not None,
+            WRITE_MASK=bias is not None and mask is not None,
+            READ_MASK=bias is None and mask is not None,
+            ROWS=TILE,
+            WIDTH=COLUMNS,
+            PRECISION="tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee",
+        )
     return torch.view_as_complex(target)
 
 
