@@ -62,10 +62,22 @@ def test_a_slower_variant_than_before_is_a_failure(saved: Path) -> None:
     assert "slower than in 'faster'" in done.stderr
 
 
+def test_results_of_another_device_are_refused_before_anything_is_measured(saved: Path) -> None:
+    (path,) = (saved / "benchmarks" / "results").glob("mine-*.json")
+    content = json.loads(path.read_text())
+    content["environment"]["device"] = "Another Processor"
+    path.with_name(path.name.replace("mine", "theirs")).write_text(json.dumps(content))
+    done = medkit(saved, "fftconv", "--quick", "--compare", "theirs")
+    assert done.returncode == 2
+    assert "of another device: Another Processor" in done.stderr
+    assert "inference" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["ffftconv"], "did you mean 'fftconv'?"),
+        (["fftconv", "--device", "gpu"], "cpu, cuda or cuda:NUMBER"),
         (["fftconv", "--compare", "none"], "--save NAME"),
         (["fftconv", "--only", "nothing"], "no case is left"),
         (["fftconv", "--save", "../a"], "cannot name results"),
