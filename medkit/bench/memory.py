@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,9 +11,8 @@ from typing import Any
 import torch
 
 from medkit.bench.remote import surroundings
+from medkit.engine import memory
 from medkit.errors import RunError
-
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def on_gpu(function: Callable[[], Any], device: torch.device) -> int:
@@ -47,19 +42,9 @@ def on_cpu(function: Callable[[], Any]) -> int:
     A call before it has libraries set up what they keep; what the allocator keeps of it goes back to the system.
     """
     function()
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
-    before = _resident("VmRSS")
-    if FORGET.exists():
-        FORGET.write_text("5")
+    memory.start_over()
+    before = memory.resident()
     result = function()
-    peak = _resident("VmHWM")
+    peak = memory.peak()
     del result
     return max(0, peak - before)
-
-
-def _resident(key: str) -> int:
-    if not STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(key)) * 1024

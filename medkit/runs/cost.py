@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from medkit.engine import memory
 from medkit.runs.external import Work
 from medkit.runs.folder import RunFolder
 
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 FILE = "resources.json"
 
 
@@ -32,37 +31,36 @@ class Cost:
     def of(self, stage: str, key: str, work: Work | None = None) -> Iterator[None]:
         """Count the time inside as ``key`` of ``stage``, also if it ends in an error; ``work``'s programs' memory."""
         begun = time.monotonic()
-        self._forget()
+        known = self._start_over()
         try:
             yield
         finally:
             if self.keeps:
-                self._add(stage, key, time.monotonic() - begun, work)
+                kind = "children" if work else "cuda" if self.device.type == "cuda" else "process"
+                self._add(stage, key, time.monotonic() - begun, kind, self._peak(work) if known or work else None)
 
-    def _forget(self) -> None:
+    def _start_over(self) -> bool:
         if self.device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
-        elif FORGET.exists():
-            FORGET.write_text("5")
+            return True
+        return memory.start_over()
 
-    def _add(self, stage: str, key: str, seconds: float, work: Work | None) -> None:
+    def _add(self, stage: str, key: str, seconds: float, kind: str, peak: float | None) -> None:
         found = self.folder.read_json(FILE, {})
         mine: dict[str, Any] = found.setdefault(stage, {})
         mine[key] = round(mine.get(key, 0.0) + seconds, 3)
-        kind, peak = self._peak(work)
         if peak is not None and (mine.get("peak_mb") is None or peak > mine["peak_mb"]):
             mine |= {"peak_mb": round(peak, 1), "memory": kind}
         self.folder.write_json(FILE, found)
 
-    def _peak(self, work: Work | None) -> tuple[str, float | None]:
+    def _peak(self, work: Work | None) -> float | None:
+        """MB (2^20 bytes)."""
         if work is not None:
-            return "children", work.footprint.peak  # what they take of a GPU is not known here
+            return work.footprint.peak  # what its programs take of a GPU is not known here
         if self.device.type == "cuda":
-            return "cuda", torch.cuda.max_memory_allocated(self.device) / 2**20
-        if not FORGET.exists():
-            return "process", None
-        lines = STATUS.read_text().splitlines()
-        return "process", next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        return memory.peak() / 2**20
 
 
 def read_costs(folder: RunFolder) -> dict[str, dict[str, Any]]:
