@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from medkit.data.loader import whole
+from medkit.engine import memory
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.protocols import Batch
@@ -45,7 +45,8 @@ def dry_run(
 ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
     """Build every stage and put one batch through it; returns a table's columns and rows.
 
-    Parts taken from earlier stages are untrained ones here. Peak memory is the process's, or the GPU's.
+    Parts taken from earlier stages are untrained ones here. Peak memory is that of the process during the stage (so far,
+    where only Linux can start over counting), or the GPU's.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
@@ -55,6 +56,9 @@ def dry_run(
     bench = Workbench(recipe, runtime)
     rows = []
     for stage in recipe.stages:
+        memory.start_over()
+        if runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(runtime.device)
         objective = bench.objective(stage)
         if is_external(objective):
             dataset = bench.dataset(stage)
@@ -92,9 +96,9 @@ def dry_run(
             one = first_slice(one)
         with torch.inference_mode():
             found = objective.predict({k: v.to(runtime.device) if hasattr(v, "to") else v for k, v in one.items()})
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = memory.peak() / 2**30
         if runtime.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated() / 2**30
+            peak = torch.cuda.max_memory_allocated(runtime.device) / 2**30
         shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if hasattr(v, "shape") and v.dim() > 1)
         predicted = ", ".join(f"{k} {tuple(v.shape)}" for k, v in found.items())
         seconds = time.monotonic() - begun

@@ -98,10 +98,10 @@ def _pairs(folder: Path) -> Path:
     return _table(folder / "ldct.csv", rows)
 
 
-def _images(folder: Path, count: int) -> Iterator[Path]:
+def _images(folder: Path, count: int, first: int = 0) -> Iterator[Path]:
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(count):
+    rng = np.random.default_rng(first)
+    for i in range(first, first + count):
         path = folder / f"{i}.png"
         image = cv2.resize(rng.integers(0, 256, (24, 20), dtype=np.uint8), (700, 900))
         path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
@@ -127,10 +127,10 @@ def _fractures(folder: Path) -> Path:
 
 
 def _bone_age(folder: Path) -> Path:
-    for name, table in (("train", "train.csv"), ("validation", "validation.csv"), ("test", "test.csv")):
+    for start, name in enumerate(("train", "validation", "test")):
         rows = [
             {"id": path.stem, "boneage": 60 + 10 * i, "male": "True" if i % 2 else "False"}
-            for i, path in enumerate(_images(folder / name, 4))
+            for i, path in enumerate(_images(folder / name, 4, 4 * start))
         ]
-        _table(folder / table, rows)
+        _table(folder / f"{name}.csv", rows)
     return folder
