@@ -45,8 +45,8 @@ def dry_run(
 ) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
     """Build every stage and put one batch through it; returns a table's columns and rows.
 
-    Parts taken from earlier stages are untrained ones here. Peak memory is that of the process during the stage (so far,
-    where only Linux can start over counting), or the GPU's.
+    Parts taken from earlier stages are untrained ones here. Peak memory is that of the process during the stage (of all
+    so far where counting cannot start over: not Linux), or the GPU's.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
