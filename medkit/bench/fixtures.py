@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from medkit.bench.case import Case
+from medkit.bench.device import place
 from medkit.bench.results import CaseResult
 from medkit.bench.session import Session
 from medkit.bench.timing import Interleaved
@@ -60,7 +60,7 @@ def versus(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Case], C
     if carriers:
         session = carriers[0].session
     else:
-        session = Session(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        session = Session(place())
 
     def rounds(turns: Interleaved, number: int) -> None:
         benchmark.pedantic(turns.reference, setup=turns.before, teardown=turns.after, rounds=number)
