@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medkit.cli.output import show_table
 
 if TYPE_CHECKING:
-    from medkit.runs.layouts import LaidOut
+    from medkit.runs.layout_model import LaidOut
 
 
 def show_layout(table: LaidOut) -> None:

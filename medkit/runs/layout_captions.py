@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medkit.runs.comparisons import Comparison
-
-if TYPE_CHECKING:
-    from medkit.runs.layouts import LaidOut, Line
+from medkit.runs.layout_model import LaidOut, Line
 
 MEMORY = {
     "process": "the process's peak, libraries included",

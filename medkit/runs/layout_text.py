@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.records import write_atomically
-from medkit.runs.layouts import Column, LaidOut, Line, Number
+from medkit.runs.layout_model import Column, LaidOut, Line, Number
 from medkit.runs.tables import number
 
 DASH = "–"

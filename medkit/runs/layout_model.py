@@ -1,0 +1,74 @@
+"""A table in a paper's shape, as data: columns, rows and what stands in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric on a test set, under the names it is printed with; ``split`` is empty for the mean over the sets."""
+
+    split: str
+    metric: str
+    group: str
+    label: str
+    unit: str = ""
+    up: bool | None = None
+
+    @property
+    def head(self) -> str:
+        """Name, unit and which way is better."""
+        arrow = "" if self.up is None else " ↑" if self.up else " ↓"
+        return f"{self.label}{f', {self.unit}' if self.unit else ''}{arrow}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """What stands in a cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    n_empty: int = 0
+    p: float | None = None
+    stars: str = ""
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: a stage or variant, or a ``reference`` (the input, the target), which has no stage."""
+
+    name: str
+    stage: str
+    cells: tuple[Number | None, ...]
+    status: str = ""
+    seconds: float | None = None
+    peak_mb: float | None = None
+
+    @property
+    def reference(self) -> bool:
+        return not self.stage
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A table ready to be printed; ``caption`` says all that a reader has to know, one sentence or two a line."""
+
+    title: str
+    slug: str
+    stage: str
+    columns: tuple[Column, ...]
+    rows: tuple[Line, ...]
+    cost: bool
+    caption: tuple[str, ...] = ()
+
+    def groups(self) -> list[tuple[str, list[int]]]:
+        """Names of column groups with the numbers of their columns; one unnamed group for a single test set."""
+        found: dict[str, list[int]] = {}
+        for i, column in enumerate(self.columns):
+            found.setdefault(column.group, []).append(i)
+        return [("", indices) for indices in found.values()] if len(found) == 1 else list(found.items())
