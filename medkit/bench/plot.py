@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from medkit.bench.results import CaseResult, Results
@@ -47,7 +48,8 @@ def plot(results: Results, path: Path) -> bool:
                 low, middle, high = ([1e3 * took[i] for _, took in found] for i in range(3))
                 (line,) = axis.plot(sizes, middle, marker="o", markersize=3, label=variant)
                 axis.fill_between(sizes, low, high, color=line.get_color(), alpha=0.2)
-        axis.set(xscale="log", yscale="log", xlabel=_unit(name), ylabel="ms", title=name)
+        axis.set(xscale="log", yscale="log", xlabel=_unit(name), ylabel="ms")
+        axis.set_title(textwrap.fill(name, 44), fontsize="medium")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     try:
