@@ -226,8 +226,8 @@ class Metric(Protocol):
     per-case value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
 
     A metric may also have ``extras(rows)``, numbers by name that go with its own into ``results.json``;
-    ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's; and ``to(device)``, told
-    before an evaluation where a network of the metric's should compute.
+    ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that;
+    and ``to(device)``, told before an evaluation where a network of the metric's should compute.
     """
 
     name: str

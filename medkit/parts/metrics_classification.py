@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 Rows = Mapping[str, np.ndarray]
 
@@ -70,7 +70,22 @@ class F1(_Ratio):
         return 2 * tp, 2 * tp + fp + fn
 
 
-class Sensitivity(_Ratio):
+class _Share(_Ratio):
+    """A share of cases, each of which is right or wrong."""
+
+    def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float] | None:
+        """Wilson's 95 % score interval (1927), which does not shrink to a point when all or none are right.
+
+        None, for the bootstrap, where a patient has several cases: they are not independent then.
+        """
+        top, bottom = self.ratio(*self.counts(rows))
+        if len(set(patients)) < len(patients) or not bottom:
+            return None
+        found = binomtest(int(top), int(bottom)).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
+
+
+class Sensitivity(_Share):
     """Sensitivity, TP / (TP + FN)."""
 
     name = "sensitivity"
@@ -79,7 +94,7 @@ class Sensitivity(_Ratio):
         return tp, tp + fn
 
 
-class Specificity(_Ratio):
+class Specificity(_Share):
     """Specificity, TN / (TN + FP)."""
 
     name = "specificity"
@@ -88,7 +103,7 @@ class Specificity(_Ratio):
         return tn, tn + fp
 
 
-class Accuracy(_Ratio):
+class Accuracy(_Share):
     """Accuracy, (TP + TN) / all."""
 
     name = "accuracy"
@@ -97,7 +112,7 @@ class Accuracy(_Ratio):
         return tp + tn, tp + fp + fn + tn
 
 
-class PPV(_Ratio):
+class PPV(_Share):
     """Positive predictive value, TP / (TP + FP)."""
 
     name = "ppv"
@@ -106,7 +121,7 @@ class PPV(_Ratio):
         return tp, tp + fp
 
 
-class NPV(_Ratio):
+class NPV(_Share):
     """Negative predictive value, TN / (TN + FN)."""
 
     name = "npv"

@@ -262,7 +262,8 @@ def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: in
     low = high = nan
     if intervals and not math.isnan(value):
         own = getattr(metric, "interval", None)
-        low, high = own(stacked, owners) if own else bootstrap_interval(metric.compute, stacked, owners)
+        found = own(stacked, owners) if own else None
+        low, high = found if found is not None else bootstrap_interval(metric.compute, stacked, owners)
     extras = metric.extras(stacked) if hasattr(metric, "extras") else {}
     return MetricValue(
         value, low, high, len(rows), empty, metric.unit, metric.higher_is_better, extras, rule=metric.empty

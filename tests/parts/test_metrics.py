@@ -144,3 +144,17 @@ def test_image_metrics_keep_every_promise_of_a_metric(metric: type) -> None:
     rng = np.random.default_rng(1)
     case = {k: rng.random((2, 16, 16)).astype(np.float32) for k in ("output", "target", "image")}
     check_metric(metric, [{"patient": "a"} | case])
+
+
+def thirteen_right() -> dict[str, np.ndarray]:
+    return {"label": np.ones(13), "probability": np.full(13, 0.9)}
+
+
+def test_a_share_of_all_cases_has_an_interval_that_is_no_point() -> None:
+    low, high = classification.Sensitivity().interval(thirteen_right(), [f"p{i}" for i in range(13)])
+    assert low == pytest.approx(13 / (13 + 1.959964**2), abs=1e-5)  # Wilson, worked by hand for all right
+    assert high == pytest.approx(1)
+
+
+def test_a_share_of_dependent_cases_leaves_its_interval_to_the_bootstrap() -> None:
+    assert classification.Sensitivity().interval(thirteen_right(), ["p"] * 13) is None
