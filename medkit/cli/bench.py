@@ -59,8 +59,9 @@ def bench(
     one process. 'speed' is the first one's time over a variant's: quartiles on both sides of 1 show no difference.
     What each suite compares, and how to read a table, is in docs/benchmarks.md.
 
+    Example: medkit bench fftconv --quick
+
     \b
-    Look at one suite, in seconds:        medkit bench fftconv --quick
     Some cases of two suites:             medkit bench conv3d volume --only 256x256
     Keep what this machine does:          OMP_NUM_THREADS=1 medkit bench all --save before
     Fail where a change made it slower:   OMP_NUM_THREADS=1 medkit bench all --compare before --fail-above 1.10

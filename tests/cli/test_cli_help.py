@@ -24,6 +24,8 @@ COMMANDS = [
     ["data", "ct-ich"],
     ["data", "rsna"],
     ["data", "pedxnet"],
+    ["data", "nnunet"],
+    ["data", "to-nnunet"],
 ]
 
 
