@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from medkit.engine.checkpoint import save_weights
 from medkit.engine.progress import Progress
@@ -16,6 +19,7 @@ from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
 from medkit.plugin import manager
 from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.recipe_model import SEPARATOR
 from medkit.runs.cost import Cost
 from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
@@ -159,7 +163,8 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                 progress.say(f"{stage.name}: left out, it {failed[stage.name]}")
                 continue
             try:
-                _train_stage(bench, folder, stage, progress, run_)
+                with _memory_told(stage):
+                    _train_stage(bench, folder, stage, progress, run_)
             except RunError as error:
                 # One method of a comparison that fails shall not cost the others. Ranks would have to agree on it.
                 if runtime.ranks > 1:
@@ -179,6 +184,17 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                 raise _failure(failed, folder)
     runtime.barrier()
     return run_
+
+
+@contextmanager
+def _memory_told(stage: Stage) -> Iterator[None]:
+    """Say what to do where a GPU's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        what = f"the GPU's memory does not suffice ({str(error).splitlines()[0]})"
+        hint = f"--set stages.{stage.name.split(SEPARATOR)[0]}.batch=1, or checkpointing=true for that stage"
+        raise RunError(what, f"stage {stage.name}", hint) from error
 
 
 def _count(stages: Sequence[Stage]) -> str:

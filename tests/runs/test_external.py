@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import medkit
 from medkit import plugin
@@ -218,3 +219,14 @@ def test_a_skipped_variant_has_no_row_in_tables() -> None:
     recipe = load_recipe("tables/table6_seg").without(["segment@nnunet_2d", "segment@nnunet_3d"])
     assert "nnunet_2d" not in recipe.report.tables[0].rows
     assert "patel" in recipe.report.tables[0].rows
+
+
+def test_a_gpu_that_is_too_small_is_a_failure_with_a_way_out(
+    written: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self, work, *arguments) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(sys.modules["brightness_plugin"].Brightness, "train_cases", full)
+    with pytest.raises(RunError, match=r"Tried to allocate 20.*--set stages\.segment\.batch=1"):
+        run(written(OUTSIDE), tmp_path / "run", quiet=True, device="cpu")
