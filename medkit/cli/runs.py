@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,7 +113,15 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Ctrl-C says how to go on, and exits with 130; a run that lost some of its stages shows the tables of the rest."""
+    """Ctrl-C and SIGTERM say how to go on, and exit with 130; a run that lost stages shows the tables of the rest.
+
+    A scheduler ends jobs by SIGTERM, which alone would leave programs running that the run has started.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     except RunError:
@@ -130,6 +139,8 @@ def _resumable(folder: Path) -> Iterator[None]:
         else:
             print("interrupted before anything was written", file=sys.stderr)
         raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _main_rank() -> bool:

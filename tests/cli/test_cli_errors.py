@@ -132,7 +132,8 @@ def test_a_reader_that_closes_early_gets_no_traceback():
 
 
 @pytest.mark.slow
-def test_ctrl_c_exits_with_130_names_the_folder_and_resume_goes_on_to_the_end(medkit, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a scheduler's SIGTERM"])
+def test_an_interruption_exits_with_130_names_the_folder_and_resume_goes_on_to_the_end(medkit, tmp_path, number):
     environ = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     keys = ["--set", "stages.pretext.epochs=8"]
     command = [sys.executable, "-m", "medkit", "run", "tiny_ich_cls", "--out", "out", *keys]
@@ -140,7 +141,7 @@ def test_ctrl_c_exits_with_130_names_the_folder_and_resume_goes_on_to_the_end(me
     log, limit = tmp_path / "out" / "metrics.jsonl", time.monotonic() + 120
     while not log.exists() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "resumable: medkit resume out" in said
