@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from medkit.protocols import Case
-from medkit.runs.folder import write_atomically
+from medkit.records import write_atomically
 
 MOST = 1000  # images kept of a split: enough to see clusters, few enough for a t-SNE map in seconds
 

@@ -20,8 +20,8 @@ from medkit.data.transforms import prepare
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case
+from medkit.records import write_atomically
 from medkit.runs.embeddings import Embedded, Embedding, write_embedding
-from medkit.runs.folder import write_atomically
 from medkit.runs.ready import ready
 from medkit.runs.stats import bootstrap_interval
 

@@ -20,8 +20,9 @@ from medkit.engine.stage import to_device
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.records import write_atomically
 from medkit.runs.external import Work, is_external
-from medkit.runs.folder import RunFolder, write_atomically
+from medkit.runs.folder import RunFolder
 from medkit.runs.ready import ready
 from medkit.runs.workbench import Workbench
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from medkit.errors import RunError
 from medkit.plugin import manager
+from medkit.records import write_atomically
 from medkit.runs import figures
 from medkit.runs.comparisons import compare_variants
 from medkit.runs.embeddings import read_embedding
 from medkit.runs.evaluate import MetricValue, read_cases, read_examples, read_results
 from medkit.runs.figures_embedding import embedding_map
-from medkit.runs.folder import write_atomically
 from medkit.runs.layout_text import as_html, write_tables
 from medkit.runs.layouts import laid_out
 from medkit.runs.tables import number, results_table, variants

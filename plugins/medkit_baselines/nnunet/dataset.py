@@ -12,6 +12,7 @@ import numpy as np
 from medkit.api import Case, InputError, Record
 from medkit.data.nifti import read_nifti, write_nifti
 from medkit.data.volume import Volume
+from medkit.records import write_atomically
 
 ENDING = ".nii.gz"
 CASES = "cases.json"
@@ -180,9 +181,7 @@ def manifest(folder: Path, seed: int = 0) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _even(grid: Volume) -> bool:

@@ -101,7 +101,7 @@ class NNUNet(nn.Module):
         self, work: ExternalWork, train: Sequence[Case], validate: Sequence[Case], epochs: int, seed: int
     ) -> None:
         environ = self._environ(work, epochs)
-        settings = {"epochs": epochs, "configuration": self.configuration, "fold": "0" if validate else "all"}
+        settings = {"epochs": epochs, "fold": "0" if validate else "all"}
         write_json(work.folder / "settings.json", settings)
         raw, preprocessed = work.folder / "raw" / NAME, work.folder / "preprocessed" / NAME
         for name in ("raw", "preprocessed", "results"):
@@ -123,7 +123,7 @@ class NNUNet(nn.Module):
         work.run(
             [
                 *(command("nnUNetv2_train"), NUMBER, self.configuration, settings["fold"]),
-                *("-tr", TRAINER, "-p", self.plans, "-device", work.device.partition(":")[0], "--c"),
+                *("-tr", TRAINER, "-p", self.plans, "-device", _device(work), "--c"),
             ],
             "train.log",
             environ,
@@ -141,11 +141,14 @@ class NNUNet(nn.Module):
         shutil.rmtree(images.parent, ignore_errors=True)
         images.mkdir(parents=True)
         numbers = {case.id: f"case_{i:05d}" for i, case in enumerate(cases)}
+        grids = {}
         for done, case in enumerate(cases, 1):
             image = work.load(case).image
             write_case(image, image.voxels, images / f"{numbers[case.id]}_0000{ENDING}")
+            # Where its voxels lie, without them, so that no image has to be read again for its mask.
+            grids[case.id] = image.like(np.broadcast_to(np.uint8(0), image.voxels.shape))
             work.advance(done, len(cases), "writing images for nnU-Net")
-        device = work.device.partition(":")[0]
+        device = _device(work)
         work.run(
             [
                 *(command("nnUNetv2_predict"), "-i", str(images), "-o", str(masks), "-d", NUMBER),
@@ -161,8 +164,8 @@ class NNUNet(nn.Module):
         shutil.rmtree(images)
 
         def mask_of(case: Case) -> Mapping[str, np.ndarray]:
-            grid = work.load(case).image
-            return {"mask_probability": read_mask(masks / f"{numbers[case.id]}{ENDING}", grid).astype(np.float32)}
+            mask = read_mask(masks / f"{numbers[case.id]}{ENDING}", grids[case.id])
+            return {"mask_probability": mask.astype(np.float32)}
 
         return mask_of
 
@@ -173,7 +176,7 @@ class NNUNet(nn.Module):
     # -- pieces -----------------------------------------------------------------------------------------------------
 
     def _environ(self, work: ExternalWork, epochs: int) -> dict[str, str]:
-        return environment(work.folder, work.device.partition(":")[0], epochs, self.iterations, self.workers)
+        return environment(work.folder, _device(work), epochs, self.iterations, self.workers)
 
     def _plan(self, work: ExternalWork, environ: Mapping[str, str]) -> None:
         count = str(self.workers)
@@ -202,6 +205,11 @@ class NNUNet(nn.Module):
     def _model(self, folder: Path, settings: Mapping[str, Any]) -> Path:
         trained = f"{TRAINER}__{self.plans}__{self.configuration}"
         return folder / "results" / NAME / trained / f"fold_{settings['fold']}"
+
+
+def _device(work: ExternalWork) -> str:
+    """``cpu`` or ``cuda``: nnU-Net takes no number."""
+    return work.device.partition(":")[0]
 
 
 def _counting(work: ExternalWork, total: int) -> Callable[[str], None]:
