@@ -17,6 +17,7 @@ from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
 from medkit.recipe_model import DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
 from medkit.recipe_reader import read_recipe
+from medkit.yaml_dump import dump
 
 __all__ = [
     "Block",
@@ -29,6 +30,7 @@ __all__ = [
     "TableLayout",
     "Unfreeze",
     "bundled",
+    "check_round_trip",
     "find",
     "load_recipe",
     "recipe_from",
@@ -63,6 +65,19 @@ def recipe_from(data: Mapping[str, Any], set: Sequence[str] = ()) -> Recipe:
     for assignment in set:
         yaml_marks.override(root, assignment)
     return read_recipe(root)
+
+
+def check_round_trip(recipe: Recipe) -> None:
+    """Make sure that what a run would write as its recipe is read back to the same recipe.
+
+    Raises
+    ------
+    InputError
+        if it is not, as with a recipe put together in Python from names or values that no recipe can hold.
+    """
+    text = dump(recipe.resolved())
+    if dump(read_recipe(yaml_marks.parse(text, "the resolved recipe")).resolved()) != text:
+        raise InputError("the recipe would not be read back as it is", recipe.name, "write it as a file and load that")
 
 
 def find(recipe: str | Path) -> tuple[Path, str]:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
 from medkit.records import write_atomically
+from medkit.schema import validate
+from medkit.yaml_dump import dump
 
 FORMAT = 1
 SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
 Unit = Literal["slice", "volume", "patch"]
 
 
@@ -132,8 +135,8 @@ class TableLayout:
 
     @property
     def slug(self) -> str:
-        """The title as a file's name."""
-        return "_".join(re.findall(r"[a-z0-9]+", self.title.lower())) or "table"
+        """The title as a file's name, at most 60 letters."""
+        return "_".join(re.findall(r"[a-z0-9]+", self.title.lower()))[:60].rstrip("_") or "table"
 
 
 @dataclass
@@ -153,7 +156,7 @@ class Recipe:
     name: str
     data: dict[str, DataBlock]
     stages: list[Stage]
-    seed: int = 42
+    seed: Seed = 42
     report: Report = field(default_factory=Report)
 
     def stage(self, name: str) -> Stage:
@@ -164,7 +167,8 @@ class Recipe:
         raise InputError(f"the recipe has no stage '{name}'", hint=hint)
 
     def with_seed(self, seed: int) -> Recipe:
-        return replace(self, seed=seed)
+        """The recipe with another seed; one below 0 or above 2^32 - 1 is an :class:`InputError`."""
+        return replace(self, seed=validate(Seed, seed))
 
     def without(self, names: Sequence[str]) -> Recipe:
         """The recipe without some stages, and without their rows in tables.
@@ -206,11 +210,8 @@ class Recipe:
 
     def write(self, path: str | Path) -> Path:
         """Write the resolved recipe as YAML, whole or not at all."""
-        import yaml
-
         path = Path(path)
-        text = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=110)
-        write_atomically(path, text.encode())
+        write_atomically(path, dump(self.resolved()).encode())
         return path
 
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from typing import Any
 
+from medkit import names
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
 from medkit.recipe_model import hints
@@ -24,6 +25,11 @@ class Pieces:
 
     def problem(self, mark: Mark, path: str, what: str, hint: str | None = None) -> None:
         self.problems.append(InputError(f"{path}: {what}" if path else what, str(mark), hint))
+
+    def name(self, name: str, mark: Mark, path: str) -> None:
+        """A name that becomes a file, a folder or a key."""
+        if fault := names.fault(name):
+            self.problem(mark, path, fault)
 
     # -- plain pieces ------------------------------------------------------------------------------------------
 
@@ -134,6 +140,9 @@ class Pieces:
         if not isinstance(node.value, dict) or "use" in node.value:
             self.problem(node.place, path, f"a mapping of name to {kind} is wanted here")
             return {}
+        for key, child in node.value.items():
+            if fault := names.part_fault(key):
+                self.problem(child.place, path, fault)
         return {key: self.block(child, kind, join(path, key), argument) for key, child in node.value.items()}
 
     def blocks(self, node: Node, kind: str, path: str) -> list[Any]:

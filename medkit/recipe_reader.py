@@ -47,9 +47,12 @@ class _Reader(Pieces):
         if self.problems and not isinstance(root.value, dict):
             return None
         name = self.value(top["name"], "name", str) if "name" in top else ""
-        seed = self.value(top["seed"], "seed", int) if "seed" in top else 42
+        if name is not None and "name" in top:
+            self.name(name, top["name"].mark, "name")
+        seed = self.value(top["seed"], "seed", hints(Recipe)["seed"]) if "seed" in top else 42
         data = {}
         for key, child in self.mapping(top["data"], "data", None).items() if "data" in top else ():
+            self.name(key, child.place, f"data.{key}")
             data[key] = self.data_block(child, f"data.{key}")
         if "data" in top and not data:
             self.problem(top["data"].place, "data", "no data block is given")
@@ -68,6 +71,7 @@ class _Reader(Pieces):
             self.mapping(entries["splits"], f"{path}.splits", None).items() if "splits" in entries else ()
         ):
             where = f"{path}.splits.{name}"
+            self.name(name, child.place, where)
             picks = self.mapping(child, where, None)
             splits[name] = {
                 column: self.value(value, f"{where}.{column}", str | int | float | bool | list[str | int | float])
@@ -102,13 +106,14 @@ class _Reader(Pieces):
         entries = dict(node.value)
         repeat = entries.pop("repeat")
         plain = Node(entries, node.mark, node.key)
-        name = str(entries["name"].value) if "name" in entries else f"[{index}]"
+        name = entries["name"].value if "name" in entries else None
+        if not isinstance(name, str):
+            return [plain]  # said when the stage is read
         path = f"stages.{name}.repeat"
         result = [plain]
         for label, changes in self.mapping(repeat, path, None).items():
             variant = copy.deepcopy(plain)
-            if "name" in variant.value:
-                variant.value["name"].value = f"{name}{SEPARATOR}{label}"
+            variant.value["name"] = Node(f"{name}{SEPARATOR}{label}", changes.place)
             for key, value in self.mapping(changes, f"{path}.{label}", None).items():
                 try:
                     assign(variant, key, value, value.place)
@@ -119,7 +124,7 @@ class _Reader(Pieces):
 
     def stage(self, node: Node, path: str, data: dict[str, DataBlock], before: list[Stage]) -> Stage | None:
         known = [f.name for f in fields(Stage)]
-        if isinstance(node.value, dict) and "name" in node.value:
+        if isinstance(node.value, dict) and "name" in node.value and isinstance(node.value["name"].value, str):
             path = f"stages.{node.value['name'].value}"
         entries = self.mapping(node, path, [*known, "repeat"], ("name", "objective"))
         if "name" not in entries or "objective" not in entries:
@@ -127,8 +132,9 @@ class _Reader(Pieces):
         name = self.value(entries["name"], f"{path}.name", str)
         if name is None:
             return None
-        if any(c in name for c in "./\\ ") or not name:
-            self.problem(entries["name"].mark, f"{path}.name", f"'{name}' holds a dot, slash or space")
+        base, variant, label = name.partition(SEPARATOR)
+        for part in (base, label) if variant else (base,):
+            self.name(part, entries["name"].mark, f"{path}.name")
         if any(stage.name == name for stage in before):
             self.problem(entries["name"].mark, f"{path}.name", f"two stages are named '{name}'")
         objective = self.block(entries["objective"], "objective", f"{path}.objective")

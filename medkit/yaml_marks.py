@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,13 @@ from medkit.errors import InputError, Problems, did_you_mean
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-ENV = re.compile(r"\$\{([^}]*)\}")
-STANDARD_TAGS = ("str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value", "binary")
+ENV = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+TAGS = {kind: f"tag:yaml.org,2002:{tag}" for kind, tag in (("scalar", "str"), ("sequence", "seq"), ("mapping", "map"))}
+# A recipe is a page or two. These bounds stop texts that are made to take all memory or time.
+LARGEST = 2**20  # characters of a file
+DEEPEST = 40  # mappings and lists inside each other
+MOST = 50_000  # values, each use of an alias counted with all that it stands for
+DIGITS = 100  # of a number
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ def read(path: Path, shown: str | None = None) -> Node:
     """Parse a file; ``shown`` is its name in errors."""
     name = shown or str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the recipe cannot be read: {error}", name) from error
     return parse(text, name)
@@ -65,75 +73,172 @@ def read(path: Path, shown: str | None = None) -> Node:
 
 def parse(text: str, name: str) -> Node:
     """Parse YAML text; every problem found is told at once."""
+    if len(text) > LARGEST:
+        raise InputError(f"the file is longer than {LARGEST:,} characters", name, "is it a recipe?")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise InputError(f"not valid YAML: {error.problem}", where) from None
-    except yaml.YAMLError as error:
-        raise InputError(f"not valid YAML: {error}", name) from None
+        what = str(error.problem) if isinstance(error, _Bound) else f"not valid YAML: {error.problem}"
+        raise InputError(what, where) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape or a version beyond all bounds
+        raise InputError(f"not valid YAML: {' '.join(str(error).split())}", name) from None
     if root is None:
         raise InputError("the file is empty", name)
-    problems: list[InputError] = []
-    node = _convert(root, name, problems)
-    if problems:
-        raise Problems(problems)
+    converter = _Converter(name)
+    node = converter.node(root)
+    if converter.problems:
+        raise Problems(converter.problems)
     return node
 
 
-def _convert(node: yaml.Node, name: str, problems: list[InputError]) -> Node:
-    mark = Mark(name, node.start_mark.line + 1, node.start_mark.column + 1)
-    if node.tag and not (node.tag.startswith("tag:yaml.org,2002:") and node.tag.rsplit(":", 1)[1] in STANDARD_TAGS):
-        problems.append(InputError(f"the tag '{node.tag}' is not allowed", str(mark), "a recipe is plain data"))
+class _Bound(yaml.MarkedYAMLError):
+    """More than a recipe can hold."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes as PyYAML does, up to a depth and a number, and keeps the tags that were written."""
+
+    depth = count = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        self.depth += 1
+        self.count += 1
+        if self.depth > DEEPEST:
+            raise _Bound(problem=f"nested more than {DEEPEST} deep", problem_mark=event.start_mark)
+        if self.count > 2 * MOST:  # keys are nodes too
+            raise _Bound(problem=f"more than {MOST:,} values", problem_mark=event.start_mark)
+        node: Any = super().compose_node(parent, index)
+        self.depth -= 1
+        if not isinstance(event, yaml.AliasEvent):
+            node.written = event.tag
+        return node
+
+
+class _Converter:
+    """From PyYAML's nodes to ours; problems are collected."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems: list[InputError] = []
+        self.count = 0
+        self.open: list[Any] = []
+
+    def problem(self, what: str, mark: Mark, hint: str | None = None) -> Node:
+        self.problems.append(InputError(what, str(mark), hint))
         return Node(None, mark)
-    if isinstance(node, yaml.SequenceNode):
-        return Node([_convert(child, name, problems) for child in node.value], mark)
-    if isinstance(node, yaml.MappingNode):
+
+    def node(self, node: Any) -> Node:
+        mark = self.mark(node)
+        self.count += 1
+        if self.count > MOST:
+            raise InputError(f"more than {MOST:,} values, aliases written out", str(mark), "write less, or no aliases")
+        if any(node is outer for outer in self.open):
+            return self.problem("this alias stands for something that it is a part of", mark, "write it out")
+        if len(self.open) > DEEPEST:
+            return self.problem(f"nested more than {DEEPEST} deep", mark)
+        if node.written not in (None, "!", TAGS[node.id]):
+            return self.problem(f"the tag '{node.written}' is not allowed", mark, "a recipe is plain data")
+        self.open.append(node)
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return Node([self.node(child) for child in node.value], mark)
+            if isinstance(node, yaml.MappingNode):
+                return Node(self.entries(node), mark)
+            return self.scalar(node, mark)
+        finally:
+            self.open.pop()
+
+    def mark(self, node: Any) -> Mark:
+        return Mark(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def entries(self, node: Any) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key_node, child in node.value:
-            place = Mark(name, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None or key == "<<":
-                what = "merge keys are not allowed" if key else "a key must be a word"
-                problems.append(InputError(what, str(place), "write the keys out"))
+            place = self.mark(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problem("a key must be a word", place, "write the keys out")
                 continue
-            if key in found:
-                problems.append(
-                    InputError(f"'{key}' is written twice", str(place), f"first at line {found[key].place.line}")
-                )
-                continue
-            found[key] = _convert(child, name, problems)
-            found[key].key = place
-        return Node(found, mark)
-    assert isinstance(node, yaml.ScalarNode)
-    if node.style is not None:
-        return Node(_expand(node.value, mark, problems), mark)
-    return Node(_expand(scalar(node.value), mark, problems), mark)
+            key = key_node.value
+            if key == "<<" and key_node.style is None:
+                self.problem("merge keys are not allowed", place, "write the keys out")
+            elif fault := text_fault(key):
+                self.problem(fault, place)
+            elif key in found:
+                self.problem(f"'{key}' is written twice", place, f"first at line {found[key].place.line}")
+            else:
+                found[key] = self.node(child)
+                found[key].key = place
+        return found
+
+    def scalar(self, node: Any, mark: Mark) -> Node:
+        value: Any = node.value
+        if node.style is None and node.written is None:
+            try:
+                value = scalar(value)
+            except ValueError as error:
+                return self.problem(str(error), mark, "quote it if it is text")
+        if isinstance(value, str):
+            value = _expand(value, mark, self.problems)
+            if fault := text_fault(value):
+                return self.problem(fault, mark)
+        return Node(value, mark)
+
+
+def text_fault(text: str) -> str | None:
+    """What is wrong with a text wherever it stands, or None."""
+    if "\0" in text:
+        return "a text holds the character NUL"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "a text holds half of a character (a lone surrogate)"
+    return None
 
 
 def scalar(text: str) -> Any:
-    """A plain scalar by the core schema of YAML 1.2."""
+    """A plain scalar by the core schema of YAML 1.2.
+
+    Raises
+    ------
+    ValueError
+        for a number that cannot be kept: hundreds of digits, or beyond what a float holds (``12e4567``).
+    """
     if text in ("", "~", "null", "Null", "NULL"):
         return None
     if text in ("true", "True", "TRUE"):
         return True
     if text in ("false", "False", "FALSE"):
         return False
-    if INT.fullmatch(text):
+    if not (number := INT.fullmatch(text)) and not FLOAT.fullmatch(text):
+        if match := SPECIAL.fullmatch(text):
+            return float("nan") if match.group(3) else float(match.group(1) + "inf")
+        return text
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    if number:
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if FLOAT.fullmatch(text):
-        return float(text)
-    if match := SPECIAL.fullmatch(text):
-        return float("nan") if match.group(3) else float(match.group(1) + "inf")
-    return text
+    value = float(text)
+    mantissa = re.split("[eE]", text)[0]
+    if math.isinf(value) or (value == 0 and mantissa.strip("+-.0") != ""):
+        raise ValueError(f"{text} is beyond the numbers that a computer holds")
+    return value
 
 
-def _expand(value: Any, mark: Mark, problems: list[InputError]) -> Any:
-    if not isinstance(value, str) or "${" not in value:
-        return value
+def is_text(text: str) -> bool:
+    """True if a plain scalar of this text is read as the text itself."""
+    try:
+        return scalar(text) is text
+    except ValueError:
+        return False
+
+
+def _expand(text: str, mark: Mark, problems: list[InputError]) -> str:
+    """Environment variables for ``${NAME}``; ``$${`` is the text ``${``. What a variable holds is not read again."""
 
     def replace(match: re.Match[str]) -> str:
+        if match.group(1) is None:
+            return "${"
         found = os.environ.get(match.group(1))
         if found is None:
             problems.append(
@@ -142,17 +247,40 @@ def _expand(value: Any, mark: Mark, problems: list[InputError]) -> Any:
             return ""
         return found
 
-    return ENV.sub(replace, value)
+    return ENV.sub(replace, text) if "${" in text else text
 
 
-def from_python(value: Any, name: str = "recipe") -> Node:
-    """A node tree of Python data, for recipes built in code."""
+def from_python(value: Any, name: str = "recipe", depth: int = 0) -> Node:
+    """A node tree of Python data, for recipes built in code.
+
+    Raises
+    ------
+    InputError
+        if it holds something that YAML does not: only text, numbers, true, false, None, lists and mappings.
+    """
     mark = Mark(name)
-    if isinstance(value, dict):
-        return Node({str(key): from_python(child, name) for key, child in value.items()}, mark)
+    if depth > DEEPEST:
+        raise InputError(f"nested more than {DEEPEST} deep", name)
+    if isinstance(value, Mapping):
+        return Node(
+            {_plain_text(str(key), name): from_python(item, name, depth + 1) for key, item in value.items()}, mark
+        )
     if isinstance(value, list | tuple):
-        return Node([from_python(child, name) for child in value], mark)
-    return Node(value, mark)
+        return Node([from_python(item, name, depth + 1) for item in value], mark)
+    if isinstance(value, str | os.PathLike):
+        return Node(_plain_text(os.fspath(value), name), mark)
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return Node(kind(value), mark)  # numpy's float64 is a float too
+    if value is None:
+        return Node(None, mark)
+    raise InputError(f"{value!r} cannot be written in a recipe", name, "text, numbers, lists and mappings can")
+
+
+def _plain_text(text: str, name: str) -> str:
+    if fault := text_fault(text):
+        raise InputError(fault, name)
+    return text
 
 
 def override(root: Node, assignment: str) -> None:
@@ -209,7 +337,7 @@ def _index(nodes: list[Node], key: str) -> int | None:
     for i, node in enumerate(nodes):
         if isinstance(node.value, dict) and "name" in node.value and str(node.value["name"].value) == key:
             return i
-    return int(key) if key.isdigit() and int(key) < len(nodes) else None
+    return int(key) if re.fullmatch("[0-9]{1,9}", key) and int(key) < len(nodes) else None
 
 
 def _placed(value: Node, mark: Mark) -> Node:

@@ -18,7 +18,7 @@ from medkit.engine.thaw import stages_of
 from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
 from medkit.plugin import manager
-from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
 from medkit.recipe_model import SEPARATOR
 from medkit.runs.cost import Cost
 from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
@@ -90,6 +90,7 @@ def run(
         recipe = recipe.without(skip)
     if seed is not None:
         recipe = recipe.with_seed(seed)
+    check_round_trip(recipe)
     runtime = Runtime.start(device=device, precision=precision)
     path = Path(out) if out is not None else default_folder(recipe.name)
     if out is None and runtime.ranks > 1:

@@ -1,0 +1,40 @@
+"""One rule for the names that a recipe gives: they become files, folders and keys, here and on other systems."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 64  # bytes of UTF-8; two names and an ending fit into the 255 of a file's name
+NAME = re.compile(r"[\w@+-]+")
+# What nn.ModuleDict has itself, and so takes for no key; a test compares it with the torch that is installed.
+_TAKEN = """
+T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches eval
+extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys load_state_dict
+modules mtia named_buffers named_children named_modules named_parameters parameters pop register_backward_hook
+register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state
+set_submodule share_memory state_dict to to_empty train training type update values xpu zero_grad
+"""
+MODULE_ATTRIBUTES = frozenset(_TAKEN.split())
+
+
+def fault(name: str) -> str | None:
+    """What is wrong with a name, or None.
+
+    Letters and digits of any script, ``_ @ + -``, at most 64 bytes.
+    """
+    if not name:
+        return "the name is empty"
+    if not NAME.fullmatch(name):
+        return f"the name {name!r} may hold letters, digits and _ @ + - only"
+    if len(name.encode()) > LONGEST:
+        return f"the name '{name}' is longer than {LONGEST} bytes"
+    return None
+
+
+def part_fault(name: str) -> str | None:
+    """The same for a head, a loss or another named part, which torch keeps as a module of that name."""
+    if name in MODULE_ATTRIBUTES or name.startswith("_"):
+        return f"'{name}' is a name that torch has taken; choose another"
+    return fault(name)
