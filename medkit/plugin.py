@@ -1,8 +1,9 @@
 """Finding and loading plugins, one guarded entry point at a time.
 
-A plugin that raises, was made for another medkit or misspells a hook is left out whole: one line on stderr says so,
-``medkit plugins why NAME`` shows the traceback, and every other plugin works. ``MEDKIT_PLUGINS=a,b`` loads only these
-(nothing: none), ``MEDKIT_STRICT=1`` raises instead.
+A plugin that raises or calls ``sys.exit()``, was made for another medkit or misspells a hook is left out whole: one
+line on stderr says so, ``medkit plugins why NAME`` shows the traceback, and every other plugin works. What it prints
+while it is loaded goes to stderr, and the current folder stays. ``MEDKIT_PLUGINS=a,b`` loads only these (nothing:
+none), ``MEDKIT_STRICT=1`` raises instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,8 @@ import pluggy
 
 import medkit
 from medkit import hooks
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
+from medkit.guard import PluginExit, cause, guarded
 from medkit.registry import Registrar, Registry
 
 GROUP = "medkit.plugins"
@@ -79,7 +81,8 @@ def load(
             if any(info.name == point.name and info.ok for info in result.infos):
                 raise InputError(f"another installed package already provides a plugin named '{point.name}'")
             _check_version(distribution)
-            _register(result, point.name, point.load(), dist_name, version)
+            with guarded():
+                _register(result, point.name, point.load(), dist_name, version)
         except Exception as error:
             _fail(result, point.name, dist_name, version, error, environ)
     return result
@@ -118,14 +121,18 @@ def _register(result: Plugins, name: str, module: Any, distribution: str, versio
 def _fail(
     result: Plugins, name: str, distribution: str, version: str, error: Exception, environ: Mapping[str, str]
 ) -> None:
-    if environ.get("MEDKIT_STRICT", "") not in ("", "0"):
+    if _strict(environ):
         raise InputError(f"plugin '{name}' cannot be loaded: {error}", hint="unset MEDKIT_STRICT to go on") from error
-    reason = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
+    reason = str(error) if isinstance(error, InputError | PluginExit) else f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split())[:300] or type(error).__name__
     text = "".join(traceback.format_exception(error))
     result.infos.append(PluginInfo(name, distribution, version, False, reason, text))
     result.registry.failed[name] = reason
     print(f"medkit: plugin '{name}' was left out: {reason} (medkit plugins why {name})", file=sys.stderr)
+
+
+def _strict(environ: Mapping[str, str]) -> bool:
+    return environ.get("MEDKIT_STRICT", "") not in ("", "0")
 
 
 @functools.cache
@@ -138,9 +145,47 @@ def registry() -> Registry:
     return _loaded().registry
 
 
-def manager() -> pluggy.PluginManager:
-    """The hooks of this process."""
-    return _loaded().manager
+def _to_stderr(text: str) -> None:
+    print(f"medkit: {text}", file=sys.stderr)
+
+
+class Hooks:
+    """Asks the plugins' implementations of a hook, each guarded: one that raises costs nothing but its own answer.
+
+    The first fault of each is told in one line (``tell``) that names plugin, hook and cause; it is asked again next
+    time. ``MEDKIT_STRICT=1`` raises a :class:`RunError` instead, ``MEDKIT_TRACEBACK=1`` shows the traceback.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = _to_stderr) -> None:
+        self.tell = tell
+        self._told: set[tuple[str, str]] = set()
+
+    def __call__(self, hook: str, /, **arguments: Any) -> list[tuple[str, Any]]:
+        """What each plugin answers to ``hook``, with its name; those that answer None are left out."""
+        found = []
+        for one in reversed(getattr(_loaded().manager.hook, hook).get_hookimpls()):
+            try:
+                if one.wrapper or one.hookwrapper:
+                    raise TypeError("medkit's hooks have no wrappers")
+                with guarded():
+                    answer = one.function(**{name: arguments[name] for name in one.argnames})
+            except Exception as error:
+                if os.environ.get("MEDKIT_TRACEBACK"):
+                    traceback.print_exception(error)
+                self.fault(one.plugin_name, hook, cause(error), error)
+            else:
+                if answer is not None:
+                    found.append((one.plugin_name, answer))
+        return found
+
+    def fault(self, plugin: str, hook: str, what: str, error: Exception | None = None) -> None:
+        """Tell that a plugin's hook has failed, or has answered what cannot be used."""
+        if _strict(os.environ):
+            hint = "unset MEDKIT_STRICT to go on without it"
+            raise RunError(f"{hook} of plugin '{plugin}' failed: {what}", hint=hint) from error
+        if (plugin, hook) not in self._told:
+            self._told.add((plugin, hook))
+            self.tell(f"warning: {hook} of plugin '{plugin}' failed, and medkit goes on without it: {what}")
 
 
 def plugins() -> list[PluginInfo]:
@@ -178,13 +223,16 @@ def load_file(path: str | Path) -> str:
     module: ModuleType = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-        _register(result, name, module, str(path), "file")
+        with guarded():
+            spec.loader.exec_module(module)
+            _register(result, name, module, str(path), "file")
     except Exception as error:
         del sys.modules[name]
         if isinstance(error, InputError):
             raise InputError(error.what, str(path), error.hint) from error
-        raise InputError(f"the plugin raised {type(error).__name__}: {error}", str(path)) from error
+        if isinstance(error, PluginExit):
+            raise InputError(f"the plugin cannot be loaded: {cause(error)}", str(path)) from error
+        raise InputError(f"the plugin raised {cause(error)}", str(path)) from error
     return name
 
 

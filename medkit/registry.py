@@ -5,13 +5,19 @@ Registering imports nothing; only building a component, or asking for its schema
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from medkit.errors import InputError, did_you_mean
+from medkit.guard import cause, guarded
 from medkit.protocols import KINDS
+
+NAME = re.compile(r"\w[\w.+-]*")
+"""Names of plugins and of their components: a full name is one of each with a colon between."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,24 @@ class Entry:
         """Import the component's module and return its constructor."""
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            with guarded():
+                found = importlib.import_module(module)
+        except Exception as error:
+            what = str(error) if isinstance(error, ImportError) else cause(error)
+            hint = (
+                f"is everything that plugin '{self.plugin}' needs installed?"
+                if isinstance(error, ImportError)
+                else None
+            )
             raise InputError(
-                f"{self.kind} '{self.full_name}' cannot be imported from '{self.target}': {error}",
-                hint=f"is everything that plugin '{self.plugin}' needs installed?",
+                f"{self.kind} '{self.full_name}' cannot be imported from '{self.target}': {what}", hint=hint
+            ) from error
+        try:
+            return functools.reduce(getattr, attribute.split("."), found)
+        except AttributeError as error:
+            hint = did_you_mean(attribute, [name for name in vars(found) if not name.startswith("_")])
+            raise InputError(
+                f"{self.kind} '{self.full_name}' cannot be imported from '{self.target}': {error}", hint=hint
             ) from error
 
 
@@ -50,6 +69,9 @@ class Registry:
     def add(self, entry: Entry) -> None:
         if entry.kind not in KINDS:
             raise InputError(f"'{entry.kind}' is not a kind of component", entry.plugin, f"kinds: {', '.join(KINDS)}")
+        if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.plugin):
+            hint = "letters, digits, '_', '-', '.' and '+'; the plugin's own name is put before it"
+            raise InputError(f"'{entry.name}' is no name for a component", entry.plugin, hint)
         if ":" not in entry.target:
             raise InputError(f"target '{entry.target}' of '{entry.full_name}' is not 'module:attribute'", entry.plugin)
         key = entry.kind, entry.full_name

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from medkit.guard import cause, guarded
 
 
 class _WithPlugins(TyperGroup):
@@ -23,15 +28,41 @@ class _WithPlugins(TyperGroup):
             return found
         module, _, attribute = target.partition(":")
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-        alone.command(cmd_name)(getattr(importlib.import_module(module), attribute))
-        return typer.main.get_command(alone)
+        try:
+            with guarded():
+                alone.command(cmd_name)(getattr(importlib.import_module(module), attribute))
+                return typer.main.get_command(alone)
+        except Exception as error:  # the other commands, and the help of all, have to stay
+            print(
+                f"medkit: command 'data {cmd_name}' cannot be loaded from '{target}': {cause(error)}", file=sys.stderr
+            )
+            return None
 
 
+@functools.cache
 def _of_plugins() -> dict[str, str]:
-    """Commands of plugins by name, with their targets."""
-    from medkit.plugin import manager
+    """Commands of plugins by name, with their targets; of two with one name the first is kept, and that is told."""
+    from medkit.plugin import Hooks
 
-    return {name: target for found in manager().hook.medkit_data_commands() for name, target in found.items()}
+    hook, hooks = "medkit_data_commands", Hooks()
+    owners = {str(command.name): "medkit" for command in app.registered_commands}
+    found: dict[str, str] = {}
+    for plugin, commands in hooks(hook):
+        if not isinstance(commands, Mapping) or not all(
+            isinstance(text, str) for pair in commands.items() for text in pair
+        ):
+            hooks.fault(plugin, hook, f"it answered {commands!r:.80}, not a mapping of command to 'module:function'")
+            continue
+        for name, target in commands.items():
+            if name in owners:
+                print(
+                    f"medkit: command 'data {name}' of plugin '{plugin}' was left out: "
+                    f"'{owners[name]}' has one of that name",
+                    file=sys.stderr,
+                )
+                continue
+            owners[name], found[name] = plugin, target
+    return found
 
 
 app = typer.Typer(

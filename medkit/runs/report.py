@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medkit.errors import RunError
-from medkit.plugin import manager
+from medkit.plugin import Hooks
 from medkit.records import write_atomically
 from medkit.runs import figures
 from medkit.runs.comparisons import compare_variants
 from medkit.runs.embeddings import read_embedding
 from medkit.runs.evaluate import MetricValue, read_cases, read_examples, read_results
 from medkit.runs.figures_embedding import embedding_map
+from medkit.runs.handle import Run
 from medkit.runs.layout_text import as_html, write_tables
 from medkit.runs.layouts import laid_out
 from medkit.runs.tables import number, results_table, variants
@@ -24,17 +24,11 @@ from medkit.runs.tables import number, results_table, variants
 Results = dict[str, dict[str, dict[str, MetricValue]]]
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What hooks of plugins get."""
+def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
+    """Write ``report.html`` and the recipe's tables into a run folder, each whole or not at all; return its path.
 
-    folder: Path
-    recipe: Mapping[str, Any]
-    results: Results
-
-
-def write_report(folder: Path) -> Path:
-    """Write ``report.html`` and the recipe's tables into a run folder, each whole or not at all; return its path."""
+    ``hooks`` asks plugins for sections of theirs; a section that fails is left out and told.
+    """
     import jinja2
     import yaml
 
@@ -49,8 +43,6 @@ def write_report(folder: Path) -> Path:
     ]
     tables = laid_out(folder)
     write_tables(folder, tables)
-    hooked: list[Any] = manager().hook.medkit_report(run=_Shown(folder, recipe, results))
-    extra = [item for found in hooked for item in found]
     environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment_.from_string(files("medkit.runs").joinpath("report.html").read_text())
     page = template.render(
@@ -59,7 +51,7 @@ def write_report(folder: Path) -> Path:
         notices=environment.get("notices", []),
         tables=[as_html(table) for table in tables],
         sections=sections,
-        extra=extra,
+        extra=_sections_of_plugins(Run(folder, results), hooks or Hooks()),
         recipe=recipe_text,
         folder=folder.name,
         number=number,
@@ -67,6 +59,20 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     write_atomically(path, page.encode())
     return path
+
+
+def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str]]:
+    hook, found = "medkit_report", []
+    for plugin, sections in hooks(hook, run=run):
+        try:
+            checked = [(title, html) for title, html in sections if isinstance(title, str) and isinstance(html, str)]
+            if len(checked) != len(sections):
+                raise TypeError
+        except (TypeError, ValueError):
+            hooks.fault(plugin, hook, f"it answered {sections!r:.80}, not a list of (title, HTML)")
+            continue
+        found += checked
+    return found
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,16 @@ from medkit.engine.stage import train_stage
 from medkit.engine.thaw import stages_of
 from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
-from medkit.plugin import manager
+from medkit.plugin import Hooks
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
 from medkit.recipe_model import SEPARATOR
 from medkit.runs.cost import Cost
-from medkit.runs.evaluate import MetricValue, evaluate, read_results, write_results
+from medkit.runs.evaluate import evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
 from medkit.runs.folder import RunFolder, environment
+from medkit.runs.handle import Run
 from medkit.runs.report import write_report
 from medkit.runs.workbench import Workbench
-
-Results = dict[str, dict[str, dict[str, MetricValue]]]
-
-
-@dataclass
-class Run:
-    """A finished or running run."""
-
-    folder: Path
-    recipe: Recipe
-    results: Results
-
-    @property
-    def report(self) -> Path:
-        return self.folder / "report.html"
 
 
 def run(
@@ -147,44 +132,60 @@ def _check(bench: Workbench) -> None:
 
 def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
     recipe, runtime = bench.recipe, bench.runtime
-    hooks = manager().hook
-    run_ = Run(folder.path, recipe, {})
-    failed: dict[str, str] = {}
+    run_ = Run(folder.path, recipe=recipe)
+    failed = run_.failed
     first: RunError | None = None
     with Progress(quiet or not runtime.main, folder.log if runtime.main else None) as progress:
+        hooks = Hooks(progress.say)
         if runtime.main:
-            hooks.medkit_run_start(run=run_)
             progress.say(f"{recipe.name}: {_count(recipe.stages)} on {runtime.description}, in {folder.path}")
-        for stage in recipe.stages:
-            if folder.done(stage.name):
-                continue
-            lost = [name for name in stage.takes_from() if name in failed]
-            if lost:
-                failed[stage.name] = f"takes a part of '{lost[0]}', which failed"
-                progress.say(f"{stage.name}: left out, it {failed[stage.name]}")
-                continue
-            try:
-                with _memory_told(stage):
-                    _train_stage(bench, folder, stage, progress, run_)
-            except RunError as error:
-                # One method of a comparison that fails shall not cost the others. Ranks would have to agree on it.
-                if runtime.ranks > 1:
-                    raise
-                failed[stage.name], first = str(error), first or error
-                progress.say(f"{stage.name} failed: {error}")
-            runtime.barrier()
-        if runtime.main:
-            folder.keep_failed(failed)
-            if first is not None and not (folder.path / "results.json").exists():
-                raise first
-            run_.results = read_results(folder.path)
-            path = write_report(folder.path)
-            hooks.medkit_run_end(run=run_)
-            progress.say(f"report: {path}")
-            if failed:
-                raise _failure(failed, folder)
+        with _told_of(run_, hooks, runtime.main):
+            for stage in recipe.stages:
+                if folder.done(stage.name):
+                    continue
+                lost = [name for name in stage.takes_from() if name in failed]
+                if lost:
+                    failed[stage.name] = f"takes a part of '{lost[0]}', which failed"
+                    progress.say(f"{stage.name}: left out, it {failed[stage.name]}")
+                    continue
+                try:
+                    with _memory_told(stage):
+                        _train_stage(bench, folder, stage, progress, run_, hooks)
+                except RunError as error:
+                    # One method of a comparison that fails shall not cost the others. Ranks would have to agree on it.
+                    if runtime.ranks > 1:
+                        raise
+                    failed[stage.name], first = str(error), first or error
+                    progress.say(f"{stage.name} failed: {error}")
+                runtime.barrier()
+            if runtime.main:
+                folder.keep_failed(failed)
+                if first is not None and not (folder.path / "results.json").exists():
+                    raise first
+                run_.results = read_results(folder.path)
+                path = write_report(folder.path, hooks)
+                progress.say(f"report: {path}")
+                if failed:
+                    raise _failure(failed, folder)
     runtime.barrier()
     return run_
+
+
+@contextmanager
+def _told_of(run_: Run, hooks: Hooks, main: bool) -> Iterator[None]:
+    """Plugins hear of the run's start, and of its end however it ends, so that they can close what they have opened."""
+    if not main:
+        yield
+        return
+    hooks("medkit_run_start", run=run_)
+    try:
+        yield
+        run_.status = "finished"
+    except BaseException as error:
+        run_.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        raise
+    finally:
+        hooks("medkit_run_end", run=run_)
 
 
 @contextmanager
@@ -208,8 +209,10 @@ def _failure(failed: dict[str, str], folder: RunFolder) -> RunError:
     return RunError(what, str(folder.path), f"'medkit resume {folder.path}' tries again")
 
 
-def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Progress, run_: Run) -> None:
-    runtime, hooks = bench.runtime, manager().hook
+def _train_stage(
+    bench: Workbench, folder: RunFolder, stage: Stage, progress: Progress, run_: Run, hooks: Hooks
+) -> None:
+    runtime = bench.runtime
     dataset = bench.dataset(stage)
     tested = bench.evaluated_splits(stage)
     objective = bench.objective(stage)
@@ -224,7 +227,7 @@ def _train_stage(bench: Workbench, folder: RunFolder, stage: Stage, progress: Pr
     def log(line: dict[str, Any]) -> None:
         if runtime.main:
             folder.append_metrics(line)
-            hooks.medkit_epoch_end(run=run_, stage=stage.name, epoch=line["epoch"], metrics=line)
+            hooks("medkit_epoch_end", run=run_, stage=stage.name, epoch=line["epoch"], metrics=_numbers(line))
 
     def restarted(epoch: int) -> None:
         if runtime.main:
@@ -309,6 +312,15 @@ def _train_here(
         validate=validate if stage.validate and metrics else None,
         keep_best=_kept(stage, metrics),
     )
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """What an epoch's line has measured: its numbers, without its place."""
+    return {
+        key: float(value)
+        for key, value in line.items()
+        if key != "epoch" and isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _splits(stage: Stage, tested: Sequence[str]) -> list[str]:
