@@ -2,7 +2,7 @@
 
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.hooks import hookimpl
-from medkit.marks import Channels, Given, Placed, Slot, Strides
+from medkit.marks import Channels, File, Given, Placed, Slot, Strides, Weights
 from medkit.protocols import (
     Augmentation,
     Batch,
@@ -32,6 +32,7 @@ __all__ = [
     "Encoder",
     "ExternalObjective",
     "ExternalWork",
+    "File",
     "Generator",
     "Given",
     "InputError",
@@ -49,5 +50,6 @@ __all__ = [
     "Transform",
     "Turn",
     "VolumeOperator",
+    "Weights",
     "hookimpl",
 ]

@@ -1,6 +1,6 @@
-"""Marks for constructor annotations: what the parent fills in, and what is itself a component.
+"""Marks for constructor annotations: what the parent fills in, what is itself a component, and what names a file.
 
-A constructor's signature is its recipe schema. Two kinds of argument need more than a type:
+A constructor's signature is its recipe schema. Three kinds of argument need more than a type:
 
 ``Given``
     filled by the parent while it builds its children, never written in a recipe::
@@ -15,6 +15,11 @@ A constructor's signature is its recipe schema. Two kinds of argument need more 
             encoder: Annotated[nn.Module, Slot("encoder")],
             heads: Annotated[dict[str, Placed], Slot("pretext", weight=1.0)],
         ): ...
+
+``Path``, or ``File`` on a text
+    an argument that names a file or folder: a relative one in a recipe counts from the recipe's own folder::
+
+        def __init__(self, path: Path, weights: Annotated[str, File("hub:")] | None = None): ...
 """
 
 from __future__ import annotations
@@ -58,8 +63,21 @@ class Placed:
         return self.keys[key]
 
 
+@dataclass(frozen=True, init=False)
+class File:
+    """A text that names a file or folder, unless it begins with one of ``but``, such as ``hub:``."""
+
+    but: tuple[str, ...]
+
+    def __init__(self, *but: str) -> None:
+        object.__setattr__(self, "but", but)
+
+
 Channels = Annotated[tuple[int, ...], Given("encoder.channels")]
 """Channels of the encoder's feature pyramid, shallow to deep."""
 
 Strides = Annotated[tuple[int, ...], Given("encoder.strides")]
 """Strides of the encoder's feature pyramid with respect to its input, shallow to deep."""
+
+Weights = Annotated[str, File("hub:", "random_test_features")]
+"""A file of weights, or ``hub:NAME``, or the name of the untrained features for tests."""

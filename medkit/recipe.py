@@ -43,7 +43,8 @@ def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
     Parameters
     ----------
     recipe:
-        ``recipes/ich_seg.yaml``, ``ich_seg`` or ``thesis/ich_seg``.
+        ``recipes/ich_seg.yaml``, ``ich_seg`` or ``thesis/ich_seg``. Relative paths in a file of yours start at its
+        folder; in a bundled recipe, in Python data and in ``set``, at the current one.
     set:
         Overrides ``KEY=VALUE``, applied before anything is checked.
 
@@ -56,7 +57,8 @@ def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
     root = yaml_marks.read(path, shown)
     for assignment in set:
         yaml_marks.override(root, assignment)
-    return read_recipe(root)
+    own = Path(recipe).is_file()
+    return read_recipe(root, folder=path.resolve().parent if own else None)
 
 
 def recipe_from(data: Mapping[str, Any], set: Sequence[str] = ()) -> Recipe:

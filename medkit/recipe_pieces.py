@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from medkit import names
@@ -12,15 +14,15 @@ from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
 from medkit.recipe_model import hints
 from medkit.registry import Entry, Registry
-from medkit.schema import Argument, Schema, validate
+from medkit.schema import Argument, Schema, validate, with_files
 from medkit.yaml_marks import Mark, Node
 
 
 class Pieces:
     """Reads pieces of a YAML tree; what is wrong is collected in ``problems``, so that all of it is told at once."""
 
-    def __init__(self, components: Registry, schema: Callable[[Entry], Schema]) -> None:
-        self.components, self.schema = components, schema
+    def __init__(self, components: Registry, schema: Callable[[Entry], Schema], folder: Path | None = None) -> None:
+        self.components, self.schema, self.folder = components, schema, folder
         self.problems: list[InputError] = []
 
     def problem(self, mark: Mark, path: str, what: str, hint: str | None = None) -> None:
@@ -108,13 +110,28 @@ class Pieces:
             elif writable[key].slot is not None:
                 arguments[key] = self._slot(child, writable[key], where)
             else:
-                arguments[key] = self.value(child, where, writable[key].annotation)
-                if isinstance(arguments[key], tuple):
-                    arguments[key] = list(arguments[key])
+                arguments[key] = self.argument(child, where, writable[key].annotation)
         for key, wanted in writable.items():
             if wanted.required and key not in entries:
                 self.problem(node.mark, path, f"'{entry.full_name}' needs '{key}' ({wanted.type_name()})")
         return Block(entry, arguments, keys, node.mark, path)
+
+    def argument(self, node: Node, path: str, annotation: Any) -> Any:
+        """A plain argument; files and folders that it names are absolute, whichever folder the run is resumed in."""
+
+        def place(text: str) -> str:
+            here = os.path.abspath(os.path.expanduser(text))
+            # What is typed on the command line counts from where it is typed.
+            if self.folder is None or node.mark.file.startswith("--set"):
+                return here
+            found = os.path.abspath(self.folder / os.path.expanduser(text))
+            if not os.path.exists(found) and os.path.exists(here):
+                hint = f"relative paths in a recipe count from its own folder; if this is meant, write {here}"
+                self.problem(node.mark, path, f"'{text}' is not in {self.folder}, but in the current folder", hint)
+            return found
+
+        value = with_files(annotation, self.value(node, path, annotation), place)
+        return list(value) if isinstance(value, tuple) else value
 
     def _reference(self, node: Node, entries: dict[str, Node], keys: dict[str, Any], path: str) -> Reference | None:
         text = entries.pop("from")

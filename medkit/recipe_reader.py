@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from medkit.blocks import Block, Reference
@@ -20,16 +21,19 @@ from medkit.yaml_marks import Node, assign
 
 
 def read_recipe(
-    root: Node, components: Registry | None = None, schema: Callable[[Entry], Schema] = static_schema
+    root: Node,
+    components: Registry | None = None,
+    schema: Callable[[Entry], Schema] = static_schema,
+    folder: Path | None = None,
 ) -> Recipe:
-    """Check a YAML tree.
+    """Check a YAML tree; relative paths in it start at ``folder``, the current one by default.
 
     Raises
     ------
     Problems
         every mistake found, each with file, line, column and key path.
     """
-    reader = _Reader(components or registry(), schema)
+    reader = _Reader(components or registry(), schema, folder)
     recipe = reader.recipe(root)
     if reader.problems:
         raise Problems(reader.problems)

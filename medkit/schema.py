@@ -13,10 +13,11 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from medkit.errors import InputError
-from medkit.marks import Given, Slot
+from medkit.marks import File, Given, Slot
 
 MISSING = inspect.Parameter.empty
 Shape = Literal["one", "list", "dict"]
@@ -223,6 +224,31 @@ def _adapter(annotation: Any, adapter: Any, config: Any) -> Any:
         return adapter(annotation)
     except Exception:
         return adapter(annotation, config=config(arbitrary_types_allowed=True))
+
+
+def with_files(annotation: Any, value: Any, place: Callable[[str], str]) -> Any:
+    """``value`` with ``place`` applied to every text in it that names a file, by its annotation; paths become texts."""
+    if get_origin(annotation) is Annotated:
+        inner, *found = get_args(annotation)
+        mark = next((mark for mark in found if isinstance(mark, File)), None)
+        if mark is None:
+            return with_files(inner, value, place)
+        return place(value) if isinstance(value, str) and not value.startswith(mark.but) else value
+    if isinstance(value, Path):
+        return place(str(value))
+    if _is_union(annotation):
+        for option in get_args(annotation):
+            found_value = with_files(option, value, place)
+            if found_value is not value:
+                return found_value
+        return value
+    inside = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    if isinstance(value, dict) and len(inside) == 2:
+        return {key: with_files(inside[1], item, place) for key, item in value.items()}
+    if isinstance(value, list | tuple) and inside:
+        each = inside if len(inside) == len(value) else [inside[0]] * len(value)
+        return [with_files(one, item, place) for one, item in zip(each, value, strict=True)]
+    return value
 
 
 def json_type(annotation: Any) -> dict[str, Any]:

@@ -38,9 +38,10 @@ NAMES: dict[str, Any] = {
     "Union": Union,
     "Sequence": list,
     "Mapping": dict,
-    "Path": str,
+    "Path": Path,
     "Channels": marks.Channels,
     "Strides": marks.Strides,
+    "Weights": marks.Weights,
 }
 
 
@@ -221,13 +222,13 @@ def _subscript(node: ast.Subscript, scope: dict[str, Any]) -> Any:
 
 
 def _mark(node: ast.expr) -> Any:
-    """``Slot(..)``, ``Given(..)`` or the constraints of ``Field(..)``; None for anything else."""
+    """``Slot(..)``, ``Given(..)``, ``File(..)`` or the constraints of ``Field(..)``; None for anything else."""
     if not isinstance(node, ast.Call):
         return None
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     positional = [_default(item) for item in node.args]
     named = {item.arg: _default(item.value) for item in node.keywords if item.arg}
-    if name in ("Slot", "Given"):
+    if name in ("Slot", "Given", "File"):
         return getattr(marks, name)(*positional, **named)
     if name in ("Gt", "Ge", "Lt", "Le"):
         return getattr(annotated_types, name)(*positional)

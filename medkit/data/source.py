@@ -44,7 +44,7 @@ class ManifestSource:
         meant to look different.
     """
 
-    path: str
+    path: Path
     image: str = "image"
     mask: str = "mask"
     target: str = "target"
@@ -53,7 +53,7 @@ class ManifestSource:
     fold: str | None = "fold"
     label: str | None = None
     case: str | None = None
-    root: str | None = None
+    root: Path | None = None
     check_pairs: bool = True
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class ManifestSource:
         for name in (self.image, self.patient, self.label, self.case):
             if name is not None and name not in columns:
                 hint = did_you_mean(name, columns) or f"columns: {', '.join(columns)}"
-                raise InputError(f"the manifest has no column '{name}'", self.path, hint)
+                raise InputError(f"the manifest has no column '{name}'", str(self.path), hint)
         root = Path(self.root) if self.root is not None else Path(self.path).parent
         rows: dict[str, dict[str, Any]] = {}
         problems: list[InputError] = []
@@ -106,7 +106,7 @@ class ManifestSource:
         if problems:
             raise Problems(problems)
         if not cases:
-            raise InputError("the manifest has no rows", self.path)
+            raise InputError("the manifest has no rows", str(self.path))
         self._rows, self._cases = rows, cases
 
     def _label(self, row: dict[str, Any], where: str, problems: list[InputError]) -> float | None:

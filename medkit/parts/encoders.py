@@ -12,6 +12,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from medkit.errors import InputError, did_you_mean
+from medkit.marks import Weights
 
 
 class TimmEncoder(nn.Module):
@@ -42,7 +43,7 @@ class TimmEncoder(nn.Module):
         self,
         model: str = "resnet18",
         in_channels: Annotated[int, Field(gt=0)] = 1,
-        weights: str | None = None,
+        weights: Weights | None = None,
         stem_stride: Literal[1, 2] | None = None,
         depth: Annotated[int, Field(gt=0)] | None = None,
     ) -> None:

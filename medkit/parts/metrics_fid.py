@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from torch import nn
 
+from medkit.marks import Weights
 from medkit.parts.features import RANDOM, Remembered, digest, network, slices_at_once
 from medkit.parts.metrics_image import blank_slices
 
@@ -97,7 +98,7 @@ class FID:
         "the interval is a jackknife's over patients"
     )
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.name = "fid_random" if weights == RANDOM else "fid"
         self.to(torch.device("cpu"))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from medkit.errors import InputError
+from medkit.marks import Weights
 from medkit.parts.features import RANDOM, Remembered, digest, network, slices_at_once
 from medkit.parts.metrics_image import Pairs, SliceMetric
 
@@ -91,7 +92,7 @@ class _Perceptual(SliceMetric):
     which = PERCEPTUAL
     cells = 1
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.name = f"{self.name}_random" if weights == RANDOM else self.name
         self.to(torch.device("cpu"))

@@ -73,7 +73,7 @@ class GenesisUNet3D(nn.Module):
         channels: Channels,
         strides: Strides,
         width: Annotated[int, Field(gt=0)] = 32,
-        weights: str | None = None,
+        weights: Path | None = None,
     ) -> None:
         super().__init__()
         w = width

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medkit.api import Weights
 from medkit.parts.encoders import TimmEncoder
 from medkit.parts.features import RANDOM, VGG19, RandomTestFeatures, check_weights, load_by_name, read_tensors
 
@@ -32,7 +33,7 @@ class VGGLoss(nn.Module):
         ``random_test_features``: a small network that nobody trained, for tests.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.weights = weights
         _network("vgg19", weights, "cpu")
@@ -53,7 +54,7 @@ class ResNetLoss(nn.Module):
         ``hub:tv_in1k`` are torchvision's), or ``random_test_features``: a small network that nobody trained, for tests.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.weights = weights
         _network("resnet50", weights, "cpu")

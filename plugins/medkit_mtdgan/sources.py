@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -100,7 +101,7 @@ class LowDoseScan:
 
     def __init__(
         self,
-        path: str,
+        path: Path,
         dose: Dose = 0.25,
         repeats: Annotated[int, Field(gt=0)] = 4,
         shares: tuple[float, float, float] = (0.6, 0.1, 0.3),
@@ -129,7 +130,7 @@ class LowDoseScan:
         if self._scan is None:
             self._scan = read_volume(self.path)
             if self._scan.depth < 8:
-                raise InputError(f"{self._scan.depth} slices are too few for three blocks", self.path)
+                raise InputError(f"{self._scan.depth} slices are too few for three blocks", str(self.path))
         return self._scan
 
     def block(self, fold: str) -> slice:

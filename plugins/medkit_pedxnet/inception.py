@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.inception import BasicConv2d, Inception3
 
-from medkit.api import InputError
+from medkit.api import InputError, Weights
 from medkit.parts.weights import read_safetensors
 
 FIRST = "Conv2d_1a_3x3.conv.weight"
@@ -56,7 +56,7 @@ class InceptionV3(nn.Module):
     def __init__(
         self,
         in_channels: Annotated[int, Field(gt=0)] = 1,
-        weights: str | None = None,
+        weights: Weights | None = None,
         init: Literal["xavier", "torch"] = "xavier",
         official_imagenet_input: bool = False,
     ) -> None:

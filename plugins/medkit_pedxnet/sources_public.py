@@ -34,7 +34,7 @@ class RSNABoneAge(ListedSource):
         Fold to its folder of images ``ID.png`` (or ``.dcm``).
     """
 
-    def __init__(self, root: str, csv: dict[str, str], images: dict[str, str]) -> None:
+    def __init__(self, root: Path, csv: dict[str, str], images: dict[str, str]) -> None:
         if set(csv) != set(images) or not csv:
             raise InputError(f"'csv' names the folds {sorted(csv)}, 'images' {sorted(images)}")
         self.root, self.csv, self.images = Path(root), csv, images
@@ -86,7 +86,7 @@ class GrazWrists(ListedSource):
 
     def __init__(
         self,
-        path: str,
+        path: Path,
         csv: str = "dataset.csv",
         shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
         seed: int = 0,

@@ -63,7 +63,7 @@ class ViewManifest(ListedSource):
 
     def __init__(
         self,
-        path: str,
+        path: Path,
         level: Literal[7, 30, 68] = 7,
         seed: int = 0,
         total: Annotated[int, Field(gt=0)] | None = None,
@@ -75,7 +75,7 @@ class ViewManifest(ListedSource):
         straddling: Literal["error", "leave_out"] = "error",
         hip_in: Literal["Pelvis", "Lower_Extremity"] = "Pelvis",
         moved: dict[str, str] | None = None,
-        root: str | None = None,
+        root: Path | None = None,
     ) -> None:
         self.path, self.level, self.seed, self.total = path, level, seed, total
         self.view, self.image, self.patient, self.date, self.split_date = view, image, patient, date, split_date
@@ -108,9 +108,9 @@ class ViewManifest(ListedSource):
             chosen = chosen_rows(self.sample(), self.views, self.level)
             if self.image not in chosen.column_names:
                 hint = did_you_mean(self.image, chosen.column_names) or f"columns: {', '.join(chosen.column_names)}"
-                raise InputError(f"the manifest has no column '{self.image}'", self.path, hint)
+                raise InputError(f"the manifest has no column '{self.image}'", str(self.path), hint)
             columns = chosen.to_pydict()
-            listed = Listed(self.path)
+            listed = Listed(str(self.path))
             own = (self.image, self.patient, "fold", "label")
             others = {name: values for name, values in columns.items() if name not in own}
             rows = zip(columns[self.image], columns[self.patient], columns["fold"], columns["label"], strict=True)

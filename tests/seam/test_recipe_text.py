@@ -95,9 +95,9 @@ def test_what_a_variable_holds_is_not_expanded_again(tmp_path: Path, monkeypatch
     path = tmp_path / "r.yaml"
     path.write_text(dump(recipe("x")).replace("path: x", "path: ${OUTER}"), encoding="utf-8")
     made = load_recipe(path)
-    assert made.data["ct"].source.arguments["path"] == "${INNER}"
+    assert made.data["ct"].source.arguments["path"] == str(tmp_path / "${INNER}")
     again = load_recipe(made.write(tmp_path / "recipe.yaml"))
-    assert again.data["ct"].source.arguments["path"] == "${INNER}"
+    assert again.data["ct"].source.arguments["path"] == str(tmp_path / "${INNER}")
 
 
 def test_two_dollars_are_the_text_of_one() -> None:
