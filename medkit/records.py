@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import medkit
-from medkit.errors import RunError
+from medkit.errors import InputError, MedkitError, RunError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,8 +33,26 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot be written: {error.strerror}", str(path), "is the disk full?") from error
+        raise write_error(error, path, temporary) from error
+    finally:
+        with suppress(OSError):  # renamed, or never made
+            temporary.unlink()
+
+
+def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
+    """What to tell when making ``target`` under a temporary name ended in ``error``.
+
+    The error is that of the output only if it names it, its temporary form or its folder, or no file at all. Any other
+    file that it names was to be read, and is an :class:`InputError` of its own.
+    """
+    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    inputs = [
+        name for name in named if temporary not in (name, *name.parents) and name not in (target, *target.parents)
+    ]
+    if inputs:
+        return InputError(f"cannot be read: {error.strerror}", str(inputs[0]))
+    hint = "is the disk full?" if error.errno in FULL else None
+    return RunError(f"cannot be written: {error.strerror or error}", str(target), hint)
 
 
 def made_with(libraries: Iterable[str]) -> dict[str, Any]:

@@ -230,6 +230,11 @@ def read_pixels(header: Header) -> np.ndarray:
         raise InputError(
             f"the pixels cannot be read ({error})", header.where("PixelData"), "is the file cut short?"
         ) from error
+    return values_of(stored, data)
+
+
+def values_of(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
+    """What stored numbers of one image stand for, as :func:`read_pixels` gives it; what is written goes back by it."""
     values = apply_modality(stored, data)
     if data.get("Modality") == "CT":
         padding = padding_mask(stored, data)

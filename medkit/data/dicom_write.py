@@ -7,11 +7,13 @@ from typing import Literal
 
 import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 import medkit
-from medkit.data.dicom import apply_modality, padding_mask, padding_range
+from medkit.data.dicom import apply_modality, padding_mask, padding_range, read_header
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_folder
 from medkit.errors import InputError
@@ -29,6 +31,7 @@ DROPPED = (
     "InstanceCreationDate",
     "InstanceCreationTime",
 )
+NAMED = ("SOPClassUID", "SOPInstanceUID")
 SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 
 
@@ -76,6 +79,23 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
             data.PixelData = stored.astype("<i2").tobytes()
             data["PixelData"].VR = "OW"
             data.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+
+
+def check_sources(volume: Volume) -> None:
+    """Say before the work is done that slices lack what a derived object has to name.
+
+    Raises
+    ------
+    InputError
+        naming file and tag.
+    """
+    for file in volume.header["files"]:
+        data = read_header(Path(file))
+        for name in NAMED:
+            if not data.get(name):
+                where = f"{file} {Tag(tag_for_keyword(name) or 0)} {name}"
+                hint = "name a file that ends in .nii.gz instead, or restore the UIDs"
+                raise InputError("missing: a derived DICOM object has to name its source by it", where, hint)
 
 
 def _reference(sop_class: str, instance: str) -> pydicom.Dataset:

@@ -51,32 +51,61 @@ def read_volume(path: str | Path) -> Volume:
     raise InputError("this is neither DICOM nor NIfTI nor PNG", text)
 
 
-def check_output(volume: Volume, output: str | Path) -> None:
+def check_output(volume: Volume, output: str | Path, *, resample: bool = False) -> None:
     """Say before the work is done that :func:`write_like` would refuse ``output``.
+
+    ``resample`` says that the result will be brought to an even grid (:func:`medkit.data.resample.even`) first.
 
     Raises
     ------
     InputError
-        if ``output`` exists, or does not end in .nii or .nii.gz and the volume was not read from DICOM.
+        if ``output`` exists; if it is no NIfTI file and the volume was not read from DICOM, or from DICOM without the
+        UIDs that a derived object has to name; or if it is a NIfTI file, which cannot hold the volume's grid.
     """
+    from medkit.data.resample import irregular
+
     output = Path(output)
     if output.exists():
         raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
-    if volume.header.get("format") != "dicom" and not output.name.endswith((".nii", ".nii.gz")):
+    from_dicom = volume.header.get("format") == "dicom"
+    if is_nifti_name(output):
+        problem = None if resample or volume.header.get("format") == "nifti" else irregular(volume)
+        if problem is not None:
+            dicom = "name a folder, to get DICOM with every slice in its place, or " if from_dicom else ""
+            hint = f"{dicom}give --resample (resample=True), to get an even grid"
+            raise InputError(f"{problem}, and NIfTI cannot hold that", str(output), hint)
+    elif not from_dicom:
         raise InputError("the input is no DICOM, so the output has to end in .nii or .nii.gz", str(output))
+    elif resample:
+        hint = "name a file that ends in .nii.gz, or leave --resample out"
+        raise InputError("a DICOM series keeps its source's slices and is not resampled", str(output), hint)
+    else:
+        from medkit.data.dicom_write import check_sources
+
+        check_sources(volume)
+
+
+def is_nifti_name(output: Path) -> bool:
+    return output.name.endswith((".nii", ".nii.gz"))
 
 
 def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "image"], description: str) -> None:
     """Write in the format the volume was read from: a DICOM folder or a NIfTI file.
 
     ``output`` ending in .nii or .nii.gz is NIfTI whatever was read.
+
+    Raises
+    ------
+    InputError
+        as :func:`check_output`.
     """
     output = Path(output)
-    if volume.header.get("format") == "dicom" and not output.name.endswith((".nii", ".nii.gz")):
+    check_output(volume, output)
+    if is_nifti_name(output):
+        from medkit.data.nifti import write_nifti
+
+        write_nifti(volume, output, kind=kind)
+    else:
         from medkit.data.dicom_write import write_series
 
         write_series(volume, output, kind=kind, description=description)
-    else:
-        from medkit.data.nifti import write_nifti
-
-        write_nifti(volume, output)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
+import medkit
+from medkit.data.resample import irregular
+from medkit.data.stored import narrowest, stored_as_source
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
@@ -55,29 +58,54 @@ def read_nifti(path: Path) -> Volume:
     return Volume(voxels, turned, None, {"format": "nifti", "file": str(path), "affine": affine, "back": back})
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """Write a volume; one that was read from NIfTI gets the file's own axes, affine and header back.
+def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = "image") -> None:
+    """Write a volume; one that was read from NIfTI gets the file's own axes, affine, units and scale back.
+
+    Voxels of an image that were not changed keep the numbers that the file stores, and its type as long as that holds
+    the others; those are rounded to its steps. Display range, description and extensions of the file go, as they speak
+    of its own voxels.
 
     Raises
     ------
     InputError
-        if ``path`` exists or does not end in .nii or .nii.gz.
+        if ``path`` exists or does not end in .nii or .nii.gz, or no NIfTI can say where the slices lie.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError("a NIfTI file ends in .nii or .nii.gz", str(path))
-    header: Any = None
-    if volume.header.get("format") == "nifti":
-        data, affine = apply_orientation(volume.voxels, volume.header["back"]), volume.header["affine"]
-        header = nibabel.load(volume.header["file"]).header.copy()  # type: ignore[attr-defined]
-        header.set_slope_inter(1, 0)
-    else:
-        data, affine = volume.voxels.transpose(2, 1, 0), _columns_first(LPS @ volume.affine)
-    data = np.ascontiguousarray(data)
-    if header is not None:
-        header.set_data_dtype(data.dtype)
-    image = nibabel.Nifti1Image(data, affine, header)
     with whole_file(path) as temporary:
-        nibabel.save(image, temporary)
+        made = _like_source(volume, kind) if volume.header.get("format") == "nifti" else _new(volume, path)
+        made.header["descrip"] = f"medkit {medkit.__version__} {kind}".encode()
+        nibabel.save(made, temporary)
+
+
+def _new(volume: Volume, path: Path) -> Any:
+    """An image in scanner coordinates, as sform and qform; ITK trusts the one, other programs the other."""
+    problem = irregular(volume)
+    if problem is not None:
+        raise InputError(f"{problem}: NIfTI cannot hold that", str(path))
+    affine = _columns_first(LPS @ volume.affine)
+    made: Any = nibabel.Nifti1Image(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0)), affine)
+    made.set_sform(affine, 1)
+    made.set_qform(affine, 1)
+    made.header.set_xyzt_units("mm")
+    return made
+
+
+def _like_source(volume: Volume, kind: Literal["mask", "image"]) -> Any:
+    source: Any = nibabel.load(volume.header["file"])
+    data = np.ascontiguousarray(apply_orientation(volume.voxels, volume.header["back"]))
+    slope, intercept = 1.0, 0.0
+    if kind == "image":
+        slope, intercept = float(source.dataobj.slope), float(source.dataobj.inter)
+        stored = np.asarray(source.dataobj.get_unscaled()).reshape(data.shape)
+        data = stored_as_source(data, np.asarray(source.dataobj).reshape(data.shape), stored, slope, intercept)
+        if stored.dtype.kind in "iu":
+            data = data.astype(narrowest(data, [stored.dtype, *map(np.dtype, (np.int16, np.uint16, np.int32))]))
+    made: Any = nibabel.Nifti1Image(data, volume.header["affine"], source.header.copy(), dtype=data.dtype)
+    made.header.set_slope_inter(slope, intercept)  # after the data: nibabel then stores them as they are
+    made.header["cal_min"] = made.header["cal_max"] = 0
+    made.header.extensions.clear()
+    return made
 
 
 def _columns_first(affine: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medkit.errors import InputError, RunError
+from medkit.errors import InputError
+from medkit.records import write_error
 
 
 @contextmanager
@@ -37,9 +38,12 @@ def _whole(target: Path) -> Iterator[Path]:
         yield temporary
         os.rename(temporary, target)
     except OSError as error:
-        raise RunError(f"cannot be written: {error.strerror}", str(target), "is the disk full?") from error
+        if error.errno is None:  # not the system's: a library that could not make sense of what it read
+            raise
+        raise write_error(error, target, temporary) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong before is what has to be told
+                temporary.unlink()

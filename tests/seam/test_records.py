@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from medkit.errors import RunError
+from medkit.data.whole import whole_file, whole_folder
+from medkit.errors import InputError, RunError
 from medkit.records import made_with, write_atomically
 
 
@@ -28,3 +31,27 @@ def test_a_library_that_is_absent_is_said_to_be() -> None:
     found = made_with(["numpy", "no-such-library"])["libraries"]
     assert found["no-such-library"] == "not installed"
     assert found["numpy"][0].isdigit()
+
+
+def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="No such file or directory") as error:
+        write_atomically(tmp_path / "nowhere" / "a", b"content")
+    assert "disk full" not in str(error.value)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    expected = r"out: cannot be written: No space left on device; is the disk full\?"
+    with pytest.raises(RunError, match=expected), whole_file(tmp_path / "out"):
+        raise full
+
+
+def test_an_input_that_cannot_be_read_is_not_told_as_the_output(tmp_path: Path) -> None:
+    expected = r"input\.dcm: cannot be read: No such file or directory$"
+    with pytest.raises(InputError, match=expected), whole_folder(tmp_path / "out"):
+        (tmp_path / "input.dcm").open()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_nothing_can_be_written_into_is_the_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    expected = r"file/out: cannot be written: (Not a directory|File exists)$"
+    with pytest.raises(RunError, match=expected), whole_file(tmp_path / "file" / "out"):
+        pass

@@ -1,0 +1,140 @@
+"""Grids of equal distances and right angles: which are not, and the way to one. NIfTI can hold no others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medkit.data.volume import Volume
+from medkit.errors import InputError
+
+DRIFT = 0.1  # mm that slices may drift sideways over the whole stack before it counts as sheared
+AIR = -1024.0
+
+
+def irregular(volume: Volume) -> str | None:
+    """Why no single affine with right angles says where every slice lies, in words; None where one does."""
+    across, x, y, normal = _axes(volume)
+    if volume.positions is not None:
+        gaps = np.abs(np.diff(volume.positions @ normal))
+        if gaps.max() - gaps.min() > DRIFT:
+            return f"its slices lie {gaps.min():.4g} to {gaps.max():.4g} mm apart"
+        return "its slices do not lie behind each other on one line"
+    sideways = float(np.hypot(across @ x, across @ y))
+    if sideways * (volume.depth - 1) > DRIFT:
+        angle = np.degrees(np.arctan2(sideways, abs(across @ normal)))
+        return f"its slices are sheared by {angle:.1f} degrees, as by a gantry tilt"
+    if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
+        return "its rows and columns are not at right angles"
+    return None
+
+
+def even(volume: Volume, *, nearest: bool) -> Volume:
+    """The volume on a grid of equal distances and right angles that covers all of its slices.
+
+    Pixels keep their size. The distance of slices is the smallest gap of the source, but no less than a quarter of its
+    median. Each slice reaches half-way to its neighbours, the outer ones as far outwards.
+
+    Parameters
+    ----------
+    volume:
+        (D,H,W) voxels; one whose grid is even already comes back as it is.
+    nearest:
+        True for masks: every voxel is one of the source, so that a mask keeps its volume (to half a slice at each of
+        its ends); what lies outside is 0. False for images: linear between slices and pixels, rounded where the source
+        holds integers; what lies outside is air (-1024) in HU, else the smallest value.
+
+    Raises
+    ------
+    InputError
+        if rows and columns are not at right angles, or two slices lie in one place.
+    """
+    if irregular(volume) is None:
+        return volume
+    _, x, y, normal = _axes(volume)
+    down, along = np.linalg.norm(volume.affine[:3, 1:3], axis=0)
+    if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
+        raise InputError("rows and columns are not at right angles: medkit cannot resample that")
+    corners = volume.positions
+    if corners is None:
+        corners = volume.affine[:3, 3] + np.arange(volume.depth)[:, None] * volume.affine[:3, 0]
+    if (corners[-1] - corners[0]) @ normal < 0:
+        normal = -normal
+    places, rows, columns = corners @ normal, corners @ y / down, corners @ x / along
+    gaps = np.diff(places)
+    if gaps.min() < 0.01:
+        raise InputError("two slices lie in one place: medkit cannot resample that")
+    step = max(float(gaps.min()), float(np.median(gaps)) / 4)
+    first = int(np.floor(-gaps[0] / 2 / step + 1e-6)) + 1
+    last = int(np.floor((places[-1] - places[0] + gaps[-1] / 2) / step + 1e-6))
+    heights = places[0] + np.arange(first, last + 1) * step
+    shape = tuple(
+        size + int(np.ceil(np.ptp(shift) - 1e-3))
+        for size, shift in zip(volume.voxels.shape[1:], (rows, columns), strict=True)
+    )
+    between = _nearest(places, heights) if nearest else np.interp(heights, places, np.arange(volume.depth))
+    fill = 0.0 if nearest else _outside(volume.voxels)
+    voxels = np.empty((len(heights), *shape), volume.voxels.dtype)
+    for z, position in enumerate(between):
+        mixed = np.zeros(shape, np.float32)
+        for source, weight in _parts(float(position)):
+            offset = rows[source] - rows.min(), columns[source] - columns.min()
+            mixed += np.float32(weight) * _placed(volume.voxels[source], shape, offset, fill, nearest)
+        voxels[z] = np.rint(mixed) if voxels.dtype.kind in "iu" else mixed
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = normal * step, y * down, x * along
+    affine[:3, 3] = normal * heights[0] + y * (rows.min() * down) + x * (columns.min() * along)
+    return Volume(voxels, affine, None, {"format": "resampled"})
+
+
+def _axes(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The step from slice to slice, and unit vectors along a row, down a column and across the slices."""
+    across, down, along = volume.affine[:3, 0], volume.affine[:3, 1], volume.affine[:3, 2]
+    x = along / np.linalg.norm(along)
+    y = down - (down @ x) * x
+    y /= np.linalg.norm(y)
+    return across, x, y, np.cross(x, y)
+
+
+def _skew(volume: Volume) -> float:
+    """How far a row is shifted against the one before it, in mm."""
+    down, along = volume.affine[:3, 1], volume.affine[:3, 2]
+    return float(down @ along / np.linalg.norm(along))
+
+
+def _nearest(places: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """The slice each height belongs to; one half-way belongs to the lower, so that no slice gains by ties."""
+    return np.searchsorted((places[:-1] + places[1:]) / 2, heights - 1e-6)
+
+
+def _parts(position: float) -> list[tuple[int, float]]:
+    """The slices that a place between slices is mixed from, with their shares."""
+    low = int(position)
+    share = position - low
+    return [(low, 1.0)] if share < 1e-6 else [(low, 1 - share), (low + 1, share)]
+
+
+def _outside(voxels: np.ndarray) -> float:
+    lowest = float(voxels.min())
+    return AIR if lowest <= -500 else lowest
+
+
+def _placed(
+    plane: np.ndarray, shape: tuple[int, ...], offset: tuple[float, float], fill: float, nearest: bool
+) -> np.ndarray:
+    """A slice laid into a larger one, its first pixel at ``offset`` (row, column); between pixels linear."""
+    found = plane.astype(np.float32)
+    for axis in (0, 1):
+        whole = int(np.floor(offset[axis] + 0.5 if nearest else offset[axis] + 1e-3))
+        share = 0.0 if nearest else max(0.0, offset[axis] - whole)
+        room = shape[axis] + 1 - found.shape[axis] - whole
+        widths = [(0, 0), (0, 0)]
+        widths[axis] = (whole, max(room, 0))
+        laid = np.pad(found, widths, constant_values=fill)
+        size = shape[axis]
+        here = np.take(laid, range(size), axis)
+        if share > 1e-3:
+            widths[axis] = (1, 0)
+            before = np.take(np.pad(laid, widths, constant_values=fill), range(size), axis)
+            here = (1 - share) * here + share * before
+        found = here
+    return found
