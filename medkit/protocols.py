@@ -158,7 +158,7 @@ class PretextHead(Protocol):
 
     A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
     ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them
-    (``fields: [sex]``).
+    (``fields: [sex]``). A head that predicts a ``value`` may name its ``unit`` in a class attribute (``"months"``).
     """
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]: ...

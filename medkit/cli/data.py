@@ -151,12 +151,20 @@ def simulate_dose(
         float, typer.Option("--bow-tie", help="Photons left at the edge of the field, as a share.")
     ] = 1.0,
     kernel: Annotated[str, typer.Option("--kernel", help="soft, sharp or ramp.")] = "soft",
+    resample: Annotated[
+        bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
+    ] = False,
 ) -> None:
     """Add to a CT scan the noise of a lower dose, drawn in the projection domain.
+
+    A DICOM folder gives a DICOM series in a new folder, or a NIfTI file if OUTPUT ends in .nii or .nii.gz.
 
     Example: medkit simulate-dose --input scans/0001 --output low/0001 --dose 0.25 --seed 7
     """
     from medkit.runs.lowdose import simulate
 
-    simulate(input, output, dose, seed=seed, photons=photons, electronic=electronic, bow_tie=bow_tie, kernel=kernel)
+    beam = {"photons": photons, "electronic": electronic, "bow_tie": bow_tie, "kernel": kernel}
+    said = simulate(input, output, dose, seed=seed, resample=resample, **beam)
+    if said is not None:
+        print(f"note: {said}", file=sys.stderr)
     print(output)

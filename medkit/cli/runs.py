@@ -185,9 +185,16 @@ def _launch(devices: int, *arguments: str) -> None:
 def predict(
     folder: RunDir,
     input: Annotated[Path, typer.Option("--input", help="DICOM folder or NIfTI file.")],
-    output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
+    output: Annotated[
+        Path, typer.Option("--output", help="New folder (DICOM), .nii.gz file, or .json file for numbers alone.")
+    ],
     stage: Annotated[str | None, typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
-    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1)] = 0.5,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Probability above which a voxel is positive.")
+    ] = 0.5,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
+    ] = False,
     tile: Annotated[
         int | None, typer.Option("--tile", min=1, help="Denoisers: side in pixels of tiles; default: the recipe's.")
     ] = None,
@@ -200,13 +207,20 @@ def predict(
 ) -> None:
     """Apply a finished run to an image; masks and images are written on the image's own grid.
 
+    A DICOM folder gives a new DICOM series, or NIfTI if OUTPUT ends in .nii or .nii.gz; NIfTI gives NIfTI. Volumes,
+    probabilities, and what the network was trained on and with go to prediction.json beside it. Slices at varying
+    distances or with a gantry tilt are no NIfTI: name a folder, or give --resample.
+
     Example: medkit predict runs/first --input scans/0001 --output masks/0001
     """
     from medkit.runs.predict import predict as apply
 
     load_files(plugin)
     options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
-    show_json(apply(folder, input, output, stage=stage, device=device, **options))
+    found = apply(folder, input, output, stage=stage, device=device, resample=resample, **options)
+    for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
+        print(f"note: {note}", file=sys.stderr)
+    show_json(found)
 
 
 def explain(

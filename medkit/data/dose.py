@@ -19,10 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from medkit.data.volume import Volume
 from medkit.errors import InputError
 
 WATER = 0.0195
 """Linear attenuation of water in 1/mm at about 70 keV."""
+OUTSIDE = -1500.0
+"""HU below which nothing was reconstructed: padding around the field (-2000, -3024) that the file does not declare."""
 STARVED = 60.0
 """Expected counts at the lower dose below which noise is drawn from counts instead of from the approximation."""
 Kernel = Literal["soft", "sharp", "ramp"]
@@ -97,7 +100,7 @@ def simulate_low_dose(
     Returns
     -------
     numpy.ndarray
-        (D,H,W) float32, whole HU.
+        (D,H,W) float32, whole HU; what lies below -1500 HU is padding and stays.
 
     Raises
     ------
@@ -119,7 +122,7 @@ def simulate_low_dose(
             hint="give HU that have not been windowed or scaled",
         )
     if dose == 1:
-        return np.rint(hu).astype(np.float32)
+        return np.where(hu < OUTSIDE, hu, np.rint(hu)).astype(np.float32)
     geometry = Geometry(hu.shape[1:], pixel, scanner.views)
     out = np.empty(hu.shape, np.float32)
     for z, image in enumerate(hu):
@@ -128,10 +131,18 @@ def simulate_low_dose(
         lines = geometry.project(attenuation)
         noise = draw_noise(lines, dose, scanner, geometry, generator)
         grain = geometry.backproject(geometry.filter(noise, CUTOFF[scanner.kernel])) * (1000 / WATER)
-        out[z] = np.rint(image + grain.numpy())
+        out[z] = np.where(image < OUTSIDE, image, np.rint(image + grain.numpy()))
         if progress is not None:
             progress(z + 1)
     return out
+
+
+def square_pixel(volume: Volume, where: str) -> float:
+    """The side of a pixel in mm; pixels that are not square, which cannot be projected here, are an InputError."""
+    _, down, along = volume.spacing
+    if abs(down - along) > 0.01 * along:
+        raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", where)
+    return along
 
 
 def draw_noise(

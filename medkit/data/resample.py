@@ -48,7 +48,8 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     InputError
         if rows and columns are not at right angles, or two slices lie in one place.
     """
-    if irregular(volume) is None:
+    problem = irregular(volume)
+    if problem is None:
         return volume
     _, x, y, normal = _axes(volume)
     down, along = np.linalg.norm(volume.affine[:3, 1:3], axis=0)
@@ -83,7 +84,16 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = normal * step, y * down, x * along
     affine[:3, 3] = normal * heights[0] + y * (rows.min() * down) + x * (columns.min() * along)
-    return Volume(voxels, affine, None, {"format": "resampled"})
+    return Volume(voxels, affine, None, {"format": "resampled", "why": problem})
+
+
+def resampling(volume: Volume) -> str | None:
+    """In words why and to what :func:`even` resampled a volume, or None for one that it did not."""
+    if volume.header.get("format") != "resampled":
+        return None
+    depth, height, width = volume.voxels.shape
+    lengths = " x ".join(f"{length:.4g}" for length in volume.spacing)
+    return f"{volume.header['why']}: resampled to {depth} slices of {height} x {width}, {lengths} mm apart"
 
 
 def _axes(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

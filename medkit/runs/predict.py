@@ -11,19 +11,21 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from medkit.data.dataset import Sample, prepare_record
+from medkit.data.dataset import prepare_record
 from medkit.data.loader import whole
 from medkit.data.transforms import Resize, Window
+from medkit.data.volume import Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import to_device
 from medkit.errors import InputError
-from medkit.protocols import Case, Record
+from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.records import write_atomically
 from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder
-from medkit.runs.ready import ready
+from medkit.runs.origin import input_named, origin
+from medkit.runs.ready import first_slice, ready
 from medkit.runs.workbench import Workbench
 
 
@@ -34,6 +36,7 @@ def predict(
     *,
     stage: str | None = None,
     threshold: float = 0.5,
+    resample: bool = False,
     tile: int | None = None,
     overlap: float | None = None,
     fields: Mapping[str, float] | None = None,
@@ -41,8 +44,11 @@ def predict(
 ) -> dict[str, Any]:
     """Predict one DICOM series or NIfTI image and write masks or images of its geometry.
 
-    A DICOM folder gives a DICOM series in the folder ``output``; a NIfTI file gives the NIfTI file ``output``. A
-    summary goes to ``prediction.json`` beside it, with volumes in mL.
+    A DICOM folder gives a DICOM series in the folder ``output``; a NIfTI file gives the NIfTI file ``output``, and so
+    does a DICOM folder when ``output`` ends in .nii or .nii.gz. A summary goes to ``prediction.json`` beside it, with
+    volumes in mL and with what the prediction comes from: weights, version, threshold, input, and the notices of the
+    run's training data. A stage that gives numbers alone writes just that, to ``output`` itself if it ends in .json,
+    else into a new folder.
 
     A denoised image has new values where the source's lie inside the window of the run's preparation, in whole HU if
     the source has whole ones; everywhere else it keeps the source's own values exactly.
@@ -55,6 +61,9 @@ def predict(
         Which stage's model; default: the recipe's last one that is no variant.
     threshold:
         Probability above which a voxel is positive.
+    resample:
+        Write NIfTI of a DICOM series whose slices vary in distance or are sheared by a tilt, which NIfTI cannot hold,
+        on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
     tile:
         Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
     overlap:
@@ -65,10 +74,10 @@ def predict(
     Raises
     ------
     InputError
-        if the input cannot be read, ``output`` exists, the stage has no tiles, or its images cannot be brought back to
-        the source's units.
+        if the input cannot be read, ``output`` exists or cannot hold the input's grid, the stage has no tiles, or its
+        images cannot be brought back to the source's units.
     """
-    from medkit.data.io import check_output, read_volume, write_like
+    from medkit.data.io import check_output, is_nifti_name, read_volume
 
     folder = RunFolder.open(Path(run))
     recipe = load_recipe(folder.file("recipe.yaml"))
@@ -77,49 +86,101 @@ def predict(
     if output.exists():
         raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
     image = read_volume(Path(input))
+    if is_nifti_name(output):  # an image is expected: say at once what would stop it from being written
+        check_output(image, output, resample=resample)
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
-    if chosen.unit == "patch":  # an image comes out: say now what would stop it from being written
-        check_output(image, output)
-        _window(steps, str(folder.path))
+    window = _window(steps, str(folder.path)) if chosen.unit == "patch" else None
     objective = bench.trained(chosen)
     _tile(objective, chosen, tile, overlap)
     case = Case(id="input", patient="input", fields=fields or {})
+    summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     if is_external(objective):
+        check_output(image, output, resample=resample)
         result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
         probability = result.get("mask_probability")
     else:
         sample = prepare_record(Record(image), case, steps)
-        result = _infer(objective, sample, bench.runtime, in_blocks=chosen.unit == "patch")
+        batch = to_device(whole(sample, tuple(case.fields)), bench.runtime.device)
+        objective = ready(objective.eval(), batch, bench.runtime.device)
+        _check_kind(set(_first(objective, batch, bench.runtime)), chosen, image, output, resample)
+        result = _infer(objective, batch, bench.runtime, in_blocks=chosen.unit == "patch")
         found = result.get("mask_probability")
         probability = None if found is None else sample.restore(found[:, 0])
-    summary: dict[str, Any] = {"run": Path(run).name, "stage": chosen.name}
-    written = None
     if probability is not None:
         mask = (probability > threshold).astype(np.uint8)
-        written = image.like(mask)
         volume = float((mask.sum((1, 2)) * image.slice_volumes()).sum())
-        summary |= {"volume_ml": round(volume / 1000, 4), "slices": np.flatnonzero(mask.any((1, 2))).tolist()}
+        summary |= {"threshold": threshold, "volume_ml": round(volume / 1000, 4)}
+        summary["slices"] = np.flatnonzero(mask.any((1, 2))).tolist()
+        summary |= _write(image.like(mask), output, "mask", f"mask: {recipe.name} {chosen.name}", resample)
     elif "output" in result:
-        restored = sample.restore(result["output"][:, 0])
-        written = image.like(to_source_units(image.voxels, restored, _window(steps, str(folder.path))))
+        window = window or _window(steps, str(folder.path))
+        values = to_source_units(image.voxels, sample.restore(result["output"][:, 0]), window)
+        summary |= _write(image.like(values), output, "image", f"denoised: {recipe.name} {chosen.name}", resample)
+    summary |= _numbers(result, objective)
+    write_atomically(_beside(output, "written" in summary), (json.dumps(summary, indent=1) + "\n").encode())
+    return summary
+
+
+def _check_kind(gives: set[str], stage: Stage, image: Volume, output: Path, resample: bool) -> None:
+    """Say before the whole volume goes through the network that ``output`` does not fit what comes out."""
+    from medkit.data.io import check_output, is_nifti_name
+
+    if gives & {"mask_probability", "output"}:
+        if output.suffix == ".json":
+            raise InputError(
+                "a mask or image is no JSON", str(output), "name a new folder, or a file ending in .nii.gz"
+            )
+        check_output(image, output, resample=resample)
+    elif is_nifti_name(output) or resample:
+        what = f"stage '{stage.name}' gives {', '.join(sorted(gives)) or 'nothing'} and no image"
+        raise InputError(what, str(output), "name a file ending in .json or a new folder, without --resample")
+
+
+def _write(
+    volume: Volume, output: Path, kind: Literal["mask", "image"], description: str, resample: bool
+) -> dict[str, Any]:
+    """Write the result; what the summary says of it."""
+    from medkit.data.io import write_like
+    from medkit.data.resample import even, resampling
+
+    found: dict[str, Any] = {"written": str(output)}
+    if resample:
+        volume = even(volume, nearest=kind == "mask")
+    said = resampling(volume)
+    if said is not None:
+        found["resampled"] = {"how": said, "spacing_mm": [round(length, 4) for length in volume.spacing]}
+        if kind == "mask":
+            found["resampled"]["volume_ml"] = round(float(volume.voxels.sum()) * volume.voxel_volume / 1000, 4)
+    write_like(volume, output, kind=kind, description=description)
+    return found
+
+
+def _numbers(result: Mapping[str, np.ndarray], objective: Any) -> dict[str, Any]:
+    """Probabilities and values; a value's unit where its head names one."""
+    found: dict[str, Any] = {}
     for name in ("probability", "value"):
         if name in result:
             values = np.asarray(result[name], np.float64).reshape(-1)
-            summary[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
+            found[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
+    if "value" in found:
+        heads = getattr(objective, "heads", {}).values()
+        found["unit"] = next((head.unit for head in heads if getattr(head, "unit", "")), "that of the training labels")
     if "class_probability" in result:
         each = np.asarray(result["class_probability"], np.float64).round(6)
-        summary["class_probability"] = each[0].tolist() if len(each) == 1 else each.tolist()
-    if written is not None:
-        kind: Literal["mask", "image"] = "mask" if "mask_probability" in result else "image"
-        write_like(written, output, kind=kind, description=f"medkit {recipe.name} {chosen.name}")
-        summary["written"] = str(output)
-        beside = output / "prediction.json" if output.is_dir() else output.with_name(output.name + ".json")
-    else:
-        output.mkdir(parents=True)
-        beside = output / "prediction.json"
-    write_atomically(beside, (json.dumps(summary, indent=1) + "\n").encode())
-    return summary
+        found["class_probability"] = each[0].tolist() if len(each) == 1 else each.tolist()
+    return found
+
+
+def _beside(output: Path, written: bool) -> Path:
+    """Where the summary goes: into the written folder, beside the written file, or where there is neither."""
+    if written:
+        return output / "prediction.json" if output.is_dir() else output.with_name(output.name + ".json")
+    if output.suffix == ".json":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return output
+    output.mkdir(parents=True)
+    return output / "prediction.json"
 
 
 def _predict_outside(
@@ -154,12 +215,15 @@ def _tile(objective: Any, stage: Stage, tile: int | None, overlap: float | None)
         objective.overlap = overlap
 
 
-def _infer(objective: Any, sample: Sample, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
+def _first(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:
+    """The predictions of the first slice alone."""
+    with torch.inference_mode(), runtime.autocast():
+        return dict(objective.predict(first_slice(batch)))
+
+
+def _infer(objective: Any, batch: Batch, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
     """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
-    device = runtime.device
-    batch = to_device(whole(sample, tuple(sample.case.fields)), device)
-    objective = ready(objective.eval(), batch, device)
-    depth = len(sample.image)
+    depth = len(batch["image"])
     block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
     found: list[dict[str, np.ndarray]] = []
     with (
@@ -170,7 +234,7 @@ def _infer(objective: Any, sample: Sample, runtime: Runtime, *, in_blocks: bool)
     ):
         for start in range(0, depth, block):
             images = batch["image"][start : start + block]
-            part = {**batch, "image": images, "lengths": torch.tensor([len(images)], device=device)}
+            part = {**batch, "image": images, "lengths": torch.tensor([len(images)], device=images.device)}
             found.append({name: value.float().cpu().numpy() for name, value in objective.predict(part).items()})
             advance(start + len(images))
     if len(found) == 1:
@@ -194,7 +258,7 @@ def _window(steps: Sequence[Any], where: str) -> Window:
 def to_source_units(voxels: np.ndarray, restored: np.ndarray, window: Window) -> np.ndarray:
     """Undo ``window``: new values where the source's lie inside it, the source's own elsewhere; the source's type."""
     values = restored * np.float32(window.high - window.low) + np.float32(window.low)
-    if voxels.dtype.kind in "iu":
+    if voxels.dtype.kind in "iu" or np.array_equal(voxels, np.rint(voxels)):
         values = np.rint(values)
     inside = (voxels >= window.low) & (voxels <= window.high)
     return np.where(inside, values, voxels).astype(voxels.dtype)

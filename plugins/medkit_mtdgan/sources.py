@@ -160,11 +160,12 @@ class LowDoseScan:
 
 def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: Any, seed: int) -> Record:
     """A scan and its low-dose version on the same grid."""
-    from medkit.data.dose import Scanner, simulate_low_dose
+    from medkit.data.dose import Scanner, simulate_low_dose, square_pixel
 
+    pixel = square_pixel(scan, str(scan.header.get("file") or (scan.header.get("files") or ["scan"])[0]))
     full = np.rint(scan.voxels).astype(np.float32)
     settings = Scanner(photons=photons, electronic=electronic, kernel=kernel)
-    low = simulate_low_dose(full, scan.spacing[2], dose, scanner=settings, seed=seed)
+    low = simulate_low_dose(full, pixel, dose, scanner=settings, seed=seed)
     return Record(scan.like(low), target=scan.like(full))
 
 

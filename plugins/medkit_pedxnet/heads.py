@@ -163,6 +163,7 @@ class BoneAge(_Regressor):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("sex",)
+    unit: ClassVar[str] = "months"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 
 from medkit.api import Case, InputError, Record
 from medkit.data.nifti import read_nifti, write_nifti
+from medkit.data.resample import irregular
 from medkit.data.volume import Volume
 from medkit.records import write_atomically
 
@@ -58,7 +59,7 @@ def write_raw(
             record = load(case)
             if record.mask is None:
                 raise InputError(f"case '{case.id}' has no mask, and nnU-Net learns from masks only")
-            if not _even(record.image):
+            if irregular(record.image) is not None:
                 uneven.append(case.id)
             write_case(record.image, record.image.voxels, image)
             write_case(record.image, record.mask.voxels.astype(np.uint8), mask)
@@ -85,7 +86,7 @@ def write_case(grid: Volume, voxels: np.ndarray, path: Path) -> None:
     spacing alone: nnU-Net uses nothing else of it, and masks come back voxel by voxel.
     """
     affine = grid.affine
-    if not _even(grid):
+    if irregular(grid) is not None:
         affine = np.eye(4)[[2, 1, 0, 3]] * [*grid.spacing, 1.0]  # slices along z, rows along y, columns along x
     path.unlink(missing_ok=True)
     write_nifti(Volume(np.ascontiguousarray(voxels), affine), path)
@@ -102,7 +103,7 @@ def read_mask(path: Path, grid: Volume) -> np.ndarray:
     found = read_nifti(path)
     if found.voxels.shape != grid.voxels.shape:
         raise InputError(f"the mask is {found.voxels.shape}, its image {grid.voxels.shape}", str(path))
-    if _even(grid):
+    if irregular(grid) is None:
         difference = found.same_grid(Volume(grid.voxels, grid.affine))
         if difference is not None:
             raise InputError(f"mask and image lie on different grids ({difference})", str(path))
@@ -182,11 +183,3 @@ def manifest(folder: Path, seed: int = 0) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _even(grid: Volume) -> bool:
-    """True if a NIfTI file can say where every slice lies: right angles, equal distances."""
-    if grid.positions is not None:
-        return False
-    axes = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-4))

@@ -1,0 +1,57 @@
+"""What a prediction says of where it comes from: network, training data, settings and input."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import medkit
+from medkit.data.volume import Volume
+from medkit.recipe import Recipe, Stage
+from medkit.runs.folder import RunFolder
+
+USE = "for research only, not for clinical use"
+
+
+def origin(folder: RunFolder, recipe: Recipe, stage: Stage, parts: Iterable[str]) -> dict[str, Any]:
+    """Version of medkit, date, run, stage, digests of the weights, and what the run's training data are.
+
+    Parameters
+    ----------
+    parts:
+        Names of the parts of the stage's objective; those without a weights file (external programs) are left out.
+    """
+    weights = {part: folder.weights(stage.name, part) for part in parts}
+    return {
+        "medkit": medkit.__version__,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "use": USE,
+        "notices": folder.read_json("environment.json", {}).get("notices", []),
+        "run": folder.path.resolve().name,
+        "recipe": recipe.name,
+        "stage": stage.name,
+        "weights": {part: f"sha256:{digest(path)}" for part, path in weights.items() if path.is_file()},
+    }
+
+
+def input_named(volume: Volume, path: Path) -> dict[str, Any]:
+    """What was read: UIDs of a DICOM series, else name and digest of the file. No patient's name."""
+    files = volume.header.get("files")
+    if volume.header.get("format") != "dicom" or not files:
+        return {"file": path.name, **({"digest": f"sha256:{digest(path)}"} if path.is_file() else {})}
+    from medkit.data.dicom import read_header
+
+    first = read_header(Path(files[0]))
+    found = {"images": len(files), "study": first.get("StudyInstanceUID"), "series": first.get("SeriesInstanceUID")}
+    if len(files) == 1:
+        found["instance"] = first.get("SOPInstanceUID")
+    return {name: value if isinstance(value, int) else str(value or "unknown") for name, value in found.items()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
