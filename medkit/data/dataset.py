@@ -15,6 +15,7 @@ import numpy as np
 import medkit.data.splits as splitting
 from medkit.data.cache import Cache, described, key_of
 from medkit.data.transforms import VERSION, prepare, restore
+from medkit.data.volume import spacing_of
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Record, Source
 
@@ -35,6 +36,8 @@ class Sample:
         (h,w) of the source.
     slice_volumes:
         (D,) mm^3 a source voxel stands for in each slice.
+    affine, positions:
+        Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, each slice's first voxel.
     shapes:
         In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
     """
@@ -46,6 +49,8 @@ class Sample:
     packed_mask: np.ndarray | None
     native_shape: tuple[int, int]
     slice_volumes: np.ndarray
+    affine: np.ndarray
+    positions: np.ndarray
     steps: Sequence[Any] = field(default=(), repr=False)
     shapes: Sequence[tuple[int, int]] = ()
 
@@ -63,6 +68,16 @@ class Sample:
         if self.packed_mask is not None:
             return float(self.packed_mask.any())
         return float("nan") if self.case.label is None else float(self.case.label)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """mm between voxels of the source: from slice to slice, down a column, along a row."""
+        return spacing_of(self.affine)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm^3 of a source voxel: their mean where slices are not evenly spaced."""
+        return float(np.mean(self.slice_volumes))
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """Bring a (D,H,W) result on the prepared grid back to the source grid (D,h,w)."""
@@ -188,6 +203,8 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         None if native is None else np.packbits(native),
         (image.voxels.shape[1], image.voxels.shape[2]),
         image.slice_volumes(),
+        image.affine,
+        image.slice_positions(),
         steps,
         shapes,
     )
@@ -204,6 +221,7 @@ def _check_label(sample: Sample) -> None:
 
 def _pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays = {"image": sample.image, "slice_volumes": sample.slice_volumes}
+    arrays |= {"affine": sample.affine, "positions": sample.positions}
     if sample.mask is not None and sample.packed_mask is not None:
         arrays |= {"mask": sample.mask, "packed_mask": sample.packed_mask}
     if sample.target is not None:
@@ -221,6 +239,8 @@ def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], ste
         arrays.get("packed_mask"),
         (height, width),
         np.asarray(arrays["slice_volumes"]),
+        np.asarray(arrays["affine"]),
+        np.asarray(arrays["positions"]),
         steps,
         [(rows, columns) for rows, columns in meta["shapes"]],
     )

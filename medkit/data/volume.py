@@ -50,10 +50,13 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance in mm between neighbouring rows of voxels: along the slice normal, down a column, along a row."""
-        across, down, along = self.affine[:3, 0], self.affine[:3, 1], self.affine[:3, 2]
-        normal = np.cross(down, along)
-        normal /= np.linalg.norm(normal)
-        return float(abs(across @ normal)), float(np.linalg.norm(down)), float(np.linalg.norm(along))
+        return spacing_of(self.affine)
+
+    def slice_positions(self) -> np.ndarray:
+        """(D,3) mm: where each slice's first voxel lies."""
+        if self.positions is not None:
+            return self.positions
+        return self.affine[:3, 3] + np.arange(self.depth)[:, None] * self.affine[:3, 0]
 
     @property
     def voxel_volume(self) -> float:
@@ -86,3 +89,11 @@ class Volume:
         corner[:3] -= 1
         far = np.abs((self.affine - other.affine) @ np.stack([[0, 0, 0, 1], corner], 1)).max()
         return None if far <= tolerance else f"corners up to {far:.3g} mm apart"
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Distance in mm between neighbouring voxels: along the slice normal, down a column, along a row."""
+    across, down, along = affine[:3, 0], affine[:3, 1], affine[:3, 2]
+    normal = np.cross(down, along)
+    normal /= np.linalg.norm(normal)
+    return float(abs(across @ normal)), float(np.linalg.norm(down)), float(np.linalg.norm(along))

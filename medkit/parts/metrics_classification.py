@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
+
+from medkit.parts.intervals import auc_interval, numbered, wilson
+from medkit.parts.metrics_sums import SumMetric, divided
 
 Rows = Mapping[str, np.ndarray]
 
@@ -27,16 +30,12 @@ class _Binary:
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")
 
-    def counts(self, rows: Rows) -> tuple[int, int, int, int]:
-        """True positives, false positives, false negatives, true negatives."""
-        yes, said = rows["label"] > 0, np.round(rows["probability"]) > 0
-        return int((yes & said).sum()), int((~yes & said).sum()), int((yes & ~said).sum()), int((~yes & ~said).sum())
-
 
 class AUC(_Binary):
     """Area under the ROC curve by ranks, ties counted half; undefined (nan) when only one class is there."""
 
     name = "auc"
+    interval_method = "DeLong"
 
     def compute(self, rows: Rows) -> float:
         yes = rows["label"] > 0
@@ -46,19 +45,41 @@ class AUC(_Binary):
         ranks = rankdata(rows["probability"])
         return float((ranks[yes].sum() - n * (n + 1) / 2) / (n * m))
 
+    def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float]:
+        """DeLong's 95 % interval on the scale of the logit, by patients; it is not a point for separated classes."""
+        return auc_interval(rows["probability"], rows["label"], numbered(patients)[0])
 
-class _Ratio(_Binary, ABC):
-    empty = "cases without a label are left out; 0 when the denominator is 0"
+
+class _Ratio(_Binary, SumMetric):
+    """A ratio of true positives, false positives, false negatives and true negatives."""
+
+    empty = "cases without a label are left out; undefined when the denominator is 0"
+    interval_method = "Wilson"
 
     @abstractmethod
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         """Numerator and denominator."""
 
-    def compute(self, rows: Rows) -> float:
-        if len(rows["label"]) == 0:
-            return float("nan")
-        top, bottom = self.ratio(*self.counts(rows))
-        return top / bottom if bottom else 0.0
+    def terms(self, rows: Rows) -> np.ndarray:
+        yes, said = rows["label"] > 0, np.round(rows["probability"]) > 0
+        return np.stack([yes & said, ~yes & said, yes & ~said, ~yes & ~said], 1).astype(float)
+
+    def of_sums(self, sums: np.ndarray) -> np.ndarray:
+        return divided(*self.ratio(*np.moveaxis(sums, -1, 0)))
+
+    def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float]:
+        """Wilson's 95 % interval, by patients (:func:`medkit.parts.intervals.wilson`)."""
+        index, count = numbered(patients)
+        each = [np.bincount(index, column, count) for column in self.terms(rows).T]
+        return self.of_share(wilson(*self.share(*each)))
+
+    def share(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
+        """How many of how many rows: what the interval is made of."""
+        return self.ratio(tp, fp, fn, tn)
+
+    def of_share(self, interval: tuple[float, float]) -> tuple[float, float]:
+        """The metric's interval from that of the share."""
+        return interval
 
 
 class F1(_Ratio):
@@ -66,65 +87,58 @@ class F1(_Ratio):
 
     name = "f1"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return 2 * tp, 2 * tp + fp + fn
 
+    def share(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
+        """F1 = 2 J / (1 + J) with J = TP / (TP + FP + FN), which is a share of cases."""
+        return tp, tp + fp + fn
 
-class _Share(_Ratio):
-    """A share of cases, each of which is right or wrong."""
-
-    def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float] | None:
-        """Wilson's 95 % score interval (1927), which does not shrink to a point when all or none are right.
-
-        None, for the bootstrap, where a patient has several cases: they are not independent then.
-        """
-        top, bottom = self.ratio(*self.counts(rows))
-        if len(set(patients)) < len(patients) or not bottom:
-            return None
-        found = binomtest(int(top), int(bottom)).proportion_ci(0.95, method="wilson")
-        return float(found.low), float(found.high)
+    def of_share(self, interval: tuple[float, float]) -> tuple[float, float]:
+        low, high = (2 * end / (1 + end) for end in interval)
+        return low, high
 
 
-class Sensitivity(_Share):
+class Sensitivity(_Ratio):
     """Sensitivity, TP / (TP + FN)."""
 
     name = "sensitivity"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tp, tp + fn
 
 
-class Specificity(_Share):
+class Specificity(_Ratio):
     """Specificity, TN / (TN + FP)."""
 
     name = "specificity"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tn, tn + fp
 
 
-class Accuracy(_Share):
+class Accuracy(_Ratio):
     """Accuracy, (TP + TN) / all."""
 
     name = "accuracy"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tp + tn, tp + fp + fn + tn
 
 
-class PPV(_Share):
+class PPV(_Ratio):
     """Positive predictive value, TP / (TP + FP)."""
 
     name = "ppv"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tp, tp + fp
 
 
-class NPV(_Share):
+class NPV(_Ratio):
     """Negative predictive value, TN / (TN + FN)."""
 
     name = "npv"
 
-    def ratio(self, tp: int, fp: int, fn: int, tn: int) -> tuple[float, float]:
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tn, tn + fn

@@ -93,6 +93,7 @@ class FID:
 
     unit = ""
     higher_is_better = False
+    interval_method = "jackknife"
     empty = (
         "blank slices (input and target equal to 60 dB) are left out and counted; 'plain' is the distance with them; "
         "the interval is a jackknife's over patients"

@@ -6,13 +6,15 @@ The input's own value goes with every output's. Slices whose input and target ar
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from pydantic import Field
+
+from medkit.parts.metrics_sums import SumMetric, divided
 
 Rows = Mapping[str, np.ndarray]
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -51,7 +53,7 @@ def blank_slices(image: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([psnr(a, b) >= BLANK for a, b in zip(image, target, strict=True)])
 
 
-class SliceMetric(ABC):
+class SliceMetric(SumMetric):
     """A metric of pairs of slices; a case is one volume (or one slice), its row the means over its slices."""
 
     name = ""
@@ -86,6 +88,13 @@ class SliceMetric(ABC):
             "slices": float(len(before)),
             "blank": float(blank.sum()),
         }
+
+    def terms(self, rows: Rows) -> np.ndarray:
+        slices = np.asarray(rows["slices"], float)
+        return np.stack([np.where(slices > 0, rows["value"], 0) * slices, slices], 1)
+
+    def of_sums(self, sums: np.ndarray) -> np.ndarray:
+        return divided(sums[..., 0], sums[..., 1])
 
     def compute(self, rows: Rows) -> float:
         return _mean(rows, "value")

@@ -14,10 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from medkit.parts.metrics_sums import ShareMetric
+
 Rows = Mapping[str, np.ndarray]
 
 
-class Top1:
+def class_row(case: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The true class and the likeliest; None for a case without a class."""
+    label = float(case["label"])
+    said = int(np.argmax(case["class_probability"]))
+    return None if np.isnan(label) else {"class": int(label), "said": said}
+
+
+class Top1(ShareMetric):
     """Share of images whose likeliest class is the true one: accuracy over all images, not averaged over classes."""
 
     name = "top1"
@@ -26,22 +35,26 @@ class Top1:
     empty = "cases without a class are left out"
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        label = float(case["label"])
-        said = int(np.argmax(case["class_probability"]))
-        return None if np.isnan(label) else {"class": int(label), "said": said}
+        return class_row(case)
 
-    def compute(self, rows: Rows) -> float:
-        return float(np.mean(rows["class"] == rows["said"])) if len(rows["class"]) else float("nan")
+    def each(self, rows: Rows) -> np.ndarray:
+        return rows["class"] == rows["said"]
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["class"] == row["said"])
 
 
-class _Macro(Top1, ABC):
+class _Macro(ABC):
+    name = ""
+    unit = ""
+    higher_is_better = True
     empty = "cases without a class are left out; classes that no case has do not count"
 
+    def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
+        return class_row(case)
+
     @abstractmethod
-    def each(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
 
     def compute(self, rows: Rows) -> float:
@@ -52,7 +65,7 @@ class _Macro(Top1, ABC):
         counts = (np.bincount(c, minlength=classes) for c in (true[true == said], true, said))
         right, there, claimed = (count.astype(float) for count in counts)
         known = there > 0
-        return float(self.each(right[known], there[known], claimed[known]).mean())
+        return float(self.of_classes(right[known], there[known], claimed[known]).mean())
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")
@@ -63,7 +76,7 @@ class MacroPrecision(_Macro):
 
     name = "macro_precision"
 
-    def each(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return right / np.maximum(said, 1)
 
 
@@ -72,7 +85,7 @@ class MacroRecall(_Macro):
 
     name = "macro_recall"
 
-    def each(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return right / true
 
 
@@ -81,5 +94,5 @@ class MacroF1(_Macro):
 
     name = "macro_f1"
 
-    def each(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return 2 * right / (true + said)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from medkit.parts.metrics_sums import MeanMetric, SumMetric, divided
+
 Rows = Mapping[str, np.ndarray]
 
 
-class MAE:
-    """Mean absolute error, in the unit of the value."""
-
-    name = "mae"
+class _Regression:
     unit = ""
     higher_is_better = False
     empty = "cases without a true value are left out"
@@ -22,30 +21,46 @@ class MAE:
         label = float(case["label"])
         return None if np.isnan(label) else {"label": label, "value": float(case["value"])}
 
-    def compute(self, rows: Rows) -> float:
-        return float(np.mean(np.abs(rows["value"] - rows["label"]))) if len(rows["label"]) else float("nan")
+
+class MAE(_Regression, MeanMetric):
+    """Mean absolute error, in the unit of the value."""
+
+    name = "mae"
+
+    def each(self, rows: Rows) -> np.ndarray:
+        return np.abs(rows["value"] - rows["label"])
 
     def score(self, row: Mapping[str, Any]) -> float:
         return abs(float(row["value"]) - float(row["label"]))
 
 
-class MSE(MAE):
+class MSE(_Regression, MeanMetric):
     """Mean square error, in the square of the value's unit."""
 
     name = "mse"
 
-    def compute(self, rows: Rows) -> float:
-        return float(np.mean((rows["value"] - rows["label"]) ** 2)) if len(rows["label"]) else float("nan")
+    def each(self, rows: Rows) -> np.ndarray:
+        return (rows["value"] - rows["label"]) ** 2
 
     def score(self, row: Mapping[str, Any]) -> float:
         return (float(row["value"]) - float(row["label"])) ** 2
 
 
-class R2(MAE):
+class R2(_Regression, SumMetric):
     """Coefficient of determination; undefined (nan) when all true values are equal."""
 
     name = "r2"
     higher_is_better = True
+
+    def terms(self, rows: Rows) -> np.ndarray:
+        # Around the mean of all, so that large values cost no digits.
+        true = rows["label"] - rows["label"].mean()
+        return np.stack([np.ones_like(true), true, true**2, (rows["value"] - rows["label"]) ** 2], 1)
+
+    def of_sums(self, sums: np.ndarray) -> np.ndarray:
+        n, true, square, residual = np.moveaxis(sums, -1, 0)
+        spread = square - divided(true**2, n)
+        return 1 - divided(residual, np.where(spread > 1e-12 * square, spread, 0))
 
     def compute(self, rows: Rows) -> float:
         if not len(rows["label"]):

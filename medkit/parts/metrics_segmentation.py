@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medkit.parts.metrics_sums import MeanMetric
+
 Rows = Mapping[str, np.ndarray]
 
 
-class DiceScore:
+class DiceScore(MeanMetric):
     """Dice similarity coefficient (DSC) of positive cases, mean over cases (thesis part B, Metrics).
 
     2 |P and T| / (|P| + |T|) with probabilities rounded, 0.5 to no. A missed case counts as 0.
@@ -28,8 +30,8 @@ class DiceScore:
         said = np.asarray(case["mask_probability"]) > 0.5
         return {"value": 2.0 * float((truth & said).sum()) / float(truth.sum() + said.sum())}
 
-    def compute(self, rows: Rows) -> float:
-        return float(np.mean(rows["value"])) if len(rows["value"]) else float("nan")
+    def each(self, rows: Rows) -> np.ndarray:
+        return rows["value"]
 
     def extras(self, rows: Rows) -> dict[str, float]:
         """Beside the value: how many lesions were missed altogether, counted as 0 in the mean."""
@@ -39,7 +41,7 @@ class DiceScore:
         return float(row["value"])
 
 
-class FalsePositiveVolume:
+class FalsePositiveVolume(MeanMetric):
     """False positive volume (FPV) of normal cases in microlitres (thesis eq. 1).
 
     Rounded segmentation times the volume of a source voxel. The tables of the thesis show the mean over normal cases;
@@ -51,6 +53,8 @@ class FalsePositiveVolume:
         ``negatives``: cases with an empty truth; ``all``: false positives of every case.
     aggregate:
         ``mean`` or ``sum`` over cases.
+
+    nan where a source does not say how large its pixels are.
     """
 
     unit = "uL"
@@ -70,10 +74,15 @@ class FalsePositiveVolume:
         wrong = (np.asarray(case["mask_probability"]) > 0.5) & ~truth
         return {"value": float((wrong.sum((1, 2)) * np.asarray(case["slice_volumes"])).sum())}
 
+    def each(self, rows: Rows) -> np.ndarray:
+        return rows["value"]
+
+    def of_sums(self, sums: np.ndarray) -> np.ndarray:
+        return super().of_sums(sums) if self.aggregate == "mean" else sums[..., 0]
+
     def compute(self, rows: Rows) -> float:
-        if not len(rows["value"]):
-            return float("nan")
-        return float(np.mean(rows["value"]) if self.aggregate == "mean" else np.sum(rows["value"]))
+        mean = super().compute(rows)
+        return mean if self.aggregate == "mean" else mean * len(rows["value"])
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["value"])

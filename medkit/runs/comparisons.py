@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from medkit.recipe_model import SEPARATOR
 from medkit.runs import stats
+from medkit.runs.bootstrap import too_few
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants of a stage on the same cases."""
+    """Two variants of a stage on the same cases; ``clustered`` where patients have several, so that they are tested."""
 
     split: str
     metric: str
@@ -29,7 +30,7 @@ class Comparison:
     @property
     def says(self) -> str:
         if math.isnan(self.test.p):
-            return "not defined on these cases"
+            return "not defined on these cases" + (f": {self.test.why}" if self.test.why else "")
         if self.p_holm < 0.05:
             first = (self.test.difference > 0) == self.higher_is_better
             return f"{self.first if first else self.second} is better"
@@ -46,27 +47,28 @@ def compare_variants(
     """Test a stage, the first of ``stages``, against each of its variants, per split and metric, on cases both have.
 
     ``auc`` has no value per case: it is always tested by DeLong, and other metrics never are (paired t instead).
+    With fewer than six patients no test is defined.
     """
     compare = wanted.get("compare") or {}
-    found: list[tuple[str, str, str, str, stats.Test, bool]] = []
+    found: list[tuple[str, str, str, stats.Test, bool]] = []
     if (
         len(stages) < 2 or not compare or SEPARATOR in stages[0]
     ):  # without the stage itself there is nothing to compare with
         return []
+    tables: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in cases:
+        tables.setdefault((row["stage"], row["split"]), {})[row["case"]] = row
     for split in splits:
+        first = tables.get((stages[0], split), {})
         for metric in compare.get("metric", []):
             for other in stages[1:]:
-                tables = []
-                for stage in (stages[0], other):
-                    mine = [row for row in cases if (row["stage"], row["split"]) == (stage, split)]
-                    tables.append({row["case"]: row for row in mine})
-                test, clustered = _test(compare.get("test", "paired_t"), metric, *tables)
+                test, clustered = _test(compare.get("test", "paired_t"), metric, first, tables.get((other, split), {}))
                 if test is not None:
-                    found.append((split, metric, stages[0], other, test, clustered))
-    corrected = stats.holm([item[4].p for item in found])
+                    found.append((split, metric, other, test, clustered))
+    corrected = stats.holm([test.p for _, _, _, test, _ in found])
     return [
-        Comparison(split, metric, a, b, test, p, clustered, metric not in lower_is_better)
-        for (split, metric, a, b, test, clustered), p in zip(found, corrected, strict=True)
+        Comparison(split, metric, stages[0], other, test, p, clustered, metric not in lower_is_better)
+        for (split, metric, other, test, clustered), p in zip(found, corrected, strict=True)
     ]
 
 
@@ -78,18 +80,28 @@ def _test(
     elif kind == "delong":
         kind = "paired_t"
     columns = ("probability", "label") if kind == "delong" else (metric,)
-    both = [c for c in first if c in second and all(first[c].get(k) and second[c].get(k) for k in columns)]
+    both = [c for c in first if c in second and all(_known(first[c], k) and _known(second[c], k) for k in columns)]
     if not both:
         return None, False
     patients = [first[c]["patient"] for c in both]
-    # Several rows of one patient in a test that takes rows for independent.
     clustered = len(set(patients)) < len(patients) and kind != "bootstrap"
-    a, b = ([float(table[c][columns[0]]) for c in both] for table in (first, second))
-    x, y = np.array(a), np.array(b)
+    x, y = (np.array([float(table[c][columns[0]]) for c in both]) for table in (first, second))
     if kind == "delong":
-        return stats.delong(x, y, np.array([float(first[c]["label"]) for c in both])), clustered
-    if kind == "wilcoxon":
-        return stats.wilcoxon(x, y), clustered
-    if kind == "bootstrap":
-        return stats.bootstrap_test(x, y, patients), clustered
-    return stats.paired_t(x, y), clustered
+        test = stats.delong(x, y, np.array([float(first[c]["label"]) for c in both]), patients)
+    else:
+        test = PAIRED[kind](x, y, patients)
+    few = too_few(len(set(patients)))
+    return (test.undefined(few) if few else test), clustered
+
+
+PAIRED: Mapping[str, Callable[..., stats.Test]] = {
+    "paired_t": stats.paired_t,
+    "wilcoxon": stats.wilcoxon,
+    "bootstrap": stats.bootstrap_test,
+}
+
+
+def _known(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has a number there; an empty cell has none, nor has a label that is not known."""
+    text = row.get(column)
+    return text not in (None, "") and math.isfinite(float(text))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,73 +12,34 @@ import torch
 
 from medkit.data.dataset import Dataset, Sample
 from medkit.data.loader import whole
-from medkit.data.transforms import prepare
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.protocols import Case
-from medkit.records import write_atomically
-from medkit.runs.embeddings import Embedded, Embedding, write_embedding
+from medkit.runs.bootstrap import Interval, bootstrap, none, too_few
+from medkit.runs.embeddings import Embedded
+from medkit.runs.items import MAPS, as_predicted, check_predictions, items_of
 from medkit.runs.ready import ready
-from medkit.runs.stats import bootstrap_interval
+from medkit.runs.results import (
+    RESERVED,
+    Evaluation,
+    MetricValue,
+    read_cases,
+    read_examples,
+    read_results,
+    write_results,
+)
 
-MAPS = ("mask_probability", "reconstruction", "output")
-KEYS = ("stage", "split", "case", "patient", "center")
-
-
-@dataclass(frozen=True)
-class MetricValue:
-    """A number with its 95 % interval (bootstrap over patients, unless the metric has one of its own).
-
-    ``n`` cases were counted, ``n_empty`` were empty by the metric's ``rule``. ``extras`` hold numbers that go with it,
-    such as the low-dose input's own value.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    n_empty: int
-    unit: str = ""
-    higher_is_better: bool = True
-    extras: Mapping[str, float] = field(default_factory=dict)
-    rule: str = ""
-
-    def json(self) -> dict[str, Any]:
-        own: dict[str, Any] = {
-            "value": self.value,
-            "low": self.low,
-            "high": self.high,
-            "n": self.n,
-            "n_empty": self.n_empty,
-        }
-        words = {"unit": self.unit, "higher_is_better": self.higher_is_better, "rule": self.rule}
-        whole = {**own, **words, **self.extras}
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in whole.items()}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> MetricValue:
-        names = ("value", "low", "high", "n", "n_empty", "unit", "higher_is_better", "rule")
-        own = {k: plain[k] for k in names if k in plain}
-        known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in own.items()}
-        return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
-
-
-@dataclass
-class Evaluation:
-    """What was found on one split."""
-
-    stage: str
-    split: str
-    values: dict[str, MetricValue]
-    cases: list[dict[str, Any]]
-    examples: list[dict[str, Any]]
-    embedding: Embedding | None = None
-
-    def summary(self) -> str:
-        """Values in one line."""
-        return "  ".join(
-            f"{name} {v.value:.4g} [{v.low:.4g}, {v.high:.4g}] (n = {v.n})" for name, v in self.values.items()
-        )
+__all__ = [
+    "MAPS",
+    "Evaluation",
+    "MetricValue",
+    "evaluate",
+    "read_cases",
+    "read_examples",
+    "read_results",
+    "stack",
+    "write_results",
+]
 
 
 def evaluate(
@@ -120,6 +77,7 @@ def evaluate(
     pictures: list[dict[str, Any]] = []
     wanted = _spread(dataset, cases, examples) if examples else set()
     embedded = Embedded(cases if examples else (), getattr(dataset.source, "groups", ()))
+    where, counted = f"stage {stage}, {split}", "cases"
     objective.eval()
     for metric in metrics:
         if hasattr(metric, "to"):
@@ -129,8 +87,9 @@ def evaluate(
         features: Any = None
         if predicted is not None:
             native = predicted(case)
-            arrays = _prepared(sample, native)
-            items = _items(sample, arrays, unit, native.get("mask_probability"))
+            arrays = as_predicted(sample, native)
+            check_predictions(arrays, sample, where)
+            items = items_of(sample, arrays, unit, native.get("mask_probability"))
         else:
             batch = to_device(whole(sample, dataset.fields), device)
             if done == 1:
@@ -138,7 +97,10 @@ def evaluate(
             with torch.inference_mode(), embedded.watching(objective, case) as features:
                 found = objective.predict(batch)
             arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
-            items = _items(sample, arrays, unit)
+            check_predictions(arrays, sample, where)
+            items = items_of(sample, arrays, unit)
+        if len(items) > 1:
+            counted = "slices"
         if "class_probability" in arrays and features is not None:
             embedded.add(items, features)
         for item in items:
@@ -163,78 +125,11 @@ def evaluate(
             pictures.append(_picture(objective, sample, arrays, device))
         if progress is not None:
             progress(done, len(cases))
-    values = {m.name: _value(m, rows[m.name], owners[m.name], empty[m.name], intervals) for m in metrics}
+    values = {}
+    for m in metrics:
+        found = _value(m, rows[m.name], owners[m.name], empty[m.name], intervals)
+        values[m.name] = replace(found, counted=counted)
     return Evaluation(stage, split, values, table, pictures, embedded.collected())
-
-
-def _prepared(sample: Sample, native: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Predictions on the source grid as a network on prepared slices would have made them: maps (D,1,H,W)."""
-    arrays = {}
-    for name, array in native.items():
-        if name not in MAPS:
-            arrays[name] = array
-            continue
-        shape = (len(sample.image), *sample.native_shape)
-        if array.shape != shape:
-            raise RunError(f"{name} of case '{sample.case.id}' is {array.shape}, its image {shape}")
-        if name == "mask_probability":
-            air = np.full(shape, -1000, np.int16)
-            made, _ = prepare(sample.steps, {"image": air, "mask": (array > 0.5).astype(np.uint8)})
-            arrays[name] = made["mask"][:, None].astype(np.float32)
-        else:
-            arrays[name] = prepare(sample.steps, {"image": array})[0]["image"][:, None]
-    return arrays
-
-
-def _items(
-    sample: Sample, arrays: Mapping[str, np.ndarray], unit: str, native_mask: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-    """What metrics see: maps on the source grid, one item a volume or a slice."""
-    item: dict[str, Any] = {
-        "id": sample.case.id,
-        "patient": sample.case.patient,
-        "center": sample.case.center,
-        "label": sample.label,
-        "image": sample.image,
-        "slice_volumes": sample.slice_volumes,
-        **sample.case.fields,
-    }
-    if sample.native_mask is not None:
-        item["mask"] = sample.native_mask
-    if sample.target is not None:
-        item["target"] = sample.target
-    for name, array in arrays.items():
-        if name == "mask_probability":
-            restored = native_mask if native_mask is not None else sample.restore(np.ascontiguousarray(array[:, 0]))
-            item[name] = restored
-        elif name in MAPS:
-            item[name] = array[:, 0]
-        else:
-            item[name] = array
-    depth = len(sample.image)
-    if unit != "slice":
-        for name in ("probability", "value"):
-            if name in item:
-                # A slice-wise network judges a volume by its most suspicious slice.
-                item[name] = float(np.max(item[name]))
-        if "class_probability" in item:
-            item["class_probability"] = item["class_probability"].mean(0)
-        return [item]
-    items = []
-    for z in range(depth):
-        one = dict(item, id=f"{sample.case.id}#{z}")
-        for name in ("image", "target", "mask", "slice_volumes", *MAPS):
-            if name in one:
-                one[name] = item[name][z : z + 1]
-        for name in ("probability", "value"):
-            if name in one:
-                one[name] = float(item[name][z])
-        if "class_probability" in one:
-            one["class_probability"] = item["class_probability"][z]
-        if "mask" in one:
-            one["label"] = float(one["mask"].any())
-        items.append(one)
-    return items
 
 
 def _measure(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
@@ -254,20 +149,40 @@ def stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: int, intervals: bool) -> MetricValue:
+    """The number of all rows with its interval; nan with the count where it is undefined."""
     nan = float("nan")
-    if not rows:
-        return MetricValue(nan, nan, nan, 0, empty, metric.unit, metric.higher_is_better, rule=metric.empty)
-    stacked = stack(rows)
-    value = metric.compute(stacked)
-    low = high = nan
-    if intervals and not math.isnan(value):
-        own = getattr(metric, "interval", None)
-        found = own(stacked, owners) if own else None
-        low, high = found if found is not None else bootstrap_interval(metric.compute, stacked, owners)
-    extras = metric.extras(stacked) if hasattr(metric, "extras") else {}
-    return MetricValue(
-        value, low, high, len(rows), empty, metric.unit, metric.higher_is_better, extras, rule=metric.empty
+    patients = len(set(owners))
+    found = MetricValue(
+        nan, nan, nan, len(rows), empty, metric.unit, metric.higher_is_better, rule=metric.empty, n_patients=patients
     )
+    if not rows:
+        return found
+    stacked = stack(rows)
+    extras = dict(metric.extras(stacked)) if hasattr(metric, "extras") else {}
+    if taken := sorted(set(extras) & RESERVED):
+        raise RunError(f"extras of metric '{metric.name}' may not be called {', '.join(taken)}")
+    found = replace(found, value=float(metric.compute(stacked)), extras=extras)
+    if not intervals:
+        return found
+    if not math.isfinite(found.value):
+        interval = none("it is not defined on these cases")
+    elif few := too_few(patients):
+        interval = none(few)
+    else:
+        interval = _interval(metric, stacked, owners)
+    return replace(found, low=interval.low, high=interval.high, method=interval.method, n_undefined=interval.undefined)
+
+
+def _interval(metric: Any, rows: Mapping[str, np.ndarray], owners: Sequence[str]) -> Interval:
+    """The metric's own interval if it has one, else the bootstrap's."""
+    own = getattr(metric, "interval", None)
+    ends = own(rows, owners) if own is not None else None
+    if ends is None:
+        return bootstrap(metric, rows, owners)
+    low, high = (float(end) for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return none("too few cases of a kind")
+    return Interval(low, high, getattr(metric, "interval_method", "the metric's own"))
 
 
 def _spread(dataset: Dataset, cases: Sequence[Case], count: int) -> set[str]:
@@ -313,72 +228,3 @@ def _picture(objective: Any, sample: Sample, arrays: Mapping[str, np.ndarray], d
         image = torch.from_numpy(np.array(sample.image[z : z + 1]))[:, None].to(device)
         shown["activation"] = activation(encoder, image)[0]
     return shown
-
-
-def write_results(folder: Path, evaluation: Evaluation) -> None:
-    """Merge one evaluation into ``results.json``, ``cases.csv`` and ``examples/``; doing it twice changes nothing."""
-    path = folder / "results.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    results.setdefault(evaluation.stage, {})[evaluation.split] = {n: v.json() for n, v in evaluation.values.items()}
-    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
-    mine = (evaluation.stage, evaluation.split)
-    kept = [row for row in read_cases(folder) if (row["stage"], row["split"]) != mine]
-    columns = list(dict.fromkeys(key for row in [*kept, *evaluation.cases] for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{k: _short(v) for k, v in row.items()} for row in [*kept, *evaluation.cases]])
-    write_atomically(folder / "cases.csv", text.getvalue().encode())
-    if evaluation.embedding is not None:
-        write_embedding(folder / "embeddings" / f"{evaluation.stage}.{evaluation.split}.npz", evaluation.embedding)
-    if evaluation.examples:
-        arrays: dict[str, np.ndarray] = {}
-        for i, shown in enumerate(evaluation.examples):
-            for key, value in shown.items():
-                # Activations differ by less than half precision resolves.
-                half = np.ndim(value) > 0 and key != "activation"
-                arrays[f"{i}.{key}"] = np.asarray(value, np.float16) if half else np.asarray(value)
-        data = io.BytesIO()
-        np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-        (folder / "examples").mkdir(exist_ok=True)
-        write_atomically(folder / "examples" / f"{evaluation.stage}.{evaluation.split}.npz", data.getvalue())
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
-    """``results.json`` as values."""
-    path = folder / "results.json"
-    if not path.is_file():
-        raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' goes on with it")
-    try:
-        plain = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"not valid JSON ({error})", str(path)) from error
-    return {
-        stage: {split: {name: MetricValue.from_json(v) for name, v in found.items()} for split, found in splits.items()}
-        for stage, splits in plain.items()
-    }
-
-
-def read_cases(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``cases.csv``, all values as text."""
-    path = folder / "cases.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def read_examples(path: Path) -> list[dict[str, Any]]:
-    """The pictures of one ``examples/STAGE.SPLIT.npz``."""
-    shown: dict[int, dict[str, Any]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            index, _, key = name.partition(".")
-            array = file[name]
-            value = array.astype(np.float32) if array.ndim and array.dtype == np.float16 else array
-            shown.setdefault(int(index), {})[key] = value if array.ndim else array.item()
-    return [shown[i] for i in sorted(shown)]

@@ -1,151 +1,171 @@
-"""Intervals and tests. Rows of one patient are not independent: intervals resample patients."""
+"""Tests of two systems on the same cases. Rows of one patient are not independent: tests go by patients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
-from scipy.stats import rankdata
 
-DRAWS = 1000
+from medkit.parts.intervals import numbered, placement_variance, placements
+from medkit.runs.bootstrap import DRAWS, bootstrap_interval, resamples, too_few
 
+__all__ = [
+    "DRAWS",
+    "Test",
+    "bootstrap_interval",
+    "bootstrap_test",
+    "delong",
+    "delong_interval",
+    "holm",
+    "paired_t",
+    "placements",
+    "wilcoxon",
+]
 
-def bootstrap_interval(
-    compute: Callable[[Mapping[str, np.ndarray]], float],
-    rows: Mapping[str, np.ndarray],
-    clusters: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of ``compute(rows)``, drawing whole clusters (patients) with replacement.
-
-    Parameters
-    ----------
-    rows:
-        Columns of equal length.
-    clusters:
-        The patient of each row.
-
-    Returns
-    -------
-    low, high:
-        nan with fewer than two clusters. Draws whose value is undefined are left out.
-    """
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    count = int(index.max()) + 1 if len(index) else 0
-    if count < 2:
-        return float("nan"), float("nan")
-    order = np.argsort(index, kind="stable")
-    bounds = np.searchsorted(index[order], np.arange(count + 1))
-    members = [order[bounds[i] : bounds[i + 1]] for i in range(count)]
-    rng = np.random.default_rng(seed)
-    values = np.empty(draws)
-    for k, drawn in enumerate(rng.integers(count, size=(draws, count))):
-        picked = np.concatenate([members[i] for i in drawn])
-        values[k] = compute({name: column[picked] for name, column in rows.items()})
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+SAME_SHIFT = "the difference is the same in every patient"
 
 
 @dataclass(frozen=True)
 class Test:
-    """The result of comparing two systems on the same cases: ``difference`` is first minus second."""
+    """The result of comparing two systems on the same cases: ``difference`` is first minus second.
+
+    ``n`` rows of ``patients`` patients were compared. ``p`` is nan where the test is not defined; ``why`` says why.
+    """
 
     name: str
     difference: float
     p: float
     n: int
+    patients: int = 0
+    why: str = ""
 
     @property
     def stars(self) -> str:
         """* for p < 0.05, ** for p < 0.01, *** for p < 0.001."""
         return "" if not self.p < 0.05 else "*" if self.p >= 0.01 else "**" if self.p >= 0.001 else "***"
 
-
-def paired_t(a: np.ndarray, b: np.ndarray) -> Test:
-    """Paired t-test of per-case scores."""
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    n = len(difference)
-    if n < 2 or np.all(difference == difference[0]):
-        # No spread: equal scores show no difference, equal shifts cannot be tested.
-        p = 1.0 if n and not difference.any() else float("nan")
-        return Test("paired t", float(difference.mean()) if n else float("nan"), p, n)
-    return Test("paired t", float(difference.mean()), float(stats.ttest_rel(a, b).pvalue), n)
+    def undefined(self, why: str) -> Test:
+        """This comparison without a p-value."""
+        return replace(self, p=math.nan, why=why)
 
 
-def wilcoxon(a: np.ndarray, b: np.ndarray) -> Test:
-    """Wilcoxon's signed-rank test of per-case scores."""
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    n = len(difference)
-    p = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0 if n else float("nan")
-    return Test("Wilcoxon", float(difference.mean()) if n else float("nan"), p, n)
+class _Paired:
+    """Differences of two systems, row by row, and whose rows they are."""
+
+    def __init__(self, name: str, a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None) -> None:
+        self.each = np.asarray(a, float) - np.asarray(b, float)
+        n = len(self.each)
+        self.index: np.ndarray
+        self.index, self.count = (np.arange(n), n) if clusters is None else numbered(clusters)
+        self.mean = float(self.each.mean()) if n else math.nan
+        self.sums = np.bincount(self.index, self.each, self.count)
+        self.sizes = np.bincount(self.index, minlength=self.count)
+        self.test = Test(name, self.mean, math.nan, n, self.count)
+
+    def without_spread(self, fewest: int) -> Test | None:
+        """The result where nothing varies or there is too little to vary; None where there is something to test."""
+        if not len(self.each):
+            return self.test.undefined("no case")
+        if not self.each.any():
+            return replace(self.test, p=1.0)
+        if self.count < fewest:
+            return self.test.undefined(f"fewer than {fewest} patients")
+        means = self.sums / self.sizes
+        if np.ptp(means) <= 1e-12 * np.abs(means).max():
+            return self.test.undefined(SAME_SHIFT)
+        return None
+
+
+def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
+    """Paired t-test of per-case scores.
+
+    Where patients have several rows, the mean difference is held against its variation between patients (sandwich
+    variance) with one degree of freedom fewer than there are patients. Undefined with fewer than three: two numbers
+    that happen to lie close together would seem certain.
+    """
+    paired = _Paired("paired t", a, b, clusters)
+    if (found := paired.without_spread(3)) is not None:
+        return found
+    g, n = paired.count, len(paired.each)
+    residuals = paired.sums - paired.mean * paired.sizes
+    error = math.sqrt(g / (g - 1) * float(residuals @ residuals)) / n
+    return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, g - 1)))
+
+
+def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
+    """Wilcoxon's signed-rank test of per-case scores; of patients' mean differences where they have several rows."""
+    paired = _Paired("Wilcoxon", a, b, clusters)
+    if not paired.each.any():
+        return replace(paired.test, p=1.0) if len(paired.each) else paired.test.undefined("no case")
+    means = paired.each if clusters is None else paired.sums / paired.sizes
+    return replace(paired.test, p=float(stats.wilcoxon(means).pvalue) if means.any() else 1.0)
 
 
 def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws: int = 2000, seed: int = 0) -> Test:
-    """Two-sided bootstrap test of the mean difference, drawing patients."""
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums, counts = np.bincount(index, difference), np.bincount(index)
-    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    means = sums[picks].sum(1) / counts[picks].sum(1)
+    """Two-sided bootstrap test of the mean difference, drawing patients; undefined with fewer than six of them."""
+    paired = _Paired("bootstrap", a, b, clusters)
+    if few := too_few(paired.count):
+        return paired.test.undefined(few)
+    if (found := paired.without_spread(2)) is not None:
+        return found
+    both = np.stack([paired.sums, paired.sizes], 1)
+    totals = np.concatenate([chunk.astype(float) @ both for chunk in resamples(paired.count, draws, seed)])
+    means = totals[:, 0] / totals[:, 1]
     below = (np.sum(means <= 0) + 1) / (draws + 1)
     above = (np.sum(means >= 0) + 1) / (draws + 1)
-    return Test("bootstrap", float(difference.mean()), float(min(1.0, 2 * min(below, above))), len(difference))
+    return replace(paired.test, p=_bounded(2 * min(below, above), paired.count))
 
 
-def placements(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """AUC with the structural components of positives (V10) and negatives (V01), by midranks in O(n log n).
-
-    Source: DeLong et al. 1988; Sun and Xu 2014.
-    """
-    positive = scores[labels > 0]
-    negative = scores[labels <= 0]
-    m, n = len(positive), len(negative)
-    joint = rankdata(np.concatenate([positive, negative]))
-    v10 = (joint[:m] - rankdata(positive)) / n
-    v01 = 1 - (joint[m:] - rankdata(negative)) / m
-    return float(v10.mean()), v10, v01
+def _bounded(p: float, patients: int) -> float:
+    """No p above 1, and none below that of an exact test of so few patients, which exchanges the systems in each."""
+    return float(min(1.0, max(p, 2.0 ** (1 - patients))))
 
 
 def delong_interval(scores: np.ndarray, labels: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """AUC with DeLong's interval, cut at 0 and 1; nan when only one class is there."""
+    """AUC with DeLong's plain interval of independent rows, cut at 0 and 1, as other programs give it.
+
+    It is too narrow for high AUCs of few cases, so metrics have :func:`medkit.parts.intervals.auc_interval`. nan
+    when only one class is there or nothing varies.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores, float)
     if not (labels > 0).any() or not (labels <= 0).any():
         return float("nan"), float("nan"), float("nan")
     auc, v10, v01 = placements(scores, labels)
-    variance = _variance(v10) / len(v10) + _variance(v01) / len(v01)
+    variance = placement_variance(v10, v01, labels)
+    if not variance > 0:
+        return auc, float("nan"), float("nan")
     half = stats.norm.ppf((1 + level) / 2) * math.sqrt(variance)
     return auc, max(0.0, auc - half), min(1.0, auc + half)
 
 
-def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> Test:
+def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
     """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases.
 
-    Undefined with fewer than two cases of a class: one alone has no variance, so any difference would seem certain.
+    Its variance is Obuchowski's (1997) where patients have several rows. Undefined with fewer than six patients, with
+    fewer than two of a class, and where the difference does not vary from case to case although there is one, as when
+    one system separates a few cases and the other has the same score for all: any difference would seem certain.
     """
     labels = np.asarray(labels)
     n = len(labels)
-    if min((labels > 0).sum(), (labels <= 0).sum()) < 2:
-        return Test("DeLong", float("nan"), float("nan"), n)
+    index, patients = (np.arange(n), n) if clusters is None else numbered(clusters)
+    found = Test("DeLong", math.nan, math.nan, n, patients)
+    if min((labels > 0).sum(), (labels <= 0).sum()) < 1:
+        return found.undefined("one class only")
     auc_a, v10_a, v01_a = placements(np.asarray(a, float), labels)
     auc_b, v10_b, v01_b = placements(np.asarray(b, float), labels)
-    variance = _variance(v10_a - v10_b) / len(v10_a) + _variance(v01_a - v01_b) / len(v01_a)
-    difference = auc_a - auc_b
-    if variance <= 0:
-        return Test("DeLong", difference, 1.0 if difference == 0 else 0.0, n)
-    return Test("DeLong", difference, float(2 * stats.norm.sf(abs(difference) / math.sqrt(variance))), n)
-
-
-def _variance(x: np.ndarray) -> float:
-    return float(np.var(x, ddof=1)) if len(x) > 1 else 0.0
+    found = replace(found, difference=auc_a - auc_b)
+    if few := too_few(patients):
+        return found.undefined(few)
+    variance = placement_variance(v10_a - v10_b, v01_a - v01_b, labels, index)
+    if math.isnan(variance):
+        return found.undefined("fewer than two patients of a class")
+    if variance == 0:
+        same = abs(found.difference) < 1e-12
+        return replace(found, p=1.0) if same else found.undefined("the difference does not vary from case to case")
+    return replace(found, p=_bounded(2 * stats.norm.sf(abs(found.difference) / math.sqrt(variance)), patients))
 
 
 def holm(p: Sequence[float]) -> list[float]:

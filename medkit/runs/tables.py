@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medkit.runs.evaluate import MetricValue
+from medkit.runs.bootstrap import FEW
+from medkit.runs.results import MetricValue
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"
@@ -102,7 +103,11 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     known = [v.value for v in values if v is not None and not math.isnan(v.value)]
     best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
     notes = [f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"]
-    notes.append(f"n = {value.n}" + (f", {value.n_empty} empty" if value.n_empty else ""))
+    if 0 < value.n_patients < FEW and not math.isnan(value.low):
+        notes[0] += f" (few: {value.n_patients} patients)"
+    notes.append(value.counts + (f", {value.n_empty} empty" if value.n_empty else ""))
+    if value.n_undefined:
+        notes.append(f"undefined in {value.n_undefined} draws")
     if missed := value.extras.get("missed"):
         notes.append(f"{missed:.0f} missed")
     if blank := value.extras.get("blank_slices"):

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medkit.parts.metrics_sums import ShareMetric
 
-class Concurrence:
+
+class Concurrence(ShareMetric):
     """Concurrence rate: share of slices whose rounded class equals the largest rounded segmentation (thesis eq. 2).
 
     Parameters
@@ -33,8 +35,8 @@ class Concurrence:
         drawn = np.round(np.max(case["mask_probability"]))
         return {"value": float(said == drawn)}
 
-    def compute(self, rows: Mapping[str, np.ndarray]) -> float:
-        return float(np.mean(rows["value"])) if len(rows["value"]) else float("nan")
+    def each(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        return rows["value"]
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["value"])

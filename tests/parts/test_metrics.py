@@ -60,8 +60,11 @@ def test_a_probability_of_one_half_is_no() -> None:
     assert measure(classification.Sensitivity(), [{"label": 1.0, "probability": 0.5}]) == 0.0
 
 
-def test_ratios_without_a_denominator_are_zero() -> None:
-    assert measure(classification.PPV(), [{"label": 0.0, "probability": 0.1}]) == 0.0
+@pytest.mark.parametrize("metric", ["F1", "Sensitivity", "PPV"])
+def test_ratios_without_a_denominator_are_undefined_not_zero(metric: str) -> None:
+    """A centre without disease is no failure: nothing was there to be found."""
+    cases = [{"label": 0.0, "probability": 0.1}] * 3
+    assert math.isnan(measure(getattr(classification, metric)(), cases))
 
 
 def test_fpv_equals_equation_1_worked_by_loops(golden: Path) -> None:
@@ -156,5 +159,23 @@ def test_a_share_of_all_cases_has_an_interval_that_is_no_point() -> None:
     assert high == pytest.approx(1)
 
 
-def test_a_share_of_dependent_cases_leaves_its_interval_to_the_bootstrap() -> None:
-    assert classification.Sensitivity().interval(thirteen_right(), ["p"] * 13) is None
+def test_cases_of_one_patient_are_no_interval() -> None:
+    assert np.isnan(classification.Sensitivity().interval(thirteen_right(), ["p"] * 13)).all()
+
+
+def test_a_share_that_is_right_in_all_slices_is_as_sure_as_its_patients_are_many() -> None:
+    rows = {"label": np.ones(130), "probability": np.full(130, 0.9)}
+    patients = [f"p{i // 10}" for i in range(130)]
+    low, high = classification.Sensitivity().interval(rows, patients)
+    assert (low, high) == pytest.approx((13 / (13 + 1.959964**2), 1.0), abs=1e-5)
+
+
+def test_the_interval_of_a_share_grows_when_slices_of_a_patient_agree() -> None:
+    right = np.repeat([1.0] * 14 + [0.0] * 6, 10)  # 20 patients, all of whose slices are right or wrong together
+    rows = {"label": np.ones(200), "probability": 0.2 + 0.6 * right}
+    metric = classification.Accuracy()
+    dependent = metric.interval(rows, [f"p{i // 10}" for i in range(200)])
+    independent = metric.interval(rows, [f"p{i}" for i in range(200)])
+    alone = metric.interval({k: v[::10] for k, v in rows.items()}, [f"p{i}" for i in range(20)])
+    assert np.ptp(dependent) > 3 * np.ptp(independent)
+    assert np.ptp(dependent) == pytest.approx(np.ptp(alone), rel=0.15)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from medkit.runs.stats import (
     Test as Comparison,
@@ -112,9 +112,9 @@ def test_stars_of_an_undefined_p_are_none() -> None:
 def test_paired_t_worked_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, standard error 1/sqrt 3, t = 2 sqrt 3 with 2 degrees of freedom, p = 1 - t/sqrt(t^2+2)."""
     found = paired_t(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
-    t = 2 * math.sqrt(3)
+    statistic = 2 * math.sqrt(3)
     assert found.difference == 2
-    assert found.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert found.p == pytest.approx(1 - statistic / math.sqrt(statistic**2 + 2))
 
 
 def test_paired_t_of_equal_shifts_cannot_be_tested() -> None:
@@ -150,8 +150,8 @@ def test_bootstrap_resamples_patients_not_rows() -> None:
     each = rng.normal(0, 1, 10)
     rows = {"x": np.repeat(each, 40)}
     low, high = bootstrap_interval(lambda r: float(r["x"].mean()), rows, np.repeat(np.arange(10), 40).astype(str))
-    error = each.std() / math.sqrt(10)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.2)
+    error = each.std(ddof=1) / math.sqrt(10)
+    assert high - low == pytest.approx(2 * t.ppf(0.975, 9) * error, rel=0.2)
 
 
 def test_bootstrap_of_one_patient_has_no_interval() -> None:
@@ -161,8 +161,10 @@ def test_bootstrap_of_one_patient_has_no_interval() -> None:
 
 
 def test_bootstrap_draws_with_an_undefined_value_are_left_out() -> None:
-    rows = {"x": np.array([0.0, 1.0, 1.0, 1.0])}
-    low, high = bootstrap_interval(lambda r: float("nan") if r["x"].min() > 0 else r["x"].mean(), rows, list("abcd"))
+    rows = {"x": np.array([0.0] + [1.0] * 7)}
+    low, high = bootstrap_interval(
+        lambda r: float("nan") if r["x"].min() > 0 else r["x"].mean(), rows, list("abcdefgh")
+    )
     assert 0 <= low < high <= 1
 
 

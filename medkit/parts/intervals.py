@@ -1,0 +1,143 @@
+"""95 % intervals of shares and of areas under ROC curves, when rows of one patient are not independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.stats import rankdata
+
+NONE = (math.nan, math.nan)
+
+
+def numbered(names: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The number of each row's patient (n,), from 0 in order of appearance, and how many patients there are."""
+    found: dict[str, int] = {}
+    index = np.fromiter((found.setdefault(name, len(found)) for name in names), np.int64, len(names))
+    return index, len(found)
+
+
+def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the share sum(top) / sum(bottom), from ``top`` right ones of ``bottom`` in each patient.
+
+    Wilson's score interval (1927), which does not shrink to a point when all or none are right. Where patients have
+    several rows, the number of rows is divided by the design effect that the patients' own shares show, and by
+    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015). Where all or none are right nothing
+    can be seen of that effect, and each patient counts as one row. nan without a patient who has rows.
+    """
+    counted = bottom > 0
+    top, bottom = top[counted].astype(float), bottom[counted].astype(float)
+    patients, rows = len(bottom), float(bottom.sum())
+    if not patients:
+        return NONE
+    share = float(top.sum() / rows)
+    n = rows
+    if bottom.max() > 1:
+        if patients < 2:
+            return NONE
+        z = stats.norm.ppf((1 + level) / 2)
+        residuals = top - share * bottom
+        variance = patients / (patients - 1) * float(residuals @ residuals) / rows**2
+        if 0 < share < 1:
+            n = min(rows, share * (1 - share) / variance) if variance > 0 else rows
+            n *= (z / stats.t.ppf((1 + level) / 2, patients - 1)) ** 2
+        else:
+            n = patients
+    return _wilson(share, n, level)
+
+
+def _wilson(share: float, n: float, level: float) -> tuple[float, float]:
+    z = stats.norm.ppf((1 + level) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At the ends the formula is exact but for rounding.
+    low = 0.0 if share == 0 else max(0.0, middle - half)
+    return low, 1.0 if share == 1 else min(1.0, middle + half)
+
+
+def placements(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """AUC with the structural components of positives (V10) and negatives (V01), by midranks in O(n log n).
+
+    Source: DeLong et al. 1988; Sun and Xu 2014.
+    """
+    positive = scores[labels > 0]
+    negative = scores[labels <= 0]
+    m, n = len(positive), len(negative)
+    joint = rankdata(np.concatenate([positive, negative]))
+    v10 = (joint[:m] - rankdata(positive)) / n
+    v01 = 1 - (joint[m:] - rankdata(negative)) / m
+    return float(v10.mean()), v10, v01
+
+
+def placement_variance(
+    v10: np.ndarray, v01: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None
+) -> float:
+    """Variance of the mean of placements: of an AUC, or of a difference of two by the placements' differences.
+
+    DeLong et al. 1988 where every row is a patient of its own; Obuchowski 1997 where ``patients`` (numbers, one a row)
+    have several. nan where it cannot be estimated: one row, or one patient, of a class.
+    """
+    positive = labels > 0
+    if patients is None or len(np.unique(patients)) == len(patients):
+        if min(len(v10), len(v01)) < 2:
+            return math.nan
+        # Placements are multiples of 1/2m: what differs less is the same but for rounding.
+        parts = [0.0 if np.ptp(v) < 1e-12 else float(np.var(v, ddof=1)) / len(v) for v in (v10, v01)]
+        return parts[0] + parts[1]
+    count = int(patients.max()) + 1
+    sums, sizes = [], []
+    for chosen, v in ((positive, v10), (~positive, v01)):
+        size = np.bincount(patients[chosen], minlength=count)
+        sums.append(np.bincount(patients[chosen], v - v.mean(), minlength=count))
+        sizes.append(size)
+    those = [int((size > 0).sum()) for size in sizes]
+    if min(those) < 2:
+        return math.nan
+    total = 0.0
+    for own, each, size in zip(sums, those, sizes, strict=True):
+        total += each / (each - 1) * float(own @ own) / float(size.sum()) ** 2
+    everybody = int(((sizes[0] + sizes[1]) > 0).sum())
+    total += 2 * everybody / (everybody - 1) * float(sums[0] @ sums[1]) / float(sizes[0].sum() * sizes[1].sum())
+    return 0.0 if max(np.ptp(v10), np.ptp(v01)) < 1e-12 else max(0.0, total)
+
+
+def auc_interval(
+    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of an area under the ROC curve.
+
+    DeLong's variance (Obuchowski's where patients have several rows) on the scale of the logit, so that it is not cut
+    at 1. Where there is no variance, as with classes that are separated, the score interval of Newcombe (2006, method
+    5), which needs only how many positives and negatives there are; each patient counts as one of each then. nan where
+    a class has fewer than two rows or patients.
+    """
+    if min((labels > 0).sum(), (labels <= 0).sum()) < 2:
+        return NONE
+    auc, v10, v01 = placements(np.asarray(scores, float), labels)
+    variance = placement_variance(v10, v01, labels, patients)
+    if math.isnan(variance):
+        return NONE
+    z = float(stats.norm.ppf((1 + level) / 2))
+    if variance == 0 or not 0 < auc < 1:
+        those = np.arange(len(labels)) if patients is None else patients
+        return _separated(auc, len(np.unique(those[labels > 0])), len(np.unique(those[labels <= 0])), z)
+    middle, half = math.log(auc / (1 - auc)), z * math.sqrt(variance) / (auc * (1 - auc))
+    return 1 / (1 + math.exp(min(700.0, half - middle))), 1 / (1 + math.exp(max(-700.0, -half - middle)))
+
+
+def _separated(auc: float, m: int, n: int, z: float) -> tuple[float, float]:
+    """Values of the true AUC from which ``auc`` is less than z standard errors away, by Newcombe's variance."""
+    extra = (m + n) / 2 - 1
+
+    def error(true: float) -> float:
+        spread = 1 + extra * (1 - true) / (2 - true) + extra * true / (1 + true)
+        return z * math.sqrt(true * (1 - true) * spread / (m * n))
+
+    # Just beside the value itself the standard error is the larger of the two, also where the value is 0 or 1.
+    step = 1e-12
+    low = 0.0 if auc <= 0 else float(brentq(lambda true: auc - true - error(true), 0, auc - step))
+    high = 1.0 if auc >= 1 else float(brentq(lambda true: true - auc - error(true), auc + step, 1))
+    return low, high
