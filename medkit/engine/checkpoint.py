@@ -27,7 +27,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
     RunError
         if the disk refuses (full, read-only); what was there before is untouched.
     """
-    plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    plain = {
+        name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     metadata = {"medkit": json.dumps(dict(state)), "checksum": checksum(plain)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -78,44 +80,25 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def pack(
-    module: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and optimizer states as flat tensors and plain numbers."""
-    tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
-    numbers: dict[str, Any] = {}
-    for turn, optimizer in optimizers.items():
-        for index, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optim.{turn}.{index}.{key}"] = value
-                elif value is not None:
-                    numbers[f"optim.{turn}.{index}.{key}"] = value
-    return tensors, numbers
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights and buffers by name.
 
-
-def unpack(
-    tensors: Mapping[str, Tensor],
-    numbers: Mapping[str, Any],
-    module: nn.Module,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    where: str,
-) -> None:
-    """Put a packed state back; a state of another model is an :class:`InputError`."""
-    weights = {name[8:]: tensor for name, tensor in tensors.items() if name.startswith("weights.")}
-    _load(module, weights, where, False)
-    for turn, optimizer in optimizers.items():
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in [*tensors.items(), *numbers.items()]:
-            if name.startswith(f"optim.{turn}."):
-                index, key = name.removeprefix(f"optim.{turn}.").split(".", 1)
-                state.setdefault(int(index), {})[key] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    Raises
+    ------
+    RunError
+        if the module keeps something else among them: no file of tensors could bring it back.
+    """
+    state = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            what = f"'{name}' is a {type(value).__name__} among the weights, which a file of tensors cannot hold"
+            raise RunError(what, hint="keep it in a buffer (register_buffer) instead of get_extra_state")
+    return state
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
     """Write a module's weights and buffers."""
-    write_tensors(path, module.state_dict(), {})
+    write_tensors(path, tensors_of(module), {})
 
 
 def load_weights(path: Path, module: nn.Module, *, allow_missing: bool = False) -> None:
@@ -127,10 +110,11 @@ def load_weights(path: Path, module: nn.Module, *, allow_missing: bool = False) 
         if keys or shapes do not fit (they are listed), unless ``allow_missing`` lets absent ones keep their values.
     """
     tensors, _ = read_tensors(path)
-    _load(module, tensors, str(path), allow_missing)
+    load_tensors(module, tensors, str(path), allow_missing=allow_missing)
 
 
-def _load(module: nn.Module, weights: Mapping[str, Tensor], where: str, allow_missing: bool) -> None:
+def load_tensors(module: nn.Module, weights: Mapping[str, Tensor], where: str, *, allow_missing: bool = False) -> None:
+    """Copy tensors into a module's own, whose memory layout stays; errors as in :func:`load_weights`."""
     own = module.state_dict()
     missing = [] if allow_missing else [name for name in own if name not in weights]
     extra = [name for name in weights if name not in own]

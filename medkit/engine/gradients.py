@@ -63,22 +63,41 @@ def _surgery(
     names = {id(p) for p in several}
     own = [p for p in trained if id(p) not in names]
     # Losses stay separate scalars: stacking them would send each task's backward through every head.
-    task_gradients: list[list[Tensor]] = []
+    found = []
     for i, loss in enumerate(losses):
-        found = torch.autograd.grad(loss, [*several, *own], retain_graph=i + 1 < len(losses), allow_unused=True)
-        task_gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(several, found, strict=False)])
-        for p, g in zip(own, found[len(several) :], strict=True):
+        every = _gradients(loss, [*several, *own], keep=i + 1 < len(losses))
+        found.append(every[: len(several)])
+        for p, g in zip(own, every[len(several) :], strict=True):
             if g is not None:
-                p.grad = g.clone() if p.grad is None else p.grad.add_(g)
+                p.grad = torch.empty_like(p).copy_(g) if p.grad is None else p.grad.add_(g)
+    # What no task reached on any rank stays without a gradient, and so without weight decay, as in a sum.
+    reached = runtime.any_true([any(task[k] is not None for task in found) for k in range(len(several))])
+    several = [p for p, somewhere in zip(several, reached, strict=True) if somewhere]
+    task_gradients = [
+        [torch.zeros_like(p) if g is None else g for p, g in zip(several, _where(task, reached), strict=True)]
+        for task in found
+    ]
     if runtime.ranks > 1:
         _fill(own, runtime)
         runtime.average([*(g for task in task_gradients for g in task), *(p.grad for p in own if p.grad is not None)])
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
-        total = gradients[0] * weights[0]
+        # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
+        total = torch.mul(gradients[0], weights[0], out=torch.empty_like(p))
         for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
             total.add_(gradient, alpha=weight)
         p.grad = total
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool) -> Sequence[Tensor | None]:
+    """Gradients of one loss, None where it does not lead; a loss without a graph, a constant, leads nowhere."""
+    if not loss.requires_grad:
+        return [None] * len(parameters)
+    return torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
+
+
+def _where(items: Sequence[Tensor | None], flags: Sequence[bool]) -> list[Tensor | None]:
+    return [item for item, flag in zip(items, flags, strict=True) if flag]
 
 
 def _fill(parameters: Sequence[nn.Parameter], runtime: Runtime) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -104,21 +106,23 @@ class Runtime:
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
-    """Seed torch for one step. Every step is seeded, so a resumed run needs no generator's state.
+    """Seed torch, numpy and Python for one step. Every step is seeded, so a resumed run needs no generator's state.
 
     Ranks differ: they drop different units and augment differently.
     """
     text = f"{seed}/{epoch}/{step}/{rank}".encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
+    random.seed(number)
+    np.random.seed(number % 2**32)  # nothing here draws from it, but a plugin may
     # Without a GPU, torch.manual_seed queues a call with its stack for each absent device, at every step.
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(number)
 
 
-def shared_generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """A generator that is the same on all ranks."""
-    text = f"shared/{seed}/{epoch}/{step}".encode()
+def shared_generator(seed: int, epoch: int, step: int, repetition: int = 0) -> torch.Generator:
+    """A generator that is the same on all ranks, another one for each repetition of a turn on one batch."""
+    text = f"shared/{seed}/{epoch}/{step}{f'/{repetition}' if repetition else ''}".encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
     return torch.Generator().manual_seed(number)
 

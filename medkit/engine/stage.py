@@ -16,6 +16,7 @@ from medkit.engine import checkpoint
 from medkit.engine.gradients import backward
 from medkit.engine.progress import Progress, numbers
 from medkit.engine.runtime import Runtime, seed_step, shared_generator
+from medkit.engine.state import pack, unpack
 from medkit.engine.thaw import Plan, stages_of, thaw
 from medkit.errors import InputError, RunError
 from medkit.protocols import Batch, Turn
@@ -113,8 +114,8 @@ def train_stage(
 
     def save() -> None:
         if runtime.main:
-            tensors, plain = checkpoint.pack(objective, {t.turn.name: t.optimizer for t in turns})
-            state = {"stage": name, "position": asdict(position), "numbers": plain}
+            tensors, plain = pack(objective, {t.turn.name: t.optimizer for t in turns})
+            state = {"stage": name, "position": asdict(position), "plain": plain}
             checkpoint.write_tensors(folder / checkpoint.LAST, tensors, state)
 
     if position.epoch == 0 and position.step == 0:
@@ -173,7 +174,7 @@ def _restore(objective: Any, turns: list[_Training], position: Position, folder:
             str(path),
             "schedules depend on it: keep the number, or start a new run from these weights",
         )
-    checkpoint.unpack(tensors, state["numbers"], objective, {t.turn.name: t.optimizer for t in turns}, str(path))
+    unpack(tensors, state.get("plain", {}), objective, {t.turn.name: t.optimizer for t in turns}, str(path))
     for key, value in asdict(saved).items():
         setattr(position, key, value)
 
@@ -200,8 +201,8 @@ def _epoch(
         if augment is not None:
             batch = augment(batch)
         for t in turns:
-            for _ in range(t.turn.steps):
-                values = step(objective, t, batch, seed, position, runtime, name)
+            for repetition in range(t.turn.steps):
+                values = step(objective, t, batch, seed, position, runtime, name, repetition)
                 for key, value in values.items():
                     position.sums[key] = position.sums.get(key, 0.0) + value / t.turn.steps
                 position.turn_steps[t.turn.name] = position.turn_steps.get(t.turn.name, 0) + 1
@@ -230,9 +231,16 @@ def _refuse_broken(objective: Any, position: Position, name: str) -> None:
 
 
 def step(
-    objective: Any, t: _Training, batch: Batch, seed: int, position: Position, runtime: Runtime, name: str
+    objective: Any,
+    t: _Training,
+    batch: Batch,
+    seed: int,
+    position: Position,
+    runtime: Runtime,
+    name: str,
+    repetition: int = 0,
 ) -> dict[str, float]:
-    """One optimizer step of one turn; returns its losses."""
+    """One optimizer step of one turn, the ``repetition``-th on this batch; returns its losses."""
     t.optimizer.zero_grad(set_to_none=True)
     with runtime.autocast():
         losses: dict[str, Tensor] = objective.losses(t.turn.name, batch)
@@ -254,7 +262,7 @@ def step(
         runtime,
         combine=t.turn.combine,
         shared=objective.shared_parameters(t.turn.name) if surgery else (),
-        generator=shared_generator(seed, position.epoch, position.step) if surgery else None,
+        generator=shared_generator(seed, position.epoch, position.step, repetition) if surgery else None,
     )
     t.optimizer.step()
     if hasattr(objective, "after_step"):

@@ -1,0 +1,150 @@
+"""Runs that are stopped anywhere and resumed end with the weights and the numbers of those that were not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+import medkit
+from medkit.engine.checkpoint import read_tensors
+from medkit.engine.stage import train_stage
+
+OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
+ICH = ["stages.pretext.slices=4", "report.splits=[internal]", "report.maps={cases: 1}"]
+# What is trained, and after how many optimizer steps it is stopped, each time anew.
+CASES: dict[str, tuple[str, list[str], list[int]]] = {
+    "multitask and volume": (
+        "tiny_ich_seg",
+        [*ICH, "data.ich.prepare.2.size=[32,32]", "stages.pretext.epochs=2"],
+        [2, 2, 4, 2],
+    ),
+    "adamw": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=adamw"], [2]),
+    "sgd": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=sgd"], [2]),
+    "restoration": ("tiny_ldct", [], [1]),
+    "adversarial, averaged, PCGrad, two critic steps": (
+        "tiny_ldct_mtdgan",
+        ["stages.denoise.objective.ema=0.9", "stages.denoise.objective.critic_steps=2"],
+        [2, 5],
+    ),
+}
+
+
+class Stopped(BaseException):
+    """The power went."""
+
+
+@contextmanager
+def stopped_after(steps: int) -> Iterator[None]:
+    """Whatever is trained inside is stopped in its ``steps``-th optimizer step, and does not come so far in none."""
+    taken = 0
+
+    def count(*_: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            raise Stopped
+
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        with pytest.raises(Stopped):
+            yield
+    finally:
+        handle.remove()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for runs, which share the prepared samples and keep a checkpoint of every step."""
+    made = tmp_path_factory.mktemp("resumed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(made / "cache"))
+        patch.setitem(train_stage.__kwdefaults__, "checkpoint_seconds", 0.0)
+        yield made
+
+
+def told(folder: Path) -> tuple[list[dict[str, Any]], Any]:
+    """The epochs and the results of a run, without the seconds they took."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds")
+    return lines, json.loads((folder / "results.json").read_text())
+
+
+def assert_same(found: Path, wanted: Path) -> None:
+    assert told(found) == told(wanted)
+    names = sorted(path.name for path in (wanted / "weights").iterdir())
+    assert sorted(path.name for path in (found / "weights").iterdir() if path.name[0] != ".") == names
+    for name in names:
+        mine, theirs = (read_tensors(run / "weights" / name)[0] for run in (found, wanted))
+        assert mine.keys() == theirs.keys()
+        different = [key for key in mine if not torch.equal(mine[key], theirs[key])]
+        assert not different, f"{name}: {different[:3]}"
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_a_run_stopped_inside_its_epochs_ends_as_one_that_was_not(folder: Path, what: str) -> None:
+    recipe, changes, stops = CASES[what]
+    skip = ["segment@scratch"] if recipe == "tiny_ich_seg" else []
+    straight, broken = folder / what / "straight", folder / what / "broken"
+    medkit.run(recipe, straight, set=changes, skip=skip, **OPTIONS)
+    for steps in stops:
+        with stopped_after(steps):
+            if broken.exists():
+                medkit.resume(broken, **OPTIONS)
+            else:
+                medkit.run(recipe, broken, set=changes, skip=skip, **OPTIONS)
+    medkit.resume(broken, **OPTIONS)
+    assert_same(broken, straight)
+
+
+def stopped_before_write(number: int, work: Callable[[], Any], patch: pytest.MonkeyPatch) -> bool:
+    """Do ``work`` until the ``number``-th file would get its name; whether it was stopped there."""
+    done = 0
+
+    def counted(rename: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **keywords: Any) -> None:
+            nonlocal done
+            done += 1
+            if done == number:
+                raise Stopped
+            rename(*arguments, **keywords)
+
+        return call
+
+    with patch.context() as inside:
+        inside.setattr(os, "replace", counted(os.replace))
+        inside.setattr(os, "rename", counted(os.rename))
+        try:
+            work()
+        except Stopped:
+            return True
+    return False
+
+
+def test_a_run_stopped_before_writes_of_all_kinds_ends_as_one_that_was_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its first moments, at checkpoints, between stages, at results and the report."""
+    straight, broken = folder / "writes" / "straight", folder / "writes" / "broken"
+    medkit.run("tiny_ich_cls", straight, set=ICH, **OPTIONS)
+
+    def go_on() -> None:
+        if (broken / "recipe.yaml").exists():
+            medkit.resume(broken, **OPTIONS)
+        else:
+            medkit.run("tiny_ich_cls", broken, set=ICH, **OPTIONS)
+
+    number, stops = 4, 0
+    while stopped_before_write(number, go_on, monkeypatch):
+        number, stops = number + 1, stops + 1
+        assert stops < 60
+    assert stops > 6
+    assert_same(broken, straight)
