@@ -135,7 +135,8 @@ def _decode(value: Any, tensors: Mapping[str, Tensor], parameter: Tensor | None 
 def _laid_out(tensor: Tensor, strides: list[int] | str | None, parameter: Tensor | None) -> Tensor:
     if strides is None:
         return tensor
-    if strides == "parameter" and parameter is not None:
+    if isinstance(strides, str):  # "parameter"
+        assert parameter is not None
         return torch.empty_like(parameter, dtype=tensor.dtype, device="cpu", requires_grad=False).copy_(tensor)
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
