@@ -6,6 +6,7 @@ import re
 
 LONGEST = 64  # bytes of UTF-8; two names and an ending fit into the 255 of a file's name
 NAME = re.compile(r"[\w@+-]+")
+VERSIONED = re.compile(r"[\w@+-][\w@+.~-]*")
 # What nn.ModuleDict has itself, and so takes for no key; a test compares it with the torch that is installed.
 _TAKEN = """
 T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches eval
@@ -24,10 +25,19 @@ def fault(name: str) -> str | None:
 
     Letters and digits of any script, ``_ @ + -``, at most 64 bytes.
     """
+    return _fault(name, NAME, "_ @ + -")
+
+
+def recipe_fault(name: str) -> str | None:
+    """The same for a recipe's own name, which is a folder's and no key: ``.`` and ``~`` inside it are fine."""
+    return _fault(name, VERSIONED, "_ @ + -, and . ~ after the first,")
+
+
+def _fault(name: str, rule: re.Pattern[str], marks: str) -> str | None:
     if not name:
         return "the name is empty"
-    if not NAME.fullmatch(name):
-        return f"the name {name!r} may hold letters, digits and _ @ + - only"
+    if not rule.fullmatch(name):
+        return f"the name {name!r} may hold letters, digits and {marks} only"
     if len(name.encode()) > LONGEST:
         return f"the name '{name}' is longer than {LONGEST} bytes"
     return None

@@ -35,10 +35,10 @@ def write_plugin(name: str, out: Path) -> Path:
     words["DISTRIBUTION"] = folder.name
     with whole_folder(folder) as temporary:
         for target, template in FILES.items():
-            text = (files("medkit") / "template" / template).read_text()
+            text = (files("medkit") / "template" / template).read_text(encoding="utf-8")
             for word, value in words.items():
                 text = text.replace("{{" + word + "}}", value)
             path = temporary / target.replace("NAME", name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
     return folder

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from medkit import names
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.plugin import registry
@@ -51,8 +52,8 @@ class _Reader(Pieces):
         if self.problems and not isinstance(root.value, dict):
             return None
         name = self.value(top["name"], "name", str) if "name" in top else ""
-        if name is not None and "name" in top:
-            self.name(name, top["name"].mark, "name")
+        if name is not None and "name" in top and (fault := names.recipe_fault(name)):
+            self.problem(top["name"].mark, "name", fault)
         seed = self.value(top["seed"], "seed", hints(Recipe)["seed"]) if "seed" in top else 42
         data = {}
         for key, child in self.mapping(top["data"], "data", None).items() if "data" in top else ():

@@ -55,6 +55,11 @@ def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
     return RunError(f"cannot be written: {error.strerror or error}", str(target), hint)
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8; under a locale of ASCII the other letters of a path come as escaped bytes, which stay what they were."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def made_with(libraries: Iterable[str]) -> dict[str, Any]:
     """Versions of medkit, Python and ``libraries``, and the kind of machine. No host or user names."""
     return {

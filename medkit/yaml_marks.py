@@ -192,7 +192,7 @@ def text_fault(text: str) -> str | None:
     if "\0" in text:
         return "a text holds the character NUL"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return "a text holds half of a character (a lone surrogate)"
+        return "a text holds half of a character, or one that this locale cannot read (PYTHONUTF8=1 reads them)"
     return None
 
 

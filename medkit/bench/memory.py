@@ -29,7 +29,7 @@ def on_gpu(function: Callable[[], Any], device: torch.device) -> int:
 def in_child(suite: Path, case: str, variant: str, environ: Mapping[str, str] | None = None) -> int:
     """Bytes that one call of a variant takes at most in a process of its own, above what is resident at its start."""
     command = [sys.executable, "-m", "medkit.bench.child", str(suite), case, variant]
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(environ), check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=surroundings(environ), check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise RunError(f"the process that measures memory failed: {lines[-1] if lines else 'no output'}", case)

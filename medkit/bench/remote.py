@@ -50,14 +50,15 @@ class Remote:
 
     def __init__(self, suite: Path, case: str, variant: str, environ: Mapping[str, str]) -> None:
         self.name, self.faults = f"{case}, {variant}", 0.0
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - as long as the process
         command = [sys.executable, "-m", "medkit.bench.child", str(suite), case, variant, "serve"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=surroundings(environ),
         )
         self._end = weakref.finalize(self, _end, self._process)
@@ -118,7 +119,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def serve(make: Callable[[], Callable[[], Any]]) -> None:
     """The other side: make the function, then call it for every line of the standard input until that ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a suite prints is no answer
 
     def answer(**content: Any) -> None:

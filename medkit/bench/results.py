@@ -203,7 +203,7 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import Any
@@ -57,6 +58,9 @@ def top(context: typer.Context, version: bool = typer.Option(False, "--version",
 def main() -> None:
     """Run the command line; every error a user can cause is one line and an exit code, without a traceback."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? for what it lacks
     try:
         app()
     except MedkitError as error:

@@ -44,7 +44,7 @@ class Cache:
         if not path.is_dir():
             return None
         try:
-            meta = json.loads((path / "meta.json").read_text())
+            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             arrays = {}
             for name, (shape, dtype) in meta["arrays"].items():
                 array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -69,7 +69,7 @@ class Cache:
                     file.flush()
                     os.fsync(file.fileno())  # or a power cut may leave the name without the numbers
             shapes = {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
-            (temporary / "meta.json").write_text(json.dumps({"arrays": shapes, "meta": meta}))
+            (temporary / "meta.json").write_text(json.dumps({"arrays": shapes, "meta": meta}), encoding="utf-8")
             os.rename(temporary, path)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)

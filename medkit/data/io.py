@@ -31,7 +31,7 @@ def read_volume(path: str | Path) -> Volume:
     if not path.exists():
         raise InputError("there is no such file or folder", text)
     if path.suffix == LIST:
-        files = [path.parent / line.strip() for line in path.read_text().splitlines() if line.strip()]
+        files = [path.parent / line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         missing = [file for file in files if not file.is_file()]
         if missing or not files:
             raise InputError(f"{len(missing)} of {len(files)} listed files do not exist", text)

@@ -130,7 +130,7 @@ def with_folds(table: Any, by: str, seed: int) -> Any:
 def write_listing(files: Sequence[Path], path: Path) -> Path:
     """Write a series list, one absolute path a line, and return where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{file.resolve()}\n" for file in files))
+    path.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
     return path.resolve()
 
 

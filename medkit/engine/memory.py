@@ -22,7 +22,7 @@ def start_over() -> bool:
         ctypes.CDLL(None).malloc_trim(0)
     if not FORGET.exists():
         return False
-    FORGET.write_text("5")
+    FORGET.write_text("5", encoding="utf-8")
     return True
 
 
@@ -39,4 +39,7 @@ def peak() -> int:
 def _status(key: str) -> int:
     if not STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(key)) * 1024
+    return (
+        next(int(line.split()[1]) for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(key))
+        * 1024
+    )

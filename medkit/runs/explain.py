@@ -90,7 +90,7 @@ def explain(
             _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, grad_cam(objective.encoder, score, image)[0]))
             slices.append({"slice": z, **numbers})
         summary = {"run": Path(run).name, "stage": chosen.name, "head": name, "slices": slices}
-        (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n")
+        (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 

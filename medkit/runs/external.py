@@ -67,7 +67,7 @@ class Work:
     ) -> None:
         last: deque[str] = deque(maxlen=SHOWN)
         path = self.folder / log
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"$ {shlex.join(command)}\n")
             file.flush()
             program = subprocess.Popen(
@@ -77,7 +77,7 @@ class Work:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,  # so that it and what it starts can be ended together
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.errors import InputError, RunError
-from medkit.records import made_with, write_atomically
+from medkit.records import encoded, made_with, write_atomically
 
 LIBRARIES = (
     "torch",
@@ -81,7 +81,7 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> Path:
         """Write ``name`` whole or not at all."""
         target = self.path / name
-        write_atomically(target, text.encode())
+        write_atomically(target, encoded(text))
         return target
 
     def write_json(self, name: str, content: Any) -> Path:
@@ -92,13 +92,13 @@ class RunFolder:
         if not path.is_file():
             return default
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunError(f"not valid JSON ({error})", str(path), "restore it or start a new run") from error
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(line)) + "\n")
 
     def drop_metrics_after(self, stage: str, epoch: int) -> None:
@@ -106,7 +106,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
-        texts = [text for text in path.read_text().splitlines() if text.strip()]
+        texts = [text for text in path.read_text(encoding="utf-8").splitlines() if text.strip()]
         lines = []
         for i, text in enumerate(texts, 1):
             try:
@@ -120,7 +120,8 @@ class RunFolder:
             self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, text: str) -> None:
-        with (self.path / "log.txt").open("a") as file:
+        # Under a locale of ASCII a path of other letters comes as escaped bytes; they are written as they were.
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def done(self, stage: str) -> bool:

@@ -48,9 +48,9 @@ def _held(session: int) -> float | None:
     for process in PROC.glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):  # it has just ended, or is not ours
             # The fields after the name, which may hold anything, in brackets: state, parent, group, session.
-            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) != session:
+            if int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[3]) != session:
                 continue
-            lines = (process / "smaps_rollup").read_text().splitlines()
+            lines = (process / "smaps_rollup").read_text(encoding="utf-8").splitlines()
             total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
             found = True
     return total / 1024 if found else None

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medkit.records import write_atomically
+from medkit.records import encoded, write_atomically
 from medkit.runs.layout_model import Column, LaidOut, Line, Number
 from medkit.runs.tables import number
 
@@ -27,7 +27,7 @@ def write_tables(folder: Path, tables: Sequence[LaidOut]) -> list[Path]:
         (folder / "tables").mkdir(exist_ok=True)
         for ending, text in (("md", as_markdown(table)), ("csv", as_csv(table))):
             path = folder / "tables" / f"{table.slug}.{ending}"
-            write_atomically(path, text.encode())
+            write_atomically(path, encoded(text))
             written.append(path)
     return written
 
@@ -121,7 +121,7 @@ def as_html(table: LaidOut) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("medkit.runs").joinpath("table.html").read_text())
+    template = environment.from_string(files("medkit.runs").joinpath("table.html").read_text(encoding="utf-8"))
     return template.render(
         table=table,
         groups=table.groups(),

@@ -28,7 +28,7 @@ FAILED, UNFINISHED = "failed", "not finished"
 
 def laid_out(folder: Path) -> list[LaidOut]:
     """The tables that the recipe of a run asks for, from what the run has so far."""
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     layouts = [TableLayout(**plain) for plain in (recipe.get("report") or {}).get("tables") or []]
     if not layouts:
         return []

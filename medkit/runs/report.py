@@ -10,7 +10,7 @@ from typing import Any
 
 from medkit.errors import RunError
 from medkit.plugin import Hooks
-from medkit.records import write_atomically
+from medkit.records import encoded, write_atomically
 from medkit.runs import figures
 from medkit.runs.comparisons import compare_variants
 from medkit.runs.embeddings import read_embedding
@@ -33,9 +33,9 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     import yaml
 
     results = read_results(folder)
-    recipe_text = (folder / "recipe.yaml").read_text()
+    recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     recipe = yaml.safe_load(recipe_text)
-    environment = json.loads((folder / "environment.json").read_text())
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     cases = read_cases(folder)
     lines = _lines(folder)
     sections = [
@@ -44,7 +44,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     tables = laid_out(folder)
     write_tables(folder, tables)
     environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment_.from_string(files("medkit.runs").joinpath("report.html").read_text())
+    template = environment_.from_string(files("medkit.runs").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.render(
         name=recipe["name"],
         environment=environment,
@@ -57,7 +57,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
         number=number,
     )
     path = folder / "report.html"
-    write_atomically(path, page.encode())
+    write_atomically(path, encoded(page))
     return path
 
 
@@ -78,7 +78,7 @@ def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str]]:
 def _lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "metrics.jsonl"
     found = []
-    texts = [text for text in path.read_text().splitlines() if text.strip()] if path.exists() else []
+    texts = [text for text in path.read_text(encoding="utf-8").splitlines() if text.strip()] if path.exists() else []
     for i, text in enumerate(texts, 1):
         try:
             found.append(json.loads(text))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medkit.errors import InputError, RunError
-from medkit.records import write_atomically
+from medkit.records import encoded, write_atomically
 from medkit.runs.embeddings import Embedding, write_embedding
 
 KEYS = ("stage", "split", "case", "patient", "center")
@@ -137,7 +137,7 @@ def _write_cases(path: Path, evaluation: Evaluation) -> None:
         kept = [row for row in read_cases(path.parent) if (row["stage"], row["split"]) != evaluation.key]
         columns = list(dict.fromkeys([*KEYS, *head, *columns]))
         text = _lines([dict(zip(columns, columns, strict=True))], columns) + _lines([*kept, *evaluation.cases], columns)
-    write_atomically(path, text.encode())
+    write_atomically(path, encoded(text))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -154,7 +154,7 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
     if not path.is_file():
         raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' goes on with it")
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(f"not valid JSON ({error})", str(path)) from error
     return {

@@ -55,5 +55,5 @@ def pedxnet(
         summary: dict[str, Any] = {"seed": seed, "total": sampled.total, "later": len(sampled.later), "hip_in": hip_in}
         for level in LEVELS:
             summary[f"views_{level}"] = write_chosen(sampled, views, level, seed, folder / f"views_{level}.parquet")
-        (folder / "sample.json").write_text(json.dumps(summary, indent=1) + "\n")
+        (folder / "sample.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(f"{out}: {sampled.total} training images a level, {len(sampled.later)} later ones")

@@ -31,7 +31,7 @@ UNCERTAIN = ("Hip", "Chest_Clavicle", "Chest_Rib")
 @functools.cache
 def published() -> dict[str, Any]:
     """The packaged table: ``levels`` (level to names) and ``parents`` (level to name to the coarser level's name)."""
-    return json.loads(files("medkit_pedxnet").joinpath("views.json").read_text())
+    return json.loads(files("medkit_pedxnet").joinpath("views.json").read_text(encoding="utf-8"))
 
 
 class Views:

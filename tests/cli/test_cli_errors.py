@@ -149,3 +149,12 @@ def test_an_interruption_exits_with_130_names_the_folder_and_resume_goes_on_to_t
     assert medkit("resume", "out").returncode == 0
     epochs = [line for line in log.read_text().splitlines() if '"pretext"' in line]
     assert len(epochs) == 8
+
+
+def test_a_locale_that_is_not_utf_8_changes_nothing(medkit, tmp_path):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = medkit("run", "tiny_ldct", "--out", "Läufe/a", "--set", "stages.denoise.epochs=1", **ascii_only)
+    assert done.returncode == 0, done.stderr
+    report = tmp_path / "Läufe" / "a" / "report.html"
+    assert report.is_file()
+    assert "Läufe" in (report.parent / "log.txt").read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def manifest(folder: Path, seed: int = 0) -> Any:
     if not described.is_file():
         raise InputError("this is no raw data set of nnU-Net: it holds no dataset.json", str(folder))
     try:
-        content = json.loads(described.read_text())
+        content = json.loads(described.read_text(encoding="utf-8"))
         ending, labels, channels = content["file_ending"], content["labels"], content["channel_names"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"this is not a dataset.json of nnU-Net v2 ({error})", str(described)) from error
@@ -156,7 +156,7 @@ def manifest(folder: Path, seed: int = 0) -> Any:
     if list(others.values()) != [1]:
         hint = "write masks of 0 and 1 first: medkit segments one label"
         raise InputError(f"the data set's labels are {others}", str(described), hint)
-    own = json.loads((folder / CASES).read_text()) if (folder / CASES).is_file() else {}
+    own = json.loads((folder / CASES).read_text(encoding="utf-8")) if (folder / CASES).is_file() else {}
     rows = []
     for images, masks, fold in (("imagesTr", "labelsTr", ""), ("imagesTs", "labelsTs", "test")):
         for image in sorted((folder / images).glob(f"*_0000{ending}")):

@@ -136,7 +136,7 @@ class NNUNet(nn.Module):
         settings_file = work.folder / "settings.json"
         if not settings_file.exists():
             raise InputError("nnU-Net has not been trained here", str(work.folder))
-        settings = json.loads(settings_file.read_text())
+        settings = json.loads(settings_file.read_text(encoding="utf-8"))
         images, masks = (work.folder / "predicted" / name / kind for kind in ("images", "masks"))
         shutil.rmtree(images.parent, ignore_errors=True)
         images.mkdir(parents=True)
@@ -190,12 +190,12 @@ class NNUNet(nn.Module):
         )
         if self.batch_size is not None:
             path = work.folder / "preprocessed" / NAME / f"{self.plans}.json"
-            plans = json.loads(path.read_text())
+            plans = json.loads(path.read_text(encoding="utf-8"))
             plans["configurations"][self.configuration]["batch_size"] = self.batch_size
             write_json(path, plans)
 
     def _plan_of(self, preprocessed: Path) -> dict[str, Any]:
-        plans = json.loads((preprocessed / f"{self.plans}.json").read_text())
+        plans = json.loads((preprocessed / f"{self.plans}.json").read_text(encoding="utf-8"))
         if self.configuration not in plans["configurations"]:
             there = ", ".join(plans["configurations"])
             raise InputError(f"nnU-Net plans no '{self.configuration}' for these data", hint=f"it plans: {there}")
