@@ -7,11 +7,12 @@ class, or, so that ``medkit check`` stays quick, from its source without importi
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -93,7 +94,7 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     InputError
         if an argument has no annotation, or the constructor takes ``*args`` or ``**kwargs``.
     """
-    name = getattr(constructor, "__name__", str(constructor))
+    name = getattr(constructor, "__name__", type(constructor).__name__)
     function = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
     # Its own, not the one that ``inspect.getdoc`` would find on nn.Module.
     text = inspect.cleandoc(constructor.__doc__ or "")
@@ -102,15 +103,20 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     if inspect.isclass(constructor):
         # Asked of the class that defines it: torch.compile puts another function in the place of nn.Module's.
         owner = next(base for base in constructor.__mro__ if "__init__" in vars(base))
-        if owner is object or owner.__module__.startswith("torch.nn."):
+        if owner is object or (owner.__module__, owner.__name__) == ("torch.nn.modules.module", "Module"):
             return schema  # inherited: the component itself takes nothing
+    written = function.func if isinstance(function, functools.partial) else function
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise InputError(f"an annotation of {name} cannot be read: {error}") from error
-    for parameter in list(inspect.signature(function).parameters.values())[1 if inspect.isclass(constructor) else 0 :]:
+        hints = typing.get_type_hints(written, include_extras=True)
+        parameters = list(inspect.signature(function).parameters.values())
+    except Exception as error:  # whatever evaluating an annotation may raise
+        raise InputError(f"the signature of {name} cannot be read: {error}") from error
+    for parameter in parameters[1 if inspect.isclass(constructor) else 0 :]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise InputError(f"{name} takes '{parameter}': a component names all its arguments")
+            stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+            raise InputError(f"{name} takes '{stars}{parameter.name}': a component names all its arguments")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise InputError(f"{name} takes '{parameter.name}' by position only: recipes name all arguments")
         if parameter.name not in hints:
             raise InputError(f"argument '{parameter.name}' of {name} has no annotation")
         schema.arguments[parameter.name] = argument(
@@ -138,7 +144,11 @@ def argument(name: str, annotation: Any, default: Any = MISSING, description: st
     if optional:
         inner = next(option for option in get_args(inner) if option is not type(None))
     origin = get_origin(inner)
-    shape: Shape = "list" if origin in (list, tuple) else "dict" if origin is dict else "one"
+    shape: Shape = "one"
+    if origin in (list, tuple, Sequence):
+        shape = "list"
+    elif origin in (dict, Mapping):
+        shape = "dict"
     return Argument(name, annotation, default, description, given, slot, shape, optional)
 
 

@@ -1,169 +1,38 @@
 """A component's schema from its source text, without importing it.
 
-``medkit check`` must answer at once, and importing a component imports torch. A constructor's annotations are read
-from the syntax tree by a small interpreter of type names; one that it does not know becomes ``Any``, which the true
-signature replaces when the component is built.
+``medkit check`` must answer at once, and importing a component imports torch. So annotations, defaults and constraints
+are read from the syntax tree, by a small interpreter of type names. It answers only where the text settles the matter
+(:mod:`medkit.source_text`); for everything else the component is imported and asked.
 """
 
 from __future__ import annotations
 
 import ast
-import copy
+import collections.abc
 import functools
-import importlib.util
 import inspect
-from pathlib import Path
+import pathlib
+import typing
 from typing import Annotated, Any, Literal, Optional, Union
 
 import annotated_types
 
-from medkit import marks
+from medkit import marks, protocols
 from medkit.errors import InputError
 from medkit.registry import Entry
-from medkit.schema import MISSING, Schema, argument, argument_descriptions
+from medkit.schema import MISSING, Schema, argument, argument_descriptions, schema_of
+from medkit.source_text import MODULE, Found, Source, Unsure, decorator_name, lineage, source
 
-NAMES: dict[str, Any] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "bool": bool,
-    "list": list,
-    "dict": dict,
-    "tuple": tuple,
-    "None": None,
-    "Any": Any,
-    "Annotated": Annotated,
-    "Literal": Literal,
-    "Optional": Optional,
-    "Union": Union,
-    "Sequence": list,
-    "Mapping": dict,
-    "Path": Path,
-    "Channels": marks.Channels,
-    "Strides": marks.Strides,
-    "Weights": marks.Weights,
+TYPES: dict[str, Any] = {
+    **{f"builtins.{t.__name__}": t for t in (int, float, str, bool, list, dict, tuple, set, bytes)},
+    **{f"typing.{name}": getattr(typing, name) for name in ("Any", "Annotated", "Literal", "Optional", "Union")},
+    **{f"typing.{t.__name__.title()}": t for t in (list, dict, tuple, set)},
+    **{f"{m}.Sequence": collections.abc.Sequence for m in ("typing", "collections.abc")},
+    **{f"{m}.Mapping": collections.abc.Mapping for m in ("typing", "collections.abc")},
+    "pathlib.Path": pathlib.Path,
 }
-
-
-def static_schema(entry: Entry) -> Schema:
-    """The schema of a registered component, read from its module's source.
-
-    Raises
-    ------
-    InputError
-        if the module or the class cannot be found, or its constructor is not fully annotated.
-    """
-    module, _, name = entry.target.partition(":")
-    tree, path = _tree(module, entry.full_name)
-    scope = dict(NAMES)
-    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            found = _annotation(statement.value, scope)
-            if found is not _UNKNOWN:
-                scope[statement.targets[0].id] = found
-    if name in functions:
-        node: ast.FunctionDef | None = functions[name]
-        text, skip = ast.get_docstring(functions[name]) or "", 0
-    elif name in classes:
-        node, text, skip = _constructor(classes, name), ast.get_docstring(classes[name]) or "", 1
-    else:
-        raise InputError(f"{entry.kind} '{entry.full_name}' cannot be found: no '{name}' in {path.name}")
-    schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
-    if node is None:
-        return schema
-    described = argument_descriptions(inspect.cleandoc(text)) | argument_descriptions(ast.get_docstring(node) or "")
-    parameters = _Constants(tree, entry.full_name).visit(copy.deepcopy(node.args))
-    if parameters.vararg or parameters.kwarg:
-        raise InputError(f"{name} takes * or ** arguments: a component names all its arguments", entry.full_name)
-    positional = [*parameters.posonlyargs, *parameters.args][skip:]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(parameters.defaults)) + list(parameters.defaults)
-    pairs = [*zip(positional, defaults[-len(positional) :] if positional else [], strict=True)]
-    pairs += list(zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True))
-    for parameter, default in pairs:
-        if parameter.annotation is None:
-            raise InputError(f"argument '{parameter.arg}' of {name} has no annotation", entry.full_name)
-        found = _annotation(parameter.annotation, scope)
-        schema.arguments[parameter.arg] = argument(
-            parameter.arg,
-            Any if found is _UNKNOWN else found,
-            MISSING if default is None else _default(default),
-            described.get(parameter.arg, ""),
-        )
-    return schema
-
-
-def _constructor(classes: dict[str, ast.ClassDef], name: str) -> ast.FunctionDef | None:
-    """``__init__`` of a class or of its bases in the same module; a dataclass' fields as one."""
-    node = classes[name]
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return item
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if isinstance(called, ast.Name) and called.id == "dataclass":
-            return _dataclass_constructor(classes, node)
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in classes:
-            return _constructor(classes, base.id)
-    return None
-
-
-def _dataclass_constructor(classes: dict[str, ast.ClassDef], node: ast.ClassDef) -> ast.FunctionDef:
-    arguments = ast.arguments([], [ast.arg("self")], None, [], [], None, [])
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in classes:
-            arguments = _dataclass_constructor(classes, classes[base.id]).args
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            if isinstance(item.annotation, ast.Subscript) and getattr(item.annotation.value, "id", "") == "ClassVar":
-                continue
-            if isinstance(item.annotation, ast.Name) and item.annotation.id == "ClassVar":
-                continue
-            arguments.kwonlyargs.append(ast.arg(item.target.id, item.annotation))
-            arguments.kw_defaults.append(item.value)
-    return ast.FunctionDef("__init__", arguments, [], [], lineno=node.lineno)
-
-
-@functools.cache
-def _tree(module: str, full_name: str) -> tuple[ast.Module, Path]:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"'{full_name}' cannot be found: {error}") from error
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        raise InputError(f"'{full_name}' cannot be found: there is no module '{module}'")
-    path = Path(spec.origin)
-    return ast.parse(path.read_text(encoding="utf-8")), path
-
-
-class _Constants(ast.NodeTransformer):
-    """Puts numbers and texts in the place of a module's constants, its own or imported by name from another."""
-
-    def __init__(self, tree: ast.Module, full_name: str) -> None:
-        self.full_name = full_name
-        self.own = {
-            statement.targets[0].id: statement.value
-            for statement in tree.body
-            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-        }
-        self.imported = {
-            alias.asname or alias.name: (statement.module, alias.name)
-            for statement in tree.body
-            if isinstance(statement, ast.ImportFrom) and statement.module and not statement.level
-            for alias in statement.names
-        }
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        # Types are names too; only names in capitals are constants, so no other module is read for them.
-        if not node.id.isupper():
-            return node
-        found = self.own.get(node.id)
-        if found is None and node.id in self.imported:
-            module, name = self.imported[node.id]
-            found = _Constants(_tree(module, self.full_name)[0], self.full_name).own.get(name)
-        return found if isinstance(found, ast.Constant) else node
+BOUNDS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "multiple_of")
+WORDS = ("description", "title", "examples")
 
 
 class _Unknown:
@@ -171,83 +40,292 @@ class _Unknown:
         return "(known when it is built)"
 
 
-_UNKNOWN = _Unknown()
+UNKNOWN = _Unknown()
+"""A default that the text does not give."""
 
 
-def _annotation(node: ast.expr, scope: dict[str, Any]) -> Any:
-    """The type an annotation stands for, or ``_UNKNOWN``."""
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):
-            try:
-                return _annotation(ast.parse(node.value, mode="eval").body, scope)
-            except SyntaxError:
-                return _UNKNOWN  # a module's text and not a type in quotes
-        return node.value if node.value is None or node.value is Ellipsis else _UNKNOWN
-    if isinstance(node, ast.Name):
-        return scope.get(node.id, _UNKNOWN)
-    if isinstance(node, ast.Attribute):
-        return scope.get(node.attr, _UNKNOWN)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        left, right = _annotation(node.left, scope), _annotation(node.right, scope)
-        if left is _UNKNOWN or right is _UNKNOWN:
-            return _UNKNOWN
-        return Union[left, right]  # noqa: UP007
-    if isinstance(node, ast.Subscript):
-        return _subscript(node, scope)
-    return _UNKNOWN
+def static_schema(entry: Entry) -> Schema:
+    """The schema of a registered component, from its source where that settles it, else from the imported component.
 
-
-def _subscript(node: ast.Subscript, scope: dict[str, Any]) -> Any:
-    outer = _annotation(node.value, scope)
-    inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    if outer is _UNKNOWN:
-        return _UNKNOWN
-    if outer is Literal:
-        values = tuple(_default(item) for item in inside)
-        return _UNKNOWN if _UNKNOWN in values else Literal[values]
-    if outer is Annotated:
-        first = _annotation(inside[0], scope)
-        found = [_mark(item) for item in inside[1:]]
-        known = [mark for mark in found if mark is not None]
-        if first is _UNKNOWN and any(isinstance(mark, marks.Slot) for mark in known):
-            first = Any
-        return _UNKNOWN if first is _UNKNOWN else Annotated[(first, *known)] if known else first
-    arguments = [_annotation(item, scope) for item in inside]
-    # A container of components holds classes that this interpreter does not know: only its shape matters.
-    arguments = [Any if argument is _UNKNOWN else argument for argument in arguments]
+    Raises
+    ------
+    InputError
+        if the component cannot be found, or its constructor is not fully annotated.
+    """
     try:
-        return outer[tuple(arguments) if len(arguments) > 1 else arguments[0]]
-    except TypeError:
-        return _UNKNOWN
+        return _from_source(entry.target)
+    except Unsure:
+        return schema_of(entry.load())
+    except InputError as error:
+        raise InputError(error.what, error.where or entry.full_name, error.hint) from error
 
 
-def _mark(node: ast.expr) -> Any:
-    """``Slot(..)``, ``Given(..)``, ``File(..)`` or the constraints of ``Field(..)``; None for anything else."""
-    if not isinstance(node, ast.Call):
-        return None
-    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    positional = [_default(item) for item in node.args]
-    named = {item.arg: _default(item.value) for item in node.keywords if item.arg}
-    if name in ("Slot", "Given", "File"):
-        return getattr(marks, name)(*positional, **named)
-    if name in ("Gt", "Ge", "Lt", "Le"):
-        return getattr(annotated_types, name)(*positional)
-    if name == "Field":
-        from pydantic import Field
-
-        return Field(
-            **{
-                key: value
-                for key, value in named.items()
-                if key in ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "multiple_of")
-                and value is not _UNKNOWN  # checked when the component is built
-            }
+@functools.cache
+def _from_source(target: str) -> Schema:
+    module, _, name = target.partition(":")
+    found = source(module).named(name)
+    if not isinstance(found.node, ast.ClassDef | ast.FunctionDef):
+        raise Unsure(f"{target} is neither class nor function")
+    text = inspect.cleandoc(ast.get_docstring(found.node) or "")
+    schema = Schema(found.node.name, text.split("\n\n")[0].replace("\n", " "))
+    made = _Parameters(found, found.node) if isinstance(found.node, ast.FunctionDef) else _constructor(lineage(found))
+    if made is None:
+        return schema
+    described = argument_descriptions(text) | argument_descriptions(made.docstring)
+    for parameter, default, where in made.pairs(found.node.name):
+        if parameter.annotation is None:
+            raise InputError(f"argument '{parameter.arg}' of {found.node.name} has no annotation")
+        schema.arguments[parameter.arg] = argument(
+            parameter.arg,
+            _type(parameter.annotation, where),
+            MISSING if default is None else _default(default, where),
+            described.get(parameter.arg, ""),
         )
+    return schema
+
+
+class _Parameters:
+    """Parameters of a function, or of the constructor that ``dataclass`` writes."""
+
+    def __init__(self, owner: Found, node: ast.FunctionDef) -> None:
+        assert owner.source is not None
+        self.owner, self.node = owner, node
+        self.docstring = ast.get_docstring(node) or ""
+        if node.decorator_list or getattr(node, "type_params", None):
+            raise Unsure(f"{node.name} is decorated, or generic")
+
+    def pairs(self, name: str) -> list[tuple[ast.arg, ast.expr | None, Source]]:
+        """Each parameter with its default and the source that they stand in."""
+        assert self.owner.source is not None
+        parameters = self.node.args
+        if parameters.vararg or parameters.kwarg:
+            stars = f"*{parameters.vararg.arg}" if parameters.vararg else f"**{parameters.kwarg.arg}"  # type: ignore[union-attr]
+            raise InputError(f"{name} takes '{stars}': a component names all its arguments")
+        skip = 1 if isinstance(self.owner.node, ast.ClassDef) else 0
+        if parameters.posonlyargs[skip:]:
+            first = parameters.posonlyargs[skip].arg
+            raise InputError(f"{name} takes '{first}' by position only: recipes name all arguments")
+        positional = [*parameters.posonlyargs, *parameters.args]
+        defaults = [None] * (len(positional) - len(parameters.defaults)) + list(parameters.defaults)
+        pairs: list[tuple[ast.arg, ast.expr | None]] = list(zip(positional, defaults, strict=True))[skip:]
+        pairs += list(zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True))
+        return [(parameter, default, self.owner.source) for parameter, default in pairs]
+
+
+class _Fields(_Parameters):
+    """Fields of a dataclass and of its bases."""
+
+    def __init__(self, classes: list[Found]) -> None:
+        self.classes, self.docstring = classes, ""
+
+    def pairs(self, name: str) -> list[tuple[ast.arg, ast.expr | None, Source]]:
+        found: dict[str, tuple[ast.arg, ast.expr | None, Source]] = {}
+        for owner in reversed(self.classes):
+            assert owner.source is not None
+            assert isinstance(owner.node, ast.ClassDef)
+            if not _is_dataclass(owner):
+                continue
+            for item in owner.node.body:
+                if isinstance(item, ast.If | ast.Try | ast.With | ast.For):
+                    raise Unsure(f"{owner.node.name} has fields in a branch")
+                if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+                    continue
+                kind = _outermost(item.annotation, owner.source)
+                if kind == "dataclasses.InitVar":
+                    raise Unsure("InitVar")
+                if kind in ("typing.ClassVar", "dataclasses.KW_ONLY"):
+                    continue
+                made, default = True, item.value
+                if default is None and item.target.id in found:
+                    raise Unsure("a field that is declared again without a default keeps the one it had")
+                if isinstance(default, ast.Call):
+                    if owner.source.find(default.func).foreign != "dataclasses.field":
+                        raise Unsure("a default that is made by a call")
+                    options = {option.arg: option.value for option in default.keywords}
+                    if None in options or "kw_only" in options or "default_factory" in options:
+                        raise Unsure("field()")
+                    made = "init" not in options or bool(_literal(options["init"], owner.source))
+                    default = options.get("default")
+                if made:
+                    found[item.target.id] = (ast.arg(item.target.id, item.annotation), default, owner.source)
+                else:
+                    found.pop(item.target.id, None)
+        return list(found.values())
+
+
+def _outermost(annotation: ast.expr, where: Source) -> str:
+    """The foreign name of an annotation without what is in its brackets."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = _parsed(annotation.value)
+    try:
+        return where.find(annotation.value if isinstance(annotation, ast.Subscript) else annotation).foreign
+    except Unsure:
+        return ""
+
+
+def _is_dataclass(owner: Found) -> bool:
+    assert owner.source is not None
+    assert isinstance(owner.node, ast.ClassDef)
+    for decorator in owner.node.decorator_list:
+        if decorator_name(owner.source, decorator) == "dataclasses.dataclass":
+            if isinstance(decorator, ast.Call) and not {o.arg for o in decorator.keywords} <= {
+                *("frozen", "eq", "order", "slots", "repr", "kw_only", "unsafe_hash")
+            }:
+                raise Unsure("dataclass(init=...)")
+            return True
+    return False
+
+
+def _constructor(classes: list[Found]) -> _Parameters | None:
+    """``__init__`` as Python would find it; None for a class that takes nothing."""
+    for i, owner in enumerate(classes):
+        if owner.foreign == MODULE:
+            return None
+        assert isinstance(owner.node, ast.ClassDef)
+        made = [item for item in owner.node.body if _binds(item, "__init__")]
+        if made:
+            if len(made) > 1 or not isinstance(made[0], ast.FunctionDef):
+                raise Unsure("__init__ is not a plain method")
+            return _Parameters(owner, made[0])
+        if _is_dataclass(owner):
+            return _Fields([c for c in classes[i:] if not c.foreign])
     return None
 
 
-def _default(node: ast.expr) -> Any:
+def _binds(item: ast.stmt, name: str) -> bool:
+    if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return item.name == name
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(item)) or any(
+        isinstance(node, ast.FunctionDef) and node.name == name for node in ast.walk(item)
+    )
+
+
+# -- annotations ---------------------------------------------------------------------------------------------------
+
+
+def _type(node: ast.expr, where: Source) -> Any:
+    """The type that an annotation stands for."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return _type(_parsed(text), where)
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=value) if value is Ellipsis:
+            return value
+        case ast.Name() | ast.Attribute():
+            found = where.find(node)
+            if isinstance(found.node, ast.expr) and found.source is not None:
+                return _type(found.node, found.source)
+            if found.foreign in TYPES:
+                return TYPES[found.foreign]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_type(left, where), _type(right, where)]  # noqa: UP007
+        case ast.Subscript():
+            return _subscript(node, where)
+    raise Unsure(ast.unparse(node))
+
+
+def _parsed(text: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise Unsure(text) from error
+
+
+def _subscript(node: ast.Subscript, where: Source) -> Any:
+    outer = _type(node.value, where)
+    inside = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if outer is Literal:
+        return Literal[tuple(_literal(item, where) for item in inside)]
+    if outer is Annotated:
+        found = [_mark(item, where) for item in inside[1:]]
+        slot = any(isinstance(mark, marks.Slot) for mark in found)
+        # Of a component's type only its container matters: whether there is one, a list or a mapping of them.
+        first = _shape(inside[0], where) if slot else _type(inside[0], where)
+        return Annotated[(first, *found)]
+    if outer not in (list, dict, tuple, set, collections.abc.Sequence, collections.abc.Mapping, Optional, Union):
+        raise Unsure(ast.unparse(node))
+    arguments = [_type(item, where) for item in inside]
+    return outer[tuple(arguments) if len(arguments) > 1 else arguments[0]]
+
+
+def _shape(node: ast.expr, where: Source) -> Any:
+    try:
+        return _type(node, where)
+    except Unsure:
+        pass
+    match node:
+        case ast.Constant(value=str(text)):
+            return _shape(_parsed(text), where)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_shape(left, where), _shape(right, where)]  # noqa: UP007
+        case ast.Subscript(value=outer, slice=inside):
+            kind = _type(outer, where)
+            parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            arguments = tuple(_shape(part, where) for part in parts)
+            return kind[arguments if len(arguments) > 1 else arguments[0]]
+        case ast.Name() | ast.Attribute():
+            where.find(node)  # a name that is bound by nobody is no type
+            return Any
+    raise Unsure(ast.unparse(node))
+
+
+def _mark(node: ast.expr, where: Source) -> Any:
+    """``Slot(..)``, ``Given(..)``, a bound of ``annotated_types``, or the constraints of ``Field(..)``."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if not isinstance(node, ast.Call):
+        raise Unsure(ast.unparse(node))
+    found = where.find(node.func)
+    if any(isinstance(item, ast.Starred) for item in node.args) or any(not item.arg for item in node.keywords):
+        raise Unsure(ast.unparse(node))
+    named = {str(item.arg): item.value for item in node.keywords}
+    if found.source is not None and found.source.name == "medkit.marks" and isinstance(found.node, ast.ClassDef):
+        positional = [_contract(item, where) for item in node.args]
+        return getattr(marks, found.node.name)(*positional, **{k: _literal(v, where) for k, v in named.items()})
+    module, _, name = found.foreign.rpartition(".")
+    if module == "annotated_types" and name in ("Gt", "Ge", "Lt", "Le") and not named:
+        return getattr(annotated_types, name)(*[_literal(item, where) for item in node.args])
+    if found.foreign in ("pydantic.Field", "pydantic.fields.Field") and not node.args and {*named} <= {*BOUNDS, *WORDS}:
+        from pydantic import Field
+
+        return Field(**{key: _literal(value, where) for key, value in named.items() if key in BOUNDS})
+    raise Unsure(ast.unparse(node))
+
+
+def _contract(node: ast.expr, where: Source) -> Any:
+    """A mark's argument: a text, or one of medkit's own protocols."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        found = where.find(node)
+        if (
+            found.source is not None
+            and found.source.name == "medkit.protocols"
+            and isinstance(found.node, ast.ClassDef)
+        ):
+            return getattr(protocols, found.node.name)
+    return _literal(node, where)
+
+
+def _literal(node: ast.expr, where: Source) -> Any:
+    """A plain value, written out or bound to a name."""
+    match node:
+        case ast.Name() | ast.Attribute():
+            found = where.find(node)
+            if isinstance(found.node, ast.expr) and found.source is not None:
+                return _literal(found.node, found.source)
+            raise Unsure(ast.unparse(node))
+        case ast.Tuple(elts=items):
+            return tuple(_literal(item, where) for item in items)
+        case ast.List(elts=items):
+            return [_literal(item, where) for item in items]
     try:
         return ast.literal_eval(node)
-    except ValueError:
-        return _UNKNOWN
+    except (ValueError, TypeError) as error:
+        raise Unsure(ast.unparse(node)) from error
+
+
+def _default(node: ast.expr, where: Source) -> Any:
+    try:
+        return _literal(node, where)
+    except Unsure:
+        return UNKNOWN
