@@ -14,7 +14,7 @@ from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
 from medkit.recipe_model import hints
 from medkit.registry import Entry, Registry
-from medkit.schema import Argument, Schema, validate, with_files
+from medkit.schema import Argument, Schema, is_plain, validate, with_files
 from medkit.yaml_marks import Mark, Node
 
 
@@ -131,6 +131,8 @@ class Pieces:
             return found
 
         value = with_files(annotation, self.value(node, path, annotation), place)
+        if not is_plain(value):
+            return node.plain()  # an enumeration's member or a dataclass, made again when the component is built
         return list(value) if isinstance(value, tuple) else value
 
     def _reference(self, node: Node, entries: dict[str, Node], keys: dict[str, Any], path: str) -> Reference | None:

@@ -79,7 +79,7 @@ class Schema:
             node = _slot_json(argument) if argument.slot is not None else json_type(argument.annotation)
             if argument.description:
                 node = {**node, "description": argument.description}
-            if argument.default is not MISSING and _plain(argument.default):
+            if argument.default is not MISSING and is_plain(argument.default):
                 node = {**node, "default": argument.default}
             properties[name] = node
         required = [name for name, a in self.writable.items() if a.required]
@@ -170,9 +170,12 @@ def _is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, types.UnionType)
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """True for what a recipe can say: texts, numbers, yes and no, nothing, and lists and mappings of these."""
     if isinstance(value, list | tuple):
-        return all(map(_plain, value))
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(map(is_plain, value)) and all(map(is_plain, value.values()))
     return value is None or isinstance(value, str | int | float | bool)
 
 

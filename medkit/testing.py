@@ -9,6 +9,7 @@ Call one from a test; it raises ``AssertionError`` with a sentence that says whi
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,18 +21,33 @@ from torch import Tensor, nn
 from medkit.errors import InputError
 from medkit.plugin import registry
 from medkit.protocols import KINDS
+from medkit.registry import Entry
 from medkit.schema import schema_of
+from medkit.static import static_schema
 
 CHANNELS, STRIDES = (6, 8, 12), (2, 4, 8)
 
 
 def check_schema(constructor: Callable[..., Any]) -> None:
-    """Every argument is annotated, none is ``*`` or ``**``, and the first line of the docstring says what it is."""
+    """Every argument is annotated, none is ``*`` or ``**``, and the first line of the docstring says what it is.
+
+    What ``medkit check`` reads from the source has to be what the class itself says.
+    """
     try:
         schema = schema_of(constructor)
     except InputError as error:
         raise AssertionError(f"the constructor is no schema: {error}") from error
     assert schema.description, f"{schema.name} has no docstring to describe it in 'medkit show'"
+    module, name = getattr(constructor, "__module__", ""), getattr(constructor, "__qualname__", "<")
+    if "<" in name or getattr(sys.modules.get(module), name, None) is not constructor:
+        return  # made inside a function, or not found under its own name
+    read = static_schema(Entry("component", "tested", name, f"{module}:{name}", ""))
+    for argument in {*read.arguments, *schema.arguments}:
+        mine, other = (s.arguments.get(argument) for s in (read, schema))
+        assert mine is not None, f"'medkit check' does not see '{argument}', which {name} takes"
+        assert other is not None, f"'medkit check' sees '{argument}', which {name} does not take"
+        said, true = ((a.required, a.given, a.shape, a.type_name()) for a in (mine, other))
+        assert said == true, f"'medkit check' reads '{argument}' of {name} as {said}, the class says {true}"
 
 
 def _build(constructor: Callable[..., Any], arguments: Mapping[str, Any], seed: int = 0) -> Any:

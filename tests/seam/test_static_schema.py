@@ -270,3 +270,23 @@ def test_a_recipe_gives_a_subclass_the_arguments_that_it_inherits(tmp_path: Path
     assert static_schema(zoo("zoo_main", "Inherited")).validate("smooth", 1) == 1.0
     with pytest.raises(InputError, match="-1"):
         static_schema(zoo("zoo_main", "Inherited")).validate("smooth", -1)
+
+
+def test_an_enumeration_in_a_recipe_is_kept_as_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from medkit.recipe_pieces import Pieces
+    from medkit.registry import Registry
+    from medkit.yaml_marks import from_python
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "enum_part.py").write_text(
+        "import enum\nclass Mode(enum.Enum):\n    FAST = 'fast'\n"
+        "class Part:\n    '''d'''\n    def __init__(self, mode: Mode) -> None:\n        self.mode = mode\n"
+    )
+    registry = Registry()
+    registry.add(Entry("schedule", "mine", "part", "enum_part:Part", ""))
+    pieces = Pieces(registry, static_schema)
+    block = pieces.block(from_python({"use": "part", "mode": "fast"}), "schedule", "here")
+    assert not pieces.problems
+    assert block.plain() == {"use": "mine:part", "mode": "fast"}
+    pieces.block(from_python({"use": "part", "mode": "slow"}), "schedule", "here")
+    assert "'slow' is not Mode" in str(pieces.problems[0])
