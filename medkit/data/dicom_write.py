@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
-from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 import medkit
-from medkit.data.dicom import apply_modality, padding_mask, padding_range, read_header
+from medkit.data.dicom_header import read_header
+from medkit.data.dicom_pixels import apply_modality, padding_mask, padding_range
+from medkit.data.orientation import turn_back
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_folder
 from medkit.errors import InputError
@@ -48,11 +48,12 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
         if the volume was not read from DICOM, or ``folder`` exists.
     """
     files = volume.header.get("files")
-    if volume.header.get("format") != "dicom" or files is None or len(files) != volume.depth:
+    slices = volume.voxels if "back" not in volume.header else turn_back(volume.voxels, volume.header["back"])
+    if volume.header.get("format") != "dicom" or files is None or len(files) != len(slices):
         raise InputError("only a volume read from DICOM can be written as DICOM", str(folder), "write NIfTI instead")
     series = generate_uid()
     with whole_folder(folder) as temporary:
-        for z, (file, voxels) in enumerate(zip(files, volume.voxels, strict=True)):
+        for z, (file, voxels) in enumerate(zip(files, slices, strict=True)):
             data = pydicom.dcmread(file)
             source = (data.SOPClassUID, data.SOPInstanceUID)
             stored, padding = _stored(voxels, data, kind)
@@ -90,12 +91,12 @@ def check_sources(volume: Volume) -> None:
         naming file and tag.
     """
     for file in volume.header["files"]:
-        data = read_header(Path(file))
+        header = read_header(Path(file))
         for name in NAMED:
-            if not data.get(name):
-                where = f"{file} {Tag(tag_for_keyword(name) or 0)} {name}"
+            if not header.get(name):
                 hint = "name a file that ends in .nii.gz instead, or restore the UIDs"
-                raise InputError("missing: a derived DICOM object has to name its source by it", where, hint)
+                what = "missing: a derived DICOM object has to name its source by it"
+                raise InputError(what, header.where(name), hint)
 
 
 def _reference(sop_class: str, instance: str) -> pydicom.Dataset:

@@ -5,50 +5,99 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from medkit.data.volume import Volume
-from medkit.errors import InputError
+from medkit.data.units import establish
+from medkit.data.volume import Units, Volume
+from medkit.errors import InputError, MedkitError, Problems
 
+GZIP = b"\x1f\x8b"
+NIFTI = (b"n+1\0", b"ni1\0")
 LIST = ".txt"  # a text file that lists the files of one series, one a line, relative to itself
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | None = None) -> Volume:
     """Read a volume: a DICOM folder (or ``FOLDER#SERIES_UID``), a DICOM file, a list of DICOM files, NIfTI or PNG.
+
+    Parameters
+    ----------
+    allow_gaps:
+        Take a DICOM series with slices that are missing, interleaved or out of line; each keeps its own position.
+    units:
+        What is known of the voxels' units where the file does not say it: HU or other (stored) ones. Default: what
+        file and voxels say.
 
     Raises
     ------
     InputError
-        naming the file and what is wrong with it.
+        naming the file and what is wrong with it. No other error comes out of a file, whatever it holds.
     """
-    from medkit.data import dicom, png
+    try:
+        return establish(_read(str(path), allow_gaps), units)
+    except MedkitError as error:
+        if error.where is None and not isinstance(error, Problems):
+            raise type(error)(error.what, str(path), error.hint) from error
+        raise
+    except (MemoryError, OverflowError) as error:
+        raise InputError("the image is too large for this machine's memory", str(path)) from error
+    except OSError as error:
+        raise InputError(f"the file cannot be read ({error.strerror or type(error).__name__})", str(path)) from error
+    except Exception as error:
+        # Its text may quote the file, and so a patient: the kind says enough with the file's name.
+        what = f"the file is damaged or of a form that is not known ({type(error).__name__})"
+        raise InputError(what, str(path), "open and save it again with the program that wrote it") from error
 
-    text = str(path)
+
+def _read(text: str, allow_gaps: bool) -> Volume:
+    from medkit.data import dicom, png
+    from medkit.data.dicom_header import find_header
+
     place, _, uid = text.partition("#")
     path = Path(text)
     if uid and not path.exists() and Path(place).is_dir():
-        return dicom.read_series(Path(place), uid)
+        return dicom.read_series(Path(place), uid, allow_gaps=allow_gaps)
     if path.is_dir():
-        return dicom.read_series(path)
+        return dicom.read_series(path, allow_gaps=allow_gaps)
     if not path.exists():
         raise InputError("there is no such file or folder", text)
     if path.suffix == LIST:
-        files = [path.parent / line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        missing = [file for file in files if not file.is_file()]
-        if missing or not files:
-            raise InputError(f"{len(missing)} of {len(files)} listed files do not exist", text)
-        return dicom.read_files(files)
-    if dicom.is_dicom(path):
-        return dicom.read_files([path])
+        return dicom.read_files(_listed(path), allow_gaps=allow_gaps)
     with path.open("rb") as file:
         head = file.read(348)
     if not head:
         raise InputError("the file is empty", text)
     if head.startswith(png.SIGNATURE):
         return png.read_png(path)
-    if head[:2] == b"\x1f\x8b" or head[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
+    if head[:2] == GZIP or head[344:348] in NIFTI or path.name.endswith((".nii", ".nii.gz")):
         from medkit.data.nifti import read_nifti
 
         return read_nifti(path)
-    raise InputError("this is neither DICOM nor NIfTI nor PNG", text)
+    if find_header(path) is not None:  # also says what a file without DICOM's preamble is
+        return dicom.read_files([path], allow_gaps=allow_gaps)
+    raise InputError("this is neither DICOM nor NIfTI nor PNG", text, _other(head, path))
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        what = "this is no text, so no list of DICOM files"
+        raise InputError(what, str(path), "a list has the name of one file a line, in UTF-8") from error
+    files = [path.parent / line.strip() for line in lines if line.strip()]
+    missing = [file for file in files if not file.is_file()]
+    if missing or not files:
+        first = f", the first is {missing[0]}" if missing else ""
+        raise InputError(f"{len(missing)} of {len(files)} listed files do not exist{first}", str(path))
+    return files
+
+
+def _other(head: bytes, path: Path) -> str | None:
+    """What helps with an image of a kind that is not read."""
+    if head.startswith((b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")):
+        return "it is a JPEG, TIFF, BMP or GIF: write it as a grey PNG, or CT slices as NIfTI, keeping their values"
+    if head.startswith(b"\x93NUMPY"):
+        return "it is a NumPy array: write it as NIfTI with its spacing (nibabel.Nifti1Image(array, affine))"
+    if path.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        return "write it as NIfTI (in 3D Slicer or with SimpleITK.WriteImage)"
+    return None
 
 
 def check_output(volume: Volume, output: str | Path, *, resample: bool = False) -> None:

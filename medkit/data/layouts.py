@@ -80,7 +80,7 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
     """
     import pandas
 
-    from medkit.data.dicom import Header, read_header
+    from medkit.data.dicom_header import read_header
 
     folder = Path(folder)
     labels_file, images = folder / "stage_2_train.csv", folder / "stage_2_train"
@@ -95,7 +95,7 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
     for path in sorted(images.glob("*.dcm")):
         if path.stem not in labels:
             raise InputError(f"{labels_file.name} has no label for this image", str(path))
-        header = Header(path, read_header(path))
+        header = read_header(path)
         series.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, str(header.get("PatientID"))))
     if not series:
         raise InputError("no .dcm file is here", str(images))

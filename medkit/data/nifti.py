@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 import medkit
+from medkit.data.limits import check_size
+from medkit.data.orientation import LPS, turn, turn_back
 from medkit.data.resample import irregular
 from medkit.data.stored import narrowest, stored_as_source
-from medkit.data.volume import Volume
+from medkit.data.units import doubt
+from medkit.data.volume import Units, Volume
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
-
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS, which NIfTI speaks, and LPS
 
 
 def read_nifti(path: Path) -> Volume:
     """Read a 3-D NIfTI file: axial slices first, rows to the back, columns to the left.
 
+    Its values are HU if they hold air; a file says nothing of its units.
+
     Raises
     ------
     InputError
-        if the file is cut or no NIfTI, not 3-D, without a place in space, or holds values that are not finite.
+        if the file is cut or no NIfTI, not 3-D, without a place in space, too large, or holds values that are not
+        finite.
     """
-    try:
-        image: Any = nibabel.load(path)
-        data = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputError(f"this is no whole NIfTI file ({error})", str(path)) from error
+    _check_name(path)
+    image, data = _loaded(path)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -42,20 +43,74 @@ def read_nifti(path: Path) -> Volume:
         if bad:
             raise InputError(f"{bad} voxels are not finite (NaN or infinite)", str(path))
         data = data.astype(np.float32)
+        if not np.isfinite(data).all():
+            raise InputError("voxels are too large for 32-bit floats", str(path))
     elif data.dtype.kind in "iu":
-        small = data.size == 0 or (data.min() >= -32768 and data.max() <= 32767)
+        small = data.min() >= -32768 and data.max() <= 32767
         data = data.astype(np.int16 if small else np.float32)
     else:
         raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
+    affine, notes = _place(image, path)
+    axial = turn(data, np.diag([*[_millimetres(image)] * 3, 1.0]) @ affine)
+    header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
+    why = doubt(float(data.min()), float(data.max()))
+    if why is not None:
+        header["not_hu"] = why
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    units: Units = "HU" if why is None else "stored"
+    return Volume(axial.voxels, axial.affine, None, header, units, notes=tuple(notes))
+
+
+def _check_name(path: Path) -> None:
+    """nibabel goes by the name: say what is wrong with one that does not tell what the file is."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    named = path.name.lower().endswith(".gz")
+    if zipped and not named:
+        hint = f"rename it to {path.name.removesuffix('.nii')}.nii.gz"
+        raise InputError("this is compressed with gzip, but its name does not say so", str(path), hint)
+    if named and not zipped:
+        raise InputError("this is not compressed, though named .gz", str(path), f"rename it to {path.stem}")
+
+
+def _loaded(path: Path) -> tuple[Any, np.ndarray]:
+    """The file and its array, whose size is looked at before it is read."""
+    try:
+        image: Any = nibabel.load(path)
+        check_size(image.shape, str(path))
+        return image, np.asanyarray(image.dataobj)
+    except InputError:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise InputError(f"this is no whole NIfTI file ({error})", str(path)) from error
+    except Exception as error:
+        raise InputError(f"the NIfTI header is damaged ({error})", str(path)) from error
+
+
+def _place(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
+    """The affine in the file's own unit of length, and what is to be said about it."""
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("the affine is singular or not finite (sform and qform)", str(path))
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(("S", "P", "L")))
-    voxels = np.ascontiguousarray(apply_orientation(data, turn))
-    turned = LPS @ affine @ inv_ornt_aff(turn, data.shape)
-    # Rows of voxels come first in our affine: slice, row, column.
-    back = ornt_transform(axcodes2ornt(("S", "P", "L")), io_orientation(affine))
-    return Volume(voxels, turned, None, {"format": "nifti", "file": str(path), "affine": affine, "back": back})
+    codes = [int(image.header[name]) for name in ("sform_code", "qform_code")]
+    if not any(codes):
+        return affine, [
+            "it has no place in space (sform_code and qform_code are 0), so its orientation is a guess: columns of "
+            "voxels to the left, rows to the front"
+        ]
+    if all(codes):
+        between = image.header.get_sform() - image.header.get_qform()
+        corners = np.array([[0, 0, 0, 1], [*(side - 1 for side in image.shape[:3]), 1]])
+        apart = float(np.linalg.norm((corners @ between.T)[:, :3], axis=1).max())
+        if apart > np.linalg.norm(affine[:3, :3], axis=0).min():
+            return affine, [f"sform and qform place it up to {apart:.3g} mm apart; the sform is taken"]
+    return affine, []
+
+
+def _millimetres(image: Any) -> float:
+    """Length of the file's own unit in mm; files that name none mean mm."""
+    return {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
 
 
 def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = "image") -> None:
@@ -93,7 +148,7 @@ def _new(volume: Volume, path: Path) -> Any:
 
 def _like_source(volume: Volume, kind: Literal["mask", "image"]) -> Any:
     source: Any = nibabel.load(volume.header["file"])
-    data = np.ascontiguousarray(apply_orientation(volume.voxels, volume.header["back"]))
+    data = np.ascontiguousarray(turn_back(volume.voxels, volume.header["back"]))
     slope, intercept = 1.0, 0.0
     if kind == "image":
         slope, intercept = float(source.dataobj.slope), float(source.dataobj.inter)

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from medkit.data.limits import check_size
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 
@@ -23,10 +24,14 @@ def read_png(path: Path) -> Volume:
     Raises
     ------
     InputError
-        for a cut or damaged file, colour, or transparency.
+        for a cut, damaged or too large file, colour, or transparency.
     """
     data = path.read_bytes()
     _check_chunks(data, path)
+    if len(data) < 24 or data[12:16] != b"IHDR":
+        raise InputError("the PNG file does not begin with its header", str(path), "is the file damaged?")
+    width, height = struct.unpack_from(">II", data, 16)
+    check_size((height, width), str(path))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError("the PNG image cannot be decoded", str(path), "is the file damaged?")
@@ -35,7 +40,9 @@ def read_png(path: Path) -> Volume:
     small = image.max() <= np.iinfo(np.int16).max
     affine = np.zeros((4, 4))
     affine[2, 0] = affine[1, 1] = affine[0, 2] = affine[3, 3] = 1
-    return Volume(image[None].astype(np.int16 if small else np.float32), affine, None, {"format": "png"})
+    header = {"format": "png", "file": str(path), "not_hu": "it is a PNG image, in stored units"}
+    voxels = image[None].astype(np.int16 if small else np.float32)
+    return Volume(voxels, affine, None, header, "stored", spacing_known=False)
 
 
 def _grey(image: np.ndarray, path: Path) -> np.ndarray:

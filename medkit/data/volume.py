@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from medkit.errors import InputError
+
+Units = Literal["HU", "stored"]
 
 
 @dataclass
@@ -25,12 +28,22 @@ class Volume:
         (D,3) mm, the true centre-of-first-voxel of each slice where slices are not evenly spaced, else None.
     header:
         What the reader kept to write results back on this grid; never patient names in logs.
+    units:
+        ``HU`` where the file or the source says so and nothing speaks against it, ``stored`` where it is anything
+        else, None where nothing is said: then the voxels decide (:func:`medkit.data.units.require_hu`).
+    spacing_known:
+        False where a side of the voxels is made up, as of a PNG or a radiograph: volumes in mm^3 are not known then.
+    notes:
+        What the reader has to say beside the voxels, such as slices that the series lacks.
     """
 
     voxels: np.ndarray
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
     positions: np.ndarray | None = None
     header: dict[str, Any] = field(default_factory=dict)
+    units: Units | None = None
+    spacing_known: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
@@ -46,6 +59,14 @@ class Volume:
     @property
     def depth(self) -> int:
         return int(self.voxels.shape[0])
+
+    @property
+    def place(self) -> str | None:
+        """The file or folder that was read, for messages; None for a volume that was made."""
+        files = self.header.get("files")
+        if files:
+            return str(files[0]) if len(files) == 1 else str(Path(files[0]).parent)
+        return self.header.get("file")
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -64,7 +85,12 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def slice_volumes(self) -> np.ndarray:
-        """(D,) mm^3 a voxel stands for in each slice: half the gap to each neighbour when spacing varies."""
+        """(D,) mm^3 a voxel stands for in each slice: half the gap to each neighbour when spacing varies.
+
+        All are nan where the spacing is not known.
+        """
+        if not self.spacing_known:
+            return np.full(self.depth, np.nan)
         if self.positions is None or self.depth < 2:
             return np.full(self.depth, self.voxel_volume)
         _, down, along = self.spacing
@@ -79,16 +105,26 @@ class Volume:
         """Other voxels on this grid; shapes must agree."""
         if voxels.shape != self.voxels.shape:
             raise InputError(f"voxels of shape {voxels.shape} do not fit the grid {self.voxels.shape}")
-        return Volume(voxels, self.affine, self.positions, self.header)
+        return replace(self, voxels=voxels)
 
-    def same_grid(self, other: Volume, tolerance: float = 1e-2) -> str | None:
-        """None if ``other`` lies on this grid (corners within ``tolerance`` mm), else what differs, in words."""
+    def same_grid(self, other: Volume, tolerance: float | None = None) -> str | None:
+        """None if ``other`` lies on this grid, else what differs, in words.
+
+        The corners of every slice are compared. The default tolerance, a twentieth of the smallest side of a voxel and
+        at least 0.01 mm, takes what an orientation rounded to float32 (a NIfTI qform) moves corners of large grids by.
+        """
         if self.voxels.shape != other.voxels.shape:
             return f"shape {other.voxels.shape} against {self.voxels.shape}"
-        corner = np.array([*self.voxels.shape, 1.0])
-        corner[:3] -= 1
-        far = np.abs((self.affine - other.affine) @ np.stack([[0, 0, 0, 1], corner], 1)).max()
+        if tolerance is None:
+            tolerance = max(1e-2, 0.05 * min(self.spacing))
+        far = float(np.linalg.norm(self._corners() - other._corners(), axis=-1).max())
         return None if far <= tolerance else f"corners up to {far:.3g} mm apart"
+
+    def _corners(self) -> np.ndarray:
+        """(D,4,3) mm: the centres of the corner voxels of each slice."""
+        first = self.slice_positions()
+        down, along = (self.affine[:3, axis] * (self.voxels.shape[axis] - 1) for axis in (1, 2))
+        return first[:, None] + np.stack([np.zeros(3), down, along, down + along])
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:

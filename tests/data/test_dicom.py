@@ -124,6 +124,9 @@ def test_only_scouts_is_an_error(copy: Path) -> None:
 
 def test_the_same_slice_twice_is_named(copy: Path) -> None:
     shutil.copy(copy / "18.dcm", copy / "again.dcm")
+    with pytest.raises(InputError, match=r"again\.dcm .* is a copy of 18\.dcm"):
+        read_volume(copy)
+    change(copy / "again.dcm", SOPInstanceUID=pydicom.uid.generate_uid())
     with pytest.raises(InputError, match="two scans in one series"):
         read_volume(copy)
 

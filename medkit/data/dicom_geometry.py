@@ -1,0 +1,253 @@
+"""Where the slices of a DICOM series lie: their order, their grid, and what speaks against one.
+
+Positions, orientations and pixel sizes of all slices are looked at, positions as vectors: along the normal, slices may
+vary in distance in blocks (thin ones, then thick ones); in the plane they lie on one line, which a gantry tilt slants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from medkit.data.dicom_header import Header, pixel_spacing, vector
+from medkit.errors import InputError
+
+SAME_PLACE = 0.01
+"""Distance in mm along the normal below which two slices lie at one place."""
+BESIDE = 0.1
+"""Distance in mm by which a slice may lie beside the line through the others: rounding of positions."""
+STEEPEST = 35.0
+"""Degrees by which a stack may be slanted; gantries tilt by up to 30."""
+ALLOW = "get the whole series, or read it as it is: --allow-gaps, or `allow_gaps: true` of a manifest's source"
+
+
+@dataclass
+class Stack:
+    """Slices in order, and their grid.
+
+    Attributes
+    ----------
+    affine:
+        4x4, LPS in mm; the mean step where slices vary in distance.
+    positions:
+        (D,3) where slices vary in distance or lie beside their line, else None.
+    """
+
+    headers: list[Header]
+    affine: np.ndarray
+    positions: np.ndarray | None
+    thickness_known: bool
+    notes: list[str]
+
+
+def stack(headers: list[Header], allow_gaps: bool) -> Stack:
+    """Order headers along the slice normal and check that they are the slices of one stack."""
+    first = headers[0]
+    along, down = _axes(first)
+    rows, columns = pixel_spacing(first)
+    for header in headers[1:]:
+        other = np.concatenate(_axes(header))
+        if np.abs(other - np.concatenate([along, down])).max() > 1e-3:
+            raise InputError(f"orientation differs from {first.name}", header.where("ImageOrientationPatient"))
+        if not np.allclose(pixel_spacing(header), (rows, columns), rtol=1e-3, atol=0):
+            raise InputError(f"pixel size differs from {first.name}", header.where("PixelSpacing"))
+    normal = np.cross(along, down)
+    positions = np.array([vector(header, "ImagePositionPatient", 3) for header in headers])
+    order = np.argsort(positions @ normal, kind="stable")
+    headers, positions = [headers[i] for i in order], positions[order]
+    gaps = np.diff(positions @ normal)
+    thickness = first.number("SliceThickness") or 0.0
+    _check_places(headers, gaps)
+    notes: list[str] = []
+    for check in (_check_interleaved, _check_gaps):
+        try:
+            check(headers, gaps)
+        except InputError as problem:
+            if not allow_gaps:
+                raise
+            notes.append(f"read with gaps: {problem.what}")
+    beside = _beside(positions, normal)
+    try:
+        _check_line(headers, positions, normal, beside, min(rows, columns))
+    except InputError as problem:
+        if not allow_gaps:
+            raise
+        notes.append(f"read with gaps: {problem.what}")
+    affine = np.eye(4)
+    if len(gaps):
+        affine[:3, 0] = (positions[-1] - positions[0]) / (len(headers) - 1)
+    else:
+        affine[:3, 0] = normal * (thickness if thickness > 0 else 1.0)
+    affine[:3, 1], affine[:3, 2], affine[:3, 3] = down * rows, along * columns, positions[0]
+    uneven = len(gaps) > 1 and float(gaps.max() - gaps.min()) > max(0.02, 0.01 * float(np.median(gaps)))
+    uneven = uneven or bool(len(gaps) and np.abs(beside).max() > BESIDE)
+    return Stack(headers, affine, positions if uneven else None, bool(len(gaps) or thickness > 0), notes)
+
+
+def _axes(header: Header) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors along a row and down a column."""
+    value = vector(header, "ImageOrientationPatient", 6)
+    along, down = value[:3], value[3:]
+    lengths = np.linalg.norm(along), np.linalg.norm(down)
+    if not np.allclose(lengths, 1, atol=0.01) or abs(along @ down) > 0.01:
+        raise InputError("rows and columns are not at right angles", header.where("ImageOrientationPatient"))
+    return along / lengths[0], down / lengths[1]
+
+
+def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
+    for (before, after), gap in zip(pairwise(headers), gaps, strict=True):
+        if gap >= SAME_PLACE:
+            continue
+        instance = after.text("SOPInstanceUID")
+        if instance and instance == before.text("SOPInstanceUID"):
+            what = f"is a copy of {before.name}: the same SOPInstanceUID is here twice"
+            raise InputError(what, after.where("SOPInstanceUID"), "take one of the two away")
+        what = f"lies where {before.name} does: two scans in one series?"
+        raise InputError(what, after.where("ImagePositionPatient"), "list the files of one of them in a .txt file")
+
+
+def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
+    """Two scans whose slices alternate: by their acquisition numbers, or by distances that alternate."""
+    numbers = [header.text("AcquisitionNumber") for header in headers]
+    changes = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
+    if all(numbers) and len(changes) > len(set(numbers)) - 1 and _uneven(gaps):
+        raise InputError(
+            f"slices of acquisitions {', '.join(sorted(set(numbers))[:4])} lie between each other",
+            headers[changes[0]].where("AcquisitionNumber"),
+            "list the files of one acquisition in a .txt file, or read them all with --allow-gaps",
+        )
+    even, odd = gaps[::2], gaps[1::2]
+    if len(odd) > 1 and _uneven(gaps) and not _uneven(even) and not _uneven(odd):
+        raise InputError(
+            f"distances alternate between {even[0]:.2f} and {odd[0]:.2f} mm: two scans in one series?",
+            headers[1].where("ImagePositionPatient"),
+            "list the files of one of them in a .txt file, or read them all with --allow-gaps",
+        )
+
+
+def _uneven(gaps: np.ndarray) -> bool:
+    return len(gaps) > 1 and float(gaps.max() - gaps.min()) > _slack(float(gaps.mean()))
+
+
+def _slack(distance: float) -> float:
+    """By how much distances may differ and be the same one."""
+    return max(0.1, 0.05 * distance) if distance > 0.3 else distance / 3
+
+
+@dataclass
+class _Run:
+    """Neighbouring gaps of one size: from gap ``start`` on, ``count`` of them."""
+
+    start: int
+    count: int
+    size: float
+
+
+def _runs(gaps: np.ndarray) -> list[_Run]:
+    runs: list[_Run] = []
+    for i, gap in enumerate(gaps):
+        last = runs[-1] if runs else None
+        if last is not None and abs(gap - last.size) <= _slack(last.size):
+            last.count += 1
+        else:
+            runs.append(_Run(i, 1, float(gap)))
+    return runs
+
+
+def _check_gaps(headers: Sequence[Header], gaps: np.ndarray) -> None:
+    """Raise for slices that are missing, or that lie between those of a stack.
+
+    Gaps of one size in a row are a block, whose size is usual there. A gap is too wide if it exceeds 1.5 times what is
+    usual on either side of it, where slice thickness does not change with it; so does a block whose gaps are whole
+    multiples of its neighbours' and that is not the thick end of a stack whose thickness is unknown.
+    """
+    if len(gaps) < 2:
+        return
+    thickness = [header.number("SliceThickness") for header in headers]
+    runs = _runs(gaps)
+    blocks = [run for run in runs if run.count > 1]
+    usual = float(gaps.min() if len(gaps) == 2 else np.median(gaps))
+    for run in runs:
+        before = [block for block in blocks if block.start < run.start]
+        after = [block for block in blocks if block.start > run.start]
+        beside = [block.size for block in (*before[-1:], *after[:1])] or [usual]
+        widest = max(beside)
+        gap = float(gaps[run.start])
+        changes = _thickness_changes(thickness, run)
+        if run.count == 1:
+            border = len(beside) == 2 and abs(beside[0] - beside[1]) > _slack(min(beside))
+            if changes is not None and gap <= 1.5 * max(widest, changes):
+                continue
+            if gap > (1.25 if border else 1.5) * widest:
+                raise _missing(headers, run.start, gap, widest)
+            if len(beside) == 2 and not border and gap < 0.75 * widest:
+                what = f"lies {gap:.2f} mm after {headers[run.start].name}, usually {widest:.2f} mm"
+                where = headers[run.start + 1].where("ImagePositionPatient")
+                raise InputError(f"{what}: two scans in one series?", where, ALLOW)
+        elif blocks[1:] and gap > 1.5 * min(beside) and changes is None:
+            known = all(value is not None for value in thickness)
+            inside = len(beside) == 2 and all(gap > 1.5 * size for size in beside)
+            if inside or (known and _is_multiple(gap, min(beside))):
+                raise _missing(headers, run.start, gap, min(beside))
+
+
+def _thickness_changes(thickness: Sequence[float | None], run: _Run) -> float | None:
+    """The larger thickness where it changes at one of the ends of a run of gaps, else None."""
+    ends = (run.start, run.start + run.count - 1)
+    found = [(thickness[i], thickness[i + 1]) for i in ends]
+    if run.count > 1:  # a block of thick slices begins one gap later where the gap between is of its size
+        found += [(thickness[i], thickness[i + 1]) for i in (run.start - 1, ends[1] + 1) if 0 <= i < len(thickness) - 1]
+    changed = [max(a, b) for a, b in found if a is not None and b is not None and abs(a - b) > 0.05 * max(a, b)]
+    return max(changed) if changed else None
+
+
+def _is_multiple(gap: float, usual: float) -> bool:
+    times = round(gap / usual)
+    return times >= 2 and abs(gap - times * usual) <= _slack(usual) * times
+
+
+def _missing(headers: Sequence[Header], i: int, gap: float, usual: float) -> InputError:
+    return InputError(
+        f"slices are missing: {gap:.2f} mm after {headers[i].name}, usually {usual:.2f} mm",
+        headers[i + 1].where("ImagePositionPatient"),
+        ALLOW,
+    )
+
+
+def _beside(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """(D,3) mm by which each slice lies beside the straight line that fits all of them best."""
+    along = positions @ normal
+    flat = positions - along[:, None] * normal
+    if len(along) < 3:
+        return np.zeros_like(positions)
+    design = np.stack([np.ones_like(along), along - along.mean()], 1)
+    return np.asarray(flat - design @ np.linalg.lstsq(design, flat, rcond=None)[0])
+
+
+def _check_line(
+    headers: Sequence[Header], positions: np.ndarray, normal: np.ndarray, beside: np.ndarray, pixel: float
+) -> None:
+    """Raise if slices jump in the plane, by more than a pixel, or the stack leans further than a gantry can."""
+    steps = np.diff(positions, axis=0)
+    if not len(steps):
+        return
+    gaps = steps @ normal
+    sideways = (steps - gaps[:, None] * normal) / gaps[:, None]
+    if np.linalg.norm(beside, axis=1).max() > max(BESIDE, pixel):
+        worst = int(np.linalg.norm((sideways - np.median(sideways, axis=0)) * gaps[:, None], axis=1).argmax())
+        jump = float(np.linalg.norm(steps[worst] - gaps[worst] * (normal + np.median(sideways, axis=0))))
+        raise InputError(
+            f"slices do not lie in one line: {jump:.2f} mm sideways after {headers[worst].name}",
+            headers[worst + 1].where("ImagePositionPatient"),
+            ALLOW,
+        )
+    lean = float(np.degrees(np.arctan(np.linalg.norm(np.mean(sideways, axis=0)))))
+    if lean > STEEPEST:
+        raise InputError(
+            f"the stack leans by {lean:.0f} degrees, further than a gantry tilts",
+            headers[-1].where("ImagePositionPatient"),
+            ALLOW,
+        )

@@ -1,0 +1,152 @@
+"""One DICOM file's header, every value of which is checked when it is asked for."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.datadict import tag_for_keyword
+
+from medkit.errors import InputError
+
+# They quote values of the file, which may name a patient. What matters of them is checked here and in the pixels.
+warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+
+CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""CT Image Storage, the enhanced one, and the legacy converted enhanced one."""
+
+
+@dataclass
+class Header:
+    """What sorting needs of one file.
+
+    Attributes
+    ----------
+    at:
+        Byte at which the pixels' element begins, or None where that is not known (deflated files).
+    """
+
+    path: Path
+    data: pydicom.Dataset
+    at: int | None = None
+
+    def get(self, name: str) -> Any:
+        """The value of a tag, None if it is absent or empty; :class:`InputError` if it is no value of its kind."""
+        try:
+            value = self.data.get(name)
+        except Exception as error:
+            raise InputError("this value cannot be read", self.where(name)) from error
+        return None if value is None or value == "" else value
+
+    def text(self, name: str) -> str:
+        return str(self.get(name) or "").strip()
+
+    def number(self, name: str) -> float | None:
+        """The one finite number of a tag, or None; raises :class:`InputError` for anything else."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise InputError("one number is wanted", self.where(name)) from error
+        if not math.isfinite(number):
+            raise InputError(f"{number} is not finite", self.where(name))
+        return number
+
+    def words(self, name: str) -> list[str]:
+        """The values of a tag that may have several, in capitals."""
+        value = self.get(name)
+        values = [] if value is None else [value] if isinstance(value, str) else list(value)
+        return [str(word).upper() for word in values]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def where(self, tag: str) -> str:
+        number = tag_for_keyword(tag) or 0
+        return f"{self.path} ({number >> 16:04X},{number & 0xFFFF:04X}) {tag}"
+
+
+def read_header(path: Path) -> Header:
+    """One file's header; raises :class:`InputError` as :func:`find_header`, and for a file that is no DICOM."""
+    header = find_header(path)
+    if header is None:
+        raise InputError("this is not a DICOM file", str(path), "is it cut short?")
+    return header
+
+
+def find_header(path: Path) -> Header | None:
+    """One file's header; None for a file that is no DICOM.
+
+    Raises
+    ------
+    InputError
+        for a DICOM file without preamble, or that cannot be read to the end of its header.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(140)
+            if head[128:132] != b"DICM":
+                _check_no_bare_data_set(head, path)
+                return None
+            file.seek(0)
+            data = pydicom.dcmread(file, stop_before_pixels=True)
+            deflated = str(data.file_meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian
+            return Header(path, data, None if deflated else file.tell())
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"the file cannot be read ({error.strerror or error})", str(path)) from error
+    except Exception as error:
+        what = f"the DICOM header cannot be read ({type(error).__name__})"
+        raise InputError(what, str(path), "is the file cut short?") from error
+
+
+def _check_no_bare_data_set(head: bytes, path: Path) -> None:
+    """Old exports begin with their first element: group 2 or 8, in little endian."""
+    if len(head) >= 12 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:4] in (b"\0\0", b"\x01\0", b"\x05\0"):
+        raise InputError(
+            "this looks like DICOM without its preamble (no DICM at byte 128)",
+            str(path),
+            "write it again as a whole file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM)",
+        )
+
+
+def is_dicom(path: Path) -> bool:
+    """True if the file carries DICOM's magic bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def vector(header: Header, tag: str, length: int) -> np.ndarray:
+    """The ``length`` finite numbers of a tag; raises :class:`InputError` if they are not there."""
+    value = header.get(tag)
+    if value is None:
+        raise InputError("missing: slices cannot be placed", header.where(tag))
+    if isinstance(value, str | float | int) or len(value) != length:
+        raise InputError("incomplete: slices cannot be placed", header.where(tag))
+    try:
+        numbers = np.array([float(v) for v in value])
+    except (TypeError, ValueError) as error:
+        raise InputError("incomplete: slices cannot be placed", header.where(tag)) from error
+    if not np.isfinite(numbers).all():
+        raise InputError("not finite: slices cannot be placed", header.where(tag))
+    return numbers
+
+
+def pixel_spacing(header: Header, tag: str = "PixelSpacing") -> tuple[float, float]:
+    """Distance in mm of rows and of columns; raises :class:`InputError` unless both are positive."""
+    down, along = vector(header, tag, 2)
+    if not (down > 0 and along > 0):
+        raise InputError(f"{down:g} x {along:g} mm is no size of a pixel", header.where(tag))
+    return float(down), float(along)
