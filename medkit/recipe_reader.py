@@ -187,7 +187,7 @@ class _Reader(Pieces):
             if stage.keep_best is not None:
                 wanted.append(("keep_best", stage.keep_best.split))
             for key, split in wanted:
-                if split not in splits:
+                if isinstance(split, str) and split not in splits:  # what is no name has been told already
                     mark = entries[key].mark if key in entries else place
                     self.problem(mark, f"{path}.{key}", f"no split is named '{split}'", names_there(split, splits))
         if stage.keep_best is not None:

@@ -172,7 +172,7 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False) -> Volume:
         for missing or duplicate slices, mixed orientation, pixel size or size, no position or spacing, colour,
         multi-frame, enhanced or cut files.
     """
-    found = scan(files, str(files[0].parent))
+    found = scan(files, str(files[0] if len(files) == 1 else files[0].parent))
     if len(found) > 1:
         first = next(iter(found.values()))[0]
         raise InputError(f"the files belong to {len(found)} series", first.where("SeriesInstanceUID"))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
+import math
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +38,8 @@ def read_nifti(path: Path) -> Volume:
         finite.
     """
     _check_name(path)
-    image, data = _loaded(path)
+    with _mended() as mended:
+        image, data = _loaded(path)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -51,6 +57,8 @@ def read_nifti(path: Path) -> Volume:
     else:
         raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
     affine, notes = _place(image, path)
+    if mended:
+        notes = [f"its header is not valid and was taken as it must have been meant: {'; '.join(mended)}", *notes]
     axial = turn(data, np.diag([*[_millimetres(image)] * 3, 1.0]) @ affine)
     header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
     why = doubt(float(data.min()), float(data.max()))
@@ -60,6 +68,20 @@ def read_nifti(path: Path) -> Volume:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     units: Units = "HU" if why is None else "stored"
     return Volume(axial.voxels, axial.affine, None, header, units, notes=tuple(notes))
+
+
+@contextmanager
+def _mended() -> Iterator[list[str]]:
+    """What nibabel says of a header that it puts right, which would be printed without the file's name."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = nibabel.imageglobals.logger
+    before, logger.handlers = logger.handlers, [handler]
+    try:
+        yield said
+    finally:
+        logger.handlers = before
 
 
 def _check_name(path: Path) -> None:
@@ -77,7 +99,7 @@ def _check_name(path: Path) -> None:
 def _loaded(path: Path) -> tuple[Any, np.ndarray]:
     """The file and its array, whose size is looked at before it is read."""
     try:
-        image: Any = nibabel.load(path)
+        image: Any = _unzipped(path) if path.name.lower().endswith(".nii.gz") else nibabel.load(path)
         check_size(image.shape, str(path))
         return image, np.asanyarray(image.dataobj)
     except InputError:
@@ -86,6 +108,21 @@ def _loaded(path: Path) -> tuple[Any, np.ndarray]:
         raise InputError(f"this is no whole NIfTI file ({error})", str(path)) from error
     except Exception as error:
         raise InputError(f"the NIfTI header is damaged ({error})", str(path)) from error
+
+
+def _unzipped(path: Path) -> Any:
+    """A compressed file, read to its end: the checksum stands there, and nibabel stops where the voxels do."""
+    with gzip.open(path) as file:
+        start = file.read(540)
+        kind: Any = nibabel.Nifti2Image if start[4:7] in (b"n+2", b"ni2") else nibabel.Nifti1Image
+        header = kind.header_class(start[: kind.header_class.template_dtype.itemsize])
+        shape = header.get_data_shape()
+        check_size(shape, str(path))
+        wanted = header.get_data_offset() + math.prod(shape) * header.get_data_dtype().itemsize
+        data = start + file.read(max(0, int(wanted) - len(start)))
+        while file.read(2**20):
+            pass
+    return kind.from_bytes(data)
 
 
 def _place(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:

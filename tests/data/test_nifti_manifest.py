@@ -193,3 +193,25 @@ def test_the_rsna_layout_is_gathered_to_series(shared: Path, tmp_path: Path) -> 
 def test_another_folder_is_no_ct_ich(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the CT-ICH folder"):
         physionet_ct_ich(tmp_path)
+
+
+def test_a_compressed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    # nibabel stops reading where the voxels end, before the checksum, and gives other voxels without a word.
+    path = tmp_path / "a.nii.gz"
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (16, 16, 4)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1, 5, 1])), path)
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1  # of the checksum itself: whatever stands before it is sound
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.nii\.gz: this is no whole NIfTI file"):
+        read_volume(path)
+
+
+def test_a_header_that_is_put_right_is_told_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16) - 1000, np.eye(4)), path)
+    data = bytearray(path.read_bytes())
+    data[252:254] = (77).to_bytes(2, "little")  # qform_code
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"a\.nii: its header is not valid .*qform_code 77"):
+        assert "qform_code 77" in read_volume(path).notes[0]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from medkit.recipe import bundled
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # damaged files are spoken of at length
 SOURCES: dict[str, Path] = {}
 NAMES = (
     "dicom-explicit", "dicom-implicit", "dicom-deflated", "dicom-rle", "dicom-radiograph", "nifti-int16.nii",
