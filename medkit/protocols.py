@@ -88,6 +88,11 @@ class Source(Protocol):
     ``notice`` (str), which heads the report. One that wraps another source keeps it in an attribute ``source``.
     Fields that say what an image shows, from coarse to fine, may be named in an attribute ``groups`` (tuple of str):
     the report colours its map of embedded images by them.
+
+    No patient may be trained on and tested on, in the whole chain of a recipe. Equal patients of all sources are taken
+    for one, unless the sources have another attribute ``space`` (str): the hospital, the public set, a phantom's seed.
+    Where the patient of a case is only a unit to count (blocks of one scan), a method ``person(case)`` (str) says whom
+    it shows.
     """
 
     def cases(self) -> Sequence[Case]: ...

@@ -95,6 +95,20 @@ class Stage:
         return {reference.stage for reference in _references(self.objective)}
 
 
+def evaluated_splits(
+    stage: Stage, stages: Sequence[Stage], data: Mapping[str, DataBlock], reported: Sequence[str]
+) -> list[str]:
+    """The splits that a finished stage is evaluated on: its own list, else the report's, else all of its data block
+    that no stage trains or validates on."""
+    if stage.evaluate:
+        return list(stage.evaluate)
+    known = list(data[stage.data].splits) if stage.data in data else []
+    if reported:
+        return [name for name in reported if name in known]
+    used = {name for other in stages if other.data == stage.data for name in (other.train, other.validate)}
+    return [name for name in known if name not in used]
+
+
 def _references(value: Any) -> Iterator[Reference]:
     if isinstance(value, Reference):
         yield value
@@ -141,12 +155,21 @@ class TableLayout:
 
 @dataclass
 class Report:
-    """What the report shows."""
+    """What the report shows.
+
+    ``allow_seen`` lets stages be tested on patients that were seen in training: why, for all splits or for each that is
+    named. The reason stands above the results.
+    """
 
     splits: list[str] = field(default_factory=list)
     compare: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, int] = field(default_factory=dict)
     tables: list[TableLayout] = field(default_factory=list)
+    allow_seen: str | dict[str, str] | None = None
+
+    def allowed(self, split: str) -> str | None:
+        """Why ``split`` may hold patients that were seen in training; None if it may not."""
+        return self.allow_seen.get(split) if isinstance(self.allow_seen, dict) else self.allow_seen
 
 
 @dataclass

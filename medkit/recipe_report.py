@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from medkit.blocks import Block
 from medkit.errors import did_you_mean
-from medkit.recipe_model import SEPARATOR, DataBlock, Report, Stage, TableLayout
+from medkit.recipe_model import SEPARATOR, DataBlock, Report, Stage, TableLayout, evaluated_splits
 from medkit.recipe_pieces import Pieces, kind_of, names_there
 from medkit.yaml_marks import Node
 
@@ -38,6 +38,8 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
     if "maps" in entries:
         maps = pieces.mapping(entries["maps"], "report.maps", ("cases",))
         report.maps = {key: pieces.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
+    if "allow_seen" in entries:
+        report.allow_seen = _allowed(pieces, entries["allow_seen"], known)
     if "tables" in entries:
         _tables(pieces, entries["tables"], report, data, stages)
     return report
@@ -79,7 +81,8 @@ def _table(
     labels = [stage.name.partition(SEPARATOR)[2] or name for stage in group]
     rows = _names(pieces, entries.get("rows"), f"{path}.rows", "row", [*labels, *REFERENCES])
     metrics = _names(pieces, entries.get("metrics"), f"{path}.metrics", "metric of the stage", _metrics(group), "_")
-    tested = _names(pieces, entries.get("splits"), f"{path}.splits", "evaluated split", _splits(group, splits, data))
+    splits_there = [split for stage in group for split in evaluated_splits(stage, stages, data, splits)]
+    tested = _names(pieces, entries.get("splits"), f"{path}.splits", "evaluated split", splits_there)
     flags = {
         key: bool(pieces.value(entries[key], f"{path}.{key}", bool)) for key in ("average", "cost") if key in entries
     }
@@ -119,11 +122,15 @@ def _metrics(group: Sequence[Stage]) -> list[str]:
     return [metric.entry.name for stage in group for metric in stage.metrics if isinstance(metric, Block)]
 
 
-def _splits(group: Sequence[Stage], wanted: Sequence[str], data: Mapping[str, DataBlock]) -> list[str]:
-    """The splits that any of the stages is evaluated on, by the rule of ``Workbench.evaluated_splits``."""
-    found: list[str] = []
-    for stage in group:
-        known = list(data[stage.data].splits) if stage.data in data else []
-        left = [split for split in known if split not in (stage.train, stage.validate)]
-        found += stage.evaluate or ([split for split in wanted if split in known] if wanted else left)
+def _allowed(pieces: Pieces, node: Node, known: Sequence[str]) -> str | dict[str, str] | None:
+    """``allow_seen``: a reason, or one for each split."""
+    path = "report.allow_seen"
+    found: str | dict[str, str] | None = pieces.value(node, path, str | dict[str, str] | None)
+    for split in found if isinstance(found, dict) else ():
+        if split not in known:
+            place = node.value[split].place
+            pieces.problem(place, path, f"no split is named '{split}'", names_there(split, known))
+    reasons = found.values() if isinstance(found, dict) else [found]
+    if any(reason is not None and not reason.strip() for reason in reasons):
+        pieces.problem(node.place, path, "no reason is given", "say why; it stands above the results")
     return found

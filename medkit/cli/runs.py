@@ -153,7 +153,8 @@ def _show_results(finished: Run) -> None:
         return
     from medkit.cli.layouts import show_layout
     from medkit.runs.layouts import laid_out
-    from medkit.runs.tables import as_text, results_table, variants
+    from medkit.runs.seen import banners
+    from medkit.runs.tables import SEEN_MARK, as_text, results_table, variants
 
     tables = laid_out(finished.folder)
     for name, stages in variants(finished.results).items():
@@ -161,6 +162,8 @@ def _show_results(finished: Run) -> None:
             show_table(*as_text(results_table(name, stages, finished.results)), name)
     for table in tables:
         show_layout(table)
+    for text in banners(finished.folder):
+        print(f"{SEEN_MARK} {text}")
     print(finished.folder / "report.html")
 
 
@@ -261,6 +264,10 @@ def evaluate(
     folder: RunDir,
     split: Annotated[str, typer.Option("--split", help="A split of the stage's data.")],
     stage: Annotated[str | None, typer.Option("--stage", help="Default: every stage.")] = None,
+    allow_seen: Annotated[
+        str | None,
+        typer.Option("--allow-seen", metavar="REASON", help="Why patients may be tested that were seen in training."),
+    ] = None,
     device: Device = None,
     plugin: PluginFile = None,
     json: Json = False,
@@ -270,18 +277,29 @@ def evaluate(
     Example: medkit evaluate runs/first --split external1
     """
     from medkit.runs.again import evaluate_again
+    from medkit.runs.seen import banners
+    from medkit.runs.tables import SEEN_MARK
 
     load_files(plugin)
-    found = evaluate_again(folder, split, stage=stage, device=device)
+    found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
     if json:
         show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
         return
     rows = [
-        (e.stage, n, f"{v.value:.4g}", f"{v.low:.4g} to {v.high:.4g}", v.n, v.n_empty)
+        (
+            e.stage,
+            n,
+            f"{v.value:.4g}{SEEN_MARK if v.seen else ''}",
+            f"{v.low:.4g} to {v.high:.4g}",
+            v.n,
+            v.n_empty,
+        )
         for e in found
         for n, v in e.values.items()
     ]
     show_table(["stage", "metric", "value", "95 % interval", "n", "empty"], rows, split)
+    for text in banners(folder):
+        print(f"{SEEN_MARK} {text}")
 
 
 def report(
@@ -320,6 +338,7 @@ def compare(
     """
     from medkit.runs.evaluate import read_results
     from medkit.runs.folder import RunFolder
+    from medkit.runs.tables import SEEN_MARK
 
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")
@@ -350,6 +369,9 @@ def compare(
         cells = []
         for r in results.values():
             value = r.get(key[0], {}).get(key[1], {}).get(key[2])
-            cells.append("-" if value is None else f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}] n={value.n}")
+            mark = SEEN_MARK if value is not None and value.seen else ""
+            cells.append(
+                "-" if value is None else f"{value.value:.4g}{mark} [{value.low:.4g}, {value.high:.4g}] n={value.n}"
+            )
         rows.append((*key, *cells))
     show_table(["stage", "split", "metric", *[Path(name).name for name in results]], rows)

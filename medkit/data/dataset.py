@@ -116,7 +116,6 @@ class Dataset:
         if not cases:
             raise InputError("the source has no cases")
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
-        splitting.check_patients(self.splits)
         for name in self.fields:
             without = [case.id for case in cases if not _is_number(case.fields.get(name))]
             if without:

@@ -42,6 +42,9 @@ class ManifestSource:
     check_pairs:
         Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
         meant to look different.
+    space:
+        Whose patients these are, such as the hospital's name. Equal patients of two manifests are one patient (who may
+        not be trained on and tested on), unless their spaces differ.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class ManifestSource:
     case: str | None = None
     root: Path | None = None
     check_pairs: bool = True
+    space: str | None = None
 
     def __post_init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] | None = None

@@ -1,9 +1,8 @@
-"""Splits: which cases belong to training, validation and each test set, with no patient in two of them."""
+"""Splits: which cases belong to training, validation and each test set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -45,25 +44,6 @@ def _column(case: Case, column: str) -> Any:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def check_patients(splits: Mapping[str, Sequence[Case]]) -> None:
-    """Refuse splits that share a patient.
-
-    Raises
-    ------
-    InputError
-        naming the splits and up to five patients.
-    """
-    patients = {name: {case.patient for case in cases} for name, cases in splits.items()}
-    for a, b in combinations(patients, 2):
-        both = sorted(patients[a] & patients[b])
-        if both:
-            shown = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
-            raise InputError(
-                f"{len(both)} patients are in both '{a}' and '{b}': {shown}",
-                hint="results on them would be too good: give each patient one fold",
-            )
 
 
 def assign_folds(

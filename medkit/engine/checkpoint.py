@@ -14,13 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from medkit.data.ledger import METADATA
 from medkit.errors import InputError, RunError, did_you_mean
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], ledger: str = "") -> None:
     """Write tensors and a JSON state with a checksum: temporary name, flush to disk, rename.
+
+    ``ledger`` says whom the weights have seen (:mod:`medkit.data.ledger`).
 
     Raises
     ------
@@ -31,6 +34,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
         name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     metadata = {"medkit": json.dumps(dict(state)), "checksum": checksum(plain)}
+    if ledger:
+        metadata[METADATA] = ledger
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,9 +101,9 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def save_weights(path: Path, module: nn.Module) -> None:
-    """Write a module's weights and buffers."""
-    write_tensors(path, tensors_of(module), {})
+def save_weights(path: Path, module: nn.Module, ledger: str = "") -> None:
+    """Write a module's weights and buffers, with the ledger of those they have seen."""
+    write_tensors(path, tensors_of(module), {}, ledger)
 
 
 def load_weights(path: Path, module: nn.Module, *, allow_missing: bool = False) -> None:

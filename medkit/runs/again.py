@@ -15,15 +15,26 @@ from medkit.runs.workbench import Workbench
 
 
 def evaluate_again(
-    run: str | Path, split: str, *, stage: str | None = None, device: str | None = None
+    run: str | Path, split: str, *, stage: str | None = None, device: str | None = None, allow_seen: str | None = None
 ) -> list[Evaluation]:
-    """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results."""
+    """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results.
+
+    ``allow_seen`` says why the split may hold patients that were seen in training; it stands beside the results.
+
+    Raises
+    ------
+    InputError
+        if patients of the split were seen in training and nothing allows it.
+    """
     folder = RunFolder.open(Path(run))
     recipe = load_recipe(folder.file("recipe.yaml"))
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
     if not stages:
         raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
+    if allow_seen is None:
+        for item in stages:
+            bench.seen.check(item, split, way_out="'--allow-seen REASON'")
     found = []
     for item in stages:
         dataset = bench.dataset(item)
@@ -48,6 +59,7 @@ def evaluate_again(
                 examples=recipe.report.maps.get("cases", 4),
                 predicted=predicted,
             )
+        result = bench.seen.counted(item, result, allow_seen)
         write_results(folder.path, result)
         found.append(result)
     return found

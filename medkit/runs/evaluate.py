@@ -73,6 +73,7 @@ def evaluate(
     rows: dict[str, list[dict[str, Any]]] = {metric.name: [] for metric in metrics}
     owners: dict[str, list[str]] = {metric.name: [] for metric in metrics}
     empty = dict.fromkeys(rows, 0)
+    slices = 0
     table: list[dict[str, Any]] = []
     pictures: list[dict[str, Any]] = []
     wanted = _spread(dataset, cases, examples) if examples else set()
@@ -84,6 +85,7 @@ def evaluate(
             metric.to(device)
     for done, case in enumerate(cases, 1):
         sample = dataset.sample(case)
+        slices += len(sample.image)
         features: Any = None
         if predicted is not None:
             native = predicted(case)
@@ -129,7 +131,7 @@ def evaluate(
     for m in metrics:
         found = _value(m, rows[m.name], owners[m.name], empty[m.name], intervals)
         values[m.name] = replace(found, counted=counted)
-    return Evaluation(stage, split, values, table, pictures, embedded.collected())
+    return Evaluation(stage, split, values, table, pictures, embedded.collected(), slices)
 
 
 def _measure(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medkit.runs.comparisons import Comparison
 from medkit.runs.layout_model import LaidOut, Line
+from medkit.runs.tables import SEEN_MARK
 
 MEMORY = {
     "process": "the process's peak, libraries included",
@@ -35,6 +36,8 @@ def caption(
         The recipe's blocks of the table's stages, by name.
     """
     lines = list(notices)
+    if any(cell is not None and cell.seen for line in table.rows for cell in line.cells):
+        lines.append(f"{SEEN_MARK} On patients that were seen in training.")
     gone = [line for line in table.rows if line.status]
     lines += [f"{line.name} failed: {_end(failed[line.stage])}" for line in gone if line.stage in failed]
     if unfinished := [line.name for line in gone if line.stage not in failed]:

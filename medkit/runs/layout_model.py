@@ -26,7 +26,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """What stands in a cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best."""
+    """What stands in a cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best.
+
+    ``seen`` patients of the test set were seen in training.
+    """
 
     value: float
     low: float = math.nan
@@ -36,6 +39,7 @@ class Number:
     p: float | None = None
     stars: str = ""
     rank: int = 0
+    seen: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from medkit.records import encoded, write_atomically
 from medkit.runs.layout_model import Column, LaidOut, Line, Number
-from medkit.runs.tables import number
+from medkit.runs.tables import SEEN_MARK, number
 
 DASH = "–"
 MARKS = {1: "¹", 2: "²"}
@@ -75,7 +75,22 @@ def as_csv(table: LaidOut) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["row", "stage", "status", "split", "metric", "unit", "value", "low", "high", "n", "n_empty", "p_holm", "rank"]
+        [
+            "row",
+            "stage",
+            "status",
+            "split",
+            "metric",
+            "unit",
+            "value",
+            "low",
+            "high",
+            "n",
+            "n_empty",
+            "p_holm",
+            "rank",
+            "seen",
+        ]
     )
     for line in table.rows:
         start = [line.name, line.stage, line.status or "done"]
@@ -84,16 +99,17 @@ def as_csv(table: LaidOut) -> str:
             writer.writerow([*start, *what, *(_fields(cell))])
         if table.cost and not line.reference:
             for metric, unit, value in (("train_seconds", "s", line.seconds), ("peak_mb", "MiB", line.peak_mb)):
-                writer.writerow([*start, "", metric, unit, "" if value is None else value, *[""] * 6])
+                writer.writerow([*start, "", metric, unit, "" if value is None else value, *[""] * 7])
     return text.getvalue()
 
 
 def _fields(cell: Number | None) -> list[Any]:
     if cell is None:
-        return [""] * 7
+        return [""] * 8
     low, high = ("" if math.isnan(value) else f"{value:.6g}" for value in (cell.low, cell.high))
     counts = [cell.n, cell.n_empty] if cell.n else ["", ""]
-    return [f"{cell.value:.6g}", low, high, *counts, "" if cell.p is None else f"{cell.p:.6g}", cell.rank or ""]
+    p = "" if cell.p is None else f"{cell.p:.6g}"
+    return [f"{cell.value:.6g}", low, high, *counts, p, cell.rank or "", cell.seen or ""]
 
 
 def as_json(table: LaidOut) -> dict[str, Any]:
@@ -113,7 +129,16 @@ def _json(column: Column, cell: Number | None) -> Mapping[str, Any]:
     if cell is None:
         return {**where, "value": None}
     low, high = (None if math.isnan(value) else value for value in (cell.low, cell.high))
-    return {**where, "value": cell.value, "low": low, "high": high, "n": cell.n, "p_holm": cell.p, "rank": cell.rank}
+    return {
+        **where,
+        "value": cell.value,
+        "low": low,
+        "high": high,
+        "n": cell.n,
+        "p_holm": cell.p,
+        "rank": cell.rank,
+        "seen": cell.seen,
+    }
 
 
 def as_html(table: LaidOut) -> str:
@@ -155,7 +180,7 @@ def _name(line: Line) -> str:
 
 
 def _value(cell: Number | None) -> str:
-    return DASH if cell is None else number(cell.value) + cell.stars
+    return DASH if cell is None else number(cell.value) + cell.stars + (SEEN_MARK if cell.seen else "")
 
 
 def _interval(cell: Number | None) -> str:

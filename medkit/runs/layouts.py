@@ -20,6 +20,7 @@ from medkit.runs.evaluate import MetricValue, read_cases, read_results
 from medkit.runs.folder import RunFolder
 from medkit.runs.layout_captions import caption
 from medkit.runs.layout_model import Column, LaidOut, Line, Number
+from medkit.runs.seen import banners
 from medkit.runs.tables import INPUT, TARGET, Results
 
 AVERAGE = "Average"
@@ -37,7 +38,11 @@ def laid_out(folder: Path) -> list[LaidOut]:
     cases = read_cases(folder)
     notices = opened.read_json("environment.json", {}).get("notices", [])
     failed = opened.read_json("state.json", {}).get("failed", {})
-    return [lay_out(layout, recipe, results, cases, failed, read_costs(opened), notices) for layout in layouts]
+    costs = read_costs(opened)
+    return [
+        lay_out(layout, recipe, results, cases, failed, costs, [*banners(folder, layout.stage), *notices])
+        for layout in layouts
+    ]
 
 
 def lay_out(
@@ -147,7 +152,7 @@ def _number(
     test = tests.get((column.split, column.metric, stage))
     p = None if test is None or math.isnan(test.p_holm) else test.p_holm
     stars = "" if test is None or p is None else replace(test.test, p=p).stars
-    return Number(value.value, value.low, value.high, value.n, value.n_empty, p, stars)
+    return Number(value.value, value.low, value.high, value.n, value.n_empty, p, stars, seen=value.seen)
 
 
 def _with_means(line: Line, columns: Sequence[Column]) -> Line:
@@ -160,7 +165,8 @@ def _with_means(line: Line, columns: Sequence[Column]) -> Line:
             c for c, other in zip(line.cells, columns, strict=True) if other.split and other.metric == column.metric
         ]
         known = [cell.value for cell in over if cell is not None]
-        cells[i] = Number(sum(known) / len(known)) if known and len(known) == len(over) else None
+        seen = sum(cell.seen for cell in over if cell is not None)
+        cells[i] = Number(sum(known) / len(known), seen=seen) if known and len(known) == len(over) else None
     return replace(line, cells=tuple(cells))
 
 

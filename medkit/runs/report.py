@@ -19,6 +19,7 @@ from medkit.runs.figures_embedding import embedding_map
 from medkit.runs.handle import Run
 from medkit.runs.layout_text import as_html, write_tables
 from medkit.runs.layouts import laid_out
+from medkit.runs.seen import banners
 from medkit.runs.tables import number, results_table, variants
 
 Results = dict[str, dict[str, dict[str, MetricValue]]]
@@ -48,7 +49,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     page = template.render(
         name=recipe["name"],
         environment=environment,
-        notices=environment.get("notices", []),
+        notices=[*banners(folder), *environment.get("notices", [])],
         tables=[as_html(table) for table in tables],
         sections=sections,
         extra=_sections_of_plugins(Run(folder, results), hooks or Hooks()),

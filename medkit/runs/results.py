@@ -26,8 +26,9 @@ class MetricValue:
 
     ``n`` rows (``counted`` says of what) of ``n_patients`` patients were counted, ``n_empty`` were empty by the
     metric's ``rule``. ``method`` says how the interval was made, or why there is none; in ``n_undefined`` of a
-    bootstrap's draws the metric was not defined. ``extras`` hold numbers that go with it, such as the low-dose input's
-    own value.
+    bootstrap's draws the metric was not defined. Of the test set itself there are the numbers of its ``patients``,
+    ``cases`` and ``slices``, and of its patients who were ``seen`` in training (:mod:`medkit.runs.seen`). ``extras``
+    hold numbers that go with the value, such as the low-dose input's own.
     """
 
     value: float
@@ -43,6 +44,10 @@ class MetricValue:
     counted: str = "cases"
     method: str = ""
     n_undefined: int = 0
+    patients: int = 0
+    cases: int = 0
+    slices: int = 0
+    seen: int = 0
 
     def json(self) -> dict[str, Any]:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}
@@ -82,6 +87,7 @@ class Evaluation:
     cases: list[dict[str, Any]]
     examples: list[dict[str, Any]]
     embedding: Embedding | None = None
+    slices: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -89,7 +95,9 @@ class Evaluation:
 
     def summary(self) -> str:
         """Values in one line."""
-        return "  ".join(f"{name} {_told(value)} ({value.counts})" for name, value in self.values.items())
+        text = "  ".join(f"{name} {_told(value)} ({value.counts})" for name, value in self.values.items())
+        seen = max((value.seen for value in self.values.values()), default=0)
+        return f"{text}  ({seen} patients were seen in training)" if seen else text
 
 
 def write_results(folder: Path, evaluation: Evaluation) -> None:

@@ -106,7 +106,9 @@ def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -
             str(folder.path),
             "resume it with the same --devices",
         )
-    return _train(Workbench(recipe, runtime, folder), folder, quiet)
+    bench = Workbench(recipe, runtime, folder)
+    bench.seen.check_all()
+    return _train(bench, folder, quiet)
 
 
 def _check(bench: Workbench) -> None:
@@ -128,6 +130,7 @@ def _check(bench: Workbench) -> None:
         turns = [turn.name for turn in objective.turns()]
         stage.optimizers(turns)
         stage.schedules(turns)
+    bench.seen.check_all()
 
 
 def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
@@ -233,6 +236,7 @@ def _train_stage(
         if runtime.main:
             folder.drop_metrics_after(stage.name, epoch)
 
+    ledger = bench.seen.write(stage) if runtime.main else ""
     cost = Cost(folder, runtime.device, runtime.main)
     work = work_of(folder, stage.name, dataset, str(runtime.device), progress, log, restarted) if external else None
     with cost.of(stage.name, "train_seconds", work):
@@ -246,7 +250,7 @@ def _train_stage(
     if not runtime.main:
         return
     for name, module in objective.parts().items():
-        save_weights(folder.weights(stage.name, name), module)
+        save_weights(folder.weights(stage.name, name), module, ledger)
     shown = bench.recipe.report.maps.get("cases", 4)
     for split in tested:
         cases = dataset.cases(split)
@@ -269,6 +273,7 @@ def _train_stage(
                     examples=shown,
                     predicted=predicted,
                 )
+        found = bench.seen.counted(stage, found)
         write_results(folder.path, found)
         progress.say(f"{stage.name} {split}: {found.summary()}")
     folder.mark_done(stage.name)

@@ -11,6 +11,8 @@ from medkit.runs.results import MetricValue
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"
+SEEN_MARK = "†"
+"""Stands at every number of a test set with patients that were seen in training."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
         return Cell()
     known = [v.value for v in values if v is not None and not math.isnan(v.value)]
     best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
+    mark = SEEN_MARK if value.seen else ""
     notes = [f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"]
     if 0 < value.n_patients < FEW and not math.isnan(value.low):
         notes[0] += f" (few: {value.n_patients} patients)"
@@ -112,7 +115,14 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
         notes.append(f"{missed:.0f} missed")
     if blank := value.extras.get("blank_slices"):
         notes.append(f"{number(value.extras.get('plain'))} with {blank:.0f} blank slices")
-    return Cell(number(value.value), tuple(notes), best)
+    if mark:
+        notes.append(seen_note(value))
+    return Cell(number(value.value) + mark, tuple(notes), best)
+
+
+def seen_note(value: MetricValue) -> str:
+    """How many patients of the test set were seen in training."""
+    return f"{value.seen} of {value.patients} patients seen in training"
 
 
 def as_text(table: Table) -> tuple[list[str], list[list[str]]]:

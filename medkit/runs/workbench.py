@@ -15,7 +15,9 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
+from medkit.recipe_model import evaluated_splits
 from medkit.runs.folder import RunFolder
+from medkit.runs.seen import Seen
 
 
 class Workbench:
@@ -28,9 +30,10 @@ class Workbench:
     def __init__(self, recipe: Recipe, runtime: Runtime, folder: RunFolder | None = None) -> None:
         self.recipe, self.runtime, self.folder = recipe, runtime, folder
         self._datasets: dict[str, Dataset] = {}
+        self.seen = Seen(self)
 
     def dataset(self, stage: Stage) -> Dataset:
-        """The data block of ``stage`` as a data set; its splits have been checked for shared patients."""
+        """The data block of ``stage`` as a data set."""
         name = stage.data
         if name not in self._datasets:
             block: DataBlock = self.recipe.data[name]
@@ -44,14 +47,14 @@ class Workbench:
         return self._datasets[name]
 
     def notices(self) -> list[str]:
-        """What readers of the results have to know of the data, such as that they are phantoms; each said once."""
+        """What readers of the results have to know of data and weights, such as that images are phantoms; each once."""
         found = []
         for stage in self.recipe.stages:
             source: Any = self.dataset(stage).source
             while source is not None:
                 found.append(getattr(source, "notice", ""))
                 source = getattr(source, "source", None)  # what a source of pairs or of labels is made from
-        return [text for text in dict.fromkeys(found) if text]
+        return [text for text in dict.fromkeys([*found, *self.seen.notices()]) if text]
 
     def loader(self, stage: Stage) -> Loader:
         """The training loader of ``stage``."""
@@ -127,10 +130,5 @@ class Workbench:
         return [block.build() for block in stage.metrics]
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
-        """The splits a finished stage is evaluated on: its own list, else the report's, else all but training."""
-        if stage.evaluate:
-            return list(stage.evaluate)
-        if self.recipe.report.splits:
-            known = self.recipe.data[stage.data].splits
-            return [name for name in self.recipe.report.splits if name in known]
-        return [name for name in self.recipe.data[stage.data].splits if name not in (stage.train, stage.validate)]
+        """The splits a finished stage is evaluated on."""
+        return evaluated_splits(stage, self.recipe.stages, self.recipe.data, self.recipe.report.splits)

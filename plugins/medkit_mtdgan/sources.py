@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from medkit.api import Case, InputError, Record, Slot
+from medkit.data.ledger import space_of_scan
 from medkit.data.volume import Volume
 
 VERSION = 1
@@ -123,6 +124,15 @@ class LowDoseScan:
         for z in range(*self.block("test").indices(self.scan().depth)):
             found.append(Case(f"slice{z}", f"slice {z}", "scan", "test", fields={"repeat": 0}))
         return found
+
+    @property
+    def space(self) -> str:
+        """The scan."""
+        return space_of_scan(self.scan().voxels)
+
+    def person(self, case: Case) -> str:
+        """The one patient that every case shows."""
+        return "the patient of the scan"
 
     def scan(self) -> Volume:
         from medkit.data.io import read_volume

@@ -34,6 +34,8 @@ class RSNABoneAge(ListedSource):
         Fold to its folder of images ``ID.png`` (or ``.dcm``).
     """
 
+    space = "rsna_bone_age"
+
     def __init__(self, root: Path, csv: dict[str, str], images: dict[str, str]) -> None:
         if set(csv) != set(images) or not csv:
             raise InputError(f"'csv' names the folds {sorted(csv)}, 'images' {sorted(images)}")
@@ -83,6 +85,8 @@ class GrazWrists(ListedSource):
     seed:
         Of the folds.
     """
+
+    space = "grazpedwri"
 
     def __init__(
         self,

@@ -57,6 +57,8 @@ class ViewManifest(ListedSource):
         ``{Chest_Clavicle: Shoulder}``.
     root:
         Folder that relative paths start from; default: the manifest's own.
+    space:
+        Whose patients these are, as ``manifest`` has it.
     """
 
     groups = GROUPS
@@ -76,7 +78,9 @@ class ViewManifest(ListedSource):
         hip_in: Literal["Pelvis", "Lower_Extremity"] = "Pelvis",
         moved: dict[str, str] | None = None,
         root: Path | None = None,
+        space: str | None = None,
     ) -> None:
+        self.space = space
         self.path, self.level, self.seed, self.total = path, level, seed, total
         self.view, self.image, self.patient, self.date, self.split_date = view, image, patient, date, split_date
         self.straddling: Literal["error", "leave_out"] = straddling

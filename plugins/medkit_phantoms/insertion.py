@@ -14,6 +14,7 @@ from pydantic import Field
 from scipy.special import ndtri
 
 from medkit.api import Case, InputError, Record
+from medkit.data.ledger import space_of_scan
 from medkit.data.volume import Volume
 from medkit_phantoms.bleeds import SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint
 from medkit_phantoms.segment import anatomy_of, positions
@@ -72,6 +73,7 @@ class InsertedBleeds:
         self.positive_fraction, self.scale = positive_fraction, scale
         self._cases: list[Case] | None = None
         self._head: Volume | None = None
+        self._space = ""
         self._anatomy: dict[str, tuple[Volume, Anatomy, float]] = {}
 
     def cases(self) -> Sequence[Case]:
@@ -101,6 +103,16 @@ class InsertedBleeds:
                 out.append(Case(ident, ident, "real", fold, float(i < bleeding), fields))
         self._cases = out
         return out
+
+    @property
+    def space(self) -> str:
+        """The scan."""
+        self._whole()
+        return self._space
+
+    def person(self, case: Case) -> str:
+        """The one patient that every case shows."""
+        return "the patient of the scan"
 
     def load(self, case: Case) -> Record:
         """Image (D,H,W) float32 in HU and mask uint8 on the scan's grid, or on that of the case's block of slices."""
@@ -148,6 +160,7 @@ class InsertedBleeds:
         """The scan as float32 HU."""
         if self._head is None:
             volume = read_scan(self.path)
+            self._space = space_of_scan(volume.voxels)
             hu = np.asarray(volume.voxels, np.float32)
             if self.scale == "cormack":
                 # 0-900 is HU + 1000, 900-3100 stretches the next 200 HU elevenfold, above follows 1:1.

@@ -81,6 +81,7 @@ class HeadCT:
         self.centers, self.positive_fraction, self.slices = tuple(centers), positive_fraction, slices
         self.folds, self.hard_negatives = tuple(folds), hard_negatives
         self.external, self.smallest = external, smallest
+        self.space = f"phantoms:head_ct {seed}"
         self._cases: list[Case] | None = None
 
     def cases(self) -> Sequence[Case]:

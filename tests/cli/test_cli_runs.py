@@ -40,6 +40,9 @@ def test_a_dry_run_shows_every_stage_and_leaves_no_run_folder(medkit, tmp_path):
 
 def test_evaluate_adds_a_split_to_the_results(medkit, run):
     done = medkit("evaluate", run, "--split", "val", "--stage", "classify", "--json")
+    assert done.returncode == 2
+    assert "'--allow-seen REASON'" in done.stderr  # the run was validated on it
+    done = medkit("evaluate", run, "--split", "val", "--stage", "classify", "--json", "--allow-seen", "a look")
     assert done.returncode == 0, done.stderr
     assert "auc" in json.loads(done.stdout)["classify"]
     assert "val" in json.loads((run / "results.json").read_text())["classify"]

@@ -140,12 +140,6 @@ def test_an_empty_mask_of_a_positive_label_is_refused(folder: Path) -> None:
         prepare_record(source.load(case), case, [])
 
 
-def test_a_patient_in_two_splits_is_named(folder: Path) -> None:
-    source = manifest(folder, "0.nii,,p,A,train\n1.nii,,p,A,test\n2.nii,,q,A,test\n")
-    with pytest.raises(InputError, match="1 patients are in both 'train' and 'test': p"):
-        Dataset(source, {"train": {"fold": "train"}, "test": {"fold": "test"}})
-
-
 def test_an_empty_split_says_what_values_there_are(folder: Path) -> None:
     source = manifest(folder, "0.nii,,p,A,train\n")
     with pytest.raises(InputError, match="split 'test' is empty after fold = test; values of fold: train"):

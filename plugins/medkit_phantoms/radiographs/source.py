@@ -75,6 +75,7 @@ class Radiographs:
         if min(folds) < 0 or abs(sum(folds) - 1) > 1e-6:
             raise InputError(f"folds {list(folds)} are not shares that add up to 1", hint="e.g. [0.7, 0.1, 0.2]")
         self.patients, self.size, self.seed, self.task = patients, int(size), seed, task
+        self.space = f"phantoms:radiographs {seed}"
         self.images_per_patient, self.folds, self.fracture_share = images_per_patient, tuple(folds), fracture_share
         self.regions, self.views = regions, views
         self.names = _chosen(task, regions, views)

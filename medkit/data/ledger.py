@@ -1,0 +1,186 @@
+"""Who was seen in training: digests of patients, kept with the weights that saw them.
+
+An identity becomes 64 bits of a salted hash, so that a file of weights tells of a given patient whether it has seen
+them, and lists nobody. The salt is public: who knows an identity can ask for it, which is what a ledger is for. The
+probability that any two of a million patients share a digest is 3e-8.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from medkit.data.cases import encoded
+from medkit.errors import InputError
+from medkit.protocols import Case
+
+FORMAT = 1
+SALT = b"medkit ledger 1"
+METADATA = "ledger"
+"""Key of a ledger in the metadata of a safetensors file."""
+
+Role = Literal["train", "select", "validate"]
+ROLES: dict[Role, str] = {"train": "trained on", "select": "used to choose the epoch", "validate": "validated on"}
+"""What was done with patients: trained on, looked at to choose the weights that are kept, or only looked at."""
+
+
+def space_of(source: Any) -> str:
+    """The name space of a source's patients: equal names in one space are one patient.
+
+    A source says it in an attribute ``space``; one that wraps another has that one's. Without any it is ``""``, which
+    all such sources share, so that the same patient is found in two manifests.
+    """
+    while source is not None:
+        space = getattr(source, "space", None)
+        if space is not None:
+            return str(space).strip()
+        source = getattr(source, "source", None)
+    return ""
+
+
+def people(source: Any, cases: Sequence[Case]) -> list[str]:
+    """Whom the cases show, each once: their patients, or what a method ``person(case)`` of the source (or of the one it
+    wraps) says."""
+    while source is not None:
+        person = getattr(source, "person", None)
+        if person is not None:
+            return list(dict.fromkeys(str(person(case)).strip() for case in cases))
+        source = getattr(source, "source", None)
+    return list(dict.fromkeys(str(patient).strip() for patient in encoded(cases, "patient")[1]))
+
+
+def space_of_scan(voxels: np.ndarray) -> str:
+    """The name space of a source whose cases are all made of one scan: the scan's voxels, wherever its file lies."""
+    return f"scan {hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=8).hexdigest()}"
+
+
+def digest(space: str, name: str) -> int:
+    """64 bits that stand for a patient of a name space."""
+    text = f"{space}\0{name}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=SALT, person=b"patient").digest(), "little")
+
+
+def digests(space: str, names: Iterable[str]) -> np.ndarray:
+    """Digests of the names, sorted, each once: (n,) uint64."""
+    made = (digest(space, name) for name in set(names))
+    return np.sort(np.fromiter(made, np.uint64))
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Patients that one stage of a recipe has seen in one role; ``patients`` are sorted digests, (n,) uint64."""
+
+    role: Role
+    patients: np.ndarray
+    recipe: str = ""
+    stage: str = ""
+    data: str = ""
+    split: str = ""
+    space: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal entries."""
+        return (*(getattr(self, name) for name in WORDS), self.patients.tobytes())
+
+    def among(self, patients: np.ndarray) -> np.ndarray:
+        """Which of ``patients`` (digests) were seen: booleans."""
+        return np.isin(patients, self.patients, assume_unique=True)
+
+
+WORDS = ("role", "recipe", "stage", "data", "split", "space")
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """What is known of those whom some weights have seen.
+
+    ``unknown`` names weights among their ancestors of which nothing is known.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    unknown: tuple[str, ...] = field(default=())
+
+    def __add__(self, other: Ledger) -> Ledger:
+        """Both, everything once."""
+        entries = {entry.key: entry for entry in (*self.entries, *other.entries)}
+        return Ledger(tuple(entries.values()), tuple(dict.fromkeys((*self.unknown, *other.unknown))))
+
+    def text(self) -> str:
+        """JSON; equal ledgers give equal text. Patients that several entries share are written once."""
+        sets: dict[str, str] = {}
+        entries = []
+        for entry in self.entries:
+            data = entry.patients.astype("<u8").tobytes()
+            name = hashlib.blake2b(data, digest_size=8).hexdigest()
+            sets[name] = base64.b64encode(data).decode()
+            entries.append({**{word: getattr(entry, word) for word in WORDS}, "patients": name})
+        plain = {METADATA: FORMAT, "entries": entries, "sets": sets, "unknown": list(self.unknown)}
+        return json.dumps(plain, indent=None, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str, where: str) -> Ledger:
+        """Read what :meth:`text` wrote, or a ledger that somebody wrote by hand, with patients as a list of names.
+
+        Raises
+        ------
+        InputError
+            naming ``where``, if it is no ledger.
+        """
+        try:
+            plain = json.loads(text)
+            if plain[METADATA] != FORMAT:
+                hint = f"this medkit reads {FORMAT}"
+                raise InputError(f"ledger format {plain[METADATA]!r} is not known here", where, hint)
+            sets = {name: _unpacked(data) for name, data in plain.get("sets", {}).items()}
+            entries = tuple(_entry(item, sets) for item in plain["entries"])
+            return cls(entries, tuple(str(name) for name in plain.get("unknown", ())))
+        except (KeyError, TypeError, ValueError) as error:
+            hint = "docs/recipes.md shows what a ledger looks like"
+            raise InputError(f"this is no ledger ({type(error).__name__}: {error})", where, hint) from error
+
+
+def _unpacked(data: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(data, validate=True), "<u8").astype(np.uint64)
+
+
+def _entry(plain: Mapping[str, Any], sets: Mapping[str, np.ndarray]) -> Entry:
+    words = {word: str(plain.get(word, "")).strip() for word in WORDS}
+    said, patients = words.pop("role") or "train", plain["patients"]
+    role: Role | None = next((known for known in ROLES if known == said), None)
+    if role is None:
+        raise ValueError(f"role '{said}' is none of {', '.join(ROLES)}")
+    if isinstance(patients, str):
+        return Entry(role, sets[patients], **words)
+    return Entry(role, digests(words["space"], (str(name).strip() for name in patients)), **words)
+
+
+def read_ledger(path: Path) -> Ledger | None:
+    """The ledger of a file of weights: in its metadata, or beside it as ``NAME.ledger.json``; None without either.
+
+    Raises
+    ------
+    InputError
+        if there is a ledger that cannot be read.
+    """
+    found = None
+    beside = path.with_suffix(".ledger.json")
+    if beside.is_file():
+        found = Ledger.from_text(beside.read_text(encoding="utf-8"), str(beside))
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(METADATA)
+    except (OSError, SafetensorError):  # whoever loads the weights says what is wrong with them
+        text = None
+    if text is not None:
+        own = Ledger.from_text(text, str(path))
+        found = own if found is None else own + found
+    return found

@@ -1,0 +1,274 @@
+"""Who was seen: a run tests on no patient, and validates on none, that any stage or weights of the chain have seen.
+
+The chain of a stage is the stage itself, the stages that it takes parts from, theirs, and every file of weights that
+one of them starts from. What a stage has seen is written down before it trains (``ledgers/STAGE.json``), so that a
+manifest that changes later changes nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medkit.blocks import Block
+from medkit.data.ledger import ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
+from medkit.errors import InputError, Problems
+from medkit.recipe import Stage
+from medkit.recipe_model import SEPARATOR
+from medkit.runs.folder import RunFolder
+from medkit.runs.results import Evaluation
+
+if TYPE_CHECKING:
+    from medkit.runs.workbench import Workbench
+
+SHOWN = 5
+LEDGERS = "ledgers"
+FILE = "seen.json"
+"""``{stage: {split: {patients, seen, how, reason}}}``: what was tested on patients seen in training, by permission."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Patients of a split that a stage's chain has seen.
+
+    ``patients`` and ``cases`` count the split, ``seen`` those patients that were seen; ``how`` says by whom, and
+    ``names`` are up to five of them.
+    """
+
+    patients: int
+    cases: int
+    seen: int = 0
+    how: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    other: bool = False  # seen by weights or a data block other than the stage's own
+
+    def sentence(self, stage: str, split: str, verb: str) -> str:
+        shown = ", ".join(self.names) + (f" and {self.seen - len(self.names)} more" if self.seen > SHOWN else "")
+        what = f"stage '{stage}' is {verb} '{split}'"
+        return f"{what}, and {self.share} {'; '.join(self.how)}: {shown}"
+
+    @property
+    def share(self) -> str:
+        return share(self.seen, self.patients)
+
+
+def share(seen: int, patients: int) -> str:
+    return f"{seen} of {patients} patients {'was' if seen == 1 else 'were'}"
+
+
+class Seen:
+    """Ledgers of the stages of a workbench, and what they say of a split."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._people: dict[tuple[str, str], dict[int, str]] = {}
+        self._ledgers: dict[str, Ledger] = {}
+
+    def ledger(self, stage: Stage) -> Ledger:
+        """Whom the chain of ``stage`` has seen: what was written down when it trained, else by its recipe."""
+        if stage.name not in self._ledgers:
+            recorded = recorded_ledger(self.bench.folder, stage.name)
+            done = self.bench.folder is not None and self.bench.folder.done(stage.name)
+            if recorded is not None and done:
+                self._ledgers[stage.name] = recorded
+            else:
+                planned = self._planned(stage)
+                self._ledgers[stage.name] = planned if recorded is None else recorded + planned
+        return self._ledgers[stage.name]
+
+    def _planned(self, stage: Stage) -> Ledger:
+        ledger = Ledger()
+        taken = stage.takes_from()
+        for parent in self.bench.recipe.stages:
+            if parent.name in taken:
+                ledger += self.ledger(parent)
+        for weights in weights_of(stage):
+            known = None if weights.startswith("hub:") else read_ledger(Path(weights))
+            ledger += Ledger(unknown=(weights,)) if known is None else known
+        return ledger + Ledger(tuple(self._own(stage)))
+
+    def _own(self, stage: Stage) -> Iterator[Entry]:
+        looked: Role = "validate" if stage.keep_best is None else "select"
+        splits: list[tuple[Role, str]] = [("train", stage.train)]
+        if stage.validate is not None:
+            splits.append((looked, stage.validate))
+        for role, split in splits:
+            patients = self._digests(stage, split)
+            space = space_of(self.bench.dataset(stage).source)
+            yield Entry(role, patients, self.bench.recipe.name, stage.name, stage.data, split, space)
+
+    def _named(self, stage: Stage, split: str) -> dict[int, str]:
+        """The people of a split by their digests."""
+        key = (stage.data, split)
+        if key not in self._people:
+            dataset = self.bench.dataset(stage)
+            space = space_of(dataset.source)
+            names = people(dataset.source, dataset.cases(split))
+            self._people[key] = {digest(space, name): name for name in names}
+        return self._people[key]
+
+    def _digests(self, stage: Stage, split: str) -> np.ndarray:
+        return np.sort(np.fromiter(self._named(stage, split), np.uint64))
+
+    def found(self, stage: Stage, split: str, roles: tuple[Role, ...] = tuple(ROLES)) -> Found:
+        """Which patients of ``split`` the chain of ``stage`` has seen in these roles."""
+        named = self._named(stage, split)
+        patients = np.fromiter(named, np.uint64)
+        seen = np.zeros(len(patients), bool)
+        how, other = [], False
+        for entry in self.ledger(stage).entries:
+            if entry.role not in roles:
+                continue
+            among = entry.among(patients)
+            if among.any():
+                seen |= among
+                how.append(self._how(entry))
+                other |= (entry.recipe, entry.data) != (self.bench.recipe.name, stage.data)
+        names = sorted(named[int(patients[i])] for i in np.flatnonzero(seen))[:SHOWN]
+        cases = len(self.bench.dataset(stage).cases(split))
+        return Found(len(patients), cases, int(seen.sum()), tuple(dict.fromkeys(how)), tuple(names), other)
+
+    def _how(self, entry: Entry) -> str:
+        what = ROLES[entry.role]
+        if not entry.stage:
+            return f"{what} by weights that it starts from"
+        foreign = f" of '{entry.recipe}'" if entry.recipe != self.bench.recipe.name else ""
+        return f"{what} in stage '{entry.stage}'{foreign} (split '{entry.split}' of '{entry.data}')"
+
+    def check(
+        self, stage: Stage, split: str, *, validation: bool = False, way_out: str = "'report: {allow_seen: REASON}'"
+    ) -> None:
+        """Refuse a split of which the chain has seen patients, unless the recipe's report allows it.
+
+        Parameters
+        ----------
+        validation:
+            The split validates: only patients that were trained on matter.
+        way_out:
+            How the user may allow it.
+
+        Raises
+        ------
+        InputError
+            naming the stages, the splits, the number of patients and up to five of them.
+        """
+        if self.bench.recipe.report.allowed(split) is not None:
+            return
+        found = self.found(stage, split, ("train",) if validation else tuple(ROLES))
+        if found.seen:
+            hint = "give each patient one side"
+            if found.other:
+                hint += ", or each source a 'space' where equal names are other patients"
+            hint += f"; where it is meant, {way_out} tells it beside the results"
+            verb = "validated on" if validation else "tested on"
+            raise InputError(found.sentence(stage.name, split, verb), f"stages.{stage.name}", hint)
+
+    def check_all(self) -> None:
+        """Refuse every stage, of those still to be finished, that is tested or validated on patients seen in training.
+
+        Raises
+        ------
+        Problems
+            with all of them.
+        """
+        problems: list[InputError] = []
+        for stage in self.bench.recipe.stages:
+            if self.bench.folder is not None and self.bench.folder.done(stage.name):
+                continue
+            wanted = [(split, False) for split in self.bench.evaluated_splits(stage)]
+            if stage.validate is not None:
+                wanted.append((stage.validate, True))
+            for split, validation in wanted:
+                try:
+                    self.check(stage, split, validation=validation)
+                except InputError as error:
+                    problems.append(error)
+        if problems:
+            raise Problems(problems)
+
+    def notices(self) -> list[str]:
+        """What a reader has to know of weights whose training is not known."""
+        unknown = dict.fromkeys(name for stage in self.bench.recipe.stages for name in self.ledger(stage).unknown)
+        names = ", ".join(f"'{name if name.startswith('hub:') else Path(name).name}'" for name in unknown)
+        return [f"What these weights were trained on is not known: {names}."] if names else []
+
+    def write(self, stage: Stage) -> str:
+        """Write down whom ``stage`` has seen, before it trains; the text goes into its weights too."""
+        assert self.bench.folder is not None
+        text = self.ledger(stage).text()
+        self.bench.folder.file(LEDGERS).mkdir(exist_ok=True)
+        self.bench.folder.write_text(f"{LEDGERS}/{stage.name}.json", text)
+        return text
+
+    def counted(self, stage: Stage, evaluation: Evaluation, reason: str | None = None) -> Evaluation:
+        """The evaluation with its numbers of patients, cases and slices, and of patients seen in training.
+
+        If there are such, who has seen them and why it was allowed go to ``seen.json``.
+        """
+        found = self.found(stage, evaluation.split)
+        counts: dict[str, Any] = {
+            "patients": found.patients,
+            "cases": found.cases,
+            "slices": evaluation.slices,
+            "seen": found.seen,
+        }
+        folder = self.bench.folder
+        if folder is not None:
+            kept = folder.read_json(FILE, {})
+            of_stage = {k: v for k, v in kept.get(stage.name, {}).items() if k != evaluation.split}
+            if found.seen:
+                reason = reason or self.bench.recipe.report.allowed(evaluation.split) or ""
+                how = {"patients": found.patients, "seen": found.seen, "how": list(found.how), "reason": reason}
+                of_stage[evaluation.split] = how
+            new = {**{k: v for k, v in kept.items() if k != stage.name}, **({stage.name: of_stage} if of_stage else {})}
+            if new != kept:
+                folder.write_json(FILE, new)
+        values = {name: replace(value, **counts) for name, value in evaluation.values.items()}
+        return replace(evaluation, values=values)
+
+
+def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
+    """What was written down when a stage of a run trained; None if nothing was."""
+    path = None if folder is None else folder.file(f"{LEDGERS}/{stage}.json")
+    return None if path is None or not path.is_file() else Ledger.from_text(path.read_text(), str(path))
+
+
+def weights_of(stage: Stage) -> list[str]:
+    """Weights that a stage starts from: files and tags of the hub, in any argument of its objective's components.
+
+    Networks that only measure (``metrics``) have no part in what is learned.
+    """
+    return list(dict.fromkeys(_weights(stage.objective)))
+
+
+def _weights(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith("hub:") or value.endswith(".safetensors"):
+            yield value
+    elif isinstance(value, Block):
+        yield from _weights(value.arguments)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _weights(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _weights(item)
+
+
+def banners(folder: Path, base: str | None = None) -> list[str]:
+    """What stands above the results of a run that was tested on patients seen in training, a line a stage and split.
+
+    ``base`` picks a stage with its variants.
+    """
+    found = []
+    for stage, splits in RunFolder(folder).read_json(FILE, {}).items():
+        if base is not None and stage.split(SEPARATOR)[0] != base:
+            continue
+        for split, of in splits.items():
+            text = f"{share(of['seen'], of['patients'])} {'; '.join(of['how'])}"
+            found.append(f"{stage} on {split} is no test of new patients: {text}. Allowed because: {of['reason']}")
+    return found

@@ -1,0 +1,275 @@
+"""No patient is tested, or chooses an epoch, who was seen in training anywhere in the chain; unless it is allowed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import medkit
+from medkit.data.ledger import Ledger, digests, read_ledger
+from medkit.errors import InputError
+from medkit.recipe import bundled, load_recipe, recipe_from
+from medkit.runs.again import evaluate_again
+from medkit.runs.evaluate import read_results
+
+REASON = "the pretext has no labels & it is a trial"
+PHANTOMS = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4, "centers": ["A"]}
+TEST = {"A0004", "A0005"}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "seen-cache"))
+
+
+def block(source: dict[str, Any] = PHANTOMS, **splits: dict[str, Any]) -> dict[str, Any]:
+    own = {"train": {"fold": "train"}, "val": {"fold": "val"}, "internal": {"fold": "test"}}
+    return {"source": source, "splits": splits or own, "prepare": [{"use": "window", "low": 0, "high": 80}]}
+
+
+def stage(name: str, encoder: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    encoder = encoder or {"use": "timm", "model": "test_resnet", "in_channels": 1}
+    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
+    return {"name": name, "batch": 4, "data": "d", "objective": objective, "metrics": ["auc"], **keys}
+
+
+def recipe(*stages: dict[str, Any], report: dict[str, Any] | None = None, **data: dict[str, Any]) -> dict[str, Any]:
+    blocks = {"d": block(), **data}
+    report = {"splits": ["internal"], "maps": {"cases": 0}, **(report or {})}
+    return {"medkit": 1, "name": "t", "seed": 1, "data": blocks, "stages": list(stages), "report": report}
+
+
+def chain(other: dict[str, Any], **report: Any) -> dict[str, Any]:
+    """A pretext on another data block, and a stage on block 'd' that takes its encoder."""
+    pretext = stage("pretext", data="e", validate=None, evaluate=[], metrics=[])
+    return recipe(pretext, stage("classify", {"from": "pretext.encoder"}), e=other, report=report)
+
+
+def refused(plain: dict[str, Any], out: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        medkit.run(recipe_from(plain), out, device="cpu", quiet=True)
+    assert not out.exists()
+    return str(caught.value)
+
+
+def run(plain: dict[str, Any], out: Path) -> Path:
+    return medkit.run(recipe_from(plain), out, device="cpu", quiet=True).folder
+
+
+def test_a_pretext_of_another_block_that_trains_on_test_patients_is_refused(tmp_path: Path) -> None:
+    # Another size makes it another source: only the patients show that it is the same one.
+    other = block({**PHANTOMS, "size": [48, 48]}, train={"fold": ["train", "test"]})
+    text = refused(chain(other), tmp_path / "run")
+    assert "stage 'classify' is tested on 'internal', and 2 of 2 patients were trained on in stage 'pretext'" in text
+    assert "A0004, A0005" in text
+    assert "allow_seen" in text
+
+
+def test_phantoms_of_another_seed_are_other_patients(tmp_path: Path) -> None:
+    other = block({**PHANTOMS, "seed": 5}, train={"fold": ["train", "test"]})
+    folder = run(chain(other), tmp_path / "run")
+    assert read_results(folder)["classify"]["internal"]["auc"].seen == 0
+
+
+def test_training_on_the_test_set_is_refused(tmp_path: Path) -> None:
+    text = refused(recipe(stage("classify", train="internal")), tmp_path / "run")
+    assert "trained on in stage 'classify' (split 'internal' of 'd')" in text
+
+
+def test_a_test_set_that_chooses_the_epoch_is_refused(tmp_path: Path) -> None:
+    chosen = stage("classify", validate="internal", keep_best={"metric": "auc", "split": "internal"})
+    assert "used to choose the epoch" in refused(recipe(chosen), tmp_path / "run")
+
+
+def test_a_test_set_that_is_looked_at_after_every_epoch_is_refused(tmp_path: Path) -> None:
+    assert "validated on" in refused(recipe(stage("classify", validate="internal")), tmp_path / "run")
+
+
+def test_validation_on_patients_that_the_pretext_trained_on_is_refused(tmp_path: Path) -> None:
+    text = refused(chain(block(train={"fold": ["train", "val"]})), tmp_path / "run")
+    assert "'classify' is validated on 'val', and 2 of 2 patients were trained on" in text
+
+
+def test_test_sets_may_overlap_and_so_may_training_sets(tmp_path: Path) -> None:
+    splits = {
+        "few": {"id": ["A0000", "A0001"]},
+        "train": {"fold": "train"},
+        "val": {"fold": "val"},
+        "internal": {"fold": "test"},
+        "one": {"id": ["A0007"]},
+    }
+    plain = recipe(stage("classify"), stage("again", train="few"), report={"splits": []})
+    plain["data"]["d"] = block({**PHANTOMS, "patients": 8}, **splits)
+    results = read_results(run(plain, tmp_path / "run"))
+    assert {name: sorted(found) for name, found in results.items()} == {
+        "classify": ["internal", "one"],
+        "again": ["internal", "one"],
+    }
+
+
+def test_a_permission_is_told_above_the_results_and_at_every_number(tmp_path: Path) -> None:
+    plain = chain(block(train={"fold": ["train", "test"]}), allow_seen={"internal": REASON})
+    plain["report"]["tables"] = [{"title": "One", "stage": "classify"}]
+    folder = run(plain, tmp_path / "run")
+    value = read_results(folder)["classify"]["internal"]["auc"]
+    counts = {name: getattr(value, name) for name in ("patients", "cases", "slices", "seen")}
+    assert counts == {"patients": 2, "cases": 2, "slices": 8, "seen": 2}
+    page = (folder / "report.html").read_text()
+    assert REASON.replace("&", "&amp;") in page
+    assert "2 of 2 patients were trained on in stage" in page
+    assert f"{value.value:.3f}†" in page
+    table = (folder / "tables" / "one.md").read_text()
+    assert f"{value.value:.3f}†" in table
+    assert REASON in table
+    assert "2 patients were seen in training" in (folder / "log.txt").read_text()
+    assert not any(name in (folder / "log.txt").read_text() for name in TEST)
+
+
+def test_a_permission_for_one_split_allows_no_other(tmp_path: Path) -> None:
+    plain = recipe(stage("classify", train="internal"), report={"allow_seen": {"val": REASON}})
+    assert "'internal'" in refused(plain, tmp_path / "run")
+
+
+def test_a_permission_needs_a_reason() -> None:
+    with pytest.raises(InputError, match="no reason is given"):
+        recipe_from(recipe(stage("classify"), report={"allow_seen": " "}))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that trained on what other recipes test on."""
+    folder = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "seen-cache"))
+        plain = recipe(stage("first", train="both", validate="val", evaluate=["other"]))
+        plain["data"]["d"] = block(both={"id": ["A0000", "A0004"]}, val={"fold": "val"}, other={"id": ["A0005"]})
+        return run({**plain, "name": "earlier", "report": {"maps": {"cases": 0}}}, folder / "run")
+
+
+def weights(folder: Path, name: str = "weights/first.encoder") -> dict[str, Any]:
+    path = folder / f"{name}.safetensors"
+    return {"use": "timm", "model": "test_resnet", "in_channels": 1, "weights": str(path)}
+
+
+def test_weights_of_another_run_are_refused_like_an_earlier_stage(first: Path, tmp_path: Path) -> None:
+    text = refused(recipe(stage("classify", weights(first))), tmp_path / "run")
+    assert "1 of 2 patients was trained on in stage 'first' of 'earlier' (split 'both' of 'd'): A0004" in text
+
+
+def test_weights_hand_their_ledger_on(first: Path, tmp_path: Path) -> None:
+    plain = recipe(stage("classify", weights(first)), report={"allow_seen": REASON})
+    folder = run(plain, tmp_path / "run")
+    ledger = read_ledger(folder / "weights" / "classify.encoder.safetensors")
+    assert ledger is not None
+    stages = [(entry.recipe, entry.stage, entry.role) for entry in ledger.entries]
+    assert stages == [
+        ("earlier", "first", "train"),
+        ("earlier", "first", "validate"),
+        ("t", "classify", "train"),
+        ("t", "classify", "validate"),
+    ]
+
+
+def test_a_ledger_holds_digests_and_no_names(first: Path) -> None:
+    path = first / "weights" / "first.encoder.safetensors"
+    assert b"A0004" not in path.read_bytes()
+    ledger = read_ledger(path)
+    assert ledger is not None
+    assert np.array_equal(ledger.entries[0].patients, digests("phantoms:head_ct 0", ["A0004", "A0000"]))
+
+
+def test_weights_of_which_nothing_is_known_are_told(first: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file(load_file(first / "weights" / "first.encoder.safetensors"), tmp_path / "foreign.safetensors")
+    folder = run(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
+    assert "not known: &#39;foreign.safetensors&#39;" in (folder / "report.html").read_text()
+    ledger = read_ledger(folder / "weights" / "classify.encoder.safetensors")
+    assert ledger is not None
+    assert [Path(name).name for name in ledger.unknown] == ["foreign.safetensors"]
+
+
+def test_a_file_beside_foreign_weights_says_whom_they_saw(first: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file(load_file(first / "weights" / "first.encoder.safetensors"), tmp_path / "foreign.safetensors")
+    plain = {"ledger": 1, "entries": [{"space": "phantoms:head_ct 0", "patients": ["A0005 "]}]}
+    (tmp_path / "foreign.ledger.json").write_text(json.dumps(plain))
+    text = refused(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
+    assert "1 of 2 patients was trained on by weights that it starts from: A0005" in text
+
+
+def test_a_broken_ledger_is_refused_with_its_file(first: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.ledger.json").write_text('{"ledger": 1, "entries": [{"role": "seen", "patients": []}]}')
+    with pytest.raises(InputError, match=r"w\.ledger\.json: this is no ledger .*role 'seen' is none of"):
+        read_ledger(tmp_path / "w.safetensors")
+
+
+def test_equal_runs_write_equal_ledgers(first: Path) -> None:
+    text = (first / "ledgers" / "first.json").read_text()
+    assert Ledger.from_text(text, "here").text() == text
+
+
+def test_evaluating_a_run_on_its_training_patients_is_refused_and_can_be_allowed(first: Path) -> None:
+    with pytest.raises(InputError, match="2 of 2 patients were trained on"):
+        evaluate_again(first, "both", device="cpu")
+    (found,) = evaluate_again(first, "both", device="cpu", allow_seen=REASON)
+    assert found.values["auc"].seen == 2
+    assert json.loads((first / "seen.json").read_text())["first"]["both"]["reason"] == REASON
+
+
+def manifest(folder: Path, patients: list[str], folds: list[str]) -> dict[str, Any]:
+    import nibabel
+
+    folder.mkdir()
+    lines = ["image,patient,fold,bleed"]
+    for i, (patient, fold) in enumerate(zip(patients, folds, strict=True)):
+        voxels = np.random.default_rng(i).normal(30, 9, (32, 32, 4)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), folder / f"{i}.nii")
+        lines.append(f"{i}.nii,{patient},{fold},{i % 2}")
+    (folder / "m.csv").write_text("\n".join(lines) + "\n")
+    return {"use": "manifest", "path": str(folder / "m.csv"), "label": "bleed"}
+
+
+def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ(tmp_path: Path) -> None:
+    folds = ["train", "train", "val", "test"]
+    here = manifest(tmp_path / "here", ["001", "002", "003", "004"], folds)
+    there = manifest(tmp_path / "there", ["004 ", "005", "006", "007"], folds)
+    plain = chain(block({**there, "space": "east"}, train={"fold": "train"}))
+    plain["data"]["d"] = block(here)
+    folder = run(plain, tmp_path / "run")
+    assert read_results(folder)["classify"]["internal"]["auc"].seen == 0
+    del plain["data"]["e"]["source"]["space"]
+    text = refused(plain, tmp_path / "other")
+    assert "004" in text
+    assert "'space'" in text
+
+
+def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: Path) -> None:
+    folds = ["train", "train", "val", "test"]
+    source = manifest(tmp_path / "data", ["001", "002", "003", "004"], folds)
+    plain = recipe(stage("classify"))
+    plain["data"]["d"] = block(source)
+    folder = run(plain, tmp_path / "run")
+    table = tmp_path / "data" / "m.csv"
+    table.write_text(table.read_text().replace("001,train", "001,test"))
+    with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
+        evaluate_again(folder, "internal", device="cpu")
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "done": []}))  # as if it had ended before its evaluation
+    with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
+        medkit.resume(folder, device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in bundled() if "thesis" not in name and "real" not in name])
+def test_no_bundled_recipe_leaks(name: str) -> None:
+    from medkit.engine.runtime import Runtime
+    from medkit.runs.workbench import Workbench
+
+    found = load_recipe(name)
+    assert found.report.allow_seen is None
+    Workbench(found, Runtime.start(device="cpu")).seen.check_all()
