@@ -110,8 +110,9 @@ class Transform(Protocol):
 
     ``arrays`` maps ``image``, ``mask``, ``target`` (those the case has) to (D,H,W) arrays; the result has the same
     keys and the same D. A step that changes H or W undoes it in ``restore`` for one (D,H,W) float array.
-    Results are kept on disk by the step's class and arguments; a class attribute ``version`` (int), raised when the
-    step's numbers change, has them made again.
+    Results are kept on disk by the step's class, source code and arguments, which are plain data, arrays, paths or data
+    classes. What the code takes from elsewhere (another installed package) is not seen: a class attribute ``version``
+    (int), raised when the step's numbers change, has them made again.
     Random steps for training implement :class:`Augmentation` instead.
     """
 

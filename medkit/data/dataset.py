@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import medkit.data.splits as splitting
-from medkit.data.cache import Cache, described, key_of
+from medkit.data.cache import Cache
+from medkit.data.keys import key_of, preparation_of
 from medkit.data.transforms import VERSION, prepare, restore
 from medkit.data.volume import spacing_of
 from medkit.errors import InputError, did_you_mean
@@ -112,6 +113,8 @@ class Dataset:
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
         self.memory: dict[str, Sample] = {}
+        self._preparation = preparation_of(source, self.steps, VERSION) if self.cache is not None else ""
+        self._keys: dict[str, bytes] = {}
         cases = list(source.cases())
         if not cases:
             raise InputError("the source has no cases")
@@ -128,15 +131,21 @@ class Dataset:
             raise InputError(f"no split is named '{split}'", hint=hint)
         return self.splits[split]
 
-    def sample(self, case: Case) -> Sample:
-        """The prepared case, from the cache if it is there."""
+    def key(self, case: Case) -> str:
+        """The key of a prepared case; its files are looked at once, when it is first asked for."""
+        if case.id not in self._keys:
+            self._keys[case.id] = bytes.fromhex(key_of(self.source.identity(case), self._preparation))
+        return self._keys[case.id].hex()
+
+    def sample(self, case: Case, *, check: bool = True) -> Sample:
+        """The prepared case, from the cache if it is there; ``check`` is that of :meth:`Cache.read`."""
         if case.id in self.memory:
             return self.memory[case.id]
         if self.cache is None:
             sample = self.memory[case.id] = prepare_record(self.source.load(case), case, self.steps)
             return sample
-        key = key_of(self.source.identity(case), *map(described, self.steps), VERSION)
-        found = self.cache.read(key)
+        key = self.key(case)
+        found = self.cache.read(key, check=check)
         if found is None:
             sample = prepare_record(self.source.load(case), case, self.steps)
             self.cache.write(key, *_pack(sample))
@@ -155,7 +164,7 @@ class Dataset:
                     progress(done, len(cases))
 
     def _touch(self, case: Case) -> None:
-        self.sample(case)
+        self.sample(case, check=False)
 
 
 def _is_number(value: Any) -> bool:

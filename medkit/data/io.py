@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from medkit.data.files import LIST, listed, place
 from medkit.data.units import establish
 from medkit.data.volume import Units, Volume
 from medkit.errors import InputError, MedkitError, Problems
 
 GZIP = b"\x1f\x8b"
 NIFTI = (b"n+1\0", b"ni1\0")
-LIST = ".txt"  # a text file that lists the files of one series, one a line, relative to itself
 
 
 def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | None = None) -> Volume:
@@ -50,16 +50,21 @@ def _read(text: str, allow_gaps: bool) -> Volume:
     from medkit.data import dicom, png
     from medkit.data.dicom_header import find_header
 
-    place, _, uid = text.partition("#")
-    path = Path(text)
-    if uid and not path.exists() and Path(place).is_dir():
-        return dicom.read_series(Path(place), uid, allow_gaps=allow_gaps)
+    path, uid = place(text)
+    if uid:
+        return dicom.read_series(path, uid, allow_gaps=allow_gaps)
     if path.is_dir():
         return dicom.read_series(path, allow_gaps=allow_gaps)
     if not path.exists():
         raise InputError("there is no such file or folder", text)
     if path.suffix == LIST:
-        return dicom.read_files(_listed(path), allow_gaps=allow_gaps)
+        files = listed(path)
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(files)} listed files do not exist, the first is {missing[0]}", text
+            )
+        return dicom.read_files(files, allow_gaps=allow_gaps)
     with path.open("rb") as file:
         head = file.read(348)
     if not head:
@@ -73,20 +78,6 @@ def _read(text: str, allow_gaps: bool) -> Volume:
     if find_header(path) is not None:  # also says what a file without DICOM's preamble is
         return dicom.read_files([path], allow_gaps=allow_gaps)
     raise InputError("this is neither DICOM nor NIfTI nor PNG", text, _other(head, path))
-
-
-def _listed(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        what = "this is no text, so no list of DICOM files"
-        raise InputError(what, str(path), "a list has the name of one file a line, in UTF-8") from error
-    files = [path.parent / line.strip() for line in lines if line.strip()]
-    missing = [file for file in files if not file.is_file()]
-    if missing or not files:
-        first = f", the first is {missing[0]}" if missing else ""
-        raise InputError(f"{len(missing)} of {len(files)} listed files do not exist{first}", str(path))
-    return files
 
 
 def _other(head: bytes, path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medkit.data.files import place, stamp
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
 
@@ -93,7 +95,7 @@ class ManifestSource:
             for name in (self.image, self.mask, self.target):
                 if row.get(name) is not None:
                     row[name] = str(root / str(row[name]))
-                    if not Path(row[name].partition("#")[0]).exists() and not Path(row[name]).exists():
+                    if not os.path.exists(place(row[name])[0]):
                         problems.append(InputError(f"{name}: there is no '{row[name]}'", where))
             key = str(row[self.case]) if self.case is not None else str(row[self.image])
             if key in rows:
@@ -167,16 +169,8 @@ class ManifestSource:
             self._read()
         assert self._rows is not None
         row = self._rows[case.id]
-        parts = []
-        for name in (self.image, self.mask, self.target):
-            if row.get(name) is None:
-                parts.append(f"{name}: none" if name in row else "")
-                continue
-            path = Path(row[name].partition("#")[0])
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-            parts.append(f"{row[name]}: {stats}")
-        return "\n".join(parts)
+        roles = [name for name in (self.image, self.mask, self.target) if name in row]
+        return "\n".join(f"{name} {'none' if row[name] is None else stamp(row[name])}" for name in roles)
 
 
 def read_table(path: Path) -> Any:

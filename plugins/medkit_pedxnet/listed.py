@@ -41,9 +41,9 @@ class Listed:
         return Record(read_volume(self.files[case.id]))
 
     def identity(self, case: Case) -> str:
-        file = self.files[case.id]
-        stat = file.stat()
-        return f"{file}: {stat.st_size} {stat.st_mtime_ns}"
+        from medkit.data.files import stamp
+
+        return stamp(self.files[case.id])
 
 
 class ListedSource(ABC):

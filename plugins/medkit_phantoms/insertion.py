@@ -14,6 +14,7 @@ from pydantic import Field
 from scipy.special import ndtri
 
 from medkit.api import Case, InputError, Record
+from medkit.data.files import stamp
 from medkit.data.ledger import space_of_scan
 from medkit.data.volume import Volume
 from medkit_phantoms.bleeds import SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint
@@ -139,10 +140,8 @@ class InsertedBleeds:
 
     def identity(self, case: Case) -> str:
         """Hash of the code version, the arguments, the case, and names, sizes and times of the scan's files."""
-        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
-        stamp = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
         key = json.dumps([VERSION, self.count, self.seed, self.split, self.block, self.mirror, self.noise,
-                          self.positive_fraction, self.scale, case.id, case.fold, dict(case.fields), stamp],
+                          self.positive_fraction, self.scale, case.id, case.fold, dict(case.fields), stamp(self.path)],
                          sort_keys=True)  # fmt: skip
         return "phantoms:inserted_bleeds:" + hashlib.sha256(key.encode()).hexdigest()[:24]
 

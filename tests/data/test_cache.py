@@ -265,3 +265,35 @@ def test_a_case_without_a_field_batches_carry_is_named(source: Callable[..., Any
 def test_a_source_without_cases_is_refused(source: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="no cases"):
         Dataset(source(n=0), {"train": {}})
+
+
+def test_a_changed_byte_is_noticed_and_the_entry_made_again(
+    source: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = source(n=1)
+    expected = np.array(dataset(given, tmp_path).sample(given.cases()[0]).image)
+    content = bytearray(image_file(tmp_path).read_bytes())
+    content[-3] ^= 1
+    image_file(tmp_path).write_bytes(content)
+    assert np.array_equal(dataset(given, tmp_path).sample(given.cases()[0]).image, expected)
+    assert "checksum of image differs" in capsys.readouterr().err
+
+
+def test_a_changed_number_beside_the_arrays_is_noticed(source: Callable[..., Any], tmp_path: Path) -> None:
+    given = source(n=1)
+    dataset(given, tmp_path).prepare_all(given.cases())
+    meta = image_file(tmp_path).parent / "meta.json"
+    meta.write_text(meta.read_text().replace('"native_shape": [24', '"native_shape": [25'))
+    assert dataset(given, tmp_path).sample(given.cases()[0]).native_shape == (24, 24)
+    assert given.loads == 2
+
+
+def test_a_case_is_looked_at_once_in_a_process(source: Callable[..., Any], tmp_path: Path) -> None:
+    given = source(n=1)
+    asked = []
+    identity = given.identity
+    given.identity = lambda case: asked.append(case.id) or identity(case)
+    data = dataset(given, tmp_path)
+    for _ in range(3):
+        data.sample(given.cases()[0])
+    assert asked == ["c0"]

@@ -1,0 +1,100 @@
+"""Which files an image is read from: the one parser of the names that manifests and commands give."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from medkit.errors import InputError
+
+LIST = ".txt"  # a text file that lists the files of one series, one a line, relative to itself
+
+LONGEST = 4096  # characters of a path, on Linux
+
+
+def place(name: str | Path) -> tuple[Path, str]:
+    """The file or folder that a name stands for, and the series of ``FOLDER#SERIES_UID``, else ``""``.
+
+    A '#' in the name of something that exists is a part of it.
+    """
+    text = str(name)
+    folder, mark, uid = text.rpartition("#")
+    if mark and uid and not os.path.exists(text) and os.path.isdir(folder):
+        return Path(folder), uid
+    return Path(text), ""
+
+
+def listed(path: Path) -> list[Path]:
+    """The files that a series list names, in its order.
+
+    Raises
+    ------
+    InputError
+        if it is no text, or lists nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        what = "this is no text, so no list of DICOM files"
+        raise InputError(what, str(path), "a list has the name of one file a line, in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"the list cannot be read ({error.strerror})", str(path)) from error
+    files = [path.parent / line.strip() for line in lines if line.strip()]
+    if not files:
+        raise InputError("no file is listed", str(path), "a list has the name of one file a line")
+    return files
+
+
+def files_of(name: str | Path) -> list[Path]:
+    """Every file that reading an image may look into, so that a change in any of them can be seen.
+
+    Those of a folder are all that are not hidden, whatever series they belong to; those of a list are the list and what
+    it names; the two files of a NIfTI pair belong together.
+    """
+    path, _ = place(name)
+    if os.path.isdir(path):
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_file())
+    if path.suffix == LIST:
+        return [path, *listed(path)]
+    return [path, *(other for other in _partners(path) if os.path.exists(other))]
+
+
+def _partners(path: Path) -> list[Path]:
+    for own, other in ((".hdr", ".img"), (".img", ".hdr")):
+        for packed in ("", ".gz"):
+            if path.name.endswith(own + packed):
+                stem = path.name.removesuffix(own + packed)
+                return [path.with_name(stem + other), path.with_name(stem + other + ".gz")]
+    return []
+
+
+def stamp(name: str | Path) -> str:
+    """Name, size and date of every file an image is read from, in one text.
+
+    Other content of the same size under the same date is not seen; nothing is read.
+
+    Raises
+    ------
+    InputError
+        naming a file that is not there (any more).
+    """
+    files = files_of(name)
+    return f"{os.path.abspath(name)}: {[(file.name, *size_and_date(file)) for file in files]}"
+
+
+def shown(name: str | Path) -> str:
+    """A name for an error: whole, unless a cell holds something else than a name."""
+    text = str(name)
+    return text if len(text) <= LONGEST else f"{text[:100]}... ({len(text)} characters)"
+
+
+def size_and_date(file: Path) -> tuple[int, int]:
+    """Bytes and time of the last change, in ns."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        what = f"the file cannot be read ({reason})"
+        raise InputError(what, shown(file), "was it moved or deleted?") from error
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,235 @@
+"""Keys of prepared samples: they change with every file, argument and line of code that the voxels come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import inspect
+import json
+import os
+import sys
+import sysconfig
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Annotated, Any, get_args, get_origin
+
+import numpy as np
+
+from medkit.data.files import files_of, size_and_date
+from medkit.errors import InputError
+from medkit.records import made_with
+
+LIBRARIES = ("opencv-python-headless", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
+"""What decodes and resamples voxels: a new version may give others."""
+OWN = "medkit"  # the package whose version stands for its code
+
+
+def key_of(*parts: Any) -> str:
+    """A key that changes with any of its parts."""
+    return hashlib.blake2b(json.dumps([str(part) for part in parts]).encode(), digest_size=16).hexdigest()
+
+
+def preparation_of(source: Any, steps: Sequence[Any], version: int) -> str:
+    """What all samples of a data set have in common: the steps, the code of source and steps, and versions."""
+    found = made_with(LIBRARIES)
+    code = []
+    while source is not None:
+        cls: Any = type(source)
+        code.append(f"{_name(cls)} {code_of(cls)}")
+        source = getattr(source, "source", None)  # what a source of pairs or of labels is made from
+    return key_of(version, found["medkit"], found["libraries"], *code, *map(described, steps))
+
+
+def described(step: Any) -> str:
+    """A step in full: its class with module, ``version`` and source code, and every argument.
+
+    Raises
+    ------
+    InputError
+        for an argument whose value cannot be told by its content: neither plain data, nor an array, a path, a data
+        class or a step.
+    """
+    cls: Any = type(step)
+    version = getattr(step, "version", 0)
+    return json.dumps([_name(cls), str(version), code_of(cls), _arguments(step)])
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _arguments(step: Any) -> dict[str, Any]:
+    cls = type(step)
+    types = _types(cls)
+    found = {}
+    for name in _argument_names(step):
+        value = getattr(step, name)
+        if isinstance(value, int) and not isinstance(value, bool) and _is_float(types.get(name)):
+            value = float(value)  # 80 and 80.0 are one number to an argument that is a float
+        found[name] = _content(value, f"{cls.__qualname__}.{name}")
+    return found
+
+
+def _argument_names(step: Any) -> list[str]:
+    """Fields of a data class; what a constructor takes, if each is kept under its name; else every attribute."""
+    if dataclasses.is_dataclass(step):
+        return [field.name for field in dataclasses.fields(step)]
+    own = vars(step) if hasattr(step, "__dict__") else {}
+    taken = list(inspect.signature(type(step)).parameters)
+    if taken and all(hasattr(step, name) for name in taken):
+        return sorted({*taken, *(name for name in own if not name.startswith("_"))})
+    return sorted(own)
+
+
+def _types(cls: type) -> dict[str, Any]:
+    try:
+        if dataclasses.is_dataclass(cls):
+            return typing.get_type_hints(cls, include_extras=True)
+        return typing.get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    except (NameError, TypeError):
+        return {}
+
+
+def _is_float(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation is float or (float in get_args(annotation) and int not in get_args(annotation))
+
+
+def _content(value: Any, where: str) -> Any:
+    """A value as JSON that differs for different values; arrays by their bytes, files by name, size and date."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, enum.Enum):
+        return ["enum", _name(type(value)), value.name]
+    if isinstance(value, str):
+        return ["file", value, *size_and_date(Path(value))] if os.sep in value and os.path.isfile(value) else value
+    if isinstance(value, float):
+        return ["float", value.hex()]
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    if isinstance(value, Path):
+        files = files_of(value) if os.path.isdir(value) else [value] if os.path.exists(value) else []
+        return ["path", str(value), *([file.name, *size_and_date(file)] for file in files)]
+    if isinstance(value, list | tuple):
+        return [type(value).__name__, *(_content(item, f"{where}[{i}]") for i, item in enumerate(value))]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(json.dumps(_content(item, where)) for item in value)]
+    if isinstance(value, Mapping):
+        return ["mapping", *([_content(k, where), _content(item, f"{where}[{k!r}]")] for k, item in value.items())]
+    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a device, or one with a graph
+            raise _unknown(value, where) from error
+        if array.dtype.hasobject:
+            raise _unknown(value, where)
+        digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+        return ["array", _name(type(value)), array.dtype.str, list(array.shape), digest]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ["step", described(value)]
+    if hasattr(value, "apply") and hasattr(value, "restore"):
+        return ["step", described(value)]
+    raise _unknown(value, where)
+
+
+def _unknown(value: Any, where: str) -> InputError:
+    what = f"prepared samples cannot be kept by a value of type '{type(value).__name__}': its content cannot be told"
+    hint = "plain values, arrays, paths and data classes can; or write 'cache: false' in the data block"
+    return InputError(what, where, hint)
+
+
+# -- code ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def code_of(cls: Any) -> str:
+    """A digest of the source code that a class is made of, ``""`` for medkit's own, which has a version.
+
+    It covers the Python files of the class's package, those of its base classes, files under work (not installed) that
+    these import, and the class as it was loaded.
+    """
+    if _top(cls.__module__) == OWN:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    files: set[Path] = set()
+    for base in cls.__mro__:
+        if _top(base.__module__) not in (OWN, "builtins"):
+            _loaded(base, digest)
+            files |= _files(base.__module__, _top(base.__module__) == _top(cls.__module__))
+    for file in sorted(files):
+        digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _loaded(cls: type, digest: Any) -> None:
+    """The compiled methods of a class: its file may have been edited since it was loaded, or there is none."""
+    for name, value in sorted(vars(cls).items()):
+        function = inspect.unwrap(getattr(value, "__func__", value)) if not isinstance(value, type) else None
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            digest.update(f"\0{name}\0{_compiled(code)}".encode())
+
+
+def _compiled(code: CodeType) -> str:
+    return repr((code.co_code.hex(), code.co_names, [_constant(item) for item in code.co_consts]))
+
+
+def _constant(item: Any) -> str:
+    if isinstance(item, CodeType):
+        return _compiled(item)
+    if isinstance(item, frozenset):
+        return str(sorted(map(_constant, item)))  # their order differs from process to process
+    return str([_constant(one) for one in item]) if isinstance(item, tuple) else repr(item)
+
+
+def _files(name: str, whole: bool) -> set[Path]:
+    """The file of a module, or those of its package, and files under work that these import."""
+    found: set[Path] = set()
+    waiting, seen = [(name, whole)], set()
+    while waiting:
+        name, whole = waiting.pop()
+        module = sys.modules.get(name)
+        if module is None or name in seen:
+            continue
+        seen.add(name)
+        top = sys.modules.get(_top(name))
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_file():
+            found.add(Path(file))
+        if file and getattr(top, "__path__", None):
+            found |= set(Path(file).parent.glob("*.py"))  # also what functions import when they are called
+        if whole:
+            waiting += [(other, False) for other in list(sys.modules) if _top(other) == _top(name)]
+        if whole or _under_work(module):
+            waiting += [(other.__name__, True) for other in _imported(module) if _under_work(other)]
+    return found
+
+
+def _imported(module: ModuleType) -> Iterator[ModuleType]:
+    for value in list(vars(module).values()):
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        other = sys.modules.get(name) if isinstance(name, str) else None
+        if other is not None and other is not module:
+            yield other
+
+
+def _under_work(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if not file or _top(module.__name__) == OWN:
+        return False
+    parts = Path(file).parts
+    return not {"site-packages", "dist-packages"} & set(parts) and not Path(file).is_relative_to(_standard_library())
+
+
+@functools.cache
+def _standard_library() -> str:
+    return sysconfig.get_paths()["stdlib"]
