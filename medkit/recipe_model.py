@@ -16,6 +16,7 @@ from medkit.errors import InputError, did_you_mean
 from medkit.records import write_atomically
 from medkit.schema import validate
 from medkit.yaml_dump import dump
+from medkit.yaml_marks import Mark
 
 FORMAT = 1
 SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
@@ -174,13 +175,17 @@ class Report:
 
 @dataclass
 class Recipe:
-    """A checked recipe; ``stages`` holds the variants of ``repeat`` as stages of their own (``segment@scratch``)."""
+    """A checked recipe; ``stages`` holds the variants of ``repeat`` as stages of their own (``segment@scratch``).
+
+    ``places`` has where each key of each stage was read.
+    """
 
     name: str
     data: dict[str, DataBlock]
     stages: list[Stage]
     seed: Seed = 42
     report: Report = field(default_factory=Report)
+    places: Mapping[tuple[str, str], Mark] = field(default_factory=dict, compare=False, repr=False)
 
     def stage(self, name: str) -> Stage:
         for stage in self.stages:

@@ -18,7 +18,7 @@ from medkit.recipe_report import read_report
 from medkit.registry import Entry, Registry
 from medkit.schema import Schema
 from medkit.static import static_schema
-from medkit.yaml_marks import Node, assign
+from medkit.yaml_marks import Mark, Node, assign
 
 
 def read_recipe(
@@ -43,6 +43,10 @@ def read_recipe(
 
 
 class _Reader(Pieces):
+    def __init__(self, components: Registry, schema: Callable[[Entry], Schema], folder: Path | None) -> None:
+        super().__init__(components, schema, folder)
+        self.places: dict[tuple[str, str], Mark] = {}
+
     def recipe(self, root: Node) -> Recipe | None:
         known = ("medkit", "name", "seed", "data", "stages", "report")
         top = self.mapping(root, "", known, ("medkit", "name", "data", "stages"))
@@ -65,7 +69,7 @@ class _Reader(Pieces):
         report = read_report(self, top["report"], data, stages) if "report" in top else Report()
         if self.problems:
             return None
-        return Recipe(name, data, stages, seed, report)
+        return Recipe(name, data, stages, seed, report, self.places)
 
     def data_block(self, node: Node, path: str) -> DataBlock:
         known = [f.name for f in fields(DataBlock)]
@@ -142,6 +146,7 @@ class _Reader(Pieces):
             self.name(part, entries["name"].mark, f"{path}.name")
         if any(stage.name == name for stage in before):
             self.problem(entries["name"].mark, f"{path}.name", f"two stages are named '{name}'")
+        self.places |= {(name, key): child.place for key, child in entries.items()}
         objective = self.block(entries["objective"], "objective", f"{path}.objective")
         stage = Stage(name, objective)  # type: ignore[arg-type]
         types = hints(Stage)

@@ -123,9 +123,11 @@ def check(
     Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
     """
     from medkit.recipe import load_recipe
+    from medkit.recipe_seen import check_seen
 
     load_files(plugin)
     checked = load_recipe(recipe, set=set or [])
+    check_seen(checked)
     if json:
         show_json(checked.resolved())
         return

@@ -54,6 +54,7 @@ def dry_run(
         recipe = recipe.without(skip)
     runtime = Runtime.start(device=device, precision=precision)
     bench = Workbench(recipe, runtime)
+    bench.seen.check_all()
     rows = []
     for stage in recipe.stages:
         memory.start_over()

@@ -191,7 +191,19 @@ class Seen:
             raise Problems(problems)
 
     def notices(self) -> list[str]:
-        """What a reader has to know of weights whose training is not known."""
+        """What a reader has to know: weights whose training is not known, validation on patients trained on."""
+        return [*self._foreign(), *self._validated()]
+
+    def _validated(self) -> Iterator[str]:
+        for stage in self.bench.recipe.stages:
+            reason = None if stage.validate is None else self.bench.recipe.report.allowed(stage.validate)
+            if stage.validate is not None and reason is not None:
+                found = self.found(stage, stage.validate, ("train",))
+                if found.seen:
+                    told = f"{share(found.seen, found.patients)} {'; '.join(found.how)}"
+                    yield f"{stage.name} is validated on '{stage.validate}', and {told}. Allowed because: {reason}"
+
+    def _foreign(self) -> list[str]:
         unknown = dict.fromkeys(name for stage in self.bench.recipe.stages for name in self.ledger(stage).unknown)
         names = ", ".join(f"'{name if name.startswith('hub:') else Path(name).name}'" for name in unknown)
         return [f"What these weights were trained on is not known: {names}."] if names else []

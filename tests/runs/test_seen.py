@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import medkit
 from medkit.data.ledger import Ledger, digests, read_ledger
 from medkit.errors import InputError
 from medkit.recipe import bundled, load_recipe, recipe_from
+from medkit.recipe_seen import check_seen
 from medkit.runs.again import evaluate_again
 from medkit.runs.evaluate import read_results
 
@@ -127,6 +129,12 @@ def test_a_permission_is_told_above_the_results_and_at_every_number(tmp_path: Pa
     assert REASON in table
     assert "2 patients were seen in training" in (folder / "log.txt").read_text()
     assert not any(name in (folder / "log.txt").read_text() for name in TEST)
+
+
+def test_validation_on_training_patients_is_told_where_it_is_allowed(tmp_path: Path) -> None:
+    plain = chain(block(train={"fold": ["train", "val"]}), allow_seen={"val": REASON})
+    page = (run(plain, tmp_path / "run") / "report.html").read_text()
+    assert "classify is validated on &#39;val&#39;, and 2 of 2 patients were trained on in stage" in page
 
 
 def test_a_permission_for_one_split_allows_no_other(tmp_path: Path) -> None:
@@ -263,6 +271,44 @@ def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: P
     (folder / "state.json").write_text(json.dumps({**state, "done": []}))  # as if it had ended before its evaluation
     with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
         medkit.resume(folder, device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train": {"fold": "train"}}, None),
+        ({"train": {"fold": ["train", "test"]}}, "'internal' is tested on, and has patients that 'pretext' trains on"),
+        ({"train": {}}, "('train' of 'e')"),
+        ({"train": {"fold": "test", "center": "A"}}, "has patients that 'pretext' trains on"),
+        ({"train": {"fold": ["train", "val"]}}, "stages.classify.validate: 'val' is validated on"),
+    ],
+)
+def test_check_finds_without_data_what_the_splits_themselves_tell(
+    changes: dict[str, Any], expected: str | None
+) -> None:
+    plain = chain(block(**changes))
+    plain["stages"][1]["validate"] = "val"
+    found = recipe_from(plain)
+    if expected is None:
+        check_seen(found)
+        return
+    with pytest.raises(InputError, match=re.escape(expected)):
+        check_seen(found)
+
+
+def test_check_tells_the_line(tmp_path: Path) -> None:
+    plain = recipe(stage("classify", evaluate=["val"]))
+    (tmp_path / "r.yaml").write_text(json.dumps(plain, indent=1))
+    line = (tmp_path / "r.yaml").read_text().splitlines().index('   "evaluate": [') + 1
+    with pytest.raises(InputError, match=rf"r\.yaml:{line}:\d+: stages\.classify\.evaluate: 'val' is tested on"):
+        check_seen(load_recipe(tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in bundled()])
+def test_no_bundled_recipe_tests_what_it_trains_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in re.findall(r"\$\{(\w+)\}", dict(bundled())[name].read_text()):
+        monkeypatch.setenv(variable, "somewhere.csv")
+    check_seen(load_recipe(name))
 
 
 @pytest.mark.parametrize("name", [name for name, _ in bundled() if "thesis" not in name and "real" not in name])
