@@ -7,10 +7,11 @@ the published SMART-Net code where it has them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,13 +22,14 @@ from medkit.protocols import Batch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+BINOMIAL_SIGMA = 1 / math.sqrt(2 * math.log(2))  # the Gaussian that halves one pixel off: 1 2 1
 Probability = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
 class ShiftScaleRotate:
-    """Shift, scale and rotate at once.
+    """Shift, scale and rotate at once, both sides by one scale; images are interpolated linearly.
 
     Parameters
     ----------
@@ -39,24 +41,29 @@ class ShiftScaleRotate:
         Largest rotation in degrees.
     p:
         Probability.
+    border:
+        What comes in from outside: the image mirrored at its edge (``reflect``), or 0 (``zero``).
     """
 
     shift: Share = 0.0625
-    scale: Share = 0.1
+    scale: Annotated[float, Ge(0), Lt(1)] = 0.1
     rotate: Annotated[float, Ge(0), Le(180)] = 15.0
     p: Probability = 0.5
+    border: Literal["reflect", "zero"] = "reflect"
 
     def cpu(self) -> Any:
-        import albumentations as A
         import cv2
 
-        return A.Affine(
+        from medkit.data.augment_cpu import WholeAffine
+
+        return WholeAffine(
             translate_percent=(-self.shift, self.shift),
             scale=(1 - self.scale, 1 + self.scale),
             rotate=(-self.rotate, self.rotate),
+            keep_ratio=True,
             interpolation=cv2.INTER_LINEAR,
             mask_interpolation=cv2.INTER_NEAREST,
-            border_mode=cv2.BORDER_REFLECT_101,
+            border_mode=cv2.BORDER_REFLECT_101 if self.border == "reflect" else cv2.BORDER_CONSTANT,
             p=self.p,
         )
 
@@ -64,7 +71,11 @@ class ShiftScaleRotate:
         import kornia.augmentation as K
 
         limits = (1 - self.scale, 1 + self.scale)
-        return K.RandomAffine(self.rotate, (self.shift, self.shift), limits, p=self.p, padding_mode="reflection")
+        padding = "reflection" if self.border == "reflect" else "zeros"
+        # Aligned corners: edges are mirrored about the middle of the outermost pixels, as on the CPU.
+        return K.RandomAffine(
+            self.rotate, (self.shift, self.shift), limits, p=self.p, padding_mode=padding, align_corners=True
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class ShiftIntensity:
         Probability.
     """
 
+    unit_range: ClassVar[bool] = True
     limit: Share = 0.1
     p: Probability = 0.5
 
@@ -133,6 +145,7 @@ class Contrast:
         Probability.
     """
 
+    unit_range: ClassVar[bool] = True
     limit: Share = 0.1
     p: Probability = 0.5
 
@@ -159,6 +172,7 @@ class Gamma:
         Probability.
     """
 
+    unit_range: ClassVar[bool] = True
     limit: Annotated[float, Ge(0), Lt(1)] = 0.1
     p: Probability = 0.5
 
@@ -187,6 +201,7 @@ class Sharpen:
         Probability.
     """
 
+    unit_range: ClassVar[bool] = True
     low: Share = 0.1
     high: Share = 0.3
     p: Probability = 0.5
@@ -201,12 +216,14 @@ class Sharpen:
         return A.Sharpen(alpha=(self.low, self.high), lightness=(1.0, 1.0), p=self.p)
 
     def device(self) -> nn.Module:
-        raise NotImplementedError("kornia's sharpening kernel is another one; augment_on: cpu has this one")
+        from medkit.data.augment_device import Sharpen as Module
+
+        return Module(self.low, self.high, self.p)
 
 
 @dataclass(frozen=True)
 class GaussNoise:
-    """Add Gaussian noise (on the device: always of the mean of the two standard deviations).
+    """Add Gaussian noise of one standard deviation, other noise on every slice.
 
     Parameters
     ----------
@@ -218,24 +235,29 @@ class GaussNoise:
         Probability.
     """
 
+    unit_range: ClassVar[bool] = True
     low: Share = 0.032
     high: Share = 0.071
     p: Probability = 0.5
 
-    def cpu(self) -> Any:
-        import albumentations as A
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"the smallest standard deviation {self.low} is above the largest {self.high}")
 
-        return A.GaussNoise(std_range=(self.low, self.high), p=self.p)
+    def cpu(self) -> Any:
+        from medkit.data.augment_cpu import Noise
+
+        return Noise(self.low, self.high, self.p)
 
     def device(self) -> nn.Module:
-        import kornia.augmentation as K
+        from medkit.data.augment_device import Noise
 
-        return K.RandomGaussianNoise(0.0, (self.low + self.high) / 2, p=self.p)
+        return Noise(self.low, self.high, self.p)
 
 
 @dataclass(frozen=True)
 class Blur:
-    """Blur by a 3x3 Gaussian, median or motion kernel, drawn evenly (on the device: Gaussian only).
+    """Blur by a 3x3 Gaussian (1 2 1, as published), median or motion kernel, drawn evenly.
 
     Parameters
     ----------
@@ -248,13 +270,13 @@ class Blur:
     def cpu(self) -> Any:
         import albumentations as A
 
-        kinds = [A.GaussianBlur((3, 3), p=1), A.MedianBlur((3, 3), p=1), A.MotionBlur((3, 3), p=1)]
-        return A.OneOf(kinds, p=self.p)
+        binomial = A.GaussianBlur((3, 3), (BINOMIAL_SIGMA, BINOMIAL_SIGMA), p=1)
+        return A.OneOf([binomial, A.MedianBlur((3, 3), p=1), A.MotionBlur((3, 3), p=1)], p=self.p)
 
     def device(self) -> nn.Module:
-        import kornia.augmentation as K
+        from medkit.data.augment_device import Blur as Module
 
-        return K.RandomGaussianBlur((3, 3), (0.5, 1.0), p=self.p)
+        return Module(self.p)
 
 
 @dataclass(frozen=True)
@@ -353,7 +375,9 @@ class DeviceChain:
                 continue
             if mask is None:
                 images = module(images)
-                continue
-            both = K.AugmentationSequential(module, data_keys=["input", "mask"], extra_args={})
-            images, mask = both(images, mask)
-        return images.clamp(0, 1), mask
+            else:
+                both = K.AugmentationSequential(module, data_keys=["input", "mask"], extra_args={})
+                images, mask = both(images, mask)
+            if isinstance(module, K.IntensityAugmentationBase2D):
+                images = images.clamp(0, 1)  # after each step, as albumentations does
+        return images, mask

@@ -42,31 +42,29 @@ def test_gamma_keeps_black_and_white(where: Any) -> None:
     np.testing.assert_allclose(where(Gamma(p=1.0), image), image, atol=1e-6)
 
 
-def test_sharpening_steepens_edges_and_keeps_the_mean() -> None:
+@pytest.mark.parametrize("where", [on_cpu, on_device])
+def test_sharpening_steepens_edges_and_keeps_the_mean(where: Any) -> None:
     step = np.full((1, 32, 32), 0.3, np.float32)
     step[0, :, 16:] = 0.7
-    found = on_cpu(Sharpen(p=1.0), step)
+    found = where(Sharpen(p=1.0), step)
     assert found[0, 16, 15] < 0.3 - 0.05
     assert found[0, 16, 16] > 0.7 + 0.05
     assert found.mean() == pytest.approx(step.mean(), abs=0.005)
 
 
-def test_sharpening_leaves_even_regions_alone() -> None:
-    np.testing.assert_allclose(on_cpu(Sharpen(p=1.0), RAMP)[0, 2:-2, 2:-2], RAMP[0, 2:-2, 2:-2], atol=1e-3)
+@pytest.mark.parametrize("where", [on_cpu, on_device])
+def test_sharpening_leaves_even_regions_alone(where: Any) -> None:
+    np.testing.assert_allclose(where(Sharpen(p=1.0), RAMP)[0, 2:-2, 2:-2], RAMP[0, 2:-2, 2:-2], atol=1e-3)
 
 
-def test_sharpening_mixes_the_share_it_was_told() -> None:
+@pytest.mark.parametrize("where", [on_cpu, on_device])
+def test_sharpening_mixes_the_share_it_was_told(where: Any) -> None:
     """A kernel of 9 amid -1 takes 3 x 0.2 from the dark side of an edge of height 0.2; mixed at 0.1 to 0.3."""
     edge = np.full((1, 32, 32), 0.4, np.float32)
     edge[0, :, 16:] = 0.6
-    drops = [float(0.4 - on_cpu(Sharpen(p=1.0), edge, seed)[0, 16, 15]) for seed in range(12)]
+    drops = [float(0.4 - where(Sharpen(p=1.0), edge, seed)[0, 16, 15]) for seed in range(12)]
     assert min(drops) >= 0.1 * 3 * 0.2 - 1e-4
     assert max(drops) <= 0.3 * 3 * 0.2 + 1e-4
-
-
-def test_sharpening_says_why_it_has_no_form_for_the_device() -> None:
-    with pytest.raises(NotImplementedError, match="augment_on: cpu"):
-        Sharpen().device()
 
 
 def test_shares_in_the_wrong_order_are_refused() -> None:
