@@ -18,6 +18,7 @@ from medkit.recipe_report import read_report
 from medkit.registry import Entry, Registry
 from medkit.schema import Schema
 from medkit.static import static_schema
+from medkit.steps import check_augment, check_prepare
 from medkit.yaml_marks import Mark, Node, assign
 
 
@@ -94,7 +95,19 @@ class _Reader(Pieces):
         for key in ("augment_on", "fields", "cache"):
             if key in entries:
                 setattr(block, key, self.value(entries[key], f"{path}.{key}", types[key]))
+        self.steps(block, path)
         return block
+
+    def steps(self, block: DataBlock, path: str) -> None:
+        """What stands under ``prepare`` and ``augment`` can do what is asked of it there."""
+        for key, steps in (("prepare", block.prepare), ("augment", block.augment)):
+            for step in steps:
+                if not isinstance(step, Block):
+                    continue  # told already
+                try:
+                    check_prepare(step) if key == "prepare" else check_augment(step, block.augment_on or "cpu")
+                except InputError as error:
+                    self.problem(step.mark, f"{path}.{key}", error.what, error.hint)
 
     def stages(self, node: Node, data: dict[str, DataBlock]) -> list[Stage]:
         nodes = self.items(node, "stages")

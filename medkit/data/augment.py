@@ -18,6 +18,7 @@ import torch
 from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 
+from medkit.errors import InputError
 from medkit.protocols import Batch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -306,13 +307,25 @@ def symmetry(item: Tensor, k: int) -> Tensor:
     return turned.flip(-1) if k >= 4 else turned
 
 
+def _forms(steps: Sequence[Any], where: str) -> list[Any]:
+    """The form of each step for ``cpu`` or ``device``; a step without one is an :class:`InputError`."""
+    forms = []
+    for step in steps:
+        try:
+            forms.append(getattr(step, where)())
+        except (AttributeError, NotImplementedError) as error:
+            what = f"augmentation '{type(step).__name__}' has no form for 'augment_on: {where}' ({error})"
+            raise InputError(what, hint=f"write 'augment_on: {'cpu' if where == 'device' else 'device'}'") from error
+    return forms
+
+
 class CPUChain:
     """Augmentations of one item on the CPU: ``chain(arrays, rng)`` on (D,H,W) arrays."""
 
     def __init__(self, steps: Sequence[Any]) -> None:
         import albumentations as A
 
-        self.compose = A.Compose([step.cpu() for step in steps])
+        self.compose = A.Compose(_forms(steps, "cpu"))
 
     def __call__(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         self.compose.set_random_seed(int(rng.integers(2**31)))
@@ -337,7 +350,7 @@ class DeviceChain:
     """
 
     def __init__(self, steps: Sequence[Any]) -> None:
-        self.modules = [step.device() for step in steps]
+        self.modules = _forms(steps, "device")
 
     def __call__(self, batch: Batch) -> Batch:
         names = [name for name in ("image", "target") if name in batch]

@@ -16,6 +16,7 @@ from medkit.errors import InputError
 from medkit.protocols import Batch, Case
 
 Unit = Literal["slice", "volume", "patch"]
+TOLERANCE = 1e-3  # of [0,1], for what resizing rounds
 AHEAD = 2  # batches prepared while the network works
 
 
@@ -64,6 +65,7 @@ class Loader:
         self.patches, self.patch_size = patches, patch_size
         self.chain = CPUChain(augment) if augment and augment_on == "cpu" else None
         self.device_augment = DeviceChain(augment) if augment and augment_on == "device" else None
+        self.unit_range = [type(step).__name__ for step in augment if getattr(step, "unit_range", False)]
         self._positive: list[bool] | None = None
         items = len(self.order(0)) // ranks
         if items == 0:
@@ -152,6 +154,8 @@ class Loader:
             arrays = self.cut(arrays, rng)
         elif self.unit == "slice" and "mask" in arrays:
             label = float(arrays["mask"].any())
+        if self.unit_range:
+            self.check_range(arrays, sample.case)
         if self.chain is not None:
             if self.unit == "patch":
                 parts = [self.chain({k: v[i : i + 1] for k, v in arrays.items()}, rng) for i in range(self.patches)]
@@ -161,6 +165,14 @@ class Loader:
         name = sample.case.id if z is None else f"{sample.case.id}#{z}"
         fields = {key: float(sample.case.fields[key]) for key in self.dataset.fields}
         return {**arrays, "label": label, "id": name, **fields}
+
+    def check_range(self, arrays: dict[str, np.ndarray], case: Case) -> None:
+        """Augmentations that cut to [0,1] would make other values, such as HU, black and white."""
+        for name in ("image", "target"):
+            if name in arrays and (arrays[name].min() < -TOLERANCE or arrays[name].max() > 1 + TOLERANCE):
+                span = f"{arrays[name].min():g} to {arrays[name].max():g}"
+                what = f"the prepared {name} of case '{case.id}' goes from {span}, and {self.unit_range[0]} needs [0,1]"
+                raise InputError(what, hint="prepare it with 'window' or 'min_max', or leave the augmentation out")
 
     def draw_slice(self, sample: Sample, rng: np.random.Generator) -> int:
         """A slice: that of a random positive voxel, or any where there is none."""

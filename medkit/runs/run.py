@@ -118,6 +118,7 @@ def _check(bench: Workbench) -> None:
         for split in _splits(stage, bench.evaluated_splits(stage)):
             dataset.cases(split)
         _kept(stage, bench.metrics(stage))
+        bench.augmentation(stage)
         objective = bench.objective(stage)
         if is_external(objective):
             refuse_ranks(stage.name, bench.runtime.ranks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from medkit.data.augment import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Loader
 from medkit.engine.checkpoint import load_weights
@@ -55,6 +56,12 @@ class Workbench:
                 found.append(getattr(source, "notice", ""))
                 source = getattr(source, "source", None)  # what a source of pairs or of labels is made from
         return [text for text in dict.fromkeys([*found, *self.seen.notices()]) if text]
+
+    def augmentation(self, stage: Stage) -> CPUChain | DeviceChain:
+        """What changes training images of ``stage`` at random; a step without a form for its place is an error."""
+        block = self.recipe.data[stage.data]
+        steps = [step.build() for step in block.augment]
+        return CPUChain(steps) if block.augment_on == "cpu" else DeviceChain(steps)
 
     def loader(self, stage: Stage) -> Loader:
         """The training loader of ``stage``."""

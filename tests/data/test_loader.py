@@ -335,3 +335,13 @@ def test_a_whole_case_is_a_volume_batch(source: Make) -> None:
     assert (batch["label"].item(), batch["age"].item()) == (1.0, 41.0)
     for name in ("image", "mask", "target"):
         np.testing.assert_array_equal(batch[name][:, 0].numpy(), getattr(sample, name))
+
+
+@pytest.mark.parametrize("where", ["cpu", "device"])
+def test_augmentations_that_cut_to_0_to_1_refuse_other_values(source: Make, where: str) -> None:
+    given = loader(source(), steps=[], augment=[HorizontalFlip(), GaussNoise()], augment_on=where)
+    with pytest.raises(
+        InputError, match=r"case 'c\d' goes from -?\d.* to \d.*, and GaussNoise needs \[0,1\]; prepare it"
+    ):
+        list(given.epoch(0))
+    assert list(loader(source(), steps=[], augment=[HorizontalFlip()], augment_on=where).epoch(0))
