@@ -9,6 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 800  # characters of a line of an error
+
+
+def shortened(text: str) -> str:
+    """Lines cut in their middle where they echo a value of kilobytes."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    lines = text.split("\n")
+    return "\n".join(t if len(t) <= LONGEST else f"{t[:half]} ... {t[-half:]}" for t in lines)
+
 
 class MedkitError(Exception):
     """Something went wrong that a person can act on.
@@ -26,8 +37,8 @@ class MedkitError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, where: str | None = None, hint: str | None = None) -> None:
-        self.what, self.where, self.hint = what, where, hint
-        super().__init__(what, where, hint)
+        self.what, self.where, self.hint = shortened(what), where and shortened(where), hint and shortened(hint)
+        super().__init__(self.what, self.where, self.hint)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -50,11 +61,14 @@ class Problems(InputError):
     def __init__(self, problems: Iterable[InputError]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+        self.what = "\n".join(str(problem) for problem in self.problems)  # each has its bound already
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return ``"did you mean 'x'?"`` for the known word nearest to ``word``, or None if none is near."""
-    names = list(known)
+    names, word = list(known), str(word)
+    if len(word) > 100:  # comparing takes the product of the lengths, and no name is so long
+        return None
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near and ":" not in word:
         short = {name.split(":", 1)[-1]: name for name in names}

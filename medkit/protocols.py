@@ -266,10 +266,11 @@ class Turn:
 class Objective(Protocol):
     """A stage's task: an ``nn.Module`` whose direct children are the named parts (``encoder``, ``heads.seg``...).
 
-    ``unit`` is the batch unit it trains on. For every batch the engine goes through ``turns`` in order, asks
-    ``losses(turn, batch)`` for the named task losses (weights already applied, each a scalar with a graph), turns
-    them into gradients as the turn says and steps that turn's optimizer. An objective that has a method
-    ``after_step(turn)`` is told of every step taken. ``predict`` takes a batch of either unit in eval mode.
+    ``unit`` is the batch unit it trains on, and the only one unless a tuple ``units`` names several. For every batch
+    the engine goes through ``turns`` in order, asks ``losses(turn, batch)`` for the named task losses (weights already
+    applied, each a scalar with a graph), turns them into gradients as the turn says and steps that turn's optimizer.
+    An objective that has a method ``after_step(turn)`` is told of every step taken. ``predict`` takes a batch of
+    either unit in eval mode.
     ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may name and what a later
     stage may take by ``from: stage.part``.
     """

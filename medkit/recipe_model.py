@@ -194,6 +194,10 @@ class Recipe:
         hint = did_you_mean(name, [s.name for s in self.stages]) or f"stages: {', '.join(s.name for s in self.stages)}"
         raise InputError(f"the recipe has no stage '{name}'", hint=hint)
 
+    def evaluated_splits(self, stage: Stage) -> list[str]:
+        """The splits that a finished stage is evaluated on."""
+        return evaluated_splits(stage, self.stages, self.data, self.report.splits)
+
     def with_seed(self, seed: int) -> Recipe:
         """The recipe with another seed; one below 0 or above 2^32 - 1 is an :class:`InputError`."""
         return replace(self, seed=validate(Seed, seed))

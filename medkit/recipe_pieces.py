@@ -90,8 +90,11 @@ class Pieces:
             self.problem(node.place, path, f"'use' is missing: which {kind}?", hint)
             return None
         use = entries.pop("use")
+        if not isinstance(use.value, str):
+            self.problem(use.mark, path, f"'use' wants the name of a {kind}, not {kind_of(use)}")
+            return None
         try:
-            entry = self.components.resolve(kind, str(use.value))
+            entry = self.components.resolve(kind, use.value)
             schema = self.schema(entry)
         except InputError as error:
             self.problem(use.mark, path, error.what, error.hint)
@@ -139,9 +142,9 @@ class Pieces:
         text = entries.pop("from")
         for key, child in entries.items():
             self.problem(child.place, join(path, key), "a part taken by 'from' has no arguments of its own")
-        stage, dot, part = str(text.value).partition(".")
+        stage, dot, part = text.value.partition(".") if isinstance(text.value, str) else ("", "", "")
         if not dot or not part:
-            self.problem(text.mark, path, f"'{text.value}' is not STAGE.PART", "for example pretext.encoder")
+            self.problem(text.mark, path, f"{kind_of(text)} is not STAGE.PART", "for example pretext.encoder")
             return None
         return Reference(stage, part, keys, text.mark, path)
 

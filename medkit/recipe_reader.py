@@ -17,7 +17,7 @@ from medkit.recipe_pieces import Pieces, names_there
 from medkit.recipe_report import read_report
 from medkit.registry import Entry, Registry
 from medkit.schema import Schema
-from medkit.static import static_schema
+from medkit.static import static_constant, static_schema
 from medkit.steps import check_augment, check_prepare
 from medkit.yaml_marks import Mark, Node, assign
 
@@ -179,7 +179,25 @@ class _Reader(Pieces):
             if key in entries and entries[key].value is not None:
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))
         self.stage_references(stage, entries, path, data, before)
+        self.stage_fits(stage, entries, path)
         return stage
+
+    def stage_fits(self, stage: Stage, entries: dict[str, Node], path: str) -> None:
+        """What the objective takes: its unit, and images of one channel."""
+        if not isinstance(stage.objective, Block):
+            return
+        own = static_constant(stage.objective.entry, "unit")
+        units = static_constant(stage.objective.entry, "units") or ((own,) if own else ())
+        if units and stage.unit is not None and stage.unit not in units:
+            place = entries["unit"].mark if "unit" in entries else entries["name"].mark
+            what = f"'{stage.objective.name}' does not train on unit '{stage.unit}'"
+            self.problem(place, f"{path}.unit", what, " or ".join(f"write 'unit: {unit}'" for unit in units))
+        for block in _blocks(stage.objective):
+            default = static_schema(block.entry).arguments.get("in_channels")
+            found = block.arguments.get("in_channels", 1 if default is None else default.default)
+            if block.kind in ("encoder", "generator", "discriminator") and isinstance(found, int) and found != 1:
+                what = f"images of data block '{stage.data}' have one channel, not {found}"
+                self.problem(block.mark, f"{block.path}.in_channels", what, "write 'in_channels: 1'")
 
     def stage_references(
         self, stage: Stage, entries: dict[str, Node], path: str, data: dict[str, DataBlock], before: list[Stage]
@@ -262,6 +280,17 @@ def _parts(block: Any) -> Iterable[tuple[str, Any]]:
         for key, child in _children(value):
             if isinstance(child, Block | Reference):
                 yield f"{name}.{key}", child
+
+
+def _blocks(value: Any) -> Iterable[Block]:
+    """A component and those inside it."""
+    if isinstance(value, Block):
+        yield value
+        for argument in value.arguments.values():
+            yield from _blocks(argument)
+    else:
+        for _, child in _children(value):
+            yield from _blocks(child)
 
 
 def _part(block: Any, path: str) -> Any:

@@ -17,8 +17,11 @@ REFERENCES = ("input", "target")
 
 def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stages: Sequence[Stage]) -> Report:
     """Check the block; problems go to ``pieces``."""
-    entries = pieces.mapping(node, "report", [f.name for f in fields(Report)])
     report = Report()
+    if node.value is None:
+        return report
+    entries = pieces.mapping(node, "report", [f.name for f in fields(Report)])
+    entries = {key: child for key, child in entries.items() if child.value is not None}
     known = [name for block in data.values() for name in block.splits]
     if "splits" in entries:
         report.splits = pieces.value(entries["splits"], "report.splits", list[str]) or []
@@ -35,6 +38,7 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
                 pieces.problem(compare["test"].mark, "report.compare.test", what, hint)
         if "metric" in compare:
             report.compare["metric"] = pieces.value(compare["metric"], "report.compare.metric", list[str]) or []
+            _known_metrics(pieces, compare["metric"], report.compare["metric"], stages)
     if "maps" in entries:
         maps = pieces.mapping(entries["maps"], "report.maps", ("cases",))
         report.maps = {key: pieces.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
@@ -43,6 +47,19 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
     if "tables" in entries:
         _tables(pieces, entries["tables"], report, data, stages)
     return report
+
+
+def _known_metrics(pieces: Pieces, node: Node, names: Sequence[str], stages: Sequence[Stage]) -> None:
+    known = list(dict.fromkeys(_metrics(stages)))
+    for i, name in enumerate(names):
+        if not _is_known(name, known, "_"):
+            what, hint = f"no metric of a stage is named '{name}'", names_there(name, known)
+            pieces.problem(node.value[i].mark, "report.compare.metric", what, hint)
+
+
+def _is_known(name: str, known: Iterable[str], suffix: str = "") -> bool:
+    """With ``suffix`` longer names are known too."""
+    return any(name == k or (suffix and name.startswith(k + suffix)) for k in known)
 
 
 def _tables(pieces: Pieces, node: Node, report: Report, data: Mapping[str, DataBlock], stages: Sequence[Stage]) -> None:
@@ -112,7 +129,7 @@ def _names(
         return {}
     known = list(dict.fromkeys(known))
     for name, (_, child) in found.items():
-        if name not in known and not (suffix and any(name.startswith(k + suffix) for k in known)):
+        if not _is_known(name, known, suffix):
             hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
             pieces.problem(child.place, path, f"no {kind} is named '{name}'", hint)
     return {name: printed for name, (printed, _) in found.items()}

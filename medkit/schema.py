@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -207,6 +208,8 @@ def _bounds(mark: Any) -> list[str]:
 
 def validate(annotation: Any, value: Any) -> Any:
     """Check ``value`` against an annotation with pydantic, strictly but for YAML's own lists and whole numbers."""
+    if not _is_finite(value) and not _allows_infinite(annotation):
+        raise InputError(f"{value!r} holds a number that is not finite")
     if annotation is Any:
         return value
     from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -230,6 +233,21 @@ def validate(annotation: Any, value: Any) -> Any:
                 f"{value!r} is not {type_name(annotation)}{': ' + where if where else ''} ({message})"
             ) from None
         raise InputError(f"{value!r} cannot be written in a recipe") from error
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _allows_infinite(annotation: Any) -> bool:
+    """True where the annotation says so by ``Field(allow_inf_nan=True)``."""
+    marks = [m for mark in getattr(annotation, "__metadata__", ()) for m in (mark, *getattr(mark, "metadata", ()))]
+    said = any(getattr(mark, "allow_inf_nan", False) for mark in marks)
+    return said or any(map(_allows_infinite, get_args(annotation)))
 
 
 def _adapter(annotation: Any, adapter: Any, config: Any) -> Any:

@@ -329,3 +329,25 @@ def _default(node: ast.expr, where: Source) -> Any:
         return _literal(node, where)
     except Unsure:
         return UNKNOWN
+
+
+def static_constant(entry: Entry, name: str) -> Any:
+    """The plain value that a component's class gives to ``name``, itself or by a base.
+
+    None where there is none, or the source does not settle it (the constructor may set another).
+    """
+    module, _, cls = entry.target.partition(":")
+    try:
+        owners = lineage(source(module).named(cls))
+    except Unsure:
+        return None
+    for owner in owners:
+        for item in owner.node.body if isinstance(owner.node, ast.ClassDef) else ():
+            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+            if not any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                continue
+            try:
+                return ast.literal_eval(getattr(item, "value", None) or ast.Constant(None))
+            except ValueError:
+                return None
+    return None

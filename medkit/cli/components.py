@@ -135,3 +135,7 @@ def check(
         (s.name, s.objective.name, s.unit, s.data, s.epochs, s.batch) for s in checked.stages
     ]
     show_table(["stage", "objective", "unit", "data", "epochs", "batch"], rows, f"{checked.name} is well formed")
+    for stage in checked.stages:
+        if not checked.evaluated_splits(stage):
+            print(f"note: stage '{stage.name}' is evaluated on nothing: all splits of '{stage.data}' train or validate")
+    print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' does")

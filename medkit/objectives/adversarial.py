@@ -57,6 +57,7 @@ class Adversarial(nn.Module):
     """
 
     unit = "patch"
+    units = ("patch", "slice")
     discriminator: Any
 
     def __init__(

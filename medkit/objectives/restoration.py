@@ -35,6 +35,7 @@ class Restoration(nn.Module):
     """
 
     unit = "patch"
+    units = ("patch", "slice")
 
     def __init__(
         self,

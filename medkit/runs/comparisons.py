@@ -12,6 +12,7 @@ import numpy as np
 from medkit.recipe_model import SEPARATOR
 from medkit.runs import stats
 from medkit.runs.bootstrap import too_few
+from medkit.runs.results import recorded
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,13 @@ def compare_variants(
     tables: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in cases:
         tables.setdefault((row["stage"], row["split"]), {})[row["case"]] = row
+    columns = dict.fromkeys(
+        name for row in cases if row["stage"] in stages for name in row if row[name] not in (None, "")
+    )
+    metrics = [recorded(name, columns) for name in compare.get("metric", [])]
     for split in splits:
         first = tables.get((stages[0], split), {})
-        for metric in compare.get("metric", []):
+        for metric in metrics:
             for other in stages[1:]:
                 test, clustered = _test(compare.get("test", "paired_t"), metric, first, tables.get((other, split), {}))
                 if test is not None:

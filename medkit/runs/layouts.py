@@ -20,6 +20,7 @@ from medkit.runs.evaluate import MetricValue, read_cases, read_results
 from medkit.runs.folder import RunFolder
 from medkit.runs.layout_captions import caption
 from medkit.runs.layout_model import Column, LaidOut, Line, Number
+from medkit.runs.results import recorded
 from medkit.runs.seen import banners
 from medkit.runs.tables import INPUT, TARGET, Results
 
@@ -112,7 +113,9 @@ def _columns(layout: TableLayout, found: Sequence[Mapping[str, Mapping[str, Metr
             for metric, value in values.items():
                 there.setdefault(metric, value)
     splits = layout.splits or {split: split for result in found for split in result}
-    metrics = layout.metrics or {metric: metric for metric in there}
+    metrics = {recorded(name, there): printed for name, printed in layout.metrics.items()} or {
+        name: name for name in there
+    }
     groups = dict(splits)
     if layout.average and len(splits) > 1:
         groups[""] = AVERAGE

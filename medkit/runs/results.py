@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,16 @@ class MetricValue:
 
 RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}
 """Names that a metric's ``extras`` may not have."""
+
+
+def recorded(name: str, known: Iterable[str]) -> str:
+    """The name that results have for a metric of a recipe: ``rmse`` is recorded as ``rmse_hu`` where it is in HU.
+
+    ``name`` itself where it is there, where none fits, or where several do.
+    """
+    known = list(dict.fromkeys(known))
+    longer = [other for other in known if other.startswith(f"{name}_")]
+    return longer[0] if name not in known and len(longer) == 1 else name
 
 
 @dataclass

@@ -19,6 +19,7 @@ from medkit.paths import default_folder
 from medkit.plugin import Hooks
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
 from medkit.recipe_model import SEPARATOR
+from medkit.runs.checks import check_metric_names, check_trainable
 from medkit.runs.cost import Cost
 from medkit.runs.evaluate import evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
@@ -113,13 +114,16 @@ def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -
 
 def _check(bench: Workbench) -> None:
     """Build what every stage needs, so that mistakes are told before anything is written."""
+    metrics = {stage.name: bench.metrics(stage) for stage in bench.recipe.stages}
+    check_metric_names(bench.recipe, metrics)
     for stage in bench.recipe.stages:
         dataset = bench.dataset(stage)
         for split in _splits(stage, bench.evaluated_splits(stage)):
             dataset.cases(split)
-        _kept(stage, bench.metrics(stage))
+        _kept(stage, metrics[stage.name])
         bench.augmentation(stage)
         objective = bench.objective(stage)
+        check_trainable(stage, objective)
         if is_external(objective):
             refuse_ranks(stage.name, bench.runtime.ranks)
         for name in getattr(objective, "needs", ()):

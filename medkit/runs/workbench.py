@@ -16,7 +16,6 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
-from medkit.recipe_model import evaluated_splits
 from medkit.runs.folder import RunFolder
 from medkit.runs.seen import Seen
 
@@ -104,6 +103,10 @@ class Workbench:
         base = stage.name.split("@")[0]
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
         objective = stage.objective.build(taken=self.part).to(self.runtime.device)
+        units = getattr(objective, "units", (objective.unit,))
+        if stage.unit not in units:
+            what = f"'{stage.objective.name}' does not train on unit '{stage.unit}', but on {' or '.join(units)}"
+            raise InputError(what, f"stages.{stage.name}.unit")
         if "encoder" in objective.parts():
             # Two-dimensional convolutions are about twice as fast so; spectra are not.
             for layer in objective.modules():
@@ -137,5 +140,5 @@ class Workbench:
         return [block.build() for block in stage.metrics]
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
-        """The splits a finished stage is evaluated on."""
-        return evaluated_splits(stage, self.recipe.stages, self.recipe.data, self.recipe.report.splits)
+        """The splits that a finished stage is evaluated on."""
+        return self.recipe.evaluated_splits(stage)

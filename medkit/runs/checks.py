@@ -1,0 +1,36 @@
+"""What can be said of a recipe only when its components are built, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medkit.errors import InputError, did_you_mean
+from medkit.recipe import Recipe, Stage
+from medkit.runs.results import recorded
+
+
+def check_trainable(stage: Stage, objective: Any) -> None:
+    """Refuse a turn that has nothing to train, such as a generator that is a fixed filter."""
+    parts = objective.parts()
+    for turn in objective.turns():
+        if not any(True for name in turn.parts for _ in parts[name].parameters()):
+            what = f"nothing of {' and '.join(turn.parts)} can be trained: no weights"
+            raise InputError(what, f"stages.{stage.name}.objective", "what is fixed needs no stage")
+
+
+def check_metric_names(recipe: Recipe, metrics: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse metrics to compare or to show that no stage will have; ``metrics`` are the built ones of each stage."""
+    every = [metric.name for stage in recipe.stages for metric in metrics[stage.name]]
+    _known(recipe.report.compare.get("metric", []), every, "report.compare.metric")
+    for i, table in enumerate(recipe.report.tables):
+        group = [m.name for s in recipe.stages if s.name.split("@")[0] == table.stage for m in metrics[s.name]]
+        _known(table.metrics, group, f"report.tables[{i}].metrics")
+
+
+def _known(wanted: Sequence[str] | Mapping[str, str], names: Sequence[str], where: str) -> None:
+    names = list(dict.fromkeys(names))
+    for name in wanted:
+        if recorded(name, names) not in names:
+            hint = did_you_mean(name, names) or f"there are: {', '.join(names)}"
+            raise InputError(f"no metric of a stage is recorded as '{name}'", where, hint)

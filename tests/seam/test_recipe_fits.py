@@ -1,0 +1,104 @@
+"""What ``medkit check`` says before a run would find it out: pieces that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medkit.errors import InputError
+from medkit.plugin import registry
+from medkit.recipe import recipe_from
+from medkit.static import static_constant
+
+
+def recipe(**stage: Any) -> dict[str, Any]:
+    """A stage on phantoms with its variant, two metrics and a comparison."""
+    return {
+        "medkit": 1,
+        "name": "small",
+        "data": {
+            "ct": {
+                "source": {"use": "phantoms:head_ct"},
+                "splits": {"train": {"fold": "train"}, "val": {"fold": "val"}, "test": {"fold": "test"}},
+            }
+        },
+        "stages": [
+            {
+                "name": "segment",
+                "objective": {
+                    "use": "multitask",
+                    "encoder": {"use": "timm", "model": "test_resnet"},
+                    "heads": {"seg": {"use": "smartnet:scse_unet"}},
+                },
+                "metrics": ["dice", "auc"],
+                "repeat": {"again": {}},
+                **stage,
+            }
+        ],
+        "report": {"compare": {"test": "paired_t", "metric": ["dice"]}},
+    }
+
+
+def problem(made: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        recipe_from(made)
+    return str(caught.value)
+
+
+VOLUME = {
+    "use": "volume",
+    "encoder": {"use": "timm", "model": "test_resnet"},
+    "operator": "conv3d_segmenter",
+    "losses": {"bce": "bce"},
+}
+
+
+def test_a_volume_objective_on_slices_is_refused_with_what_to_write() -> None:
+    said = problem(recipe(objective=VOLUME))
+    assert "stages.segment.unit: 'medkit:volume' does not train on unit 'slice'; write 'unit: volume'" in said
+
+
+def test_an_objective_on_its_own_unit_is_taken() -> None:
+    assert recipe_from(recipe(objective=VOLUME, unit="volume")).stages[0].unit == "volume"
+
+
+@pytest.mark.parametrize(("name", "unit"), [("multitask", "slice"), ("volume", "volume"), ("restoration", "patch"), ("baselines:nnunet", "volume")])  # fmt: skip
+def test_the_unit_is_read_from_the_source_of_the_class(name: str, unit: str) -> None:
+    assert static_constant(registry().resolve("objective", name), "unit") == unit
+
+
+def test_images_of_one_channel_are_not_given_to_an_encoder_of_three() -> None:
+    made = recipe()
+    made["stages"][0]["objective"]["encoder"]["in_channels"] = 3
+    assert "have one channel, not 3" in problem(made)
+
+
+def test_a_metric_to_compare_that_no_stage_has_is_refused() -> None:
+    made = recipe()
+    made["report"]["compare"]["metric"] = ["dicee"]
+    assert "report.compare.metric: no metric of a stage is named 'dicee'; did you mean 'dice'?" in problem(made)
+
+
+@pytest.mark.parametrize("key", ["compare", "maps", "tables", "splits"])
+def test_null_leaves_a_part_of_the_report_out(key: str) -> None:
+    made = recipe()
+    made["report"][key] = None
+    assert not getattr(recipe_from(made).report, key)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -float("inf")])
+def test_a_number_that_is_none_is_refused(value: float) -> None:
+    assert "finite" in problem(recipe(optim={"use": "adam", "lr": value}))
+
+
+def test_a_value_of_a_hundred_kilobytes_is_not_echoed_whole() -> None:
+    assert len(problem(recipe(batch="x" * 100_000))) < 2500
+
+
+def test_a_reference_to_nothing_is_a_problem_and_no_crash() -> None:
+    made = recipe()
+    made["stages"][0]["objective"]["encoder"] = {"from": None}
+    assert "is not STAGE.PART" in problem(made)
+    made = recipe(name=None)
+    assert "stages" in problem(made)
