@@ -45,7 +45,7 @@ def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     out:
         (H,W) int16 that is filled and given back where the values fit.
     """
-    stored = _stored(header)
+    stored = stored_pixels(header)
     if stored.shape != (int(header.data.Rows), int(header.data.Columns)):
         raise InputError(f"pixels of shape {stored.shape} do not fit Rows and Columns", header.where("PixelData"))
     return values_of(stored, header.data, header, out)
@@ -108,7 +108,7 @@ def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out:
     return values
 
 
-def _stored(header: Header) -> np.ndarray:
+def stored_pixels(header: Header) -> np.ndarray:
     """(H,W) of stored values, read without another look at the header where they are not compressed."""
     found = _native(header)
     if found is not None:

@@ -3,82 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
-import medkit
+from medkit.data.dicom_derived import Kind, describe, now
 from medkit.data.dicom_header import read_header
-from medkit.data.dicom_pixels import apply_modality, padding_mask, padding_range
+from medkit.data.dicom_stored import Layout, Slice, encode, fit, write_padding, write_scale
 from medkit.data.orientation import turn_back
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_folder
 from medkit.errors import InputError
 
-Kind = Literal["mask", "image"]
-DROPPED = (
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "SmallestImagePixelValue",
-    "LargestImagePixelValue",
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-    "InstanceCreationDate",
-    "InstanceCreationTime",
-)
 NAMED = ("SOPClassUID", "SOPInstanceUID")
-SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 
 
 def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) -> None:
     """Write (D,H,W) voxels as a derived series: the source's geometry and study, new series and instance UIDs.
 
-    A mask becomes a series of 0 and 1 with the CT's geometry (any viewer can fuse it), not a DICOM SEG object. An
-    image holds whole HU; where the source had padding, its padding value stays. Every slice names the one it was made
-    from (SourceImageSequence).
+    A mask becomes a series of 0 and 1 with the source's geometry (any viewer can fuse it), not a DICOM SEG object. An
+    image keeps the source's scale: voxels that were not changed keep their stored numbers bit for bit, others get the
+    nearest step, in the source's own representation if that holds them. Where the source had padding, it stays. Every
+    slice names the one it was made from (SourceImageSequence); :mod:`medkit.data.dicom_derived` says what else it says.
 
     Raises
     ------
     InputError
-        if the volume was not read from DICOM, or ``folder`` exists.
+        if the volume was not read from DICOM, a slice of it lacks what a derived object has to name, no 16 bits hold
+        the values, or ``folder`` exists.
     """
     files = volume.header.get("files")
-    slices = volume.voxels if "back" not in volume.header else turn_back(volume.voxels, volume.header["back"])
-    if volume.header.get("format") != "dicom" or files is None or len(files) != len(slices):
+    voxels = volume.voxels if "back" not in volume.header else turn_back(volume.voxels, volume.header["back"])
+    if volume.header.get("format") != "dicom" or files is None or len(files) != len(voxels):
         raise InputError("only a volume read from DICOM can be written as DICOM", str(folder), "write NIfTI instead")
-    series = generate_uid()
+    check_sources(volume)
     with whole_folder(folder) as temporary:
-        for z, (file, voxels) in enumerate(zip(files, slices, strict=True)):
+        series, study, made = generate_uid(), generate_uid(), now()
+        layout, slices = _encoded(voxels, files, kind)
+        for z, (file, part) in enumerate(zip(files, slices, strict=True)):
             data = pydicom.dcmread(file)
-            source = (data.SOPClassUID, data.SOPInstanceUID)
-            stored, padding = _stored(voxels, data, kind)
-            for name in DROPPED:
-                if name in data:
-                    delattr(data, name)
-            data.SeriesInstanceUID, data.SOPInstanceUID = series, generate_uid()
-            data.file_meta = FileMetaDataset()  # the source's says who wrote the source; the rest is filled in
-            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            data.ImageType = ["DERIVED", "SECONDARY", *list(data.get("ImageType") or [])[2:3]]
-            data.SeriesDescription = description[:64]
-            data.DerivationDescription = f"{description}, made by medkit {medkit.__version__}"
-            data.SourceImageSequence = [_reference(*source)]
-            data.SeriesNumber = int(data.get("SeriesNumber") or 0) + 9000
-            data.RescaleSlope, data.RescaleIntercept = "1", "0"
-            data.PhotometricInterpretation, data.SamplesPerPixel = "MONOCHROME2", 1
-            data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
-            if padding is not None:
-                data.add_new("PixelPaddingValue", "SS", padding[0])
-                if padding[1] != padding[0]:
-                    data.add_new("PixelPaddingRangeLimit", "SS", padding[1])
+            describe(data, kind, description, series, study, made)
             if kind == "mask":
-                data.WindowCenter, data.WindowWidth = "0.5", "1"
-            data.PixelData = stored.astype("<i2").tobytes()
-            data["PixelData"].VR = "OW"
+                _describe_mask(data)
+            else:
+                write_scale(data, part)
+            write_padding(data, part.padding, layout.signed)
+            layout.write(data, part.numbers)
             data.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
 
 
@@ -99,29 +70,20 @@ def check_sources(volume: Volume) -> None:
                 raise InputError(what, header.where(name), hint)
 
 
-def _reference(sop_class: str, instance: str) -> pydicom.Dataset:
-    code, item = pydicom.Dataset(), pydicom.Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = SOURCE_IMAGE
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
-    item.PurposeOfReferenceCodeSequence = [code]
-    return item
-
-
-def _stored(voxels: np.ndarray, source: pydicom.Dataset, kind: Kind) -> tuple[np.ndarray, tuple[int, int] | None]:
-    """What is written of one slice, and the range of values in it that is padding."""
+def _encoded(voxels: np.ndarray, files: list[str], kind: Kind) -> tuple[Layout, list[Slice]]:
+    headers = [read_header(Path(file)) for file in files]
     if kind == "mask":
-        return voxels.astype(np.int16), None
-    values = _whole(voxels)
-    stored, ends = source.pixel_array, padding_range(source)
-    padding = padding_mask(stored, source)
-    if ends is None or padding is None or not padding.any():
-        return values, None
-    values = np.where(padding, _whole(apply_modality(stored, source)), values)
-    low, high = sorted(int(end) for end in _whole(apply_modality(np.array(ends), source)))
-    # A new value inside the range of padding would be read as air: then the padding keeps its values, not its name.
-    clash = ((values >= low) & (values <= high) & ~padding).any()
-    return values, None if clash else (low, high)
+        slices = [Slice(image.astype(np.int32), 1.0, 0.0, None) for image in voxels]
+    else:
+        slices = [encode(image, header) for image, header in zip(voxels, headers, strict=True)]
+    return fit(slices, headers[0].data, files[0])
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), -32768, 32767).astype(np.int16)
+def _describe_mask(data: pydicom.Dataset) -> None:
+    """0 is black and 1 white, whatever the source's grey values were."""
+    data.PhotometricInterpretation = "MONOCHROME2"
+    if "PresentationLUTShape" in data:
+        data.PresentationLUTShape = "IDENTITY"
+    data.WindowCenter, data.WindowWidth = "0.5", "1"
+    if "RescaleSlope" in data or data.get("Modality") == "CT":
+        data.RescaleSlope, data.RescaleIntercept, data.RescaleType = "1", "0", "US"

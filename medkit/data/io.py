@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from medkit.data.files import LIST, listed, place
 from medkit.data.units import establish
 from medkit.data.volume import Units, Volume
-from medkit.errors import InputError, MedkitError, Problems
+from medkit.errors import InputError, MedkitError, Problems, RunError
 
 GZIP = b"\x1f\x8b"
 NIFTI = (b"n+1\0", b"ni1\0")
@@ -138,9 +140,14 @@ def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "ima
     ------
     InputError
         as :func:`check_output`.
+    RunError
+        if voxels are not finite.
     """
     output = Path(output)
     check_output(volume, output)
+    bad = int((~np.isfinite(volume.voxels)).sum()) if volume.voxels.dtype.kind == "f" else 0
+    if bad:
+        raise RunError(f"{bad} voxels of the result are not finite (NaN or infinite): it is not written", str(output))
     if is_nifti_name(output):
         from medkit.data.nifti import write_nifti
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from medkit.data.volume import Volume
@@ -55,9 +57,7 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     down, along = np.linalg.norm(volume.affine[:3, 1:3], axis=0)
     if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
         raise InputError("rows and columns are not at right angles: medkit cannot resample that")
-    corners = volume.positions
-    if corners is None:
-        corners = volume.affine[:3, 3] + np.arange(volume.depth)[:, None] * volume.affine[:3, 0]
+    corners = volume.slice_positions()
     if (corners[-1] - corners[0]) @ normal < 0:
         normal = -normal
     places, rows, columns = corners @ normal, corners @ y / down, corners @ x / along
@@ -73,7 +73,7 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
         for size, shift in zip(volume.voxels.shape[1:], (rows, columns), strict=True)
     )
     between = _nearest(places, heights) if nearest else np.interp(heights, places, np.arange(volume.depth))
-    fill = 0.0 if nearest else _outside(volume.voxels)
+    fill = 0.0 if nearest else AIR if volume.units == "HU" else _outside(volume.voxels)
     voxels = np.empty((len(heights), *shape), volume.voxels.dtype)
     for z, position in enumerate(between):
         mixed = np.zeros(shape, np.float32)
@@ -84,7 +84,8 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = normal * step, y * down, x * along
     affine[:3, 3] = normal * heights[0] + y * (rows.min() * down) + x * (columns.min() * along)
-    return Volume(voxels, affine, None, {"format": "resampled", "why": problem})
+    header = {"format": "resampled", "why": problem}
+    return replace(volume, voxels=voxels, affine=affine, positions=None, header=header)
 
 
 def resampling(volume: Volume) -> str | None:
