@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ import numpy as np
 
 import medkit.data.splits as splitting
 from medkit.data.cache import Cache
+from medkit.data.copies import image_digests
 from medkit.data.keys import key_of, preparation_of
 from medkit.data.transforms import VERSION, prepare, restore
 from medkit.data.volume import spacing_of
@@ -41,6 +42,8 @@ class Sample:
         Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, each slice's first voxel.
     shapes:
         In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
+    digests:
+        Of the source's slices: :func:`medkit.data.copies.image_digests`.
     """
 
     case: Case
@@ -54,6 +57,7 @@ class Sample:
     positions: np.ndarray
     steps: Sequence[Any] = field(default=(), repr=False)
     shapes: Sequence[tuple[int, int]] = ()
+    digests: Sequence[int] = ()
 
     @cached_property
     def native_mask(self) -> np.ndarray | None:
@@ -163,6 +167,11 @@ class Dataset:
                 if progress is not None:
                     progress(done, len(cases))
 
+    def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
+        """Cases that have been prepared, with the digests of their slices."""
+        for case in cases:
+            yield case, self.sample(case, check=False).digests
+
     def _touch(self, case: Case) -> None:
         self.sample(case, check=False)
 
@@ -215,6 +224,7 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         image.slice_positions(),
         steps,
         shapes,
+        image_digests(image.voxels),
     )
     _check_label(sample)
     return sample
@@ -234,7 +244,8 @@ def _pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays |= {"mask": sample.mask, "packed_mask": sample.packed_mask}
     if sample.target is not None:
         arrays["target"] = sample.target
-    return arrays, {"native_shape": list(sample.native_shape), "shapes": [list(shape) for shape in sample.shapes]}
+    shapes = [list(shape) for shape in sample.shapes]
+    return arrays, {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
 
 
 def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
@@ -251,4 +262,5 @@ def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], ste
         np.asarray(arrays["positions"]),
         steps,
         [(rows, columns) for rows, columns in meta["shapes"]],
+        meta["digests"],
     )

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,12 +74,20 @@ def digests(space: str, names: Iterable[str]) -> np.ndarray:
     return np.sort(np.fromiter(made, np.uint64))
 
 
+NOTHING = np.zeros(0, np.uint64)
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Patients that one stage of a recipe has seen in one role; ``patients`` are sorted digests, (n,) uint64."""
+    """Patients that one stage of a recipe has seen in one role.
+
+    ``patients`` are sorted digests, (n,) uint64; ``images`` those of some of their slices (:mod:`medkit.data.copies`),
+    empty where none were looked at (another program trains, or a ledger was written by hand).
+    """
 
     role: Role
     patients: np.ndarray
+    images: np.ndarray = field(default_factory=lambda: NOTHING)
     recipe: str = ""
     stage: str = ""
     data: str = ""
@@ -88,7 +96,7 @@ class Entry:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for equal entries."""
+        """Equal for entries of the same patients."""
         return (*(getattr(self, name) for name in WORDS), self.patients.tobytes())
 
     def among(self, patients: np.ndarray) -> np.ndarray:
@@ -111,7 +119,11 @@ class Ledger:
 
     def __add__(self, other: Ledger) -> Ledger:
         """Both, everything once."""
-        entries = {entry.key: entry for entry in (*self.entries, *other.entries)}
+        entries: dict[tuple[Any, ...], Entry] = {}
+        for entry in (*self.entries, *other.entries):
+            before = entries.get(entry.key)
+            images = entry.images if before is None else np.union1d(before.images, entry.images)
+            entries[entry.key] = replace(entry, images=images)
         return Ledger(tuple(entries.values()), tuple(dict.fromkeys((*self.unknown, *other.unknown))))
 
     def text(self) -> str:
@@ -119,10 +131,12 @@ class Ledger:
         sets: dict[str, str] = {}
         entries = []
         for entry in self.entries:
-            data = entry.patients.astype("<u8").tobytes()
-            name = hashlib.blake2b(data, digest_size=8).hexdigest()
-            sets[name] = base64.b64encode(data).decode()
-            entries.append({**{word: getattr(entry, word) for word in WORDS}, "patients": name})
+            plain_entry = {word: getattr(entry, word) for word in WORDS}
+            for kind, seen in (("patients", entry.patients), ("images", entry.images)):
+                data = seen.astype("<u8").tobytes()
+                name = plain_entry[kind] = hashlib.blake2b(data, digest_size=8).hexdigest()
+                sets[name] = base64.b64encode(data).decode()
+            entries.append(plain_entry)
         plain = {METADATA: FORMAT, "entries": entries, "sets": sets, "unknown": list(self.unknown)}
         return json.dumps(plain, indent=None, separators=(",", ":"))
 
@@ -159,8 +173,8 @@ def _entry(plain: Mapping[str, Any], sets: Mapping[str, np.ndarray]) -> Entry:
     if role is None:
         raise ValueError(f"role '{said}' is none of {', '.join(ROLES)}")
     if isinstance(patients, str):
-        return Entry(role, sets[patients], **words)
-    return Entry(role, digests(words["space"], (str(name).strip() for name in patients)), **words)
+        return Entry(role, sets[patients], sets[plain["images"]], **words)
+    return Entry(role, digests(words["space"], (str(name).strip() for name in patients)), NOTHING, **words)
 
 
 def read_ledger(path: Path) -> Ledger | None:

@@ -34,7 +34,11 @@ def evaluate_again(
         raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
     if allow_seen is None:
         for item in stages:
+            cases = bench.dataset(item).cases(split)
             bench.seen.check(item, split, way_out="'--allow-seen REASON'")
+            with Progress() as progress, progress.task(f"{item.name}: preparing", total=len(cases)) as advance:
+                bench.dataset(item).prepare_all(cases, progress=advance)
+            bench.seen.check_images(item, [split])
     found = []
     for item in stages:
         dataset = bench.dataset(item)

@@ -230,6 +230,9 @@ def _train_stage(
     with progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
     runtime.barrier()
+    if not external:  # another program's cases are not prepared
+        bench.seen.look(stage)
+    bench.seen.check_images(stage, tested)
     metrics = bench.metrics(stage)
 
     def log(line: dict[str, Any]) -> None:

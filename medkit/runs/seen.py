@@ -7,7 +7,7 @@ manifest that changes later changes nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medkit.blocks import Block
-from medkit.data.ledger import ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
-from medkit.errors import InputError, Problems
+from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
+from medkit.errors import InputError, Problems, RunError
+from medkit.protocols import Case
 from medkit.recipe import Stage
 from medkit.recipe_model import SEPARATOR
 from medkit.runs.folder import RunFolder
@@ -67,6 +68,7 @@ class Seen:
         self.bench = bench
         self._people: dict[tuple[str, str], dict[int, str]] = {}
         self._ledgers: dict[str, Ledger] = {}
+        self._images: dict[tuple[str, str], np.ndarray] = {}
 
     def ledger(self, stage: Stage) -> Ledger:
         """Whom the chain of ``stage`` has seen: what was written down when it trained, else by its recipe."""
@@ -99,7 +101,8 @@ class Seen:
         for role, split in splits:
             patients = self._digests(stage, split)
             space = space_of(self.bench.dataset(stage).source)
-            yield Entry(role, patients, self.bench.recipe.name, stage.name, stage.data, split, space)
+            images = self._images.get((stage.data, split), NOTHING)
+            yield Entry(role, patients, images, self.bench.recipe.name, stage.name, stage.data, split, space)
 
     def _named(self, stage: Stage, split: str) -> dict[int, str]:
         """The people of a split by their digests."""
@@ -114,8 +117,10 @@ class Seen:
     def _digests(self, stage: Stage, split: str) -> np.ndarray:
         return np.sort(np.fromiter(self._named(stage, split), np.uint64))
 
-    def found(self, stage: Stage, split: str, roles: tuple[Role, ...] = tuple(ROLES)) -> Found:
-        """Which patients of ``split`` the chain of ``stage`` has seen in these roles."""
+    def found(
+        self, stage: Stage, split: str, roles: tuple[Role, ...] = tuple(ROLES), copies: Sequence[Case] = ()
+    ) -> Found:
+        """Which patients of ``split`` the chain of ``stage`` has seen in these roles, or under other names."""
         named = self._named(stage, split)
         patients = np.fromiter(named, np.uint64)
         seen = np.zeros(len(patients), bool)
@@ -128,6 +133,11 @@ class Seen:
                 seen |= among
                 how.append(self._how(entry))
                 other |= (entry.recipe, entry.data) != (self.bench.recipe.name, stage.data)
+        shown = people(self.bench.dataset(stage).source, copies)
+        copied = np.isin(patients, np.fromiter((d for d, name in named.items() if name in shown), np.uint64)) & ~seen
+        if copied.any():
+            seen |= copied
+            how.append(f"seen in images that are copies ({copied.sum()} patients)")
         names = sorted(named[int(patients[i])] for i in np.flatnonzero(seen))[:SHOWN]
         cases = len(self.bench.dataset(stage).cases(split))
         return Found(len(patients), cases, int(seen.sum()), tuple(dict.fromkeys(how)), tuple(names), other)
@@ -208,6 +218,37 @@ class Seen:
         names = ", ".join(f"'{name if name.startswith('hub:') else Path(name).name}'" for name in unknown)
         return [f"What these weights were trained on is not known: {names}."] if names else []
 
+    def copies(self, stage: Stage, split: str) -> list[Case]:
+        """Cases of ``split``, prepared, that show images which the chain of ``stage`` has seen, under whatever name."""
+        dataset, seen = self.bench.dataset(stage), images_of(self.ledger(stage))
+        found = [(case, mine) for case, mine in dataset.digests(dataset.cases(split)) if mine]
+        return [case for case, mine in found if np.isin(np.array(mine, np.uint64), seen).all()]
+
+    def check_images(self, stage: Stage, tested: Sequence[str]) -> None:
+        """Refuse splits, whose cases have been prepared, that show images which the chain of ``stage`` has seen.
+
+        Raises
+        ------
+        RunError
+            with the number of cases and up to five of them, unless the report allows it.
+        """
+        for split in tested:
+            if self.bench.recipe.report.allowed(split) is not None:
+                continue
+            if found := self.copies(stage, split):
+                names = ", ".join(case.id for case in found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
+                what = f"{len(found)} cases of '{split}' show images that were seen in training, under other patients"
+                raise RunError(f"{what}: {names}", f"stage {stage.name}", "take one of the two out of the data")
+
+    def look(self, stage: Stage) -> None:
+        """Take the images that ``stage`` trains and validates on, which have been prepared, into its ledger."""
+        dataset = self.bench.dataset(stage)
+        for split in (stage.train, stage.validate):
+            if split is not None and (stage.data, split) not in self._images:
+                each = (one for _, mine in dataset.digests(dataset.cases(split)) for one in mine)
+                self._images[stage.data, split] = np.unique(np.fromiter(each, np.uint64))
+        self._ledgers.clear()  # those of later stages hold this one's
+
     def write(self, stage: Stage) -> str:
         """Write down whom ``stage`` has seen, before it trains; the text goes into its weights too."""
         assert self.bench.folder is not None
@@ -221,7 +262,7 @@ class Seen:
 
         If there are such, who has seen them and why it was allowed go to ``seen.json``.
         """
-        found = self.found(stage, evaluation.split)
+        found = self.found(stage, evaluation.split, copies=self.copies(stage, evaluation.split))
         counts: dict[str, Any] = {
             "patients": found.patients,
             "cases": found.cases,
@@ -241,6 +282,11 @@ class Seen:
                 folder.write_json(FILE, new)
         values = {name: replace(value, **counts) for name, value in evaluation.values.items()}
         return replace(evaluation, values=values)
+
+
+def images_of(ledger: Ledger) -> np.ndarray:
+    """Digests of all images that a ledger knows, (n,) uint64."""
+    return np.unique(np.concatenate([NOTHING, *(entry.images for entry in ledger.entries)]))
 
 
 def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:

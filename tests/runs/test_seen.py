@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import medkit
+from medkit.data.copies import image_digests
 from medkit.data.ledger import Ledger, digests, read_ledger
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 from medkit.recipe import bundled, load_recipe, recipe_from
 from medkit.recipe_seen import check_seen
 from medkit.runs.again import evaluate_again
@@ -137,6 +139,41 @@ def test_validation_on_training_patients_is_told_where_it_is_allowed(tmp_path: P
     assert "classify is validated on &#39;val&#39;, and 2 of 2 patients were trained on in stage" in page
 
 
+def test_a_renamed_copy_of_a_training_image_ends_the_stage(tmp_path: Path) -> None:
+    source = manifest(tmp_path / "data", ["001", "002", "003", "004", "005"], ["train", "train", "val", "test", "test"])
+    shutil.copy(tmp_path / "data" / "0.nii", tmp_path / "data" / "3.nii")
+    plain = recipe(stage("classify"))
+    plain["data"]["d"] = block(source)
+    with pytest.raises(RunError, match="1 cases of 'internal' show images that were seen in training, under other"):
+        run(plain, tmp_path / "run")
+    plain["report"]["allow_seen"] = REASON
+    folder = run(plain, tmp_path / "allowed")
+    assert read_results(folder)["classify"]["internal"]["auc"].seen == 1
+    assert "seen in images that are copies" in (folder / "report.html").read_text()
+
+
+def test_copies_are_found_in_weights_of_another_run_too(tmp_path: Path) -> None:
+    folds = ["train", "train", "val", "test"]
+    plain = recipe(stage("first"))
+    plain["data"]["d"] = block(manifest(tmp_path / "one", ["001", "002", "003", "004"], folds))
+    before = run(plain, tmp_path / "before")
+    source = manifest(tmp_path / "two", ["a", "b", "c", "d"], folds, first=10)
+    shutil.copy(tmp_path / "one" / "1.nii", tmp_path / "two" / "13.nii")
+    plain = recipe(stage("classify", weights(before)))
+    plain["data"]["d"] = {**block(source), "prepare": [{"use": "window", "low": 20, "high": 60}]}
+    with pytest.raises(RunError, match=r"1 cases of 'internal' show images .*13\.nii"):
+        run(plain, tmp_path / "run")
+
+
+def test_slices_without_structure_are_no_copies() -> None:
+    air = np.full((3, 64, 64), -1000, np.int16)
+    assert image_digests(air) == ()
+    scan = np.concatenate([air, np.random.default_rng(0).normal(30, 9, (4, 64, 64)).astype(np.int16)])
+    assert len(image_digests(scan)) == 2
+    assert image_digests(scan.astype(np.float32) * 2 + 5) == image_digests(scan)
+    assert set(image_digests(scan[:, ::-1])).isdisjoint(image_digests(scan))
+
+
 def test_a_permission_for_one_split_allows_no_other(tmp_path: Path) -> None:
     plain = recipe(stage("classify", train="internal"), report={"allow_seen": {"val": REASON}})
     assert "'internal'" in refused(plain, tmp_path / "run")
@@ -230,12 +267,12 @@ def test_evaluating_a_run_on_its_training_patients_is_refused_and_can_be_allowed
     assert json.loads((first / "seen.json").read_text())["first"]["both"]["reason"] == REASON
 
 
-def manifest(folder: Path, patients: list[str], folds: list[str]) -> dict[str, Any]:
+def manifest(folder: Path, patients: list[str], folds: list[str], first: int = 0) -> dict[str, Any]:
     import nibabel
 
     folder.mkdir()
     lines = ["image,patient,fold,bleed"]
-    for i, (patient, fold) in enumerate(zip(patients, folds, strict=True)):
+    for i, (patient, fold) in enumerate(zip(patients, folds, strict=True), first):
         voxels = np.random.default_rng(i).normal(30, 9, (32, 32, 4)).astype(np.int16)
         nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), folder / f"{i}.nii")
         lines.append(f"{i}.nii,{patient},{fold},{i % 2}")
