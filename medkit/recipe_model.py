@@ -22,6 +22,7 @@ FORMAT = 1
 SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
 Unit = Literal["slice", "volume", "patch"]
+Draw = Literal["uniform", "positive"]
 
 
 @dataclass
@@ -80,6 +81,7 @@ class Stage:
     patches: Annotated[int, Gt(0)] = 8
     patch_size: Annotated[int, Gt(0)] = 64
     slices: Annotated[int, Gt(0)] = 1
+    draw: Draw | None = None  # a run settles it before it writes its recipe
     checkpointing: bool = False
     compile: bool = False
 

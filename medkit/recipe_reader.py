@@ -168,6 +168,9 @@ class _Reader(Pieces):
             if key not in special:
                 found = self.value(child, f"{path}.{key}", types[key])
                 setattr(stage, key, found)
+        if stage.draw is not None and stage.unit == "volume":
+            what, hint = "whole volumes are trained on, so no slice is drawn", "leave 'draw' out"
+            self.problem(entries["draw"].mark, f"{path}.draw", what, hint)
         if stage.checkpointing and stage.compile:
             what, hint = "checkpointing and compile exclude each other", "compiled code decides what to compute again"
             self.problem(entries["compile"].mark, f"{path}.compile", what, hint)

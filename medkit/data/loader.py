@@ -16,6 +16,12 @@ from medkit.errors import InputError
 from medkit.protocols import Batch, Case
 
 Unit = Literal["slice", "volume", "patch"]
+Draw = Literal["uniform", "positive"]
+DRAWN = {
+    "uniform": "slices are drawn as they lie in the data",
+    "positive": "a case with a positive mask gives the slice of a random positive voxel",
+}
+"""What each way of drawing slices means, for whoever reads the results."""
 TOLERANCE = 1e-3  # of [0,1], for what resizing rounds
 AHEAD = 2  # batches prepared while the network works
 
@@ -29,9 +35,11 @@ class Loader:
     Parameters
     ----------
     unit:
-        ``slice``: one slice a case and epoch, that of a random positive voxel where there is one (as published for
-        SMART-Net: larger bleeds are seen more often); ``volume``: whole cases, packed; ``patch``: ``patches`` squares
-        of ``patch_size`` out of one random slice, at the same place in image and target, inside the foreground.
+        ``slice``: one slice a case and epoch; ``volume``: whole cases, packed; ``patch``: ``patches`` squares of
+        ``patch_size`` out of one slice, at the same place in image and target, inside the foreground.
+    draw:
+        Which slice, for units ``slice`` and ``patch``. ``uniform``: any; ``positive``: that of a random positive voxel
+        of the mask, any where there is none (as published for SMART-Net: larger bleeds are seen more often).
     slices:
         Slices drawn from each case an epoch, for units ``slice`` and ``patch``.
     balance:
@@ -56,10 +64,12 @@ class Loader:
         patches: int = 8,
         patch_size: int = 64,
         slices: int = 1,
+        draw: Draw = "uniform",
     ) -> None:
         if unit == "volume" and slices != 1:
             raise InputError("'slices' draws single slices, and this stage trains on whole volumes")
-        self.slices = slices
+        self.slices, self.draw = slices, draw
+        self._voxels: dict[str, np.ndarray] = {}  # of each mask that a slice was drawn by: positive ones of each slice
         self.dataset, self.cases, self.unit, self.batch, self.seed = dataset, list(cases), unit, batch, seed
         self.rank, self.ranks, self.balance = rank, ranks, balance
         self.patches, self.patch_size = patches, patch_size
@@ -175,13 +185,22 @@ class Loader:
                 raise InputError(what, hint="prepare it with 'window' or 'min_max', or leave the augmentation out")
 
     def draw_slice(self, sample: Sample, rng: np.random.Generator) -> int:
-        """A slice: that of a random positive voxel, or any where there is none."""
+        """The slice of a random positive voxel with ``draw: positive``; else, and where there is none, any."""
         depth = len(sample.image)
-        if self.unit == "slice" and sample.mask is not None:
-            weight = np.count_nonzero(sample.mask, axis=(1, 2)).astype(np.float64)
+        if self.draw == "positive" and sample.mask is not None:
+            weight = self.positive_voxels(sample)
             if weight.sum() > 0:
                 return int(rng.choice(depth, p=weight / weight.sum()))
         return int(rng.integers(depth))
+
+    def positive_voxels(self, sample: Sample) -> np.ndarray:
+        """(D,) positive voxels of the prepared mask, counted once a case."""
+        known = self._voxels.get(sample.case.id)
+        if known is None:
+            assert sample.mask is not None
+            known = np.array([np.count_nonzero(mask) for mask in sample.mask], np.float64)
+            self._voxels[sample.case.id] = known
+        return known
 
     def cut(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """``patches`` squares inside the foreground box of one slice, (1,H,W) to (patches,p,p)."""

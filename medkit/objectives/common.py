@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,53 @@ from medkit.parts.sliding import Blend, sliding_window
 def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:
     """The parts of a mapping of slots, as submodules."""
     return nn.ModuleDict({name: item.part for name, item in placed.items()})
+
+
+class Watched(dict[str, Any]):
+    """A batch that remembers in ``read`` which of its entries were read; to ask whether one is there reads nothing."""
+
+    def __init__(self, batch: Mapping[str, Any]) -> None:
+        super().__init__(batch)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key in self:
+            self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().setdefault(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        # With this method, dict(batch) and **batch come here too and read entry by entry.
+        return super().__iter__()
+
+    def values(self) -> Any:
+        self.read.update(self)
+        return super().values()
+
+    def items(self) -> Any:
+        self.read.update(self)
+        return super().items()
+
+    def copy(self) -> dict[str, Any]:
+        self.read.update(self)
+        return dict(super().items())
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
 
 
 def in_chunks(function: Callable[..., Any], images: Tensor, size: int, *others: Tensor) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.marks import Placed, Slot
-from medkit.objectives.common import in_chunks, modules
+from medkit.objectives.common import Watched, in_chunks, modules
 from medkit.protocols import Batch, Turn
 
 
@@ -64,6 +64,13 @@ class Multitask(nn.Module):
     def needs(self) -> tuple[str, ...]:
         """Batch fields that the heads ask for."""
         return tuple(dict.fromkeys(name for head in self.heads.values() for name in _needs(head)))
+
+    def reads(self, batch: Batch) -> set[str]:
+        """Entries of ``batch`` that the heads take their inputs and targets from."""
+        watched = Watched(batch)
+        for head in self.heads.values():
+            head.view(watched)
+        return watched.read
 
     def turns(self) -> Sequence[Turn]:
         return [Turn("train", tuple(self.parts()))]

@@ -69,6 +69,7 @@ def dry_run(
             took = f"{time.monotonic() - begun:.1f}"
             rows.append((stage.name, count, f"by its own program: {shape}", "–", "–", took, "–"))
             continue
+        bench.draw(stage, objective)
         loader = bench.loader(stage)
         parts = objective.parts()
         learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from medkit.data.loader import DRAWN
 from medkit.errors import RunError
 from medkit.plugin import Hooks
 from medkit.records import encoded, write_atomically
@@ -53,6 +54,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
         tables=[as_html(table) for table in tables],
         sections=sections,
         extra=_sections_of_plugins(Run(folder, results), hooks or Hooks()),
+        drawn=_drawn(recipe),
         recipe=recipe_text,
         folder=folder.name,
         number=number,
@@ -132,6 +134,15 @@ def _section(
             stages, splits, cases, recipe.get("report") or {}, [head.name for head in table.heads if not head.up]
         ),
     }
+
+
+def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
+    """How slices were drawn for training, with the stages that it holds for."""
+    found: dict[str, list[str]] = {}
+    for stage in recipe["stages"]:
+        if stage.get("draw") in DRAWN:
+            found.setdefault(DRAWN[stage["draw"]], []).append(stage["name"])
+    return found
 
 
 def _scores(cases: Sequence[Mapping[str, Any]], stage: str, split: str, metric: str) -> list[float]:

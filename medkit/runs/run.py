@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from medkit.data.loader import DRAWN
 from medkit.engine.checkpoint import save_weights
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
@@ -135,6 +136,8 @@ def _check(bench: Workbench) -> None:
         turns = [turn.name for turn in objective.turns()]
         stage.optimizers(turns)
         stage.schedules(turns)
+        if not is_external(objective):
+            stage.draw = bench.draw(stage, objective)  # into the run's recipe, so that a resumed run draws the same
     bench.seen.check_all()
 
 
@@ -308,6 +311,8 @@ def _train_here(
         return {f"{stage.validate}/{name}": value.value for name, value in found.values.items()}
 
     turns = [turn.name for turn in objective.turns()]
+    if (draw := bench.draw(stage)) is not None:
+        progress.say(f"{stage.name}: {DRAWN[draw]} (draw: {draw})")
     train_stage(
         objective,
         bench.loader(stage),

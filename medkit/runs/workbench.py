@@ -9,10 +9,11 @@ import torch
 
 from medkit.data.augment import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Loader
+from medkit.data.loader import Draw, Loader
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
+from medkit.engine.stage import to_device
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
@@ -30,6 +31,7 @@ class Workbench:
     def __init__(self, recipe: Recipe, runtime: Runtime, folder: RunFolder | None = None) -> None:
         self.recipe, self.runtime, self.folder = recipe, runtime, folder
         self._datasets: dict[str, Dataset] = {}
+        self._draws: dict[str, Draw] = {}
         self.seen = Seen(self)
 
     def dataset(self, stage: Stage) -> Dataset:
@@ -80,7 +82,34 @@ class Workbench:
             patches=stage.patches,
             patch_size=stage.patch_size,
             slices=stage.slices,
+            draw=self.draw(stage) or "uniform",
         )
+
+    def draw(self, stage: Stage, objective: Any = None) -> Draw | None:
+        """Which slices ``stage`` trains on: as its recipe says; else by positive voxels if what is trained reads masks
+        or labels, and as they lie in the data if not. None where whole volumes are trained on.
+
+        What a pretext reads is found by asking it for its view of two slices, so that a head need declare nothing.
+        """
+        if stage.draw is None and stage.unit != "volume":
+            if stage.name not in self._draws:
+                self._draws[stage.name] = self._found_draw(stage, objective or self._fresh(stage))
+            return self._draws[stage.name]
+        return stage.draw
+
+    def _found_draw(self, stage: Stage, objective: Any) -> Draw:
+        # Patches are cut out of any slice, as published for the denoisers.
+        if stage.unit != "slice" or not hasattr(objective, "reads"):
+            return "uniform"
+        dataset = self.dataset(stage)
+        loader = Loader(dataset, dataset.cases(stage.train)[:1], "slice", 1, self.recipe.seed)
+        batch = to_device(loader.collate([loader.item(0, 0, position) for position in range(2)]), self.runtime.device)
+        state = torch.get_rng_state()
+        try:
+            read = objective.reads(batch)
+        finally:
+            torch.set_rng_state(state)
+        return "positive" if read & {"mask", "label"} else "uniform"
 
     def objective(self, stage: Stage) -> Any:
         """A fresh objective of ``stage``, ready to be trained as the stage says.

@@ -173,7 +173,7 @@ def test_slices_are_drawn_in_proportion_to_their_positive_voxels_as_published(sh
         def load(self, case: Case) -> Record:
             return Record(Volume(np.zeros(mask.shape, np.int16)), Volume(mask))
 
-    made = loader(One(), steps=[])
+    made = loader(One(), steps=[], draw="positive")
     drawn = Counter(int(made.item(0, epoch, 0)["id"].split("#")[1]) for epoch in range(1000))
     published = Counter(golden["sampled_slice_index_seed0_199"].tolist())
     for z, w in enumerate(weight):
@@ -182,9 +182,30 @@ def test_slices_are_drawn_in_proportion_to_their_positive_voxels_as_published(sh
 
 
 def test_cases_without_positive_voxels_give_every_slice(source: Make) -> None:
-    made = loader(source(n=1))
+    made = loader(source(n=1), draw="positive")
     drawn = {made.item(0, epoch, 0)["id"] for epoch in range(60)}
     assert drawn == {f"c0#{z}" for z in range(4)}
+
+
+@pytest.mark.parametrize(("unit", "size"), [("slice", {}), ("patch", {"patches": 1, "patch_size": 8})])
+def test_slices_are_drawn_as_they_lie_in_the_data_unless_positive_ones_are_asked_for(unit: str, size: dict) -> None:
+    mask = np.zeros((10, 8, 8), np.uint8)
+    mask[4, 2:4, 2:4] = 1
+
+    class One(Unequal):
+        def cases(self) -> list[Case]:
+            return [Case("c0", "p0")]
+
+        def load(self, case: Case) -> Record:
+            return Record(Volume(np.zeros(mask.shape, np.int16)), Volume(mask))
+
+    def share(**options: Any) -> float:
+        made = loader(One(), unit, steps=[], **size, **options)
+        return sum("#4" in str(made.item(0, epoch, 0)["id"]) for epoch in range(400)) / 400
+
+    assert share() == pytest.approx(0.1, abs=0.06)
+    assert share(draw="uniform") == share()
+    assert share(draw="positive") == 1
 
 
 def test_the_label_of_a_slice_is_that_of_its_mask_and_of_a_volume_that_of_its_case(source: Make) -> None:
