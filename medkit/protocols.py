@@ -159,10 +159,12 @@ class PretextHead(Protocol):
     """A task on top of the shared encoder.
 
     ``view`` picks the encoder's input and the target from a batch; heads that return the very same input tensor
-    share one encoder pass. What it takes from the batch also decides which slices are drawn where the recipe does not
-    (``draw``): a head that takes ``mask`` or ``label`` gets slices with positive voxels, any other what lies in the data.
-    State that training changes belongs into parameters and buffers: nothing else is there after a resume. ``loss`` names its terms; they are summed into one task loss. ``predict`` maps the raw
+    share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict`` maps the raw
     output to standard prediction names (module docstring); a head with nothing to evaluate returns {}.
+
+    What ``view`` takes from the batch also decides which slices are drawn where the recipe leaves it open (``draw``):
+    a head that takes ``mask`` or ``label`` gets slices with positive voxels, any other gets them as they lie in the
+    data. State that training changes belongs into parameters and buffers; nothing else is there after a resume.
 
     A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
     ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them
