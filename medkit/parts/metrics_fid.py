@@ -122,7 +122,7 @@ class FID:
             "input": _distance(rows["features"], "image"),
             "target": 0.0,
             "plain": _distance(rows["features"], "output", blank=True),
-            "slices": sum(float(len(case.blank)) for case in rows["features"]) - blank,
+            "counted_slices": sum(float(len(case.blank)) for case in rows["features"]) - blank,
             "blank_slices": blank,
         }
 

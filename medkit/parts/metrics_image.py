@@ -109,10 +109,10 @@ class SliceMetric(SumMetric):
             "input": _mean(rows, "input"),
             "target": self.perfect,
             "plain": float(np.average(rows["plain"], weights=rows["slices"] + rows["blank"])),
-            "slices": float(np.sum(rows["slices"])),
+            "counted_slices": float(np.sum(rows["slices"])),
             "blank_slices": float(np.sum(rows["blank"])),
             "patient_mean": _average(known),
-            "patients": float(len(known)),
+            "counted_patients": float(len(known)),
         }
 
     def score(self, row: Mapping[str, Any]) -> float:

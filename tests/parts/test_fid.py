@@ -126,7 +126,7 @@ def test_blank_slices_are_left_out_and_counted_and_the_distance_with_them_stays(
     blank["image"] = blank["target"]
     rows = rows_of(metric, [*given, blank])
     extras = metric.extras(rows)
-    assert (extras["slices"], extras["blank_slices"]) == (12, 3)
+    assert (extras["counted_slices"], extras["blank_slices"]) == (12, 3)
     assert metric.compute(rows) == pytest.approx(metric.compute(rows_of(metric, given)))
     assert extras["plain"] != pytest.approx(metric.compute(rows))
 

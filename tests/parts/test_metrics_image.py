@@ -70,7 +70,7 @@ def test_the_mean_is_over_slices_whatever_case_they_are_in() -> None:
 def test_every_patient_counts_the_same_in_the_patient_mean() -> None:
     extras = PSNR().extras(stack([row(20, 1, "a"), row(26, 2, "a"), row(30, 7, "b")]))
     assert extras["patient_mean"] == pytest.approx(((20 + 2 * 26) / 3 + 30) / 2, abs=1e-4)
-    assert extras["patients"] == 2
+    assert extras["counted_patients"] == 2
 
 
 def test_a_case_of_blank_slices_has_no_value_but_counts_in_the_plain_mean() -> None:
@@ -80,8 +80,8 @@ def test_a_case_of_blank_slices_has_no_value_but_counts_in_the_plain_mean() -> N
     assert metric.compute(stack(rows)) == pytest.approx(20, abs=1e-4)
     extras = metric.extras(stack(rows))
     assert extras["plain"] == pytest.approx(60, abs=1e-3)
-    assert (extras["slices"], extras["blank_slices"]) == (2, 2)
-    assert (extras["patient_mean"], extras["patients"]) == (pytest.approx(20, abs=1e-4), 1)
+    assert (extras["counted_slices"], extras["blank_slices"]) == (2, 2)
+    assert (extras["patient_mean"], extras["counted_patients"]) == (pytest.approx(20, abs=1e-4), 1)
 
 
 def test_a_number_that_is_undefined_is_null_in_the_results() -> None:
@@ -107,7 +107,7 @@ def evaluation() -> Any:
 def test_results_carry_the_input_s_own_value_and_the_blank_slices(evaluation: Any, name: str) -> None:
     written = evaluation.values[name].json()
     assert written["input"] != pytest.approx(written["value"])
-    assert (written["slices"], written["blank_slices"]) == (23, 5)
+    assert (written["counted_slices"], written["blank_slices"]) == (23, 5)
     assert written["low"] <= written["value"] <= written["high"]
 
 
