@@ -36,9 +36,8 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
             if test not in TESTS:
                 what, hint = f"no test is named '{test}'", names_there(str(test), TESTS)
                 pieces.problem(compare["test"].mark, "report.compare.test", what, hint)
-        if "metric" in compare:
-            report.compare["metric"] = pieces.value(compare["metric"], "report.compare.metric", list[str]) or []
-            _known_metrics(pieces, compare["metric"], report.compare["metric"], stages)
+        if compare:
+            report.compare["metric"] = _compared(pieces, entries["compare"], compare.get("metric"), stages)
     if "maps" in entries:
         maps = pieces.mapping(entries["maps"], "report.maps", ("cases",))
         report.maps = {key: pieces.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
@@ -49,12 +48,18 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
     return report
 
 
-def _known_metrics(pieces: Pieces, node: Node, names: Sequence[str], stages: Sequence[Stage]) -> None:
+def _compared(pieces: Pieces, block: Node, node: Node | None, stages: Sequence[Stage]) -> list[str]:
+    """The metrics to compare, each of which has to be one of a stage."""
+    path = "report.compare.metric"
+    names = [] if node is None else pieces.value(node, path, list[str]) or []
+    if not names:
+        pieces.problem((node or block).mark, path, "names no metric, so nothing would be compared", "such as [auc]")
     known = list(dict.fromkeys(_metrics(stages)))
     for i, name in enumerate(names):
-        if not _is_known(name, known, "_"):
+        if node is not None and not _is_known(name, known, "_"):
             what, hint = f"no metric of a stage is named '{name}'", names_there(name, known)
-            pieces.problem(node.value[i].mark, "report.compare.metric", what, hint)
+            pieces.problem(node.value[i].mark, path, what, hint)
+    return names
 
 
 def _is_known(name: str, known: Iterable[str], suffix: str = "") -> bool:

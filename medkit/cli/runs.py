@@ -370,8 +370,6 @@ def compare(
         for r in results.values():
             value = r.get(key[0], {}).get(key[1], {}).get(key[2])
             mark = SEEN_MARK if value is not None and value.seen else ""
-            cells.append(
-                "-" if value is None else f"{value.value:.4g}{mark} [{value.low:.4g}, {value.high:.4g}] n={value.n}"
-            )
+            cells.append("-" if value is None else value.told(mark))
         rows.append((*key, *cells))
     show_table(["stage", "split", "metric", *[Path(name).name for name in results]], rows)

@@ -9,7 +9,7 @@ said has precision 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,14 +58,23 @@ class _Macro(ABC):
         """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
 
     def compute(self, rows: Rows) -> float:
+        return self.picked(rows)(np.arange(len(rows["class"]))) if len(rows["class"]) else float("nan")
+
+    def picked(self, rows: Rows) -> Callable[[np.ndarray], float]:
+        """The average of rows picked by their numbers, with repetition."""
         true, said = rows["class"], rows["said"]
-        if not len(true):
-            return float("nan")
         classes = int(max(true.max(), said.max())) + 1
-        counts = (np.bincount(c, minlength=classes) for c in (true[true == said], true, said))
-        right, there, claimed = (count.astype(float) for count in counts)
-        known = there > 0
-        return float(self.of_classes(right[known], there[known], claimed[known]).mean())
+        code = true * classes + said
+
+        def average(picks: np.ndarray) -> float:
+            confusion = np.bincount(code[picks], minlength=classes**2).reshape(classes, classes)
+            there, claimed, right = (
+                c.astype(float) for c in (confusion.sum(1), confusion.sum(0), confusion.diagonal())
+            )
+            known = there > 0
+            return float(self.of_classes(right[known], there[known], claimed[known]).mean())
+
+        return average
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")

@@ -19,8 +19,8 @@ FEW = 10
 """Intervals of fewer patients are marked."""
 
 DRAWS, DRAWS_OF_FEW = 1000, 4000
-KEPT = 128 * 2**20  # bytes of drawn counts that are kept for the next metric
-AT_ONCE = 2**22  # counts of a chunk: 32 MB as float64
+KEPT = 96 * 2**20  # bytes of drawn counts that are kept for the next metric
+AT_ONCE = 2**16  # counts that are multiplied at once: they stay in the processor's cache
 JACKKNIFED = 200  # patients left out one by one where that means computing the metric anew
 
 Rows = Mapping[str, np.ndarray]
@@ -50,30 +50,32 @@ def too_few(patients: int) -> str:
     return f"{patients} patient{'s' if patients != 1 else ''}, fewer than {FEWEST}"
 
 
-def resamples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each of ``count`` patients is drawn in each draw: chunks (c,count) uint8, the same for every metric.
-
-    They are drawn once and kept as long as they are small; else they are drawn again, so that memory stays bounded.
-    """
-    if draws * count <= KEPT:
-        yield from _kept(count, draws, seed)
-    else:
-        yield from _drawn(count, draws, seed)
-
-
-@functools.lru_cache(maxsize=4)
-def _kept(count: int, draws: int, seed: int) -> tuple[np.ndarray, ...]:
-    return tuple(_drawn(count, draws, seed))
-
-
-def _drawn(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+def picks(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """(count,) numbers of the patients drawn, with repetition, for each draw; the same for every metric."""
     rng = np.random.default_rng(seed)
-    step = max(1, AT_ONCE // count)
+    for _ in range(draws):
+        yield rng.integers(count, size=count)
+
+
+def resamples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each patient is among :func:`picks`: chunks (c,count) uint8 of all draws.
+
+    They are counted once and kept while they are small, else counted again: memory stays bounded.
+    """
+    return iter(_kept(count, draws, seed) if draws * count <= KEPT else _counted(count, draws, seed))
+
+
+@functools.lru_cache(maxsize=2)
+def _kept(count: int, draws: int, seed: int) -> tuple[np.ndarray, ...]:
+    return tuple(_counted(count, draws, seed))
+
+
+def _counted(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    step, drawn = max(1, AT_ONCE // count), picks(count, draws, seed)
     for start in range(0, draws, step):
-        size = min(step, draws - start)
-        chunk = np.empty((size, count), np.uint8)
+        chunk = np.empty((min(step, draws - start), count), np.uint8)
         for row in chunk:
-            row[:] = np.bincount(rng.integers(count, size=count, dtype=np.int32), minlength=count)
+            row[:] = np.bincount(next(drawn), minlength=count)
         yield chunk
 
 
@@ -89,7 +91,8 @@ def bootstrap(
     ----------
     metric:
         Anything with ``compute(rows)``. One that has ``terms`` and ``of_sums``
-        (:class:`medkit.parts.metrics_sums.SumMetric`) is computed for all draws at once.
+        (:class:`medkit.parts.metrics_sums.SumMetric`) is computed for all draws at once; one that has
+        ``picked(rows)``, a function of the numbers of rows with repetition, may prepare what all draws share.
     rows:
         Columns of equal length.
     patients:
@@ -155,23 +158,35 @@ class _ByRows:
         self.compute: Callable[[Rows], float] = metric.compute
         self.rows, self.index, self.count = rows, index, count
         self.value = float(self.compute(rows))
+        self.of: Callable[[np.ndarray], float] = metric.picked(rows) if hasattr(metric, "picked") else self._of
 
     def drawn(self, draws: int, seed: int) -> np.ndarray:
-        everything = np.arange(len(self.index))
-        found = []
-        for chunk in resamples(self.count, draws, seed):
-            for counts in chunk:
-                found.append(self._of(np.repeat(everything, counts[self.index])))
-        return np.array(found)
+        members = _members(self.index, self.count)
+        return np.array([float(self.of(members(drawn))) for drawn in picks(self.count, draws, seed)])
 
     def without(self) -> np.ndarray:
         """The metric without each patient; of many patients it makes no difference, and none is left out."""
         if self.count > JACKKNIFED:
             return np.empty(0)
-        return np.array([self._of(np.flatnonzero(self.index != patient)) for patient in range(self.count)])
+        return np.array([float(self.of(np.flatnonzero(self.index != patient))) for patient in range(self.count)])
 
-    def _of(self, picked: np.ndarray) -> float:
-        return float(self.compute({name: column[picked] for name, column in self.rows.items()}))
+    def _of(self, rows: np.ndarray) -> float:
+        return self.compute({name: column[rows] for name, column in self.rows.items()})
+
+
+def _members(index: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The rows of drawn patients, as a function of the patients' numbers."""
+    if len(index) == count:  # a row each, in the order of the patients
+        return lambda drawn: drawn
+    order, sizes = np.argsort(index, kind="stable"), np.bincount(index, minlength=count)
+    ends = np.cumsum(sizes)
+
+    def rows(drawn: np.ndarray) -> np.ndarray:
+        each = sizes[drawn]
+        shift = ends[drawn] - np.cumsum(each)
+        return order[np.repeat(shift, each) + np.arange(int(each.sum()))]
+
+    return rows
 
 
 @dataclass(frozen=True)

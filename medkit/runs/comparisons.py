@@ -48,7 +48,8 @@ def compare_variants(
     """Test a stage, the first of ``stages``, against each of its variants, per split and metric, on cases both have.
 
     ``auc`` has no value per case: it is always tested by DeLong, and other metrics never are (paired t instead).
-    With fewer than six patients no test is defined.
+    With fewer than six patients no test is defined. ``rmse`` is also found under the longer name that the metric gives
+    itself (``rmse_hu``).
     """
     compare = wanted.get("compare") or {}
     found: list[tuple[str, str, str, stats.Test, bool]] = []

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medkit.runs.bootstrap import FEW, FEWEST
 from medkit.runs.comparisons import Comparison
 from medkit.runs.layout_model import LaidOut, Line
 from medkit.runs.tables import SEEN_MARK
@@ -42,14 +43,18 @@ def caption(
     lines += [f"{line.name} failed: {_end(failed[line.stage])}" for line in gone if line.stage in failed]
     if unfinished := [line.name for line in gone if line.stage not in failed]:
         lines.append(f"Not finished: {', '.join(unfinished)}.")
-    lines.append("In brackets: 95 % intervals, by bootstrap over patients unless the metric has its own.")
+    lines.append("In brackets: 95 % intervals, by patients; [–]: none.")
+    lines += _few(table)
     lines += _counts(table)
     if not comparable:
         lines.append("The rows are on different data, so none is marked best and none is tested against another.")
     else:
         lines += _tests(table, compared)
     if any(not column.split for column in table.columns):
-        lines.append("Average: the plain mean over the test sets, without an interval of its own.")
+        lines.append(
+            "Average: the plain mean over the test sets, each counting the same whatever its size, without an interval "
+            "of its own; a test split over all centres has one."
+        )
     if table.cost:
         lines += _cost(table, blocks, costs)
     return lines
@@ -60,26 +65,44 @@ def _end(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
+def _few(table: LaidOut) -> list[str]:
+    """Which test sets have so few patients that their intervals mean little, or that they have none."""
+    fewest: dict[str, int] = {}
+    for i, column in enumerate(table.columns):
+        known = [cell.n_patients for line in table.rows if (cell := line.cells[i]) and cell.n_patients]
+        if column.split and known:
+            fewest[column.group] = min([fewest.get(column.group, known[0]), *known])
+    few = [f"{group} ({count})" for group, count in fewest.items() if count < FEW]
+    if not few:
+        return []
+    return [
+        f"Few patients: {_and(few)}. Under {FEW} an interval means little, under {FEWEST} there is none, nor a test."
+    ]
+
+
 def _counts(table: LaidOut) -> list[str]:
-    """How many cases each number is from: one number a test set, or one a metric where they differ."""
+    """How many cases of how many patients each number is from: one a test set, or one a metric where they differ."""
     texts = []
     for group in dict.fromkeys(column.group for column in table.columns if column.split):
-        found: dict[str, list[int]] = {}
+        found: dict[str, tuple[list[int], list[int]]] = {}
         for i, column in enumerate(table.columns):
-            if column.group != group:
-                continue
-            if counts := sorted({cell.n for line in table.rows if (cell := line.cells[i]) and not line.reference}):
-                found[column.label] = counts
-        if len({tuple(counts) for counts in found.values()}) == 1:
-            texts.append(f"{group}: {_range(next(iter(found.values())))}")
-        elif found:
-            each = ", ".join(f"{label} {_range(counts)}" for label, counts in found.items())
-            texts.append(f"{group}: {each}")
+            cells = [cell for line in table.rows if (cell := line.cells[i]) and not line.reference]
+            if column.group == group and cells:
+                found[column.label] = (
+                    sorted({c.n for c in cells}),
+                    sorted({c.n_patients for c in cells if c.n_patients}),
+                )
+        each = {label: _range(*counts) for label, counts in found.items()}
+        if len(set(each.values())) == 1:
+            texts.append(f"{group}: {next(iter(each.values()))}")
+        elif each:
+            texts.append(f"{group}: {', '.join(f'{label} {text}' for label, text in each.items())}")
     return [f"Cases: {'; '.join(texts)}."] if texts else []
 
 
-def _range(counts: Sequence[int]) -> str:
-    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+def _range(counts: Sequence[int], patients: Sequence[int]) -> str:
+    n, those = (f"{c[0]} to {c[-1]}" if len(c) > 1 else f"{c[0]}" if c else "" for c in (counts, patients))
+    return f"n = {n} of {those} patient{'s' if those != '1' else ''}" if those else f"n = {n}"
 
 
 def _tests(table: LaidOut, compared: Sequence[Comparison]) -> list[str]:
@@ -97,11 +120,13 @@ def _tests(table: LaidOut, compared: Sequence[Comparison]) -> list[str]:
         f"Holm's correction for all {len(compared)} comparisons of this stage."
     ]
     if undefined := sum(math.isnan(c.p_holm) for c in compared):
-        lines.append(f"{undefined} of them are not defined: too few cases, or the same difference in all.")
+        lines.append(
+            f"{undefined} of them are not defined: fewer than {FEWEST} patients, or the same difference in all."
+        )
     if rest := [label for label in dict.fromkeys(labels.values()) if label not in tested]:
         lines.append(f"Not tested: {_and(rest)}.")
     if any(c.clustered for c in compared):
-        lines.append("Some patients have several cases, which the test takes for independent: its p are too small.")
+        lines.append("Some patients have several cases: patients are tested, not cases.")
     return lines
 
 

@@ -28,7 +28,7 @@ class Column:
 class Number:
     """What stands in a cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best.
 
-    ``seen`` patients of the test set were seen in training.
+    ``n`` cases or slices of ``n_patients`` patients; ``seen`` patients of the test set were seen in training.
     """
 
     value: float
@@ -40,6 +40,7 @@ class Number:
     stars: str = ""
     rank: int = 0
     seen: int = 0
+    n_patients: int = 0
 
 
 @dataclass(frozen=True)

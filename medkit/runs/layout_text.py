@@ -17,6 +17,7 @@ from medkit.runs.tables import SEEN_MARK, number
 DASH = "–"
 MARKS = {1: "¹", 2: "²"}
 PLACES = "¹ best, ² second best of a column."
+WHERE = ("row", "stage", "status", "split", "metric", "unit")
 TIME, MEMORY = "training time", "peak memory, MiB"
 
 
@@ -74,40 +75,29 @@ def as_csv(table: LaidOut) -> str:
     """One line a number, with all that is known of it; time and memory as metrics without a test set."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "row",
-            "stage",
-            "status",
-            "split",
-            "metric",
-            "unit",
-            "value",
-            "low",
-            "high",
-            "n",
-            "n_empty",
-            "p_holm",
-            "rank",
-            "seen",
-        ]
-    )
+    counts = ["n", "n_patients", "n_empty"]
+    writer.writerow([*WHERE, "value", "low", "high", *counts, "p_holm", "rank", "seen"])
     for line in table.rows:
-        start = [line.name, line.stage, line.status or "done"]
+        start = [_harmless(text) for text in (line.name, line.stage, line.status or "done")]
         for column, cell in zip(table.columns, line.cells, strict=True):
             what = [column.split or "average", column.metric, column.unit]
             writer.writerow([*start, *what, *(_fields(cell))])
         if table.cost and not line.reference:
             for metric, unit, value in (("train_seconds", "s", line.seconds), ("peak_mb", "MiB", line.peak_mb)):
-                writer.writerow([*start, "", metric, unit, "" if value is None else value, *[""] * 7])
+                writer.writerow([*start, "", metric, unit, "" if value is None else value, *[""] * 8])
     return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Text that no spreadsheet takes for a formula. Nothing reads ``tables/`` back, so names may change there."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _fields(cell: Number | None) -> list[Any]:
     if cell is None:
-        return [""] * 8
+        return [""] * 9
     low, high = ("" if math.isnan(value) else f"{value:.6g}" for value in (cell.low, cell.high))
-    counts = [cell.n, cell.n_empty] if cell.n else ["", ""]
+    counts = [cell.n, cell.n_patients or "", cell.n_empty] if cell.n else [""] * 3
     p = "" if cell.p is None else f"{cell.p:.6g}"
     return [f"{cell.value:.6g}", low, high, *counts, p, cell.rank or "", cell.seen or ""]
 
@@ -135,6 +125,7 @@ def _json(column: Column, cell: Number | None) -> Mapping[str, Any]:
         "low": low,
         "high": high,
         "n": cell.n,
+        "n_patients": cell.n_patients,
         "p_holm": cell.p,
         "rank": cell.rank,
         "seen": cell.seen,
@@ -184,7 +175,10 @@ def _value(cell: Number | None) -> str:
 
 
 def _interval(cell: Number | None) -> str:
-    return "" if cell is None or math.isnan(cell.low) else f"[{number(cell.low)}, {number(cell.high)}]"
+    """The interval; ``[–]`` where a measured number has none."""
+    if cell is None or math.isnan(cell.low):
+        return f"[{DASH}]" if cell is not None and cell.n else ""
+    return f"[{number(cell.low)}, {number(cell.high)}]"
 
 
 def _plain(cell: Number | None) -> str:

@@ -20,8 +20,9 @@ from medkit.runs.figures_embedding import embedding_map
 from medkit.runs.handle import Run
 from medkit.runs.layout_text import as_html, write_tables
 from medkit.runs.layouts import laid_out
+from medkit.runs.results import recorded
 from medkit.runs.seen import banners
-from medkit.runs.tables import number, results_table, variants
+from medkit.runs.tables import how_intervals_were_made, number, p_value, results_table, variants
 
 Results = dict[str, dict[str, dict[str, MetricValue]]]
 
@@ -58,6 +59,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
         recipe=recipe_text,
         folder=folder.name,
         number=number,
+        p_value=p_value,
     )
     path = folder / "report.html"
     write_atomically(path, encoded(page))
@@ -124,15 +126,18 @@ def _section(
         for split in splits
     }
     box = figures.boxes(fpv, "FPV of normal cases, µL") if any(fpv.values()) else ""
+    report = recipe.get("report") or {}
+    compared = compare_variants(stages, splits, cases, report, [head.name for head in table.heads if not head.up])
+    measured = {recorded(metric, [head.name for head in table.heads]) for metric in _wanted(report)}
     return {
         "name": base,
         "table": table,
+        "intervals": how_intervals_were_made(results, stages),
         "curves": [(s, c) for s, c in curves if c],
         "pictures": pictures,
         "box": box,
-        "comparisons": compare_variants(
-            stages, splits, cases, recipe.get("report") or {}, [head.name for head in table.heads if not head.up]
-        ),
+        "comparisons": compared,
+        "untested": [h.name for h in table.heads if h.name in measured - {c.metric for c in compared}],
     }
 
 
@@ -143,6 +148,10 @@ def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
         if stage.get("draw") in DRAWN:
             found.setdefault(DRAWN[stage["draw"]], []).append(stage["name"])
     return found
+
+
+def _wanted(report: Mapping[str, Any]) -> Sequence[str]:
+    return (report.get("compare") or {}).get("metric", [])
 
 
 def _scores(cases: Sequence[Mapping[str, Any]], stage: str, split: str, metric: str) -> list[float]:

@@ -72,6 +72,12 @@ class MetricValue:
             return patients
         return f"{self.n} {self.counted if self.n != 1 else self.counted.removesuffix('s')}, {patients}"
 
+    def told(self, mark: str = "") -> str:
+        """Value, with a ``mark``, interval and counts in a few words, for a log."""
+        value = "undefined" if math.isnan(self.value) else f"{self.value:.4g}"
+        interval = "no interval" if math.isnan(self.low) else f"{self.low:.4g}, {self.high:.4g}"
+        return f"{value}{mark} [{interval}] n={self.n} of {self.n_patients or '?'} patients"
+
 
 RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}
 """Names that a metric's ``extras`` may not have."""
@@ -105,7 +111,7 @@ class Evaluation:
 
     def summary(self) -> str:
         """Values in one line."""
-        text = "  ".join(f"{name} {_told(value)} ({value.counts})" for name, value in self.values.items())
+        text = "  ".join(f"{name} {value.told()}" for name, value in self.values.items())
         seen = max((value.seen for value in self.values.values()), default=0)
         return f"{text}  ({seen} patients were seen in training)" if seen else text
 
@@ -130,12 +136,6 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
         (folder / "examples").mkdir(exist_ok=True)
         write_atomically(folder / "examples" / f"{evaluation.stage}.{evaluation.split}.npz", data.getvalue())
-
-
-def _told(value: MetricValue) -> str:
-    if math.isnan(value.value):
-        return "undefined"
-    return f"{value.value:.4g} " + ("no interval" if math.isnan(value.low) else f"[{value.low:.4g}, {value.high:.4g}]")
 
 
 def _write_cases(path: Path, evaluation: Evaluation) -> None:

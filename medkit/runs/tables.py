@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medkit.runs.bootstrap import FEW
+from medkit.runs.bootstrap import FEW, FEWEST
 from medkit.runs.results import MetricValue
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
@@ -96,6 +96,33 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined."""
+    return "–" if math.isnan(value) else "< 1e-10" if value < 1e-10 else f"{value:.3g}"
+
+
+METHODS = {
+    "bootstrap": "bootstrap over patients (BCa)",
+    "Wilson": "Wilson's score interval by patients",
+    "DeLong": "DeLong's by patients, on the scale of the logit",
+    "jackknife": "jackknife over patients",
+}
+
+
+def how_intervals_were_made(results: Results, stages: Sequence[str]) -> str:
+    """A sentence that says which metrics' 95 % intervals were made how, and why some have none."""
+    by: dict[str, list[str]] = {}
+    for stage in stages:
+        for found in results[stage].values():
+            for metric, value in found.items():
+                names = by.setdefault(METHODS.get(value.method, value.method), [])
+                if value.method and metric not in names:
+                    names.append(metric)
+    made = [f"{method}: {', '.join(names)}" for method, names in by.items() if names]
+    text = f"95 % intervals, {'; '.join(made)}." if made else "95 % intervals by patients."
+    return f"{text} Intervals of fewer than {FEW} patients are marked; with fewer than {FEWEST} there is none."
 
 
 def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -212,3 +213,75 @@ def test_delong_gives_the_known_p_values_of_the_ovarian_cancer_example() -> None
 
 def test_delong_of_a_class_with_one_case_is_undefined_not_certain() -> None:
     assert math.isnan(delong(np.array([0.9, 0.1, 0.2]), np.array([0.1, 0.2, 0.3]), np.array([1.0, 0.0, 0.0])).p)
+
+
+@pytest.mark.parametrize("other", [[0.5] * 8, [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]])
+def test_delong_without_variance_is_undefined_not_certain(other: list[float]) -> None:
+    """One system separates the classes, the other says the same of all, or inverts them: nothing varies."""
+    labels = np.repeat([0, 1], 4)
+    found = delong(np.arange(8.0), np.array(other), labels)
+    assert math.isnan(found.p)
+    assert found.stars == ""
+    assert "does not vary" in found.why
+
+
+def test_no_p_of_few_patients_is_smaller_than_that_of_an_exact_test() -> None:
+    """Nine patients can be exchanged in 2^9 ways, two of which are as extreme as all in one direction."""
+    rng = np.random.default_rng(0)
+    a, patients = rng.normal(5, 0.1, 9), [f"p{i}" for i in range(9)]
+    assert bootstrap_test(a, np.zeros(9), patients).p == 2.0**-8
+    labels = np.array([0] * 4 + [1] * 5)
+    scores = np.arange(9.0)
+    other = np.where(np.arange(9) == 4, -0.5, -scores)
+    assert delong(scores, other, labels).p >= 2.0**-8
+
+
+@pytest.mark.parametrize("patients", [["p"] * 6, ["p", "q"] * 3, [*"abcdea"]])
+def test_the_bootstrap_test_of_fewer_than_six_patients_is_undefined(patients: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    found = bootstrap_test(rng.random(6) + 1, rng.random(6), patients)
+    assert math.isnan(found.p)
+    assert "patient" in found.why
+
+
+def test_delong_by_patients_does_not_grow_surer_when_rows_are_repeated() -> None:
+    a, b, labels = data(60, 3)
+    patients = [f"p{i}" for i in range(60)]
+    once = delong(a, b, labels, patients)
+    thrice = delong(np.repeat(a, 3), np.repeat(b, 3), np.repeat(labels, 3), np.repeat(patients, 3))
+    assert once.p == pytest.approx(delong(a, b, labels).p)
+    assert thrice.p == pytest.approx(once.p)
+    assert (thrice.n, thrice.patients) == (180, 60)
+
+
+@pytest.mark.parametrize("test", [paired_t, wilcoxon])
+def test_paired_tests_do_not_grow_surer_when_rows_are_repeated(test: Callable[..., Comparison]) -> None:
+    a, b, _ = data(30, 4, decimals=6)
+    patients = [f"p{i}" for i in range(30)]
+    once, thrice = test(a, b, patients), test(np.repeat(a, 3), np.repeat(b, 3), np.repeat(patients, 3))
+    assert once.p == pytest.approx(test(a, b).p)
+    assert thrice.p == pytest.approx(once.p)
+
+
+def test_the_paired_t_of_dependent_rows_is_right_as_often_as_it_says() -> None:
+    """Without a true difference p < 0.05 in 5 of 100 samples; rows taken for independent would say so in 40."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(15), 6).astype(str)
+    wrong = np.zeros(2)
+    for _ in range(300):
+        difference = np.repeat(rng.normal(0, 1, 15), 6) + rng.normal(0, 0.5, 90)
+        for i, those in enumerate((patients, None)):
+            wrong[i] += paired_t(difference, np.zeros(90), those).p < 0.05
+    assert wrong[0] / 300 <= 0.08
+    assert wrong[1] / 300 >= 0.25
+
+
+def test_two_patients_whose_differences_are_close_are_not_tested() -> None:
+    assert math.isnan(paired_t(np.array([0.8, 0.7000001]), np.array([0.7, 0.6])).p)
+
+
+def test_tests_of_nothing_are_undefined() -> None:
+    nothing = np.array([])
+    assert math.isnan(paired_t(nothing, nothing).p)
+    assert math.isnan(wilcoxon(nothing, nothing).p)
+    assert math.isnan(bootstrap_test(nothing, nothing, []).p)
