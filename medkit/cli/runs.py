@@ -221,6 +221,8 @@ def predict(
     load_files(plugin)
     options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
     found = apply(folder, input, output, stage=stage, device=device, resample=resample, **options)
+    if found["seen_in_training"] is True:
+        print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
     for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)

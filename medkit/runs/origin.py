@@ -51,6 +51,16 @@ def input_named(volume: Volume, path: Path) -> dict[str, Any]:
     return {name: value if isinstance(value, int) else str(value or "unknown") for name, value in found.items()}
 
 
+def patient_of(volume: Volume) -> str | None:
+    """The patient's number in a DICOM header, to ask a ledger for; it is written nowhere."""
+    files = volume.header.get("files")
+    if volume.header.get("format") != "dicom" or not files:
+        return None
+    from medkit.data.dicom import read_header
+
+    return str(read_header(Path(files[0])).get("PatientID") or "") or None
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:

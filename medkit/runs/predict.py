@@ -24,8 +24,9 @@ from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.records import write_atomically
 from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder
-from medkit.runs.origin import input_named, origin
+from medkit.runs.origin import input_named, origin, patient_of
 from medkit.runs.ready import first_slice, ready
+from medkit.runs.seen import seen_in_training
 from medkit.runs.workbench import Workbench
 
 
@@ -95,6 +96,7 @@ def predict(
     _tile(objective, chosen, tile, overlap)
     case = Case(id="input", patient="input", fields=fields or {})
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
+    summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
     if is_external(objective):
         check_output(image, output, resample=resample)
         result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medkit.blocks import Block
+from medkit.data.copies import image_digests
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
+from medkit.data.volume import Volume
 from medkit.errors import InputError, Problems, RunError
 from medkit.protocols import Case
 from medkit.recipe import Stage
@@ -282,6 +284,24 @@ class Seen:
                 folder.write_json(FILE, new)
         values = {name: replace(value, **counts) for name, value in evaluation.values.items()}
         return replace(evaluation, values=values)
+
+
+def seen_in_training(folder: RunFolder, stage: str, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
+    """Whether the chain of a stage of a run has seen an image or its patient, by name or by the image itself.
+
+    ``unknown`` where it is not found, and nothing is known of some weights of the chain or of their images.
+    """
+    ledger = recorded_ledger(folder, stage)
+    if ledger is None:
+        return "unknown"
+    for entry in ledger.entries if patient else ():
+        if digest(entry.space, str(patient).strip()) in entry.patients:
+            return True
+    mine, known = np.array(image_digests(volume.voxels), np.uint64), images_of(ledger)
+    if len(mine) and np.isin(mine, known).all():
+        return True
+    sure = len(mine) and not ledger.unknown and all(len(e.images) for e in ledger.entries if e.role == "train")
+    return False if sure else "unknown"
 
 
 def images_of(ledger: Ledger) -> np.ndarray:

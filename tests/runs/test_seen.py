@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medkit.recipe import bundled, load_recipe, recipe_from
 from medkit.recipe_seen import check_seen
 from medkit.runs.again import evaluate_again
 from medkit.runs.evaluate import read_results
+from medkit.runs.predict import predict
 
 REASON = "the pretext has no labels & it is a trial"
 PHANTOMS = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4, "centers": ["A"]}
@@ -163,6 +165,34 @@ def test_copies_are_found_in_weights_of_another_run_too(tmp_path: Path) -> None:
     plain["data"]["d"] = {**block(source), "prepare": [{"use": "window", "low": 20, "high": 60}]}
     with pytest.raises(RunError, match=r"1 cases of 'internal' show images .*13\.nii"):
         run(plain, tmp_path / "run")
+
+
+def test_a_prediction_says_whether_its_image_was_seen(tmp_path: Path) -> None:
+    folds = ["train", "train", "val", "test"]
+    plain = recipe(stage("classify"))
+    plain["data"]["d"] = block(manifest(tmp_path / "data", ["001", "002", "003", "004"], folds))
+    folder = run(plain, tmp_path / "run")
+    said = {}
+    for name in ("0", "3"):
+        copy = shutil.copy(tmp_path / "data" / f"{name}.nii", tmp_path / f"other{name}.nii")
+        said[name] = predict(folder, copy, tmp_path / name, device="cpu")["seen_in_training"]
+    assert said == {"0": True, "3": False}
+
+
+def test_a_patient_is_known_by_the_number_in_a_dicom_header(tmp_path: Path, write_ct: Callable[..., None]) -> None:
+    folds = ["train", "train", "val", "test"]
+    plain = recipe(stage("classify"))
+    plain["data"]["d"] = block(manifest(tmp_path / "data", ["001", "002", "003", "004"], folds))
+    folder = run(plain, tmp_path / "run")
+    voxels = np.random.default_rng(99).normal(30, 9, (4, 32, 32)).round()
+    for number in ("002 ", "004"):
+        write_ct(tmp_path / "scans" / number.strip(), voxels, PatientID=number)
+    found = [
+        predict(folder, tmp_path / "scans" / number, tmp_path / f"out{number}", device="cpu")
+        for number in ("002", "004")
+    ]
+    assert [one["seen_in_training"] for one in found] == [True, False]
+    assert not any("002" in json.dumps(one["input"]) for one in found)
 
 
 def test_slices_without_structure_are_no_copies() -> None:
