@@ -162,6 +162,20 @@ def encoded(cases: Sequence[Case], name: str) -> tuple[np.ndarray, list[Any]]:
     return shorter[codes], [values[i] for i in np.flatnonzero(there)]
 
 
+def fields_of(cases: Sequence[Case]) -> list[str]:
+    """Names of the further columns that any of the cases has."""
+    if isinstance(cases, CaseTable):
+        return list(cases.fields)
+    return list(dict.fromkeys(name for case in cases for name in case.fields))
+
+
+def take(cases: Sequence[Case], chosen: np.ndarray) -> Sequence[Case]:
+    """The cases for which ``chosen`` (n,) is true: of a table a table, else a list."""
+    if isinstance(cases, CaseTable):
+        return cases if chosen.all() else cases.take(chosen)
+    return [cases[i] for i in np.flatnonzero(chosen).tolist()]
+
+
 def union(parts: Sequence[Sequence[Case]]) -> Sequence[Case]:
     """Every case of several selections once, in the order of its first appearance."""
     first = parts[0] if parts else []

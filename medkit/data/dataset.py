@@ -14,12 +14,16 @@ import numpy as np
 
 import medkit.data.splits as splitting
 from medkit.data.cache import Cache
+from medkit.data.cases import encoded, take
 from medkit.data.copies import image_digests
 from medkit.data.keys import key_of, preparation_of
+from medkit.data.manifest import as_number
 from medkit.data.transforms import VERSION, prepare, restore
 from medkit.data.volume import spacing_of
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Record, Source
+
+AT_ONCE = 1024  # cases that are handed to the threads of preparation together
 
 
 @dataclass
@@ -119,17 +123,16 @@ class Dataset:
         self.memory: dict[str, Sample] = {}
         self._preparation = preparation_of(source, self.steps, VERSION) if self.cache is not None else ""
         self._keys: dict[str, bytes] = {}
-        cases = list(source.cases())
-        if not cases:
+        cases = source.cases()
+        if not len(cases):
             raise InputError("the source has no cases")
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
+        splitting.tell_look_alikes(cases)
+        splitting.check_images(self.splits)
         for name in self.fields:
-            without = [case.id for case in cases if not _is_number(case.fields.get(name))]
-            if without:
-                others = f", nor have {len(without) - 1} others: {', '.join(without[1:8])}" if without[1:] else ""
-                raise InputError(f"case '{without[0]}' has no number in field '{name}'{others}")
+            _check_numbers(cases, name)
 
-    def cases(self, split: str) -> list[Case]:
+    def cases(self, split: str) -> Sequence[Case]:
         if split not in self.splits:
             hint = did_you_mean(split, self.splits) or f"splits: {', '.join(self.splits)}"
             raise InputError(f"no split is named '{split}'", hint=hint)
@@ -163,9 +166,11 @@ class Dataset:
     def prepare_all(self, cases: Sequence[Case], progress: Callable[..., None] | None = None, workers: int = 2) -> None:
         """Prepare many cases ahead, several at a time; ``progress(done, total)`` is told after each."""
         with ThreadPoolExecutor(workers) as pool:
-            for done, _ in enumerate(pool.map(self._touch, cases), 1):
-                if progress is not None:
-                    progress(done, len(cases))
+            for start in range(0, len(cases), AT_ONCE):  # all at once are a million futures
+                part = [cases[i] for i in range(start, min(start + AT_ONCE, len(cases)))]
+                for done, _ in enumerate(pool.map(self._touch, part), start + 1):
+                    if progress is not None:
+                        progress(done, len(cases))
 
     def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
         """Cases that have been prepared, with the digests of their slices."""
@@ -176,12 +181,17 @@ class Dataset:
         self.sample(case, check=False)
 
 
-def _is_number(value: Any) -> bool:
-    """True for a finite number, also one written as text, as all of a CSV file's are."""
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
+def _check_numbers(cases: Sequence[Case], name: str) -> None:
+    """Refuse cases whose field is no finite number; one written as text, as all of a CSV file's are, is one."""
+    codes, values = encoded(cases, name)
+    wrong = np.array([*(not math.isfinite(as_number(value)) for value in values), True])[codes]
+    if wrong.any():
+        found = take(cases, wrong)
+        without = [found[i].id for i in range(min(len(found), 8))]
+        others = f", nor have {len(found) - 1} others: {', '.join(without[1:])}" if without[1:] else ""
+        value = found[0].fields.get(name)
+        said = "" if value is None else f", but '{value}'"
+        raise InputError(f"case '{without[0]}' has no number in field '{name}'{said}{others}")
 
 
 def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:

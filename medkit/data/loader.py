@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from medkit.data.augment import CPUChain, DeviceChain
+from medkit.data.cases import column
 from medkit.data.dataset import Dataset, Sample
 from medkit.errors import InputError
 from medkit.protocols import Batch, Case
@@ -70,13 +71,13 @@ class Loader:
             raise InputError("'slices' draws single slices, and this stage trains on whole volumes")
         self.slices, self.draw = slices, draw
         self._voxels: dict[str, np.ndarray] = {}  # of each mask that a slice was drawn by: positive ones of each slice
-        self.dataset, self.cases, self.unit, self.batch, self.seed = dataset, list(cases), unit, batch, seed
+        self.dataset, self.cases, self.unit, self.batch, self.seed = dataset, cases, unit, batch, seed
         self.rank, self.ranks, self.balance = rank, ranks, balance
         self.patches, self.patch_size = patches, patch_size
         self.chain = CPUChain(augment) if augment and augment_on == "cpu" else None
         self.device_augment = DeviceChain(augment) if augment and augment_on == "device" else None
         self.unit_range = [type(step).__name__ for step in augment if getattr(step, "unit_range", False)]
-        self._positive: list[bool] | None = None
+        self._positive: np.ndarray | None = None
         items = len(self.order(0)) // ranks
         if items == 0:
             raise InputError(f"{len(self.cases)} training cases are too few for {ranks} ranks")
@@ -88,23 +89,21 @@ class Loader:
         rng = np.random.default_rng([self.seed, epoch, 0])
         if not self.balance:
             return (rng.permutation(len(self.cases) * self.slices) % len(self.cases)).tolist()
-        positive = self.positive()
-        yes = [i for i, p in enumerate(positive) if p]
-        no = [i for i, p in enumerate(positive) if not p]
-        if not yes or not no:
+        yes, no = np.flatnonzero(self.positive()), np.flatnonzero(~self.positive())
+        if not len(yes) or not len(no):
             raise InputError("balance needs positive and negative cases", hint="leave out 'balance'")
         size = -(-max(len(yes), len(no)) * self.slices // self.ranks) * self.ranks
         drawn = [rng.permutation(np.resize(rng.permutation(kind), size)) for kind in (yes, no)]
         # Every rank gets a positive case, then every rank a negative one, so that each alternates.
         return np.stack([kind.reshape(-1, self.ranks) for kind in drawn], 1).reshape(-1).tolist()
 
-    def positive(self) -> list[bool]:
-        """Which cases are positive; known labels are not looked up in the mask."""
+    def positive(self) -> np.ndarray:
+        """Which cases are positive, (n,) booleans; known labels are not looked up in the mask."""
         if self._positive is None:
-            self._positive = [
-                bool(case.label) if case.label is not None else self.dataset.sample(case).label > 0
-                for case in self.cases
-            ]
+            labels = column(self.cases, "label")
+            for i in np.flatnonzero(np.isnan(labels)).tolist():
+                labels[i] = self.dataset.sample(self.cases[i]).label > 0
+            self._positive = labels != 0
         return self._positive
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medkit.data.files import place, stamp
+from medkit.data.cases import CaseTable
+from medkit.data.files import shown, stamp
+from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.whereabouts import whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
+
+SHOWN = 10  # problems that are told at once
 
 
 @dataclass
@@ -63,75 +68,101 @@ class ManifestSource:
     space: str | None = None
 
     def __post_init__(self) -> None:
-        self._rows: dict[str, dict[str, Any]] | None = None
-        self._cases: list[Case] = []
+        self._table: CaseTable | None = None
+        self._files: dict[str, Any] = {}
 
     def cases(self) -> Sequence[Case]:
-        if self._rows is None:
-            self._read()
-        return self._cases
+        if self._table is None:
+            self._table = self._read()
+        return self._table
 
-    def _read(self) -> None:
-        table = read_table(Path(self.path))
-        columns = list(table.columns)
+    def _read(self) -> CaseTable:
+        import pyarrow.compute as compute
+
+        where = str(self.path)
+        table = read_manifest(Path(self.path))
         for name in (self.image, self.patient, self.label, self.case):
-            if name is not None and name not in columns:
-                hint = did_you_mean(name, columns) or f"columns: {', '.join(columns)}"
-                raise InputError(f"the manifest has no column '{name}'", str(self.path), hint)
-        root = Path(self.root) if self.root is not None else Path(self.path).parent
-        rows: dict[str, dict[str, Any]] = {}
-        problems: list[InputError] = []
-        cases = []
-        used = {self.image, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
-        for number, row in enumerate(table.to_dict("records"), 2):
-            row = {str(key): None if _missing(value) else value for key, value in row.items()}
-            where = f"{self.path}:{number}"
-            if row[self.patient] is None:
-                problems.append(InputError(f"no value in '{self.patient}'", where, "every row needs its patient"))
-                continue
-            if row[self.image] is None:
-                problems.append(InputError(f"no value in '{self.image}'", where))
-                continue
-            for name in (self.image, self.mask, self.target):
-                if row.get(name) is not None:
-                    row[name] = str(root / str(row[name]))
-                    if not os.path.exists(place(row[name])[0]):
-                        problems.append(InputError(f"{name}: there is no '{row[name]}'", where))
-            key = str(row[self.case]) if self.case is not None else str(row[self.image])
-            if key in rows:
-                problems.append(InputError(f"case '{key}' is listed twice", where))
-                continue
-            rows[key] = row
-            label = self._label(row, where, problems)
-            fields = {k: v for k, v in row.items() if k not in used}
-            center = _text(row.get(self.center)) if self.center else ""
-            fold = _text(row.get(self.fold)) if self.fold else ""
-            cases.append(Case(key, _text(row[self.patient]), center, fold, label, fields))
-            if len(problems) >= 10:
-                break
-        if problems:
-            raise Problems(problems)
-        if not cases:
-            raise InputError("the manifest has no rows", str(self.path))
-        self._rows, self._cases = rows, cases
+            if name is not None and name not in table.column_names:
+                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
+                raise InputError(f"the manifest has no column '{name}'", where, hint)
+        if not len(table):
+            raise InputError("the manifest has no rows", where)
+        problems: list[tuple[int, InputError]] = []
 
-    def _label(self, row: dict[str, Any], where: str, problems: list[InputError]) -> float | None:
+        def problem(rows: Iterable[int], what: Callable[[int], str], hint: str | None = None) -> None:
+            for row in islice(rows, SHOWN):
+                problems.append((row, InputError(what(row), self._where(row), hint)))
+
+        patients = texts(table, self.patient, where)
+        images = texts(table, self.image, where)
+        problem(_rows(patients.is_null()), lambda _: f"no value in '{self.patient}'", "every row needs its patient")
+        problem(_rows(images.is_null()), lambda _: f"no value in '{self.image}'")
+        names = images if self.case is None else texts(table, self.case, where)
+        problem(_rows(names.is_null()), lambda _: f"no value in '{self.case}'") if self.case else None
+        codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        if len(np.unique(codes)) < len(codes):
+            problem(_again(codes), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
+        places = None
+        for role in (self.image, self.mask, self.target):
+            cells = texts(table, role, where)
+            if cells is None:
+                continue
+            self._files[role] = paths = _joined(self._root(), cells)
+            there, found = whereabouts(paths)
+            places = found if places is None else places
+            problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
+        labels = self._labels(table, problem)
+        if problems:
+            raise Problems([error for _, error in sorted(problems, key=lambda found: found[0])[:SHOWN]])
+        columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels, "image": places}
+        for key, name in (("center", self.center), ("fold", self.fold)):
+            cells = texts(table, name, where) if name else None
+            if cells is not None:
+                columns[key] = compute.dictionary_encode(cells)
+        used = {self.image, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
+        return CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
+
+    def _root(self) -> str:
+        return str(Path(self.root) if self.root is not None else Path(self.path).parent)
+
+    def _where(self, row: int) -> str:
+        return f"{self.path}:{row + 2}"  # the header is the first row of a table
+
+    def _labels(self, table: Any, problem: Callable[..., None]) -> np.ndarray:
         if self.label is not None:
-            try:
-                return None if row[self.label] is None else float(row[self.label])
-            except (TypeError, ValueError):
-                problems.append(InputError(f"{self.label}: '{row[self.label]}' is no number", where))
-                return None
-        return 0.0 if self.mask in row and row[self.mask] is None else None
+            labels, wrong = numbers(table, self.label, str(self.path))
+            values = dict(wrong)
+            problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is no finite number")
+            return labels
+        if self.mask not in self._files:
+            return np.full(len(table), np.nan)
+        return np.where(self._files[self.mask].is_null().to_numpy(zero_copy_only=False), 0.0, np.nan)
+
+    def _row(self, case: Case) -> dict[str, Any]:
+        """The image, mask and target of a case that the manifest has columns for."""
+        row = self.row(case)
+        return {role: paths[row].as_py() for role, paths in self._files.items()}
+
+    def row(self, case: Case) -> int:
+        """The row of a case, from 0."""
+        self.cases()
+        assert self._table is not None
+        return self._table.row_of(case.id)
 
     def load(self, case: Case) -> Record:
+        try:
+            return self._load(case)
+        except Problems:
+            raise
+        except InputError as error:
+            where = self._where(self.row(case))
+            raise InputError(error.what, f"{where}: {error.where}" if error.where else where, error.hint) from error
+
+    def _load(self, case: Case) -> Record:
         from medkit.data.io import read_volume
         from medkit.data.pairs import check_pair
 
-        if self._rows is None:
-            self._read()
-        assert self._rows is not None
-        row = self._rows[case.id]
+        row = self._row(case)
         image = read_volume(row[self.image])
         record = Record(image)
         if self.mask in row:
@@ -165,33 +196,33 @@ class ManifestSource:
         return mask
 
     def identity(self, case: Case) -> str:
-        if self._rows is None:
-            self._read()
-        assert self._rows is not None
-        row = self._rows[case.id]
-        roles = [name for name in (self.image, self.mask, self.target) if name in row]
-        return "\n".join(f"{name} {'none' if row[name] is None else stamp(row[name])}" for name in roles)
+        return "\n".join(f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
 
 
 def read_table(path: Path) -> Any:
     """A CSV or Parquet file as a pandas table; numbers that name things stay as they were written."""
-    import pandas
-
-    if not path.is_file():
-        raise InputError("there is no such manifest", str(path))
-    try:
-        if path.suffix == ".parquet":
-            return pandas.read_parquet(path)
-        return pandas.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the manifest cannot be read ({error})", str(path), "CSV or Parquet with a header") from error
+    return read_manifest(path).to_pandas()
 
 
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and value != value)
+def _rows(mask: Any) -> Iterator[int]:
+    if not isinstance(mask, np.ndarray):
+        mask = mask.to_numpy(zero_copy_only=False)
+    return iter(np.flatnonzero(mask).tolist())
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _again(codes: np.ndarray) -> Iterator[int]:
+    """Positions whose code has been there before."""
+    first = np.zeros(len(codes), bool)
+    first[np.unique(codes, return_index=True)[1]] = True
+    return iter(np.flatnonzero(~first & (codes >= 0)).tolist())
+
+
+def _joined(root: str, cells: Any) -> Any:
+    """Cells as paths below ``root``, absolute ones as they are."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    start, slash = (pyarrow.scalar(text, cells.type) for text in (root.rstrip("/"), "/"))
+    return compute.if_else(
+        compute.starts_with(cells, "/"), cells, compute.binary_join_element_wise(start, cells, slash)
+    )

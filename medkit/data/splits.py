@@ -2,48 +2,137 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from medkit.data.cases import CaseTable, encoded, fields_of, take, union
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case
 
 COLUMNS = ("id", "patient", "center", "fold", "label")
+SHOWN = 8
+TRUTHS = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}  # as YAML writes them
 
 
-def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split") -> list[Case]:
+def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split") -> Sequence[Case]:
     """The cases whose columns equal ``picks`` (a value, or a list of values).
 
-    Columns are ``id patient center fold label`` and the manifest's other ones.
+    Columns are ``id patient center fold label`` and the manifest's other ones. Texts are compared as they are written,
+    without spaces around them: 8 is neither "08" nor "8.0". Numbers (labels, numeric columns of Parquet) are compared
+    as numbers.
 
     Raises
     ------
     InputError
-        if a column does not exist, or no case is left.
+        if a column does not exist, or no case is left; it says which value looks like the one that is wanted.
     """
-    known = {*COLUMNS, *(key for case in cases for key in case.fields)}
-    chosen = list(cases)
+    known = {*COLUMNS, *fields_of(cases)}
+    chosen = np.ones(len(cases), bool)
     for column, wanted in picks.items():
         if column not in known:
             hint = did_you_mean(column, known) or f"columns: {', '.join(sorted(known))}"
             raise InputError(f"split '{name}' selects by '{column}', which the data do not have", hint=hint)
-        values = {_text(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-        chosen = [case for case in chosen if _text(_column(case, column)) in values]
-        if not chosen:
-            there = sorted({_text(_column(case, column)) for case in cases})
-            shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "")
-            raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=f"values of {column}: {shown}")
-    return chosen
+        codes, values = encoded(cases, column)
+        listed = wanted if isinstance(wanted, list) else [wanted]
+        # The last one is for cells without a value.
+        chosen &= np.array([*(any(_equal(v, w) for w in listed) for v in values), "" in listed], bool)[codes]
+        if not chosen.any():
+            raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=_help(column, values, listed))
+    return take(cases, chosen)
 
 
-def _column(case: Case, column: str) -> Any:
-    return getattr(case, column) if column in COLUMNS else case.fields.get(column, "")
+def _equal(value: Any, wanted: Any) -> bool:
+    """Whether a cell is what a recipe asks for."""
+    if isinstance(value, str):
+        value = value.strip()
+        return TRUTHS.get(value) is wanted if isinstance(wanted, bool) else value == str(wanted).strip()
+    if isinstance(value, bool | np.bool_) or isinstance(wanted, bool):
+        return isinstance(wanted, bool) and isinstance(value, bool | np.bool_) and bool(value) is wanted
+    if isinstance(value, int | float | np.number) and isinstance(wanted, int | float):
+        return bool(value == wanted)
+    return str(value) == str(wanted).strip()
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _help(column: str, values: Sequence[Any], wanted: Sequence[Any]) -> str:
+    there = sorted({str(value) for value in values})
+    shown = f"values of {column}: {', '.join(there[:SHOWN])}" + (" ..." if len(there) > SHOWN else "")
+    alike = [group for group in look_alikes([*there, *(str(value) for value in wanted)]) if len(group) > 1]
+    for one in wanted:
+        near = next(([t for t in group if t != str(one)] for group in alike if str(one) in group), [])
+        if near:
+            return f"'{near[0]}' looks like '{one}' and is another text: write \"{near[0]}\" in quotes; {shown}"
+    return shown
+
+
+def look_alikes(names: Sequence[str]) -> list[list[str]]:
+    """Groups of different names that differ by spaces, case, leading zeros or a decimal point with zeros only."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    texts = pyarrow.array(list(dict.fromkeys(names)), pyarrow.large_string())
+    plain = compute.replace_substring_regex(compute.utf8_lower(texts), r"\s+", "")
+    plain = compute.replace_substring_regex(plain, r"(^|[^0-9.])0+([0-9])", r"\1\2")
+    plain = compute.replace_substring_regex(plain, r"^([0-9]+)\.0+$", r"\1").dictionary_encode()
+    if len(plain.dictionary) == len(texts):
+        return []
+    codes = plain.indices.to_numpy()
+    groups: dict[int, list[str]] = {}
+    for row in np.flatnonzero((np.bincount(codes) > 1)[codes]).tolist():
+        groups.setdefault(int(codes[row]), []).append(texts[row].as_py())
+    return list(groups.values())
+
+
+def tell_look_alikes(cases: Sequence[Case]) -> None:
+    """Warn of patients, centres and folds that may be one and are written in two ways: they count as two."""
+    for column in ("patient", "center", "fold"):
+        groups = look_alikes([str(value) for value in encoded(cases, column)[1]])
+        if groups:
+            pairs = "; ".join(" and ".join(repr(name) for name in group[:3]) for group in groups[:3])
+            more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
+            warnings.warn(
+                f"column '{column}' has values that differ by spaces, case or zeros only, and count as different: "
+                f"{pairs}{more}",
+                stacklevel=2,
+            )
+
+
+def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
+    """Refuse an image that is listed as two patients' in two splits.
+
+    Looks at tables whose cases say where their images lie (:class:`medkit.data.cases.CaseTable`).
+
+    Raises
+    ------
+    InputError
+        naming the image, the patients and the splits.
+    """
+    cases = union([*splits.values()])
+    codes, images = encoded(cases, "image") if isinstance(cases, CaseTable) else (np.empty(0, np.int32), [])
+    counts = np.bincount(codes[codes >= 0], minlength=len(images))
+    for code in np.flatnonzero(counts > 1).tolist():
+        same = [cases[int(i)] for i in np.flatnonzero(codes == code)]
+        patients = list(dict.fromkeys(case.patient for case in same))
+        if len(patients) == 1:
+            continue
+        ids = [{case.id for case in same if case.patient == patient} for patient in patients[:2]]
+        own = [[name for name, part in splits.items() if _holds(part, among)] for among in ids]
+        if own[0] != own[1]:
+            what = f"one image is listed as that of '{patients[0]}' in {own[0]} and of '{patients[1]}' in {own[1]}"
+            raise InputError(what.replace("[", "").replace("]", ""), images[code], "each image has one patient")
+
+
+def _holds(cases: Sequence[Case], ids: set[str]) -> bool:
+    return not ids.isdisjoint(encoded(cases, "id")[1])
 
 
 def assign_folds(

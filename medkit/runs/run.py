@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from medkit.data.cases import union
 from medkit.data.loader import DRAWN
 from medkit.engine.checkpoint import save_weights
 from medkit.engine.progress import Progress
@@ -229,7 +230,7 @@ def _train_stage(
     objective = bench.objective(stage)
     external = is_external(objective)
     touched = tested if external else _splits(stage, tested)
-    wanted = list({case.id: case for split in touched for case in dataset.cases(split)}.values())
+    wanted = union([dataset.cases(split) for split in touched])
     with progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
     runtime.barrier()

@@ -1,0 +1,155 @@
+"""Manifests as Arrow tables: CSV with every cell as text, Parquet with its types; names are texts, never numbers."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from medkit.errors import InputError
+
+BLOCK = 1 << 23  # bytes that are parsed at a time: no row may be longer
+INDEX = re.compile(r"__index_level_\d+__")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_manifest(path: Path) -> Any:
+    """A CSV or Parquet file as a ``pyarrow.Table``; columns without a name are left out.
+
+    Raises
+    ------
+    InputError
+        naming the file and, of a CSV, the line.
+    """
+    import pyarrow
+
+    if not path.is_file():
+        raise InputError("there is no such manifest", str(path))
+    try:
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    except (pyarrow.ArrowException, OSError, csv.Error) as error:
+        what = f"the manifest cannot be read ({str(error).splitlines()[0]})"
+        raise InputError(what, str(path), "CSV or Parquet with a header") from error
+    return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        _check_names(file.schema_arrow.names, path)
+        return file.read()
+
+
+def _csv(path: Path) -> Any:
+    import pyarrow
+    import pyarrow.csv
+
+    names = _header(path)
+    _check_names(names, path)
+    options = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pyarrow.large_string()), strings_can_be_null=True, null_values=[""]
+    )
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    try:
+        return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(block_size=BLOCK), parsing, options)
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise _encoding(path) from error
+        raise _ragged(path, len(names)) or error from error
+
+
+def _header(path: Path) -> list[str]:
+    """The names of a CSV's columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next((row for row in csv.reader(file) if row), None)
+    except UnicodeDecodeError as error:
+        raise _encoding(path) from error
+    if names is None:
+        raise InputError("the manifest is empty", str(path), "CSV or Parquet with a header")
+    if len(names) == 1:
+        for sign, word in SEPARATORS.items():
+            if sign in names[0]:
+                hint = "save it as CSV with commas; in Excel: 'CSV UTF-8', or change the list separator"
+                raise InputError(f"the columns are separated by {word}, not by commas", str(path), hint)
+    return names
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    twice = sorted({name for name in names if name.strip() and names.count(name) > 1})
+    if twice:
+        raise InputError(f"two columns are named '{twice[0]}'", str(path), "which one is meant cannot be told")
+
+
+def _encoding(path: Path) -> InputError:
+    hint = "save it as 'CSV UTF-8'; in Python: encoding='utf-8'"
+    return InputError("the manifest is no text in UTF-8 (utf-8)", str(path), hint)
+
+
+def _ragged(path: Path, width: int) -> InputError | None:
+    """The first line whose number of fields is not that of the header, as an error."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        for row in reader:
+            if row and len(row) != width:
+                what = f"this line has {len(row)} fields, the header {width} columns"
+                hint = "text with commas goes in quotes; no comma at the end of a line"
+                return InputError(what, f"{path}:{reader.line_num}", hint)
+    return None
+
+
+def texts(table: Any, name: str, where: str) -> Any:
+    """A column that names things, as stripped texts, null where there is none; None if there is no such column.
+
+    Whole numbers are texts as they are. Decimal ones are refused: a column of whole numbers with gaps becomes one
+    in pandas, and whether 7.0 is 7 or 7.0 cannot be told.
+    """
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if name not in table.column_names:
+        return None
+    column = table[name]
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pyarrow.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)
+        if column.null_count < len(column):
+            first = compute.drop_null(column)[0].as_py()
+            hint = "save the column as text or whole numbers; in pandas: .astype('Int64')"
+            raise InputError(f"'{name}' names things, and holds decimal numbers such as {first!r}", where, hint)
+    try:
+        column = compute.utf8_trim_whitespace(column.cast(pyarrow.large_string()))
+    except pyarrow.ArrowException as error:
+        raise InputError(
+            f"'{name}' holds {column.type} values, which are no names", where, "save it as text"
+        ) from error
+    return compute.if_else(compute.equal(column, ""), None, column).combine_chunks()
+
+
+def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str]]]:
+    """A column of labels as (rows,) float64, nan where there is none, and what is no finite number: row and text."""
+    import numpy as np
+    import pyarrow
+
+    column = table[name].combine_chunks()
+    if pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
+        found = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return found, [(int(row), str(found[row])) for row in np.flatnonzero(np.isinf(found))]
+    column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    words = column.dictionary.to_pylist()
+    values = np.array([*map(as_number, words), np.nan])  # the last one for empty cells
+    wrong = np.array([*(word is not None and str(word).strip() != "" for word in words), False]) & ~np.isfinite(values)
+    return values[codes], [(int(row), str(words[codes[row]])) for row in np.flatnonzero(wrong[codes])]
+
+
+def as_number(value: Any) -> float:
+    """A finite number, also one that is written as text; nan for anything else."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+    return found if abs(found) < float("inf") else float("nan")
