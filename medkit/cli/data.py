@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from medkit.cli.reading import AllowGaps, UnitsSaid
 from medkit.guard import cause, guarded
 
 
@@ -154,6 +155,8 @@ def simulate_dose(
     resample: Annotated[
         bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
     ] = False,
+    allow_gaps: AllowGaps = False,
+    units: UnitsSaid = None,
 ) -> None:
     """Add to a CT scan the noise of a lower dose, drawn in the projection domain.
 
@@ -163,8 +166,9 @@ def simulate_dose(
     """
     from medkit.runs.lowdose import simulate
 
-    beam = {"photons": photons, "electronic": electronic, "bow_tie": bow_tie, "kernel": kernel}
-    said = simulate(input, output, dose, seed=seed, resample=resample, **beam)
+    beam: dict[str, Any] = {"photons": photons, "electronic": electronic, "bow_tie": bow_tie, "kernel": kernel}
+    options: dict[str, Any] = {"allow_gaps": allow_gaps, "units": units}
+    said = simulate(input, output, dose, seed=seed, resample=resample, **options, **beam)
     if said is not None:
         print(f"note: {said}", file=sys.stderr)
     print(output)

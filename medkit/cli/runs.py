@@ -14,6 +14,7 @@ import typer
 
 from medkit.cli.components import PluginFile, Set, load_files
 from medkit.cli.output import show_json, show_table
+from medkit.cli.reading import AllowGaps, UnitsSaid
 from medkit.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ def predict(
         float | None, typer.Option("--overlap", min=0, max=1, help="Share of a tile that the next one covers again.")
     ] = None,
     field: Field = None,
+    allow_gaps: AllowGaps = False,
+    units: UnitsSaid = None,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
@@ -220,6 +223,7 @@ def predict(
 
     load_files(plugin)
     options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
+    options |= {"allow_gaps": allow_gaps, "units": units}
     found = apply(folder, input, output, stage=stage, device=device, resample=resample, **options)
     if found["seen_in_training"] is True:
         print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
@@ -236,6 +240,8 @@ def explain(
     head: Annotated[str | None, typer.Option("--head", help="Default: the first that gives a number or class.")] = None,
     target: Annotated[int | None, typer.Option("--class", help="Class to explain; default: the likeliest.")] = None,
     field: Field = None,
+    allow_gaps: AllowGaps = False,
+    units: UnitsSaid = None,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
@@ -246,8 +252,8 @@ def explain(
     from medkit.runs.explain import explain as apply
 
     load_files(plugin)
-    fields = _fields(field)
-    show_json(apply(folder, input, output, stage=stage, head=head, target=target, fields=fields, device=device))
+    options: dict[str, Any] = {"fields": _fields(field), "allow_gaps": allow_gaps, "units": units}
+    show_json(apply(folder, input, output, stage=stage, head=head, target=target, device=device, **options))
 
 
 def _fields(texts: list[str] | None) -> dict[str, float]:

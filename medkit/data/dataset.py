@@ -19,6 +19,7 @@ from medkit.data.copies import image_digests
 from medkit.data.keys import key_of, preparation_of
 from medkit.data.manifest import as_number
 from medkit.data.transforms import VERSION, prepare, restore
+from medkit.data.units import require_hu
 from medkit.data.volume import spacing_of
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Record, Source
@@ -200,9 +201,15 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
     Raises
     ------
     InputError
-        if mask or target lie on another grid, the mask holds other values than 0 and 1, or voxels are not finite.
+        if mask or target lie on another grid, the mask holds other values than 0 and 1, voxels are not finite, or a
+        step needs CT in HU and image or target is none.
     """
     image = record.image
+    for step in steps:
+        if getattr(step, "needs_hu", None):
+            for volume in (image, record.target):
+                if volume is not None:
+                    require_hu(volume, step.needs_hu, f"case '{case.id}'")
     arrays = {"image": image.voxels}
     for name in ("mask", "target"):
         other = getattr(record, name)

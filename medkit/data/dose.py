@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from medkit.data.units import doubt
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 
@@ -26,6 +27,7 @@ WATER = 0.0195
 """Linear attenuation of water in 1/mm at about 70 keV."""
 OUTSIDE = -1500.0
 """HU below which nothing was reconstructed: padding around the field (-2000, -3024) that the file does not declare."""
+UNWINDOWED = "give HU that have not been windowed or scaled"
 STARVED = 60.0
 """Expected counts at the lower dose below which noise is drawn from counts instead of from the approximation."""
 Kernel = Literal["soft", "sharp", "ramp"]
@@ -116,11 +118,9 @@ def simulate_low_dose(
         raise InputError(f"the pixel size must be positive, not {pixel} mm")
     if not np.isfinite(hu).all():
         raise InputError("the scan holds voxels that are not finite")
-    if hu.min() > -500:
-        raise InputError(
-            f"the scan has no air (lowest value {hu.min():.4g}), so it cannot be projected",
-            hint="give HU that have not been windowed or scaled",
-        )
+    why = doubt(float(hu.min()), float(hu.max()))
+    if why is not None:
+        raise InputError(f"the scan cannot be projected: {why}", hint=UNWINDOWED)
     if dose == 1:
         return np.where(hu < OUTSIDE, hu, np.rint(hu)).astype(np.float32)
     geometry = Geometry(hu.shape[1:], pixel, scanner.views)

@@ -13,6 +13,7 @@ import numpy as np
 from medkit.data.cases import CaseTable
 from medkit.data.files import shown, stamp
 from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.volume import Units
 from medkit.data.whereabouts import whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
@@ -46,6 +47,11 @@ class ManifestSource:
         Column with a unique name of each row; default: the image's path.
     root:
         Folder that relative paths start from; default: the manifest's own.
+    allow_gaps:
+        Take DICOM series with missing, interleaved or misplaced slices as they are; the report says so.
+    units:
+        ``HU`` if images and targets are in HU although files or voxels do not show it, as crops without air; ``stored``
+        if they are not although they look like it. Default: what files and voxels show.
     check_pairs:
         Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
         meant to look different.
@@ -66,10 +72,19 @@ class ManifestSource:
     root: Path | None = None
     check_pairs: bool = True
     space: str | None = None
+    allow_gaps: bool = False
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
+
+    @property
+    def notice(self) -> str:
+        """What heads the report: what was said of the files that they do not show themselves."""
+        gaps = "Series with gaps or misplaced slices were read as they are (allow_gaps)." if self.allow_gaps else ""
+        units = f"Voxels were taken for {self.units} values because the recipe says so." if self.units else ""
+        return " ".join(text for text in (gaps, units) if text)
 
     def cases(self) -> Sequence[Case]:
         if self._table is None:
@@ -163,7 +178,7 @@ class ManifestSource:
         from medkit.data.pairs import check_pair
 
         row = self._row(case)
-        image = read_volume(row[self.image])
+        image = read_volume(row[self.image], allow_gaps=self.allow_gaps, units=self.units)
         record = Record(image)
         if self.mask in row:
             if row[self.mask] is None:
@@ -171,7 +186,7 @@ class ManifestSource:
             else:
                 record.mask = self._read_mask(row, image)
         if row.get(self.target) is not None:
-            record.target = read_volume(row[self.target])
+            record.target = read_volume(row[self.target], allow_gaps=self.allow_gaps, units=self.units)
             difference = image.same_grid(record.target)
             if difference:
                 raise InputError(f"target and image lie on different grids ({difference})", row[self.target])
@@ -182,7 +197,7 @@ class ManifestSource:
     def _read_mask(self, row: dict[str, Any], image: Any) -> Any:
         from medkit.data.io import read_volume
 
-        mask = read_volume(row[self.mask])
+        mask = read_volume(row[self.mask], allow_gaps=self.allow_gaps)
         difference = image.same_grid(mask)
         if difference:
             raise InputError(
@@ -196,7 +211,9 @@ class ManifestSource:
         return mask
 
     def identity(self, case: Case) -> str:
-        return "\n".join(f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
+        said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]
+        files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
+        return "\n".join([*files, *said])
 
 
 def read_table(path: Path) -> Any:

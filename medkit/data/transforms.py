@@ -5,7 +5,6 @@ Arrays are (D,H,W). ``image`` and ``target`` get every step; ``mask`` follows ge
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -13,6 +12,8 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from annotated_types import Gt
+
+from medkit.data.volume import Units
 
 Arrays = dict[str, np.ndarray]
 IMAGES = ("image", "target")
@@ -36,10 +37,14 @@ class Window(Step):
         HU that becomes 0.
     high:
         HU that becomes 1.
+    units:
+        ``stored`` where ``low`` and ``high`` are in the images' own units; images that are no CT in HU are refused
+        otherwise.
     """
 
     low: float = 0.0
     high: float = 80.0
+    units: Units = "HU"
 
     def __post_init__(self) -> None:
         if not self.high > self.low:
@@ -48,16 +53,13 @@ class Window(Step):
     def apply(self, arrays: Arrays) -> Arrays:
         for name in IMAGES:
             if name in arrays:
-                voxels = arrays[name]
-                if voxels.size:
-                    self.question(name, float(voxels.min()), float(voxels.max()))
-                arrays[name] = self.scaled(voxels)
+                arrays[name] = self.scaled(arrays[name])
         return arrays
 
-    def question(self, name: str, low: float, high: float) -> None:
-        """Warn of values that have been scaled to [0,1] already."""
-        if high <= 1 and low >= 0 and self.high > 1:
-            warnings.warn(f"'{name}' lies in [0, 1]: is this in HU?", stacklevel=3)
+    @property
+    def needs_hu(self) -> str | None:
+        """What of this step needs CT in HU, in words, or None."""
+        return f"the window from {self.low:g} to {self.high:g} HU" if self.units == "HU" else None
 
     def scaled(self, voxels: np.ndarray) -> np.ndarray:
         scaled = (voxels.astype(np.float32) - np.float32(self.low)) * np.float32(1 / (self.high - self.low))
@@ -173,17 +175,16 @@ class Joined(Step):
     def apply(self, arrays: Arrays) -> Arrays:
         for name in IMAGES:
             if name in arrays:
-                arrays[name] = self.images(name, arrays[name])
+                arrays[name] = self.images(arrays[name])
         return arrays if self.size is None else self.size.apply(arrays)
 
     def restore(self, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return array if self.size is None else self.size.restore(array, shape)
 
-    def images(self, name: str, voxels: np.ndarray) -> np.ndarray:
+    def images(self, voxels: np.ndarray) -> np.ndarray:
         if not voxels.size:
             return voxels.astype(np.float32)
         low, high = float(voxels.min()), float(voxels.max())
-        self.window.question(name, low, high)
         as_bytes = self.bytes_of(voxels, low, high)
         clahe = self.clahe.made()
         shape = voxels.shape[1:]

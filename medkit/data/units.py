@@ -30,14 +30,17 @@ def establish(volume: Volume, said: Units | None) -> Volume:
     """The volume as read, with what the user says about its units where he says something."""
     if said is None:
         return volume
+    if said not in ("HU", "stored"):
+        raise InputError(f"units are HU or stored, not '{said}'")
     header = {key: value for key, value in volume.header.items() if key != "not_hu"}
     if said == "stored":
         header["not_hu"] = "`units: stored` was said of it"
-    return replace(volume, units=said, header=header)
+    noted = () if volume.units == said else (f"taken for {said} values, as was said",)
+    return replace(volume, units=said, header=header, notes=(*volume.notes, *noted))
 
 
-def require_hu(volume: Volume, what: str) -> None:
-    """Raise unless ``volume`` is CT in HU; ``what`` needs it to be.
+def require_hu(volume: Volume, what: str, where: str | None = None, hint: str = WAYS_OUT) -> None:
+    """Raise unless ``volume`` is CT in HU; ``what`` needs it to be. ``where`` is named if it was not read from a file.
 
     Raises
     ------
@@ -51,4 +54,6 @@ def require_hu(volume: Volume, what: str) -> None:
         why = doubt(float(volume.voxels.min()), float(volume.voxels.max())) if volume.voxels.size else None
         if why is None:
             return
-    raise InputError(f"{what} needs CT in HU, and this is none: {why or 'its source says so'}", volume.place, WAYS_OUT)
+    raise InputError(
+        f"{what} needs CT in HU, and this is none: {why or 'its source says so'}", volume.place or where, hint
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medkit.data.dataset import prepare_record
 from medkit.data.loader import whole
+from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
@@ -36,6 +37,8 @@ def explain(
     head: str | None = None,
     target: int | None = None,
     fields: Mapping[str, float] | None = None,
+    allow_gaps: bool = False,
+    units: Units | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Write what a head says about each slice of an image, and where the encoder looked, into a new folder.
@@ -60,6 +63,8 @@ def explain(
         The class that Grad-CAM explains; default: the likeliest one of each slice.
     fields:
         What the head wants to know beside the image, such as ``{"sex": 1}``.
+    allow_gaps, units:
+        As :func:`medkit.data.io.read_volume` has them.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def explain(
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
     case = Case(id="input", patient="input", fields=fields or {})
     with whole_folder(Path(output)) as new:  # says at once if the output exists
-        sample = prepare_record(Record(read_volume(input)), case, steps)
+        sample = prepare_record(Record(read_volume(input, allow_gaps=allow_gaps, units=units)), case, steps)
         objective = bench.trained(chosen).eval()
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}

@@ -5,20 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medkit.data.dose import Scanner, simulate_low_dose, square_pixel
+from medkit.data.dose import UNWINDOWED, Scanner, simulate_low_dose, square_pixel
 from medkit.data.io import check_output, read_volume, write_like
 from medkit.data.resample import even, resampling
+from medkit.data.units import require_hu
+from medkit.data.volume import Units
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
 
 
 def simulate(
-    input: Path, output: Path, dose: float, *, seed: int = 0, resample: bool = False, **scanner: Any
+    input: Path,
+    output: Path,
+    dose: float,
+    *,
+    seed: int = 0,
+    resample: bool = False,
+    allow_gaps: bool = False,
+    units: Units | None = None,
+    **scanner: Any,
 ) -> str | None:
     """Simulate a lower dose for one DICOM series or NIfTI file and write it in the same format.
 
     ``resample`` writes NIfTI of uneven or tilted DICOM slices on an even grid (:func:`medkit.data.resample.even`);
-    noise is drawn on the true slices before.
+    noise is drawn on the true slices before. ``allow_gaps`` and ``units`` are those of
+    :func:`medkit.data.io.read_volume`.
 
     Returns
     -------
@@ -33,7 +44,8 @@ def simulate(
     settings = Scanner(**scanner)
     if not 0 < dose <= 1:
         raise InputError(f"the dose must lie in (0, 1], not {dose}", "--dose", "0.25 is a quarter of the dose")
-    volume = read_volume(input)
+    volume = read_volume(input, allow_gaps=allow_gaps, units=units)
+    require_hu(volume, "noise insertion", hint=UNWINDOWED)
     check_output(volume, output, resample=resample)
     pixel = square_pixel(volume, str(input))
     with Progress() as progress, progress.task("simulating", total=volume.depth) as advance:

@@ -14,7 +14,7 @@ import torch
 from medkit.data.dataset import prepare_record
 from medkit.data.loader import whole
 from medkit.data.transforms import Resize, Window
-from medkit.data.volume import Volume
+from medkit.data.volume import Units, Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import to_device
@@ -41,6 +41,8 @@ def predict(
     tile: int | None = None,
     overlap: float | None = None,
     fields: Mapping[str, float] | None = None,
+    allow_gaps: bool = False,
+    units: Units | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Predict one DICOM series or NIfTI image and write masks or images of its geometry.
@@ -71,6 +73,8 @@ def predict(
         Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
     fields:
         What a head wants to know beside the image, such as ``{"sex": 1}``.
+    allow_gaps, units:
+        As :func:`medkit.data.io.read_volume` has them.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def predict(
     output = Path(output)
     if output.exists():
         raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
-    image = read_volume(Path(input))
+    image = read_volume(Path(input), allow_gaps=allow_gaps, units=units)
     if is_nifti_name(output):  # an image is expected: say at once what would stop it from being written
         check_output(image, output, resample=resample)
     bench = Workbench(recipe, Runtime.start(device=device), folder)
@@ -97,6 +101,8 @@ def predict(
     case = Case(id="input", patient="input", fields=fields or {})
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
+    if image.notes:
+        summary["input_notes"] = list(image.notes)
     if is_external(objective):
         check_output(image, output, resample=resample)
         result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
@@ -112,7 +118,7 @@ def predict(
     if probability is not None:
         mask = (probability > threshold).astype(np.uint8)
         volume = float((mask.sum((1, 2)) * image.slice_volumes()).sum())
-        summary |= {"threshold": threshold, "volume_ml": round(volume / 1000, 4)}
+        summary |= {"threshold": threshold, "volume_ml": round(volume / 1000, 4) if image.spacing_known else None}
         summary["slices"] = np.flatnonzero(mask.any((1, 2))).tolist()
         summary |= _write(image.like(mask), output, "mask", f"mask: {recipe.name} {chosen.name}", resample)
     elif "output" in result:

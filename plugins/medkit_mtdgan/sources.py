@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,7 +160,7 @@ class LowDoseScan:
         affine = scan.affine.copy()
         affine[:3, 3] += affine[:3, 0] * part.start
         positions = None if scan.positions is None else scan.positions[part]
-        block = Volume(scan.voxels[part], affine, positions)
+        block = replace(scan, voxels=scan.voxels[part], affine=affine, positions=positions, header={})
         return pair(block, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
 
     def identity(self, case: Case) -> str:
@@ -170,7 +171,10 @@ class LowDoseScan:
 
 def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: Any, seed: int) -> Record:
     """A scan and its low-dose version on the same grid."""
-    from medkit.data.dose import Scanner, simulate_low_dose, square_pixel
+    from medkit.data.dose import UNWINDOWED, Scanner, simulate_low_dose, square_pixel
+    from medkit.data.units import require_hu
+
+    require_hu(scan, "noise insertion", hint=UNWINDOWED)
 
     pixel = square_pixel(scan, str(scan.header.get("file") or (scan.header.get("files") or ["scan"])[0]))
     full = np.rint(scan.voxels).astype(np.float32)

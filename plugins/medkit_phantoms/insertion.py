@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,6 +165,7 @@ class InsertedBleeds:
             if self.scale == "cormack":
                 # 0-900 is HU + 1000, 900-3100 stretches the next 200 HU elevenfold, above follows 1:1.
                 hu = np.where(hu < 900, hu, np.where(hu < 3100, 900 + (hu - 900) / 11, hu - 2000)) - np.float32(1024)
+                volume = replace(volume, units="HU")
             self._head = volume.like(hu.astype(np.float32))
         return self._head
 
@@ -223,7 +225,7 @@ def subvolume(volume: Volume, rows: slice) -> Volume:
     affine[:3, 3] = place[0]
     if len(place) > 1:
         affine[:3, 0] = (place[-1] - place[0]) / (len(place) - 1)
-    return Volume(volume.voxels[rows], affine, place if volume.positions is not None else None)
+    return Volume(volume.voxels[rows], affine, place if volume.positions is not None else None, units=volume.units)
 
 
 def read_scan(path: Path) -> Volume:

@@ -196,7 +196,7 @@ class HeadCT:
             image = paint(image, bleed, anatomy, lesion_rng, lesion_rng.uniform(2, 7))
             mask = bleed.mask.astype(np.uint8)
         image = self._scan(image, anatomy, case, thickness, np.random.default_rng([*key, 3]))
-        return Record(Volume(image, affine), Volume(mask, affine))
+        return Record(Volume(image, affine, units="HU"), Volume(mask, affine))
 
     def _scan(
         self, image: np.ndarray, a: Anatomy, case: Case, thickness: float, rng: np.random.Generator

@@ -36,8 +36,8 @@ class MemorySource:
         if number % 2:
             mask[1, 4:12, 4:12] = 1
             mask[2, 4:12, 4:8] = 1
-        target = Volume(image - 5) if self.paired else None
-        return Record(Volume(image), Volume(mask) if self.masked else None, target)
+        target = Volume(image - 5, units="HU") if self.paired else None
+        return Record(Volume(image, units="HU"), Volume(mask) if self.masked else None, target)
 
 
 @pytest.fixture

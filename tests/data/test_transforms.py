@@ -140,10 +140,15 @@ def test_preparation_leaves_the_source_voxels_as_they_were() -> None:
         assert np.array_equal(voxels, before)
 
 
-@pytest.mark.parametrize("steps", [[Window()], CHAIN])
-def test_a_window_on_values_scaled_already_warns(steps: list) -> None:
-    with pytest.warns(UserWarning, match="is this in HU"):
-        prepare(steps, {"image": np.random.default_rng(0).random((2, 64, 64), np.float32)})
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (24, 4095), (-300, 300)])
+def test_a_window_in_hu_refuses_voxels_without_air(low: float, high: float) -> None:
+    voxels = np.linspace(low, high, 2 * 64 * 64, dtype=np.float32).reshape(2, 64, 64)
+    with pytest.raises(InputError, match=rf"window from 0 to 80 HU .* from {low} to {high}.*units: stored"):
+        prepare_record(Record(Volume(voxels)), CASE, CHAIN)
+    with pytest.raises(InputError, match="needs CT in HU"):
+        prepare_record(Record(Volume(head()[:2]), target=Volume(voxels)), CASE, CHAIN)
+    prepare_record(Record(Volume(voxels, units="HU")), CASE, CHAIN)
+    prepare_record(Record(Volume(voxels)), CASE, [Window(low, high, "stored")])
 
 
 def test_prepared_images_are_float32_and_contiguous_even_from_turned_arrays() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -34,6 +34,12 @@ def to_nnunet(
         list[str] | None, typer.Option("--fold", help="Folds to write; default: train and val, or all if none is set.")
     ] = None,
     case: Annotated[str | None, typer.Option("--case", help="Column with a name of each row; default: image.")] = None,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Take series with missing slices as they are.")
+    ] = False,
+    units: Annotated[
+        str | None, typer.Option("--units", metavar="HU", help="What the voxels are in, where the file does not tell.")
+    ] = None,
 ) -> None:
     """Write scans and masks of a manifest as a raw data set of nnU-Net, for use outside medkit.
 
@@ -50,7 +56,8 @@ def to_nnunet(
     from medkit_baselines.nnunet.dataset import write_raw
 
     columns = list(read_table(path).columns)
-    source = ManifestSource(str(path), case=case or ("case" if "case" in columns else None))
+    name = case or ("case" if "case" in columns else None)
+    source = ManifestSource(str(path), case=name, allow_gaps=allow_gaps, units=cast(Any, units))
     cases = list(source.cases())
     wanted = fold or (["train", "val"] if any(c.fold for c in cases) else [""])
     chosen = [c for c in cases if c.fold in wanted]

@@ -12,6 +12,7 @@ import numpy as np
 from medkit.api import Case, InputError, Record
 from medkit.data.nifti import read_nifti, write_nifti
 from medkit.data.resample import irregular
+from medkit.data.units import require_hu
 from medkit.data.volume import Volume
 from medkit.records import write_atomically
 
@@ -57,6 +58,7 @@ def write_raw(
         mask = folder / "labelsTr" / f"{names[case.id]}{ENDING}"
         if not mask.exists():
             record = load(case)
+            check_modality(record.image, modality, case)
             if record.mask is None:
                 raise InputError(f"case '{case.id}' has no mask, and nnU-Net learns from masks only")
             if irregular(record.image) is not None:
@@ -77,6 +79,13 @@ def write_raw(
     write_json(folder / CASES, known)
     write_json(folder / "dataset.json", content)
     return names
+
+
+def check_modality(image: Volume, modality: str, case: Case) -> None:
+    """nnU-Net clips and scales CT by its HU: raise for images that are called CT and are not in HU."""
+    if modality == "CT":
+        hint = "give nnU-Net another `modality`, or say that they are: `units: HU` of the source, or --units HU"
+        require_hu(image, "nnU-Net's preparation of CT", f"case '{case.id}'", hint)
 
 
 def write_case(grid: Volume, voxels: np.ndarray, path: Path) -> None:

@@ -14,7 +14,15 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from medkit.api import Case, ExternalWork, InputError, Turn
-from medkit_baselines.nnunet.dataset import ENDING, read_mask, write_case, write_json, write_raw, write_splits
+from medkit_baselines.nnunet.dataset import (
+    ENDING,
+    check_modality,
+    read_mask,
+    write_case,
+    write_json,
+    write_raw,
+    write_splits,
+)
 from medkit_baselines.nnunet.program import TRAINER, TrainingLog, check_version, command, environment
 
 NUMBER, NAME = "1", "Dataset001_medkit"
@@ -144,6 +152,7 @@ class NNUNet(nn.Module):
         grids = {}
         for done, case in enumerate(cases, 1):
             image = work.load(case).image
+            check_modality(image, self.modality, case)
             write_case(image, image.voxels, images / f"{numbers[case.id]}_0000{ENDING}")
             # Where its voxels lie, without them, so that no image has to be read again for its mask.
             grids[case.id] = image.like(np.broadcast_to(np.uint8(0), image.voxels.shape))

@@ -151,7 +151,7 @@ class Radiographs:
             size=self.size, fracture=fields["fracture_kind"],
         )  # fmt: skip
         stored, pixel = image(order, [self.seed, int(patient), int(number)])
-        return Record(Volume(stored[None], np.diag((1.0, pixel, pixel, 1.0))))
+        return Record(Volume(stored[None], np.diag((1.0, pixel, pixel, 1.0)), units="stored", spacing_known=False))
 
 
 def _chosen(task: str, regions: Sequence[str] | None, views: Sequence[str] | None) -> tuple[str, ...]:
