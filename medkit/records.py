@@ -52,7 +52,12 @@ def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
     if inputs:
         return InputError(f"cannot be read: {error.strerror}", str(inputs[0]))
     hint = "is the disk full?" if error.errno in FULL else None
-    return RunError(f"cannot be written: {error.strerror or error}", str(target), hint)
+    return RunError(f"cannot be written: {reason(error)}", str(target), hint)
+
+
+def reason(error: OSError) -> str:
+    """Why, in the system's words, or in those of the library that hides them."""
+    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def encoded(text: str) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 
 from medkit.data.keys import described, key_of
 from medkit.errors import RunError
+from medkit.records import reason
 
 __all__ = ["Cache", "described", "key_of"]
 
@@ -81,7 +82,7 @@ class Cache:
             if path.is_dir():
                 return
             raise RunError(
-                f"a prepared sample cannot be written: {error.strerror}",
+                f"a prepared sample cannot be written: {reason(error)}",
                 str(self.folder),
                 "free some space, or name another place in MEDKIT_CACHE",
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
                 write_scale(data, part)
             write_padding(data, part.padding, layout.signed)
             layout.write(data, part.numbers)
-            data.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+            content = BytesIO()  # pydicom would hide a full disk behind an error of its own
+            data.save_as(content, enforce_file_format=True)
+            (temporary / f"{z + 1:04d}.dcm").write_bytes(content.getbuffer())
 
 
 def check_sources(volume: Volume) -> None:

@@ -38,8 +38,6 @@ def _whole(target: Path) -> Iterator[Path]:
         yield temporary
         os.rename(temporary, target)
     except OSError as error:
-        if error.errno is None:  # not the system's: a library that could not make sense of what it read
-            raise
         raise write_error(error, target, temporary) from error
     finally:
         if temporary.is_dir():
