@@ -132,7 +132,7 @@ def train_stage(
             if runtime.main and validate is not None:
                 values = validate(position.epoch)
                 line |= values
-                _keep_best(objective, position, values, keep_best, folder, name)
+                _keep_best(objective, position, values, keep_best, folder, name, progress)
             runtime.barrier()
             if log is not None:
                 log(line)
@@ -144,7 +144,14 @@ def train_stage(
     runtime.barrier()
     if keep_best is not None and (folder / checkpoint.BEST).exists():
         checkpoint.load_weights(folder / checkpoint.BEST, objective)
+    elif keep_best is not None and runtime.main:
+        progress.say(no_best(name, keep_best[0]))
     return position
+
+
+def no_best(name: str, key: str) -> str:
+    """What is said where ``keep_best`` found nothing to keep."""
+    return f"{name}: {key} was nan after every epoch, so no epoch was the best and the weights of the last one are kept"
 
 
 def _turns(objective: Any, optimizers: Mapping[str, Any], schedules: Mapping[str, Any]) -> list[_Training]:
@@ -303,6 +310,7 @@ def _keep_best(
     keep_best: tuple[str, bool] | None,
     folder: Path,
     name: str,
+    progress: Progress,
 ) -> None:
     if keep_best is None:
         return
@@ -311,6 +319,7 @@ def _keep_best(
         raise InputError(f"keep_best names '{key}', and validation gives {', '.join(values)}", f"stage {name}")
     value = values[key]
     if math.isnan(value):
+        progress.say(f"{name}: {key} is nan after epoch {position.epoch + 1}, which cannot be kept as the best")
         return
     if position.best is None or (value > position.best if higher else value < position.best):
         position.best, position.best_epoch = value, position.epoch + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -40,23 +41,39 @@ def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:
 def thaw(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
     """Put ``objective`` into training mode for ``epoch`` and return the names of the open stages.
 
-    Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics rest as well.
+    Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics rest as well. What
+    belongs to no stage (the part itself, its dropout and pooling) trains once a stage does. Parameters that their
+    author has frozen stay so when their stage opens.
 
     Raises
     ------
     InputError
-        if the part does not exist or has no stages.
+        if the part does not exist, has no stages, or has parameters outside of all of them.
     """
     objective.train()
     if plan is None:
         return set()
-    part = stages_of(objective, plan.part)
-    opened = open_stages(plan, epoch, [name for name, _ in part])
-    for name, module in part:
+    stages = stages_of(objective, plan.part)
+    opened = open_stages(plan, epoch, [name for name, _ in stages])
+    part = objective.parts()[plan.part]
+    trainable = _trainable(part)
+    part.train(bool(opened))
+    for name, module in stages:
         training = name in opened
-        module.requires_grad_(training)
         module.train(training)
+        for p in module.parameters():
+            p.requires_grad_(training and id(p) in trainable)
     return opened
+
+
+_TRAINABLE: WeakKeyDictionary[nn.Module, frozenset[int]] = WeakKeyDictionary()
+
+
+def _trainable(part: nn.Module) -> frozenset[int]:
+    """The parameters that trained before anything was frozen here."""
+    if part not in _TRAINABLE:
+        _TRAINABLE[part] = frozenset(id(p) for p in part.parameters() if p.requires_grad)
+    return _TRAINABLE[part]
 
 
 def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
@@ -69,4 +86,11 @@ def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
     stages = list(parts[part].stages())
     if not stages:
         raise InputError(f"part '{part}' has no parameters, so nothing to unfreeze", hint="leave 'unfreeze' out")
+    inside = {p for _, module in stages for p in module.parameters()}
+    left = [name for name, p in parts[part].named_parameters() if p not in inside]
+    if left:
+        hint = "'stages()' has to list modules that hold every parameter together"
+        raise InputError(
+            f"'{left[0]}' of part '{part}' is in none of its stages, so it would never be frozen", hint=hint
+        )
     return stages

@@ -124,6 +124,13 @@ class RunFolder:
         with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
+    def add_notice(self, text: str) -> None:
+        """Something that readers of the results have to know, shown above them; told once."""
+        found = self.read_json("environment.json", {})
+        notices = found.get("notices", [])
+        if text not in notices:
+            self.write_json("environment.json", {**found, "notices": [*notices, text]})
+
     def done(self, stage: str) -> bool:
         return stage in self.read_json("state.json", {}).get("done", [])
 

@@ -14,7 +14,7 @@ from medkit.data.loader import DRAWN
 from medkit.engine.checkpoint import save_weights
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
+from medkit.engine.stage import no_best, train_stage
 from medkit.engine.thaw import stages_of
 from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
@@ -314,7 +314,8 @@ def _train_here(
     turns = [turn.name for turn in objective.turns()]
     if (draw := bench.draw(stage)) is not None:
         progress.say(f"{stage.name}: {DRAWN[draw]} (draw: {draw})")
-    train_stage(
+    kept = _kept(stage, metrics)
+    position = train_stage(
         objective,
         bench.loader(stage),
         name=stage.name,
@@ -329,8 +330,10 @@ def _train_here(
         log=log,
         on_resume=restarted,
         validate=validate if stage.validate and metrics else None,
-        keep_best=_kept(stage, metrics),
+        keep_best=kept,
     )
+    if kept is not None and position.best_epoch is None and bench.runtime.main:
+        folder.add_notice(no_best(stage.name, kept[0]))
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.engine.thaw import open_stages, thaw
@@ -96,6 +97,49 @@ def test_opened_stages_train_and_closed_ones_stay_in_evaluation_mode() -> None:
     assert not task.encoder[0].weight.requires_grad
 
 
+class Dropping(nn.Module):
+    """Drops by its own mode, outside its stages; one of its filters was frozen by its author."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.fixed = nn.Linear(2, 2).requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(self.fixed(self.second(self.first(x))), 0.5, self.training)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [("first", self.first), ("last", nn.Sequential(self.second, self.fixed))]
+
+
+def test_a_frozen_part_is_in_evaluation_mode_as_a_whole_until_a_stage_opens() -> None:
+    task = Task()
+    task.encoder = Dropping()
+    thaw(task, Unfreeze("encoder", after=2), 1)
+    assert not any(module.training for module in task.encoder.modules())
+    assert torch.equal(task.encoder(torch.ones(4, 2)), task.encoder(torch.ones(4, 2)))
+    thaw(task, Unfreeze("encoder", after=2), 2)
+    assert task.encoder.training
+    assert not task.encoder.first.training
+
+
+def test_what_its_author_froze_stays_frozen_when_its_stage_opens() -> None:
+    task = Task()
+    task.encoder = Dropping()
+    for epoch in range(4):
+        thaw(task, Unfreeze("encoder", after=1), epoch)
+    trained = {name for name, p in task.encoder.named_parameters() if p.requires_grad}
+    assert trained == {"first.weight", "first.bias", "second.weight", "second.bias"}
+
+
+def test_a_parameter_outside_all_stages_is_refused(tmp_path: Path) -> None:
+    task = Task()
+    task.encoder = Dropping()
+    task.encoder.token = nn.Parameter(torch.zeros(2))
+    with pytest.raises(InputError, match="'token' of part 'encoder' is in none of its stages"):
+        train(task, tmp_path, unfreeze=Unfreeze("encoder"))
+
+
 def test_unfreezing_an_unknown_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unfreeze names the part 'encodr'"):
         train(Task(), tmp_path, unfreeze=Unfreeze("encodr"))
@@ -117,3 +161,12 @@ def test_the_best_epoch_is_the_one_kept(tmp_path: Path) -> None:
     position = train(task, tmp_path, validate=validate, keep_best=("val/score", True))
     assert position.best_epoch == 2
     assert torch.equal(task.head.weight, seen[1])
+
+
+def test_a_best_epoch_that_nothing_decides_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = {"validate": lambda epoch: {"val/auc": float("nan")}, "progress": Progress(quiet=True, log=said.append)}
+    position = train(Task(), tmp_path, keep_best=("val/auc", True), **options)
+    assert position.best_epoch is None
+    assert "small: val/auc is nan after epoch 1, which cannot be kept as the best" in said
+    assert said[-1].startswith("small: val/auc was nan after every epoch, so no epoch was the best")
