@@ -228,7 +228,12 @@ class Recipe:
             rows = {label: text for label, text in table.rows.items() if label not in mine}
             if table.stage in bases and (rows or not table.rows):
                 tables.append(replace(table, rows=rows))
-        return replace(self, stages=kept, report=replace(self.report, tables=tables))
+        compare = dict(self.report.compare)
+        if "metric" in compare:
+            # Metrics that only the stages left out have: nothing of them is there to compare.
+            compare["metric"] = [name for name in compare["metric"] if _measured(name, kept)]
+            compare = compare if compare["metric"] else {}
+        return replace(self, stages=kept, report=replace(self.report, tables=tables, compare=compare))
 
     def resolved(self) -> dict[str, Any]:
         """Plain data that loads back to an equal recipe: full names, variants written out, nothing left to default
@@ -247,6 +252,12 @@ class Recipe:
         path = Path(path)
         write_atomically(path, dump(self.resolved()).encode())
         return path
+
+
+def _measured(name: str, stages: Sequence[Stage]) -> bool:
+    """Whether a stage has the metric, or one that gives this number beside its own (``top1_mean``)."""
+    known = [metric.entry.name for stage in stages for metric in stage.metrics]
+    return any(name == metric or name.startswith(f"{metric}_") for metric in known)
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from medkit import plugin
 from medkit.data.nifti import read_nifti, write_nifti
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, RunError
-from medkit.recipe import load_recipe
+from medkit.recipe import check_round_trip, load_recipe
 from medkit.runs.again import evaluate_again
 from medkit.runs.external import Work
 from medkit.runs.predict import predict
@@ -213,6 +213,14 @@ def test_a_skipped_variant_is_neither_trained_nor_in_the_recipe(written: Callabl
 def test_a_stage_that_others_need_is_not_skipped(written: Callable[[str], Path]) -> None:
     with pytest.raises(InputError, match="'classify' takes a part of 'pretext'"):
         load_recipe(written(UPSTREAM_FAILS)).without(["pretext"])
+
+
+def test_metrics_that_only_skipped_stages_have_are_not_compared() -> None:
+    recipe = load_recipe("tiny_ich_seg")
+    assert recipe.report.compare["metric"] == ["dice", "fpv"]
+    left = recipe.without(["segment", "segment@scratch"])
+    assert left.report.compare["metric"] == ["dice"]
+    check_round_trip(left)
 
 
 def test_a_skipped_variant_has_no_row_in_tables() -> None:
