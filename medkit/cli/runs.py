@@ -239,6 +239,9 @@ def explain(
     stage: Annotated[str | None, typer.Option("--stage", help="Default: the last one with heads.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="Default: the first that gives a number or class.")] = None,
     target: Annotated[int | None, typer.Option("--class", help="Class to explain; default: the likeliest.")] = None,
+    against: Annotated[
+        bool, typer.Option("--against", help="Grad-CAM of what lowers the score, where what raises it is empty.")
+    ] = False,
     field: Field = None,
     allow_gaps: AllowGaps = False,
     units: UnitsSaid = None,
@@ -252,8 +255,11 @@ def explain(
     from medkit.runs.explain import explain as apply
 
     load_files(plugin)
-    options: dict[str, Any] = {"fields": _fields(field), "allow_gaps": allow_gaps, "units": units}
-    show_json(apply(folder, input, output, stage=stage, head=head, target=target, device=device, **options))
+    options: dict[str, Any] = {"fields": _fields(field), "allow_gaps": allow_gaps, "units": units, "against": against}
+    found = apply(folder, input, output, stage=stage, head=head, target=target, device=device, **options)
+    for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:
+        print(f"note: {note}", file=sys.stderr)
+    show_json(found)
 
 
 def _fields(texts: list[str] | None) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.folder import RunFolder
 from medkit.runs.maps import activation, grad_cam
+from medkit.runs.origin import input_named, origin
 from medkit.runs.workbench import Workbench
 
 NUMBERS = ("class_probability", "probability", "value")
@@ -36,6 +38,7 @@ def explain(
     stage: str | None = None,
     head: str | None = None,
     target: int | None = None,
+    against: bool = False,
     fields: Mapping[str, float] | None = None,
     allow_gaps: bool = False,
     units: Units | None = None,
@@ -45,7 +48,8 @@ def explain(
 
     For every slice: ``SLICE.activation.png``, the mean over channels of the encoder's deepest map after a sigmoid, and
     ``SLICE.grad_cam.png``, both stretched to their own range (dark to bright, never inverted) and laid over the image
-    as the network saw it. ``explanation.json`` holds the head's numbers.
+    as the network saw it. ``explanation.json`` holds the head's numbers, where they come from, and in which slices
+    Grad-CAM is empty: nothing there raises the score, and the map shows one colour.
 
     Parameters
     ----------
@@ -61,6 +65,8 @@ def explain(
         Which head; default: the first such one.
     target:
         The class that Grad-CAM explains; default: the likeliest one of each slice.
+    against:
+        Let Grad-CAM show what lowers the score instead: what speaks against the class, or for a smaller value.
     fields:
         What the head wants to know beside the image, such as ``{"sex": 1}``.
     allow_gaps, units:
@@ -81,22 +87,40 @@ def explain(
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
     case = Case(id="input", patient="input", fields=fields or {})
     with whole_folder(Path(output)) as new:  # says at once if the output exists
-        sample = prepare_record(Record(read_volume(input, allow_gaps=allow_gaps, units=units)), case, steps)
+        volume = read_volume(input, allow_gaps=allow_gaps, units=units)
+        sample = prepare_record(Record(volume), case, steps)
         objective = bench.trained(chosen).eval()
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         name, part = _head(objective, chosen, batch, head)
-        slices = []
+        slices, empty = [], []
         for z in range(len(sample.image)):
             image, given = batch["image"][z : z + 1], _given(part, batch)
             numbers, score = _asked(objective, part, image, given, target)
-            seen = sample.image[z]
+            asked = partial(_negative, score) if against else score
+            seen, cam = sample.image[z], grad_cam(objective.encoder, asked, image)[0]
             _write(new / f"{z:04d}.activation.png", _overlay(seen, activation(objective.encoder, image)[0]))
-            _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, grad_cam(objective.encoder, score, image)[0]))
+            _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, cam))
             slices.append({"slice": z, **numbers})
-        summary = {"run": Path(run).name, "stage": chosen.name, "head": name, "slices": slices}
+            if not cam.any():
+                empty.append(z)
+        summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(volume, Path(input))}
+        summary |= {"head": name, "grad_cam": "what lowers the score" if against else "what raises the score"}
+        summary |= {"empty_grad_cam": empty, **_about_empty(empty, against), "slices": slices}
         (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def _negative(score: Callable[[list[Tensor]], Tensor], features: list[Tensor]) -> Tensor:
+    return -score(features)
+
+
+def _about_empty(empty: list[int], against: bool) -> dict[str, str]:
+    """What an empty map means, and where to look instead."""
+    if not empty:
+        return {}
+    what, other = ("lowers", "without --against") if against else ("raises", "with --against")
+    return {"note": f"Grad-CAM is empty in {len(empty)} slices: nothing there {what} the score; look {other}"}
 
 
 def _stage(recipe: Recipe, name: str | None) -> Stage:

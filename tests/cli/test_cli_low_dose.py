@@ -204,6 +204,34 @@ def test_a_denoised_nifti_file_keeps_type_affine_and_values_outside_the_window(c
     assert (after != before)[inside(before)].any()
 
 
+@pytest.mark.parametrize("command", ["simulate-dose", "predict"])
+def test_uneven_slices_become_nifti_only_on_an_even_grid_and_that_is_said(
+    call, denoiser, tmp_path, hu, write_ct, command
+):
+    write_ct(tmp_path / "head", hu[[0, 1, 2, 3, 3]])
+    for file, height in zip(sorted((tmp_path / "head").iterdir()), (0, 3, 6, 12, 18), strict=True):
+        data = pydicom.dcmread(file)
+        data.ImagePositionPatient, data.SliceThickness = [0, 0, height], 3 if height < 12 else 6
+        data.save_as(file)
+    given = ("predict", denoiser) if command == "predict" else ("simulate-dose", "--dose", "0.5")
+    done = call(*given, "--input", "head", "--output", "even.nii.gz")
+    assert done.returncode == 2, done.stderr
+    assert "even.nii.gz: its slices lie 3 to 6 mm apart, and NIfTI cannot hold that; name a folder" in done.stderr
+    assert not (tmp_path / "even.nii.gz").exists()
+    done = call(*given, "--input", "head", "--output", "even.nii.gz", "--resample")
+    assert done.returncode == 0, done.stderr
+    assert "its slices lie 3 to 6 mm apart: resampled to 8 slices of 64 x 64, 3 x 0.7 x 0.7 mm apart" in done.stderr
+    written = nibabel.load(tmp_path / "even.nii.gz")
+    assert written.header.get_zooms() == pytest.approx((0.7, 0.7, 3))
+    source = read_volume(tmp_path / "head").voxels
+    found = read_volume(tmp_path / "even.nii.gz").voxels
+    far = (source < -500).all(0)
+    if command == "predict":  # what lies outside the window is the source's own where a slice of the source lies
+        assert np.array_equal(found[[0, 1, 2, 4, 6]][:, far], source[:, far])
+        summary = json.loads((tmp_path / "even.nii.gz.json").read_text())
+        assert summary["resampled"]["spacing_mm"] == [3, 0.7, 0.7]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from medkit.engine.checkpoint import read_tensors, write_tensors
 from medkit.errors import InputError
 from medkit.recipe import load_recipe
 from medkit.runs.embeddings import read_embedding
@@ -103,6 +107,37 @@ def test_explained_maps_have_the_size_the_network_saw_and_colours(finished: Path
         picture = cv2.imread(str(tmp_path / "maps" / f"0000.{name}.png"))
         assert picture.shape == (48, 48, 3)
         assert (picture[..., 0] != picture[..., 2]).any()
+
+
+def test_an_empty_grad_cam_is_said_to_be_and_the_other_sign_is_offered(
+    finished: Path, hand: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    path = folder / "weights" / "bone_age.heads.age.safetensors"
+    tensors, _ = read_tensors(path)
+    tensors["head.weight"] = torch.zeros_like(tensors["head.weight"])  # the same age whatever the image
+    write_tensors(path, tensors, {})
+    found = explain(folder, hand, tmp_path / "maps", fields={"sex": 1}, device="cpu")
+    assert found["empty_grad_cam"] == [0]
+    assert "nothing there raises the score; look with --against" in found["note"]
+    against = explain(folder, hand, tmp_path / "against", fields={"sex": 1}, against=True, device="cpu")
+    assert (against["grad_cam"], against["empty_grad_cam"]) == ("what lowers the score", [0])
+    fine = explain(finished, hand, tmp_path / "fine", stage="views", device="cpu")
+    assert (fine["empty_grad_cam"], "note" in fine) == ([], False)
+
+
+def test_a_predicted_value_has_its_unit_and_goes_into_the_file_that_is_named(
+    finished: Path, hand: Path, tmp_path: Path
+) -> None:
+    found = predict(finished, hand, tmp_path / "age.json", fields={"sex": 1}, device="cpu")
+    assert json.loads((tmp_path / "age.json").read_text()) == found
+    assert found["unit"] == "months"
+    assert "synthetic phantoms" in " ".join(found["notices"])
+    assert found["input"] == {"file": "hand.png", "digest": f"sha256:{hashlib.sha256(hand.read_bytes()).hexdigest()}"}
+    weights = (finished / "weights" / "bone_age.encoder.safetensors").read_bytes()
+    assert found["weights"]["encoder"] == f"sha256:{hashlib.sha256(weights).hexdigest()}"
+    with pytest.raises(InputError, match=r"ages\.nii\.gz: stage 'bone_age' gives value and no image; .*\.json"):
+        predict(finished, hand, tmp_path / "ages.nii.gz", fields={"sex": 1}, device="cpu")
 
 
 def test_explain_tells_all_class_probabilities(finished: Path, hand: Path, tmp_path: Path) -> None:
