@@ -8,6 +8,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.marks import Placed
+from medkit.promises import check_promises
 from medkit.registry import Entry
 from medkit.schema import MISSING, Argument, schema_of
 from medkit.yaml_marks import Mark
@@ -65,7 +66,13 @@ class Block:
 
         return {"use": self.name, **{k: convert(v) for k, v in self.arguments.items()}, **convert(self.keys)}
 
-    def build(self, *, taken: Taken | None = None, siblings: Mapping[str, Any] | None = None) -> Any:
+    def build(
+        self,
+        *,
+        taken: Taken | None = None,
+        siblings: Mapping[str, Any] | None = None,
+        contract: type | None = None,
+    ) -> Any:
         """Construct the component, its children first.
 
         Parameters
@@ -74,11 +81,14 @@ class Block:
             Resolves ``{from: stage.part}``.
         siblings:
             Parts that the parent has built already, for ``Given`` arguments.
+        contract:
+            The protocol that its place asks for; default: that of its kind.
 
         Raises
         ------
         InputError
-            with the block's place, if an argument is wrong or a sibling that it needs is missing.
+            with the block's place, if an argument is wrong, a sibling that it needs is missing, or the component lacks
+            what its kind promises.
         """
         constructor = self.entry.load()
         schema = schema_of(constructor)
@@ -95,7 +105,9 @@ class Block:
                     built[name] = self._children(argument, self.arguments[name], built, taken)
                 else:
                     built[name] = schema.validate(name, self.arguments[name])
-            return constructor(**built)
+            component = constructor(**built)
+            check_promises(component, self.kind, self.name, contract)
+            return component
         except InputError as error:
             if error.where is not None:
                 raise
@@ -137,7 +149,7 @@ def _child(child: Block | Reference, argument: Argument, siblings: Mapping[str, 
             raise InputError(f"'{child.stage}.{child.part}' can only be taken inside a run", str(child.mark))
         part = taken(child.stage, child.part)
     else:
-        part = child.build(taken=taken, siblings=siblings)
+        part = child.build(taken=taken, siblings=siblings, contract=argument.slot.contract)
     if not argument.slot.keys:
         return part
     return Placed(part, {**argument.slot.keys, **child.keys})

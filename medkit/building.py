@@ -6,6 +6,7 @@ from typing import Any
 
 from medkit.errors import InputError, did_you_mean
 from medkit.plugin import registry
+from medkit.promises import check_promises
 from medkit.schema import MISSING, schema_of
 
 
@@ -18,7 +19,8 @@ def build(kind: str, name: str, /, **arguments: Any) -> Any:
     Raises
     ------
     InputError
-        if there is no such component, or an argument is unknown, missing or wrong.
+        if there is no such component, an argument is unknown, missing or wrong, or the component lacks what its kind
+        promises.
     """
     entry = registry().resolve(kind, name)
     constructor = entry.load()
@@ -33,4 +35,6 @@ def build(kind: str, name: str, /, **arguments: Any) -> Any:
     for key, argument in schema.arguments.items():
         if argument.default is MISSING and key not in arguments:
             raise InputError(f"'{entry.full_name}' needs '{key}' ({argument.type_name()})")
-    return constructor(**checked)
+    component = constructor(**checked)
+    check_promises(component, kind, entry.full_name)
+    return component

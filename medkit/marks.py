@@ -41,15 +41,17 @@ class Slot:
 
     Keyword arguments name extra keys that a recipe may write beside ``use:``, with their default values (whose
     types are their types). A slot with extra keys hands its parent :class:`Placed` objects instead of bare parts.
+    ``contract`` is the protocol that the component has to keep in this place, such as ``TieLoss``; default: its kind's.
     """
 
-    def __init__(self, kind: str, **keys: Any) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, contract: type | None = None, /, **keys: Any) -> None:
+        self.kind, self.contract = kind, contract
         self.keys: Mapping[str, Any] = keys
 
     def __repr__(self) -> str:
+        contract = f", {self.contract.__name__}" if self.contract is not None else ""
         extra = "".join(f", {name}={value!r}" for name, value in self.keys.items())
-        return f"Slot({self.kind!r}{extra})"
+        return f"Slot({self.kind!r}{contract}{extra})"
 
 
 @dataclass(frozen=True)

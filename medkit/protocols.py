@@ -1,6 +1,9 @@
 """What each kind of component has to offer, with shapes and units.
 
-Nothing here imports torch at run time: protocols are typing only, and the data records hold numpy arrays.
+Nothing here imports torch at run time: protocols are typing only, and the data records hold numpy arrays. A component
+that lacks a member of its protocol is refused before anything is written (:mod:`medkit.promises`); members marked
+:func:`with_default` may be left out, the protocol's own body stands in (:func:`offered`). What losses are called with
+depends on their place: :mod:`medkit.protocols_losses`.
 
 A *batch* is a plain dictionary. Its keys by unit of training, images always float32:
 
@@ -21,9 +24,10 @@ A *prediction* is a dictionary of tensors under standard names, one entry an ite
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +52,21 @@ KINDS = (
     "schedule",
 )
 """Kinds of component; the first, second, third, fifth, sixth and seventh are the public promise."""
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def with_default(method: Method) -> Method:
+    """Marks a method that a component may leave out: what stands in the protocol is done then."""
+    method.has_default = True  # type: ignore[attr-defined]
+    return method
+
+
+def offered(protocol: type, component: Any, name: str) -> Callable[..., Any]:
+    """A component's own method, or the default that its protocol has for it."""
+    own = getattr(component, name, None)
+    return own if own is not None else functools.partial(getattr(protocol, name), component)
+
 
 Batch = dict[str, Any]
 Rows = Mapping[str, "np.ndarray"]
@@ -151,16 +170,19 @@ class Encoder(Protocol):
 
     def forward(self, x: Tensor) -> list[Tensor]: ...
 
-    def stages(self) -> Sequence[tuple[str, Any]]: ...
+    @with_default
+    def stages(self) -> Sequence[tuple[str, Any]]:
+        """Default: the encoder is one stage, opened as a whole."""
+        return [("encoder", self)]
 
 
 @runtime_checkable
 class PretextHead(Protocol):
     """A task on top of the shared encoder.
 
-    ``view`` picks the encoder's input and the target from a batch; heads that return the very same input tensor
-    share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict`` maps the raw
-    output to standard prediction names (module docstring); a head with nothing to evaluate returns {}.
+    ``view`` picks the encoder's input and the target from a batch, which it leaves as it is; heads that return the very
+    same input tensor share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict``
+    maps the raw output to standard prediction names (module docstring). ``forward`` and ``loss`` are the least.
 
     What ``view`` takes from the batch also decides which slices are drawn where the recipe leaves it open (``draw``):
     a head that takes ``mask`` or ``label`` gets slices with positive voxels, any other gets them as they lie in the
@@ -171,13 +193,19 @@ class PretextHead(Protocol):
     (``fields: [sex]``). A head that predicts a ``value`` may name its ``unit`` in a class attribute (``"months"``).
     """
 
-    def view(self, batch: Batch) -> tuple[Tensor, Tensor]: ...
+    @with_default
+    def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Default: the image itself, as input and as target."""
+        return batch["image"], batch["image"]
 
     def forward(self, features: list[Tensor]) -> Tensor: ...
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]: ...
 
-    def predict(self, output: Tensor) -> dict[str, Tensor]: ...
+    @with_default
+    def predict(self, output: Tensor) -> dict[str, Tensor]:
+        """Default: there is nothing to evaluate."""
+        return {}
 
 
 @runtime_checkable
@@ -214,13 +242,6 @@ class Discriminator(Protocol):
     def forward(self, x: Tensor) -> dict[str, Tensor]: ...
 
     def shared_parameters(self) -> Iterable[Any]: ...
-
-
-@runtime_checkable
-class Loss(Protocol):
-    """``(prediction, target, **context) -> scalar``. A tie between heads gets their two raw outputs instead."""
-
-    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor: ...
 
 
 @runtime_checkable
@@ -273,8 +294,7 @@ class Objective(Protocol):
     ``unit`` is the batch unit it trains on, and the only one unless a tuple ``units`` names several. For every batch
     the engine goes through ``turns`` in order, asks ``losses(turn, batch)`` for the named task losses (weights already
     applied, each a scalar with a graph), turns them into gradients as the turn says and steps that turn's optimizer.
-    An objective that has a method ``after_step(turn)`` is told of every step taken. ``predict`` takes a batch of
-    either unit in eval mode.
+    ``predict`` takes a batch of either unit in eval mode.
     ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may name and what a later
     stage may take by ``from: stage.part``.
     """
@@ -289,8 +309,36 @@ class Objective(Protocol):
 
     def parts(self) -> Mapping[str, Any]: ...
 
+    @with_default
     def shared_parameters(self, turn: str) -> Sequence[Any]:
-        """The parameters that several tasks of ``turn`` train (needed for PCGrad only)."""
+        """The parameters that several tasks of ``turn`` train, for PCGrad. Default: there are none."""
+        return ()
+
+    @with_default
+    def after_step(self, turn: str) -> None:
+        """Told of every optimizer step of ``turn``. Default: nothing is done."""
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Settings of an optimizer; the optimizer itself is made once the parameters are known.
+
+    ``lr`` is the learning rate that the schedule multiplies or lowers; the engine sets it anew before every epoch.
+    """
+
+    lr: float
+
+    def build(self, parameters: Iterable[Any]) -> Any:
+        """A ``torch.optim.Optimizer`` over ``parameters``, a flat list."""
+        ...
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The learning rate of each epoch, a pure function of its number, so that a resumed run needs no state of it."""
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        """Learning rate of ``epoch`` (from 0) of ``epochs``, where ``lr`` is the optimizer's own."""
         ...
 
 
@@ -343,6 +391,10 @@ class ExternalObjective(Protocol):
 
     external: ClassVar[bool]
     ignores: ClassVar[str]
+
+    def turns(self) -> Sequence[Turn]: ...
+
+    def parts(self) -> Mapping[str, Any]: ...
 
     def train_cases(
         self, work: ExternalWork, train: Sequence[Case], validate: Sequence[Case], epochs: int, seed: int

@@ -12,6 +12,7 @@ from typing import Any
 from medkit import names
 from medkit.blocks import Block, Reference
 from medkit.errors import InputError, did_you_mean
+from medkit.promises_static import check_source_promises
 from medkit.recipe_model import hints
 from medkit.registry import Entry, Registry
 from medkit.schema import Argument, Schema, is_plain, validate, with_files
@@ -96,6 +97,7 @@ class Pieces:
         try:
             entry = self.components.resolve(kind, use.value)
             schema = self.schema(entry)
+            check_source_promises(entry, argument.slot.contract if argument and argument.slot else None)
         except InputError as error:
             self.problem(use.mark, path, error.what, error.hint)
             return None

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 import annotated_types
 
-from medkit import marks, protocols
+from medkit import marks, protocols, protocols_losses
 from medkit.errors import InputError
 from medkit.registry import Entry
 from medkit.schema import MISSING, Schema, argument, argument_descriptions, schema_of
@@ -297,12 +297,9 @@ def _contract(node: ast.expr, where: Source) -> Any:
     """A mark's argument: a text, or one of medkit's own protocols."""
     if isinstance(node, ast.Name | ast.Attribute):
         found = where.find(node)
-        if (
-            found.source is not None
-            and found.source.name == "medkit.protocols"
-            and isinstance(found.node, ast.ClassDef)
-        ):
-            return getattr(protocols, found.node.name)
+        modules = {module.__name__: module for module in (protocols, protocols_losses)}
+        if found.source is not None and found.source.name in modules and isinstance(found.node, ast.ClassDef):
+            return getattr(modules[found.source.name], found.node.name)
     return _literal(node, where)
 
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from medkit.errors import InputError
+from medkit.protocols import Encoder, offered
 
 
 class Plan(Protocol):
@@ -48,7 +49,7 @@ def thaw(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
     Raises
     ------
     InputError
-        if the part does not exist, has no stages, or has parameters outside of all of them.
+        if the part does not exist, has no parameters, or has some outside of all of its stages.
     """
     objective.train()
     if plan is None:
@@ -77,13 +78,11 @@ def _trainable(part: nn.Module) -> frozenset[int]:
 
 
 def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
-    """The ordered stages of a named part."""
+    """The ordered stages of a named part; one that names none is a single stage."""
     parts = objective.parts()
     if part not in parts:
         raise InputError(f"unfreeze names the part '{part}'", hint=f"the objective's parts: {', '.join(parts)}")
-    if not hasattr(parts[part], "stages"):
-        raise InputError(f"part '{part}' has no stages to unfreeze one by one")
-    stages = list(parts[part].stages())
+    stages = list(offered(Encoder, parts[part], "stages")())
     if not stages:
         raise InputError(f"part '{part}' has no parameters, so nothing to unfreeze", hint="leave 'unfreeze' out")
     inside = {p for _, module in stages for p in module.parameters()}

@@ -15,6 +15,7 @@ from medkit.errors import InputError
 from medkit.marks import Placed, Slot
 from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
+from medkit.protocols_losses import DiscriminatorLoss, GeneratorLoss
 
 Combine = Literal["sum", "pcgrad"]
 
@@ -64,8 +65,8 @@ class Adversarial(nn.Module):
         self,
         generator: Annotated[nn.Module, Slot("generator")],
         discriminator: Annotated[nn.Module, Slot("discriminator")],
-        generator_losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
-        discriminator_losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
+        generator_losses: Annotated[dict[str, Placed], Slot("loss", GeneratorLoss, weight=1.0)],
+        discriminator_losses: Annotated[dict[str, Placed], Slot("loss", DiscriminatorLoss, weight=1.0)],
         combine: dict[Literal["generator", "discriminator"], Combine] = {},  # noqa: B006
         critic_steps: Annotated[int, Field(gt=0)] = 1,
         ema: Annotated[float, Field(gt=0, lt=1)] | None = None,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from medkit.errors import InputError
 from medkit.marks import Placed, Slot
 from medkit.objectives.common import Watched, in_chunks, modules
-from medkit.protocols import Batch, Turn
+from medkit.protocols import Batch, PretextHead, Turn, offered
+from medkit.protocols_losses import TieLoss
 
 
 class Multitask(nn.Module):
@@ -39,7 +40,7 @@ class Multitask(nn.Module):
         self,
         encoder: Annotated[nn.Module, Slot("encoder")],
         heads: Annotated[dict[str, Placed], Slot("pretext", weight=1.0)],
-        ties: Annotated[list[Placed], Slot("loss", weight=1.0, between=[])] = [],  # noqa: B006
+        ties: Annotated[list[Placed], Slot("loss", TieLoss, weight=1.0, between=[])] = [],  # noqa: B006
         slices_at_once: Annotated[int, Field(gt=0)] = 32,
     ) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Multitask(nn.Module):
         """Entries of ``batch`` that the heads take their inputs and targets from."""
         watched = Watched(batch)
         for head in self.heads.values():
-            head.view(watched)
+            offered(PretextHead, head, "view")(watched)
         return watched.read
 
     def turns(self) -> Sequence[Turn]:
@@ -87,7 +88,7 @@ class Multitask(nn.Module):
         found: dict[str, Tensor] = {}
         passes: list[tuple[Tensor, list[Tensor]]] = []
         for name, head in self.heads.items():
-            view, target = head.view(batch)
+            view, target = offered(PretextHead, head, "view")(batch)
             features = next((f for seen, f in passes if seen is view), None)
             if features is None:
                 features = self.encoder(view)
@@ -109,7 +110,7 @@ class Multitask(nn.Module):
             merged: dict[str, Tensor] = {}
             for name, head in self.heads.items():
                 wanted = {key: given[key] for key in _needs(head)}
-                for key, value in head.predict(head(features, **wanted)).items():
+                for key, value in offered(PretextHead, head, "predict")(head(features, **wanted)).items():
                     if key in merged:
                         raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
                     merged[key] = value

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medkit.marks import Placed, Slot
 from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
+from medkit.protocols_losses import RestorationLoss
 
 
 class Restoration(nn.Module):
@@ -40,7 +41,7 @@ class Restoration(nn.Module):
     def __init__(
         self,
         generator: Annotated[nn.Module, Slot("generator")],
-        losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
+        losses: Annotated[dict[str, Placed], Slot("loss", RestorationLoss, weight=1.0)],
         slices_at_once: Annotated[int, Field(gt=0)] = 1,
         tile: Annotated[int, Field(gt=0)] | None = None,
         overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25,

@@ -13,6 +13,7 @@ from medkit.errors import InputError
 from medkit.marks import Placed, Slot
 from medkit.objectives.common import in_chunks, modules
 from medkit.protocols import Batch, Turn
+from medkit.protocols_losses import Loss
 
 
 class VolumeTask(nn.Module):
@@ -41,7 +42,7 @@ class VolumeTask(nn.Module):
         self,
         encoder: Annotated[nn.Module, Slot("encoder")],
         operator: Annotated[nn.Module, Slot("operator")],
-        losses: Annotated[dict[str, Placed], Slot("loss", weight=1.0)],
+        losses: Annotated[dict[str, Placed], Slot("loss", Loss, weight=1.0)],
         slices_at_once: Annotated[int, Field(gt=0)] = 32,
     ) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
-from medkit.protocols import Batch, Case, Record
+from medkit.protocols import Batch, Case, PretextHead, Record, offered
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.folder import RunFolder
 from medkit.runs.maps import activation, grad_cam
@@ -141,9 +141,14 @@ def _head(objective: Any, stage: Stage, batch: Batch, name: str | None) -> tuple
     with torch.no_grad():
         features = objective.encoder(batch["image"][:1])
         for other, head in heads.items():
-            if name in (None, other) and set(head.predict(head(features, **_given(head, batch)))) & {*NUMBERS}:
+            if name in (None, other) and set(_predicted(head, head(features, **_given(head, batch)))) & {*NUMBERS}:
                 return other, head
     raise InputError(f"stage '{stage.name}' has no head that gives one number or class an image")
+
+
+def _predicted(head: Any, output: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = offered(PretextHead, head, "predict")(output)
+    return found
 
 
 def _given(head: Any, batch: Batch) -> dict[str, Tensor]:
@@ -161,7 +166,7 @@ def _asked(
     """What the head says about one image, and the output whose gradient Grad-CAM takes."""
     with torch.no_grad():
         output = head(objective.encoder(image), **given)
-        found = {k: v.float().cpu().numpy()[0] for k, v in head.predict(output).items() if k in NUMBERS}
+        found = {k: v.float().cpu().numpy()[0] for k, v in _predicted(head, output).items() if k in NUMBERS}
     numbers: dict[str, Any] = {k: round(float(v), 6) for k, v in found.items() if np.ndim(v) == 0}
     if "class_probability" not in found:
         return numbers, lambda features: head(features, **given)

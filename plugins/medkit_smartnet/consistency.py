@@ -28,8 +28,8 @@ class Consistency(nn.Module):
         super().__init__()
         self.tile = tile
 
-    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor:
-        classes, maps = (prediction, target) if prediction.dim() < 4 else (target, prediction)
+    def forward(self, first: Tensor, second: Tensor, **context: Any) -> Tensor:
+        classes, maps = (first, second) if first.dim() < 4 else (second, first)
         tile = min(self.tile, maps.shape[-2], maps.shape[-1])
         pooled = F.max_pool2d(torch.sigmoid(maps), tile).mean((1, 2, 3))
         return F.mse_loss(pooled, torch.sigmoid(classes).reshape(-1))
