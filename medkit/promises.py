@@ -110,6 +110,10 @@ def call_of(method: Callable[..., Any]) -> tuple[list[str], list[str]]:
 def faults(members: Members, protocol: type) -> Iterator[str]:
     """What a component lacks of a protocol, a sentence each."""
     attributes, methods = wanted(protocol)
+    if not attributes and not methods:
+        options = [name for name, method in vars(protocol).items() if hasattr(method, "has_default")]
+        if not any(map(members.has, options)):
+            yield f"has none of the methods {' and '.join(map(repr, options))}"
     for name, hint in attributes.items():
         if not members.has(name):
             yield f"has no attribute '{name}'"
@@ -178,7 +182,8 @@ def refuse(members: Members, kind: str, contract: type | None, named: str) -> No
     if not lacking:
         return
     what = f"{named} {' and '.join(lacking)}"
-    hint = f"{DOCS}#{kind} says what a {kind} has to offer ({protocol.__name__})"
+    names = [protocol] if kind in ("objective", "loss") else options
+    hint = f"{DOCS}#{kind} says what a {kind} has to offer ({' or '.join(p.__name__ for p in names)})"
     if contract is not None:
         fits = [other.__name__ for other in CONTRACTS if other is not contract and not list(faults(members, other))]
         hint = f"this place takes a {contract.__name__}"

@@ -150,9 +150,13 @@ class Augmentation(Protocol):
     one of them raises ``NotImplementedError`` with the reason.
     """
 
-    def cpu(self) -> Any: ...
+    @with_default
+    def cpu(self) -> Any:
+        raise NotImplementedError("it has no form for the CPU")
 
-    def device(self) -> Any: ...
+    @with_default
+    def device(self) -> Any:
+        raise NotImplementedError("it has no form for the training device")
 
 
 @runtime_checkable

@@ -97,10 +97,13 @@ class Pieces:
         try:
             entry = self.components.resolve(kind, use.value)
             schema = self.schema(entry)
-            check_source_promises(entry, argument.slot.contract if argument and argument.slot else None)
         except InputError as error:
             self.problem(use.mark, path, error.what, error.hint)
             return None
+        try:
+            check_source_promises(entry, argument.slot.contract if argument and argument.slot else None)
+        except InputError as error:
+            self.problem(use.mark, path, error.what, error.hint)
         arguments: dict[str, Any] = {}
         writable = schema.writable
         for key, child in entries.items():

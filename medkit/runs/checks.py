@@ -6,8 +6,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medkit.errors import InputError, did_you_mean
+from medkit.protocols import Objective, offered
 from medkit.recipe import Recipe, Stage
 from medkit.runs.results import recorded
+
+
+def check_turns(stage: Stage, objective: Any) -> None:
+    """Refuse turns that the engine cannot take, and optimizers and schedules that do not build."""
+    where = f"stages.{stage.name}.objective"
+    turns = objective.turns()
+    for turn in turns:
+        strangers = [name for name in turn.parts if name not in objective.parts()]
+        if strangers:
+            hint = f"its parts: {', '.join(objective.parts()) or 'none'}"
+            raise InputError(f"turn '{turn.name}' trains '{strangers[0]}', which is no part of it", where, hint)
+        if turn.combine not in ("sum", "pcgrad"):
+            what = f"turn '{turn.name}' combines gradients by '{turn.combine}'"
+            raise InputError(what, where, "'sum' and 'pcgrad' are known")
+        if turn.combine == "pcgrad" and not list(offered(Objective, objective, "shared_parameters")(turn.name)):
+            what = f"turn '{turn.name}' wants pcgrad, and no parameters are shared between its tasks"
+            raise InputError(what, where, "shared_parameters(turn) has to name them")
+    names = [turn.name for turn in turns]
+    for blocks in (stage.optimizers(names), stage.schedules(names)):
+        for block in blocks.values():
+            block.build()
+
+
+def check_predicts(stage: Stage, objective: Any) -> None:
+    """Refuse metrics of a stage all of whose heads have nothing to evaluate."""
+    heads = dict(getattr(objective, "heads", {}).items())
+    if stage.metrics and heads and not any(hasattr(head, "predict") for head in heads.values()):
+        what = f"there is nothing to measure: no head of the stage has a method predict ({', '.join(heads)})"
+        hint = "leave 'metrics' out, or give the head one: docs/plugins.md#pretext"
+        raise InputError(what, f"stages.{stage.name}.metrics", hint)
 
 
 def check_trainable(stage: Stage, objective: Any) -> None:

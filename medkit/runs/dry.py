@@ -16,6 +16,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.protocols import Batch
 from medkit.recipe import Recipe, load_recipe
+from medkit.runs.checks import check_predicts, check_turns
 from medkit.runs.external import is_external
 from medkit.runs.ready import first_slice
 from medkit.runs.workbench import Workbench
@@ -61,6 +62,8 @@ def dry_run(
         if runtime.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(runtime.device)
         objective = bench.objective(stage)
+        check_turns(stage, objective)
+        check_predicts(stage, objective)
         if is_external(objective):
             dataset = bench.dataset(stage)
             count = f"{len(dataset.cases(stage.train))} cases, of which one was read"

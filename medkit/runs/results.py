@@ -111,6 +111,8 @@ class Evaluation:
 
     def summary(self) -> str:
         """Values in one line."""
+        if not self.values:
+            return "nothing to evaluate"
         text = "  ".join(f"{name} {value.told()}" for name, value in self.values.items())
         seen = max((value.seen for value in self.values.values()), default=0)
         return f"{text}  ({seen} patients were seen in training)" if seen else text

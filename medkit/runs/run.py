@@ -21,7 +21,7 @@ from medkit.paths import default_folder
 from medkit.plugin import Hooks
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
 from medkit.recipe_model import SEPARATOR
-from medkit.runs.checks import check_metric_names, check_trainable
+from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.cost import Cost
 from medkit.runs.evaluate import evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
@@ -125,7 +125,9 @@ def _check(bench: Workbench) -> None:
         _kept(stage, metrics[stage.name])
         bench.augmentation(stage)
         objective = bench.objective(stage)
+        check_turns(stage, objective)
         check_trainable(stage, objective)
+        check_predicts(stage, objective)
         if is_external(objective):
             refuse_ranks(stage.name, bench.runtime.ranks)
         for name in getattr(objective, "needs", ()):
@@ -134,9 +136,6 @@ def _check(bench: Workbench) -> None:
                 raise InputError(f"stage '{stage.name}' needs '{name}' of every case", f"data.{stage.data}", hint)
         if stage.unfreeze is not None:
             stages_of(objective, stage.unfreeze.part)
-        turns = [turn.name for turn in objective.turns()]
-        stage.optimizers(turns)
-        stage.schedules(turns)
         if not is_external(objective):
             stage.draw = bench.draw(stage, objective)  # into the run's recipe, so that a resumed run draws the same
     bench.seen.check_all()

@@ -281,6 +281,7 @@ def test_an_enumeration_in_a_recipe_is_kept_as_its_text(tmp_path: Path, monkeypa
     (tmp_path / "enum_part.py").write_text(
         "import enum\nclass Mode(enum.Enum):\n    FAST = 'fast'\n"
         "class Part:\n    '''d'''\n    def __init__(self, mode: Mode) -> None:\n        self.mode = mode\n"
+        "    def rate(self, lr, epoch, epochs):\n        return lr\n"
     )
     registry = Registry()
     registry.add(Entry("schedule", "mine", "part", "enum_part:Part", ""))
