@@ -126,7 +126,10 @@ def texts(table: Any, name: str, where: str) -> Any:
         raise InputError(
             f"'{name}' holds {column.type} values, which are no names", where, "save it as text"
         ) from error
-    return compute.if_else(compute.equal(column, ""), None, column).combine_chunks()
+    empty = compute.equal(column, "")
+    if compute.any(empty).as_py():
+        column = compute.if_else(empty, None, column)
+    return column.combine_chunks()
 
 
 def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str]]]:

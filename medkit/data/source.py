@@ -92,6 +92,7 @@ class ManifestSource:
         return self._table
 
     def _read(self) -> CaseTable:
+        import pyarrow
         import pyarrow.compute as compute
 
         where = str(self.path)
@@ -114,9 +115,7 @@ class ManifestSource:
         problem(_rows(images.is_null()), lambda _: f"no value in '{self.image}'")
         names = images if self.case is None else texts(table, self.case, where)
         problem(_rows(names.is_null()), lambda _: f"no value in '{self.case}'") if self.case else None
-        codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        if len(np.unique(codes)) < len(codes):
-            problem(_again(codes), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
+        problem(_again(names), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
         places = None
         for role in (self.image, self.mask, self.target):
             cells = texts(table, role, where)
@@ -124,18 +123,25 @@ class ManifestSource:
                 continue
             self._files[role] = paths = _joined(self._root(), cells)
             there, found = whereabouts(paths)
-            places = found if places is None else places
+            if role == self.image:
+                places = images if found is None else found
+            del found
+            pyarrow.default_memory_pool().release_unused()
             problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
         labels = self._labels(table, problem)
         if problems:
             raise Problems([error for _, error in sorted(problems, key=lambda found: found[0])[:SHOWN]])
-        columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels, "image": places}
+        columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels}
+        if places is not names and not _distinct(places):
+            columns["image"] = places
         for key, name in (("center", self.center), ("fold", self.fold)):
             cells = texts(table, name, where) if name else None
             if cells is not None:
                 columns[key] = compute.dictionary_encode(cells)
         used = {self.image, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
-        return CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
+        made = CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
+        pyarrow.default_memory_pool().release_unused()
+        return made
 
     def _root(self) -> str:
         return str(Path(self.root) if self.root is not None else Path(self.path).parent)
@@ -227,8 +233,17 @@ def _rows(mask: Any) -> Iterator[int]:
     return iter(np.flatnonzero(mask).tolist())
 
 
-def _again(codes: np.ndarray) -> Iterator[int]:
-    """Positions whose code has been there before."""
+def _distinct(names: Any) -> bool:
+    import pyarrow.compute as compute
+
+    return compute.count_distinct(names).as_py() + names.null_count == len(names)
+
+
+def _again(names: Any) -> Iterator[int]:
+    """Positions of names that have been there before."""
+    if _distinct(names):
+        return iter(())
+    codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     first = np.zeros(len(codes), bool)
     first[np.unique(codes, return_index=True)[1]] = True
     return iter(np.flatnonzero(~first & (codes >= 0)).tolist())

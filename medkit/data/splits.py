@@ -118,6 +118,7 @@ def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
     """
     cases = union([*splits.values()])
     codes, images = encoded(cases, "image") if isinstance(cases, CaseTable) else (np.empty(0, np.int32), [])
+    # A table in which every image is another has no such column.
     counts = np.bincount(codes[codes >= 0], minlength=len(images))
     for code in np.flatnonzero(counts > 1).tolist():
         same = [cases[int(i)] for i in np.flatnonzero(codes == code)]

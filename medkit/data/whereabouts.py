@@ -23,8 +23,9 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
 
     Returns
     -------
-    numpy.ndarray, pyarrow.Array
-        (n,) booleans, true for null; (n,) paths without links and ``..``, by which two names of one image are found.
+    numpy.ndarray, pyarrow.Array or None
+        (n,) booleans, true for null; (n,) paths without links and ``..``, by which two names of one image are found, or
+        None where two different names are always two images.
     """
     import pyarrow
     import pyarrow.compute as compute
@@ -32,6 +33,7 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
     pieces = compute.split_pattern(compute.utf8_rtrim(names, "/"), "/", max_splits=1, reverse=True)
     parents, own = (compute.list_element(pieces, i) for i in (0, 1))
     folders = parents.dictionary_encode()
+    del pieces, parents  # they are as large as the names
     codes = folders.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     order = np.argsort(codes, kind="stable")
     edges = np.searchsorted(codes[order], np.arange(len(folders.dictionary) + 1))
@@ -58,6 +60,11 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
         if uid:
             there[row] = True
             elsewhere[row] = f"{_real(str(path), known)}#{uid}"
+        elif own[row].as_py() in (".", "..") and path.exists():  # no listing has them
+            there[row], elsewhere[row] = True, os.path.realpath(path)
+    slashes = compute.any(compute.ends_with(names, "/")).as_py()
+    if not elsewhere and not slashes and len(set(real)) == len(real):
+        return there, None
     places = compute.binary_join_element_wise(
         pyarrow.array(real, own.type).take(folders.indices), own, pyarrow.scalar("/", own.type)
     )

@@ -1,0 +1,264 @@
+"""Manifests: every form that spreadsheets write is read or refused with its cause; names are exact texts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pyarrow
+import pytest
+from PIL import Image
+
+from medkit.data.cases import CaseTable, encoded
+from medkit.data.dataset import Dataset
+from medkit.data.source import ManifestSource
+from medkit.data.splits import look_alikes, select
+from medkit.data.whereabouts import MANY, whereabouts
+from medkit.errors import InputError
+from medkit.protocols import Case
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def source(folder: Path, text: str | bytes, **arguments: Any) -> ManifestSource:
+    (folder / "m.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return ManifestSource(folder / "m.csv", **arguments)
+
+
+GOOD = {
+    "byte order mark": b"\xef\xbb\xbfimage,patient\n0.png,0012\n",
+    "CRLF": b"image,patient\r\n0.png,0012\r\n",
+    "CR": b"image,patient\r0.png,0012\r",
+    "blank lines": b"\nimage,patient\n\n0.png,0012\n\n",
+    "spaces": b"image,patient\n 0.png ,\t0012 \n",
+    "quoted newline": b'image,patient,note\n0.png,0012,"two\nlines"\n',
+    "index of pandas": b",image,patient\n0,0.png,0012\n",
+    "comma behind every line": b"image,patient,\n0.png,0012,\n",
+}
+
+
+@pytest.mark.parametrize("form", GOOD)
+def test_forms_that_spreadsheets_write_are_read(folder: Path, form: str) -> None:
+    case = source(folder, GOOD[form]).cases()[0]
+    assert (case.id, case.patient) == ("0.png", "0012")
+
+
+BAD = {
+    "semicolons": (b"image;patient\n0.png;1\n", "separated by semicolons, not by commas"),
+    "tabs": (b"image\tpatient\n0.png\t1\n", "separated by tabs"),
+    "UTF-16": ("image,patient\n0.png,1\n".encode("utf-16"), "no text in UTF-8"),
+    "latin-1 in a name": ("image,patient\n0.png,Müller\n".encode("latin-1"), "no text in UTF-8"),
+    "latin-1 in the header": ("image,patient,größe\n".encode("latin-1"), "no text in UTF-8"),
+    "comma behind rows": (b"image,patient\n0.png,1,\n", r"m\.csv:2: this line has 3 fields, the header 2 columns"),
+    "short row": (b"image,patient\n0.png,1\n1.png\n", r"m\.csv:3: this line has 1 fields"),
+    "two columns of one name": (b"image,patient,patient\n0.png,1,2\n", "two columns are named 'patient'"),
+    "nothing": (b"", "the manifest is empty"),
+    "header only": (b"image,patient\n", "the manifest has no rows"),
+    "no value of patient": (b"image,patient\n0.png,1\n1.png,  \n", r"m\.csv:3: no value in 'patient'"),
+    "no value of image": (b"image,patient\n,1\n", r"m\.csv:2: no value in 'image'"),
+    "no such image": (b"image,patient\n0.png,1\n9.png,2\n", r"m\.csv:3: image: there is no '.*9\.png'"),
+    "NUL": (b"image,patient\n0.png\0,1\n", r"m\.csv:2: image: there is no '.*0\.png"),
+    "long cell": (b"image,patient\n" + b"x" * 300_000 + b",1\n", r"m\.csv:2: image.*\(30\d+ characters\)'$"),
+    "one case twice": (b"image,patient\n0.png,1\n1.png,2\n0.png,3\n", r"m\.csv:4: case '0\.png' is listed twice"),
+}
+
+
+@pytest.mark.parametrize("form", BAD)
+def test_other_forms_are_refused_with_their_cause(folder: Path, form: str) -> None:
+    with pytest.raises(InputError, match=BAD[form][1]):
+        source(folder, BAD[form][0]).cases()
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "inf", "-inf", "1e400", "yes", "1;0"])
+def test_a_label_that_is_no_finite_number_is_refused_with_its_row(folder: Path, label: str) -> None:
+    with pytest.raises(InputError, match=rf"m\.csv:3: y: '{label}' is no finite number"):
+        source(folder, f"image,patient,y\n0.png,1,1\n1.png,2,{label}\n", label="y").cases()
+
+
+def test_labels_are_numbers_and_an_empty_cell_is_none(folder: Path) -> None:
+    cases = source(folder, "image,patient,y\n0.png,1,1e0\n1.png,2,\n2.png,3, 12.5\n", label="y").cases()
+    assert [case.label for case in cases] == [1.0, None, 12.5]
+
+
+def test_names_are_stripped_texts_and_never_numbers(folder: Path) -> None:
+    rows = "image,patient,center,fold\n0.png, 0012 ,08,1e3\n1.png,12,8,1000\n2.png,12.0,8.0,\n"
+    found = [(case.patient, case.center, case.fold) for case in source(folder, rows).cases()]
+    assert found == [("0012", "08", "1e3"), ("12", "8", "1000"), ("12.0", "8.0", "")]
+
+
+def test_whole_numbers_of_parquet_are_texts_as_they_are(folder: Path) -> None:
+    table = pandas.DataFrame({"image": ["0.png"], "patient": [12345678901234567], "fold": pandas.Categorical(["a"])})
+    table.to_parquet(folder / "m.parquet")
+    case = ManifestSource(folder / "m.parquet").cases()[0]
+    assert (case.patient, case.fold) == ("12345678901234567", "a")
+
+
+@pytest.mark.parametrize("column", ["patient", "fold", "image"])
+def test_decimal_numbers_as_names_are_refused(folder: Path, column: str) -> None:
+    table = pandas.DataFrame({"image": ["0.png", "1.png"], "patient": ["a", "b"], "fold": ["x", "y"]})
+    table[column] = [7.0, None]
+    table.to_parquet(folder / "m.parquet")
+    with pytest.raises(InputError, match=rf"'{column}' names things, and holds decimal numbers such as 7\.0.*Int64"):
+        ManifestSource(folder / "m.parquet").cases()
+
+
+def test_patients_that_differ_by_spaces_are_one(folder: Path) -> None:
+    given = source(folder, "image,patient,fold\n0.png,P01,train\n1.png,P01 ,val\n2.png, P01,test\n")
+    assert encoded(given.cases(), "patient")[1] == ["P01"]
+
+
+@pytest.mark.parametrize(
+    ("patients", "told"),
+    [
+        (("P01", "p01"), "'P01' and 'p01'"),
+        (("P01", "P1"), "'P01' and 'P1'"),
+        (("7", "7.0"), "'7' and '7.0'"),
+        (("P 1", "P1"), "'P 1' and 'P1'"),
+        (("P10", "P100"), None),
+        (("1.20", "1.2"), None),
+    ],
+)
+def test_look_alikes_are_told(folder: Path, patients: tuple[str, str], told: str | None) -> None:
+    given = source(folder, "image,patient\n" + "".join(f"{i}.png,{name}\n" for i, name in enumerate(patients)))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        Dataset(given, {"all": {}})
+    assert ([told in str(warning.message) for warning in found] == [True]) if told else not found
+
+
+def test_look_alikes_are_grouped() -> None:
+    assert look_alikes(["a", "A", "b1", "b01", "c"]) == [["a", "A"], ["b1", "b01"]]
+    assert look_alikes([]) == []
+
+
+CASES = [
+    Case(str(i), "p", center=c, label=1.0, fields={"q": q}) for i, (c, q) in enumerate(zip("ABC", "123", strict=True))
+]
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted", "same"),
+    [
+        ("8", 8, True),
+        ("08", 8, False),
+        ("8.0", 8, False),
+        (" 8 ", 8, True),
+        ("true", True, True),
+        ("True", True, True),
+        ("1", True, False),
+        ("yes", True, False),
+        ("0.5", 0.5, True),
+        (8, 8, True),
+        (8.0, 8, True),
+        (8, "8", True),
+        (True, True, True),
+        (True, 1, False),
+        (1, True, False),
+        ("NO", "NO", True),
+        ("no", "NO", False),
+        (None, "", True),
+        ("", "", True),
+    ],
+)
+def test_a_cell_is_selected_by_what_is_written(cell: Any, wanted: Any, same: bool) -> None:
+    cases = [Case("a", "p", fields={"q": cell}), Case("b", "p", fields={"q": "other"})]
+    try:
+        found = [case.id for case in select(cases, {"q": wanted})]
+    except InputError:
+        found = []
+    assert found == (["a"] if same else [])
+
+
+def test_an_empty_split_names_what_looks_like_the_wanted_value() -> None:
+    cases = [Case("a", "p", center="08")]
+    with pytest.raises(InputError, match="""'08' looks like '8' and is another text: write "08" in quotes"""):
+        select(cases, {"center": 8})
+
+
+def test_tables_and_lists_select_alike(folder: Path) -> None:
+    rows = "image,patient,center,q\n0.png,a,X,1\n1.png,b,Y,\n2.png,c,X,2\n3.png,d,,1\n"
+    table = source(folder, rows).cases()
+    assert isinstance(table, CaseTable)
+    for picks in ({}, {"center": "X"}, {"q": 1}, {"q": ["", 2]}, {"center": "", "q": 1}):
+        assert list(select(table, picks)) == select(list(table), picks)
+
+
+@pytest.mark.parametrize("value", ["True", "M", "012M", "nan", "inf"])
+def test_a_field_that_is_no_number_is_named_with_its_value(folder: Path, value: str) -> None:
+    given = source(folder, f"image,patient,sex\n0.png,1,1\n1.png,2,{value}\n")
+    with pytest.raises(InputError, match=f"case '1.png' has no number in field 'sex', but '{value}'"):
+        Dataset(given, {"all": {}}, fields=["sex"])
+
+
+def one_image(folder: Path, second: str, patients: str = "PQ", folds: tuple[str, str] = ("train", "test")) -> Dataset:
+    rows = f"case,image,patient,fold\nA,0.png,{patients[0]},{folds[0]}\nB,{second},{patients[1]},{folds[1]}\n"
+    return Dataset(source(folder, rows, case="case"), {name: {"fold": name} for name in dict.fromkeys(folds)})
+
+
+@pytest.mark.parametrize("name", ["0.png", "./0.png", "sub/../0.png", "link.png", "linked/0.png", "loop/linked/0.png"])
+def test_an_image_of_two_patients_in_two_splits_is_refused(folder: Path, name: str) -> None:
+    (folder / "sub").mkdir()
+    (folder / "link.png").symlink_to(folder / "0.png")
+    (folder / "linked").symlink_to(folder)
+    (folder / "loop").symlink_to(folder)
+    with pytest.raises(InputError, match=r"0\.png: one image is listed as that of 'P' in 'train' and of 'Q' in 'test'"):
+        one_image(folder, name)
+
+
+def test_an_image_with_two_rows_of_one_patient_or_in_one_split_is_taken(folder: Path) -> None:
+    one_image(folder, "0.png", patients="PP")
+    one_image(folder, "0.png", folds=("train", "train"))
+    one_image(folder, "1.png")
+
+
+def test_an_image_in_nested_or_pooled_splits_is_taken(folder: Path) -> None:
+    given = source(folder, "image,patient,center\n0.png,P,A\n1.png,Q,B\n")
+    Dataset(given, {"A": {"center": "A"}, "both": {"center": ["A", "B"]}})
+
+
+@pytest.mark.parametrize("many", [3, MANY + 3])
+def test_names_are_looked_up_as_the_system_does(tmp_path: Path, many: int) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "series").mkdir()
+    for i in range(many):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "0.png")
+    (tmp_path / "a" / "broken").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    texts = [f"a/{i}.png" for i in range(many)]
+    texts += ["a/link", "a/broken", "a/none", "b/1.png", "a", "a/", "a/.", "a/../a/1.png", "none/1.png", "series"]
+    names = [f"{tmp_path}/{text}" for text in texts]
+    there, places = whereabouts(pyarrow.array([*names, None, f"{tmp_path}/series#1.2.3"], pyarrow.large_string()))
+    assert there.tolist() == [*map(os.path.exists, names), True, True]
+    expected = [os.path.realpath(name) for name, found in zip(names, there, strict=False) if found]
+    assert [places[i].as_py() for i in np.flatnonzero(there[: len(names)])] == expected
+    assert places[len(names) + 1].as_py() == f"{tmp_path}/series#1.2.3"
+
+
+def test_files_that_are_all_different_need_no_other_names(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    there, places = whereabouts(pyarrow.array([f"{tmp_path}/x", f"{tmp_path}/y"], pyarrow.large_string()))
+    assert (there.tolist(), places) == ([True, False], None)
+
+
+def test_what_is_wrong_with_an_image_is_told_with_its_row(folder: Path) -> None:
+    (folder / "1.png").write_bytes(b"")
+    given = source(folder, "image,patient\n0.png,1\n1.png,2\n")
+    with pytest.raises(InputError, match=r"m\.csv:3: .*1\.png: the file is empty"):
+        given.load(given.cases()[1])
+
+
+def test_an_image_that_vanishes_is_named(folder: Path, tmp_path: Path) -> None:
+    data = Dataset(source(folder, "image,patient\n0.png,1\n"), {"all": {}}, cache_dir=tmp_path / "cache")
+    (folder / "0.png").unlink()
+    with pytest.raises(InputError, match=r"0\.png: the file cannot be read.*moved or deleted"):
+        data.sample(data.cases("all")[0])
