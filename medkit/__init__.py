@@ -6,7 +6,12 @@ Names are imported on first use, so that ``import medkit`` and the command line'
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medkit.building import build
+    from medkit.recipe import load_recipe
+    from medkit.runs.run import resume, run
 
 __version__ = "0.1.0"
 
@@ -17,10 +22,14 @@ _LAZY = {
     "resume": "medkit.runs.run",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]
+__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "resume", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'medkit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medkit.errors import InputError
+from medkit.guard import cause
 from medkit.marks import Placed
 from medkit.promises import check_promises
 from medkit.registry import Entry
 from medkit.schema import MISSING, Argument, schema_of
 from medkit.yaml_marks import Mark
 
+FOREIGN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
+"""What constructors raise for arguments that they cannot take. Not RuntimeError: so a GPU's lack of memory is told."""
 Taken = Callable[[str, str], Any]
 """``taken(stage, part)``: the trained part of an earlier stage."""
 
@@ -114,8 +117,8 @@ class Block:
             raise InputError(
                 f"{self.path}: {error.what}" if self.path else error.what, str(self.mark), error.hint
             ) from error
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{self.path}: '{self.name}': {error}", str(self.mark)) from error
+        except FOREIGN as error:
+            raise InputError(f"{self.path}: '{self.name}': {cause(error)}", str(self.mark)) from error
 
     def _given(self, argument: Argument, siblings: Mapping[str, Any]) -> Any:
         assert argument.given is not None

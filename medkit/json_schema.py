@@ -7,7 +7,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.protocols import KINDS
-from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Report, Stage, TableLayout, Unfreeze, hints
+from medkit.recipe_model import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze, hints
 from medkit.registry import Registry
 from medkit.schema import json_type
 from medkit.static import static_schema
@@ -21,7 +21,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "objective": _kind("objective"),
         "optim": {"anyOf": [_kind("optimizer"), turns]},
         "schedule": {"anyOf": [_kind("schedule"), turns]},
-        "metrics": {"type": "array", "items": {"anyOf": [{"type": "string"}, _kind("metric")]}},
+        "metrics": {"type": "array", "items": _kind("metric")},
         "keep_best": {"anyOf": [_record(KeepBest, ("metric",)), {"type": "null"}]},
         "unfreeze": {"anyOf": [_record(Unfreeze, ("part",)), {"type": "null"}]},
         "repeat": {"type": "object", "additionalProperties": {"type": "object"}},
@@ -39,6 +39,8 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     table["properties"] |= {"rows": shown, "metrics": shown, "splits": shown}
     report = _record(Report, ())
     report["properties"] |= {"tables": {"type": "array", "items": table}}
+    null = {"type": "null"}
+    report["properties"] = {name: {"anyOf": [kind, null]} for name, kind in report["properties"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "medkit recipe",
@@ -48,10 +50,10 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "properties": {
             "medkit": {"const": FORMAT},
             "name": {"type": "string"},
-            "seed": {"type": "integer"},
+            "seed": json_type(hints(Recipe)["seed"]),
             "data": {"type": "object", "additionalProperties": data},
             "stages": {"type": "array", "minItems": 1, "items": stage},
-            "report": report,
+            "report": {"anyOf": [report, null]},
         },
         "$defs": {kind: _component(registry, kind) for kind in KINDS},
     }
@@ -91,4 +93,6 @@ def _component(registry: Registry, kind: str) -> dict[str, Any]:
             }
         )
     reference = {"type": "object", "properties": {"from": {"type": "string"}}, "required": ["from"]}
-    return {"anyOf": [*options, reference]}
+    written = [name for entry in registry.of_kind(kind) for name in (entry.full_name, entry.name)]
+    named = {"enum": list(dict.fromkeys(name for name in written if ":" in name or shorts.count(name) == 1))}
+    return {"anyOf": [named, *options, reference]}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import keyword
+import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import medkit
 from medkit.data.whole import whole_folder
 from medkit.errors import InputError
+from medkit.plugin import plugins
 
 FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -29,7 +32,11 @@ def write_plugin(name: str, out: Path) -> Path:
         if ``name`` is no Python name in small letters, or the folder exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or name.startswith("_"):
-        raise InputError(f"'{name}' is no Python name in small letters", hint="for example: rotation")
+        raise InputError(f"'{name:.100}' is no Python name in small letters", hint="for example: rotation")
+    if len(name) > 40:
+        raise InputError(f"a name of {len(name)} letters is too long", hint="40 are enough")
+    if name in sys.stdlib_module_names or name in {info.name for info in plugins()} or find_spec(name):
+        raise InputError(f"'{name}' is the name of a module or plugin that is here already", hint="choose another")
     folder = Path(out) / f"medkit-{name.replace('_', '-')}"
     words = {"NAME": name, "CLASS": "".join(w.title() for w in name.split("_")), "VERSION": medkit.__version__}
     words["DISTRIBUTION"] = folder.name

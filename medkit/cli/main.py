@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -64,6 +65,8 @@ def main() -> None:
     try:
         app()
     except MedkitError as error:
+        if os.environ.get("MEDKIT_TRACEBACK"):
+            traceback.print_exception(error)
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -84,8 +87,6 @@ def main() -> None:
 
 def _unexpected(error: Exception) -> None:
     """A bug of ours (or of a plugin): say so, and how to see all of it."""
-    import traceback
-
     if os.environ.get("MEDKIT_TRACEBACK"):
         traceback.print_exception(error)
     else:

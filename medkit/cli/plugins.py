@@ -34,9 +34,11 @@ def plugins(
         return
     if action == "why":
         known = {info.name: info for info in infos}
+        if name is None:
+            raise InputError("which plugin?", hint=f"medkit plugins why NAME; plugins: {', '.join(known)}")
         if name not in known:
             raise InputError(
-                f"no plugin is named '{name}'", hint=did_you_mean(name or "", known) or f"plugins: {', '.join(known)}"
+                f"no plugin is named '{name}'", hint=did_you_mean(name, known) or f"plugins: {', '.join(known)}"
             )
         info = known[name]
         print(f"plugin '{info.name}' ({info.distribution} {info.version}): {'loaded' if info.ok else info.reason}")

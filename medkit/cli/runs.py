@@ -135,7 +135,7 @@ def _resumable(folder: Path) -> Iterator[None]:
                 show_layout(table)
         raise
     except KeyboardInterrupt:
-        if (folder / "state.json").exists():
+        if (folder / "recipe.yaml").exists():
             print(f"interrupted; resumable: medkit resume {folder}", file=sys.stderr)
         else:
             print("interrupted before anything was written", file=sys.stderr)
@@ -152,6 +152,13 @@ def _show_results(finished: Run) -> None:
     """The recipe's tables, a plain one of each stage that has none, and at last the report's path; on the main rank."""
     if not _main_rank():
         return
+    try:
+        _print_results(finished)
+    except BrokenPipeError:  # nobody reads any more; the run is whole all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_results(finished: Run) -> None:
     from medkit.cli.layouts import show_layout
     from medkit.runs.layouts import laid_out
     from medkit.runs.seen import banners
@@ -165,7 +172,7 @@ def _show_results(finished: Run) -> None:
         show_layout(table)
     for text in banners(finished.folder):
         print(f"{SEEN_MARK} {text}")
-    print(finished.folder / "report.html")
+    print(finished.folder / "report.html", flush=True)
 
 
 def _repeat(option: str, values: list[str] | None) -> list[str]:

@@ -71,7 +71,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"this is no whole safetensors file ({error})", str(path), hint) from error
     if "checksum" in metadata and metadata["checksum"] != checksum(tensors):
         raise InputError("the checkpoint is corrupt: its checksum does not fit", str(path), hint)
-    return tensors, json.loads(metadata.get("medkit", "{}"))
+    try:
+        state = json.loads(metadata.get("medkit", "{}"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its metadata are damaged ({error})", str(path), hint) from error
+    if not isinstance(state, dict):
+        raise InputError("its metadata are damaged (no mapping)", str(path), hint)
+    return tensors, state
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

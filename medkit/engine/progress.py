@@ -26,11 +26,11 @@ class Progress:
             from rich.progress import Progress as Bars
 
             self.bars = Bars(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -53,7 +53,13 @@ class Progress:
         if self.bars is not None:
             self.bars.console.print(text, highlight=False, markup=False)
         else:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        try:
             print(text, file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            self.quiet = True  # nobody reads any more; a training goes on, and the log has every line
 
     @contextmanager
     def task(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
@@ -78,7 +84,7 @@ class Progress:
             if not self.quiet and time.monotonic() - last >= EVERY:
                 last = time.monotonic()
                 of = f" of {total_now or total}" if total_now or total else ""
-                print(f"{name}: {done}{of} {note}".rstrip(), file=sys.stderr, flush=True)
+                self._print(f"{name}: {done}{of} {note}".rstrip())
 
         yield tell
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,7 @@ class Runtime:
         if precision not in ("fp32", "bf16"):
             raise InputError(f"precision '{precision}' is not known", hint="fp32 or bf16")
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError("no CUDA device was found", hint="use --device cpu")
+        _check_device(name)
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
         if name == "cuda":
@@ -103,6 +103,17 @@ class Runtime:
         flag = torch.tensor([0 if value else 1], device=self.device)
         dist.all_reduce(flag)
         return int(flag) == 0
+
+
+def _check_device(name: str) -> None:
+    if not (match := re.fullmatch(r"cpu|cuda(?::([0-9]{1,4}))?", name)):
+        raise InputError(f"device '{name}' is not known", hint="cpu, cuda, or cuda:0 for the first of several GPUs")
+    if name == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise InputError("no CUDA device was found", hint="use --device cpu")
+    if match.group(1) is not None and int(match.group(1)) >= torch.cuda.device_count():
+        raise InputError(f"there is no {name}: {torch.cuda.device_count()} GPUs are here, counted from 0")
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:

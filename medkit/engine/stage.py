@@ -174,7 +174,10 @@ def _restore(objective: Any, turns: list[_Training], position: Position, folder:
     tensors, state = checkpoint.read_tensors(path)
     if state.get("stage") != name:
         raise InputError(f"this is a checkpoint of stage '{state.get('stage')}', not '{name}'", str(path))
-    saved = Position(**state["position"])
+    try:
+        saved = Position(**state["position"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"its metadata do not say how far the stage came ({error})", str(path)) from error
     if saved.epochs != position.epochs:
         raise InputError(
             f"the stage was begun for {saved.epochs} epochs and is resumed for {position.epochs}",

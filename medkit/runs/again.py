@@ -7,7 +7,6 @@ from pathlib import Path
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
-from medkit.recipe import load_recipe
 from medkit.runs.evaluate import Evaluation, evaluate, write_results
 from medkit.runs.external import is_external, work_of
 from medkit.runs.folder import RunFolder
@@ -27,7 +26,7 @@ def evaluate_again(
         if patients of the split were seen in training and nothing allows it.
     """
     folder = RunFolder.open(Path(run))
-    recipe = load_recipe(folder.file("recipe.yaml"))
+    recipe = folder.recipe()
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
     if not stages:

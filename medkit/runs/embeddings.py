@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medkit.protocols import Case
 from medkit.records import write_atomically
+from medkit.runs import files
 
 MOST = 1000  # images kept of a split: enough to see clusters, few enough for a t-SNE map in seconds
 
@@ -112,6 +113,8 @@ def write_embedding(path: Path, embedding: Embedding) -> None:
 
 def read_embedding(path: Path) -> Embedding:
     """What :func:`write_embedding` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        groups = {name.removeprefix("group."): file[name] for name in file.files if name.startswith("group.")}
-        return Embedding(file["features"].astype(np.float32), file["label"], file["ids"], groups)
+    found = files.read_arrays(path)
+    groups = {name.removeprefix("group."): array for name, array in found.items() if name.startswith("group.")}
+    return files.guarded(
+        path, lambda: Embedding(found["features"].astype(np.float32), found["label"], found["ids"], groups)
+    )

@@ -20,7 +20,7 @@ from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Batch, Case, PretextHead, Record, offered
-from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.maps import activation, grad_cam
 from medkit.runs.origin import input_named, origin
@@ -80,7 +80,7 @@ def explain(
     from medkit.data.io import read_volume
 
     folder = RunFolder.open(Path(run))
-    recipe = load_recipe(folder.file("recipe.yaml"))
+    recipe = folder.recipe()
     runtime = Runtime.start(device=device)
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)

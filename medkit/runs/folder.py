@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medkit.errors import InputError, RunError
+from medkit.errors import InputError
+from medkit.recipe import Recipe, load_recipe
 from medkit.records import encoded, made_with, write_atomically
+from medkit.runs import files
 
 LIBRARIES = (
     "torch",
@@ -22,6 +26,12 @@ LIBRARIES = (
     "numpy",
     "pydicom",
 )
+
+
+STARTED = time.time()
+FOLDERS = ("checkpoints", "weights", "examples")
+LEFT = re.compile(r"environment\.json|state\.json|\.(environment\.json|state\.json|recipe\.yaml)\.\d+\.tmp")
+"""Files that a run has before its ``recipe.yaml``."""
 
 
 class RunFolder:
@@ -51,22 +61,37 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new folder; one that holds anything already is an :class:`InputError`."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            hint = f"continue it with 'medkit resume {path}', or choose another --out"
-            raise InputError("the output folder exists and is not empty", str(path), hint)
+        """A new folder, for one run: of two that want it in the same moment one is refused.
+
+        One that holds anything but the leftovers of a start that was killed is an :class:`InputError`.
+        """
         try:
-            for name in ("checkpoints", "weights", "examples"):
-                (path / name).mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
+            again = _left_over(path)
+            for i, name in enumerate(FOLDERS):
+                # Of two runs that find an empty folder, the one that makes the first of these has it.
+                (path / name).mkdir(exist_ok=again or i > 0)
+        except FileExistsError as error:
+            hint = f"continue it with 'medkit resume {path}', or choose another --out"
+            raise InputError("the output folder exists and is not empty", str(path), hint) from error
         except OSError as error:
             raise InputError(f"the output folder cannot be made: {error.strerror}", str(path)) from error
         return cls(path)
+
+    def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
+        """Write the first files. ``recipe.yaml`` is the last: a folder without one was never started."""
+        self.write_json("environment.json", environment)
+        self.write_json("state.json", {"done": []})
+        recipe.write(self.file("recipe.yaml"))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run folder."""
         if not (path / "recipe.yaml").is_file():
-            raise InputError("this is not a run folder: it holds no recipe.yaml", str(path))
+            hint = None
+            if path.is_dir() and any(path.iterdir()) and _startable(path):
+                hint = f"a run was ended here as it began; start it again: medkit run RECIPE --out {path}"
+            raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
         return cls(path)
 
     def file(self, name: str) -> Path:
@@ -88,13 +113,26 @@ class RunFolder:
         return self.write_text(name, json.dumps(content, indent=1) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
+        """A JSON file, or ``default`` where there is none; one that is damaged is a :class:`RunError`."""
         path = self.path / name
-        if not path.is_file():
-            return default
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"not valid JSON ({error})", str(path), "restore it or start a new run") from error
+        return files.read_json(path) if path.is_file() else default
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe, checked by the components installed."""
+        return load_recipe(self.file("recipe.yaml"))
+
+    def resumable(self) -> dict[str, Any]:
+        """The environment of the run, if everything is there that says how to go on with it.
+
+        Raises
+        ------
+        RunError
+            if ``environment.json`` or ``state.json`` is missing or damaged: precision, ranks and what has been
+            trained are not guessed.
+        """
+        files.read_json(self.file("state.json"))
+        found: dict[str, Any] = files.read_json(self.file("environment.json"))
+        return found
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
@@ -106,22 +144,14 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
-        texts = [text for text in path.read_text(encoding="utf-8").splitlines() if text.strip()]
-        lines = []
-        for i, text in enumerate(texts, 1):
-            try:
-                lines.append(json.loads(text))
-            except ValueError as error:
-                # A killed run may leave half a last line, of an epoch that is trained again.
-                if i < len(texts):
-                    raise RunError(f"line {i} is not valid JSON ({error})", str(path)) from error
-        kept = [line for line in lines if line.get("stage") != stage or line.get("epoch", 0) < epoch]
-        if len(kept) != len(texts):
-            self.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        kept = [line for line in files.read_lines(path) if line["stage"] != stage or line["epoch"] < epoch]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if text != files.read_text(path):
+            self.write_text("metrics.jsonl", text)
 
     def log(self, text: str) -> None:
         # Under a locale of ASCII a path of other letters comes as escaped bytes; they are written as they were.
-        with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
+        with open(self.path / "log.txt", "a", encoding="utf-8", errors="surrogateescape", opener=_no_link) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def add_notice(self, text: str) -> None:
@@ -144,6 +174,37 @@ class RunFolder:
         state = self.read_json("state.json", {})
         if state.get("failed", {}) != failed:
             self.write_json("state.json", {**state, "failed": dict(failed)})
+
+
+def _left_over(path: Path) -> bool:
+    """True for what a killed start has left, False for an empty folder.
+
+    Raises
+    ------
+    FileExistsError
+        if the folder holds something else, or another run is just starting in it.
+    """
+    if not any(path.iterdir()):
+        return False
+    if not _startable(path) or path.stat().st_mtime > STARTED:
+        raise FileExistsError
+    return True
+
+
+def _startable(path: Path) -> bool:
+    """Whether a folder holds nothing, or only what a run leaves that is killed before ``recipe.yaml`` is written."""
+    for item in path.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            if item.name not in FOLDERS or any(item.iterdir()):
+                return False
+        elif not LEFT.fullmatch(item.name):
+            return False
+    return True
+
+
+def _no_link(name: str, flags: int) -> int:
+    """Opens a file that is no link: a line meant for a log does not go somewhere else."""
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def environment(device: str, precision: str, ranks: int, seed: int) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medkit.recipe_model import SEPARATOR, TableLayout
+from medkit.runs import files
 from medkit.runs.comparisons import Comparison, compare_variants
 from medkit.runs.cost import read_costs
 from medkit.runs.evaluate import MetricValue, read_cases, read_results
@@ -30,8 +29,9 @@ FAILED, UNFINISHED = "failed", "not finished"
 
 def laid_out(folder: Path) -> list[LaidOut]:
     """The tables that the recipe of a run asks for, from what the run has so far."""
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    layouts = [TableLayout(**plain) for plain in (recipe.get("report") or {}).get("tables") or []]
+    recipe = files.read_recipe(folder)
+    tables = (recipe.get("report") or {}).get("tables") or []
+    layouts = files.guarded(folder / "recipe.yaml", lambda: [TableLayout(**plain) for plain in tables])
     if not layouts:
         return []
     opened = RunFolder(folder)

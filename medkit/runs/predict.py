@@ -20,7 +20,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.stage import to_device
 from medkit.errors import InputError
 from medkit.protocols import Batch, Case, Record
-from medkit.recipe import Recipe, Stage, load_recipe
+from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
 from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder
@@ -85,7 +85,7 @@ def predict(
     from medkit.data.io import check_output, is_nifti_name, read_volume
 
     folder = RunFolder.open(Path(run))
-    recipe = load_recipe(folder.file("recipe.yaml"))
+    recipe = folder.recipe()
     chosen = recipe.stage(stage) if stage else _last(recipe)
     output = Path(output)
     if output.exists():

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 from medkit.data.loader import DRAWN
-from medkit.errors import RunError
 from medkit.plugin import Hooks
 from medkit.records import encoded, write_atomically
-from medkit.runs import figures
+from medkit.runs import figures, files
 from medkit.runs.comparisons import compare_variants
 from medkit.runs.embeddings import read_embedding
 from medkit.runs.evaluate import MetricValue, read_cases, read_examples, read_results
 from medkit.runs.figures_embedding import embedding_map
+from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
 from medkit.runs.layout_text import as_html, write_tables
 from medkit.runs.layouts import laid_out
@@ -33,21 +32,20 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     ``hooks`` asks plugins for sections of theirs; a section that fails is left out and told.
     """
     import jinja2
-    import yaml
 
     results = read_results(folder)
-    recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    recipe = yaml.safe_load(recipe_text)
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    recipe_text = files.read_text(folder / "recipe.yaml")
+    recipe = files.read_recipe(folder)
+    environment = {"libraries": {}, "plugins": {}} | files.read_json(folder / "environment.json")
     cases = read_cases(folder)
-    lines = _lines(folder)
-    sections = [
-        _section(base, stages, results, cases, lines, folder, recipe) for base, stages in variants(results).items()
-    ]
+    lines = files.read_lines(folder / "metrics.jsonl")
+    done = RunFolder(folder).read_json("state.json", {}).get("done", [])
+    shown = results | {stage: {} for stage in done if stage not in results}  # trained, and evaluated on nothing
+    sections = [_section(base, stages, shown, cases, lines, folder, recipe) for base, stages in variants(shown).items()]
     tables = laid_out(folder)
     write_tables(folder, tables)
     environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment_.from_string(files("medkit.runs").joinpath("report.html").read_text(encoding="utf-8"))
+    template = environment_.from_string(resources("medkit.runs").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.render(
         name=recipe["name"],
         environment=environment,
@@ -77,20 +75,6 @@ def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str]]:
             hooks.fault(plugin, hook, f"it answered {sections!r:.80}, not a list of (title, HTML)")
             continue
         found += checked
-    return found
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    found = []
-    texts = [text for text in path.read_text(encoding="utf-8").splitlines() if text.strip()] if path.exists() else []
-    for i, text in enumerate(texts, 1):
-        try:
-            found.append(json.loads(text))
-        except ValueError as error:
-            # A run that was killed may leave half a last line; anything else is damage.
-            if i < len(texts):
-                raise RunError(f"line {i} is not valid JSON ({error})", str(path)) from error
     return found
 
 

@@ -8,13 +8,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medkit.errors import InputError, RunError
+from medkit.errors import InputError
 from medkit.records import encoded, write_atomically
+from medkit.runs import files
 from medkit.runs.embeddings import Embedding, write_embedding
 
 KEYS = ("stage", "split", "case", "patient", "center")
@@ -60,6 +62,11 @@ class MetricValue:
         """What :meth:`json` gave, here or in an earlier version."""
         own = {k: v for k, v in plain.items() if k in RESERVED}
         known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in own.items()}
+        for item in fields(cls):
+            if item.type in ("int", "float") and not isinstance(known.get(item.name, 0), int | float):
+                raise TypeError(f"{item.name} is no number")
+            if item.type == "str" and not isinstance(known.get(item.name, ""), str):
+                raise TypeError(f"{item.name} is no text")
         return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
 
     @property
@@ -121,7 +128,7 @@ class Evaluation:
 def write_results(folder: Path, evaluation: Evaluation) -> None:
     """Merge one evaluation into ``results.json``, ``cases.csv`` and ``examples/``; doing it twice changes nothing."""
     path = folder / "results.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    results = files.read_json(path) if path.exists() else {}
     results.setdefault(evaluation.stage, {})[evaluation.split] = {n: v.json() for n, v in evaluation.values.items()}
     write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
     _write_cases(folder / "cases.csv", evaluation)
@@ -173,32 +180,28 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
     path = folder / "results.json"
     if not path.is_file():
         raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' goes on with it")
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"not valid JSON ({error})", str(path)) from error
+    plain = files.read_json(path)
     return {
-        stage: {split: {name: MetricValue.from_json(v) for name, v in found.items()} for split, found in splits.items()}
+        stage: {
+            split: {name: files.guarded(path, partial(MetricValue.from_json, value)) for name, value in found.items()}
+            for split, found in splits.items()
+        }
         for stage, splits in plain.items()
     }
 
 
 def read_cases(folder: Path) -> list[dict[str, Any]]:
     """Rows of ``cases.csv``, all values as text."""
-    path = folder / "cases.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return files.read_rows(folder / "cases.csv", KEYS)
 
 
 def read_examples(path: Path) -> list[dict[str, Any]]:
     """The pictures of one ``examples/STAGE.SPLIT.npz``."""
     shown: dict[int, dict[str, Any]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            index, _, key = name.partition(".")
-            array = file[name]
-            value = array.astype(np.float32) if array.ndim and array.dtype == np.float16 else array
-            shown.setdefault(int(index), {})[key] = value if array.ndim else array.item()
+    for name, array in files.read_arrays(path).items():
+        index, _, key = name.partition(".")
+        if not index.isdecimal():
+            raise files.damaged(path, f"an array is named '{name}'")
+        value = array.astype(np.float32) if array.ndim and array.dtype == np.float16 else array
+        shown.setdefault(int(index), {})[key] = value if array.ndim else array.item()
     return [shown[i] for i in sorted(shown)]

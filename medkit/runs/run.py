@@ -88,10 +88,8 @@ def run(
     folder = RunFolder(path)
     if runtime.main:
         folder = RunFolder.create(path)
-        recipe.write(folder.file("recipe.yaml"))
         found = environment(runtime.description, precision, runtime.ranks, recipe.seed)
-        folder.write_json("environment.json", {**found, "notices": bench.notices()})
-        folder.write_json("state.json", {"done": []})
+        folder.start(recipe, {**found, "notices": bench.notices()})
     runtime.barrier()
     bench.folder = folder
     return _train(bench, folder, quiet)
@@ -100,8 +98,8 @@ def run(
 def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
     folder = RunFolder.open(Path(out))
-    recipe = load_recipe(folder.file("recipe.yaml"))
-    settings = folder.read_json("environment.json", {})
+    settings = folder.resumable()
+    recipe = folder.recipe()
     runtime = Runtime.start(device=device, precision=settings.get("precision", "fp32"))
     if runtime.ranks != settings.get("ranks", 1):
         raise InputError(
@@ -160,7 +158,7 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                     progress.say(f"{stage.name}: left out, it {failed[stage.name]}")
                     continue
                 try:
-                    with _memory_told(stage):
+                    with _failures_told(stage):
                         _train_stage(bench, folder, stage, progress, run_, hooks)
                 except RunError as error:
                     # One method of a comparison that fails shall not cost the others. Ranks would have to agree on it.
@@ -173,6 +171,8 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                 folder.keep_failed(failed)
                 if first is not None and not (folder.path / "results.json").exists():
                     raise first
+                if not (folder.path / "results.json").exists():
+                    folder.write_json("results.json", {})  # nothing but training and validation splits
                 run_.results = read_results(folder.path)
                 path = write_report(folder.path, hooks)
                 progress.say(f"report: {path}")
@@ -200,10 +200,12 @@ def _told_of(run_: Run, hooks: Hooks, main: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_told(stage: Stage) -> Iterator[None]:
-    """Say what to do where a GPU's memory does not suffice."""
+def _failures_told(stage: Stage) -> Iterator[None]:
+    """Say what to do where a GPU's memory does not suffice; wrong input found in mid-run is a failure of the run."""
     try:
         yield
+    except InputError as error:
+        raise RunError(error.what, error.where, error.hint) from error
     except torch.OutOfMemoryError as error:
         what = f"the GPU's memory does not suffice ({str(error).splitlines()[0]})"
         hint = f"--set stages.{stage.name.split(SEPARATOR)[0]}.batch=1, or checkpointing=true for that stage"

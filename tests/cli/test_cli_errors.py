@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from medkit.engine.progress import Progress
+from medkit.errors import InputError
+from medkit.new_plugin import write_plugin
+
 PLUGIN = '''
 from medkit.api import hookimpl
 
@@ -158,3 +162,37 @@ def test_a_locale_that_is_not_utf_8_changes_nothing(medkit, tmp_path):
     report = tmp_path / "Läufe" / "a" / "report.html"
     assert report.is_file()
     assert "Läufe" in (report.parent / "log.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["mps", "gpu", "0", "CPU", "cuda:99", "xpu"])
+def test_a_device_that_is_none_is_told_before_anything_is_made(tmp_path, name):
+    from medkit.engine.runtime import Runtime
+
+    with pytest.raises(InputError, match=r"cpu|no cuda|no CUDA"):
+        Runtime.start(device=name)
+
+
+def test_a_training_whose_lines_nobody_reads_goes_on(tmp_path, capsys, monkeypatch):
+    class Closed:
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+    kept = []
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with Progress(log=kept.append) as progress:
+        progress.say("one")
+        progress.say("two")
+    assert kept == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["torch", "test", "medkit", "phantoms", "a" * 41])
+def test_a_new_plugin_does_not_take_a_name_that_is_taken(tmp_path, name):
+    with pytest.raises(InputError):
+        write_plugin(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []

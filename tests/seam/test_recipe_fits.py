@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from medkit.blocks import Block
 from medkit.errors import InputError
+from medkit.json_schema import json_schema
 from medkit.plugin import registry
 from medkit.recipe import recipe_from
+from medkit.registry import Entry
 from medkit.static import static_constant
 
 
@@ -102,3 +105,38 @@ def test_a_reference_to_nothing_is_a_problem_and_no_crash() -> None:
     assert "is not STAGE.PART" in problem(made)
     made = recipe(name=None)
     assert "stages" in problem(made)
+
+
+class Broken:
+    """A component whose constructor has a fault of its own."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size + None  # type: ignore[operator]
+
+
+def test_a_fault_inside_a_constructor_is_told_with_its_file_and_line() -> None:
+    block = Block(Entry("encoder", "mine", "broken", f"{__name__}:Broken", ""), path="stages.s.objective.encoder")
+    with pytest.raises(InputError, match=r"'mine:broken': TypeError: .*\(test_recipe_fits\.py:\d+\)") as caught:
+        block.build()
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def shorthand() -> dict[str, Any]:
+    made = recipe(unit="volume", schedule="cosine", optim="adam", objective={**VOLUME, "encoder": "identity"})
+    made["data"]["ct"]["prepare"] = ["clahe"]
+    made["data"]["ct"]["source"] = "phantoms:head_ct"
+    made["report"] = None
+    return made
+
+
+@pytest.mark.parametrize("made", [recipe(), shorthand()], ids=["written out", "short"])
+def test_the_json_schema_takes_what_check_takes(made: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    recipe_from(made)
+    jsonschema.validate(made, json_schema(registry()))
+
+
+def test_the_json_schema_refuses_a_name_that_is_none() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(recipe(schedule="cosin"), json_schema(registry()))
