@@ -252,17 +252,49 @@ class Discriminator(Protocol):
 class Metric(Protocol):
     """A number with a declared rule for empty cases and a value per case.
 
-    The evaluator hands ``per_case`` one dictionary a case (a slice in slice-wise stages, else a volume):
-    ``id patient center`` (str), ``label`` (float), ``mask`` (D,H,W) uint8, ``voxel_volume`` (mm^3),
-    ``image``/``target`` (D,H,W), case fields, and the predictions with numpy arrays on the source grid
-    (``mask_probability`` (D,H,W) and so on; ``probability`` float). It returns the row to keep, or None
-    when the case is empty for this metric (``empty`` says the rule in words).
-    ``compute`` turns the stacked rows into the number; the engine bootstraps it over patients. ``score`` is the
-    per-case value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
+    The evaluator hands ``per_case`` one dictionary a case, or one a slice in slice-wise stages (a volume of one slice,
+    D = 1). It must not be changed. Its keys:
 
-    A metric may also have ``extras(rows)``, numbers by name that go with its own into ``results.json``;
-    ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that;
-    and ``to(device)``, told before an evaluation where a network of the metric's should compute.
+    ====================  ================  =========================================================================
+    ``id``                str               of the case, ``CASE#3`` for its fourth slice
+    ``patient center``    str               whose it is, and from where
+    ``label``             float             1 where the mask has a positive voxel, else the case's own; nan if unknown
+    ``image``             (D,H,W) float32   on the *prepared* grid, in the window
+    ``target``            (D,H,W) float32   as ``image``, where the data has targets
+    ``mask``              (D,h,w) uint8     on the *source* grid, where the data has masks
+    ``mask_probability``  (D,h,w) float32   a prediction brought back to the *source* grid, in [0,1]
+    ``output``            (D,H,W) float32   a predicted image, as ``image``; so is ``reconstruction``
+    ``probability``       float             in [0,1]; of a volume's slices the largest
+    ``value``             float             a regression; of a volume's slices the mean
+    ``class_probability`` (K,) float32      of a volume's slices the mean
+    ``spacing``           (3,) float64      mm of the source: from slice to slice, down a column, along a row
+    ``voxel_volume``      float             mm^3 (= microlitres) of a source voxel, the mean over slices
+    ``slice_volumes``     (D,) float64      mm^3 of a source voxel in each slice: use these for volumes
+    ``positions``         (D,3) float64     mm, LPS: where each slice's first source voxel lies
+    ``affine``            (4,4) float64     mm, LPS, from (slice, row, column, 1) of the source
+    ====================  ================  =========================================================================
+
+    and every further field of the case's manifest under its own name. Predictions are there if the stage makes them;
+    all are finite. Where the source does not say how large its voxels are (a PNG), all five sizes and places are nan:
+    a metric in mm or mL is then nan too, never a number of pixels.
+
+    ``per_case`` returns the row to keep (the same keys for every case, numbers or text), or None when the case is empty
+    for this metric (``empty`` says the rule in words). None takes the case out of the mean, so it is for what the
+    *truth* leaves undefined. What a network brings about itself should cost it: a distance to a lesion that was not
+    found is no None but the worst there is, such as the diagonal of the volume.
+
+    ``compute`` turns the stacked rows into the number, nan where it is undefined (never 0). ``score`` is the per-case
+    value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
+
+    A metric may also have
+
+    - ``needs``, a tuple of keys that ``per_case`` reads (checked before training; all keys are anyway tried on a case);
+    - ``extras(rows)``, numbers by name that go with its own into ``results.json``, by names not taken there;
+    - ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that,
+      with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients;
+    - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``picked(rows)``, a
+      function of row numbers, for a bootstrap that takes a hundredth of the time;
+    - ``to(device)``, told before an evaluation where a network of the metric's should compute.
     """
 
     name: str

@@ -24,6 +24,7 @@ from medkit.protocols import KINDS
 from medkit.registry import Entry
 from medkit.schema import schema_of
 from medkit.static import static_schema
+from medkit.testing_metric import check_on, example_cases
 
 CHANNELS, STRIDES = (6, 8, 12), (2, 4, 8)
 
@@ -307,40 +308,18 @@ def check_loss(
     assert torch.isfinite(gradient).all(), "the gradient is not finite"
 
 
-def example_cases(number: int = 6) -> list[dict[str, Any]]:
-    """Evaluated cases with every standard prediction, half of them positive, as the evaluator hands them to metrics."""
-    rng = np.random.default_rng(6)
-    cases = []
-    for i in range(number):
-        mask = np.zeros((2, 16, 16), np.uint8)
-        mask[:, 4:9, 4:9] = i % 2
-        image, target = rng.random((2, 2, 16, 16)).astype(np.float32)
-        cases.append(
-            {"id": f"case{i}", "patient": f"patient{i}", "center": "A", "label": float(i % 2)}
-            | {"mask": mask, "mask_probability": rng.random(mask.shape).astype(np.float32)}
-            | {"probability": float(rng.random()), "value": float(rng.random())}
-            | {"class_probability": rng.dirichlet(np.ones(3)).astype(np.float32)}
-            | {"image": image, "target": target, "output": rng.random(image.shape).astype(np.float32)}
-            | {"voxel_volume": 1.0, "slice_volumes": np.ones(2)}
-        )
-    return cases
-
-
 def check_metric(
     constructor: Callable[..., Any], cases: Sequence[Mapping[str, Any]] | None = None, **arguments: Any
 ) -> None:
-    """Name, unit, direction and empty rule are declared; rows stack; the number and scores are floats."""
-    metric = _build(constructor, arguments)
-    cases = example_cases() if cases is None else cases
-    for attribute in ("name", "unit", "higher_is_better", "empty"):
-        assert hasattr(metric, attribute), f"the metric does not declare '{attribute}'"
-    assert metric.empty, "say in 'empty' which cases are left out ('none' if none are)"
-    rows = [row for row in map(metric.per_case, cases) if row is not None]
-    assert rows, "every one of these cases is empty for this metric: give others"
-    stacked = {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
-    value = metric.compute(stacked)
-    assert isinstance(value, float), f"compute() returns a float, not a {type(value).__name__}"
-    assert isinstance(metric.score(rows[0]), float), "score() returns a float (nan if there is none)"
+    """A metric does on evaluated cases what :class:`medkit.protocols.Metric` promises.
+
+    It declares name, unit, direction and the rule for empty cases; it leaves cases and rows as they are and says the
+    same twice; rows stack; number, scores, extras and interval are floats; what it offers the bootstrap agrees with
+    ``compute``. Without ``cases`` it is tried on volumes and on slices (:func:`example_cases`).
+    """
+    given = [cases] if cases is not None else [example_cases(), example_cases(unit="slice")]
+    for those in given:
+        check_on(_build(constructor, arguments), _build(constructor, arguments), those)
 
 
 def check_component(kind: str, component: str | Callable[..., Any], /, **arguments: Any) -> None:

@@ -19,6 +19,7 @@ from medkit.recipe import Recipe, load_recipe
 from medkit.runs.checks import check_predicts, check_turns
 from medkit.runs.external import is_external
 from medkit.runs.ready import first_slice
+from medkit.runs.rehearsal import rehearse
 from medkit.runs.workbench import Workbench
 
 COLUMNS = ("stage", "training batch", "predicts", "trainable", "frozen", "seconds", "peak GB")
@@ -101,6 +102,7 @@ def dry_run(
             one = first_slice(one)
         with torch.inference_mode():
             found = objective.predict({k: v.to(runtime.device) if hasattr(v, "to") else v for k, v in one.items()})
+        rehearse(bench, stage, objective, bench.metrics(stage))
         peak = memory.peak() / 2**30
         if runtime.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(runtime.device) / 2**30

@@ -13,7 +13,7 @@ import torch
 from medkit.data.dataset import Dataset, Sample
 from medkit.data.loader import whole
 from medkit.engine.stage import to_device
-from medkit.errors import InputError, RunError
+from medkit.errors import RunError
 from medkit.protocols import Case
 from medkit.runs.bootstrap import Interval, bootstrap, none, too_few
 from medkit.runs.embeddings import Embedded
@@ -113,7 +113,7 @@ def evaluate(
                 said = int(np.argmax(item["class_probability"]))
                 line |= {"class": said, "class_probability": float(item["class_probability"][said])}
             for metric in metrics:
-                row = _measure(metric, item, stage)
+                row = measured(metric, item, stage)
                 if row is None:
                     empty[metric.name] += 1
                     continue
@@ -134,15 +134,19 @@ def evaluate(
     return Evaluation(stage, split, values, table, pictures, embedded.collected(), slices)
 
 
-def _measure(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
+def measured(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
+    """The row of one case, or None if it is empty for the metric."""
     try:
-        return metric.per_case(item)
+        missing = [key for key in getattr(metric, "needs", ()) if key not in item]
+        if missing:
+            raise KeyError(missing[0])
+        row: dict[str, Any] | None = metric.per_case(item)
     except KeyError as error:
-        there = sorted({"probability", "class_probability", "value", "mask", "target", *MAPS} & set(item))
-        raise InputError(
+        raise RunError(
             f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give",
-            hint=f"there are: {', '.join(there)}",
+            hint=f"there are: {', '.join(sorted(item))}",
         ) from error
+    return row
 
 
 def stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -167,12 +171,21 @@ def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: in
     if not intervals:
         return found
     if not math.isfinite(found.value):
-        interval = none("it is not defined on these cases")
+        interval = none(_why(stacked))
     elif few := too_few(patients):
         interval = none(few)
     else:
         interval = _interval(metric, stacked, owners)
     return replace(found, low=interval.low, high=interval.high, method=interval.method, n_undefined=interval.undefined)
+
+
+def _why(rows: Mapping[str, np.ndarray]) -> str:
+    """Why a number is not defined, as far as its rows tell."""
+    numbers = [column for column in rows.values() if column.dtype.kind == "f" and column.ndim == 1]
+    without = int(np.sum(np.any([np.isnan(column) for column in numbers], 0))) if numbers else 0
+    if not without:
+        return "it is not defined on these cases"
+    return f"{without} of {len(numbers[0])} cases have no number, as where the size of voxels is not known"
 
 
 def _interval(metric: Any, rows: Mapping[str, np.ndarray], owners: Sequence[str]) -> Interval:

@@ -110,13 +110,15 @@ def items_of(
 
 
 def geometry_of(sample: Sample) -> dict[str, Any]:
-    """Sizes and places of the source's voxels, nan where the source does not say how large they are."""
+    """Sizes and places of the source's voxels; nan where the source does not say how large they are."""
+    known = bool(np.isfinite(sample.slice_volumes).all())
+    nothing = np.nan if not known else 0.0
     return {
-        "spacing": np.asarray(sample.spacing, float),
+        "spacing": np.asarray(sample.spacing, float) + nothing,
         "voxel_volume": float(sample.voxel_volume),
         "slice_volumes": np.asarray(sample.slice_volumes, float),
-        "positions": np.asarray(sample.positions, float),
-        "affine": np.asarray(sample.affine, float),
+        "positions": np.asarray(sample.positions, float) + nothing,
+        "affine": np.asarray(sample.affine, float) + nothing,
     }
 
 

@@ -27,6 +27,7 @@ from medkit.runs.evaluate import evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
 from medkit.runs.folder import RunFolder, environment
 from medkit.runs.handle import Run
+from medkit.runs.rehearsal import rehearse
 from medkit.runs.report import write_report
 from medkit.runs.workbench import Workbench
 
@@ -137,6 +138,10 @@ def _check(bench: Workbench) -> None:
         if not is_external(objective):
             stage.draw = bench.draw(stage, objective)  # into the run's recipe, so that a resumed run draws the same
     bench.seen.check_all()
+    for stage in bench.recipe.stages:
+        objective = bench.trained(stage)  # untrained here, for there is no folder yet
+        if not is_external(objective):
+            rehearse(bench, stage, objective, metrics[stage.name])
 
 
 def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:

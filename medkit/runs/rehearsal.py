@@ -1,0 +1,76 @@
+"""Metrics tried on one case before anything is trained: what they need and are not given is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from medkit.data.dataset import Sample
+from medkit.data.loader import whole
+from medkit.engine.stage import to_device
+from medkit.errors import InputError, MedkitError, RunError
+from medkit.recipe import Stage
+from medkit.runs.evaluate import measured, stack
+from medkit.runs.items import check_predictions, items_of
+from medkit.runs.workbench import Workbench
+
+
+def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[Any]) -> None:
+    """Predict a case of ``stage`` by its untrained ``objective`` and measure it (a slice where volumes are no unit).
+
+    Raises
+    ------
+    InputError
+        if a prediction has a wrong shape, or a metric needs what it is not given or fails; nothing is written.
+    """
+    dataset = bench.dataset(stage)
+    splits = [*bench.evaluated_splits(stage), *([stage.validate] if stage.validate else [])]
+    if not metrics or not splits:
+        return
+    sample = dataset.sample(dataset.cases(splits[0])[0])
+    if stage.unit != "volume":
+        sample = one_slice(sample)
+    objective.eval()
+    device, where = bench.runtime.device, f"stages.{stage.name}"
+    with torch.inference_mode():
+        found = objective.predict(to_device(whole(sample, dataset.fields), device))
+    # Without training a network may predict anything but numbers of the right shape.
+    arrays = {name: np.nan_to_num(value.float().cpu().numpy()) for name, value in found.items()}
+    try:
+        check_predictions(arrays, sample, where)
+        items = items_of(sample, arrays, stage.unit)
+        for metric in metrics:
+            if hasattr(metric, "to"):
+                metric.to(device)
+            _try(metric, items, stage.name)
+    except RunError as error:
+        raise InputError(error.what, error.where or where, error.hint) from error
+
+
+def _try(metric: Any, items: Sequence[Mapping[str, Any]], stage: str) -> None:
+    try:
+        kept = [row for row in (measured(metric, item, stage) for item in items) if row is not None]
+        if kept:
+            metric.compute(stack(kept))
+            metric.score(kept[0])
+    except MedkitError:
+        raise
+    except Exception as error:
+        what = f"metric '{metric.name}' fails on case '{items[0]['id']}': {type(error).__name__}: {error}"
+        raise RunError(what) from error
+
+
+def one_slice(sample: Sample) -> Sample:
+    """The middle slice of a prepared case, as a case of its own."""
+    z = len(sample.image) // 2
+    mask = sample.native_mask
+    cut = {
+        name: array[z : z + 1]
+        for name in ("image", "mask", "target", "slice_volumes", "positions")
+        if (array := getattr(sample, name)) is not None
+    }
+    return replace(sample, packed_mask=None if mask is None else np.packbits(mask[z : z + 1]), **cut)
