@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import uuid
 import zlib
 from pathlib import Path
@@ -22,6 +23,9 @@ from medkit.errors import RunError
 from medkit.records import reason
 
 __all__ = ["Cache", "described", "key_of"]
+
+_HEADERS = threading.Lock()
+"""numpy reads headers by ``ast.literal_eval``, in which two threads can fail before Python 3.11.8 and 3.12.2."""
 
 
 class Cache:
@@ -48,7 +52,8 @@ class Cache:
                 raise ValueError("the checksum of meta.json differs")
             arrays = {}
             for name, (shape, dtype, checksum) in meta["arrays"].items():
-                array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                with _HEADERS:
+                    array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                 if list(array.shape) != shape or str(array.dtype) != dtype:
                     raise ValueError(f"{name} is {array.dtype}{array.shape}")
                 if check and key not in self._checked and _checksum(array) != checksum:
