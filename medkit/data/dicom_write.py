@@ -10,7 +10,7 @@ import pydicom
 from pydicom.uid import generate_uid
 
 from medkit.data.dicom_derived import Kind, describe, now
-from medkit.data.dicom_header import read_header
+from medkit.data.dicom_header import Header, read_header
 from medkit.data.dicom_stored import Layout, Slice, encode, fit, write_padding, write_scale
 from medkit.data.orientation import turn_back
 from medkit.data.volume import Volume
@@ -38,7 +38,6 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
     voxels = volume.voxels if "back" not in volume.header else turn_back(volume.voxels, volume.header["back"])
     if volume.header.get("format") != "dicom" or files is None or len(files) != len(voxels):
         raise InputError("only a volume read from DICOM can be written as DICOM", str(folder), "write NIfTI instead")
-    check_sources(volume)
     with whole_folder(folder) as temporary:
         series, study, made = generate_uid(), generate_uid(), now()
         layout, slices = _encoded(voxels, files, kind)
@@ -65,16 +64,20 @@ def check_sources(volume: Volume) -> None:
         naming file and tag.
     """
     for file in volume.header["files"]:
-        header = read_header(Path(file))
-        for name in NAMED:
-            if not header.get(name):
-                hint = "name a file that ends in .nii.gz instead, or restore the UIDs"
-                what = "missing: a derived DICOM object has to name its source by it"
-                raise InputError(what, header.where(name), hint)
+        _named(read_header(Path(file)))
+
+
+def _named(header: Header) -> Header:
+    for name in NAMED:
+        if not header.get(name):
+            hint = "name a file that ends in .nii.gz instead, or restore the UIDs"
+            what = "missing: a derived DICOM object has to name its source by it"
+            raise InputError(what, header.where(name), hint)
+    return header
 
 
 def _encoded(voxels: np.ndarray, files: list[str], kind: Kind) -> tuple[Layout, list[Slice]]:
-    headers = [read_header(Path(file)) for file in files]
+    headers = [_named(read_header(Path(file))) for file in files]
     if kind == "mask":
         slices = [Slice(image.astype(np.int32), 1.0, 0.0, None) for image in voxels]
     else:

@@ -137,11 +137,11 @@ def simulate_low_dose(
     return out
 
 
-def square_pixel(volume: Volume, where: str) -> float:
+def square_pixel(volume: Volume) -> float:
     """The side of a pixel in mm; pixels that are not square, which cannot be projected here, are an InputError."""
     _, down, along = volume.spacing
     if abs(down - along) > 0.01 * along:
-        raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", where)
+        raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", volume.place)
     return along
 
 

@@ -164,6 +164,8 @@ def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = 
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError("a NIfTI file ends in .nii or .nii.gz", str(path))
+    if volume.voxels.dtype == bool:
+        volume = volume.like(volume.voxels.astype(np.uint8))
     with whole_file(path) as temporary:
         made = _like_source(volume, kind) if volume.header.get("format") == "nifti" else _new(volume, path)
         made.header["descrip"] = f"medkit {medkit.__version__} {kind}".encode()

@@ -47,7 +47,7 @@ def simulate(
     volume = read_volume(input, allow_gaps=allow_gaps, units=units)
     require_hu(volume, "noise insertion", hint=UNWINDOWED)
     check_output(volume, output, resample=resample)
-    pixel = square_pixel(volume, str(input))
+    pixel = square_pixel(volume)
     with Progress() as progress, progress.task("simulating", total=volume.depth) as advance:
         low = simulate_low_dose(volume.voxels, pixel, dose, scanner=settings, seed=seed, progress=advance)
     description = f"low dose {dose:g} simulated, seed {seed}, {settings.kernel} kernel"

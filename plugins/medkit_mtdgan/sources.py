@@ -153,7 +153,10 @@ class LowDoseScan:
         return slice(int(edges[index]) + (index > 0), int(max(edges[index + 1], edges[index] + 2)))
 
     def load(self, case: Case) -> Record:
+        from medkit.data.dose import square_pixel
+
         scan, part = self.scan(), self.block(case.fold)
+        square_pixel(scan)  # here, where the file is known
         if case.fold == "test":
             z = int(case.id.removeprefix("slice"))
             part = slice(z, z + 1)
@@ -175,8 +178,7 @@ def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: A
     from medkit.data.units import require_hu
 
     require_hu(scan, "noise insertion", hint=UNWINDOWED)
-
-    pixel = square_pixel(scan, str(scan.header.get("file") or (scan.header.get("files") or ["scan"])[0]))
+    pixel = square_pixel(scan)
     full = np.rint(scan.voxels).astype(np.float32)
     settings = Scanner(photons=photons, electronic=electronic, kernel=kernel)
     low = simulate_low_dose(full, pixel, dose, scanner=settings, seed=seed)

@@ -134,6 +134,14 @@ def test_noise_of_a_slice_does_not_depend_on_the_others() -> None:
     assert np.array_equal(both[:1], simulate_low_dose(hu[:1], PIXEL, 0.25, seed=9))
 
 
+def test_padding_that_no_tag_declares_gets_no_noise() -> None:
+    hu = np.repeat(disc()[None], 2, 0)
+    hu[:, :10] = -3024
+    low = simulate_low_dose(hu, PIXEL, 0.25, seed=1)
+    assert (low[:, :10] == -3024).all()
+    assert (low[:, 10:] > -3024).all()
+
+
 def test_full_dose_changes_nothing() -> None:
     hu = disc(64, 20.0)[None]
     assert np.array_equal(simulate_low_dose(hu, PIXEL, 1.0), hu)

@@ -82,6 +82,14 @@ def test_splits_of_one_scan_pass_as_a_data_set(scan: Path) -> None:
     assert len(dataset.cases("train")) == 4
 
 
+def test_pixels_that_are_not_square_are_refused_as_the_command_line_does(tmp_path: Path, scan: Path) -> None:
+    image = nibabel.load(scan)
+    nibabel.save(nibabel.Nifti1Image(image.dataobj, np.diag([3.0, 2.0, 6.0, 1.0])), tmp_path / "oblong.nii.gz")
+    source = LowDoseScan(str(tmp_path / "oblong.nii.gz"))
+    with pytest.raises(InputError, match=r"oblong\.nii\.gz: pixels of 2\.000 x 3\.000 mm are not square"):
+        source.load(source.cases()[0])
+
+
 def test_shares_that_do_not_add_up_are_refused(scan: Path) -> None:
     with pytest.raises(InputError, match="do not add up to 1"):
         LowDoseScan(str(scan), shares=(0.5, 0.1, 0.1))
