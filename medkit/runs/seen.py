@@ -312,7 +312,7 @@ def images_of(ledger: Ledger) -> np.ndarray:
 def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
     """What was written down when a stage of a run trained; None if nothing was."""
     path = None if folder is None else folder.file(f"{LEDGERS}/{stage}.json")
-    return None if path is None or not path.is_file() else Ledger.from_text(path.read_text(), str(path))
+    return None if path is None or not path.is_file() else Ledger.from_text(path.read_text(encoding="utf-8"), str(path))
 
 
 def weights_of(stage: Stage) -> list[str]:

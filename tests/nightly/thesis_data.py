@@ -120,7 +120,7 @@ def _views(folder: Path) -> Path:
 def _fractures(folder: Path) -> Path:
     folds = ["train"] * 4 + ["val"] * 2 + ["test"] * 4
     rows = [
-        {"image": str(path), "patient": f"p{i}", "fold": folds[i], "fracture": i % 2}
+        {"image": str(path), "patient": f"limb{i}", "fold": folds[i], "fracture": i % 2}
         for i, path in enumerate(_images(folder / "png", len(folds)))
     ]
     return _table(folder / "fracture.csv", rows)
