@@ -109,6 +109,9 @@ class Dataset:
         Where prepared samples are kept; None keeps them in memory.
     fields:
         Numeric case fields that batches carry.
+    roles_known:
+        The caller knows which splits train, validate and test, and compares their patients. Else the names say it:
+        ``train``, ``val`` and ``test`` share no patient.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Dataset:
         prepare: Sequence[Any] = (),
         cache_dir: Path | None = None,
         fields: Sequence[str] = (),
+        roles_known: bool = False,
     ) -> None:
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
@@ -130,6 +134,8 @@ class Dataset:
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.tell_look_alikes(cases)
         splitting.check_images(self.splits)
+        if not roles_known:
+            splitting.check_patients(self.splits)
         for name in self.fields:
             _check_numbers(cases, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,26 @@ def tell_look_alikes(cases: Sequence[Case]) -> None:
                 f"{pairs}{more}",
                 stacklevel=2,
             )
+
+
+def check_patients(splits: Mapping[str, Sequence[Case]]) -> None:
+    """Refuse splits named train, val and test that share a patient: their names say what they are for.
+
+    For data without a recipe; where stages say what splits are for, :mod:`medkit.runs.seen` looks at what they do.
+
+    Raises
+    ------
+    InputError
+        naming the splits and up to five patients.
+    """
+    named = {name: set(encoded(splits[name], "patient")[1]) for name in ("train", "val", "test") if name in splits}
+    for a, b in combinations(named, 2):
+        both = sorted(named[a] & named[b])
+        if both:
+            shown = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
+            are = "patient is" if len(both) == 1 else "patients are"
+            hint = "results on them would be too good: give each patient one fold"
+            raise InputError(f"{len(both)} {are} in both '{a}' and '{b}': {shown}", hint=hint)
 
 
 def check_images(splits: Mapping[str, Sequence[Case]]) -> None:

@@ -45,6 +45,7 @@ class Workbench:
                 [step.build() for step in block.prepare],
                 cache_dir=cache_folder() if block.cache else None,
                 fields=tuple(block.fields),
+                roles_known=True,
             )
         return self._datasets[name]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from medkit.data.splits import assign_folds, select
+from medkit.data.splits import assign_folds, check_patients, select
 from medkit.errors import InputError
 from medkit.protocols import Case
 
@@ -61,6 +61,13 @@ def test_an_empty_split_is_refused_with_the_values_there_are() -> None:
 def test_columns_that_exclude_each_other_are_an_empty_split() -> None:
     with pytest.raises(InputError, match="empty"):
         select(CASES, {"fold": "test", "id": "c0"}, "val")
+
+
+def test_splits_whose_names_say_what_they_are_for_share_no_patient() -> None:
+    splits = {"train": CASES, "val": [], "test": [Case(f"other{i}", f"p{i}") for i in range(6)]}
+    with pytest.raises(InputError, match=r"'train' and 'test': p0, p1, p2, p3, p4 and 1 more"):
+        check_patients(splits)
+    check_patients({"train": CASES[:8], "test": CASES[8:], "both": CASES})
 
 
 PATIENTS = [f"p{i // 3}" for i in range(300)]

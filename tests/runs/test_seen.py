@@ -185,6 +185,7 @@ def test_a_patient_is_known_by_the_number_in_a_dicom_header(tmp_path: Path, writ
     plain["data"]["d"] = block(manifest(tmp_path / "data", ["001", "002", "003", "004"], folds))
     folder = run(plain, tmp_path / "run")
     voxels = np.random.default_rng(99).normal(30, 9, (4, 32, 32)).round()
+    voxels[:, :4] = -1000
     for number in ("002 ", "004"):
         write_ct(tmp_path / "scans" / number.strip(), voxels, PatientID=number)
     found = [
@@ -304,6 +305,7 @@ def manifest(folder: Path, patients: list[str], folds: list[str], first: int = 0
     lines = ["image,patient,fold,bleed"]
     for i, (patient, fold) in enumerate(zip(patients, folds, strict=True), first):
         voxels = np.random.default_rng(i).normal(30, 9, (32, 32, 4)).astype(np.int16)
+        voxels[:4] = -1000
         nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), folder / f"{i}.nii")
         lines.append(f"{i}.nii,{patient},{fold},{i % 2}")
     (folder / "m.csv").write_text("\n".join(lines) + "\n")
