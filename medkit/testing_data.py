@@ -1,0 +1,59 @@
+"""Sources, transforms and augmentations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medkit.protocols import Augmentation, offered
+
+
+def check_augmentation(augmentation: Any) -> None:
+    """A form for the CPU or the device, each of which makes something; one that is missing says why."""
+    forms = 0
+    for form in ("cpu", "device"):
+        try:
+            assert offered(Augmentation, augmentation, form)() is not None, f"{form}() returns nothing"
+            forms += 1
+        except NotImplementedError as error:
+            if not str(error):
+                raise AssertionError(f"{form}() is not there and does not say why") from error
+    assert forms, "an augmentation has a form for the CPU, the device or both"
+
+
+def check_source(source: Any) -> None:
+    """Unique cases with patients, loading that repeats itself, masks and targets on the image's grid."""
+    cases = list(source.cases())
+    assert cases, "the source has no cases"
+    assert len({case.id for case in cases}) == len(cases), "two cases share an id"
+    assert all(case.patient for case in cases), "a case has no patient"
+    record, again = source.load(cases[0]), source.load(cases[0])
+    assert np.isfinite(record.image.voxels).all(), "voxels of the first case are not finite (NaN or infinite)"
+    assert np.array_equal(record.image.voxels, again.image.voxels), "loading a case twice gives different voxels"
+    assert source.identity(cases[0]) == source.identity(cases[0]), "identity() changes between two calls"
+    if len(cases) > 1:
+        assert source.identity(cases[0]) != source.identity(cases[1]), "two cases share an identity"
+    if record.mask is not None:
+        values = np.unique(record.mask.voxels).tolist()
+        assert set(values) <= {0, 1}, f"a mask holds 0 and 1, not {values[:5]}"
+    for name in ("mask", "target"):
+        other = getattr(record, name)
+        if other is not None:
+            assert record.image.same_grid(other) is None, f"the {name} lies on another grid than the image"
+
+
+def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
+    """Keys and depth stay; the same input gives the same output; ``restore`` brings the shape back."""
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(30, 30, (3, 40, 36)).astype(np.int16) if image is None else image
+    mask = (rng.random(voxels.shape) > 0.5).astype(np.uint8)
+    first = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
+    second = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
+    assert set(first) == {"image", "mask"}, "a transform keeps the keys"
+    assert all(len(array) == len(voxels) for array in first.values()), "a transform keeps the number of slices"
+    assert first["image"].shape == first["mask"].shape, "image and mask have different shapes afterwards"
+    assert np.array_equal(first["image"], second["image"]), "a transform of preparation is deterministic"
+    assert set(np.unique(first["mask"])) <= {0, 1}, "the mask is no longer 0 and 1"
+    back = transform.restore(first["image"].astype(np.float32), voxels.shape[1:])
+    assert back.shape == voxels.shape, f"restore() gives {back.shape}, the source was {voxels.shape}"
