@@ -188,6 +188,14 @@ class Dataset:
         self.sample(case, check=False)
 
 
+def input_case(fields: Mapping[str, float] | None) -> Case:
+    """The case of one image that is no data set's; raises :class:`InputError` for a field that is no finite number."""
+    case = Case("input", "input", fields=fields or {})
+    for name in case.fields:
+        _check_numbers([case], name)
+    return case
+
+
 def _check_numbers(cases: Sequence[Case], name: str) -> None:
     """Refuse cases whose field is no finite number; one written as text, as all of a CSV file's are, is one."""
     codes, values = encoded(cases, name)

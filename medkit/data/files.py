@@ -39,7 +39,7 @@ def listed(path: Path) -> list[Path]:
         raise InputError(what, str(path), "a list has the name of one file a line, in UTF-8") from error
     except OSError as error:
         raise InputError(f"the list cannot be read ({error.strerror})", str(path)) from error
-    files = [path.parent / line.strip() for line in lines if line.strip()]
+    files = [path.parent / system(line.strip()) for line in lines if line.strip()]
     if not files:
         raise InputError("no file is listed", str(path), "a list has the name of one file a line")
     return files
@@ -81,6 +81,11 @@ def stamp(name: str | Path) -> str:
     """
     files = files_of(name)
     return f"{os.path.abspath(name)}: {[(file.name, *size_and_date(file)) for file in files]}"
+
+
+def system(text: str) -> str:
+    """A name that was written in UTF-8 as the functions of this system take it, whatever the locale."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def shown(name: str | Path) -> str:

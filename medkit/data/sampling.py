@@ -231,9 +231,7 @@ def _on_or_after(column: Any, day: str, where: str) -> np.ndarray:
 
     try:
         first = pyarrow.scalar(day).cast(pyarrow.date32())
-        if pyarrow.types.is_dictionary(column.type):
-            column = column.cast(pyarrow.string())
-        days = column.cast(pyarrow.date32(), safe=False)
+        days = _days(column)
     except (pyarrow.ArrowException, ValueError) as error:
         raise InputError(f"this is no date ({str(error).splitlines()[0]})", where, "write YYYY-MM-DD") from error
     if days.null_count:
@@ -241,9 +239,31 @@ def _on_or_after(column: Any, day: str, where: str) -> np.ndarray:
     return compute.greater_equal(days, first).to_numpy()
 
 
+def _days(column: Any) -> Any:
+    """Dates of a column: days, times (the day on the clock of their own time zone), or texts or numbers YYYYMMDD."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        column = column.cast(pyarrow.string())
+    if types.is_timestamp(column.type) and column.type.tz is not None:
+        column = compute.local_timestamp(column)
+    packed = types.is_integer(column.type)
+    if packed or (types.is_string(column.type) or types.is_large_string(column.type)):
+        column = compute.utf8_trim_whitespace(column.cast(pyarrow.string()))
+        if packed or compute.all(compute.match_substring_regex(column, r"^[0-9]{8}$")).as_py():
+            column = compute.strptime(column, format="%Y%m%d", unit="s")
+    return column.cast(pyarrow.date32(), safe=False)
+
+
 def _apart(column: Any, earlier: np.ndarray, later: np.ndarray, straddling: Straddling, where: str) -> np.ndarray:
     """Which earlier rows may be used for training, so that no patient is on both sides."""
     codes, patients = encoded(column)
+    # One patient is one, with or without spaces around the name.
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name.strip() for name in patients))}
+    codes = np.array([*(numbers[name.strip()] for name in patients), -1])[codes]
+    patients = list(numbers)
     without = int(((codes < 0) & (earlier | later)).sum())
     if without:
         raise InputError(f"{without} rows have no patient", where, "every row needs its patient")

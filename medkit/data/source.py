@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from medkit.data.cases import CaseTable
-from medkit.data.files import shown, stamp
+from medkit.data.files import shown, stamp, system
 from medkit.data.manifest import numbers, read_manifest, texts
 from medkit.data.volume import Units
-from medkit.data.whereabouts import whereabouts
+from medkit.data.whereabouts import below, distinct, whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
 
@@ -121,7 +121,7 @@ class ManifestSource:
             cells = texts(table, role, where)
             if cells is None:
                 continue
-            self._files[role] = paths = _joined(self._root(), cells)
+            self._files[role] = paths = below(self._root(), cells)
             there, found = whereabouts(paths)
             if role == self.image:
                 places = images if found is None else found
@@ -132,7 +132,7 @@ class ManifestSource:
         if problems:
             raise Problems([error for _, error in sorted(problems, key=lambda found: found[0])[:SHOWN]])
         columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels}
-        if places is not names and not _distinct(places):
+        if places is not names and not distinct(places):
             columns["image"] = places
         for key, name in (("center", self.center), ("fold", self.fold)):
             cells = texts(table, name, where) if name else None
@@ -162,7 +162,8 @@ class ManifestSource:
     def _row(self, case: Case) -> dict[str, Any]:
         """The image, mask and target of a case that the manifest has columns for."""
         row = self.row(case)
-        return {role: paths[row].as_py() for role, paths in self._files.items()}
+        found = {role: paths[row].as_py() for role, paths in self._files.items()}
+        return {role: None if path is None else system(path) for role, path in found.items()}
 
     def row(self, case: Case) -> int:
         """The row of a case, from 0."""
@@ -233,28 +234,11 @@ def _rows(mask: Any) -> Iterator[int]:
     return iter(np.flatnonzero(mask).tolist())
 
 
-def _distinct(names: Any) -> bool:
-    import pyarrow.compute as compute
-
-    return compute.count_distinct(names).as_py() + names.null_count == len(names)
-
-
 def _again(names: Any) -> Iterator[int]:
     """Positions of names that have been there before."""
-    if _distinct(names):
+    if distinct(names):
         return iter(())
     codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     first = np.zeros(len(codes), bool)
     first[np.unique(codes, return_index=True)[1]] = True
     return iter(np.flatnonzero(~first & (codes >= 0)).tolist())
-
-
-def _joined(root: str, cells: Any) -> Any:
-    """Cells as paths below ``root``, absolute ones as they are."""
-    import pyarrow
-    import pyarrow.compute as compute
-
-    start, slash = (pyarrow.scalar(text, cells.type) for text in (root.rstrip("/"), "/"))
-    return compute.if_else(
-        compute.starts_with(cells, "/"), cells, compute.binary_join_element_wise(start, cells, slash)
-    )

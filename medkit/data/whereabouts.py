@@ -8,9 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.files import place
+from medkit.data.files import place, system
 
 MANY = 32  # names in one folder from which on the folder is listed
+
+
+def below(root: str, cells: Any) -> Any:
+    """Cells as paths below ``root``, absolute ones as they are."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    start, slash = (pyarrow.scalar(text, cells.type) for text in (root.rstrip("/"), "/"))
+    return compute.if_else(
+        compute.starts_with(cells, "/"), cells, compute.binary_join_element_wise(start, cells, slash)
+    )
+
+
+def distinct(names: Any) -> bool:
+    """Whether no two names are equal; nulls count as different."""
+    import pyarrow.compute as compute
+
+    return compute.count_distinct(names).as_py() + names.null_count == len(names)
 
 
 def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
@@ -40,23 +58,25 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
     there = codes < 0
     known: dict[str, str] = {}
     elsewhere: dict[int, str] = {}  # rows whose name is a link, or a series of a folder
-    real = [_real(folder or "/", known) for folder in folders.dictionary.to_pylist()]
+    real = [_real(system(folder or "/"), known) for folder in folders.dictionary.to_pylist()]
     for folder, start, end in zip(real, edges, edges[1:], strict=False):
         rows = order[start:end]
         if len(rows) >= MANY:
             found, links = _listing(folder)
-            there[rows] = compute.is_in(own.take(rows), pyarrow.array(found, own.type)).to_numpy(zero_copy_only=False)
+            there[rows] = compute.is_in(own.take(rows), _texts(found, own.type)).to_numpy(zero_copy_only=False)
             if links:
-                linked = compute.is_in(own.take(rows), pyarrow.array(links, own.type)).to_numpy(zero_copy_only=False)
-                elsewhere |= {int(row): os.path.realpath(f"{folder}/{own[int(row)]}") for row in rows[linked]}
+                linked = compute.is_in(own.take(rows), _texts(links, own.type)).to_numpy(zero_copy_only=False)
+                elsewhere |= {
+                    int(row): os.path.realpath(f"{folder}/{system(str(own[int(row)]))}") for row in rows[linked]
+                }
         else:
             for row in rows.tolist():
-                name = own[row].as_py()
+                name = system(own[row].as_py())
                 there[row], link = _look(f"{folder}/{name}")
                 if link or name in (".", ".."):
                     elsewhere[row] = os.path.realpath(f"{folder}/{name}")
     for row in np.flatnonzero(~there).tolist():
-        path, uid = place(names[row].as_py())
+        path, uid = place(system(names[row].as_py()))
         if uid:
             there[row] = True
             elsewhere[row] = f"{_real(str(path), known)}#{uid}"
@@ -66,15 +86,25 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
     if not elsewhere and not slashes and len(set(real)) == len(real):
         return there, None
     places = compute.binary_join_element_wise(
-        pyarrow.array(real, own.type).take(folders.indices), own, pyarrow.scalar("/", own.type)
+        _texts(real, own.type).take(folders.indices), own, pyarrow.scalar("/", own.type)
     )
     if elsewhere:
         mask = np.zeros(len(codes), bool)
         mask[list(elsewhere)] = True
         places = compute.replace_with_mask(
-            places, pyarrow.array(mask), pyarrow.array([elsewhere[row] for row in sorted(elsewhere)], own.type)
+            places, pyarrow.array(mask), _texts([elsewhere[row] for row in sorted(elsewhere)], own.type)
         )
     return there, places
+
+
+def _texts(names: list[str], kind: Any) -> Any:
+    """Names of files as texts; those in another encoding than UTF-8 are no name that a manifest can hold."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(names, kind)
+    except UnicodeEncodeError:
+        return pyarrow.array([os.fsencode(name).decode("utf-8", "replace") for name in names], kind)
 
 
 def _real(folder: str, known: dict[str, str]) -> str:

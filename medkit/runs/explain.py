@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.dataset import prepare_record
+from medkit.data.dataset import input_case, prepare_record
 from medkit.data.loader import whole
 from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
-from medkit.protocols import Batch, Case, PretextHead, Record, offered
+from medkit.protocols import Batch, PretextHead, Record, offered
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.maps import activation, grad_cam
@@ -85,7 +85,7 @@ def explain(
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
-    case = Case(id="input", patient="input", fields=fields or {})
+    case = input_case(fields)
     with whole_folder(Path(output)) as new:  # says at once if the output exists
         volume = read_volume(input, allow_gaps=allow_gaps, units=units)
         sample = prepare_record(Record(volume), case, steps)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from medkit.data.dataset import prepare_record
+from medkit.data.dataset import input_case, prepare_record
 from medkit.data.loader import whole
 from medkit.data.transforms import Resize, Window
 from medkit.data.volume import Units, Volume
@@ -98,7 +98,7 @@ def predict(
     window = _window(steps, str(folder.path)) if chosen.unit == "patch" else None
     objective = bench.trained(chosen)
     _tile(objective, chosen, tile, overlap)
-    case = Case(id="input", patient="input", fields=fields or {})
+    case = input_case(fields)
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
     if image.notes:

@@ -45,27 +45,29 @@ class RSNABoneAge(ListedSource):
     @property
     def listed(self) -> Listed:
         if self._listed is None:
-            listed = Listed(str(self.root))
-            ages: list[float] = []
+            cases: list[Case] = []
+            files: list[Path] = []
             for fold, name in self.csv.items():
-                ages += self.add(listed, fold, self.root / name, self.root / self.images[fold])
-            listed.check()
-            question_unit(ages, str(self.root))
-            self._listed = listed
+                folder = self.root / self.images[fold]
+                for case in self.of(fold, self.root / name):
+                    endings = [folder / f"{case.patient}{suffix}" for suffix in (".png", ".dcm")]
+                    files.append(next((file for file in endings if file.exists()), endings[0]))
+                    cases.append(case)
+            self._listed = Listed.of(str(self.root), cases, files)
+            question_unit([float(case.label or 0) for case in cases], str(self.root))
         return self._listed
 
-    def add(self, listed: Listed, fold: str, csv: Path, folder: Path) -> list[float]:
-        """Add the images of one fold and return their bone ages."""
+    def of(self, fold: str, csv: Path) -> list[Case]:
+        """The cases of one fold."""
         rows = columns(csv, ("id", "boneage", "male"))
         sexes = [SEXES.get(text.strip().lower()) for text in rows["male"]]
         without(csv, "sex", [name for name, sex in zip(rows["id"], sexes, strict=True) if sex is None])
         ages = [number(text) for text in rows["boneage"]]
         without(csv, "bone age", [name for name, age in zip(rows["id"], ages, strict=True) if math.isnan(age)])
-        for name, age, sex in zip(rows["id"], ages, sexes, strict=True):
-            case = Case(f"{fold}/{name}", name, "", fold, age, {"sex": sex, "age_months": age})
-            files = [folder / f"{name}{suffix}" for suffix in (".png", ".dcm")]
-            listed.add(case, next((file for file in files if file.exists()), files[0]))
-        return ages
+        return [
+            Case(f"{fold}/{name}", name, "", fold, age, {"sex": sex, "age_months": age})
+            for name, age, sex in zip(rows["id"], ages, sexes, strict=True)
+        ]
 
 
 class GrazWrists(ListedSource):
@@ -113,11 +115,10 @@ class GrazWrists(ListedSource):
             shares = dict(zip(("train", "val", "test"), self.shares, strict=True))
             folds = assign_folds(patients, labels, shares, self.seed)
             files = {file.stem: file for file in sorted(self.path.rglob("*.png"))}
-            listed = Listed(str(table))
-            for stem, patient, label, fold in zip(stems, patients, labels, folds, strict=True):
-                listed.add(Case(stem, patient, "", fold, label), files.get(stem, self.path / f"{stem}.png"))
-            listed.check()
-            self._listed = listed
+            rows_ = zip(stems, patients, labels, folds, strict=True)
+            cases = [Case(stem, patient, "", fold, label) for stem, patient, label, fold in rows_]
+            images = [files.get(stem, self.path / f"{stem}.png") for stem in stems]
+            self._listed = Listed.of(str(table), cases, images)
         return self._listed
 
 
@@ -128,7 +129,7 @@ def columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         if name not in table.columns:
             hint = did_you_mean(name, table.columns) or f"columns: {', '.join(map(str, table.columns))}"
             raise InputError(f"the table has no column '{name}'", str(path), hint)
-    return {name: table[name].fillna("").astype(str).tolist() for name in names}
+    return {name: table[name].fillna("").astype(str).str.strip().tolist() for name in names}
 
 
 def number(text: str) -> float:

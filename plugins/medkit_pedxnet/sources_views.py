@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pyarrow
 from pydantic import Field
 
 from medkit.api import Case, InputError, Record, Slot
-from medkit.data.sampling import Sampled, sample_manifest
+from medkit.data.manifest import texts
+from medkit.data.sampling import Sampled, encoded, sample_manifest
+from medkit.data.whereabouts import below
 from medkit.errors import did_you_mean
 from medkit_pedxnet.listed import Listed, ListedSource
 from medkit_pedxnet.views import Views
@@ -113,17 +116,18 @@ class ViewManifest(ListedSource):
             if self.image not in chosen.column_names:
                 hint = did_you_mean(self.image, chosen.column_names) or f"columns: {', '.join(chosen.column_names)}"
                 raise InputError(f"the manifest has no column '{self.image}'", str(self.path), hint)
-            columns = chosen.to_pydict()
-            listed = Listed(str(self.path))
+            where = str(self.path)
+            images, patients = texts(chosen, self.image, where), texts(chosen, self.patient, where)
             own = (self.image, self.patient, "fold", "label")
-            others = {name: values for name, values in columns.items() if name not in own}
-            rows = zip(columns[self.image], columns[self.patient], columns["fold"], columns["label"], strict=True)
-            for i, (image, patient, fold, label) in enumerate(rows):
-                fields = {name: values[i] for name, values in others.items()}
-                fields |= named(self.views, fields[self.view])
-                listed.add(Case(str(image), str(patient), "", fold, float(label), fields), self.root / str(image))
-            listed.check()
-            self._listed = listed
+            fields = {name: chosen[name] for name in chosen.column_names if name not in own}
+            codes, views = encoded(chosen[self.view])
+            words = {code: named(self.views, views[code]) for code in np.unique(codes).tolist()}
+            for name in GROUPS:
+                every = [words[code][name] if code in words else None for code in range(len(views))]
+                fields[name] = pyarrow.array(every, pyarrow.string()).take(pyarrow.array(codes))
+            columns = {"id": images, "patient": patients, "fold": chosen["fold"]}
+            columns["label"] = chosen["label"].to_numpy().astype(np.float64)
+            self._listed = Listed(where, columns, fields, below(str(self.root), images))
         return self._listed
 
 

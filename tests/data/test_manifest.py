@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,27 @@ def test_names_are_looked_up_as_the_system_does(tmp_path: Path, many: int) -> No
     expected = [os.path.realpath(name) for name, found in zip(names, there, strict=False) if found]
     assert [places[i].as_py() for i in np.flatnonzero(there[: len(names)])] == expected
     assert places[len(names) + 1].as_py() == f"{tmp_path}/series#1.2.3"
+
+
+@pytest.mark.parametrize("many", [1, MANY])
+def test_names_in_another_encoding_do_no_harm(tmp_path: Path, many: int) -> None:
+    for i in range(many):
+        (tmp_path / f"ü{i}.png").write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfc.png")).write_bytes(b"")
+    names = [f"{tmp_path}/ü{i}.png" for i in range(many)]
+    assert whereabouts(pyarrow.array(names, pyarrow.large_string()))[0].all()
+
+
+def test_manifests_name_files_in_utf_8_whatever_the_locale(folder: Path) -> None:
+    (folder / "ü.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "m.csv").write_text("image,patient\nü.png,1\n", encoding="utf-8")
+    code = (
+        "import sys; from medkit.data.source import ManifestSource\n"
+        "s = ManifestSource(sys.argv[1]); c = s.cases()[0]; s.identity(c); print(s.load(c).image.voxels.shape)"
+    )
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, folder / "m.csv"], env=environ, capture_output=True, text=True)
+    assert done.stdout == "(1, 8, 8)\n", done.stderr
 
 
 def test_files_that_are_all_different_need_no_other_names(tmp_path: Path) -> None:

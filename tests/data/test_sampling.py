@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -129,6 +130,33 @@ def test_dates_may_be_text_or_times(tmp_path: Path, written: str) -> None:
     assert len(found.later) == sum(COUNTS) - 90
 
 
+@pytest.mark.parametrize(
+    "written", ["20180101", 20180101, "2018-01-01", np.int32(20180101)], ids=["DICOM", "number", "text", "small number"]
+)
+def test_dates_without_dashes_are_dates(tmp_path: Path, written: Any) -> None:
+    days = (np.datetime64("2018-01-01") + np.arange(sum(COUNTS))).astype(str)
+    values = [day if written == "2018-01-01" else type(written)(day.replace("-", "")) for day in days]
+    found = sample_manifest(
+        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", date="date", split_date="2018-04-01"
+    )
+    assert len(found.later) == sum(COUNTS) - 90
+
+
+def test_the_day_of_a_time_is_that_of_its_own_time_zone(tmp_path: Path) -> None:
+    days = pandas.Series(np.datetime64("2018-01-01") + np.arange(sum(COUNTS))).dt.as_unit("ms")
+    values = (days + pandas.Timedelta("5h")).dt.tz_localize("Asia/Seoul")  # the day before, in UTC
+    found = sample_manifest(
+        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", date="date", split_date="2018-04-01"
+    )
+    assert len(found.later) == sum(COUNTS) - 90
+
+
+def test_numbers_that_are_no_days_are_refused(tmp_path: Path) -> None:
+    path = manifest(tmp_path, date=np.arange(sum(COUNTS), dtype=np.int32))
+    with pytest.raises(InputError, match="this is no date"):
+        drawn(path, date="date", split_date="2018-04-01")
+
+
 def straddlers(folder: Path) -> Path:
     patients = [f"p{i}" for i in range(sum(COUNTS))]
     patients[100], patients[110] = "p7", "p3"
@@ -138,6 +166,13 @@ def straddlers(folder: Path) -> Path:
 def test_patients_on_both_sides_of_the_date_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 patients are on both sides of the split date: p\d, p\d"):
         drawn(straddlers(tmp_path), date="date", split_date="2018-04-01")
+
+
+def test_a_patient_with_spaces_around_the_name_is_the_same(tmp_path: Path) -> None:
+    patients = [f"p{i}" for i in range(sum(COUNTS))]
+    patients[100], patients[110] = "p7 ", " p3"
+    with pytest.raises(InputError, match="2 patients are on both sides"):
+        drawn(manifest(tmp_path, patient=patients), date="date", split_date="2018-04-01")
 
 
 def test_earlier_images_of_such_patients_can_be_left_out(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def radiographs(folder: Path, each: int = 2, later: int = 1) -> Path:
             rows.append((f"{view}{k}.png", view, f"p{i}-{k}", "2018-06-01"))
         if i % 2:
             rows += [(f"{view}l{k}.png", view, f"q{i}-{k}", "2018-07-01") for k in range(later)]
-    data = cv2.imencode(".png", np.arange(64, dtype=np.uint8).reshape(8, 8))[1].tobytes()
     for number, (name, *_) in enumerate(rows):
-        (folder / name).write_bytes(data)
+        image = np.random.default_rng(number).integers(0, 255, (8, 8)).astype(np.uint8)  # no two alike
+        (folder / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
         assert number < 1000
     columns = dict(zip(("image", "view", "patient", "taken"), map(list, zip(*rows, strict=True)), strict=True))
     parquet.write_table(pa.table(columns), folder / "list.parquet")
@@ -169,6 +169,7 @@ stages:
       encoder: {use: timm, model: test_resnet}
       heads: {view: {use: "pedxnet:view_class", classes: 30}}
     metrics: [top1]
+    validate: null
     evaluate: [val]
 """
 
