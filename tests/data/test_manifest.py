@@ -217,7 +217,7 @@ def test_an_image_of_two_patients_in_two_splits_is_refused(folder: Path, name: s
 
 
 def test_an_image_with_two_rows_of_one_patient_or_in_one_split_is_taken(folder: Path) -> None:
-    one_image(folder, "0.png", patients="PP")
+    one_image(folder, "0.png", patients="PP", folds=("reader1", "reader2"))
     one_image(folder, "0.png", folds=("train", "train"))
     one_image(folder, "1.png")
 
