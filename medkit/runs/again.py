@@ -31,6 +31,8 @@ def evaluate_again(
     stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
     if not stages:
         raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
+    if allow_seen is not None and not allow_seen.strip():
+        raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
     if allow_seen is None:
         for item in stages:
             cases = bench.dataset(item).cases(split)

@@ -135,7 +135,7 @@ class Seen:
                 seen |= among
                 how.append(self._how(entry))
                 other |= (entry.recipe, entry.data) != (self.bench.recipe.name, stage.data)
-        shown = people(self.bench.dataset(stage).source, copies)
+        shown = set(people(self.bench.dataset(stage).source, copies))
         copied = np.isin(patients, np.fromiter((d for d, name in named.items() if name in shown), np.uint64)) & ~seen
         if copied.any():
             seen |= copied
@@ -323,18 +323,18 @@ def weights_of(stage: Stage) -> list[str]:
     return list(dict.fromkeys(_weights(stage.objective)))
 
 
-def _weights(value: Any) -> Iterator[str]:
+def _weights(value: Any, key: str = "") -> Iterator[str]:
     if isinstance(value, str):
-        if value.startswith("hub:") or value.endswith(".safetensors"):
+        if value.startswith("hub:") or value.endswith(".safetensors") or (key == "weights" and Path(value).is_file()):
             yield value
     elif isinstance(value, Block):
         yield from _weights(value.arguments)
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _weights(item)
+        for name, item in value.items():
+            yield from _weights(item, name)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _weights(item)
+            yield from _weights(item, key)
 
 
 def banners(folder: Path, base: str | None = None) -> list[str]:

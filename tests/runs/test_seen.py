@@ -290,6 +290,20 @@ def test_equal_runs_write_equal_ledgers(first: Path) -> None:
     assert Ledger.from_text(text, "here").text() == text
 
 
+def test_a_resumed_run_keeps_the_ledger(tmp_path: Path) -> None:
+    folder = run(recipe(stage("classify")), tmp_path / "run")
+    path = folder / "weights" / "classify.encoder.safetensors"
+    before, ledger = (folder / "ledgers" / "classify.json").read_bytes(), read_ledger(path)
+    (folder / "state.json").write_text('{"done": []}')  # as if it had ended before it was told that the stage is done
+    path.unlink()
+    medkit.resume(folder, device="cpu", quiet=True)
+    after = read_ledger(path)
+    assert (folder / "ledgers" / "classify.json").read_bytes() == before
+    assert ledger is not None
+    assert after is not None
+    assert after.text() == ledger.text()
+
+
 def test_evaluating_a_run_on_its_training_patients_is_refused_and_can_be_allowed(first: Path) -> None:
     with pytest.raises(InputError, match="2 of 2 patients were trained on"):
         evaluate_again(first, "both", device="cpu")
@@ -324,6 +338,11 @@ def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ
     text = refused(plain, tmp_path / "other")
     assert "004" in text
     assert "'space'" in text
+
+
+def test_a_permission_to_evaluate_needs_a_reason_too(first: Path) -> None:
+    with pytest.raises(InputError, match="no reason is given"):
+        evaluate_again(first, "both", device="cpu", allow_seen=" ")
 
 
 def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: Path) -> None:
