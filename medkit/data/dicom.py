@@ -119,12 +119,12 @@ def _is_picture(headers: Sequence[Header]) -> bool:
 
 def _described(headers: Sequence[Header]) -> str:
     first = headers[0]
-    number, thickness = first.text("SeriesNumber"), first.text("SliceThickness")
+    number, thickness = first.text("SeriesNumber"), first.number("SliceThickness")
     kernel = "/".join(first.words("ConvolutionKernel"))
     said = [
         f"number {number}" if number else "",
         f"'{first.text('SeriesDescription')}'" if first.text("SeriesDescription") else first.text("Modality"),
-        f"{thickness} mm thick" if thickness else "",
+        f"{thickness:g} mm thick" if thickness else "",
         f"kernel {kernel}" if kernel else "",
         f"{len(headers)} image{'s' if len(headers) != 1 else ''}",
     ]

@@ -11,6 +11,8 @@ import numpy as np
 from medkit.errors import InputError
 
 Units = Literal["HU", "stored"]
+ROUNDED = 1.2e-3
+"""Radians by which an orientation near half a turn may be off that is kept as a float32 quaternion."""
 
 
 @dataclass
@@ -110,15 +112,20 @@ class Volume:
     def same_grid(self, other: Volume, tolerance: float | None = None) -> str | None:
         """None if ``other`` lies on this grid, else what differs, in words.
 
-        The corners of every slice are compared. The default tolerance, a twentieth of the smallest side of a voxel and
-        at least 0.01 mm, takes what an orientation rounded to float32 (a NIfTI qform) moves corners of large grids by.
+        The corners of every slice are compared. By default they may lie apart by a twentieth of the smallest side of a
+        voxel (at least 0.01 mm) and, as a NIfTI qform rounds the orientation to float32 and so turns large grids about
+        their first voxel, by 0.0012 of their distance from it more; never by a voxel. ``tolerance`` is in mm.
         """
         if self.voxels.shape != other.voxels.shape:
             return f"shape {other.voxels.shape} against {self.voxels.shape}"
+        corners = self._corners()
+        apart = np.linalg.norm(corners - other._corners(), axis=-1)
+        allowed: Any = tolerance
         if tolerance is None:
-            tolerance = max(1e-2, 0.05 * min(self.spacing))
-        far = float(np.linalg.norm(self._corners() - other._corners(), axis=-1).max())
-        return None if far <= tolerance else f"corners up to {far:.3g} mm apart"
+            side = min(self.spacing)
+            away = np.linalg.norm(corners - corners[0, 0], axis=-1)
+            allowed = np.minimum(max(1e-2, 0.05 * side) + ROUNDED * away, max(1e-2, side))
+        return None if (apart <= allowed).all() else f"corners up to {apart.max():.3g} mm apart"
 
     def _corners(self) -> np.ndarray:
         """(D,4,3) mm: the centres of the corner voxels of each slice."""

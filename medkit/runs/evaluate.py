@@ -229,7 +229,7 @@ def _picture(objective: Any, sample: Sample, arrays: Mapping[str, np.ndarray], d
     elif "mask_probability" in arrays:
         z = int(np.argmax((arrays["mask_probability"][:, 0] > 0.5).sum((1, 2))))
     shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.image[z]}
-    if sample.native_mask is not None:
+    if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
         shown["volume_ml"] = float((sample.native_mask.sum((1, 2)) * sample.slice_volumes).sum() / 1000)
     for name in ("mask", "target"):
         array = getattr(sample, name)

@@ -58,9 +58,9 @@ def write_raw(
         mask = folder / "labelsTr" / f"{names[case.id]}{ENDING}"
         if not mask.exists():
             record = load(case)
-            check_modality(record.image, modality, case)
             if record.mask is None:
                 raise InputError(f"case '{case.id}' has no mask, and nnU-Net learns from masks only")
+            check_modality(record.image, modality, case)
             if irregular(record.image) is not None:
                 uneven.append(case.id)
             write_case(record.image, record.image.voxels, image)
