@@ -15,6 +15,7 @@ import pytest
 import medkit
 from medkit.data.copies import image_digests
 from medkit.data.ledger import Ledger, digests, read_ledger
+from medkit.data.nifti import write_nifti
 from medkit.errors import InputError, RunError
 from medkit.recipe import bundled, load_recipe, recipe_from
 from medkit.recipe_seen import check_seen
@@ -343,6 +344,21 @@ def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ
 def test_a_permission_to_evaluate_needs_a_reason_too(first: Path) -> None:
     with pytest.raises(InputError, match="no reason is given"):
         evaluate_again(first, "both", device="cpu", allow_seen=" ")
+
+
+def test_cases_made_of_one_scan_show_one_patient_whatever_they_are_called(tmp_path: Path) -> None:
+    heads = medkit.build("source", "phantoms:head_ct", patients=2, size=(64, 64), slices=16)
+    scan = heads.load(heads.cases()[0]).image
+    write_nifti(scan, tmp_path / "scan.nii")
+    shutil.copy(tmp_path / "scan.nii", tmp_path / "copy.nii")
+    inserted = {"use": "phantoms:inserted_bleeds", "path": str(tmp_path / "scan.nii"), "cases": 6}
+    pretext = stage("pretext", data="e", validate=None, evaluate=[], metrics=[])
+    pairs = block({"use": "mtdgan:low_dose_scan", "path": str(tmp_path / "copy.nii")}, train={"fold": "train"})
+    plain = recipe(pretext, stage("classify", {"from": "pretext.encoder"}), e=pairs)
+    plain["data"]["d"] = block(inserted)
+    text = refused(plain, tmp_path / "run")
+    assert "tested on 'internal', and 1 of 1 patients was trained on in stage 'pretext' (split 'train' of 'e')" in text
+    assert "the patient of the scan" in text
 
 
 def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: Path) -> None:
