@@ -163,7 +163,7 @@ class RMSE(SliceMetric):
 
     def __init__(self, window_width: Annotated[float, Field(gt=0)] | None = None) -> None:
         self.factor = window_width or 1.0
-        self.unit = "HU" if window_width else ""
+        self.unit = "HU" if window_width else "of the window"
         self.name = "rmse_hu" if window_width else "rmse"
 
     def measure(self, pairs: Pairs) -> Sequence[float]:

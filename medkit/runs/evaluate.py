@@ -75,8 +75,7 @@ def evaluate(
     empty = dict.fromkeys(rows, 0)
     slices = 0
     table: list[dict[str, Any]] = []
-    pictures: list[dict[str, Any]] = []
-    wanted = _spread(dataset, cases, examples) if examples else set()
+    sizes: list[int] = []
     embedded = Embedded(cases if examples else (), getattr(dataset.source, "groups", ()))
     where, counted = f"stage {stage}, {split}", "cases"
     objective.eval()
@@ -86,6 +85,7 @@ def evaluate(
     for done, case in enumerate(cases, 1):
         sample = dataset.sample(case)
         slices += len(sample.image)
+        sizes.append(0 if sample.native_mask is None else int(sample.native_mask.sum()))
         features: Any = None
         if predicted is not None:
             native = predicted(case)
@@ -96,9 +96,8 @@ def evaluate(
             batch = to_device(whole(sample, dataset.fields), device)
             if done == 1:
                 objective = ready(objective, batch, device)
-            with torch.inference_mode(), embedded.watching(objective, case) as features:
-                found = objective.predict(batch)
-            arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+            with embedded.watching(objective, case) as features:
+                arrays = _predict(objective, batch)
             check_predictions(arrays, sample, where)
             items = items_of(sample, arrays, unit)
         if len(items) > 1:
@@ -123,10 +122,16 @@ def evaluate(
                 if not math.isnan(score):
                     line[metric.name] = score
             table.append(line)
-        if case.id in wanted:
-            pictures.append(_picture(objective, sample, arrays, device))
         if progress is not None:
             progress(done, len(cases))
+    pictures = []
+    for i in _spread(sizes, examples):
+        sample = dataset.sample(cases[i])
+        if predicted is not None:
+            arrays = as_predicted(sample, predicted(cases[i]))
+        else:
+            arrays = _predict(objective, to_device(whole(sample, dataset.fields), device))
+        pictures.append(_picture(objective, sample, arrays, device))
     values = {}
     for m in metrics:
         found = _value(m, rows[m.name], owners[m.name], empty[m.name], intervals)
@@ -200,12 +205,17 @@ def _interval(metric: Any, rows: Mapping[str, np.ndarray], owners: Sequence[str]
     return Interval(low, high, getattr(metric, "interval_method", "the metric's own"))
 
 
-def _spread(dataset: Dataset, cases: Sequence[Case], count: int) -> set[str]:
-    """Cases to show: the largest truth, a small one, normals; then others between."""
-    sizes = []
-    for case in cases:
-        mask = dataset.sample(case).native_mask
-        sizes.append(int(mask.sum()) if mask is not None else 0)
+def _predict(objective: Any, batch: Any) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+        found = objective.predict(batch)
+    return {name: value.float().cpu().numpy() for name, value in found.items()}
+
+
+def _spread(sizes: Sequence[int], count: int) -> list[int]:
+    """Which cases to show, by the sizes of their truths: the largest, a small one, normals; then others between.
+
+    They are chosen after the evaluation and predicted once more: to look for them before would read every mask twice.
+    """
     positive = sorted((i for i, s in enumerate(sizes) if s), key=lambda i: -sizes[i])
     normal = [i for i, s in enumerate(sizes) if not s]
     order = [
@@ -216,7 +226,7 @@ def _spread(dataset: Dataset, cases: Sequence[Case], count: int) -> set[str]:
         *positive,
         *normal,
     ]
-    return {cases[i].id for i in list(dict.fromkeys(order))[:count]}
+    return sorted(list(dict.fromkeys(order))[:count])
 
 
 def _picture(objective: Any, sample: Sample, arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -42,7 +43,7 @@ class RunFolder:
     ``environment.json``    versions, plugins, device, seed
     ``state.json``          which stages are done, which failed and why
     ``metrics.jsonl``       one line an epoch
-    ``results.json``        ``{stage: {split: {metric: {value, low, high, n, n_empty}}}}``
+    ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
@@ -137,7 +138,7 @@ class RunFolder:
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(line)) + "\n")
+            file.write(_json(line) + "\n")
 
     def drop_metrics_after(self, stage: str, epoch: int) -> None:
         """Forget lines of epochs that a resumed run will train again, so that no epoch is told twice."""
@@ -145,7 +146,7 @@ class RunFolder:
         if not path.is_file():
             return
         kept = [line for line in files.read_lines(path) if line["stage"] != stage or line["epoch"] < epoch]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
+        text = "".join(_json(line) + "\n" for line in kept)
         if text != files.read_text(path):
             self.write_text("metrics.jsonl", text)
 
@@ -205,6 +206,11 @@ def _startable(path: Path) -> bool:
 def _no_link(name: str, flags: int) -> int:
     """Opens a file that is no link: a line meant for a log does not go somewhere else."""
     return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _json(line: Mapping[str, Any]) -> str:
+    """A line of numbers; what is undefined is null, for NaN is no JSON."""
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()})
 
 
 def environment(device: str, precision: str, ranks: int, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from medkit.engine.checkpoint import read_tensors, write_tensors
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 from medkit.recipe import load_recipe
 from medkit.runs.embeddings import read_embedding
 from medkit.runs.explain import explain
@@ -194,7 +194,7 @@ def test_a_recipe_that_forgets_a_field_is_told_before_anything_is_written(tmp_pa
 
 def test_classes_that_do_not_fit_the_level_are_told(tmp_path: Path) -> None:
     recipe = load_recipe("tiny_pedxnet_boneage", set=["stages.views.objective.heads.view.classes=2"])
-    with pytest.raises(InputError, match="not a class number from 0 to 1"):
+    with pytest.raises(RunError, match="not a class number from 0 to 1"):
         run(recipe, tmp_path / "run", quiet=True, device="cpu")
 
 
