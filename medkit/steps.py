@@ -95,4 +95,6 @@ def _asked(block: Block, method: str) -> str | None:
         found()
     except NotImplementedError as error:
         return str(error)
+    except Exception:
+        return None  # told when it is used
     return None

@@ -258,10 +258,10 @@ def step(
     finite = all(math.isfinite(value) for value in values.values())
     if not runtime.all_true(finite):
         bad = ", ".join(f"{key} = {value}" for key, value in values.items() if not math.isfinite(value))
+        samples = f"; samples: {', '.join(batch.get('ids', []))}" if bad else ""
         raise RunError(
-            f"a loss is not finite ({bad or 'on another rank'}) in epoch {position.epoch + 1}, "
-            f"step {position.step + 1}; "
-            f"samples: {', '.join(batch.get('ids', []))}",
+            f"a loss is not finite ({bad or 'on another rank, which names them'}) in epoch {position.epoch + 1}, "
+            f"step {position.step + 1}{samples}",
             f"stage {name}",
             "look at these samples or lower the learning rate; the checkpoint from before is kept",
         )

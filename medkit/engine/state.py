@@ -93,6 +93,8 @@ class _Packer:
 
     def encode(self, value: Any, path: str, parameter: Tensor | None = None) -> Any:
         if isinstance(value, Tensor):
+            while path in self.tensors:  # "a.b" beside the b of a
+                path += "'"
             self.tensors[path] = value
             return {"tensor": path, "strides": _strides(value, parameter)}
         if value is None or isinstance(value, bool | int | float | str):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.errors import InputError
+from medkit.errors import InputError, MedkitError
 from medkit.marks import Placed, Slot
 from medkit.objectives.common import Watched, in_chunks, modules
 from medkit.protocols import Batch, PretextHead, Turn, offered
@@ -70,7 +70,12 @@ class Multitask(nn.Module):
         """Entries of ``batch`` that the heads take their inputs and targets from."""
         watched = Watched(batch)
         for head in self.heads.values():
-            offered(PretextHead, head, "view")(watched)
+            try:
+                offered(PretextHead, head, "view")(watched)
+            except MedkitError:
+                raise
+            except Exception:
+                continue  # a fault of the head, told when its stage is trained; what it has read by then counts
         return watched.read
 
     def turns(self) -> Sequence[Turn]:

@@ -104,6 +104,7 @@ class Wayward(torch.optim.Optimizer):
                 state["sum"] = state.get("sum", 0) + p.grad.double()
                 state["seen"] = [*state.get("seen", [])[-1:], p.grad.clone()]
                 state["count"] = state.get("count", 0) + 1
+                state["a.b"], state["a"] = p.grad + 1, {"b": p.grad + 2}
                 p.sub_(state["sum"] * group["lr"] * group["d"] / state["count"])
         self.state["all"] = {"norm": torch.tensor(2.5, dtype=torch.bfloat16)}
 
@@ -120,6 +121,7 @@ def test_numbers_in_groups_and_nested_states_come_back(tmp_path: Path) -> None:
     first = again.state[group["params"][0]]
     assert first["sum"].dtype == torch.float64
     assert (len(first["seen"]), first["count"]) == (2, 3)
+    assert torch.equal(first["a.b"] + 1, first["a"]["b"])
 
 
 def test_a_state_that_no_checkpoint_can_hold_is_refused_at_the_first_one() -> None:

@@ -103,6 +103,7 @@ class Stranger(nn.Module):
         (lambda b: (b["image"], b["mask"]), "positive"),
         (lambda b: (b["image"], b.get("label")), "positive"),
         (lambda b: (lambda image, mask, **_: (image, mask))(**b), "positive"),
+        (lambda b: b["image"].no_such_method(), "uniform"),  # fails in its own stage, not before the run
     ],
 )
 def test_what_a_strangers_head_takes_from_a_batch_decides(read: Any, draw: str) -> None:
