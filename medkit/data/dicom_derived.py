@@ -22,7 +22,6 @@ OLD_PIXELS = (
     "LargestPixelValueInSeries",
     "HistogramSequence",
     "PixelDataProviderURL",
-    "PixelDataAreaOriginRelativeToFOV",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     "DigitalSignaturesSequence",

@@ -93,7 +93,8 @@ def encode(values: np.ndarray, header: Header) -> Slice:
         # A new value inside the range of padding would be read as air: then padding loses its name, not its numbers.
         if padding is not None and (padding_mask(numbers, data) & ~outside).any():
             padding = None
-    numbers = numbers.astype(np.int64 if data.BitsAllocated > 16 else np.int32)
+    if np.abs(numbers).max(initial=0) < 2**31:
+        numbers = numbers.astype(np.int32)
     return Slice(numbers, slope, intercept, padding, own_scale)
 
 
@@ -105,7 +106,7 @@ def fit(slices: Sequence[Slice], first: pydicom.Dataset, where: str) -> tuple[La
     InputError
         if 16 bits cannot hold them.
     """
-    low, high = (int(end(getattr(part.numbers, end.__name__)() for part in slices)) for end in (min, max))
+    low, high = int(min(part.numbers.min() for part in slices)), int(max(part.numbers.max() for part in slices))
     source = Layout.of(first)
     wide = max(16, source.allocated)
     unsigned_only = first.get("Modality") in UNSIGNED_ONLY
@@ -127,7 +128,8 @@ def write_scale(data: pydicom.Dataset, part: Slice) -> None:
     """Say in ``data`` what the numbers of ``part`` stand for; what is right already keeps its very text."""
     if rescale(data) == (part.slope, part.intercept) and not part.own_scale:
         return
-    kind = data.get("ModalityLUTSequence", [pydicom.Dataset()])[0].get("ModalityLUTType")
+    table = data.get("ModalityLUTSequence")
+    kind = table[0].get("ModalityLUTType") if table else None
     data.RescaleSlope, data.RescaleIntercept = format_number_as_ds(part.slope), format_number_as_ds(part.intercept)
     data.RescaleType = data.get("RescaleType") or kind or ("HU" if data.get("Modality") == "CT" else "US")
     if "ModalityLUTSequence" in data:

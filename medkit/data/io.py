@@ -104,7 +104,7 @@ def check_output(volume: Volume, output: str | Path, *, resample: bool = False) 
         if ``output`` exists; if it is no NIfTI file and the volume was not read from DICOM, or from DICOM without the
         UIDs that a derived object has to name; or if it is a NIfTI file, which cannot hold the volume's grid.
     """
-    from medkit.data.resample import irregular
+    from medkit.data.resample import check_resampling, irregular
 
     output = Path(output)
     if output.exists():
@@ -116,6 +116,8 @@ def check_output(volume: Volume, output: str | Path, *, resample: bool = False) 
             dicom = "name a folder, to get DICOM with every slice in its place, or " if from_dicom else ""
             hint = f"{dicom}give --resample (resample=True), to get an even grid"
             raise InputError(f"{problem}, and NIfTI cannot hold that", str(output), hint)
+        if resample:
+            check_resampling(volume)
     elif not from_dicom:
         raise InputError("the input is no DICOM, so the output has to end in .nii or .nii.gz", str(output))
     elif resample:

@@ -177,7 +177,9 @@ def _new(volume: Volume, path: Path) -> Any:
     problem = irregular(volume)
     if problem is not None:
         raise InputError(f"{problem}: NIfTI cannot hold that", str(path))
-    affine = _columns_first(LPS @ volume.affine)
+    here = volume.affine.copy()
+    here[:3, 3] = volume.slice_positions()[0]
+    affine = _columns_first(LPS @ here)
     made: Any = nibabel.Nifti1Image(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0)), affine)
     made.set_sform(affine, 1)
     made.set_qform(affine, 1)

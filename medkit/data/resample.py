@@ -9,16 +9,18 @@ import numpy as np
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 
-DRIFT = 0.1  # mm that slices may drift sideways over the whole stack before it counts as sheared
+DRIFT = 0.1  # mm by which a voxel may lie beside the place that an even, upright grid has for it
 AIR = -1024.0
 
 
 def irregular(volume: Volume) -> str | None:
     """Why no single affine with right angles says where every slice lies, in words; None where one does."""
     across, x, y, normal = _axes(volume)
-    if volume.positions is not None:
-        gaps = np.abs(np.diff(volume.positions @ normal))
-        if gaps.max() - gaps.min() > DRIFT:
+    places = volume.slice_positions()
+    line = places[0] + np.linspace(0, 1, volume.depth)[:, None] * (places[-1] - places[0])
+    if np.linalg.norm(places - line, axis=1).max() > DRIFT:
+        gaps = np.abs(np.diff(places @ normal))
+        if np.ptp(gaps) > DRIFT / volume.depth:
             return f"its slices lie {gaps.min():.4g} to {gaps.max():.4g} mm apart"
         return "its slices do not lie behind each other on one line"
     sideways = float(np.hypot(across @ x, across @ y))
@@ -53,17 +55,14 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     problem = irregular(volume)
     if problem is None:
         return volume
+    check_resampling(volume)
     _, x, y, normal = _axes(volume)
     down, along = np.linalg.norm(volume.affine[:3, 1:3], axis=0)
-    if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
-        raise InputError("rows and columns are not at right angles: medkit cannot resample that")
     corners = volume.slice_positions()
     if (corners[-1] - corners[0]) @ normal < 0:
         normal = -normal
     places, rows, columns = corners @ normal, corners @ y / down, corners @ x / along
     gaps = np.diff(places)
-    if gaps.min() < 0.01:
-        raise InputError("two slices lie in one place: medkit cannot resample that")
     step = max(float(gaps.min()), float(np.median(gaps)) / 4)
     first = int(np.floor(-gaps[0] / 2 / step + 1e-6)) + 1
     last = int(np.floor((places[-1] - places[0] + gaps[-1] / 2) / step + 1e-6))
@@ -86,6 +85,21 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
     affine[:3, 3] = normal * heights[0] + y * (rows.min() * down) + x * (columns.min() * along)
     header = {"format": "resampled", "why": problem}
     return replace(volume, voxels=voxels, affine=affine, positions=None, header=header)
+
+
+def check_resampling(volume: Volume) -> None:
+    """Say before the work is done that :func:`even` would refuse a volume.
+
+    Raises
+    ------
+    InputError
+        if rows and columns are not at right angles, or slices turn back or lie in one place.
+    """
+    gaps = np.diff(volume.slice_positions() @ _axes(volume)[3])
+    if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
+        raise InputError("rows and columns are not at right angles: medkit cannot resample that", volume.place)
+    if gaps.size and max(gaps.min(), -gaps.max()) < 0.01:
+        raise InputError("slices lie in one place or turn back: medkit cannot resample that", volume.place)
 
 
 def resampling(volume: Volume) -> str | None:

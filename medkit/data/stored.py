@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from medkit.errors import RunError
+
+LARGEST = 2.0**53  # beyond it, float64 has not every whole number
+
 
 def stored_as_source(
     values: np.ndarray, read: np.ndarray, stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0
@@ -26,11 +30,19 @@ def stored_as_source(
     numpy.ndarray
         int64 where the source stores integers: its own number in untouched voxels, the nearest one in others, which may
         need a wider type than the source's. The source's float type where it stores floats.
+
+    Raises
+    ------
+    RunError
+        for values too large to be counted in whole steps.
     """
     untouched = values.astype(np.float32) == read.astype(np.float32)
     new = (values.astype(np.float64) - intercept) / slope
     if stored.dtype.kind == "f":
         return np.where(untouched, stored, new.astype(stored.dtype))
+    new[untouched] = 0
+    if np.abs(new).max(initial=0) >= LARGEST:
+        raise RunError(f"values up to {np.abs(values).max():g} cannot be stored in steps of {abs(slope):g}")
     return np.where(untouched, stored.astype(np.int64), np.rint(new).astype(np.int64))
 
 

@@ -134,6 +134,9 @@ def test_values_that_the_source_could_not_store_get_a_wider_or_shifted_scale(
         data = derived(source, new, out)
         assert (data.BitsStored, data.PixelRepresentation) == (16, signed)
         assert np.array_equal(read_volume(out).voxels, new)
+    new[0, 0, 0] = 5e9 + 1024
+    with pytest.raises(InputError, match=r"stored numbers from 0 to 5000002048 .* do not fit"):
+        derived(source, new, tmp_path / "never")
     new[0, 0, 0] = -30000
     with pytest.raises(InputError, match=r"0001\.dcm: stored numbers from -28976 to 51024 .* do not fit.*\.nii\.gz"):
         derived(source, new, tmp_path / "never")

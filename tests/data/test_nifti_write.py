@@ -13,7 +13,7 @@ from nibabel.nifti1 import Nifti1Extension
 from medkit.data.io import read_volume, write_like
 from medkit.data.nifti import write_nifti
 from medkit.data.volume import Volume
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 
 AFFINE = np.diag([0.5, 0.5, 5, 1])
 
@@ -66,6 +66,15 @@ def test_numbers_that_do_not_fit_get_a_wider_type_and_are_not_cut(tmp_path: Path
     found, _ = written(source.like(voxels), tmp_path / "b.nii.gz")
     assert found.dtype == np.int32
     assert (found.min(), found.max()) == (-3000, 70000)
+
+
+def test_a_value_beyond_all_whole_numbers_is_refused_and_not_wrapped(tmp_path: Path) -> None:
+    source = scan(tmp_path / "a.nii.gz", np.arange(120, dtype=np.uint8).reshape(4, 5, 6))
+    voxels = source.voxels.astype(np.float32)
+    voxels[0, 0, 0] = 1e30
+    with pytest.raises(RunError, match=r"values up to 1e\+30 cannot be stored in steps of 1"):
+        written(source.like(voxels), tmp_path / "b.nii.gz")
+    assert not (tmp_path / "b.nii.gz").exists()
 
 
 def test_what_speaks_of_the_old_voxels_goes(tmp_path: Path) -> None:
