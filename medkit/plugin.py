@@ -53,6 +53,7 @@ class Plugins:
     registry: Registry
     manager: pluggy.PluginManager
     infos: list[PluginInfo]
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def load(
@@ -214,7 +215,7 @@ def load_file(path: str | Path) -> str:
         raise InputError(f"a plugin named '{name}' is loaded already", str(path), "rename the file")
     # Where the current folder is on the path (``python -m medkit``), the file itself is what is found.
     found = None if name in sys.modules else importlib.util.find_spec(name)
-    same = found is not None and found.origin is not None and Path(found.origin).resolve() == path.resolve()
+    same = found is not None and found.origin is not None and Path(found.origin).resolve().parent in _homes(path)
     if name in sys.modules or (found is not None and not same):
         raise InputError(f"'{name}' is the name of an installed module", str(path), "rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -222,9 +223,11 @@ def load_file(path: str | Path) -> str:
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    content = path.read_bytes()
     try:
         with guarded():
-            spec.loader.exec_module(module)
+            # These very bytes, which a run keeps, and not what a bytecode cache has for the file.
+            exec(compile(content, str(path), "exec"), vars(module))
             _register(result, name, module, str(path), "file")
     except Exception as error:
         del sys.modules[name]
@@ -233,7 +236,18 @@ def load_file(path: str | Path) -> str:
         if isinstance(error, PluginExit):
             raise InputError(f"the plugin cannot be loaded: {cause(error)}", str(path)) from error
         raise InputError(f"the plugin raised {cause(error)}", str(path)) from error
+    result.files[name] = content
     return name
+
+
+def _homes(path: Path) -> set[Path]:
+    """Folders in which a module of a plugin file's name is that file, or the one that it was copied from."""
+    return {path.resolve().parent, Path.cwd()}
+
+
+def files() -> dict[str, bytes]:
+    """The plugins loaded from single files, by name, with the bytes that were run."""
+    return dict(_loaded().files)
 
 
 def freeze() -> list[str]:

@@ -324,7 +324,9 @@ def evaluate(
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")], json: Json = False
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")],
+    json: Json = False,
+    plugin: PluginFile = None,
 ) -> None:
     """Write the report of one or several runs again, each into its folder, and print the tables of their recipes.
 
@@ -336,6 +338,7 @@ def report(
     from medkit.runs.layouts import laid_out
     from medkit.runs.report import write_report
 
+    load_files(plugin)
     found = []
     for folder in folders:
         path = write_report(RunFolder.open(folder).path)
@@ -363,7 +366,7 @@ def compare(
 
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")
-    results = {str(folder): read_results(RunFolder.open(folder).path) for folder in folders}
+    results = {str(folder): read_results(RunFolder.open(folder, plugins=False).path) for folder in folders}
     keys = list(
         dict.fromkeys(
             (stage, split, metric)

@@ -16,6 +16,8 @@ from medkit.errors import InputError
 from medkit.recipe import Recipe, load_recipe
 from medkit.records import encoded, made_with, write_atomically
 from medkit.runs import files
+from medkit.runs.kept_plugins import FOLDER as KEPT
+from medkit.runs.kept_plugins import keep_plugins, load_kept
 
 LIBRARIES = (
     "torch",
@@ -41,6 +43,7 @@ class RunFolder:
     ======================  ==========================================================================
     ``recipe.yaml``         the resolved recipe, full names
     ``environment.json``    versions, plugins, device, seed
+    ``plugins/``            files given by ``--plugin``, as they were run
     ``state.json``          which stages are done, which failed and why
     ``metrics.jsonl``       one line an epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
@@ -81,18 +84,20 @@ class RunFolder:
 
     def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
         """Write the first files. ``recipe.yaml`` is the last: a folder without one was never started."""
-        self.write_json("environment.json", environment)
+        self.write_json("environment.json", {**environment, "plugin_files": keep_plugins(self.path)})
         self.write_json("state.json", {"done": []})
         recipe.write(self.file("recipe.yaml"))
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """An existing run folder."""
+    def open(cls, path: Path, plugins: bool = True) -> RunFolder:
+        """An existing run folder; the plugin files that it was made with are loaded, unless ``plugins`` is False."""
         if not (path / "recipe.yaml").is_file():
             hint = None
             if path.is_dir() and any(path.iterdir()) and _startable(path):
                 hint = f"a run was ended here as it began; start it again: medkit run RECIPE --out {path}"
             raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
+        if plugins and (path / "environment.json").is_file():
+            load_kept(path, files.read_json(path / "environment.json"))
         return cls(path)
 
     def file(self, name: str) -> Path:
@@ -195,10 +200,10 @@ def _left_over(path: Path) -> bool:
 def _startable(path: Path) -> bool:
     """Whether a folder holds nothing, or only what a run leaves that is killed before ``recipe.yaml`` is written."""
     for item in path.iterdir():
-        if item.is_dir() and not item.is_symlink():
+        if item.is_dir() and not item.is_symlink() and item.name != KEPT:
             if item.name not in FOLDERS or any(item.iterdir()):
                 return False
-        elif not LEFT.fullmatch(item.name):
+        elif item.name != KEPT and not LEFT.fullmatch(item.name):
             return False
     return True
 
