@@ -29,6 +29,12 @@ class Broken:
             raise OSError(28, "No space left on device", "/data/big")
         raise ZeroDivisionError("the bottom of it")
 
+    def load(self, case):
+        raise NotImplementedError
+
+    def identity(self, case):
+        return case.id
+
 @hookimpl
 def medkit_register(registry):
     registry.source("broken", "faulty:Broken", "a source that fails")
