@@ -305,3 +305,9 @@ def test_nothing_is_written_when_a_built_component_lacks_something(registered, t
     with pytest.raises(InputError, match="has no attribute 'lr'"):
         medkit.run(made, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_docs_have_the_section_that_an_error_names():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert [kind for kind in KINDS if f"\n### {kind}\n" not in page] == []
+    assert [contract.__name__ for contract in CONTRACTS if f"`{contract.__name__}`" not in page] == []
