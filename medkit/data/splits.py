@@ -138,23 +138,25 @@ def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
         naming the image, the patients and the splits.
     """
     cases = union([*splits.values()])
-    codes, images = encoded(cases, "image") if isinstance(cases, CaseTable) else (np.empty(0, np.int32), [])
-    # A table in which every image is another has no such column.
-    counts = np.bincount(codes[codes >= 0], minlength=len(images))
-    for code in np.flatnonzero(counts > 1).tolist():
-        same = [cases[int(i)] for i in np.flatnonzero(codes == code)]
-        patients = list(dict.fromkeys(case.patient for case in same))
-        if len(patients) == 1:
-            continue
-        ids = [{case.id for case in same if case.patient == patient} for patient in patients[:2]]
-        own = [[name for name, part in splits.items() if _holds(part, among)] for among in ids]
-        if own[0] != own[1]:
-            what = f"one image is listed as that of '{patients[0]}' in {own[0]} and of '{patients[1]}' in {own[1]}"
-            raise InputError(what.replace("[", "").replace("]", ""), images[code], "each image has one patient")
-
-
-def _holds(cases: Sequence[Case], ids: set[str]) -> bool:
-    return not ids.isdisjoint(encoded(cases, "id")[1])
+    if not isinstance(cases, CaseTable):
+        return
+    codes, images = encoded(cases, "image")
+    if not images:  # a table in which every image is another has no such column
+        return
+    patients, names = encoded(cases, "patient")
+    inside = np.stack([np.isin(cases.rows, part.rows) for part in splits.values() if isinstance(part, CaseTable)], 1)
+    whole = np.column_stack([codes, patients, inside])[codes >= 0]
+    found = np.unique(whole, axis=0)
+    for code in np.unique(found[1:, 0][found[1:, 0] == found[:-1, 0]]).tolist():
+        one, *others = found[found[:, 0] == code]
+        for other in others:
+            if one[1] != other[1] and (one[2:] != other[2:]).any():
+                said = []
+                for row in (one, other):
+                    there = [repr(name) for name, chosen in zip(splits, row[2:], strict=True) if chosen]
+                    said.append(f"of '{names[row[1]]}' in {', '.join(there)}")
+                what = f"one image is listed as that {said[0]} and {said[1]}"
+                raise InputError(what, images[code], "each image has one patient")
 
 
 def assign_folds(
