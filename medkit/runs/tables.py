@@ -121,7 +121,7 @@ def how_intervals_were_made(results: Results, stages: Sequence[str]) -> str:
                 if value.method and metric not in names:
                     names.append(metric)
     made = [f"{method}: {', '.join(names)}" for method, names in by.items() if names]
-    text = f"95 % intervals, {'; '.join(made)}." if made else "95 % intervals by patients."
+    text = f"95 % intervals ({'; '.join(made)})." if made else "95 % intervals by patients."
     return f"{text} Intervals of fewer than {FEW} patients are marked; with fewer than {FEWEST} there is none."
 
 
