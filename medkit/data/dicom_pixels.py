@@ -63,7 +63,7 @@ def values_of(
     ct = header.text("Modality") == "CT"
     _check_rescale(header, ct)
     ends = padding_range(data, header)
-    padding = None if ends is None else (stored >= ends[0]) & (stored <= ends[1])
+    padding = None if ends is None else _within(stored, ends)
     if padding is not None and not padding.any():
         padding = None
     values = _values(stored, header, padding, out)
@@ -72,13 +72,20 @@ def values_of(
         if inverted:
             np.subtract(values.dtype.type(_sum(values)), values, out=values)
         return values
+    if ct:
+        np.putmask(values, padding, AIR)
+        return values
     inside = values[~padding]
     if inside.size and inverted:
         np.subtract(values.dtype.type(_sum(inside)), values, out=values)
         inside = values[~padding]
-    if ct or inside.size:
-        values[padding] = AIR if ct else inside.min()
+    if inside.size:
+        np.putmask(values, padding, inside.min())
     return values
+
+
+def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
+    return stored == ends[0] if ends[0] == ends[1] else (stored >= ends[0]) & (stored <= ends[1])
 
 
 def _sum(values: np.ndarray) -> Any:
@@ -91,9 +98,8 @@ def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out:
     """Stored values after slope and intercept, or the modality table; int16 in ``out`` where nothing is lost by it."""
     slope, intercept = rescale(header.data, header)
     if "ModalityLUTSequence" not in header.data and slope == 1 and intercept == int(intercept):
-        valid = stored if padding is None else stored[~padding]
-        low, high = (int(valid.min()), int(valid.max())) if valid.size else (0, 0)
-        if low + intercept >= SHORT.min and high + intercept <= SHORT.max:
+        fits = _fits(stored, intercept) or (padding is not None and _fits(stored[~padding], intercept))
+        if fits:
             values = out if out is not None else np.empty(stored.shape, np.int16)
             if stored.dtype.itemsize == 2:  # sums wrap around and come out right, since they fit
                 np.add(stored.view(np.int16), np.int64(intercept).astype(np.int16), out=values)
@@ -106,6 +112,13 @@ def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out:
     if not np.isfinite(values).all():
         raise InputError("values are not finite after the rescale", header.where("RescaleSlope"))
     return values
+
+
+def _fits(stored: np.ndarray, intercept: float) -> bool:
+    """True if all values are 16-bit integers after the intercept."""
+    if not stored.size:
+        return True
+    return bool(int(stored.min()) + intercept >= SHORT.min and int(stored.max()) + intercept <= SHORT.max)
 
 
 def stored_pixels(header: Header) -> np.ndarray:
@@ -220,7 +233,7 @@ def apply_modality(stored: np.ndarray, data: pydicom.Dataset, header: Header | N
 def padding_mask(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray | None:
     """Pixels outside the field of view by PixelPaddingValue (and its range limit), or None."""
     ends = padding_range(data)
-    return None if ends is None else (stored >= ends[0]) & (stored <= ends[1])
+    return None if ends is None else _within(stored, ends)
 
 
 def padding_range(data: pydicom.Dataset, header: Header | None = None) -> Range | None:
