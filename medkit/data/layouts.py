@@ -29,7 +29,7 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
 
     folder = Path(folder)
     diagnosis = folder / "hemorrhage_diagnosis_raw_ct.csv"
-    scans = sorted((folder / "ct_scans").glob("*.nii*"))
+    scans = sorted((folder / "ct_scans").glob("[!.]*.nii*"))
     if not diagnosis.is_file() or not scans:
         old = (folder / "Patients_CT").is_dir()
         hint = (
@@ -45,6 +45,9 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     rows = []
     for scan in scans:
         number = scan.name.split(".")[0]
+        if not number.isdecimal():
+            hint = "is it a second copy of another? Only files named by the patient's number belong here"
+            raise InputError("the name is no patient's number", str(scan), hint)
         mask = next((folder / "masks").glob(f"{number}.nii*"), None)
         mine = table[table["PatientNumber"].astype(int) == int(number)]
         if mask is None or mine.empty:
@@ -92,7 +95,7 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
         image, _, kind = str(name).rpartition("_")
         labels.setdefault(image, {})[kind] = int(value)
     series: dict[str, list[tuple[Path, str]]] = {}
-    for path in sorted(images.glob("*.dcm")):
+    for path in sorted(images.glob("[!.]*.dcm")):
         if path.stem not in labels:
             raise InputError(f"{labels_file.name} has no label for this image", str(path))
         header = read_header(path)

@@ -159,7 +159,7 @@ def _gather(folder: Path, place_of: Callable[[PurePath], Place | None]) -> list[
     pairs: dict[str, Pair] = {}
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if "projections" not in name.lower())
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             path = Path(root) / name
             if path.suffix.lower() not in (".dcm", ".ima"):
                 continue

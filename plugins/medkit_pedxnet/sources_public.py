@@ -114,7 +114,7 @@ class GrazWrists(ListedSource):
             patients = [stem.partition("_")[0] for stem in stems]
             shares = dict(zip(("train", "val", "test"), self.shares, strict=True))
             folds = assign_folds(patients, labels, shares, self.seed)
-            files = {file.stem: file for file in sorted(self.path.rglob("*.png"))}
+            files = {file.stem: file for file in sorted(self.path.rglob("[!.]*.png"))}
             rows_ = zip(stems, patients, labels, folds, strict=True)
             cases = [Case(stem, patient, "", fold, label) for stem, patient, label, fold in rows_]
             images = [files.get(stem, self.path / f"{stem}.png") for stem in stems]

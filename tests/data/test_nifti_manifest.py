@@ -160,6 +160,7 @@ def test_the_ct_ich_layout_becomes_a_manifest(tmp_path: Path) -> None:
         nifti(tmp_path / "masks" / f"{number:03d}.nii", np.zeros((4, 4, 2), np.uint8))
         rows += [f"{number},1,0,0,0,{number % 2},0,{1 - number % 2}", f"{number},2,0,0,0,0,0,1"]
     (tmp_path / "hemorrhage_diagnosis_raw_ct.csv").write_text("\n".join(rows))
+    (tmp_path / "ct_scans" / "._049.nii").write_bytes(b"Mac OS X")
     table = physionet_ct_ich(tmp_path)
     assert len(table) == 10
     assert table["label"].sum() == table["epidural"].sum() == 5

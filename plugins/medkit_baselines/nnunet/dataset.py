@@ -168,7 +168,7 @@ def manifest(folder: Path, seed: int = 0) -> Any:
     own = json.loads((folder / CASES).read_text(encoding="utf-8")) if (folder / CASES).is_file() else {}
     rows = []
     for images, masks, fold in (("imagesTr", "labelsTr", ""), ("imagesTs", "labelsTs", "test")):
-        for image in sorted((folder / images).glob(f"*_0000{ending}")):
+        for image in sorted((folder / images).glob(f"[!.]*_0000{ending}")):
             name = image.name.removesuffix(f"_0000{ending}")
             mask = folder / masks / f"{name}{ending}"
             if not mask.is_file():
