@@ -37,9 +37,9 @@ class ShuffleBlock(nn.Module):
 class PixelShuffleDecoder(nn.Module):
     """Reconstruction (REC): pixel-shuffle blocks from the deepest feature map, no skips; mean absolute error.
 
-    Shapes: pyramid to (N,C,H,W), linear. The target is the network's own (augmented) input. 23,580,696 parameters,
-    145 of them in the last layer, on
-    ResNet-50. Source: thesis part B, 2.2.1; published code of 2022 (no batch norm but in the last block).
+    Shapes: pyramid to (N,C,H,W), linear. The target is the network's own (augmented) input. 23,580,696 parameters on
+    ResNet-50, 145 of them in the last layer. Source: thesis part B, 2.2.1; published code of 2022 (no batch norm but in
+    the last block).
 
     Parameters
     ----------
