@@ -25,7 +25,7 @@ from medkit.records import reason
 __all__ = ["Cache", "described", "key_of"]
 
 _HEADERS = threading.Lock()
-"""numpy reads headers by ``ast.literal_eval``, in which two threads can fail before Python 3.11.8 and 3.12.2."""
+"""numpy reads headers by ``ast.literal_eval``; with Python 3.11.7 two threads once had a SystemError."""
 
 
 class Cache:

@@ -223,12 +223,22 @@ class Loader:
             for name, a in arrays.items()
         }
 
+    @staticmethod
+    def check_sizes(name: str, items: list[Batch]) -> None:
+        """Raise if images that are to be one batch differ in size."""
+        shapes = {item[name].shape[1:]: item["id"] for item in items}
+        if len(shapes) > 1:
+            each = " and ".join(f"{'x'.join(map(str, shape))} ({name})" for shape, name in list(shapes.items())[:2])
+            hint = "give 'prepare' a step that brings all to one size (resize, pad_resize), or use batch: 1"
+            raise InputError(f"cases of different size cannot be one batch: {each}", hint=hint)
+
     def collate(self, items: list[Batch]) -> Batch:
         """Stack items: slices of volumes one after the other, never padded."""
         each = self.patches if self.unit == "patch" else 1
         batch: Batch = {"ids": [item["id"] for item in items for _ in range(each)]}
         for name in ("image", "mask", "target"):
             if all(name in item for item in items):
+                self.check_sizes(name, items)
                 stacked = np.concatenate([item[name] for item in items]).astype(np.float32, copy=False)
                 batch[name] = torch.from_numpy(stacked)[:, None]
         if self.unit == "volume":

@@ -1,13 +1,21 @@
-"""Memory of this process: give back what is free, forget the peak, read it."""
+"""Memory of this process: give back what is free, forget the peak, read it, tell where there is too little."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import re
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
+
+from medkit.errors import RunError
+from medkit.recipe_model import SEPARATOR
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -43,3 +51,29 @@ def _status(key: str) -> int:
         next(int(line.split()[1]) for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(key))
         * 1024
     )
+
+
+SHORT = re.compile("can't allocate memory|not enough memory|could not create a (primitive|memory object)")
+"""How torch says on the CPU, in errors of no kind of their own, that memory is short."""
+
+
+@contextmanager
+def shortage_told(stage: str) -> Iterator[None]:
+    """Say of the training of ``stage`` what to do where memory does not suffice.
+
+    Raises
+    ------
+    RunError
+        in the place of Python's, numpy's and torch's own errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        gpu = isinstance(error, torch.OutOfMemoryError)
+        text = str(error).split("\n")[0]
+        if not gpu and not isinstance(error, MemoryError) and not SHORT.search(text):
+            raise
+        base = stage.split(SEPARATOR)[0]
+        hint = f"a new run with --set stages.{base}.batch=1, a smaller patch_size, or checkpointing=true for that stage"
+        what = f"the {'GPU' if gpu else 'machine'}'s memory does not suffice ({text or 'no more is given'})"
+        raise RunError(what, f"stage {stage}", hint) from error

@@ -12,10 +12,11 @@ import torch
 
 from medkit.data.loader import whole
 from medkit.engine import memory
+from medkit.engine.memory import shortage_told
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
 from medkit.protocols import Batch
-from medkit.recipe import Recipe, load_recipe
+from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.checks import check_predicts, check_turns
 from medkit.runs.external import is_external
 from medkit.runs.ready import first_slice
@@ -59,55 +60,61 @@ def dry_run(
     bench.seen.check_all()
     rows = []
     for stage in recipe.stages:
-        memory.start_over()
-        if runtime.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(runtime.device)
-        objective = bench.objective(stage)
-        check_turns(stage, objective)
-        check_predicts(stage, objective)
-        if is_external(objective):
-            dataset = bench.dataset(stage)
-            count = f"{len(dataset.cases(stage.train))} cases, of which one was read"
-            begun = time.monotonic()
-            shape = dataset.source.load(dataset.cases(stage.train)[0]).image.voxels.shape
-            took = f"{time.monotonic() - begun:.1f}"
-            rows.append((stage.name, count, f"by its own program: {shape}", "–", "–", took, "–"))
-            continue
-        bench.draw(stage, objective)
-        loader = bench.loader(stage)
-        parts = objective.parts()
-        learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}
-        turns = [turn.name for turn in objective.turns()]
-        begun = time.monotonic()
-        batch = next(iter(loader.epoch(0)))
-        with tempfile.TemporaryDirectory() as scratch:
-            train_stage(
-                objective,
-                _OneBatch(batch, loader.device_augment),
-                name=stage.name,
-                epochs=1,
-                optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
-                schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
-                unfreeze=stage.unfreeze,
-                seed=recipe.seed,
-                runtime=runtime,
-                folder=Path(scratch),
-            )
-        trainable = sum(p.numel() for p in learning if p.requires_grad)
-        frozen = sum(p.numel() for p in objective.parameters()) - trainable
-        objective.eval()
-        dataset = bench.dataset(stage)
-        one = whole(dataset.sample(dataset.cases(stage.train)[0]), dataset.fields)
-        if stage.unit != "volume":  # slices do not see each other: one of them tells as much as all
-            one = first_slice(one)
-        with torch.inference_mode():
-            found = objective.predict({k: v.to(runtime.device) if hasattr(v, "to") else v for k, v in one.items()})
-        rehearse(bench, stage, objective, bench.metrics(stage))
-        peak = memory.peak() / 2**30
-        if runtime.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(runtime.device) / 2**30
-        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if hasattr(v, "shape") and v.dim() > 1)
-        predicted = ", ".join(f"{k} {tuple(v.shape)}" for k, v in found.items())
-        seconds = time.monotonic() - begun
-        rows.append((stage.name, shapes, predicted, f"{trainable:,}", f"{frozen:,}", f"{seconds:.1f}", f"{peak:.2f}"))
+        with shortage_told(stage.name):
+            rows.append(_row(bench, stage))
     return COLUMNS, rows
+
+
+def _row(bench: Workbench, stage: Stage) -> tuple[Any, ...]:
+    """Put one batch through a stage."""
+    runtime = bench.runtime
+    memory.start_over()
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+    objective = bench.objective(stage)
+    check_turns(stage, objective)
+    check_predicts(stage, objective)
+    if is_external(objective):
+        dataset = bench.dataset(stage)
+        count = f"{len(dataset.cases(stage.train))} cases, of which one was read"
+        begun = time.monotonic()
+        shape = dataset.source.load(dataset.cases(stage.train)[0]).image.voxels.shape
+        took = f"{time.monotonic() - begun:.1f}"
+        return stage.name, count, f"by its own program: {shape}", "–", "–", took, "–"
+    bench.draw(stage, objective)
+    loader = bench.loader(stage)
+    parts = objective.parts()
+    learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}
+    turns = [turn.name for turn in objective.turns()]
+    begun = time.monotonic()
+    batch = next(iter(loader.epoch(0)))
+    with tempfile.TemporaryDirectory() as scratch:
+        train_stage(
+            objective,
+            _OneBatch(batch, loader.device_augment),
+            name=stage.name,
+            epochs=1,
+            optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
+            schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
+            unfreeze=stage.unfreeze,
+            seed=bench.recipe.seed,
+            runtime=runtime,
+            folder=Path(scratch),
+        )
+    trainable = sum(p.numel() for p in learning if p.requires_grad)
+    frozen = sum(p.numel() for p in objective.parameters()) - trainable
+    objective.eval()
+    dataset = bench.dataset(stage)
+    one = whole(dataset.sample(dataset.cases(stage.train)[0]), dataset.fields)
+    if stage.unit != "volume":  # slices do not see each other: one of them tells as much as all
+        one = first_slice(one)
+    with torch.inference_mode():
+        found = objective.predict({k: v.to(runtime.device) if hasattr(v, "to") else v for k, v in one.items()})
+    rehearse(bench, stage, objective, bench.metrics(stage))
+    peak = memory.peak() / 2**30
+    if runtime.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(runtime.device) / 2**30
+    shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if hasattr(v, "shape") and v.dim() > 1)
+    predicted = ", ".join(f"{k} {tuple(v.shape)}" for k, v in found.items())
+    seconds = time.monotonic() - begun
+    return stage.name, shapes, predicted, f"{trainable:,}", f"{frozen:,}", f"{seconds:.1f}", f"{peak:.2f}"

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medkit.data.cases import union
 from medkit.data.loader import DRAWN
 from medkit.engine.checkpoint import save_weights
+from medkit.engine.memory import shortage_told
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import no_best, train_stage
@@ -20,7 +19,6 @@ from medkit.errors import InputError, RunError
 from medkit.paths import default_folder
 from medkit.plugin import Hooks
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
-from medkit.recipe_model import SEPARATOR
 from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.cost import Cost
 from medkit.runs.evaluate import evaluate, read_results, write_results
@@ -206,15 +204,12 @@ def _told_of(run_: Run, hooks: Hooks, main: bool) -> Iterator[None]:
 
 @contextmanager
 def _failures_told(stage: Stage) -> Iterator[None]:
-    """Say what to do where a GPU's memory does not suffice; wrong input found in mid-run is a failure of the run."""
+    """Say what to do where memory does not suffice; wrong input found in mid-run is a failure of the run."""
     try:
-        yield
+        with shortage_told(stage.name):
+            yield
     except InputError as error:
         raise RunError(error.what, error.where, error.hint) from error
-    except torch.OutOfMemoryError as error:
-        what = f"the GPU's memory does not suffice ({str(error).splitlines()[0]})"
-        hint = f"--set stages.{stage.name.split(SEPARATOR)[0]}.batch=1, or checkpointing=true for that stage"
-        raise RunError(what, f"stage {stage.name}", hint) from error
 
 
 def _count(stages: Sequence[Stage]) -> str:

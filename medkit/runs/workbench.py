@@ -128,7 +128,8 @@ class Workbench:
     def _fresh(self, stage: Stage) -> Any:
         """The objective as the recipe has it, computed without detours.
 
-        Variants of a stage draw the same numbers, so that they differ in nothing but what the recipe says.
+        Variants of a stage start from the same seed. They draw the same weights only as far as they build the same
+        parts in the same order: one that takes its encoder from another stage draws other numbers for its operator.
         """
         base = stage.name.split("@")[0]
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
