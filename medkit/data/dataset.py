@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from medkit.data.copies import image_digests
 from medkit.data.keys import key_of, preparation_of
 from medkit.data.manifest import as_number
 from medkit.data.transforms import VERSION, prepare, restore
-from medkit.data.units import require_hu
+from medkit.data.units import SAY_SO, doubt_of
 from medkit.data.volume import spacing_of
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Record, Source
@@ -49,6 +50,8 @@ class Sample:
         In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
     digests:
         Of the source's slices: :func:`medkit.data.copies.image_digests`.
+    doubt:
+        What speaks against image or target being CT in HU where a step needs it and no file settles it; or "".
     """
 
     case: Case
@@ -63,6 +66,7 @@ class Sample:
     steps: Sequence[Any] = field(default=(), repr=False)
     shapes: Sequence[tuple[int, int]] = ()
     digests: Sequence[int] = ()
+    doubt: str = ""
 
     @cached_property
     def native_mask(self) -> np.ndarray | None:
@@ -126,6 +130,7 @@ class Dataset:
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
         self.memory: dict[str, Sample] = {}
+        self.doubts: dict[str, str] = {}
         self._preparation = preparation_of(source, self.steps, VERSION) if self.cache is not None else ""
         self._keys: dict[str, bytes] = {}
         cases = source.cases()
@@ -153,6 +158,20 @@ class Dataset:
 
     def sample(self, case: Case, *, check: bool = True) -> Sample:
         """The prepared case, from the cache if it is there; ``check`` is that of :meth:`Cache.read`."""
+        sample = self._sample(case, check)
+        if sample.doubt:
+            self.doubts.setdefault(case.id, sample.doubt)
+        return sample
+
+    def doubtful(self) -> str | None:
+        """What is to be told beside every number where cases that were prepared may not be CT in HU."""
+        if not self.doubts:
+            return None
+        first = next(iter(self.doubts.values()))
+        count = f"{len(self.doubts)} cases" if len(self.doubts) > 1 else "1 case"
+        return f"{count} may not be CT in HU (of the first, {first}), which the preparation takes for granted; {SAY_SO}"
+
+    def _sample(self, case: Case, check: bool) -> Sample:
         if case.id in self.memory:
             return self.memory[case.id]
         if self.cache is None:
@@ -219,11 +238,13 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         step needs CT in HU and image or target is none.
     """
     image = record.image
-    for step in steps:
-        if getattr(step, "needs_hu", None):
-            for volume in (image, record.target):
-                if volume is not None:
-                    require_hu(volume, step.needs_hu, f"case '{case.id}'")
+    doubts = [
+        doubt_of(volume, step.needs_hu, f"case '{case.id}'")
+        for step in steps
+        if getattr(step, "needs_hu", None)
+        for volume in (image, record.target)
+        if volume is not None
+    ]
     arrays = {"image": image.voxels}
     for name in ("mask", "target"):
         other = getattr(record, name)
@@ -256,9 +277,19 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         steps,
         shapes,
         image_digests(image.voxels),
+        next(filter(None, doubts), ""),
     )
     _check_label(sample)
     return sample
+
+
+def doubts_told(sample: Sample, place: str | None) -> list[str]:
+    """Warn of an input that may be no CT in HU, and give the sentence for what is written."""
+    if not sample.doubt:
+        return []
+    text = f"this may not be CT in HU ({sample.doubt}); {SAY_SO}"
+    warnings.warn(f"{place or 'the input'}: {text}", stacklevel=3)
+    return [text]
 
 
 def _check_label(sample: Sample) -> None:
@@ -276,7 +307,8 @@ def _pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if sample.target is not None:
         arrays["target"] = sample.target
     shapes = [list(shape) for shape in sample.shapes]
-    return arrays, {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
+    meta = {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
+    return arrays, {**meta, "doubt": sample.doubt}
 
 
 def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
@@ -294,4 +326,5 @@ def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], ste
         steps,
         [(rows, columns) for rows, columns in meta["shapes"]],
         meta["digests"],
+        meta["doubt"],
     )

@@ -29,7 +29,8 @@ from medkit.errors import InputError
 def read_nifti(path: Path) -> Volume:
     """Read a 3-D NIfTI file: axial slices first, rows to the back, columns to the left.
 
-    Its values are HU if they hold air; a file says nothing of its units.
+    Its values are HU if they hold air. A file says nothing of its units, so without air it is left open
+    (:func:`medkit.data.units.doubt_of`).
 
     Raises
     ------
@@ -66,7 +67,7 @@ def read_nifti(path: Path) -> Volume:
         header["not_hu"] = why
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    units: Units = "HU" if why is None else "stored"
+    units: Units | None = "HU" if why is None else None
     return Volume(axial.voxels, axial.affine, None, header, units, notes=tuple(notes))
 
 

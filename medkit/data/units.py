@@ -9,10 +9,8 @@ from medkit.errors import InputError
 
 AIR = -500.0
 """HU below which a voxel is air. Every whole CT has air around the patient."""
-WAYS_OUT = (
-    "`units: stored` of the window takes any units; if these are HU all the same, say so: "
-    "`units: HU` of the source, or --units HU"
-)
+SAY_SO = "if these are HU, say so: `units: HU` of the source, or --units HU"
+WAYS_OUT = f"`units: stored` of the window takes any units; {SAY_SO}"
 
 
 def doubt(low: float, high: float, *, header_says_ct: bool = False) -> str | None:
@@ -39,6 +37,11 @@ def establish(volume: Volume, said: Units | None) -> Volume:
     return replace(volume, units=said, header=header, notes=(*volume.notes, *noted))
 
 
+def normalised(low: float, high: float) -> bool:
+    """True for voxels that lie in [0, 1], which are no HU whatever they show."""
+    return low >= 0 and high <= 1
+
+
 def require_hu(volume: Volume, what: str, where: str | None = None, hint: str = WAYS_OUT) -> None:
     """Raise unless ``volume`` is CT in HU; ``what`` needs it to be. ``where`` is named if it was not read from a file.
 
@@ -47,13 +50,31 @@ def require_hu(volume: Volume, what: str, where: str | None = None, hint: str = 
     InputError
         naming the file, what speaks against HU, and the keys that allow it.
     """
+    why = doubt_of(volume, what, where, hint)
+    if why is not None:
+        raise _refused(volume, what, why, where, hint)
+
+
+def doubt_of(volume: Volume, what: str, where: str | None = None, hint: str = WAYS_OUT) -> str | None:
+    """What speaks against ``volume`` being CT in HU where nothing settles it, to be told beside every number; or None.
+
+    A NIfTI file says nothing of its units, and a scan that was cropped or stripped of the skull holds no air: it is
+    read, and told.
+
+    Raises
+    ------
+    InputError
+        where it is settled that these are no HU: another modality, a PNG, voxels in [0, 1], ``units: stored``.
+    """
     if volume.units == "HU":
-        return
+        return None
+    low, high = (float(volume.voxels.min()), float(volume.voxels.max())) if volume.voxels.size else (0.0, 0.0)
     why = volume.header.get("not_hu")
-    if volume.units is None:
-        why = doubt(float(volume.voxels.min()), float(volume.voxels.max())) if volume.voxels.size else None
-        if why is None:
-            return
-    raise InputError(
-        f"{what} needs CT in HU, and this is none: {why or 'its source says so'}", volume.place or where, hint
-    )
+    if volume.units == "stored" or normalised(low, high):
+        raise _refused(volume, what, why or ("they lie in [0, 1]" if volume.units is None else None), where, hint)
+    return why or doubt(low, high)
+
+
+def _refused(volume: Volume, what: str, why: str | None, where: str | None, hint: str) -> InputError:
+    found = f"{what} needs CT in HU, and this is none: {why or 'its source says so'}"
+    return InputError(found, volume.place or where, hint)

@@ -64,6 +64,8 @@ def evaluate_again(
                 examples=recipe.report.maps.get("cases", 4),
                 predicted=predicted,
             )
+        if doubt := dataset.doubtful():
+            folder.add_notice(doubt)
         result = bench.seen.counted(item, result, allow_seen)
         write_results(folder.path, result)
         found.append(result)

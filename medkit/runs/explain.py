@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.dataset import input_case, prepare_record
+from medkit.data.dataset import doubts_told, input_case, prepare_record
 from medkit.data.loader import whole
 from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
@@ -89,6 +89,7 @@ def explain(
     with whole_folder(Path(output)) as new:  # says at once if the output exists
         volume = read_volume(input, allow_gaps=allow_gaps, units=units)
         sample = prepare_record(Record(volume), case, steps)
+        notes = [*volume.notes, *doubts_told(sample, volume.place)]
         objective = bench.trained(chosen).eval()
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
@@ -107,6 +108,7 @@ def explain(
         summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(volume, Path(input))}
         summary |= {"head": name, "grad_cam": "what lowers the score" if against else "what raises the score"}
         summary |= {"empty_grad_cam": empty, **_about_empty(empty, against), "slices": slices}
+        summary |= {"input_notes": notes} if notes else {}
         (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from medkit.data.dataset import input_case, prepare_record
+from medkit.data.dataset import doubts_told, input_case, prepare_record
 from medkit.data.loader import whole
 from medkit.data.transforms import Resize, Window
 from medkit.data.volume import Units, Volume
@@ -101,20 +101,22 @@ def predict(
     case = input_case(fields)
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
-    if image.notes:
-        summary["input_notes"] = list(image.notes)
+    notes = list(image.notes)
     if is_external(objective):
         check_output(image, output, resample=resample)
         result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
         probability = result.get("mask_probability")
     else:
         sample = prepare_record(Record(image), case, steps)
+        notes += doubts_told(sample, image.place)
         batch = to_device(whole(sample, tuple(case.fields)), bench.runtime.device)
         objective = ready(objective.eval(), batch, bench.runtime.device)
         _check_kind(set(_first(objective, batch, bench.runtime)), chosen, image, output, resample)
         result = _infer(objective, batch, bench.runtime, in_blocks=chosen.unit == "patch")
         found = result.get("mask_probability")
         probability = None if found is None else sample.restore(found[:, 0])
+    if notes:
+        summary["input_notes"] = notes
     if probability is not None:
         mask = (probability > threshold).astype(np.uint8)
         volume = float((mask.sum((1, 2)) * image.slice_volumes()).sum())

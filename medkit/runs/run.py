@@ -238,6 +238,9 @@ def _train_stage(
     if not external:  # another program's cases are not prepared
         bench.seen.look(stage)
     bench.seen.check_images(stage, tested)
+    if runtime.main and (doubt := dataset.doubtful()):
+        folder.add_notice(doubt)
+        progress.say(f"{stage.name}: {doubt}")
     metrics = bench.metrics(stage)
 
     def log(line: dict[str, Any]) -> None:

@@ -120,13 +120,18 @@ def test_dicom_that_is_no_ct_in_hu_passes_no_window_in_hu(
     assert vouched.notes == ("taken for HU values, as was said",)
 
 
-def test_a_nifti_file_in_hu_passes_and_a_scaled_one_does_not(tmp_path: Path, head: np.ndarray) -> None:
-    for name, values in (("hu", head), ("bytes", np.clip(head, 0, 80) * 3), ("stored", head + 1024)):
+def test_a_nifti_file_without_air_is_told_and_one_in_0_to_1_is_refused(tmp_path: Path, head: np.ndarray) -> None:
+    stripped = np.where(head < 0, 0, head)
+    for name, values in (("hu", head), ("stripped", stripped), ("stored", head + 1024), ("unit", (head > 0) * 0.5)):
         nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), np.eye(4)), tmp_path / f"{name}.nii")
-    prepare_record(Record(read_volume(tmp_path / "hu.nii")), CASE, [Window()])
-    for name in ("bytes", "stored"):
-        with pytest.raises(InputError, match=rf"{name}\.nii: the window .* there is no air"):
-            prepare_record(Record(read_volume(tmp_path / f"{name}.nii")), CASE, [Window()])
+    doubts = {
+        name: prepare_record(Record(read_volume(tmp_path / f"{name}.nii")), CASE, [Window()]).doubt
+        for name in ("hu", "stripped", "stored")
+    }
+    assert doubts.pop("hu") == ""
+    assert all("there is no air" in doubt for doubt in doubts.values())
+    with pytest.raises(InputError, match=r"unit\.nii: the window .* needs CT in HU"):
+        prepare_record(Record(read_volume(tmp_path / "unit.nii")), CASE, [Window()])
 
 
 def test_png_has_no_known_volume_and_is_not_in_hu(tmp_path: Path) -> None:
