@@ -9,8 +9,6 @@ from medkit.protocols import (
     Case,
     Discriminator,
     Encoder,
-    ExternalObjective,
-    ExternalWork,
     Generator,
     Metric,
     Objective,
@@ -23,6 +21,7 @@ from medkit.protocols import (
     Turn,
     VolumeOperator,
 )
+from medkit.protocols_external import ExternalObjective, ExternalWork
 from medkit.protocols_losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
 
 __all__ = [

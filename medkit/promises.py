@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, get_args, get_origin, get_type_hints
 
 from medkit import protocols
 from medkit.errors import InputError
+from medkit.protocols_external import ExternalObjective
 from medkit.protocols_losses import CONTRACTS, DiscriminatorLoss, TieLoss
 
 PROMISED: dict[str, tuple[type, ...]] = {
@@ -27,7 +28,7 @@ PROMISED: dict[str, tuple[type, ...]] = {
     "metric": (protocols.Metric,),
     "source": (protocols.Source,),
     "transform": (protocols.Transform, protocols.Augmentation),
-    "objective": (protocols.Objective, protocols.ExternalObjective),
+    "objective": (protocols.Objective, ExternalObjective),
     "optimizer": (protocols.Optimizer,),
     "schedule": (protocols.Schedule,),
 }
