@@ -290,8 +290,8 @@ class Metric(Protocol):
     - ``extras(rows)``, numbers by name that go with its own into ``results.json``, by names not taken there;
     - ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that,
       with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients;
-    - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``picked(rows)``, a
-      function of row numbers, for a bootstrap that takes a hundredth of the time;
+    - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
+      function of how often each row counts, for a bootstrap that takes a hundredth of the time;
     - ``to(device)``, told before an evaluation where a network of the metric's should compute.
     """
 

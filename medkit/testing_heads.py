@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from medkit.errors import did_you_mean
+from medkit.parts.inference import tensors_in
 from medkit.protocols import PretextHead, offered
 from medkit.testing_common import (
     STRIDES,
@@ -94,18 +95,6 @@ def example_batch(
     if unit == "volume":
         given |= {"lengths": torch.tensor([2, 1]), "label": label[:2], "ids": ["a", "b"]}
     return given | dict(more)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors of a nested value."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
 
 
 def check_predictions(predictions: Any, image: Tensor, items: int | None = None) -> None:

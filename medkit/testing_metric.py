@@ -111,8 +111,9 @@ def _check_extras(metric: Any, rows: Mapping[str, np.ndarray], patients: Sequenc
 def _check_resampled(metric: Any, rows: Mapping[str, np.ndarray], count: int) -> None:
     picks = np.random.default_rng(0).integers(count, size=count)
     picked = {name: column[picks] for name, column in rows.items()}
-    if hasattr(metric, "picked"):
-        assert same(metric.compute(picked), float(metric.picked(rows)(picks))), "picked() is not what compute() is"
+    if hasattr(metric, "weighted"):
+        times = np.bincount(picks, minlength=count)
+        assert same(metric.compute(picked), float(metric.weighted(rows)(times))), "weighted() is not what compute() is"
     if hasattr(metric, "of_sums"):
         sums = np.asarray(metric.terms(rows), float)[picks].sum(0)
         found = metric.of_sums(np.stack([sums, sums]))

@@ -69,7 +69,7 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = {**(kwargs or {})}
-        inputs = [(t, self._conv_of(t)) for t in _tensors([*args, *given.values()])]
+        inputs = [(t, self._conv_of(t)) for t in tensors_in([*args, *given.values()])]
         result = func(*args, **given)
         norm = 0
         if func is F.batch_norm:
@@ -77,7 +77,7 @@ class _Watch(TorchFunctionMode):
             read = args[0] if args else given["input"]
             self.sources.setdefault(norm, set()).add(self._conv_of(read))
         # Asking for a shape or a type reads nothing.
-        if result is None or any(True for _ in _tensors(result)):
+        if result is None or any(True for _ in tensors_in(result)):
             for _, conv in inputs:
                 if conv:
                     self.readers.setdefault(conv, set()).add(norm)
@@ -94,7 +94,7 @@ class _Watch(TorchFunctionMode):
 
     def read(self, result: Any) -> None:
         """Count a map that leaves the network as read."""
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             if conv := self._conv_of(tensor):
                 self.readers.setdefault(conv, set()).add(0)
 
@@ -106,15 +106,16 @@ class _Watch(TorchFunctionMode):
                 yield self.convs[weight], self.norms[reader]
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of a nested value."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def _fold(conv: Conv, norm: Norm) -> nn.Module:

@@ -45,13 +45,13 @@ class AUC(_Binary):
         ranks = rankdata(rows["probability"])
         return float((ranks[yes].sum() - n * (n + 1) / 2) / (n * m))
 
-    def picked(self, rows: Rows) -> Callable[[np.ndarray], float]:
-        """The area of rows picked by their numbers, with repetition; scores are sorted once for all picks."""
+    def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
+        """The area as a function of how often each row counts; scores are sorted once for all."""
         values, place = np.unique(rows["probability"], return_inverse=True)
         code = 2 * place + (rows["label"] > 0)
 
-        def area(picks: np.ndarray) -> float:
-            negative, positive = np.bincount(code[picks], minlength=2 * len(values)).reshape(-1, 2).T
+        def area(times: np.ndarray) -> float:
+            negative, positive = np.bincount(code, times, 2 * len(values)).reshape(-1, 2).T
             above = 2 * np.cumsum(negative) - negative
             return float(divided(positive @ above, 2 * float(positive.sum()) * float(negative.sum())))
 

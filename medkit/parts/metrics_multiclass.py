@@ -58,19 +58,17 @@ class _Macro(ABC):
         """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
 
     def compute(self, rows: Rows) -> float:
-        return self.picked(rows)(np.arange(len(rows["class"]))) if len(rows["class"]) else float("nan")
+        return self.weighted(rows)(np.ones(len(rows["class"]))) if len(rows["class"]) else float("nan")
 
-    def picked(self, rows: Rows) -> Callable[[np.ndarray], float]:
-        """The average of rows picked by their numbers, with repetition."""
+    def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
+        """The average as a function of how often each row counts."""
         true, said = rows["class"], rows["said"]
         classes = int(max(true.max(), said.max())) + 1
         code = true * classes + said
 
-        def average(picks: np.ndarray) -> float:
-            confusion = np.bincount(code[picks], minlength=classes**2).reshape(classes, classes)
-            there, claimed, right = (
-                c.astype(float) for c in (confusion.sum(1), confusion.sum(0), confusion.diagonal())
-            )
+        def average(times: np.ndarray) -> float:
+            confusion = np.bincount(code, times, classes**2).reshape(classes, classes)
+            there, claimed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
             known = there > 0
             return float(self.of_classes(right[known], there[known], claimed[known]).mean())
 

@@ -20,7 +20,9 @@ FEW = 10
 
 DRAWS, DRAWS_OF_FEW = 1000, 4000
 KEPT = 96 * 2**20  # bytes of drawn counts that are kept for the next metric
+COUNTED = 2**21  # counts of a chunk of draws
 AT_ONCE = 2**16  # counts that are multiplied at once: they stay in the processor's cache
+MANY = 10_000  # patients from which on counts are drawn, not numbers of patients
 JACKKNIFED = 200  # patients left out one by one where that means computing the metric anew
 
 Rows = Mapping[str, np.ndarray]
@@ -50,15 +52,8 @@ def too_few(patients: int) -> str:
     return f"{patients} patient{'s' if patients != 1 else ''}, fewer than {FEWEST}"
 
 
-def picks(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """(count,) numbers of the patients drawn, with repetition, for each draw; the same for every metric."""
-    rng = np.random.default_rng(seed)
-    for _ in range(draws):
-        yield rng.integers(count, size=count)
-
-
 def resamples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each patient is among :func:`picks`: chunks (c,count) uint8 of all draws.
+    """How often each patient is drawn, with repetition: chunks (c,count) uint8 of all draws, the same for every metric.
 
     They are counted once and kept while they are small, else counted again: memory stays bounded.
     """
@@ -71,12 +66,48 @@ def _kept(count: int, draws: int, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def _counted(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    step, drawn = max(1, AT_ONCE // count), picks(count, draws, seed)
+    step, rng = max(1, COUNTED // count), np.random.default_rng(seed)
+    one = _of_many(count, rng) if count >= MANY else lambda: _among(count, count, rng)
     for start in range(0, draws, step):
         chunk = np.empty((min(step, draws - start), count), np.uint8)
         for row in chunk:
-            row[:] = np.bincount(next(drawn), minlength=count)
+            row[:] = one()
         yield chunk
+
+
+def _among(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of ``count`` patients is among ``size`` drawn."""
+    return np.bincount(rng.integers(count, size=size), minlength=count)
+
+
+def _of_many(count: int, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+    """Draws of many patients, in half the time: Poisson numbers (to 16 bits), and patients drawn for what they lack.
+
+    Independent Poisson numbers of a given sum are what as many drawn patients give, so nothing is approximated by
+    that. They are drawn a little too low, so that their sum is at most ``count``.
+    """
+    bits = 16
+    shares = (np.arange(2**bits) + 0.5) / 2**bits
+    numbers = stats.poisson.ppf(shares, 1 - 4 / math.sqrt(count)).astype(np.uint8)
+
+    def one() -> np.ndarray:
+        lacking = -1
+        while lacking < 0:
+            random = rng.bit_generator.random_raw(-(-count * bits // 64)).view(np.uint16)[:count]
+            row = numbers.take(random)
+            lacking = count - int(row.sum(dtype=np.uint32))
+        return row + _among(count, lacking, rng)
+
+    return one
+
+
+def summed(chunk: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """(c,k) the sums of each draw of ``chunk`` (c,count), from the patients' (count,k)."""
+    step = max(1, AT_ONCE // len(chunk))
+    total = np.zeros((len(chunk), sums.shape[1]))
+    for start in range(0, len(sums), step):
+        total += chunk[:, start : start + step].astype(float) @ sums[start : start + step]
+    return total
 
 
 def bootstrap(
@@ -92,7 +123,7 @@ def bootstrap(
     metric:
         Anything with ``compute(rows)``. One that has ``terms`` and ``of_sums``
         (:class:`medkit.parts.metrics_sums.SumMetric`) is computed for all draws at once; one that has
-        ``picked(rows)``, a function of the numbers of rows with repetition, may prepare what all draws share.
+        ``weighted(rows)``, a function of how often each row counts, may prepare what all draws share.
     rows:
         Columns of equal length.
     patients:
@@ -144,7 +175,7 @@ class _BySums:
 
     def drawn(self, draws: int, seed: int) -> np.ndarray:
         chunks = resamples(len(self.sums), draws, seed)
-        return np.concatenate([np.asarray(self.of_sums(chunk.astype(float) @ self.sums), float) for chunk in chunks])
+        return np.concatenate([np.asarray(self.of_sums(summed(chunk, self.sums)), float) for chunk in chunks])
 
     def without(self) -> np.ndarray:
         """The metric without each patient."""
@@ -152,41 +183,28 @@ class _BySums:
 
 
 class _ByRows:
-    """Any other metric, computed from the rows of each draw."""
+    """Any other metric: computed from how often each row counts in a draw, or from the rows themselves."""
 
     def __init__(self, metric: Any, rows: Rows, index: np.ndarray, count: int) -> None:
         self.compute: Callable[[Rows], float] = metric.compute
         self.rows, self.index, self.count = rows, index, count
         self.value = float(self.compute(rows))
-        self.of: Callable[[np.ndarray], float] = metric.picked(rows) if hasattr(metric, "picked") else self._of
+        self.of: Callable[[np.ndarray], float] = metric.weighted(rows) if hasattr(metric, "weighted") else self._of
 
     def drawn(self, draws: int, seed: int) -> np.ndarray:
-        members = _members(self.index, self.count)
-        return np.array([float(self.of(members(drawn))) for drawn in picks(self.count, draws, seed)])
+        alone = len(self.index) == self.count  # a row each, in the order of the patients
+        chunks = resamples(self.count, draws, seed)
+        return np.array([float(self.of(row if alone else row[self.index])) for chunk in chunks for row in chunk])
 
     def without(self) -> np.ndarray:
         """The metric without each patient; of many patients it makes no difference, and none is left out."""
         if self.count > JACKKNIFED:
             return np.empty(0)
-        return np.array([float(self.of(np.flatnonzero(self.index != patient))) for patient in range(self.count)])
+        return np.array([float(self.of((self.index != patient).astype(np.uint8))) for patient in range(self.count)])
 
-    def _of(self, rows: np.ndarray) -> float:
+    def _of(self, times: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(times)), times)
         return self.compute({name: column[rows] for name, column in self.rows.items()})
-
-
-def _members(index: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The rows of drawn patients, as a function of the patients' numbers."""
-    if len(index) == count:  # a row each, in the order of the patients
-        return lambda drawn: drawn
-    order, sizes = np.argsort(index, kind="stable"), np.bincount(index, minlength=count)
-    ends = np.cumsum(sizes)
-
-    def rows(drawn: np.ndarray) -> np.ndarray:
-        each = sizes[drawn]
-        shift = ends[drawn] - np.cumsum(each)
-        return order[np.repeat(shift, each) + np.arange(int(each.sum()))]
-
-    return rows
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from medkit.parts.intervals import numbered, placement_variance, placements
-from medkit.runs.bootstrap import DRAWS, bootstrap_interval, resamples, too_few
+from medkit.runs.bootstrap import DRAWS, bootstrap_interval, resamples, summed, too_few
 
 __all__ = [
     "DRAWS",
@@ -112,7 +112,7 @@ def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws:
     if (found := paired.without_spread(2)) is not None:
         return found
     both = np.stack([paired.sums, paired.sizes], 1)
-    totals = np.concatenate([chunk.astype(float) @ both for chunk in resamples(paired.count, draws, seed)])
+    totals = np.concatenate([summed(chunk, both) for chunk in resamples(paired.count, draws, seed)])
     means = totals[:, 0] / totals[:, 1]
     below = (np.sum(means <= 0) + 1) / (draws + 1)
     above = (np.sum(means >= 0) + 1) / (draws + 1)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from medkit.parts.intervals import auc_interval, numbered, placement_variance, placements, wilson
 from medkit.parts.metrics_classification import AUC, F1, Accuracy
 from medkit.parts.metrics_multiclass import MacroF1, Top1
 from medkit.parts.metrics_regression import MAE, MSE, R2
 from medkit.parts.metrics_segmentation import DiceScore, FalsePositiveVolume
-from medkit.runs.bootstrap import bootstrap, picks, resamples
+from medkit.runs.bootstrap import MANY, bootstrap, resamples, summed
 from medkit.runs.evaluate import _value
 
 
@@ -167,7 +167,7 @@ def test_undefined_draws_are_left_out_and_counted() -> None:
 def test_a_metric_that_most_draws_leave_undefined_has_no_interval() -> None:
     class Rare:
         def compute(self, rows: Any) -> float:
-            return float(rows["x"].mean()) if rows["x"][0] > 0.9 else float("nan")
+            return float(rows["x"].mean()) if {0.0, 1.0} <= set(rows["x"]) else float("nan")
 
     found = bootstrap(Rare(), {"x": np.linspace(1, 0, 20)}, names(20))
     assert math.isnan(found.low)
@@ -206,7 +206,27 @@ def test_the_sum_of_false_positives_has_an_interval_around_the_sum() -> None:
 def test_all_metrics_see_the_same_draws() -> None:
     counts = np.concatenate(list(resamples(9, 50)))
     assert counts.sum(1).tolist() == [9] * 50
-    np.testing.assert_array_equal(counts, [np.bincount(drawn, minlength=9) for drawn in picks(9, 50)])
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(counts, [np.bincount(rng.integers(9, size=9), minlength=9) for _ in range(50)])
+
+
+def test_counts_of_many_patients_are_those_of_patients_drawn_one_by_one() -> None:
+    count, draws = MANY, 400
+    counts = np.concatenate(list(resamples(count, draws)))
+    assert (counts.sum(1, dtype=int) == count).all()
+    found = np.bincount(counts.ravel(), minlength=7)[:7] / counts.size
+    np.testing.assert_allclose(found, binom.pmf(np.arange(7), count, 1 / count), atol=5e-4)
+    # Any half of the patients is drawn as often as heads fall, with as much spread.
+    half = counts[:, np.random.default_rng(1).random(count) < 0.5]
+    share = half.shape[1] / count
+    assert abs(half.sum(1).mean() / count - share) < 1e-3
+    assert half.sum(1).std() / math.sqrt(count * share * (1 - share)) == pytest.approx(1, abs=0.12)
+
+
+def test_sums_of_draws_are_those_of_all_patients_at_once() -> None:
+    sums = np.random.default_rng(0).normal(0, 1, (30_000, 3))
+    chunk = next(resamples(30_000, 20))
+    np.testing.assert_allclose(summed(chunk, sums), chunk.astype(float) @ sums, atol=1e-9)
 
 
 def test_draws_of_very_many_patients_are_not_held_in_memory() -> None:
