@@ -178,6 +178,11 @@ class _Reader(Pieces):
         stage.schedule = self.per_turn(entries.get("schedule"), "schedule", "constant", f"{path}.schedule")
         if "metrics" in entries:
             stage.metrics = self.blocks(entries["metrics"], "metric", f"{path}.metrics")
+            for i, metric in enumerate(stage.metrics):
+                if isinstance(metric, Block) and metric.plain() in [
+                    other.plain() for other in stage.metrics[:i] if isinstance(other, Block)
+                ]:
+                    self.problem(metric.mark, f"{path}.metrics[{i}]", f"'{metric.name}' is named twice")
         for key, cls in (("keep_best", KeepBest), ("unfreeze", Unfreeze)):
             if key in entries and entries[key].value is not None:
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))

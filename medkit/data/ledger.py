@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -150,31 +150,70 @@ class Ledger:
             naming ``where``, if it is no ledger.
         """
         try:
-            plain = json.loads(text)
+            plain = _mapping(json.loads(text), (METADATA, "entries", "sets", "unknown"), "a ledger")
             if plain[METADATA] != FORMAT:
                 hint = f"this medkit reads {FORMAT}"
                 raise InputError(f"ledger format {plain[METADATA]!r} is not known here", where, hint)
-            sets = {name: _unpacked(data) for name, data in plain.get("sets", {}).items()}
-            entries = tuple(_entry(item, sets) for item in plain["entries"])
-            return cls(entries, tuple(str(name) for name in plain.get("unknown", ())))
-        except (KeyError, TypeError, ValueError) as error:
+            sets = {name: _unpacked(data) for name, data in _mapping(plain.get("sets", {}), None, "sets").items()}
+            entries = tuple(_entry(item, sets) for item in _listed(plain["entries"], dict, "entries"))
+            return cls(entries, tuple(_listed(plain.get("unknown", []), str, "unknown")))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            said = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
             hint = "docs/recipes.md shows what a ledger looks like"
-            raise InputError(f"this is no ledger ({type(error).__name__}: {error})", where, hint) from error
+            raise InputError(f"this is no ledger: {said}", where, hint) from error
 
 
 def _unpacked(data: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(data, validate=True), "<u8").astype(np.uint64)
 
 
-def _entry(plain: Mapping[str, Any], sets: Mapping[str, np.ndarray]) -> Entry:
-    words = {word: str(plain.get(word, "")).strip() for word in WORDS}
+def _mapping(plain: Any, known: Iterable[str] | None, what: str) -> dict[str, Any]:
+    """A mapping of no other keys than ``known``: a misspelt one would say less than was meant."""
+    if not isinstance(plain, dict):
+        raise TypeError(f"{what} is a mapping in braces, not {plain!r:.40}")
+    if known is not None and (strange := [key for key in plain if key not in known]):
+        raise ValueError(f"{what} has no key '{strange[0]:.40}', but {', '.join(known)}")
+    return plain
+
+
+def _listed(plain: Any, kind: type, what: str) -> list[Any]:
+    """A list of nothing but ``kind``."""
+    wrong = [plain] if not isinstance(plain, list) else [item for item in plain if not isinstance(item, kind)]
+    if wrong:
+        items = "texts in quotes" if kind is str else "mappings in braces"
+        raise TypeError(f"'{what}' is a list of {items}, not {wrong[0]!r:.40}")
+    return cast(list[Any], plain)
+
+
+def _entry(plain: Any, sets: Mapping[str, np.ndarray]) -> Entry:
+    _mapping(plain, (*WORDS, "patients", "images"), "an entry")
+    if wrong := [word for word in WORDS if not isinstance(plain.get(word, ""), str)]:
+        raise TypeError(f"'{wrong[0]}' is a text in quotes, not {plain[wrong[0]]!r:.40}")
+    words = {word: plain.get(word, "").strip() for word in WORDS}
     said, patients = words.pop("role") or "train", plain["patients"]
     role: Role | None = next((known for known in ROLES if known == said), None)
     if role is None:
         raise ValueError(f"role '{said}' is none of {', '.join(ROLES)}")
-    if isinstance(patients, str):
+    if isinstance(patients, str) and "images" in plain:
         return Entry(role, sets[patients], sets[plain["images"]], **words)
-    return Entry(role, digests(words["space"], (str(name).strip() for name in patients)), NOTHING, **words)
+    names = _listed(patients, str, "patients")  # a number has lost the zeros before it
+    return Entry(role, digests(words["space"], (name.strip() for name in names)), NOTHING, **words)
+
+
+def ledger_of(path: Path) -> Ledger:
+    """The ledger in a file of its own.
+
+    Raises
+    ------
+    InputError
+        if it cannot be read, or is none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise InputError(f"the ledger cannot be read: {said}", str(path)) from error
+    return Ledger.from_text(text, str(path))
 
 
 def read_ledger(path: Path) -> Ledger | None:
@@ -188,7 +227,7 @@ def read_ledger(path: Path) -> Ledger | None:
     found = None
     beside = path.with_suffix(".ledger.json")
     if beside.is_file():
-        found = Ledger.from_text(beside.read_text(encoding="utf-8"), str(beside))
+        found = ledger_of(beside)
     try:
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(METADATA)

@@ -119,7 +119,7 @@ def _check(bench: Workbench) -> None:
         dataset = bench.dataset(stage)
         for split in _splits(stage, bench.evaluated_splits(stage)):
             dataset.cases(split)
-        _kept(stage, metrics[stage.name])
+        kept_metric(stage, metrics[stage.name])
         bench.augmentation(stage)
         objective = bench.objective(stage)
         check_turns(stage, objective)
@@ -318,7 +318,7 @@ def _train_here(
     turns = [turn.name for turn in objective.turns()]
     if (draw := bench.draw(stage)) is not None:
         progress.say(f"{stage.name}: {DRAWN[draw]} (draw: {draw})")
-    kept = _kept(stage, metrics)
+    kept = kept_metric(stage, metrics)
     position = train_stage(
         objective,
         bench.loader(stage),
@@ -354,11 +354,13 @@ def _splits(stage: Stage, tested: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([stage.train, *([stage.validate] if stage.validate else []), *tested]))
 
 
-def _kept(stage: Stage, metrics: Sequence[Any]) -> tuple[str, bool] | None:
+def kept_metric(stage: Stage, metrics: Sequence[Any]) -> tuple[str, bool] | None:
     """Key of the number that decides which epoch is best, and whether higher is better."""
     if stage.keep_best is None:
         return None
-    for block, metric in zip(stage.metrics, metrics, strict=True):
-        if stage.keep_best.metric in (block.entry.name, metric.name):
-            return f"{stage.keep_best.split}/{metric.name}", metric.higher_is_better
+    wanted = stage.keep_best.metric
+    named = [metric for metric in metrics if metric.name == wanted]  # rmse of [rmse_hu, rmse] is the second
+    named += [m for block, m in zip(stage.metrics, metrics, strict=True) if block.entry.name == wanted]
+    if named:
+        return f"{stage.keep_best.split}/{named[0].name}", named[0].higher_is_better
     raise InputError(f"keep_best names '{stage.keep_best.metric}', which is no metric of stage '{stage.name}'")

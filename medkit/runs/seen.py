@@ -16,7 +16,7 @@ import numpy as np
 
 from medkit.blocks import Block
 from medkit.data.copies import image_digests
-from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
+from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
 from medkit.data.volume import Volume
 from medkit.errors import InputError, Problems, RunError
 from medkit.protocols import Case
@@ -312,7 +312,7 @@ def images_of(ledger: Ledger) -> np.ndarray:
 def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
     """What was written down when a stage of a run trained; None if nothing was."""
     path = None if folder is None else folder.file(f"{LEDGERS}/{stage}.json")
-    return None if path is None or not path.is_file() else Ledger.from_text(path.read_text(encoding="utf-8"), str(path))
+    return None if path is None or not path.is_file() else ledger_of(path)
 
 
 def weights_of(stage: Stage) -> list[str]:

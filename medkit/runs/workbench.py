@@ -168,7 +168,19 @@ class Workbench:
         return objective
 
     def metrics(self, stage: Stage) -> list[Any]:
-        return [block.build() for block in stage.metrics]
+        """The metrics of a stage, built.
+
+        Raises
+        ------
+        InputError
+            if two are recorded under one name: their rows would be mixed.
+        """
+        built = [block.build() for block in stage.metrics]
+        for i, metric in enumerate(built):
+            if metric.name in [other.name for other in built[:i]]:
+                what = f"two metrics are recorded as '{metric.name}', and only one number can be"
+                raise InputError(what, f"stages.{stage.name}.metrics", "keep one of them")
+        return built
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
         """The splits that a finished stage is evaluated on."""

@@ -282,7 +282,33 @@ def test_a_file_beside_foreign_weights_says_whom_they_saw(first: Path, tmp_path:
 
 def test_a_broken_ledger_is_refused_with_its_file(first: Path, tmp_path: Path) -> None:
     (tmp_path / "w.ledger.json").write_text('{"ledger": 1, "entries": [{"role": "seen", "patients": []}]}')
-    with pytest.raises(InputError, match=r"w\.ledger\.json: this is no ledger .*role 'seen' is none of"):
+    with pytest.raises(InputError, match=r"w\.ledger\.json: this is no ledger: role 'seen' is none of"):
+        read_ledger(tmp_path / "w.safetensors")
+
+
+BY_HAND: dict[str, tuple[Any, str]] = {
+    "one entry": ({"patients": ["A0005"]}, "'entries' is a list of mappings"),
+    "names for entries": (["A0005"], "'entries' is a list of mappings"),
+    "one name": ([{"patients": "A0005"}], "'patients' is a list of texts"),
+    "a list in a list": ([{"patients": [["A0005"]]}], "'patients' is a list of texts"),
+    "numbers, which have lost their zeros": ([{"patients": [7]}], "'patients' is a list of texts"),
+    "no space": ([{"space": None, "patients": ["A0005"]}], "'space' is a text"),
+    "a misspelt space": ([{"spaces": "east", "patients": ["A0005"]}], "an entry has no key 'spaces'"),
+    "no patients": ([{"role": "train"}], "'patients' is missing"),
+}
+
+
+@pytest.mark.parametrize(("entries", "said"), BY_HAND.values(), ids=BY_HAND)
+def test_a_ledger_that_would_say_less_than_was_meant_is_refused(tmp_path: Path, entries: Any, said: str) -> None:
+    (tmp_path / "w.ledger.json").write_text(json.dumps({"ledger": 1, "entries": entries}))
+    with pytest.raises(InputError, match=rf"w\.ledger\.json: this is no ledger: {said}"):
+        read_ledger(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b"", b'{"ledger": 1, "entries": [], "sets": []}', b"[" * 100_000])
+def test_what_is_no_ledger_at_all_is_refused_with_its_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.ledger.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"w\.ledger\.json: "):
         read_ledger(tmp_path / "w.safetensors")
 
 

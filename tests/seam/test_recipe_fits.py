@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import medkit
 from medkit.blocks import Block
 from medkit.errors import InputError
 from medkit.json_schema import json_schema
 from medkit.plugin import registry
 from medkit.recipe import recipe_from
 from medkit.registry import Entry
+from medkit.runs.run import kept_metric
 from medkit.static import static_constant
 
 
@@ -119,6 +122,23 @@ def test_a_fault_inside_a_constructor_is_told_with_its_file_and_line() -> None:
     with pytest.raises(InputError, match=r"'mine:broken': TypeError: .*\(test_recipe_fits\.py:\d+\)") as caught:
         block.build()
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_metric_named_twice_is_refused() -> None:
+    assert "metrics[1]: 'medkit:auc' is named twice" in problem(recipe(metrics=["auc", {"use": "auc"}, "dice"]))
+
+
+def test_metrics_that_would_be_recorded_under_one_name_are_refused(tmp_path: Path) -> None:
+    metrics = ["dice", {"use": "rmse", "window_width": 80}, {"use": "rmse", "window_width": 400}]
+    with pytest.raises(InputError, match="two metrics are recorded as 'rmse_hu'"):
+        medkit.run(recipe_from(recipe(metrics=metrics)), tmp_path / "run", device="cpu", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_epoch_is_chosen_by_the_metric_that_is_recorded_as_named() -> None:
+    made = recipe(metrics=[{"use": "rmse", "window_width": 80}, "rmse", "dice"], keep_best={"metric": "rmse"})
+    stage = recipe_from(made).stages[0]
+    assert kept_metric(stage, [block.build() for block in stage.metrics]) == ("val/rmse", False)
 
 
 def shorthand() -> dict[str, Any]:
