@@ -129,9 +129,12 @@ def bootstrap(
     patients:
         The patient of each row.
     """
-    index, count = numbered(patients)
+    # Patients in the order of their names: which rows come first changes no draw.
+    order = np.array(sorted(range(len(patients)), key=patients.__getitem__), np.intp)
+    index, count = numbered([patients[row] for row in order])
     if few := too_few(count):
         return none(few)
+    rows = {name: np.asarray(column)[order] for name, column in rows.items()}
     draws = draws or (DRAWS if count >= 100 else DRAWS_OF_FEW)
     by = _BySums(metric, rows, index, count) if hasattr(metric, "of_sums") else _ByRows(metric, rows, index, count)
     values = by.drawn(draws, seed)
@@ -139,7 +142,7 @@ def bootstrap(
     undefined = len(values) - len(defined)
     if 2 * undefined > draws:
         return none(f"undefined in {undefined} of {draws} draws", undefined)
-    if np.ptp(defined) <= 1e-12 * max(1.0, float(np.abs(defined).max())):
+    if np.ptp(defined) <= 1e-12 * np.abs(defined).max():
         return none("it is the same in every draw", undefined)
     low, high = np.quantile(defined, _levels(by, defined, count, level))
     return Interval(float(low), float(high), "bootstrap", undefined)
@@ -156,6 +159,7 @@ def _levels(by: Any, defined: np.ndarray, count: int, level: float) -> np.ndarra
     acceleration = 0.0
     if len(without) > 1:
         away = without.mean() - without
+        away /= np.abs(away).max() or 1.0
         square = float(np.sum(away**2))
         acceleration = float(np.sum(away**3)) / (6 * square**1.5) if square > 0 else 0.0
     stretch = 1 - acceleration * (bias + z)

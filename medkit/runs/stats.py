@@ -105,7 +105,11 @@ def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
 
 
 def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws: int = 2000, seed: int = 0) -> Test:
-    """Two-sided bootstrap test of the mean difference, drawing patients; undefined with fewer than six of them."""
+    """Two-sided bootstrap test of the mean difference, drawing patients; undefined with fewer than six of them.
+
+    Its p is widened as the bootstrap's intervals are (expanded percentiles, Hesterberg 2015): the plain one of twelve
+    patients is below 0.05 in about 10 of 100 samples without a difference.
+    """
     paired = _Paired("bootstrap", a, b, clusters)
     if few := too_few(paired.count):
         return paired.test.undefined(few)
@@ -116,7 +120,8 @@ def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws:
     means = totals[:, 0] / totals[:, 1]
     below = (np.sum(means <= 0) + 1) / (draws + 1)
     above = (np.sum(means >= 0) + 1) / (draws + 1)
-    return replace(paired.test, p=_bounded(2 * min(below, above), paired.count))
+    g, z = paired.count, stats.norm.isf(min(below, above, 0.5))
+    return replace(paired.test, p=_bounded(2 * float(stats.t.sf(z * math.sqrt((g - 1) / g), g - 1)), g))
 
 
 def _bounded(p: float, patients: int) -> float:

@@ -223,6 +223,26 @@ def test_counts_of_many_patients_are_those_of_patients_drawn_one_by_one() -> Non
     assert half.sum(1).std() / math.sqrt(count * share * (1 - share)) == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.parametrize("each", [1, 3])
+@pytest.mark.parametrize("metric", [MAE(), R2(), MacroF1()])
+def test_the_order_of_rows_changes_no_interval(metric: Any, each: int) -> None:
+    rng = np.random.default_rng(0)
+    patients, order = np.array(names(30, each)), rng.permutation(30 * each)
+    rows = {"label": rng.normal(0, 1, len(order)), "value": rng.normal(0, 1, len(order))}
+    rows |= {name: rng.integers(0, 4, len(order)) for name in ("class", "said")}
+    found = bootstrap(metric, rows, patients.tolist())
+    again = bootstrap(metric, {name: column[order] for name, column in rows.items()}, patients[order].tolist())
+    assert (found.low, found.high) == pytest.approx((again.low, again.high))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e-30, 1e150])
+def test_an_interval_follows_the_unit_however_small_or_large(unit: float) -> None:
+    error = np.random.default_rng(0).normal(0, 1, 30)
+    plain, other = (bootstrap(MAE(), {"label": 0 * error, "value": error * by}, names(30)) for by in (1, unit))
+    assert (other.low / unit, other.high / unit) == pytest.approx((plain.low, plain.high))
+
+
 def test_sums_of_draws_are_those_of_all_patients_at_once() -> None:
     sums = np.random.default_rng(0).normal(0, 1, (30_000, 3))
     chunk = next(resamples(30_000, 20))
