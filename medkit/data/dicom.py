@@ -15,6 +15,7 @@ from medkit.data.dicom_geometry import stack
 from medkit.data.dicom_header import Header, find_header, pixel_spacing, read_header
 from medkit.data.dicom_pixels import (
     apply_modality,
+    extent,
     padding_mask,
     padding_range,
     read_pixels,
@@ -78,7 +79,11 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
 
 def visible(folder: Path) -> list[Path]:
     """The files of a folder in order, without hidden ones (``._IM1.dcm`` and ``.DS_Store`` of macOS)."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    with os.scandir(folder) as entries:
+        return [
+            folder / name
+            for name in sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+        ]
 
 
 def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool = False) -> Volume:
@@ -148,7 +153,7 @@ def _below(folder: Path) -> str | None:
                 header = find_header(here / name)
             except InputError:
                 continue
-            if header is not None and "Rows" in header.data:
+            if header is not None and header.has("Rows"):
                 counts.setdefault(str(here.relative_to(folder)), set()).add(header.text("SeriesInstanceUID"))
         if seen > LOOKED:
             break
@@ -186,7 +191,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
         return _flat(headers[0], notes)
     found = stack(headers, allow_gaps)
     headers, notes = found.headers, [*notes, *found.notes, *_fewer_than_acquired(headers)]
-    check_size((len(headers), headers[0].data.Rows, headers[0].data.Columns), str(headers[0].path.parent))
+    check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
     voxels = read_stack(headers)
     header: dict[str, Any] = {"format": "dicom", "files": [str(header.path) for header in headers]}
     units, why = _units(headers, voxels)
@@ -226,7 +231,7 @@ def _check_images(headers: Sequence[Header]) -> None:
             what = f"{frames:g} frames in one file are not supported"
             raise InputError(what, header.where("NumberOfFrames"), CLASSIC)
         for tag in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-            if tag in header.data:
+            if header.has(tag):
                 what = "an enhanced image keeps place, spacing and rescale in functional groups, which are not read"
                 raise InputError(what, header.where(tag), CLASSIC)
         if (header.number("SamplesPerPixel") or 1) != 1:
@@ -238,7 +243,8 @@ def _check_images(headers: Sequence[Header]) -> None:
         if (header.get("Rows"), header.get("Columns")) != (first.get("Rows"), first.get("Columns")):
             size = f"{header.get('Rows')}x{header.get('Columns')}"
             raise InputError(f"size {size} differs from {first.name}", header.where("Rows"))
-        check_size((header.data.Rows, header.data.Columns), header.where("Rows"))
+        if header is first:
+            check_size(extent(header), header.where("Rows"))
 
 
 def _fewer_than_acquired(headers: Sequence[Header]) -> list[str]:
@@ -258,6 +264,8 @@ def _units(headers: Sequence[Header], voxels: np.ndarray) -> tuple[Units, str | 
         why = why_not_hu(header)
         if why is not None:
             return "stored", why
+    if any(image.min() < 0 for image in voxels):  # one slice is enough, and all a header that says CT is asked for
+        return "HU", None
     why = doubt(float(voxels.min()), float(voxels.max()), header_says_ct=True)
     return ("HU", None) if why is None else ("stored", why)
 
@@ -266,7 +274,7 @@ def _flat(header: Header, notes: Sequence[str]) -> Volume:
     """A single image without a place in the patient, such as a radiograph; its depth is made up."""
     spacing = (1.0, 1.0)
     for tag in ("PixelSpacing", "ImagerPixelSpacing"):
-        if tag not in header.data:
+        if not header.has(tag):
             continue
         try:
             spacing = pixel_spacing(header, tag)

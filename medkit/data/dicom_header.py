@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
+from medkit.data.dicom_elements import Elements, find_elements
 from medkit.errors import InputError
 
 # They quote values of the file, which may name a patient. What matters of them is checked here and in the pixels.
@@ -27,18 +30,41 @@ class Header:
 
     Attributes
     ----------
+    parsed:
+        All of its tags, or None as long as nobody asks for :attr:`data`.
     at:
         Byte at which the pixels' element begins, or None where that is not known (deflated files).
+    elements:
+        Where the values of its tags lie, if it is a plain file.
     """
 
     path: Path
-    data: pydicom.Dataset
+    parsed: pydicom.Dataset | None = None
     at: int | None = None
+    elements: Elements | None = None
+
+    @property
+    def data(self) -> pydicom.Dataset:
+        """All tags up to the pixels, parsed by pydicom when they are asked for."""
+        if self.parsed is None:
+            with _guarded(self.path), self.path.open("rb") as file:
+                self.parsed = pydicom.dcmread(file, stop_before_pixels=True)
+        return self.parsed
+
+    def has(self, name: str) -> bool:
+        """True if a tag is there, be it empty."""
+        return name in self.data if self.elements is None else tag_for_keyword(name) in self.elements.places
 
     def get(self, name: str) -> Any:
         """The value of a tag, None if it is absent or empty; :class:`InputError` if it is no value of its kind."""
+        if not self.has(name):
+            return None
+        tag = tag_for_keyword(name) or 0
         try:
-            value = self.data.get(name)
+            plain = self.elements is not None and self.elements.is_plain(tag)
+            value = self.elements.value(tag) if self.elements is not None and plain else self.data.get(name)
+        except InputError:
+            raise
         except Exception as error:
             raise InputError("this value cannot be read", self.where(name)) from error
         return None if value is None or value == "" else value
@@ -90,16 +116,26 @@ def find_header(path: Path) -> Header | None:
     InputError
         for a DICOM file without preamble, or that cannot be read to the end of its header.
     """
+    with _guarded(path), path.open("rb") as file:
+        head = file.read(140)
+        if head[128:132] != b"DICM":
+            _check_no_bare_data_set(head, path)
+            return None
+        file.seek(0)
+        elements = find_elements(file)
+        if elements is not None:
+            return Header(path, None, len(elements.head), elements)
+        file.seek(0)
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        deflated = str(data.file_meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian
+        return Header(path, data, None if deflated else file.tell())
+
+
+@contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Raise what reading a header may raise as :class:`InputError` that names the file."""
     try:
-        with path.open("rb") as file:
-            head = file.read(140)
-            if head[128:132] != b"DICM":
-                _check_no_bare_data_set(head, path)
-                return None
-            file.seek(0)
-            data = pydicom.dcmread(file, stop_before_pixels=True)
-            deflated = str(data.file_meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian
-            return Header(path, data, None if deflated else file.tell())
+        yield
     except InputError:
         raise
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ DECODERS = (
     "for JPEG 2000, JPEG-LS and lossless JPEG: pip install python-gdcm pyjpegls pylibjpeg-openjpeg; for others, or if "
     "these are there: pip install pylibjpeg pylibjpeg-libjpeg, or decompress it: dcmdjpeg IN OUT (DCMTK)"
 )
+PIXELS = b"\xe0\x7f\x10\x00"
 Range = tuple[int, int]
+Tags = pydicom.Dataset | Header
+"""The tags of an image; errors name the file of a header."""
 
 
 def read_stack(headers: Sequence[Header]) -> np.ndarray:
     """(D,H,W) of slices of one size in their order; int16 where exact, else float32."""
-    first = headers[0]
-    voxels = np.empty((len(headers), int(first.data.Rows), int(first.data.Columns)), np.int16)
+    voxels = np.empty((len(headers), *extent(headers[0])), np.int16)
     for z, header in enumerate(headers):
         out = voxels[z] if voxels.dtype == np.int16 else None
         values = read_pixels(header, out)
@@ -37,6 +40,11 @@ def read_stack(headers: Sequence[Header]) -> np.ndarray:
     return voxels
 
 
+def extent(header: Header) -> tuple[int, int]:
+    """Rows and columns."""
+    return int(header.get("Rows")), int(header.get("Columns"))
+
+
 def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     """(H,W) values of a file as :func:`values_of` gives them.
 
@@ -45,43 +53,47 @@ def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     out:
         (H,W) int16 that is filled and given back where the values fit.
     """
-    stored = stored_pixels(header)
-    if stored.shape != (int(header.data.Rows), int(header.data.Columns)):
+    stored = stored_pixels(header, out)
+    if stored.shape != extent(header):
         raise InputError(f"pixels of shape {stored.shape} do not fit Rows and Columns", header.where("PixelData"))
-    return values_of(stored, header.data, header, out)
+    return values_of(stored, header, out)
 
 
-def values_of(
-    stored: np.ndarray, data: pydicom.Dataset, header: Header | None = None, out: np.ndarray | None = None
-) -> np.ndarray:
+def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> np.ndarray:
     """What stored numbers of one image stand for: (H,W) HU of CT, stored units otherwise; int16 where exact.
 
     Declared padding becomes air in CT. Elsewhere it takes no part in the inversion of MONOCHROME1 and becomes the
-    darkest value. What is written goes back by the same rules.
+    darkest value. What is written goes back by the same rules. ``out`` may lie where ``stored`` does.
     """
-    header = header or _unnamed(data)
+    header = _header(data)
     ct = header.text("Modality") == "CT"
     _check_rescale(header, ct)
-    ends = padding_range(data, header)
-    padding = None if ends is None else _within(stored, ends)
-    if padding is not None and not padding.any():
-        padding = None
-    values = _values(stored, header, padding, out)
+    limits = (stored.min(), stored.max()) if stored.size else (0, 0)
+    padding = _padding(stored, padding_range(header), limits)
+    values = _values(stored, header, padding, limits, out)
     inverted = not ct and header.text("PhotometricInterpretation") == "MONOCHROME1"
     if padding is None:
         if inverted:
             np.subtract(values.dtype.type(_sum(values)), values, out=values)
         return values
     if ct:
-        np.putmask(values, padding, AIR)
+        values[padding] = AIR
         return values
     inside = values[~padding]
     if inside.size and inverted:
         np.subtract(values.dtype.type(_sum(inside)), values, out=values)
         inside = values[~padding]
     if inside.size:
-        np.putmask(values, padding, inside.min())
+        values[padding] = inside.min()
     return values
+
+
+def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) -> np.ndarray | None:
+    """Where padding is, or None where there is none."""
+    if ends is None or ends[0] > limits[1] or ends[1] < limits[0]:
+        return None
+    found = _within(stored, ends)
+    return found if found.any() else None
 
 
 def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
@@ -94,11 +106,17 @@ def _sum(values: np.ndarray) -> Any:
     return np.int64(total).astype(np.int16) if values.dtype == np.int16 else total
 
 
-def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:
+def _values(
+    stored: np.ndarray,
+    header: Header,
+    padding: np.ndarray | None,
+    limits: tuple[Any, Any],
+    out: np.ndarray | None,
+) -> np.ndarray:
     """Stored values after slope and intercept, or the modality table; int16 in ``out`` where nothing is lost by it."""
-    slope, intercept = rescale(header.data, header)
-    if "ModalityLUTSequence" not in header.data and slope == 1 and intercept == int(intercept):
-        fits = _fits(stored, intercept) or (padding is not None and _fits(stored[~padding], intercept))
+    slope, intercept = rescale(header)
+    if _is_shift(stored, slope, intercept) and not header.has("ModalityLUTSequence"):
+        fits = _fits(limits, intercept) or (padding is not None and _fits_inside(stored[~padding], intercept))
         if fits:
             values = out if out is not None else np.empty(stored.shape, np.int16)
             if stored.dtype.itemsize == 2:  # sums wrap around and come out right, since they fit
@@ -106,7 +124,7 @@ def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out:
             else:
                 np.add(stored, int(intercept), out=values, dtype=np.int64, casting="unsafe")
             return values
-    values = apply_modality(stored, header.data, header)
+    values = apply_modality(stored, header)
     if padding is not None:
         values[padding] = 0
     if not np.isfinite(values).all():
@@ -114,16 +132,26 @@ def _values(stored: np.ndarray, header: Header, padding: np.ndarray | None, out:
     return values
 
 
-def _fits(stored: np.ndarray, intercept: float) -> bool:
-    """True if all values are 16-bit integers after the intercept."""
-    if not stored.size:
-        return True
-    return bool(int(stored.min()) + intercept >= SHORT.min and int(stored.max()) + intercept <= SHORT.max)
+def _is_shift(stored: np.ndarray, slope: float, intercept: float) -> bool:
+    """True if whole numbers stay whole ones."""
+    return stored.dtype.kind in "iu" and slope == 1 and intercept == int(intercept)
 
 
-def stored_pixels(header: Header) -> np.ndarray:
-    """(H,W) of stored values, read without another look at the header where they are not compressed."""
-    found = _native(header)
+def _fits(limits: tuple[Any, Any], intercept: float) -> bool:
+    """True if values between two limits are 16-bit integers after the intercept."""
+    return bool(int(limits[0]) + intercept >= SHORT.min and int(limits[1]) + intercept <= SHORT.max)
+
+
+def _fits_inside(inside: np.ndarray, intercept: float) -> bool:
+    return not inside.size or _fits((inside.min(), inside.max()), intercept)
+
+
+def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
+    """(H,W) of stored values, read without another look at the header where they are not compressed.
+
+    They lie in ``out`` (H,W) int16, whatever their sign, where they take as many bytes.
+    """
+    found = _native(header, out)
     if found is not None:
         return found
     try:
@@ -141,35 +169,37 @@ def stored_pixels(header: Header) -> np.ndarray:
         raise InputError(what, header.where("PixelData"), "is the file cut short?") from error
 
 
-def _native(header: Header) -> np.ndarray | None:
+def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:
     """Uncompressed little-endian grey values, or None for pixels of any other kind."""
-    data = header.data
-    syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
-    bits, used = (header.number(name) for name in ("BitsAllocated", "BitsStored"))
-    if header.at is None or syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+    implicit = _is_implicit(header)
+    if header.at is None or implicit is None:
         return None
+    bits, used = (header.number(name) for name in ("BitsAllocated", "BitsStored"))
     if bits not in (8, 16, 32) or used is None or header.number("HighBit") != used - 1 or not 0 < used <= bits:
         return None
     signed = header.number("PixelRepresentation") == 1
-    shape = int(data.Rows), int(data.Columns)
-    count = shape[0] * shape[1]
+    kind, shape = np.dtype(f"<{'i' if signed else 'u'}{int(bits) // 8}"), extent(header)
     with header.path.open("rb") as file:
         file.seek(header.at)
-        head = file.read(12)
-        if len(head) < 12 or head[:4] != b"\xe0\x7f\x10\x00":
+        head = file.read(8 if implicit else 12)
+        if len(head) < 8 or head[:4] != PIXELS:
             return None
-        if syntax == ExplicitVRLittleEndian:
-            (length,) = struct.unpack("<I", head[8:12])
-        else:
-            (length,) = struct.unpack("<I", head[4:8])
-            file.seek(header.at + 8)
-        size = count * int(bits) // 8
-        if length not in (size, size + 1):
+        (length,) = struct.unpack("<I", head[-4:])
+        if length - kind.itemsize * shape[0] * shape[1] not in (0, 1):
             return None
-        stored = np.fromfile(file, np.dtype(f"<{'i' if signed else 'u'}{int(bits) // 8}"), count)
-    if stored.size < count:
-        return None
-    return _without_unused_bits(stored.reshape(shape), int(used), signed)
+        same = out is not None and out.shape == shape and kind.itemsize == 2 and out.flags.c_contiguous
+        stored = out.view(kind) if same and out is not None else np.empty(shape, kind)
+        if file.readinto(stored.data.cast("B")) < stored.nbytes:
+            return None
+    return _without_unused_bits(stored, int(used), signed)
+
+
+def _is_implicit(header: Header) -> bool | None:
+    """Whether an uncompressed little-endian file names no representations; None for any other file."""
+    if header.elements is not None:
+        return header.elements.implicit
+    syntax = getattr(header.data, "file_meta", {}).get("TransferSyntaxUID")
+    return syntax == ImplicitVRLittleEndian if syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) else None
 
 
 def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndarray:
@@ -186,7 +216,7 @@ def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndar
 
 def _check_rescale(header: Header, ct: bool) -> None:
     """A CT image says how its stored values become HU: both tags are required there."""
-    if not ct or "ModalityLUTSequence" in header.data:
+    if not ct or header.has("ModalityLUTSequence"):
         return
     if header.text("SOPClassUID") not in ("", *CT_CLASSES):
         return
@@ -199,7 +229,7 @@ def _check_rescale(header: Header, ct: bool) -> None:
             )
 
 
-def rescale(data: pydicom.Dataset, header: Header | None = None) -> tuple[float, float]:
+def rescale(data: Tags) -> tuple[float, float]:
     """Slope and intercept; 1 and 0 where they are not there.
 
     Raises
@@ -207,22 +237,22 @@ def rescale(data: pydicom.Dataset, header: Header | None = None) -> tuple[float,
     InputError
         for a slope of 0, or values that are no finite numbers.
     """
-    header = header or _unnamed(data)
+    header = _header(data)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
     if slope == 0:
         raise InputError("a slope of 0 makes all values equal", header.where("RescaleSlope"))
     return 1.0 if slope is None else slope, intercept or 0.0
 
 
-def apply_modality(stored: np.ndarray, data: pydicom.Dataset, header: Header | None = None) -> np.ndarray:
+def apply_modality(stored: np.ndarray, data: Tags) -> np.ndarray:
     """Stored values to HU or modality units; int16 when nothing is lost by it."""
     from pydicom.pixels import apply_modality_lut
 
-    header = header or _unnamed(data)
-    if "ModalityLUTSequence" in data:
-        return np.asarray(apply_modality_lut(stored, data), np.float32)
-    slope, intercept = rescale(data, header)
-    if slope == 1 and intercept == int(intercept) and abs(intercept) < 2**31:
+    header = _header(data)
+    if header.has("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, header.data), np.float32)
+    slope, intercept = rescale(header)
+    if _is_shift(stored, slope, intercept) and abs(intercept) < 2**31:
         values = stored.astype(np.int64) + int(intercept)
         small = not values.size or (values.min() >= SHORT.min and values.max() <= SHORT.max)
         return values.astype(np.int16 if small else np.float32)
@@ -230,20 +260,20 @@ def apply_modality(stored: np.ndarray, data: pydicom.Dataset, header: Header | N
         return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
-def padding_mask(stored: np.ndarray, data: pydicom.Dataset) -> np.ndarray | None:
+def padding_mask(stored: np.ndarray, data: Tags) -> np.ndarray | None:
     """Pixels outside the field of view by PixelPaddingValue (and its range limit), or None."""
     ends = padding_range(data)
     return None if ends is None else _within(stored, ends)
 
 
-def padding_range(data: pydicom.Dataset, header: Header | None = None) -> Range | None:
+def padding_range(data: Tags) -> Range | None:
     """The smallest and largest stored value that is padding, or None."""
-    header = header or _unnamed(data)
+    header = _header(data)
     value, limit = header.number("PixelPaddingValue"), header.number("PixelPaddingRangeLimit")
     if value is None:
         return None
-    bits = int(data.BitsAllocated)
-    signed = int(data.get("PixelRepresentation", 0)) == 1
+    bits = int(header.get("BitsAllocated"))
+    signed = header.number("PixelRepresentation") == 1
 
     def as_stored(number: float) -> int:
         whole = int(number)
@@ -256,9 +286,9 @@ def padding_range(data: pydicom.Dataset, header: Header | None = None) -> Range 
     return min(low, high), max(low, high)
 
 
-def _unnamed(data: pydicom.Dataset) -> Header:
-    from pathlib import Path
-
+def _header(data: Tags) -> Header:
+    if isinstance(data, Header):
+        return data
     return Header(Path(str(getattr(data, "filename", None) or "image")), data)
 
 

@@ -75,7 +75,7 @@ def encode(values: np.ndarray, header: Header) -> Slice:
     if stored.dtype.kind == "f":
         what = "pixels stored as floating-point numbers are not written as DICOM"
         raise InputError(what, str(header.path), "name a file that ends in .nii.gz")
-    read = values_of(stored, data, header)
+    read = values_of(stored, header)
     slope, intercept = rescale(data)
     outside = padding_mask(stored, data)
     padding = padding_range(data)
