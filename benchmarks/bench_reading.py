@@ -1,0 +1,144 @@
+"""Reading a DICOM series of CT: medkit against SimpleITK, whose reader is C++ over GDCM.
+
+The series are made here: a head with noise, and headers of 100 tags as scanners write them. medkit looks into every file
+of the folder, checks that the slices are those of one stack, and takes declared padding for air. SimpleITK is given the
+files in order, and in another variant looks for them in the folder itself, as its users do.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_reading.py FOLDER...
+
+prints the medians and the ratio for series of yours, by CPU time, with 25 rounds that take turns in one process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from medkit_benchmarks.bench_data import head
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from medkit.bench import Case, Target, Unavailable, Variant, Work
+from medkit.data.io import read_volume
+
+ROUNDS = 25
+
+
+def write_series(folder: Path, depth: int, size: int = 512) -> None:
+    """A head in 12 bits with an intercept of -1024, one file a slice."""
+    for z, hu in enumerate(head(depth, size)):
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SpecificCharacterSet, data.Modality, data.PatientID = "ISO_IR 100", "CT", "P1"
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.4.{z + 1}"
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3.1", "1.2.3.2", "1.2.3.3"
+        data.ImageType, data.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], z + 1
+        data.ImagePositionPatient, data.ImageOrientationPatient = [-125, -125, 2.5 * z], [1, 0, 0, 0, 1, 0]
+        data.PixelSpacing, data.SliceThickness, data.SliceLocation = [0.48, 0.48], 2.5, 2.5 * z
+        data.Rows = data.Columns = size
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+        data.RescaleIntercept, data.RescaleSlope, data.RescaleType = -1024, 1, "HU"
+        private = data.private_block(0x0019, "MAKER", create=True)
+        for i in range(70):
+            private.add_new(i, "DS", f"{i * 1.5:.3f}")
+        data.PixelData = (hu.astype(np.int32) + 1024).clip(0, 4095).astype("<u2").tobytes()
+        data["PixelData"].VR = "OW"
+        data.save_as(folder / f"{z:03d}.dcm", enforce_file_format=True)
+
+
+def medkit(folder: Path) -> Callable[[], np.ndarray]:
+    return lambda: read_volume(folder).voxels
+
+
+def simpleitk(folder: Path, found: bool) -> Callable[[], np.ndarray]:
+    """SimpleITK's reader of series; ``found`` leaves its look for the files out of the time."""
+    if importlib.util.find_spec("SimpleITK") is None:
+        raise Unavailable("SimpleITK is not installed: pip install SimpleITK")
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(torch.get_num_threads())
+    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames
+
+    def read(files: Any = None) -> np.ndarray:
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames(files or names(str(folder)))
+        return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute()))
+
+    return partial(read, names(str(folder))) if found else read
+
+
+WAYS = {
+    "SimpleITK, files given": partial(simpleitk, found=True),
+    "SimpleITK, files looked for": partial(simpleitk, found=False),
+    "medkit": medkit,
+}
+
+
+def reading(way: str, depth: int, size: int, device: torch.device) -> Callable[[], np.ndarray]:
+    folder = tempfile.TemporaryDirectory()
+    write_series(Path(folder.name), depth, size)
+    read = WAYS[way](Path(folder.name))
+
+    def run() -> np.ndarray:
+        assert folder  # kept as long as this function is
+        return read()
+
+    return run
+
+
+def case(depth: int, size: int = 512, target: bool = True, quick: bool = False) -> Case:
+    """SimpleITK is the reference where it is installed; else medkit is, and there is nothing to compare it with."""
+    there = importlib.util.find_spec("SimpleITK") is not None
+    names = list(WAYS) if there else ["medkit", *(name for name in WAYS if name != "medkit")]
+    return Case(
+        f"DICOM series of {depth} slices of {size}x{size}",
+        tuple(Variant(name, partial(reading, name, depth, size)) for name in names),
+        work=Work(bytes=depth * 4 * size * size),
+        targets=(Target("medkit", "speed", 1.0),) if there and target else (),
+        quick=quick,
+        host=True,
+    )
+
+
+def cases() -> list[Case]:
+    return [case(3, 64, target=False, quick=True), case(21), case(40)]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_reading(case: Case, versus: Callable[[Case], None]) -> None:
+    versus(case)
+
+
+def compare(folder: Path) -> None:
+    """Print medians of CPU time over one series, and medians of the rounds' ratios of medkit's to each."""
+    ways = {name: make(folder) for name, make in WAYS.items()}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, read in ways.items():
+            start = time.process_time()
+            read()
+            if turn:
+                times[name].append(time.process_time() - start)
+    for name, found in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times["medkit"], found, strict=True))
+        print(f"{folder.name}: {name} {1e3 * statistics.median(found):.1f} ms; medkit takes {ratio:.2f} times as long")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for argument in sys.argv[1:]:
+        compare(Path(argument))
