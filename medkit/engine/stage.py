@@ -240,6 +240,18 @@ def _refuse_broken(objective: Any, position: Position, name: str) -> None:
         )
 
 
+def _refuse_no_losses(losses: Any, name: str, turn: str) -> None:
+    """Losses of a turn are scalars by name, and one at least can be trained by."""
+    wrong = [key for key, loss in losses.items() if not isinstance(loss, Tensor) or loss.dim() != 0]
+    if wrong:
+        found = losses[wrong[0]]
+        is_a = f"a tensor of {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise RunError(f"loss '{wrong[0]}' is {is_a}, not a scalar tensor", f"stage {name}", "docs/plugins.md#loss")
+    if not any(loss.requires_grad for loss in losses.values()):
+        what = f"no loss of turn '{turn}' depends on weights: {', '.join(losses) or 'there is none'}"
+        raise RunError(what, f"stage {name}", "a loss keeps its graph (no detach(), item() or no_grad)")
+
+
 def step(
     objective: Any,
     t: _Training,
@@ -254,6 +266,7 @@ def step(
     t.optimizer.zero_grad(set_to_none=True)
     with runtime.autocast():
         losses: dict[str, Tensor] = objective.losses(t.turn.name, batch)
+    _refuse_no_losses(losses, name, t.turn.name)
     values = dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
     finite = all(math.isfinite(value) for value in values.values())
     if not runtime.all_true(finite):

@@ -14,6 +14,8 @@ from medkit.objectives.common import Watched, in_chunks, modules
 from medkit.protocols import Batch, PretextHead, Turn, offered
 from medkit.protocols_losses import TieLoss
 
+PAGE = "docs/plugins.md#pretext"
+
 
 class Multitask(nn.Module):
     """Pretext heads trained together on a shared encoder (thesis part B, section 2.2.1).
@@ -69,9 +71,9 @@ class Multitask(nn.Module):
     def reads(self, batch: Batch) -> set[str]:
         """Entries of ``batch`` that the heads take their inputs and targets from."""
         watched = Watched(batch)
-        for head in self.heads.values():
+        for name, head in self.heads.items():
             try:
-                offered(PretextHead, head, "view")(watched)
+                _view(name, head, watched)
             except MedkitError:
                 raise
             except Exception:
@@ -93,13 +95,16 @@ class Multitask(nn.Module):
         found: dict[str, Tensor] = {}
         passes: list[tuple[Tensor, list[Tensor]]] = []
         for name, head in self.heads.items():
-            view, target = offered(PretextHead, head, "view")(batch)
+            view, target = _view(name, head, batch)
             features = next((f for seen, f in passes if seen is view), None)
             if features is None:
                 features = self.encoder(view)
                 passes.append((view, features))
             outputs[name] = head(features, **self._fields(batch, _needs(head)))
             terms = head.loss(outputs[name], target)
+            if not isinstance(terms, Mapping) or not terms:
+                what = f"the loss of head '{name}' gives {type(terms).__name__}, not its terms by name"
+                raise InputError(what, hint=f"such as {{'mse': loss}}: {PAGE}")
             total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[arg-type]
             found[name] = self.weights[name] * total  # type: ignore[operator]
         for tie, (name, a, b, weight) in zip(self.ties, self.tied, strict=True):
@@ -115,7 +120,11 @@ class Multitask(nn.Module):
             merged: dict[str, Tensor] = {}
             for name, head in self.heads.items():
                 wanted = {key: given[key] for key in _needs(head)}
-                for key, value in offered(PretextHead, head, "predict")(head(features, **wanted)).items():
+                found = offered(PretextHead, head, "predict")(head(features, **wanted))
+                if not isinstance(found, Mapping):
+                    what = f"predict of head '{name}' gives {type(found).__name__}, not predictions by name"
+                    raise InputError(what, hint=f"such as {{'probability': (N,)}}: {PAGE}")
+                for key, value in found.items():
                     if key in merged:
                         raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
                     merged[key] = value
@@ -135,6 +144,17 @@ class Multitask(nn.Module):
         if "lengths" in batch:
             found = {name: value.repeat_interleave(batch["lengths"]) for name, value in found.items()}
         return found
+
+
+def _view(name: str, head: nn.Module, batch: Batch) -> tuple[Tensor, Any]:
+    """Input and target of a head, which leaves the batch as it is: the other heads get the same one."""
+    before = {key: (value, value._version) for key, value in dict.items(batch) if isinstance(value, Tensor)}
+    found: tuple[Tensor, Any] = offered(PretextHead, head, "view")(batch)
+    for key, (value, version) in before.items():
+        if dict.get(batch, key) is not value or value._version != version:
+            what = f"head '{name}' changes '{key}' of the batch in its view, which other heads and targets see"
+            raise InputError(what, hint=f"change a copy, batch['{key}'].clone(): {PAGE}")
+    return found
 
 
 def _needs(head: nn.Module) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 import medkit
 from medkit import plugin
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 from medkit.recipe import recipe_from
 from medkit.registry import Entry
 
@@ -43,7 +43,38 @@ class Turn(nn.Module):
         return self.layer(features[-1].mean((2, 3)))
     def loss(self, output, target):
         return {"ce": F.cross_entropy(output, target)}
+
+class Masked(Brightness):
+    def view(self, batch):
+        batch["image"][:, :, :8] = 0
+        return batch["image"], batch["image"]
+
+class Replaced(Brightness):
+    def view(self, batch):
+        batch["image"] = batch["image"].flip(-1)
+        return batch["image"], batch["image"]
+
+class Scalar(Brightness):
+    def loss(self, output, target):
+        return output.mean()
+
+class Number(Brightness):
+    def loss(self, output, target):
+        return {"mse": 1.0}
+
+class Vector(Brightness):
+    def loss(self, output, target):
+        return {"mse": output}
+
+class Detached(Brightness):
+    def loss(self, output, target):
+        return {"mse": output.mean().detach()}
+
+class Unnamed(Brightness):
+    def predict(self, output):
+        return output
 '''
+NAMES = ("Brightness", "Turn", "Masked", "Replaced", "Scalar", "Number", "Vector", "Detached", "Unnamed")
 
 
 @pytest.fixture
@@ -53,7 +84,7 @@ def heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "smallest_heads.py").write_text(HEADS)
     entries = plugin.registry().entries
     before = dict(entries)
-    for name in ("Brightness", "Turn"):
+    for name in NAMES:
         plugin.registry().add(Entry("pretext", "mine", name.lower(), f"smallest_heads:{name}", ""))
     yield
     entries.clear()
@@ -104,4 +135,31 @@ def test_the_image_is_input_and_target_where_a_head_has_no_view(heads):
 def test_metrics_of_heads_that_predict_nothing_are_refused_before_the_run(heads, tmp_path):
     with pytest.raises(InputError, match="no head of the stage has a method predict"):
         medkit.run(recipe("mine:turn", metrics=["auc"]), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("head", ["mine:masked", "mine:replaced"])
+def test_a_view_that_changes_the_batch_is_refused_before_the_run(heads, tmp_path, head):
+    with pytest.raises(InputError, match="head 'one' changes 'image' of the batch in its view"):
+        medkit.run(recipe(head), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("mine:scalar", "the loss of head 'one' gives Tensor, not its terms by name"),
+        ("mine:number", "loss 'one' is a float, not a scalar tensor"),
+        ("mine:vector", r"loss 'one' is a tensor of \(2,\), not a scalar tensor"),
+        ("mine:detached", "no loss of turn 'train' depends on weights: one"),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_by_is_named(heads, tmp_path, head, said):
+    with pytest.raises(RunError, match=said):
+        medkit.run(recipe(head), tmp_path / "run", quiet=True)
+
+
+def test_predictions_without_names_are_refused_before_the_run(heads, tmp_path):
+    with pytest.raises(InputError, match="predict of head 'one' gives Tensor"):
+        medkit.run(recipe("mine:unnamed", metrics=["auc"]), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
