@@ -105,8 +105,8 @@ class Multitask(nn.Module):
             if not isinstance(terms, Mapping) or not terms:
                 what = f"the loss of head '{name}' gives {type(terms).__name__}, not its terms by name"
                 raise InputError(what, hint=f"such as {{'mse': loss}}: {PAGE}")
-            total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[arg-type]
-            found[name] = self.weights[name] * total  # type: ignore[operator]
+            total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())
+            found[name] = self.weights[name] * total  # type: ignore[assignment]
         for tie, (name, a, b, weight) in zip(self.ties, self.tied, strict=True):
             found[name] = weight * tie(outputs[a], outputs[b])
         return found
