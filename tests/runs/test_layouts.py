@@ -281,5 +281,5 @@ def test_a_run_folder_gets_markdown_and_csv(tmp_path: Path) -> None:
 
 
 def test_a_recipe_from_before_there_were_tables_has_none(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("report: {splits: [test]}\n")
+    (tmp_path / "recipe.yaml").write_text("{name: t, stages: [], report: {splits: [test]}}\n")
     assert laid_out(tmp_path) == []
