@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from medkit.data.dicom_geometry import stack
 from medkit.data.dicom_header import Header, find_header, pixel_spacing, read_header
@@ -45,6 +47,9 @@ __all__ = [
 ]
 
 CLASSIC = "convert it to single-frame images (emf2sf of dcm4che) or to NIfTI (dcm2niix)"
+DIGITS = re.compile(r"\d+")
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".part", ".partial", ".tmp", ".crdownload", ".filepart")
+"""Endings of files that are packed or were not copied to their end."""
 LOOKED = 1000
 """Files below a folder without images whose headers are read to say where there are some."""
 
@@ -55,17 +60,21 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
     Raises
     ------
     InputError
-        if a file that calls itself DICOM (.dcm, .ima) is none, or no image is left.
+        if a file that calls itself DICOM (.dcm, .ima) or is named as the images are is none, if an image has no Rows,
+        or no image is left.
     """
     series: dict[str, list[Header]] = {}
     left_out = {"scout or localizer": 0, "no image": 0, "not DICOM": 0}
+    strangers: list[Path] = []
     for path in files:
         header = find_header(path)
         if header is None:
             if path.suffix.lower() in (".dcm", ".ima"):
                 raise InputError("this is not a DICOM file, though its name says so", str(path), "is it cut short?")
+            strangers.append(path)
             left_out["not DICOM"] += 1
         elif header.get("Rows") is None:
+            _check_no_image(header)
             left_out["no image"] += 1
         elif {"LOCALIZER", "SCOUT", "TOPOGRAM"} & {*header.words("ImageType")}:
             left_out["scout or localizer"] += 1
@@ -74,7 +83,35 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
     if not series:
         found = ", ".join(f"{count} {name}" for name, count in left_out.items() if count) or "nothing"
         raise InputError(f"no DICOM image was found here ({found})", where)
+    _check_strangers(strangers, (header.path for headers in series.values() for header in headers))
     return series
+
+
+def _check_no_image(header: Header) -> None:
+    """Raise for a file without Rows that is an image by its class, or does not say what it is: it is cut short."""
+    meta = getattr(header.data, "file_meta", {})
+    kinds = [header.text("SOPClassUID"), str(meta.get("MediaStorageSOPClassUID") or "")]
+    if not any(kinds) or any("Image Storage" in pydicom.uid.UID(kind).name for kind in kinds):
+        raise InputError("missing in an image", header.where("Rows"), "is the file cut short?")
+
+
+def _check_strangers(strangers: Sequence[Path], images: Iterable[Path]) -> None:
+    """Raise for a file that is no DICOM but is named as the images beside it are: one of them, cut short or packed."""
+    if not strangers:
+        return
+    forms = {_form(path.name) for path in images}
+    for path in strangers:
+        packed = path.suffix.lower() in PACKED
+        form = _form(path.stem if packed else path.name)
+        if "0" in form and form in forms:
+            what = "this is not a DICOM file, though it is named as the images beside it are"
+            hint = "unpack it" if packed else "is it cut short? take it away if it is none of them"
+            raise InputError(what, str(path), hint)
+
+
+def _form(name: str) -> str:
+    """A name without its numbers and the ending that DICOM files may have or not."""
+    return DIGITS.sub("0", name).removesuffix(".dcm")
 
 
 def visible(folder: Path) -> list[Path]:

@@ -61,8 +61,9 @@ def stack(headers: list[Header], allow_gaps: bool) -> Stack:
     gaps = np.diff(positions @ normal)
     thickness = first.number("SliceThickness") or 0.0
     _check_places(headers, gaps)
-    notes: list[str] = []
-    for check in (_check_interleaved, _check_gaps):
+    _check_alike(headers, "PatientID", "take the other patient's files away")
+    notes = _apart(headers, gaps)
+    for check in (_check_one_scan, _check_interleaved, _check_gaps):
         try:
             check(headers, gaps)
         except InputError as problem:
@@ -107,6 +108,38 @@ def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
             raise InputError(what, after.where("SOPInstanceUID"), "take one of the two away")
         what = f"lies where {before.name} does: two scans in one series?"
         raise InputError(what, after.where("ImagePositionPatient"), "list the files of one of them in a .txt file")
+
+
+def _check_one_scan(headers: Sequence[Header], gaps: np.ndarray) -> None:
+    """Positions mean nothing to each other in two frames of reference, which a series has one of, as of studies."""
+    for tag in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        _check_alike(headers, tag, "list the files of one of them in a .txt file, or read them all with --allow-gaps")
+
+
+def _check_alike(headers: Sequence[Header], tag: str, hint: str) -> None:
+    """Raise if two slices that name it differ in a text, whose value is not told."""
+    known: Header | None = None
+    for header in headers:
+        if tag not in header.data or (known is not None and header.data[tag].value == known.data[tag].value):
+            continue
+        if not header.text(tag):
+            continue
+        if known is not None and header.text(tag) != known.text(tag):
+            what = f"another {tag} than in {known.name}: two scans in one series?"
+            raise InputError(what, header.where(tag), hint)
+        known = header
+
+
+def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
+    """Said of slices that all lie further apart than they are thick, or than their headers say: some may be lost."""
+    if not len(gaps):
+        return []
+    usual = float(np.median(gaps))
+    for tag, least in (("SpacingBetweenSlices", 1.9), ("SliceThickness", 1.5)):
+        lengths = [abs(header.number(tag) or 0.0) for header in headers]
+        if min(lengths) > 0 and gaps.min() > least * max(lengths):
+            return [f"slices lie {usual:.4g} mm apart, and {tag} is {max(lengths):.4g} mm: others may be missing"]
+    return []
 
 
 def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:

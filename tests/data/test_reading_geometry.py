@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -207,3 +208,59 @@ def test_the_last_images_of_an_acquisition_are_missed_by_their_number(series) ->
     folder = series([0, 5, 10, 15], 5, ImagesInAcquisition=6)
     with pytest.warns(UserWarning, match="4 of the 6 images that its acquisition had"):
         assert read_volume(folder).notes
+
+
+@pytest.mark.parametrize("tag", ["FrameOfReferenceUID", "StudyInstanceUID"])
+def test_two_frames_of_reference_or_studies_are_two_scans_that_can_be_read_as_they_are(series, tag: str) -> None:
+    folder = series([0, 5, 10, 15, 20, 25], 5.0)
+    for path in sorted(folder.iterdir())[3:]:
+        change(path, **{tag: "1.2.3.99"})
+    for path in sorted(folder.iterdir())[:3]:
+        change(path, **{tag: "1.2.3.98"})
+    with pytest.raises(InputError, match=rf"another {tag} than in .*: two scans in one series\?.*--allow-gaps"):
+        read_volume(folder)
+    with pytest.warns(UserWarning, match=f"another {tag} than in"):
+        assert read_volume(folder, allow_gaps=True).notes
+
+
+def test_slices_of_two_patients_are_no_series_and_neither_is_named(series) -> None:
+    folder = series([0, 5, 10, 15], 5.0)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        change(path, PatientID=f"SECRET{i // 2}")
+    with pytest.raises(InputError, match=r"\(0010,0020\) PatientID: another") as error:
+        read_volume(folder, allow_gaps=True)
+    assert "SECRET" not in str(error.value)
+
+
+@pytest.mark.parametrize(("tags", "said"), [({}, True), ({"SpacingBetweenSlices": 5.0}, True), ({}, False)])
+def test_slices_that_all_lie_further_apart_than_they_are_thick_are_told(series, tags, said: bool) -> None:
+    folder = series([0, 10, 20, 30], (5.0 if said and not tags else 10.0), **tags)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notes = read_volume(folder).notes
+    assert [note.startswith("slices lie 10 mm apart, and S") for note in notes] == [True] * said
+
+
+@pytest.mark.parametrize("at", [150, 400, 500, 600])
+def test_a_last_slice_that_is_cut_inside_its_header_is_no_report(series, at: int) -> None:
+    folder = series([0, 5, 10, 15], 5.0)
+    last = sorted(folder.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:at])
+    with pytest.raises(InputError, match="is the file cut short"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("IM3", b""), ("IM3", b"x" * 100), ("IM3.dcm.gz", b"x"), ("IM3.part", b"")]
+)
+def test_a_file_named_as_the_images_are_is_not_left_out_in_silence(series, name: str, content: bytes) -> None:
+    folder = series([0, 5, 10, 15], 5.0)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"IM{i}")
+    (folder / "README").write_text("notes")
+    (folder / "DICOM1.txt").write_text("notes")
+    assert read_volume(folder).depth == 4
+    (folder / "IM3").unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match="named as the images beside it"):
+        read_volume(folder)
