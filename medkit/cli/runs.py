@@ -274,6 +274,8 @@ def _fields(texts: list[str] | None) -> dict[str, float]:
     found = {}
     for text in texts or []:
         name, _, value = text.partition("=")
+        if name in found:
+            raise InputError(f"'{name}' is given twice", "--field")
         try:
             found[name] = float(value)
         except ValueError as error:

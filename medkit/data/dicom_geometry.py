@@ -220,7 +220,7 @@ def _check_gaps(headers: Sequence[Header], gaps: np.ndarray) -> None:
                 what = f"lies {gap:.2f} mm after {headers[run.start].name}, usually {widest:.2f} mm"
                 where = headers[run.start + 1].where("ImagePositionPatient")
                 raise InputError(f"{what}: two scans in one series?", where, ALLOW)
-        elif blocks[1:] and gap > 1.5 * min(beside) and changes is None:
+        elif blocks[1:] and gap > 1.5 * max(min(beside), changes or 0.0):
             known = all(value is not None for value in thickness)
             inside = len(beside) == 2 and all(gap > 1.5 * size for size in beside)
             if inside or (known and _is_multiple(gap, min(beside))):

@@ -61,10 +61,10 @@ class Scanner:
     views: int = 360
 
     def __post_init__(self) -> None:
-        if not self.photons > 0:
-            raise InputError(f"photons must be positive, not {self.photons}")
-        if not self.electronic >= 0:
-            raise InputError(f"electronic noise must not be negative, but is {self.electronic}")
+        if not 0 < self.photons < math.inf:
+            raise InputError(f"photons must be positive and finite, not {self.photons}")
+        if not 0 <= self.electronic < math.inf:
+            raise InputError(f"electronic noise must not be negative, and finite, but is {self.electronic}")
         if not 0 < self.bow_tie <= 1:
             raise InputError(f"bow_tie is the share of photons left at the edge, in (0, 1], not {self.bow_tie}")
         if self.kernel not in CUTOFF:
@@ -112,6 +112,11 @@ def simulate_low_dose(
     scanner = scanner or Scanner()
     if not 0 < dose <= 1:
         raise InputError(f"the dose must lie in (0, 1], not {dose}", hint="0.25 is a quarter of the dose")
+    if dose * scanner.photons < 1:
+        what = f"{scanner.photons:g} photons at a dose of {dose:g} are less than one a ray, which is no scan"
+        raise InputError(what, hint="raise the dose or the photons")
+    if seed < 0:
+        raise InputError(f"a seed is 0 or more, not {seed}")
     if hu.ndim != 3:
         raise InputError(f"a scan is (D,H,W), not {hu.shape}")
     if not pixel > 0:

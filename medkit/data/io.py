@@ -13,6 +13,23 @@ from medkit.data.volume import Units, Volume
 from medkit.errors import InputError, MedkitError, Problems, RunError
 
 GZIP = b"\x1f\x8b"
+FILES = (
+    ".nii",
+    ".gz",
+    ".dcm",
+    ".ima",
+    ".img",
+    ".hdr",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".png",
+    ".zip",
+    ".npy",
+    ".npz",
+)
+"""Endings of files, which a folder would wear by mistake (``.NII.GZ`` too: names of NIfTI end in small letters)."""
 NIFTI = (b"n+1\0", b"ni1\0")
 
 
@@ -118,6 +135,9 @@ def check_output(volume: Volume, output: str | Path, *, resample: bool = False) 
             raise InputError(f"{problem}, and NIfTI cannot hold that", str(output), hint)
         if resample:
             check_resampling(volume)
+    elif from_dicom and output.suffix.lower() in FILES:
+        hint = "name a folder for DICOM, or a file that ends in .nii.gz"
+        raise InputError(f"a DICOM series goes into a folder, and this ends in {output.suffix}", str(output), hint)
     elif not from_dicom:
         raise InputError("the input is no DICOM, so the output has to end in .nii or .nii.gz", str(output))
     elif resample:

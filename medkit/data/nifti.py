@@ -40,7 +40,7 @@ def read_nifti(path: Path) -> Volume:
     """
     _check_name(path)
     with _mended() as mended:
-        image, data = _loaded(path)
+        image, data, more = _loaded(path)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -58,6 +58,8 @@ def read_nifti(path: Path) -> Volume:
     else:
         raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
     affine, notes = _place(image, path)
+    if more > 0:
+        notes = [f"{more} bytes lie behind its voxels: was it longer?", *notes]
     if mended:
         notes = [f"its header is not valid and was taken as it must have been meant: {'; '.join(mended)}", *notes]
     axial = turn(data, np.diag([*[_millimetres(image)] * 3, 1.0]) @ affine)
@@ -97,12 +99,19 @@ def _check_name(path: Path) -> None:
         raise InputError("this is not compressed, though named .gz", str(path), f"rename it to {path.stem}")
 
 
-def _loaded(path: Path) -> tuple[Any, np.ndarray]:
-    """The file and its array, whose size is looked at before it is read."""
+def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
+    """The file and its array, whose size is looked at before it is read, and how many bytes lie behind it."""
     try:
-        image: Any = _unzipped(path) if path.name.lower().endswith(".nii.gz") else nibabel.load(path)
+        image: Any
+        if path.name.lower().endswith(".nii.gz"):
+            image, more = _unzipped(path)
+        else:
+            image, more = nibabel.load(path), 0
         check_size(image.shape, str(path))
-        return image, np.asanyarray(image.dataobj)
+        if path.name.lower().endswith(".nii"):
+            size = math.prod(image.shape) * image.header.get_data_dtype().itemsize
+            more = path.stat().st_size - int(image.dataobj.offset) - size
+        return image, np.asanyarray(image.dataobj), more
     except InputError:
         raise
     except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
@@ -111,8 +120,11 @@ def _loaded(path: Path) -> tuple[Any, np.ndarray]:
         raise InputError(f"the NIfTI header is damaged ({error})", str(path)) from error
 
 
-def _unzipped(path: Path) -> Any:
-    """A compressed file, read to its end: the checksum stands there, and nibabel stops where the voxels do."""
+def _unzipped(path: Path) -> tuple[Any, int]:
+    """A compressed file, read to its end: the checksum stands there, and nibabel stops where the voxels do.
+
+    Also how many bytes lie behind the voxels.
+    """
     with gzip.open(path) as file:
         start = file.read(540)
         kind: Any = nibabel.Nifti2Image if start[4:7] in (b"n+2", b"ni2") else nibabel.Nifti1Image
@@ -121,9 +133,10 @@ def _unzipped(path: Path) -> Any:
         check_size(shape, str(path))
         wanted = header.get_data_offset() + math.prod(shape) * header.get_data_dtype().itemsize
         data = start + file.read(max(0, int(wanted) - len(start)))
-        while file.read(2**20):
-            pass
-    return kind.from_bytes(data)
+        more = max(0, len(start) - int(wanted))
+        while rest := file.read(2**20):
+            more += len(rest)
+    return kind.from_bytes(data), more
 
 
 def _place(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
@@ -143,6 +156,11 @@ def _place(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
         apart = float(np.linalg.norm((corners @ between.T)[:, :3], axis=1).max())
         if apart > np.linalg.norm(affine[:3, :3], axis=0).min():
             return affine, [f"sform and qform place it up to {apart:.3g} mm apart; the sform is taken"]
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    said = np.abs(np.asarray(image.header["pixdim"][1:4], float))
+    if codes[0] and not np.allclose(sides, said, rtol=0.01):
+        sizes = (" x ".join(f"{side:.4g}" for side in found) for found in (sides, said))
+        return affine, ["voxels are {} mm by its sform and {} mm by pixdim; the sform is taken".format(*sizes)]
     return affine, []
 
 

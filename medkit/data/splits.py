@@ -76,12 +76,18 @@ def _help(column: str, values: Sequence[Any], wanted: Sequence[Any]) -> str:
 
 
 def look_alikes(names: Sequence[str]) -> list[list[str]]:
-    """Groups of different names that differ by spaces, case, leading zeros or a decimal point with zeros only."""
+    """Groups of different names that differ by spaces, case, leading zeros or a decimal point with zeros only.
+
+    So do letters that Unicode writes in two ways (an accent within or behind its letter, full width), kinds of dashes,
+    and characters that are not seen.
+    """
     import pyarrow
     import pyarrow.compute as compute
 
     texts = pyarrow.array(list(dict.fromkeys(names)), pyarrow.large_string())
-    plain = compute.replace_substring_regex(compute.utf8_lower(texts), r"\s+", "")
+    plain = compute.utf8_lower(compute.utf8_normalize(texts, "NFKC"))
+    plain = compute.replace_substring_regex(plain, r"[\s\p{Cf}\p{Cc}]+", "")
+    plain = compute.replace_substring_regex(plain, r"\p{Pd}", "-")
     plain = compute.replace_substring_regex(plain, r"(^|[^0-9.])0+([0-9])", r"\1\2")
     plain = compute.replace_substring_regex(plain, r"^([0-9]+)\.0+$", r"\1").dictionary_encode()
     if len(plain.dictionary) == len(texts):
@@ -98,11 +104,11 @@ def tell_look_alikes(cases: Sequence[Case]) -> None:
     for column in ("patient", "center", "fold"):
         groups = look_alikes([str(value) for value in encoded(cases, column)[1]])
         if groups:
-            pairs = "; ".join(" and ".join(repr(name) for name in group[:3]) for group in groups[:3])
+            pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
             more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
             warnings.warn(
-                f"column '{column}' has values that differ by spaces, case or zeros only, and count as different: "
-                f"{pairs}{more}",
+                f"column '{column}' has values that differ by spaces, case, zeros or unseen signs only, and count as "
+                f"different: {pairs}{more}",
                 stacklevel=2,
             )
 

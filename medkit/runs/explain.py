@@ -24,6 +24,7 @@ from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.maps import activation, grad_cam
 from medkit.runs.origin import input_named, origin
+from medkit.runs.predict import check_fields
 from medkit.runs.workbench import Workbench
 
 NUMBERS = ("class_probability", "probability", "value")
@@ -91,6 +92,7 @@ def explain(
         sample = prepare_record(Record(volume), case, steps)
         notes = [*volume.notes, *doubts_told(sample, volume.place)]
         objective = bench.trained(chosen).eval()
+        check_fields(fields, objective)
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         name, part = _head(objective, chosen, batch, head)

@@ -18,7 +18,7 @@ from medkit.data.volume import Units, Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import to_device
-from medkit.errors import InputError
+from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
@@ -88,8 +88,11 @@ def predict(
     recipe = folder.recipe()
     chosen = recipe.stage(stage) if stage else _last(recipe)
     output = Path(output)
-    if output.exists():
-        raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
+    for path in (output, *([_beside(output, True)] if is_nifti_name(output) else [])):
+        if path.exists():
+            raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"a probability lies in [0, 1], not {threshold}", "--threshold")
     image = read_volume(Path(input), allow_gaps=allow_gaps, units=units)
     if is_nifti_name(output):  # an image is expected: say at once what would stop it from being written
         check_output(image, output, resample=resample)
@@ -107,6 +110,7 @@ def predict(
         result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
         probability = result.get("mask_probability")
     else:
+        check_fields(fields, objective)
         sample = prepare_record(Record(image), case, steps)
         notes += doubts_told(sample, image.place)
         batch = to_device(whole(sample, tuple(case.fields)), bench.runtime.device)
@@ -207,6 +211,15 @@ def _predict_outside(
             objective.forget(work, name)
 
 
+def check_fields(fields: Mapping[str, float] | None, objective: Any) -> None:
+    """Refuse a field that nothing in an objective asks for: it would change nothing, in silence."""
+    needs = getattr(objective, "needs", ())
+    for name in fields or {}:
+        if name not in needs:
+            hint = did_you_mean(name, needs) or f"fields: {', '.join(needs) or 'none'}"
+            raise InputError(f"no head needs the field '{name}'", "--field", hint)
+
+
 def _last(recipe: Recipe) -> Stage:
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
@@ -218,6 +231,8 @@ def _tile(objective: Any, stage: Stage, tile: int | None, overlap: float | None)
     if not hasattr(objective, "tile"):
         raise InputError(f"stage '{stage.name}' does not predict in tiles", "--tile", "only denoisers do")
     if tile is not None:
+        if tile < 1:
+            raise InputError(f"a tile has a side of at least one pixel, not {tile}", "--tile")
         objective.tile = tile
     if objective.tile is None:
         raise InputError("an overlap without tiles changes nothing", "--overlap", "give --tile too")

@@ -20,7 +20,9 @@ from medkit_phantoms.source import HeadCT
 
 from medkit.cli.main import main
 from medkit.data.io import read_volume
+from medkit.errors import InputError
 from medkit.recipe import load_recipe
+from medkit.runs.predict import predict
 from medkit.runs.run import run
 
 WINDOW = (0, 80)
@@ -240,10 +242,14 @@ def test_uneven_slices_become_nifti_only_on_an_even_grid_and_that_is_said(
         (["--output", "clean.nii", "--overlap", "0.5"], "an overlap without tiles changes nothing"),
         (["--output", "clean.nii", "--tile", "32", "--overlap", "1"], "the overlap must lie in [0, 1), not 1.0"),
         (["--output", "clean.nii", "--tile", "0"], "--tile"),
+        (["--output", "clean.nii", "--field", "sex=1"], "--field: no head needs the field 'sex'"),
+        (["--output", "clean.nii", "--field", "sex=1", "--field", "sex=0"], "--field: 'sex' is given twice"),
+        (["--output", "scans/kept.nii"], "kept.nii.json: the output exists"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_denoised_exits_with_2_and_writes_nothing(call, denoiser, scans, tmp_path, arguments, message):
+    (scans / "kept.nii.json").write_text("of another program")
     before = sorted(tmp_path.rglob("*"))
     done = call("predict", denoiser, "--input", scans / "nifti.nii.gz", *arguments)
     assert done.returncode == 2, done.stderr
@@ -272,3 +278,17 @@ def test_a_classifier_still_gives_its_probability_in_one_piece(call, finished, s
     done = call("predict", finished, "--input", scans / "nifti.nii.gz", "--output", "out")
     assert done.returncode == 0, done.stderr
     assert 0 <= json.loads((tmp_path / "out" / "prediction.json").read_text())["probability"] <= 1
+
+
+@pytest.mark.parametrize("name", ["clean.NII.GZ", "clean.dcm", "clean.nrrd"])
+def test_a_dicom_series_goes_into_no_folder_that_is_named_as_a_file(call, scans, tmp_path, name):
+    done = call("simulate-dose", "--input", scans / "dicom", "--output", name, "--dose", "0.5")
+    assert done.returncode == 2, done.stderr
+    assert f"a DICOM series goes into a folder, and this ends in .{name.split('.')[-1]}" in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), 5, -0.1])
+def test_a_threshold_that_is_no_probability_is_refused_from_python_too(denoiser, scans, tmp_path, threshold):
+    with pytest.raises(InputError, match=r"a probability lies in \[0, 1\]"):
+        predict(denoiser, scans / "nifti.nii.gz", tmp_path / "out.nii", threshold=threshold)

@@ -156,3 +156,17 @@ def test_a_dose_outside_its_range_is_refused(dose: float) -> None:
 def test_windowed_images_are_refused() -> None:
     with pytest.raises(InputError, match="no air"):
         simulate_low_dose(np.clip(disc(64)[None] / 80, 0, 1), PIXEL, 0.25)
+
+
+@pytest.mark.parametrize("name", ["photons", "electronic"])
+def test_endless_photons_or_noise_are_no_scanner(name: str) -> None:
+    with pytest.raises(InputError, match="finite"):
+        Scanner(**{name: math.inf})
+
+
+def test_less_than_a_photon_a_ray_is_no_scan_and_no_seed_is_negative() -> None:
+    hu = np.full((1, 16, 16), -1000, np.int16)
+    with pytest.raises(InputError, match=r"less than one a ray"):
+        simulate_low_dose(hu, 4.0, 1e-7)
+    with pytest.raises(InputError, match=r"a seed is 0 or more, not -1"):
+        simulate_low_dose(hu, 4.0, 0.5, seed=-1)

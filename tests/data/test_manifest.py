@@ -127,6 +127,11 @@ def test_patients_that_differ_by_spaces_are_one(folder: Path) -> None:
         (("P 1", "P1"), "'P 1' and 'P1'"),
         (("P10", "P100"), None),
         (("1.20", "1.2"), None),
+        (("M\u00fcl", "Mu\u0308l"), r"'M\xfcl' and 'Mu\u0308l'"),
+        (("P01", "P01\u200b"), r"'P01' and 'P01\u200b'"),
+        (("P01", "\uff30\uff10\uff11"), r"'P01' and '\uff30\uff10\uff11'"),
+        (("P-1", "P\u20111"), r"'P-1' and 'P\u20111'"),
+        (("M\u00fcl", "Mul"), None),
     ],
 )
 def test_look_alikes_are_told(folder: Path, patients: tuple[str, str], told: str | None) -> None:

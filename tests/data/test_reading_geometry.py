@@ -264,3 +264,13 @@ def test_a_file_named_as_the_images_are_is_not_left_out_in_silence(series, name:
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match="named as the images beside it"):
         read_volume(folder)
+
+
+@pytest.mark.parametrize(("thicker", "whole"), [(10.0, True), (5.3, False), (6.0, False)])
+def test_a_small_change_of_thickness_excuses_no_gap_of_twice_the_distance(series, thicker: float, whole: bool) -> None:
+    folder = series([0, 5, 10, 15, 25, 35, 45, 55], [5.0] * 4 + [thicker] * 4)
+    if whole:
+        assert read_volume(folder).positions is not None
+        return
+    with pytest.raises(InputError, match=r"slices are missing: 10\.00 mm after"):
+        read_volume(folder)

@@ -309,3 +309,25 @@ def test_real_files_hold_the_hu_that_simpleitk_reads(shared: Path) -> None:
     assert np.array_equal(itk.GetArrayFromImage(image), volume.voxels)
     assert volume.units == "HU"
     np.testing.assert_allclose(image.GetOrigin(), volume.affine[:3, 3], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_bytes_behind_the_voxels_of_a_nifti_file_and_a_pixdim_of_another_size_are_told(
+    tmp_path: Path, name: str
+) -> None:
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 1000, np.diag([2.0, 2, 5, 1]))
+    nibabel.save(image, tmp_path / name)
+    assert read_volume(tmp_path / name).notes == ()
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(tmp_path / name, "rb") as file:
+        data = bytearray(file.read())
+    struct.pack_into("<h", data, 46, 4)  # one slice less
+    struct.pack_into("<f", data, 88, 3.0)
+    with opened(tmp_path / name, "wb") as file:
+        file.write(data)
+    with pytest.warns(UserWarning, match="the sform is taken"):
+        notes = read_volume(tmp_path / name).notes
+    assert notes == (
+        "24 bytes lie behind its voxels: was it longer?",
+        "voxels are 2 x 2 x 5 mm by its sform and 2 x 2 x 3 mm by pixdim; the sform is taken",
+    )
