@@ -120,14 +120,12 @@ def _check_alike(headers: Sequence[Header], tag: str, hint: str) -> None:
     """Raise if two slices that name it differ in a text, whose value is not told."""
     known: Header | None = None
     for header in headers:
-        if tag not in header.data or (known is not None and header.data[tag].value == known.data[tag].value):
-            continue
         if not header.text(tag):
             continue
         if known is not None and header.text(tag) != known.text(tag):
             what = f"another {tag} than in {known.name}: two scans in one series?"
             raise InputError(what, header.where(tag), hint)
-        known = header
+        known = known or header
 
 
 def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
@@ -136,6 +134,8 @@ def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
         return []
     usual = float(np.median(gaps))
     for tag, least in (("SpacingBetweenSlices", 1.9), ("SliceThickness", 1.5)):
+        if not headers[0].number(tag):
+            continue
         lengths = [abs(header.number(tag) or 0.0) for header in headers]
         if min(lengths) > 0 and gaps.min() > least * max(lengths):
             return [f"slices lie {usual:.4g} mm apart, and {tag} is {max(lengths):.4g} mm: others may be missing"]

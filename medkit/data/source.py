@@ -219,6 +219,8 @@ class ManifestSource:
 
     def identity(self, case: Case) -> str:
         said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]
+        if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks
+            said.append("check_pairs: False")
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from medkit_phantoms.source import HeadCT
 
+from medkit.data.dataset import Dataset
 from medkit.data.dose import Scanner, simulate_low_dose
 from medkit.data.pairs import check_pair, shift
 from medkit.data.source import ManifestSource
@@ -135,3 +136,16 @@ def test_a_manifest_loads_a_good_pair(low: Volume, head: Volume, tmp_path: Path)
 def test_a_manifest_of_targets_meant_to_differ_can_say_so(low: Volume, head: Volume, tmp_path: Path) -> None:
     source = manifest(tmp_path, low, head.like(np.roll(head.voxels, 4, 2)), check_pairs=False)
     assert source.load(source.cases()[0]).target is not None
+
+
+def test_what_was_prepared_unchecked_is_not_taken_once_pairs_are_checked(
+    low: Volume, head: Volume, tmp_path: Path
+) -> None:
+    target = head.like(np.roll(head.voxels, 4, 2))
+    unchecked = manifest(tmp_path, low, target, check_pairs=False)
+    splits = {"all": {}}
+    case = unchecked.cases()[0]
+    Dataset(unchecked, splits, cache_dir=tmp_path / "cache").sample(case)
+    checked = ManifestSource(unchecked.path)
+    with pytest.raises(InputError, match=r"shifted|lie"):
+        Dataset(checked, splits, cache_dir=tmp_path / "cache").sample(case)
