@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import zipfile
 import zlib
@@ -140,8 +141,12 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """A CSV file with at least ``columns``, all values as text; [] where there is no file."""
     if not path.is_file():
         return []
+    text = read_text(path)
+    if text and not text.endswith("\n"):
+        raise damaged(path, "its last line has no end")
     try:
-        reader = csv.DictReader(read_text(path).splitlines(keepends=True))
+        # Not splitlines(): a name may hold what it takes for the end of a line, such as U+2028.
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         rows = list(reader)
     except csv.Error as error:
         raise damaged(path, error) from error

@@ -108,7 +108,20 @@ def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -
         )
     bench = Workbench(recipe, runtime, folder)
     bench.seen.check_all()
+    _check_results(bench, folder)
     return _train(bench, folder, quiet)
+
+
+def _check_results(bench: Workbench, folder: RunFolder) -> None:
+    """Refuse a folder that has lost results of a finished stage: its report would be silent about them."""
+    results = read_results(folder.path) if folder.file("results.json").is_file() else {}
+    for stage in bench.recipe.stages:
+        if folder.done(stage.name):
+            for split in bench.evaluated_splits(stage):
+                if split not in results.get(stage.name, {}):
+                    what = f"the results of finished stage '{stage.name}' on '{split}' are missing"
+                    hint = f"'medkit evaluate {folder.path} --split {split}' measures them again"
+                    raise RunError(what, str(folder.file("results.json")), hint)
 
 
 def _check(bench: Workbench) -> None:

@@ -159,6 +159,23 @@ def test_a_damaged_list_is_named_in_one_line(finished: Path, tmp_path: Path, nam
     assert name in str(caught.value)
 
 
+def test_half_a_last_row_of_cases_is_damage(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "cases.csv").write_bytes((run / "cases.csv").read_bytes()[:-3])
+    with pytest.raises(RunError, match=r"cases\.csv: the file is damaged"):
+        write_report(run)
+
+
+def test_a_run_that_has_lost_results_of_a_finished_stage_is_not_resumed_in_silence(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "results.json").unlink()
+    with pytest.raises(RunError, match="the results of finished stage 'denoise' on 'test' are missing") as caught:
+        medkit.resume(run, device="cpu", quiet=True)
+    assert f"medkit evaluate {run} --split test" in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"[]", b'{"denoise": 1}', b'{"denoise": {"train_seconds": "x"}}'])
 def test_a_damaged_list_of_costs_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "resources.json").write_bytes(content)

@@ -81,8 +81,9 @@ def test_a_stage_with_other_metrics_has_columns_of_its_own(tmp_path: Path) -> No
 
 def test_names_with_commas_quotes_and_lines_come_back(tmp_path: Path) -> None:
     for stage in ("a", "b"):
-        write_results(tmp_path, evaluation(stage, line(stage, 'x,"y"\nb,test,', dice=0.5), line(stage, "=1+1")))
-    assert [row["case"] for row in read_cases(tmp_path)] == ['x,"y"\nb,test,', "=1+1"] * 2
+        rows = [line(stage, name, dice=0.5) for name in ('x,"y"\nb,test,', "=1+1", "a\u2028b\x0cc\x85d")]
+        write_results(tmp_path, evaluation(stage, *rows))
+    assert [row["case"] for row in read_cases(tmp_path)] == ['x,"y"\nb,test,', "=1+1", "a\u2028b\x0cc\x85d"] * 2
 
 
 def test_old_rounded_files_and_results_without_patients_are_still_read(tmp_path: Path) -> None:
