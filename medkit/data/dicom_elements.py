@@ -105,6 +105,7 @@ def _elements(head: bytes) -> Elements:
         if vr not in (None, b"CS") or head[start:end].removesuffix(b" ") not in CHARSETS:
             raise _Unusual
     group, element = _EXPLICIT(head, at)[:2]
+    _LONG(head, at + 8)  # an element that is cut short is pydicom's to refuse
     if group << 16 | element != PIXELS:
         raise _Unusual
     context = tuple((tag, places[tag][0], head[slice(*places[tag][1:])]) for tag in (CHARSET, SIGN) if tag in places)

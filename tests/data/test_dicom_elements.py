@@ -172,6 +172,7 @@ def _swapped() -> bytes:
         pytest.param(lambda: image().replace(b"\x28\0\x11\0US", b"\x28\0\x10\0US"), id="a tag twice"),
         pytest.param(lambda: image()[:-50], id="cut short"),
         pytest.param(lambda: image()[:200], id="cut in the middle"),
+        pytest.param(lambda: image()[: image().index(b"\xe0\x7f\x10\x00") + 8], id="cut before the pixels' length"),
         pytest.param(lambda: image().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77"), id="unknown syntax"),
         pytest.param(lambda: image(RedPaletteColorLookupTableData=bytes(2_000_000)), id="a header of megabytes"),
     ],
