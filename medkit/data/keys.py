@@ -6,9 +6,11 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import os
+import re
 import sys
 import sysconfig
 import typing
@@ -25,6 +27,8 @@ from medkit.records import made_with
 
 LIBRARIES = ("opencv-python-headless", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
 """What decodes and resamples voxels: a new version may give others."""
+IMPORTS = re.compile(rb"^[ \t]+(?:from|import)[ \t]+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
+"""Imports inside functions, by their first name."""
 OWN = "medkit"  # the package whose version stands for its code
 
 
@@ -161,6 +165,7 @@ def code_of(cls: Any) -> str:
         if _top(base.__module__) not in (OWN, "builtins"):
             _loaded(base, digest)
             files |= _files(base.__module__, _top(base.__module__) == _top(cls.__module__))
+    files |= _imported_later(files)
     for file in sorted(files):
         digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()
@@ -222,11 +227,35 @@ def _imported(module: ModuleType) -> Iterator[ModuleType]:
             yield other
 
 
+def _imported_later(files: set[Path]) -> set[Path]:
+    """Files under work that functions of these files import when they are called, and what those import."""
+    found: set[Path] = set()
+    waiting = list(files)
+    while waiting:
+        for match in IMPORTS.findall(waiting.pop().read_bytes()):
+            name = match.decode()
+            if name == OWN or name in sys.stdlib_module_names:
+                continue
+            try:
+                spec = importlib.util.find_spec(name)
+            except (ImportError, ValueError):
+                continue
+            origin = Path(spec.origin) if spec is not None and spec.origin else None
+            if origin is None or origin.suffix != ".py" or not _is_under_work(origin):
+                continue
+            own = set(origin.parent.glob("*.py")) if origin.name == "__init__.py" else {origin}
+            waiting += own - files - found
+            found |= own
+    return found
+
+
 def _under_work(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    if not file or _top(module.__name__) == OWN:
-        return False
-    parts = Path(file).parts
+    return bool(file) and _top(module.__name__) != OWN and _is_under_work(Path(file or ""))
+
+
+def _is_under_work(file: Path) -> bool:
+    parts = file.parts
     return not {"site-packages", "dist-packages"} & set(parts) and not Path(file).is_relative_to(_standard_library())
 
 

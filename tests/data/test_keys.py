@@ -170,3 +170,17 @@ class Holder:
 def test_a_step_within_a_step_is_described_with_its_code() -> None:
     assert code_of(Step) in described(Holder(Step(1)))
     assert described(Holder(Step(1))) != described(Holder(Step(2)))
+
+
+def test_a_file_that_a_function_imports_when_it_is_called_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "late_step.py").write_text("class Step:\n    def apply(self, x):\n        import late_help\n")
+    (tmp_path / "late_help.py").write_text("def f():\n    from late_more import G\n")
+    (tmp_path / "late_more.py").write_text("G = 1\n")
+    step = importlib.import_module("late_step").Step
+    before = code_of.__wrapped__(step)
+    assert code_of.__wrapped__(step) == before
+    (tmp_path / "late_more.py").write_text("G = 0\n")
+    assert code_of.__wrapped__(step) != before
