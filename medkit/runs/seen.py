@@ -310,9 +310,16 @@ def images_of(ledger: Ledger) -> np.ndarray:
 
 
 def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
-    """What was written down when a stage of a run trained; None if nothing was."""
-    path = None if folder is None else folder.file(f"{LEDGERS}/{stage}.json")
-    return None if path is None or not path.is_file() else ledger_of(path)
+    """What was written down when a stage of a run trained, or else went into its weights; None if nothing was."""
+    if folder is None:
+        return None
+    path = folder.file(f"{LEDGERS}/{stage}.json")
+    if path.is_file():
+        return ledger_of(path)
+    kept = [
+        known for file in sorted(folder.file("weights").glob(f"{stage}.*.safetensors")) if (known := read_ledger(file))
+    ]
+    return sum(kept, Ledger()) if kept else None
 
 
 def weights_of(stage: Stage) -> list[str]:

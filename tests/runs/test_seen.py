@@ -402,6 +402,10 @@ def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: P
     (folder / "state.json").write_text(json.dumps({**state, "done": []}))  # as if it had ended before its evaluation
     with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
         medkit.resume(folder, device="cpu", quiet=True)
+    (folder / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(folder / "ledgers")  # the weights have it too
+    with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
+        evaluate_again(folder, "internal", device="cpu")
 
 
 @pytest.mark.parametrize(
