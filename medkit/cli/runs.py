@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -313,7 +314,7 @@ def evaluate(
             e.stage,
             n,
             f"{v.value:.4g}{SEEN_MARK if v.seen else ''}",
-            f"{v.low:.4g} to {v.high:.4g}",
+            "no interval" if math.isnan(v.low) else f"{v.low:.4g} to {v.high:.4g}",
             v.n,
             v.n_empty,
         )
