@@ -313,15 +313,15 @@ def evaluate(
         (
             e.stage,
             n,
-            f"{v.value:.4g}{SEEN_MARK if v.seen else ''}",
+            f"{v.value:.4g}{SEEN_MARK if v.seen else ''}" if math.isfinite(v.value) else "undefined",
             "no interval" if math.isnan(v.low) else f"{v.low:.4g} to {v.high:.4g}",
-            v.n,
+            v.counts,
             v.n_empty,
         )
         for e in found
         for n, v in e.values.items()
     ]
-    show_table(["stage", "metric", "value", "95 % interval", "n", "empty"], rows, split)
+    show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
     for text in banners(folder):
         print(f"{SEEN_MARK} {text}")
 
