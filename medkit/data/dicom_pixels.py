@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medkit.data.dicom_header import CT_CLASSES, Header
 from medkit.errors import InputError
@@ -158,6 +158,10 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
         data = pydicom.dcmread(header.path)
         if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {element.keyword for element in data}:
             raise InputError("the file holds no pixels", header.where("PixelData"))
+        if getattr(data, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian:
+            # pydicom cuts unused bits off before it swaps the bytes, so that values come out wrong.
+            what = "big-endian pixels are not read: this form was retired"
+            raise InputError(what, str(header.path), "convert it: dcmconv +te IN OUT (DCMTK)")
         return np.asarray(data.pixel_array)
     except InputError:
         raise

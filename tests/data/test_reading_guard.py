@@ -331,3 +331,20 @@ def test_bytes_behind_the_voxels_of_a_nifti_file_and_a_pixdim_of_another_size_ar
         "24 bytes lie behind its voxels: was it longer?",
         "voxels are 2 x 2 x 5 mm by its sform and 2 x 2 x 3 mm by pixdim; the sform is taken",
     )
+
+
+def test_a_big_endian_series_is_refused_with_the_way_out(tmp_path: Path, write_ct: Write) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 6, 8)).astype(np.int16)
+    write_ct(tmp_path / "little", hu)
+    (tmp_path / "big").mkdir()
+    for path in (tmp_path / "little").iterdir():
+        data = pydicom.dcmread(path)
+        made = pydicom.Dataset()
+        made.update({element.tag: element for element in data})
+        made.file_meta = data.file_meta
+        made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        made.PixelData = data.pixel_array.astype(">i2").tobytes()
+        made["PixelData"].VR = "OW"
+        made.save_as(tmp_path / "big" / path.name, enforce_file_format=True)
+    with pytest.raises(InputError, match=r"0001\.dcm: big-endian pixels are not read.*dcmconv \+te"):
+        read_volume(tmp_path / "big")
