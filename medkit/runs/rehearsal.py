@@ -11,8 +11,10 @@ import torch
 
 from medkit.data.dataset import Sample
 from medkit.data.loader import whole
+from medkit.engine.memory import shortage_told
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, MedkitError, RunError
+from medkit.guard import cause
 from medkit.recipe import Stage
 from medkit.runs.evaluate import measured, stack
 from medkit.runs.items import check_predictions, items_of
@@ -36,8 +38,15 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
         sample = one_slice(sample)
     objective.eval()
     device, where = bench.runtime.device, f"stages.{stage.name}"
-    with torch.inference_mode():
-        found = objective.predict(to_device(whole(sample, dataset.fields), device))
+    batch = to_device(whole(sample, dataset.fields), device)
+    try:
+        with shortage_told(stage.name), torch.inference_mode():
+            found = objective.predict(batch)
+    except MedkitError as error:
+        raise InputError(error.what, error.where or where, error.hint) from error
+    except Exception as error:  # a component's own, such as a head that raises in forward
+        hint = f"mend it, or leave it out: --skip {stage.name}"
+        raise InputError(f"the stage cannot predict its first case: {cause(error)}", where, hint) from error
     # Without training a network may predict anything but numbers of the right shape.
     arrays = {name: np.nan_to_num(value.float().cpu().numpy()) for name, value in found.items()}
     try:

@@ -70,11 +70,15 @@ class Detached(Brightness):
     def loss(self, output, target):
         return {"mse": output.mean().detach()}
 
+class Faulty(Brightness):
+    def predict(self, output):
+        raise ValueError("no idea")
+
 class Unnamed(Brightness):
     def predict(self, output):
         return output
 '''
-NAMES = ("Brightness", "Turn", "Masked", "Replaced", "Scalar", "Number", "Vector", "Detached", "Unnamed")
+NAMES = ("Brightness", "Turn", "Masked", "Replaced", "Scalar", "Number", "Vector", "Detached", "Faulty", "Unnamed")
 
 
 @pytest.fixture
@@ -162,4 +166,12 @@ def test_a_loss_that_cannot_be_trained_by_is_named(heads, tmp_path, head, said):
 def test_predictions_without_names_are_refused_before_the_run(heads, tmp_path):
     with pytest.raises(InputError, match="predict of head 'one' gives Tensor"):
         medkit.run(recipe("mine:unnamed", metrics=["auc"]), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_head_that_raises_in_its_first_prediction_is_told_before_the_run(heads, tmp_path):
+    with pytest.raises(
+        InputError, match=r"stages\.pretext: .*ValueError: no idea \(smallest_heads\.py:\d+\); .*--skip"
+    ):
+        medkit.run(recipe("mine:faulty", metrics=["auc"]), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
