@@ -98,6 +98,7 @@ def test_explain_writes_maps_of_the_bone_age_and_its_value(finished: Path, hand:
     }
     assert json.loads((tmp_path / "maps" / "explanation.json").read_text()) == found
     assert found["head"] == "age"
+    assert found["seen_in_training"] is False
     assert 60 < found["slices"][0]["value"] < 200
 
 
