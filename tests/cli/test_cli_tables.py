@@ -80,8 +80,8 @@ def test_the_row_is_in_the_report(done: tuple[Path, str]) -> None:
 
 
 @pytest.mark.slow
-def test_report_gives_the_table_as_json(medkit, done: tuple[Path, str]) -> None:
-    found = json.loads(medkit("report", done[0], "--json").stdout)
+def test_report_gives_the_table_as_json(done: tuple[Path, str]) -> None:
+    found = json.loads(call(done[0].parent, "report", done[0], "--json").stdout)
     assert [row["name"] for row in found[0]["tables"][0]["rows"]][-1] == ROW
 
 
