@@ -76,7 +76,9 @@ class Pieces:
         if isinstance(node.value, str):
             node = Node({"use": Node(node.value, node.mark, node.key)}, node.mark, node.key)
         if not isinstance(node.value, dict):
-            self.problem(node.place, path, f"a {kind} is wanted here ({{use: NAME, ...}}), not {kind_of(node)}")
+            self.problem(
+                node.place, path, f"{with_article(kind)} is wanted here ({{use: NAME, ...}}), not {kind_of(node)}"
+            )
             return None
         entries = dict(node.value)
         slot_keys = dict(argument.slot.keys) if argument is not None and argument.slot is not None else {}
@@ -158,7 +160,7 @@ class Pieces:
         kind = argument.slot.kind
         if node.value is None:
             if not argument.optional:
-                self.problem(node.place, path, f"a {kind} is wanted here, not nothing")
+                self.problem(node.place, path, f"{with_article(kind)} is wanted here, not nothing")
             return None
         if argument.shape == "one":
             return self.block(node, kind, path, argument)
@@ -214,3 +216,8 @@ def _type_of(default: Any) -> Any:
     if isinstance(default, list | tuple):
         return list[str]
     return type(default) if not isinstance(default, float) else float
+
+
+def with_article(noun: str) -> str:
+    """``a loss``, ``an optimizer``."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

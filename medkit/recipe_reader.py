@@ -51,7 +51,7 @@ class _Reader(Pieces):
     def recipe(self, root: Node) -> Recipe | None:
         known = ("medkit", "name", "seed", "data", "stages", "report")
         top = self.mapping(root, "", known, ("medkit", "name", "data", "stages"))
-        if "medkit" in top and top["medkit"].value != FORMAT:
+        if "medkit" in top and (top["medkit"].value != FORMAT or isinstance(top["medkit"].value, bool)):
             node = top["medkit"]
             self.problem(node.mark, "medkit", f"format {node.value!r} is not known here", f"this medkit reads {FORMAT}")
         if self.problems and not isinstance(root.value, dict):
@@ -83,6 +83,9 @@ class _Reader(Pieces):
             where = f"{path}.splits.{name}"
             self.name(name, child.place, where)
             picks = self.mapping(child, where, None)
+            for column, value in picks.items():
+                if value.value == []:
+                    self.problem(value.place, f"{where}.{column}", "an empty list selects no case")
             splits[name] = {
                 column: self.value(value, f"{where}.{column}", str | int | float | bool | list[str | int | float])
                 for column, value in picks.items()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from typing import Annotated
+
+from annotated_types import Ge
 
 from medkit.blocks import Block
 from medkit.errors import did_you_mean
@@ -40,7 +43,9 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
             report.compare["metric"] = _compared(pieces, entries["compare"], compare.get("metric"), stages)
     if "maps" in entries:
         maps = pieces.mapping(entries["maps"], "report.maps", ("cases",))
-        report.maps = {key: pieces.value(child, f"report.maps.{key}", int) for key, child in maps.items()}
+        report.maps = {
+            key: pieces.value(child, f"report.maps.{key}", Annotated[int, Ge(0)]) for key, child in maps.items()
+        }
     if "allow_seen" in entries:
         report.allow_seen = _allowed(pieces, entries["allow_seen"], known)
     if "tables" in entries:

@@ -160,3 +160,20 @@ def test_the_json_schema_refuses_a_name_that_is_none() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe(schedule="cosin"), json_schema(registry()))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"medkit": True}, "format True is not known"),
+        ({"report": {"maps": {"cases": -1}}}, "report.maps.cases"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(change: dict[str, Any], said: str) -> None:
+    assert said in problem(recipe() | change)
+
+
+def test_a_split_of_no_values_is_refused_with_its_column() -> None:
+    made = recipe()
+    made["data"]["ct"]["splits"]["val"] = {"fold": []}
+    assert "data.ct.splits.val.fold: an empty list selects no case" in problem(made)
