@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medkit.recipe import load_recipe
     from medkit.runs.run import resume, run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _LAZY = {
     "build": "medkit.building",
