@@ -22,14 +22,15 @@ def read_manifest(path: Path) -> Any:
     InputError
         naming the file and, of a CSV, the line.
     """
-    import pyarrow
-
     if not path.is_file():
         raise InputError("there is no such manifest", str(path))
     try:
         table = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-    except (pyarrow.ArrowException, OSError, csv.Error) as error:
-        what = f"the manifest cannot be read ({str(error).splitlines()[0]})"
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file holds, it is an error of that file
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        what = f"the manifest cannot be read ({first})"
         raise InputError(what, str(path), "CSV or Parquet with a header") from error
     return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
 

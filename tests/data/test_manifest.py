@@ -290,3 +290,11 @@ def test_an_image_that_vanishes_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "0.png").unlink()
     with pytest.raises(InputError, match=r"0\.png: the file cannot be read.*moved or deleted"):
         data.sample(data.cases("all")[0])
+
+
+def test_a_parquet_file_with_a_damaged_column_name_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pandas.DataFrame({"image": ["a"], "patient": ["p"]}).to_parquet(path)
+    path.write_bytes(path.read_bytes().replace(b"patient", b"pat\x82ent"))
+    with pytest.raises(InputError, match=r"m\.parquet: the manifest cannot be read"):
+        ManifestSource(path).cases()
