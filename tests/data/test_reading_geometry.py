@@ -10,22 +10,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from helpers import edit_dicom
 
 from medkit.data.io import read_volume, write_like
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 
 Write = Callable[..., None]
-
-
-def change(path: Path, **tags: object) -> None:
-    data = pydicom.dcmread(path)
-    for name, value in tags.items():
-        if value is None:
-            delattr(data, name)
-        else:
-            setattr(data, name, value)
-    data.save_as(path)
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ def series(tmp_path: Path, write_ct: Write) -> Callable[..., Path]:
         for i, place in enumerate(places):
             own = thickness[i] if isinstance(thickness, Sequence) else thickness
             position = list(place) if isinstance(place, Sequence) else [-12, -12, place]
-            change(folder / f"{i + 1:04d}.dcm", ImagePositionPatient=position, SliceThickness=own)
+            edit_dicom(folder / f"{i + 1:04d}.dcm", ImagePositionPatient=position, SliceThickness=own)
         return folder
 
     return make
@@ -124,7 +115,7 @@ def test_an_extra_slice_between_others_is_refused(series) -> None:
 )
 def test_one_odd_slice_in_the_middle_names_file_and_tag(series, tags: dict, message: str) -> None:
     folder = series([0, 5, 10, 15, 20], 5)
-    change(folder / "0003.dcm", **tags)
+    edit_dicom(folder / "0003.dcm", **tags)
     with pytest.raises(InputError, match=rf"0003\.dcm {message}" if message.startswith(r"\(") else message):
         read_volume(folder)
 
@@ -141,7 +132,7 @@ def test_a_dicom_series_is_the_array_of_its_nifti_file_and_is_written_back_in_it
     write_ct(tmp_path / "in", hu)
     across = np.cross(orientation[:3], orientation[3:])
     for i in range(4):
-        change(
+        edit_dicom(
             tmp_path / "in" / f"{i + 1:04d}.dcm",
             ImageOrientationPatient=list(orientation),
             ImagePositionPatient=[float(v) for v in across * 3 * i],
@@ -214,9 +205,9 @@ def test_the_last_images_of_an_acquisition_are_missed_by_their_number(series) ->
 def test_two_frames_of_reference_or_studies_are_two_scans_that_can_be_read_as_they_are(series, tag: str) -> None:
     folder = series([0, 5, 10, 15, 20, 25], 5.0)
     for path in sorted(folder.iterdir())[3:]:
-        change(path, **{tag: "1.2.3.99"})
+        edit_dicom(path, **{tag: "1.2.3.99"})
     for path in sorted(folder.iterdir())[:3]:
-        change(path, **{tag: "1.2.3.98"})
+        edit_dicom(path, **{tag: "1.2.3.98"})
     with pytest.raises(InputError, match=rf"another {tag} than in .*: two scans in one series\?.*--allow-gaps"):
         read_volume(folder)
     with pytest.warns(UserWarning, match=f"another {tag} than in"):
@@ -226,7 +217,7 @@ def test_two_frames_of_reference_or_studies_are_two_scans_that_can_be_read_as_th
 def test_slices_of_two_patients_are_no_series_and_neither_is_named(series) -> None:
     folder = series([0, 5, 10, 15], 5.0)
     for i, path in enumerate(sorted(folder.iterdir())):
-        change(path, PatientID=f"SECRET{i // 2}")
+        edit_dicom(path, PatientID=f"SECRET{i // 2}")
     with pytest.raises(InputError, match=r"\(0010,0020\) PatientID: another") as error:
         read_volume(folder, allow_gaps=True)
     assert "SECRET" not in str(error.value)

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from helpers import edit_dicom
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
@@ -42,16 +43,6 @@ def raw(data: pydicom.Dataset, keyword: str, text: str) -> None:
         del data[tag]
     kind = pydicom.datadict.dictionary_VR(tag)
     data._dict[tag] = RawDataElement(tag, kind, len(value), value.ljust(len(value) + len(value) % 2), 0, False, True)
-
-
-def edit(path: Path, **tags: object) -> None:
-    data = pydicom.dcmread(path)
-    for name, value in tags.items():
-        if value is None:
-            delattr(data, name)
-        else:
-            setattr(data, name, value)
-    data.save_as(path)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +81,7 @@ def test_ct_without_a_rescale_is_refused_by_the_tag(
     tmp_path: Path, write_ct: Write, head: np.ndarray, missing: str
 ) -> None:
     write_ct(tmp_path / "in", head)
-    edit(tmp_path / "in" / "0002.dcm", **{missing: None})
+    edit_dicom(tmp_path / "in" / "0002.dcm", **{missing: None})
     with pytest.raises(InputError, match=rf"0002\.dcm \(0028,105[23]\) {missing}: missing in a CT image"):
         read_volume(tmp_path / "in")
 
@@ -110,7 +101,7 @@ def test_dicom_that_is_no_ct_in_hu_passes_no_window_in_hu(
 ) -> None:
     write_ct(tmp_path / "in", head)
     for path in (tmp_path / "in").iterdir():
-        edit(path, **tags)
+        edit_dicom(path, **tags)
     volume = read_volume(tmp_path / "in")
     with pytest.raises(InputError, match=rf"in: the window from 0 to 80 HU needs CT in HU.*{why}.*--units HU"):
         prepare_record(Record(volume), CASE, [Window()])
@@ -213,7 +204,7 @@ def test_pictures_are_left_out_of_the_choice_and_series_are_described(
     write_ct(tmp_path / "in", head)
     write_ct(tmp_path / "in", head[:2], name="report{i}.dcm", SeriesDescription="Exam Summary")
     for path in (tmp_path / "in").glob("report*"):
-        edit(path, ImagePositionPatient=None)
+        edit_dicom(path, ImagePositionPatient=None)
     with pytest.warns(UserWarning, match="left out: 'Exam Summary', .*2 images"):
         assert read_volume(tmp_path / "in").depth == 4
     write_ct(tmp_path / "in", head, name="thin{i}.dcm", SeriesNumber=3, SeriesDescription="THIN", SliceThickness=1)

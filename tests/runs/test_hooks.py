@@ -9,29 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers import small_recipe
 
 import medkit
 from medkit import plugin
 from medkit.api import hookimpl
 from medkit.errors import RunError
-from medkit.recipe import Recipe, recipe_from
+from medkit.recipe import Recipe
 from medkit.runs.report import write_report
 
 
 def tiny(**stage: Any) -> Recipe:
-    source = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4}
-    splits = {name: {"fold": name} for name in ("train", "val", "test")}
-    encoder = {"use": "timm", "model": "test_resnet"}
-    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
-    return recipe_from(
-        {
-            "medkit": 1,
-            "name": "hooked",
-            "data": {"d": {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}},
-            "stages": [{"name": "s", "batch": 4, "objective": objective, "metrics": ["auc"], **stage}],
-            "report": {"maps": {"cases": 0}},
-        }
-    )
+    return small_recipe("hooked", {"maps": {"cases": 0}}, **stage)
 
 
 @pytest.fixture

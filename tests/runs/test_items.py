@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import small_recipe
 from torch import Tensor, nn
 
 import medkit
@@ -20,7 +21,7 @@ from medkit.errors import InputError, RunError
 from medkit.parts.metrics_classification import Specificity
 from medkit.parts.metrics_segmentation import FalsePositiveVolume
 from medkit.protocols import Case, Metric, Record
-from medkit.recipe import Recipe, recipe_from
+from medkit.recipe import Recipe
 from medkit.runs.dry import dry_run
 from medkit.runs.evaluate import evaluate
 
@@ -192,18 +193,7 @@ def test_predictions_that_no_metric_can_count_end_the_evaluation_with_the_case(
 
 
 def recipe(metric: Any) -> Recipe:
-    source = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4}
-    splits = {name: {"fold": name} for name in ("train", "val", "test")}
-    encoder = {"use": "timm", "model": "test_resnet"}
-    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
-    return recipe_from(
-        {
-            "medkit": 1,
-            "name": "needs",
-            "data": {"d": {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}},
-            "stages": [{"name": "s", "batch": 4, "objective": objective, "metrics": ["auc", metric]}],
-        }
-    )
+    return small_recipe("needs", metrics=["auc", metric])
 
 
 def test_a_metric_that_needs_what_the_stage_does_not_give_is_told_before_anything_is_written(
