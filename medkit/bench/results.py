@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -192,12 +193,23 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
     """What a reader needs to repeat the measurement. No host or user names."""
     return {
         **made_with(LIBRARIES),
+        "commit": _commit(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "suites": list(suites),
         "measured": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package lies in, with ``-dirty`` if it was changed; None without one."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=False)
+    except OSError:  # no git
+        return None
+    return done.stdout.strip() or None
 
 
 def _processor() -> str:
