@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from medkit.evaluation import bootstrap as drawing
+from medkit.evaluation.bootstrap import bootstrap
+from medkit.evaluation.evaluate import _interval
 from medkit.parts.metrics_classification import AUC, F1, Sensitivity
 from medkit.parts.metrics_multiclass import MacroF1, Top1
 from medkit.parts.metrics_regression import MAE, R2
 from medkit.parts.metrics_segmentation import DiceScore
-from medkit.runs import bootstrap as drawing
-from medkit.runs.bootstrap import bootstrap
-from medkit.runs.evaluate import _interval
 
 PATIENTS, DRAWS, TIMED, ROUNDS = 70_000, 1000, 20, 5
 

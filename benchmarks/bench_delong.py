@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.stats import norm
 
-from medkit.runs.stats import delong
+from medkit.evaluation.statistics import delong
 
 
 def pairs(scores: np.ndarray, labels: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:

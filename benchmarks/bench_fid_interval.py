@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from medkit.evaluation.evaluate import stack
+from medkit.evaluation.statistics import bootstrap_interval
 from medkit.parts.features import RANDOM
 from medkit.parts.metrics_fid import FID, SliceFeatures
-from medkit.runs.evaluate import stack
-from medkit.runs.stats import bootstrap_interval
 
 TRUTH, SETS, DRAWS = 200, 60, 100
 

@@ -14,8 +14,8 @@ from medkit_benchmarks.bench_delong import definition, pairs
 from torch.nn.functional import conv2d
 
 from medkit.bench import Case, Target, Variant, Work
+from medkit.evaluation.statistics import delong, placements
 from medkit.parts.metrics_image import ssim
-from medkit.runs.stats import delong, placements
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from medkit import compat
+
 if TYPE_CHECKING:
-    from medkit.building import build
+    from medkit.front import resume, run
     from medkit.recipe import load_recipe
-    from medkit.runs.run import resume, run
+    from medkit.registry.build import build
 
 __version__ = "0.2.0.dev0"
 
 _LAZY = {
-    "build": "medkit.building",
+    "build": "medkit.registry.build",
     "load_recipe": "medkit.recipe",
-    "run": "medkit.runs.run",
-    "resume": "medkit.runs.run",
+    "run": "medkit.front",
+    "resume": "medkit.front",
 }
+
+compat.install()
 
 __all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "resume", "run"]
 

@@ -1,8 +1,6 @@
 """The only module a plugin needs."""
 
 from medkit.errors import InputError, MedkitError, RunError
-from medkit.hooks import hookimpl
-from medkit.marks import Channels, File, Given, Placed, Slot, Strides, Weights
 from medkit.protocols import (
     Augmentation,
     Batch,
@@ -21,8 +19,10 @@ from medkit.protocols import (
     Turn,
     VolumeOperator,
 )
-from medkit.protocols_external import ExternalObjective, ExternalWork
-from medkit.protocols_losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
+from medkit.protocols.external import ExternalObjective, ExternalWork
+from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
+from medkit.registry.hooks import hookimpl
+from medkit.registry.marks import Channels, File, Given, Placed, Slot, Strides, Weights
 
 __all__ = [
     "Augmentation",

@@ -20,7 +20,7 @@ Set = Annotated[
 
 
 def load_files(files: list[str] | None) -> None:
-    from medkit.plugin import load_file
+    from medkit.registry.plugins import load_file
 
     for file in files or []:
         load_file(file)
@@ -35,8 +35,8 @@ def list_(
 
     Example: medkit list pretext
     """
-    from medkit.plugin import registry
     from medkit.protocols import KINDS
+    from medkit.registry.plugins import registry
 
     load_files(plugin)
     if kind is not None and kind not in KINDS:
@@ -60,8 +60,8 @@ def show(
 
     Example: medkit show scse_unet
     """
-    from medkit.plugin import registry
-    from medkit.static import static_schema
+    from medkit.registry.plugins import registry
+    from medkit.registry.static import static_schema
 
     load_files(plugin)
     known = registry()
@@ -104,10 +104,10 @@ def show(
 def schema() -> None:
     """Print the JSON Schema of recipes, with every registered component, for editors.
 
-    Example: medkit schema > medkit.schema.json
+    Example: medkit schema > medkit.registry.schema.json
     """
-    from medkit.json_schema import json_schema
-    from medkit.plugin import registry
+    from medkit.recipe.json_schema import json_schema
+    from medkit.registry.plugins import registry
 
     show_json(json_schema(registry()))
 
@@ -123,7 +123,7 @@ def check(
     Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
     """
     from medkit.recipe import load_recipe
-    from medkit.recipe_seen import check_seen
+    from medkit.recipe.seen import check_seen
 
     load_files(plugin)
     checked = load_recipe(recipe, set=set or [])

@@ -43,7 +43,7 @@ class _WithPlugins(TyperGroup):
 @functools.cache
 def _of_plugins() -> dict[str, str]:
     """Commands of plugins by name, with their targets; of two with one name the first is kept, and that is told."""
-    from medkit.plugin import Hooks
+    from medkit.registry.plugins import Hooks
 
     hook, hooks = "medkit_data_commands", Hooks()
     owners = {str(command.name): "medkit" for command in app.registered_commands}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from medkit.cli.output import show_table
 
 if TYPE_CHECKING:
-    from medkit.runs.layout_model import LaidOut
+    from medkit.reporting.paper_table_model import LaidOut
 
 
 def show_layout(table: LaidOut) -> None:
     """Print a table with its caption."""
     from rich.console import Console
 
-    from medkit.runs.layout_text import as_text, caption_text
+    from medkit.reporting.paper_table_text import as_text, caption_text
 
     whole = as_text(table)
     if _width(*whole) <= Console().width:

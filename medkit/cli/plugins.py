@@ -26,7 +26,7 @@ def plugins(
 
     Example: medkit plugins why rotation
     """
-    from medkit import plugin
+    from medkit.registry import plugins as plugin
 
     infos = plugin.plugins()
     if action == "freeze":
@@ -62,8 +62,8 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead
     from importlib import metadata
 
     import medkit
-    from medkit import plugin
     from medkit.paths import cache_folder
+    from medkit.registry import plugins as plugin
 
     rows: list[tuple[str, str, str]] = [
         ("medkit", medkit.__version__, ""),
@@ -117,7 +117,7 @@ def new_plugin(
 
     Example: medkit new plugin rotation && pip install -e medkit-rotation
     """
-    from medkit.new_plugin import write_plugin
+    from medkit.cli.new_plugin import write_plugin
 
     folder = write_plugin(name, out)
     print(f"written: {folder}\nnext: pip install -e {folder} && medkit run {folder}/recipes/{name}.yaml")

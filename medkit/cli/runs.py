@@ -19,7 +19,7 @@ from medkit.cli.reading import AllowGaps, UnitsSaid
 from medkit.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from medkit.runs.run import Run
+    from medkit.runs.handle import Run
 
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
@@ -79,9 +79,9 @@ def run(
                 *([] if seed is None else ["--seed", str(seed)]),
             )
         return
+    from medkit.front import run as start
     from medkit.paths import default_folder
     from medkit.recipe import load_recipe
-    from medkit.runs.run import run as start
 
     checked = load_recipe(recipe, set=set or [])
     out = out or default_folder(checked.name)
@@ -106,7 +106,7 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
                 *([] if device is None else ["--device", device]),
             )
         return
-    from medkit.runs.run import resume as go_on
+    from medkit.front import resume as go_on
 
     with _resumable(folder):
         finished = go_on(folder, device=device)
@@ -128,8 +128,8 @@ def _resumable(folder: Path) -> Iterator[None]:
         yield
     except RunError:
         from medkit.cli.layouts import show_layout
+        from medkit.reporting.paper_tables import laid_out
         from medkit.runs.folder import RunFolder
-        from medkit.runs.layouts import laid_out
 
         if _main_rank() and RunFolder(folder).read_json("state.json", {}).get("failed"):
             for table in laid_out(folder):
@@ -161,9 +161,9 @@ def _show_results(finished: Run) -> None:
 
 def _print_results(finished: Run) -> None:
     from medkit.cli.layouts import show_layout
-    from medkit.runs.layouts import laid_out
+    from medkit.reporting.paper_tables import laid_out
+    from medkit.reporting.tables import SEEN_MARK, as_text, results_table, variants
     from medkit.runs.seen import banners
-    from medkit.runs.tables import SEEN_MARK, as_text, results_table, variants
 
     tables = laid_out(finished.folder)
     for name, stages in variants(finished.results).items():
@@ -300,9 +300,9 @@ def evaluate(
 
     Example: medkit evaluate runs/first --split external1
     """
+    from medkit.reporting.tables import SEEN_MARK
     from medkit.runs.again import evaluate_again
     from medkit.runs.seen import banners
-    from medkit.runs.tables import SEEN_MARK
 
     load_files(plugin)
     found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
@@ -336,10 +336,10 @@ def report(
     Example: medkit report runs/first
     """
     from medkit.cli.layouts import show_layout
+    from medkit.reporting.paper_table_text import as_json
+    from medkit.reporting.paper_tables import laid_out
+    from medkit.reporting.report import write_report
     from medkit.runs.folder import RunFolder
-    from medkit.runs.layout_text import as_json
-    from medkit.runs.layouts import laid_out
-    from medkit.runs.report import write_report
 
     load_files(plugin)
     found = []
@@ -363,9 +363,9 @@ def compare(
 
     Example: medkit compare runs/first runs/second
     """
-    from medkit.runs.evaluate import read_results
+    from medkit.evaluation.evaluate import read_results
+    from medkit.reporting.tables import SEEN_MARK
     from medkit.runs.folder import RunFolder
-    from medkit.runs.tables import SEEN_MARK
 
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")

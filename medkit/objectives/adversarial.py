@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.marks import Placed, Slot
 from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
-from medkit.protocols_losses import DiscriminatorLoss, GeneratorLoss
+from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss
+from medkit.registry.marks import Placed, Slot
 
 Combine = Literal["sum", "pcgrad"]
 

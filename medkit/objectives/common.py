@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medkit.marks import Placed
 from medkit.parts.sliding import Blend, sliding_window
+from medkit.registry.marks import Placed
 
 
 def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:

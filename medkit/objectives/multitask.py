@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError, MedkitError
-from medkit.marks import Placed, Slot
 from medkit.objectives.common import Watched, in_chunks, modules
 from medkit.protocols import Batch, PretextHead, Turn, offered
-from medkit.protocols_losses import TieLoss
+from medkit.protocols.losses import TieLoss
+from medkit.registry.marks import Placed, Slot
 
 PAGE = "docs/plugins.md#pretext"
 

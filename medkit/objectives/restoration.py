@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.marks import Placed, Slot
 from medkit.objectives.common import modules, restore_slices
 from medkit.protocols import Batch, Turn
-from medkit.protocols_losses import RestorationLoss
+from medkit.protocols.losses import RestorationLoss
+from medkit.registry.marks import Placed, Slot
 
 
 class Restoration(nn.Module):

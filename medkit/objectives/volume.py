@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.marks import Placed, Slot
 from medkit.objectives.common import in_chunks, modules
 from medkit.protocols import Batch, Turn
-from medkit.protocols_losses import Loss
+from medkit.protocols.losses import Loss
+from medkit.registry.marks import Placed, Slot
 
 
 class VolumeTask(nn.Module):

@@ -12,7 +12,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from medkit.errors import InputError, did_you_mean
-from medkit.marks import Weights
+from medkit.registry.marks import Weights
 
 
 class TimmEncoder(nn.Module):

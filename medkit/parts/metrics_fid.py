@@ -12,9 +12,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from medkit.marks import Weights
 from medkit.parts.features import RANDOM, Remembered, digest, network, slices_at_once
 from medkit.parts.metrics_image import blank_slices
+from medkit.registry.marks import Weights
 
 Rows = Mapping[str, np.ndarray]
 REMEMBERED = 8192

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.marks import Weights
 from medkit.parts.features import RANDOM, Remembered, digest, network, slices_at_once
 from medkit.parts.metrics_image import Pairs, SliceMetric
+from medkit.registry.marks import Weights
 
 WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 PATCH = 16

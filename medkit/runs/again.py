@@ -7,7 +7,7 @@ from pathlib import Path
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
-from medkit.runs.evaluate import Evaluation, evaluate, write_results
+from medkit.evaluation.evaluate import Evaluation, evaluate, write_results
 from medkit.runs.external import is_external, work_of
 from medkit.runs.folder import RunFolder
 from medkit.runs.workbench import Workbench

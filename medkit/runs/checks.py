@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medkit.errors import InputError, did_you_mean
+from medkit.evaluation.results import recorded
 from medkit.protocols import Objective, offered
 from medkit.recipe import Recipe, Stage
-from medkit.runs.results import recorded
 
 
 def check_turns(stage: Stage, objective: Any) -> None:

@@ -15,11 +15,11 @@ from medkit.engine import memory
 from medkit.engine.memory import shortage_told
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
+from medkit.evaluation.ready import first_slice
 from medkit.protocols import Batch
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.checks import check_predicts, check_turns
 from medkit.runs.external import is_external
-from medkit.runs.ready import first_slice
 from medkit.runs.rehearsal import rehearse
 from medkit.runs.workbench import Workbench
 

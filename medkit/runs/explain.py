@@ -19,10 +19,10 @@ from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
+from medkit.evaluation.maps import activation, grad_cam
 from medkit.protocols import Batch, PretextHead, Record, offered
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
-from medkit.runs.maps import activation, grad_cam
 from medkit.runs.origin import input_named, origin, patient_of
 from medkit.runs.predict import check_fields
 from medkit.runs.seen import seen_in_training

@@ -28,7 +28,7 @@ def is_external(objective: Any) -> bool:
 
 
 class Work:
-    """An :class:`~medkit.protocols_external.ExternalWork` in a run folder, or in any other for a prediction."""
+    """An :class:`~medkit.protocols.external.ExternalWork` in a run folder, or in any other for a prediction."""
 
     def __init__(
         self,

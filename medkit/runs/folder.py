@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from medkit.errors import InputError
+from medkit.evaluation import files
 from medkit.recipe import Recipe, load_recipe
 from medkit.records import encoded, made_with, write_atomically
-from medkit.runs import files
 from medkit.runs.kept_plugins import FOLDER as KEPT
 from medkit.runs.kept_plugins import keep_plugins, load_kept
 
@@ -220,7 +220,7 @@ def _json(line: Mapping[str, Any]) -> str:
 
 def environment(device: str, precision: str, ranks: int, seed: int) -> dict[str, Any]:
     """What a reader needs to repeat a run: versions, plugins, device. No host or user names."""
-    from medkit.plugin import plugins
+    from medkit.registry.plugins import plugins
 
     return {
         **made_with(LIBRARIES),

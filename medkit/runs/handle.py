@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from medkit.evaluation.evaluate import MetricValue
 from medkit.recipe import Recipe, load_recipe
-from medkit.runs.evaluate import MetricValue
 
 Results = dict[str, dict[str, dict[str, MetricValue]]]
 Status = Literal["running", "finished", "failed", "interrupted"]

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medkit import plugin
 from medkit.errors import InputError
 from medkit.paths import cache_folder
 from medkit.records import write_atomically
+from medkit.registry import plugins as plugin
 
 FOLDER = "plugins"
 

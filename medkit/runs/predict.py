@@ -19,13 +19,13 @@ from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, did_you_mean
+from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
 from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import input_named, origin, patient_of
-from medkit.runs.ready import first_slice, ready
 from medkit.runs.seen import seen_in_training
 from medkit.runs.workbench import Workbench
 

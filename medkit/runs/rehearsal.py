@@ -14,10 +14,10 @@ from medkit.data.loader import whole
 from medkit.engine.memory import shortage_told
 from medkit.engine.stage import to_device
 from medkit.errors import InputError, MedkitError, RunError
+from medkit.evaluation.evaluate import measured, stack
+from medkit.evaluation.items import check_predictions, items_of
 from medkit.guard import cause
 from medkit.recipe import Stage
-from medkit.runs.evaluate import measured, stack
-from medkit.runs.items import check_predictions, items_of
 from medkit.runs.workbench import Workbench
 
 

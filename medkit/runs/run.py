@@ -16,18 +16,23 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.stage import no_best, train_stage
 from medkit.engine.thaw import stages_of
 from medkit.errors import InputError, RunError
+from medkit.evaluation.evaluate import evaluate, read_results, write_results
 from medkit.paths import default_folder
-from medkit.plugin import Hooks
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
+from medkit.registry.plugins import Hooks
 from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.cost import Cost
-from medkit.runs.evaluate import evaluate, read_results, write_results
 from medkit.runs.external import is_external, refuse_ranks, work_of
 from medkit.runs.folder import RunFolder, environment
 from medkit.runs.handle import Run
 from medkit.runs.rehearsal import rehearse
-from medkit.runs.report import write_report
+from medkit.runs.settings import RunSettings
 from medkit.runs.workbench import Workbench
+
+DEFAULT = RunSettings()
+
+Report = Callable[[Path, Hooks], Path]
+"""Writes the report of a run folder and returns its path."""
 
 
 def run(
@@ -37,39 +42,12 @@ def run(
     set: Sequence[str] = (),
     skip: Sequence[str] = (),
     seed: int | None = None,
-    precision: str = "fp32",
-    device: str | None = None,
-    quiet: bool = False,
+    settings: RunSettings = DEFAULT,
+    report: Report | None = None,
 ) -> Run:
-    """Train every stage of ``recipe``, evaluate it and write the report.
+    """Train and evaluate every stage of ``recipe``; :func:`medkit.run` explains the arguments.
 
-    Everything that can be checked is checked before the first file is written: names, types, splits, patients.
-
-    Parameters
-    ----------
-    recipe:
-        A recipe, its path, or the name of a bundled one.
-    out:
-        The run folder; must not exist or be empty. Default: ``runs/NAME-DATE-TIME``.
-    set:
-        Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
-    skip:
-        Stages or variants to leave out, such as ``"segment@nnunet_3d"``.
-    seed:
-        Overrides the recipe's own.
-    precision:
-        ``fp32`` or ``bf16``.
-    device:
-        ``cpu`` or ``cuda``; default: CUDA when there is one.
-    quiet:
-        Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
-
-    Raises
-    ------
-    InputError
-        if the recipe or the data are wrong; nothing has been written then.
-    RunError
-        if the run fails; the folder can be resumed.
+    ``report`` is asked for a report at the end.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
@@ -78,7 +56,7 @@ def run(
     if seed is not None:
         recipe = recipe.with_seed(seed)
     check_round_trip(recipe)
-    runtime = Runtime.start(device=device, precision=precision)
+    runtime = Runtime.start(device=settings.device, precision=settings.precision)
     path = Path(out) if out is not None else default_folder(recipe.name)
     if out is None and runtime.ranks > 1:
         raise InputError("a run on several ranks needs --out, so that all of them use one folder")
@@ -87,29 +65,29 @@ def run(
     folder = RunFolder(path)
     if runtime.main:
         folder = RunFolder.create(path)
-        found = environment(runtime.description, precision, runtime.ranks, recipe.seed)
+        found = environment(runtime.description, settings.precision, runtime.ranks, recipe.seed)
         folder.start(recipe, {**found, "notices": bench.notices()})
     runtime.barrier()
     bench.folder = folder
-    return _train(bench, folder, quiet)
+    return _train(bench, folder, settings.quiet, report)
 
 
-def resume(out: str | Path, *, device: str | None = None, quiet: bool = False) -> Run:
+def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | None = None) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
     folder = RunFolder.open(Path(out))
-    settings = folder.resumable()
+    begun = folder.resumable()
     recipe = folder.recipe()
-    runtime = Runtime.start(device=device, precision=settings.get("precision", "fp32"))
-    if runtime.ranks != settings.get("ranks", 1):
+    runtime = Runtime.start(device=settings.device, precision=begun.get("precision", "fp32"))
+    if runtime.ranks != begun.get("ranks", 1):
         raise InputError(
-            f"the run was started on {settings.get('ranks', 1)} ranks and is resumed on {runtime.ranks}",
+            f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {runtime.ranks}",
             str(folder.path),
             "resume it with the same --devices",
         )
     bench = Workbench(recipe, runtime, folder)
     bench.seen.check_all()
     _check_results(bench, folder)
-    return _train(bench, folder, quiet)
+    return _train(bench, folder, settings.quiet, report)
 
 
 def _check_results(bench: Workbench, folder: RunFolder) -> None:
@@ -155,7 +133,7 @@ def _check(bench: Workbench) -> None:
             rehearse(bench, stage, objective, metrics[stage.name])
 
 
-def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
+def _train(bench: Workbench, folder: RunFolder, quiet: bool, report: Report | None) -> Run:
     recipe, runtime = bench.recipe, bench.runtime
     run_ = Run(folder.path, recipe=recipe)
     failed = run_.failed
@@ -190,8 +168,8 @@ def _train(bench: Workbench, folder: RunFolder, quiet: bool) -> Run:
                 if not (folder.path / "results.json").exists():
                     folder.write_json("results.json", {})  # nothing but training and validation splits
                 run_.results = read_results(folder.path)
-                path = write_report(folder.path, hooks)
-                progress.say(f"report: {path}")
+                if report is not None:
+                    progress.say(f"report: {report(folder.path, hooks)}")
                 if failed:
                     raise _failure(failed, folder)
     runtime.barrier()

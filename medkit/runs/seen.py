@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medkit.blocks import Block
 from medkit.data.copies import image_digests
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
 from medkit.data.volume import Volume
 from medkit.errors import InputError, Problems, RunError
+from medkit.evaluation.results import Evaluation
 from medkit.protocols import Case
 from medkit.recipe import Stage
-from medkit.recipe_model import SEPARATOR
+from medkit.recipe.blocks import Block
+from medkit.recipe.model import SEPARATOR
 from medkit.runs.folder import RunFolder
-from medkit.runs.results import Evaluation
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from medkit.cli.new_plugin import write_plugin
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
-from medkit.new_plugin import write_plugin
 
 PLUGIN = '''
 from medkit.api import hookimpl

@@ -8,7 +8,7 @@ import pytest
 
 
 def test_list_shows_every_registered_component(medkit):
-    from medkit.plugin import registry
+    from medkit.registry.plugins import registry
 
     listed = json.loads(medkit("list", "--json").stdout)
     assert {(c["kind"], c["name"]) for c in listed} == set(registry().entries)
@@ -37,8 +37,8 @@ def test_show_gives_types_defaults_meanings_and_a_block(medkit):
 
 
 def test_show_agrees_with_the_schema_of_the_imported_class(medkit):
-    from medkit.plugin import registry
-    from medkit.schema import schema_of
+    from medkit.registry.plugins import registry
+    from medkit.registry.schema import schema_of
 
     shown = json.loads(medkit("show", "lstm_classifier", "--json").stdout)[0]
     assert shown["arguments"] == json.loads(

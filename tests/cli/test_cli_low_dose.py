@@ -21,9 +21,9 @@ from medkit_phantoms.source import HeadCT
 from medkit.cli.main import main
 from medkit.data.io import read_volume
 from medkit.errors import InputError
+from medkit.front import run
 from medkit.recipe import load_recipe
 from medkit.runs.predict import predict
-from medkit.runs.run import run
 
 WINDOW = (0, 80)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import medkit as package
+from medkit.cli.new_plugin import write_plugin
 from medkit.errors import InputError
-from medkit.new_plugin import write_plugin
 
 FILES = {
     "pyproject.toml",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medkit.new_plugin import write_plugin
+from medkit.cli.new_plugin import write_plugin
 
 ROW = "Rotation (Gidaris et al.)"
 SETS = (

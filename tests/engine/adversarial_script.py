@@ -20,11 +20,11 @@ from torch import nn
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
-from medkit.marks import Placed
 from medkit.objectives.adversarial import Adversarial
 from medkit.parts.losses import MSE
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
+from medkit.registry.marks import Placed
 
 STEPS = 3
 

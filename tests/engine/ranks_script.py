@@ -15,7 +15,7 @@ from medkit.engine.stage import train_stage
 from medkit.parts.optimizers import AdamW
 from medkit.parts.schedules import Constant
 from medkit.protocols import Turn
-from medkit.recipe_model import Unfreeze
+from medkit.recipe.model import Unfreeze
 
 
 class Encoder(nn.Module):

@@ -14,10 +14,10 @@ from torch import nn
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
-from medkit.marks import Placed
 from medkit.objectives.adversarial import Adversarial
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Poly
+from medkit.registry.marks import Placed
 
 STEPS = 4
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from medkit.engine import checkpoint
 from medkit.engine.runtime import Runtime
 from medkit.engine.stage import train_stage
-from medkit.marks import Placed
 from medkit.objectives.adversarial import Adversarial, Average
 from medkit.parts.optimizers import SGD
 from medkit.parts.schedules import Constant
+from medkit.registry.marks import Placed
 
 SCRIPT = Path(__file__).with_name("adversarial_script.py")
 

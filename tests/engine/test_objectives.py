@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.marks import Placed
 from medkit.objectives.adversarial import Adversarial
 from medkit.objectives.multitask import Multitask
 from medkit.objectives.restoration import Restoration
 from medkit.objectives.volume import VolumeTask
 from medkit.parts.losses import BCE, L1, MSE
+from medkit.registry.marks import Placed
 
 
 class Encoder(nn.Module):

@@ -18,7 +18,7 @@ from medkit.errors import InputError, RunError
 from medkit.parts.optimizers import AdamW
 from medkit.parts.schedules import Constant
 from medkit.protocols import Turn
-from medkit.recipe_model import Unfreeze
+from medkit.recipe.model import Unfreeze
 
 
 class Encoder(nn.Sequential):

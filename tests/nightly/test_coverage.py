@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from medkit.evaluation.bootstrap import bootstrap
+from medkit.evaluation.statistics import bootstrap_test, delong, paired_t, wilcoxon
 from medkit.parts.intervals import auc_interval, wilson
 from medkit.parts.metrics_segmentation import DiceScore
-from medkit.runs.bootstrap import bootstrap
-from medkit.runs.stats import bootstrap_test, delong, paired_t, wilcoxon
 
 SAMPLES = 1500
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from medkit.evaluation.evaluate import stack
 from medkit.parts.features import RANDOM
 from medkit.parts.metrics_fid import FID, frechet_distance
-from medkit.runs.evaluate import stack
 from medkit.testing import check_metric
 
 

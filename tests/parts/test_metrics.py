@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from medkit_smartnet.concurrence import Concurrence
 
+from medkit.evaluation.evaluate import stack
 from medkit.parts import metrics_classification as classification
 from medkit.parts.metrics_image import PSNR, RMSE, SSIM, psnr, rmse, ssim
 from medkit.parts.metrics_regression import MAE, R2
 from medkit.parts.metrics_segmentation import DiceScore, FalsePositiveVolume
-from medkit.runs.evaluate import stack
 from medkit.testing import check_metric
 
 

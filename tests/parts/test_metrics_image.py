@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medkit.data.dataset import Dataset
 from medkit.data.volume import Volume
-from medkit.marks import Placed
+from medkit.evaluation.evaluate import MetricValue, evaluate, stack
 from medkit.objectives.restoration import Restoration
 from medkit.parts.features import RANDOM
 from medkit.parts.losses import L1
@@ -20,7 +20,7 @@ from medkit.parts.metrics_fid import FID
 from medkit.parts.metrics_image import PSNR, RMSE
 from medkit.parts.metrics_perceptual import PL
 from medkit.protocols import Case, Record
-from medkit.runs.evaluate import MetricValue, evaluate, stack
+from medkit.registry.marks import Placed
 
 
 class Halfway(nn.Module):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from medkit.evaluation.evaluate import stack
 from medkit.parts.metrics_multiclass import MacroF1, MacroPrecision, MacroRecall, Top1
 from medkit.parts.metrics_regression import MSE
-from medkit.runs.evaluate import stack
 from medkit.testing import check_metric
 
 

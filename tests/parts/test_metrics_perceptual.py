@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from medkit.errors import InputError
+from medkit.evaluation.evaluate import stack
 from medkit.parts.features import RANDOM, VGG19, RandomTestFeatures, load_by_name
 from medkit.parts.metrics_perceptual import PL, TML, WEIGHTS, Distances, grams
-from medkit.runs.evaluate import stack
 from medkit.testing import check_metric
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}

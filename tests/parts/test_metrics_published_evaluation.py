@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from medkit.evaluation.evaluate import stack
 from medkit.parts import metrics_classification as classification
 from medkit.parts.metrics_image import psnr, rmse, ssim
 from medkit.parts.metrics_segmentation import DiceScore, FalsePositiveVolume
-from medkit.runs.evaluate import stack
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

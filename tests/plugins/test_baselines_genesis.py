@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 import medkit
 from medkit.errors import InputError
-from medkit.marks import Placed
 from medkit.objectives.multitask import Multitask
+from medkit.registry.marks import Placed
 from medkit.testing import check_operator, check_pretext
 
 UNIT = st.floats(0, 1)

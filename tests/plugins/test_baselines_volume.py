@@ -18,10 +18,10 @@ import medkit
 from medkit.engine.checkpoint import read_tensors
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
-from medkit.marks import Placed
 from medkit.objectives.volume import VolumeTask
 from medkit.parts.identity import Identity
 from medkit.recipe import load_recipe, recipe_from
+from medkit.registry.marks import Placed
 from medkit.runs.folder import RunFolder
 from medkit.runs.workbench import Workbench
 from medkit.testing import check_encoder, check_operator, check_pretext

@@ -13,9 +13,9 @@ from torch import Tensor
 from torchvision.models.inception import Inception3
 
 from medkit.errors import InputError
-from medkit.marks import Placed
 from medkit.objectives.multitask import Multitask
 from medkit.parts.encoders import TimmEncoder
+from medkit.registry.marks import Placed
 from medkit.testing import check_encoder, check_pretext
 
 MAPS = [torch.randn(3, c, 64 // s, 64 // s) for c, s in ((6, 2), (8, 4), (12, 8))]

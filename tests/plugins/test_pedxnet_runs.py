@@ -15,12 +15,12 @@ import torch
 
 from medkit.engine.checkpoint import read_tensors, write_tensors
 from medkit.errors import InputError, RunError
+from medkit.evaluation.embeddings import read_embedding
+from medkit.front import run
 from medkit.recipe import load_recipe
-from medkit.runs.embeddings import read_embedding
+from medkit.reporting.figures_embedding import embedding_map
 from medkit.runs.explain import explain
-from medkit.runs.figures_embedding import embedding_map
 from medkit.runs.predict import predict
-from medkit.runs.run import run
 
 
 @pytest.fixture(scope="module", autouse=True)

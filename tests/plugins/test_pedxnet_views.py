@@ -19,7 +19,7 @@ from medkit_pedxnet.views import LEVELS, UNCERTAIN, Views, published
 from medkit.data.dataset import Dataset
 from medkit.data.source import ManifestSource
 from medkit.errors import InputError
-from medkit.runs.run import run
+from medkit.front import run
 from medkit.testing import check_source
 
 

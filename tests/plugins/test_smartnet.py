@@ -14,8 +14,8 @@ from medkit_smartnet.slice_class import SliceClass
 from medkit_smartnet.smp import SmpDecoder
 
 import medkit
-from medkit.marks import Placed
 from medkit.objectives.multitask import Multitask
+from medkit.registry.marks import Placed
 from medkit.testing import check_operator, check_pretext
 
 SMALL = {"widths": (8, 8, 8)}

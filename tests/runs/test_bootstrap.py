@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from medkit.evaluation.bootstrap import MANY, bootstrap, resamples, summed
+from medkit.evaluation.evaluate import _value
 from medkit.parts.intervals import auc_interval, numbered, placement_variance, placements, wilson
 from medkit.parts.metrics_classification import AUC, F1, Accuracy
 from medkit.parts.metrics_multiclass import MacroF1, Top1
 from medkit.parts.metrics_regression import MAE, MSE, R2
 from medkit.parts.metrics_segmentation import DiceScore, FalsePositiveVolume
-from medkit.runs.bootstrap import MANY, bootstrap, resamples, summed
-from medkit.runs.evaluate import _value
 
 
 def names(count: int, each: int = 1) -> list[str]:

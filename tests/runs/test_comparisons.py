@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medkit.runs.comparisons import Comparison, compare_variants
+from medkit.evaluation.comparisons import Comparison, compare_variants
 
 
 def rows(patients: int, each: int, gain: float, seed: int = 0) -> list[dict[str, Any]]:

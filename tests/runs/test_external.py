@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import medkit
-from medkit import plugin
 from medkit.data.nifti import read_nifti, write_nifti
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, RunError
+from medkit.front import resume, run
 from medkit.recipe import check_round_trip, load_recipe
+from medkit.registry import plugins as plugin
 from medkit.runs.again import evaluate_again
 from medkit.runs.external import Work
 from medkit.runs.predict import predict
-from medkit.runs.run import resume, run
 
 DATA = """
 medkit: 1

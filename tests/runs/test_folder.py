@@ -14,9 +14,9 @@ import pytest
 import medkit
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.recipe import recipe_from
+from medkit.reporting.report import write_report
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
-from medkit.runs.report import write_report
 
 
 def recipe(**splits: dict[str, str]) -> dict[str, Any]:

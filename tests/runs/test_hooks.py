@@ -12,11 +12,11 @@ import pytest
 from helpers import small_recipe
 
 import medkit
-from medkit import plugin
 from medkit.api import hookimpl
 from medkit.errors import RunError
 from medkit.recipe import Recipe
-from medkit.runs.report import write_report
+from medkit.registry import plugins as plugin
+from medkit.reporting.report import write_report
 
 
 def tiny(**stage: Any) -> Recipe:

@@ -18,12 +18,12 @@ from medkit.data.dataset import Dataset
 from medkit.data.transforms import Resize
 from medkit.data.volume import Volume
 from medkit.errors import InputError, RunError
+from medkit.evaluation.evaluate import evaluate
 from medkit.parts.metrics_classification import Specificity
 from medkit.parts.metrics_segmentation import FalsePositiveVolume
 from medkit.protocols import Case, Metric, Record
 from medkit.recipe import Recipe
 from medkit.runs.dry import dry_run
-from medkit.runs.evaluate import evaluate
 
 HEIGHTS = np.array([0.0, 2.0, 6.0])
 AFFINE = np.array([[0, 0, 0.5, -7], [0, 0.8, 0, 5], [2, 0, 0, 100], [0, 0, 0, 1.0]])

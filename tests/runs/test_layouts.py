@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medkit.recipe_model import TableLayout
-from medkit.runs.evaluate import MetricValue
-from medkit.runs.layout_model import LaidOut
-from medkit.runs.layout_text import as_csv, as_html, as_json, as_markdown, as_text, duration, write_tables
-from medkit.runs.layouts import laid_out, lay_out
+from medkit.evaluation.evaluate import MetricValue
+from medkit.recipe.model import TableLayout
+from medkit.reporting.paper_table_model import LaidOut
+from medkit.reporting.paper_table_text import as_csv, as_html, as_json, as_markdown, as_text, duration, write_tables
+from medkit.reporting.paper_tables import laid_out, lay_out
 
 NAMES = {"only_rec": "Only REC", "scratch": "Scratch", "segment": "Ours"}
 SPLITS = ("internal", "external")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medkit.runs.maps import activation, channel_mean, grad_cam
+from medkit.evaluation.maps import activation, channel_mean, grad_cam
 
 
 def test_channel_mean_equals_the_published_map_at_both_sizes(golden: Path) -> None:

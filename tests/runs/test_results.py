@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from medkit.errors import RunError
+from medkit.evaluation.comparisons import compare_variants
+from medkit.evaluation.evaluate import _value
+from medkit.evaluation.results import Evaluation, MetricValue, read_cases, read_results, write_results
 from medkit.parts.metrics_classification import AUC, Sensitivity
 from medkit.parts.metrics_segmentation import DiceScore
-from medkit.runs.comparisons import compare_variants
-from medkit.runs.evaluate import _value
-from medkit.runs.results import Evaluation, MetricValue, read_cases, read_results, write_results
 
 
 def line(stage: str, case: str, split: str = "test", **cells: Any) -> dict[str, Any]:

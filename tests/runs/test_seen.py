@@ -17,10 +17,10 @@ from medkit.data.copies import image_digests
 from medkit.data.ledger import Ledger, digests, read_ledger
 from medkit.data.nifti import write_nifti
 from medkit.errors import InputError, RunError
+from medkit.evaluation.evaluate import read_results
 from medkit.recipe import bundled, load_recipe, recipe_from
-from medkit.recipe_seen import check_seen
+from medkit.recipe.seen import check_seen
 from medkit.runs.again import evaluate_again
-from medkit.runs.evaluate import read_results
 from medkit.runs.predict import predict
 
 REASON = "the pretext has no labels & it is a trial"

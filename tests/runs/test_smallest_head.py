@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import medkit
-from medkit import plugin
 from medkit.errors import InputError, RunError
 from medkit.recipe import recipe_from
 from medkit.registry import Entry
+from medkit.registry import plugins as plugin
 
 HEADS = '''
 import torch
@@ -123,8 +123,8 @@ def test_the_smallest_head_trains_and_the_report_says_that_nothing_is_evaluated(
 def test_the_image_is_input_and_target_where_a_head_has_no_view(heads):
     import torch
 
-    from medkit.blocks import Block
     from medkit.protocols import PretextHead, offered
+    from medkit.recipe.blocks import Block
 
     class Encoder:
         channels, strides = (2,), (2,)

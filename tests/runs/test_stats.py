@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from medkit.runs.stats import (
+from medkit.evaluation.statistics import (
     Test as Comparison,
 )
-from medkit.runs.stats import (
+from medkit.evaluation.statistics import (
     bootstrap_interval,
     bootstrap_test,
     delong,

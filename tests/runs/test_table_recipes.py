@@ -9,7 +9,7 @@ import pytest
 
 import medkit
 from medkit.recipe import Recipe, TableLayout, bundled, load_recipe
-from medkit.yaml_marks import ENV
+from medkit.recipe.yaml import ENV
 
 FILES = dict(bundled())
 TABLES = [name for name in FILES if "tables/" in name or name.startswith("tiny_table")]

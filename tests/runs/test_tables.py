@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medkit.runs.evaluate import MetricValue
-from medkit.runs.tables import as_text, results_table, variants
+from medkit.evaluation.evaluate import MetricValue
+from medkit.reporting.tables import as_text, results_table, variants
 
 
 def value(number: float, up: bool = True, **extras: float) -> MetricValue:

@@ -7,7 +7,7 @@ import torch
 
 from medkit import testing
 from medkit.errors import InputError
-from medkit.plugin import registry
+from medkit.registry.plugins import registry
 from medkit.testing import check_component
 
 MODULES = [

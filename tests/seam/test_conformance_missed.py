@@ -18,7 +18,7 @@ from medkit.objectives.multitask import Multitask
 from medkit.objectives.restoration import Restoration
 from medkit.objectives.volume import VolumeTask
 from medkit.parts.losses import L1
-from medkit.plugin import registry
+from medkit.registry.plugins import registry
 from medkit.testing import check_component, check_loss, check_objective, check_optimizer, check_pretext, check_source
 
 

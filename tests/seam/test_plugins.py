@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from medkit.errors import InputError
-from medkit.plugin import load
 from medkit.registry import Entry, Registry
-from medkit.schema import schema_of
-from medkit.static import static_schema
+from medkit.registry.plugins import load
+from medkit.registry.schema import schema_of
+from medkit.registry.static import static_schema
 
 GOOD = """
 from medkit.api import hookimpl

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from medkit.errors import InputError
-from medkit.plugin import load
 from medkit.registry import Entry, Registry
+from medkit.registry.plugins import load
 
 REGISTER = "from medkit.api import hookimpl\n@hookimpl\ndef medkit_register(registry):\n    {body}\n"
 GOOD = REGISTER.format(body="registry.pretext('turn', 'somewhere:Head', 'a head')")

@@ -10,14 +10,14 @@ import pytest
 from torch import nn
 
 import medkit
-from medkit import plugin
-from medkit.blocks import Block
 from medkit.errors import InputError
-from medkit.promises import PROMISED, check_promises, wanted
 from medkit.protocols import KINDS
-from medkit.protocols_losses import CONTRACTS, DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
+from medkit.protocols.losses import CONTRACTS, DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
 from medkit.recipe import recipe_from
+from medkit.recipe.blocks import Block
 from medkit.registry import Entry, Registry
+from medkit.registry import plugins as plugin
+from medkit.registry.promises import PROMISED, check_promises, wanted
 
 PARTS = '''
 import torch

@@ -8,7 +8,7 @@ import pytest
 
 from medkit.errors import InputError, Problems
 from medkit.recipe import bundled, load_recipe, recipe_from
-from medkit.yaml_marks import ENV
+from medkit.recipe.yaml import ENV
 
 GOOD = """\
 medkit: 1

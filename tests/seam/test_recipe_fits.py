@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 import medkit
-from medkit.blocks import Block
 from medkit.errors import InputError
-from medkit.json_schema import json_schema
-from medkit.plugin import registry
 from medkit.recipe import recipe_from
+from medkit.recipe.blocks import Block
+from medkit.recipe.json_schema import json_schema
 from medkit.registry import Entry
+from medkit.registry.plugins import registry
+from medkit.registry.static import static_constant
 from medkit.runs.run import kept_metric
-from medkit.static import static_constant
 
 
 def recipe(**stage: Any) -> dict[str, Any]:

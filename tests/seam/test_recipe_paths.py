@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from medkit.errors import InputError
-from medkit.marks import File, Weights
 from medkit.recipe import load_recipe, recipe_from
-from medkit.schema import with_files
+from medkit.registry.marks import File, Weights
+from medkit.registry.schema import with_files
 
 BLOCK = {
     "source": {"use": "manifest", "path": "lists/m.csv", "root": "images"},

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medkit import names, yaml_marks
+from medkit import names
 from medkit.errors import InputError
 from medkit.recipe import check_round_trip, load_recipe, recipe_from
-from medkit.yaml_dump import dump
+from medkit.recipe import yaml as yaml_marks
+from medkit.recipe.yaml_dump import dump
 
 WORDS = r"""08 09 0012 1e3 12e4567 0o7 0x1F +1 .5 1. 1_000 12:30 2001-01-01 ~ null Null true False yes No on .inf .nan
 = << !x &a *b - ? : -a ${HOME} $${A} $${ ${ @a `a % ' " \ {} [] ---"""

@@ -9,9 +9,9 @@ import pytest
 
 from medkit.errors import InputError
 from medkit.registry import Entry
-from medkit.schema import Schema, schema_of
-from medkit.source_text import Unsure
-from medkit.static import _from_source, static_schema
+from medkit.registry.schema import Schema, schema_of
+from medkit.registry.source_text import Unsure
+from medkit.registry.static import _from_source, static_schema
 
 OTHER = """
 from typing import Annotated
@@ -36,7 +36,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-import medkit.marks as m
+import medkit.registry.marks as m
 from medkit import api
 from medkit.api import Channels as Pyramid, Slot
 from medkit.parts.losses import Dice, BCE
@@ -273,9 +273,9 @@ def test_a_recipe_gives_a_subclass_the_arguments_that_it_inherits(tmp_path: Path
 
 
 def test_an_enumeration_in_a_recipe_is_kept_as_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from medkit.recipe_pieces import Pieces
+    from medkit.recipe.pieces import Pieces
+    from medkit.recipe.yaml import from_python
     from medkit.registry import Registry
-    from medkit.yaml_marks import from_python
 
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "enum_part.py").write_text(

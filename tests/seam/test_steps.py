@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from medkit.errors import Problems
-from medkit.plugin import registry
 from medkit.recipe import recipe_from
-from medkit.recipe_reader import read_recipe
+from medkit.recipe.reader import read_recipe
+from medkit.recipe.yaml import from_python
 from medkit.registry import Registrar
-from medkit.yaml_marks import from_python
+from medkit.registry.plugins import registry
 
 DATA: dict[str, Any] = {
     "medkit": 1,

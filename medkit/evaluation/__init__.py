@@ -1,0 +1,1 @@
+"""What predictions are worth: per-case rows, metrics with intervals, comparisons."""

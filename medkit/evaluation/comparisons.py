@@ -1,0 +1,113 @@
+"""Variants of a stage tested against the stage itself, on the cases both have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medkit.evaluation import statistics as stats
+from medkit.evaluation.bootstrap import too_few
+from medkit.evaluation.results import recorded
+from medkit.recipe.model import SEPARATOR
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants of a stage on the same cases; ``clustered`` where patients have several, so that they are tested."""
+
+    split: str
+    metric: str
+    first: str
+    second: str
+    test: stats.Test
+    p_holm: float
+    clustered: bool
+    higher_is_better: bool = True
+
+    @property
+    def says(self) -> str:
+        if math.isnan(self.test.p):
+            return "not defined on these cases" + (f": {self.test.why}" if self.test.why else "")
+        if self.p_holm < 0.05:
+            first = (self.test.difference > 0) == self.higher_is_better
+            return f"{self.first if first else self.second} is better"
+        return "no difference shown"
+
+
+def compare_variants(
+    stages: Sequence[str],
+    splits: Sequence[str],
+    cases: Sequence[Mapping[str, Any]],
+    wanted: Mapping[str, Any],
+    lower_is_better: Sequence[str] = (),
+) -> list[Comparison]:
+    """Test a stage, the first of ``stages``, against each of its variants, per split and metric, on cases both have.
+
+    ``auc`` has no value per case: it is always tested by DeLong, and other metrics never are (paired t instead).
+    With fewer than six patients no test is defined. ``rmse`` is also found under the longer name that the metric gives
+    itself (``rmse_hu``).
+    """
+    compare = wanted.get("compare") or {}
+    found: list[tuple[str, str, str, stats.Test, bool]] = []
+    if (
+        len(stages) < 2 or not compare or SEPARATOR in stages[0]
+    ):  # without the stage itself there is nothing to compare with
+        return []
+    tables: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in cases:
+        tables.setdefault((row["stage"], row["split"]), {})[row["case"]] = row
+    columns = dict.fromkeys(
+        name for row in cases if row["stage"] in stages for name in row if row[name] not in (None, "")
+    )
+    metrics = [recorded(name, columns) for name in compare.get("metric", [])]
+    for split in splits:
+        first = tables.get((stages[0], split), {})
+        for metric in metrics:
+            for other in stages[1:]:
+                test, clustered = _test(compare.get("test", "paired_t"), metric, first, tables.get((other, split), {}))
+                if test is not None:
+                    found.append((split, metric, other, test, clustered))
+    corrected = stats.holm([test.p for _, _, _, test, _ in found])
+    return [
+        Comparison(split, metric, stages[0], other, test, p, clustered, metric not in lower_is_better)
+        for (split, metric, other, test, clustered), p in zip(found, corrected, strict=True)
+    ]
+
+
+def _test(
+    kind: str, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> tuple[stats.Test | None, bool]:
+    if metric == "auc":
+        kind = "delong"
+    elif kind == "delong":
+        kind = "paired_t"
+    columns = ("probability", "label") if kind == "delong" else (metric,)
+    both = [c for c in first if c in second and all(_known(first[c], k) and _known(second[c], k) for k in columns)]
+    if not both:
+        return None, False
+    patients = [first[c]["patient"] for c in both]
+    clustered = len(set(patients)) < len(patients) and kind != "bootstrap"
+    x, y = (np.array([float(table[c][columns[0]]) for c in both]) for table in (first, second))
+    if kind == "delong":
+        test = stats.delong(x, y, np.array([float(first[c]["label"]) for c in both]), patients)
+    else:
+        test = PAIRED[kind](x, y, patients)
+    few = too_few(len(set(patients)))
+    return (test.undefined(few) if few else test), clustered
+
+
+PAIRED: Mapping[str, Callable[..., stats.Test]] = {
+    "paired_t": stats.paired_t,
+    "wilcoxon": stats.wilcoxon,
+    "bootstrap": stats.bootstrap_test,
+}
+
+
+def _known(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has a number there; an empty cell has none, nor has a label that is not known."""
+    text = row.get(column)
+    return text not in (None, "") and math.isfinite(float(text))

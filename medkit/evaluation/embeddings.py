@@ -1,0 +1,120 @@
+"""What an encoder makes of each image, kept for a picture of how classes lie beside each other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from medkit.evaluation import files
+from medkit.protocols import Case
+from medkit.records import write_atomically
+
+MOST = 1000  # images kept of a split: enough to see clusters, few enough for a t-SNE map in seconds
+
+
+@dataclass
+class Embedding:
+    """Features of some images of one split.
+
+    Attributes
+    ----------
+    features:
+        (N,C) averages of the encoder's deepest maps.
+    label:
+        (N,) class numbers.
+    ids:
+        (N,) case ids, as in ``cases.csv``.
+    groups:
+        Coarser and finer names of what each image shows, (N,) each, from the fields that the source names in its
+        attribute ``groups``.
+    """
+
+    features: np.ndarray
+    label: np.ndarray
+    ids: np.ndarray
+    groups: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Embedded:
+    """Gathers the embedding of a split while its cases are evaluated one after the other.
+
+    Parameters
+    ----------
+    cases:
+        Those that will be evaluated; of more than ``MOST``, evenly spaced ones are kept.
+    groups:
+        Fields to keep as :class:`Embedding`'s ``groups``.
+    """
+
+    def __init__(self, cases: Sequence[Case], groups: Sequence[str]) -> None:
+        chosen = np.linspace(0, len(cases) - 1, min(MOST, len(cases))).round().astype(int)
+        self.wanted, self.groups = {cases[i].id for i in chosen}, tuple(groups)
+        self.rows: list[dict[str, Any]] = []
+
+    @contextmanager
+    def watching(self, objective: Any, case: Case) -> Iterator[list[np.ndarray]]:
+        """While the block runs, every pass of the encoder adds (N,C) averages of its deepest map to the list."""
+        found: list[np.ndarray] = []
+        encoder = objective.parts().get("encoder")
+        if encoder is None or case.id not in self.wanted:
+            yield found
+            return
+
+        def keep(module: nn.Module, inputs: Any, features: list[Tensor]) -> None:
+            found.append(features[-1].float().mean((2, 3)).cpu().numpy())
+
+        handle = encoder.register_forward_hook(keep)
+        try:
+            yield found
+        finally:
+            handle.remove()
+
+    def add(self, items: Sequence[Mapping[str, Any]], found: Sequence[np.ndarray]) -> None:
+        """Keep the features of a case's items; of a volume that is one item, their mean over slices."""
+        if not found:
+            return
+        features = np.concatenate(found)
+        if len(items) != len(features):
+            features = features.mean(0, keepdims=True)
+        for item, feature in zip(items, features, strict=True):
+            groups = {name: str(item.get(name, "")) for name in self.groups}
+            self.rows.append({"feature": feature, "label": item["label"], "id": str(item["id"]), "groups": groups})
+
+    def collected(self) -> Embedding | None:
+        """All that was kept, or None if nothing was."""
+        if not self.rows:
+            return None
+        chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(MOST, len(self.rows))).round().astype(int))
+        rows = [self.rows[i] for i in chosen]
+        return Embedding(
+            np.stack([row["feature"] for row in rows]),
+            np.array([row["label"] for row in rows], np.float32),
+            np.array([row["id"] for row in rows]),
+            {name: np.array([row["groups"][name] for row in rows]) for name in self.groups},
+        )
+
+
+def write_embedding(path: Path, embedding: Embedding) -> None:
+    """Write an embedding as one ``.npz``, features in half precision."""
+    data = io.BytesIO()
+    groups: dict[str, Any] = {f"group.{name}": values for name, values in embedding.groups.items()}
+    features = embedding.features.astype(np.float16)
+    np.savez_compressed(data, features=features, label=embedding.label, ids=embedding.ids, **groups)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, data.getvalue())
+
+
+def read_embedding(path: Path) -> Embedding:
+    """What :func:`write_embedding` wrote."""
+    found = files.read_arrays(path)
+    groups = {name.removeprefix("group."): array for name, array in found.items() if name.startswith("group.")}
+    return files.guarded(
+        path, lambda: Embedding(found["features"].astype(np.float32), found["label"], found["ids"], groups)
+    )

@@ -1,0 +1,75 @@
+"""What medkit does when it is asked from Python: a run, its report, and a run gone on with.
+
+Here runs and reports meet: a run knows nothing of its report, which is written when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from typing_extensions import TypedDict, Unpack
+
+from medkit.recipe import Recipe
+from medkit.reporting.report import write_report
+from medkit.runs import run as runs
+from medkit.runs.handle import Run
+from medkit.runs.settings import RunSettings
+
+
+class Options(TypedDict, total=False):
+    """The keywords of :func:`run` that say where and how; :class:`medkit.runs.settings.RunSettings` explains them."""
+
+    precision: str
+    device: str | None
+    quiet: bool
+
+
+class ResumeOptions(TypedDict, total=False):
+    """The keywords of :func:`resume`; precision and ranks are those that the run was started with."""
+
+    device: str | None
+    quiet: bool
+
+
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    set: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    seed: int | None = None,
+    **options: Unpack[Options],
+) -> Run:
+    """Train every stage of ``recipe``, evaluate it and write the report.
+
+    Everything that can be checked is checked before the first file is written: names, types, splits, patients.
+
+    Parameters
+    ----------
+    recipe:
+        A recipe, its path, or the name of a bundled one.
+    out:
+        The run folder; must not exist or be empty. Default: ``runs/NAME-DATE-TIME``.
+    set:
+        Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
+    skip:
+        Stages or variants to leave out, such as ``"segment@nnunet_3d"``.
+    seed:
+        Overrides the recipe's own.
+    **options:
+        ``precision``, ``device`` and ``quiet``, as :class:`medkit.runs.settings.RunSettings` explains them.
+
+    Raises
+    ------
+    InputError
+        if the recipe or the data are wrong; nothing has been written then.
+    RunError
+        if the run fails; the folder can be resumed.
+    """
+    return runs.run(recipe, out, set=set, skip=skip, seed=seed, settings=RunSettings(**options), report=write_report)
+
+
+def resume(out: str | Path, **options: Unpack[ResumeOptions]) -> Run:
+    """Go on with a run that was interrupted; finished stages are not trained again."""
+    return runs.resume(out, RunSettings(**options), report=write_report)

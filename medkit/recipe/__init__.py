@@ -1,0 +1,22 @@
+"""Recipes: what a run is made of, as data, read and checked before anything is built."""
+
+from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.load import bundled, check_round_trip, find, load_recipe, recipe_from
+from medkit.recipe.model import DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
+
+__all__ = [
+    "Block",
+    "DataBlock",
+    "KeepBest",
+    "Recipe",
+    "Reference",
+    "Report",
+    "Stage",
+    "TableLayout",
+    "Unfreeze",
+    "bundled",
+    "check_round_trip",
+    "find",
+    "load_recipe",
+    "recipe_from",
+]

@@ -1,0 +1,158 @@
+"""Blocks: one constructor call each, as data, and how they are built bottom-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from medkit.errors import InputError
+from medkit.guard import cause
+from medkit.recipe.yaml import Mark
+from medkit.registry import Entry
+from medkit.registry.marks import Placed
+from medkit.registry.promises import check_promises
+from medkit.registry.schema import MISSING, Argument, schema_of
+
+FOREIGN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
+"""What constructors raise for arguments that they cannot take. Not RuntimeError: so a GPU's lack of memory is told."""
+Taken = Callable[[str, str], Any]
+"""``taken(stage, part)``: the trained part of an earlier stage."""
+
+
+@dataclass
+class Reference:
+    """``{from: stage.part}``: a part that an earlier stage has trained."""
+
+    stage: str
+    part: str
+    keys: dict[str, Any] = field(default_factory=dict)
+    mark: Mark = field(default=Mark("recipe"), compare=False)
+    path: str = field(default="", compare=False)
+
+    def plain(self) -> dict[str, Any]:
+        return {"from": f"{self.stage}.{self.part}", **self.keys}
+
+
+@dataclass
+class Block:
+    """``{use: name, ...}``: a component with its arguments; nested components are blocks themselves.
+
+    ``keys`` are those of the slot the block sits in (``weight``), not the component's own.
+    """
+
+    entry: Entry
+    arguments: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
+    mark: Mark = field(default=Mark("recipe"), compare=False)
+    path: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> str:
+        return self.entry.kind
+
+    @property
+    def name(self) -> str:
+        return self.entry.full_name
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data with the full name."""
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, Block | Reference):
+                return value.plain()
+            if isinstance(value, Mapping):
+                return {key: convert(item) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [convert(item) for item in value]
+            return value
+
+        return {"use": self.name, **{k: convert(v) for k, v in self.arguments.items()}, **convert(self.keys)}
+
+    def build(
+        self,
+        *,
+        taken: Taken | None = None,
+        siblings: Mapping[str, Any] | None = None,
+        contract: type | None = None,
+    ) -> Any:
+        """Construct the component, its children first.
+
+        Parameters
+        ----------
+        taken:
+            Resolves ``{from: stage.part}``.
+        siblings:
+            Parts that the parent has built already, for ``Given`` arguments.
+        contract:
+            The protocol that its place asks for; default: that of its kind.
+
+        Raises
+        ------
+        InputError
+            with the block's place, if an argument is wrong, a sibling that it needs is missing, or the component lacks
+            what its kind promises.
+        """
+        constructor = self.entry.load()
+        schema = schema_of(constructor)
+        built: dict[str, Any] = {}
+        try:
+            for name, argument in schema.arguments.items():
+                if argument.given is not None:
+                    found = self._given(argument, siblings or {})
+                    if found is not None:
+                        built[name] = found
+                elif name not in self.arguments:
+                    continue
+                elif argument.slot is not None:
+                    built[name] = self._children(argument, self.arguments[name], built, taken)
+                else:
+                    built[name] = schema.validate(name, self.arguments[name])
+            component = constructor(**built)
+            check_promises(component, self.kind, self.name, contract)
+            return component
+        except InputError as error:
+            if error.where is not None:
+                raise
+            raise InputError(
+                f"{self.path}: {error.what}" if self.path else error.what, str(self.mark), error.hint
+            ) from error
+        except FOREIGN as error:
+            raise InputError(f"{self.path}: '{self.name}': {cause(error)}", str(self.mark)) from error
+
+    def _given(self, argument: Argument, siblings: Mapping[str, Any]) -> Any:
+        assert argument.given is not None
+        root, *attributes = argument.given.path.split(".")
+        if root not in siblings:
+            if argument.default is not MISSING:
+                return None
+            raise InputError(f"'{self.name}' needs an {root} beside it")
+        found = siblings[root]
+        found = found.part if isinstance(found, Placed) else found
+        for attribute in attributes:
+            if not hasattr(found, attribute):
+                raise InputError(f"'{self.name}' needs the {attribute} of the {root}, and this {root} has none")
+            found = getattr(found, attribute)
+        return found
+
+    def _children(self, argument: Argument, value: Any, built: Mapping[str, Any], taken: Taken | None) -> Any:
+        if value is None:
+            return None
+        if argument.shape == "dict":
+            return {name: _child(child, argument, built, taken) for name, child in value.items()}
+        if argument.shape == "list":
+            return [_child(child, argument, built, taken) for child in value]
+        return _child(value, argument, built, taken)
+
+
+def _child(child: Block | Reference, argument: Argument, siblings: Mapping[str, Any], taken: Taken | None) -> Any:
+    assert argument.slot is not None
+    if isinstance(child, Reference):
+        if taken is None:
+            raise InputError(f"'{child.stage}.{child.part}' can only be taken inside a run", str(child.mark))
+        part = taken(child.stage, child.part)
+    else:
+        part = child.build(taken=taken, siblings=siblings, contract=argument.slot.contract)
+    if not argument.slot.keys:
+        return part
+    return Placed(part, {**argument.slot.keys, **child.keys})

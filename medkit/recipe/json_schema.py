@@ -1,0 +1,98 @@
+"""The JSON Schema of recipes, with every registered component, for editors."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from medkit.errors import InputError
+from medkit.protocols import KINDS
+from medkit.recipe.model import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze, hints
+from medkit.registry import Registry
+from medkit.registry.schema import json_type
+from medkit.registry.static import static_schema
+
+
+def json_schema(registry: Registry) -> dict[str, Any]:
+    """A JSON Schema (2020-12): top-level keys, data blocks, stages, and one definition a kind of component."""
+    stage = _record(Stage, ("name", "objective"))
+    turns = {"type": "object"}
+    stage["properties"] |= {
+        "objective": _kind("objective"),
+        "optim": {"anyOf": [_kind("optimizer"), turns]},
+        "schedule": {"anyOf": [_kind("schedule"), turns]},
+        "metrics": {"type": "array", "items": _kind("metric")},
+        "keep_best": {"anyOf": [_record(KeepBest, ("metric",)), {"type": "null"}]},
+        "unfreeze": {"anyOf": [_record(Unfreeze, ("part",)), {"type": "null"}]},
+        "repeat": {"type": "object", "additionalProperties": {"type": "object"}},
+    }
+    data = _record(DataBlock, ("source", "splits"))
+    data["properties"] |= {
+        "source": _kind("source"),
+        "splits": {"type": "object", "additionalProperties": {"type": "object"}},
+        "prepare": {"type": "array", "items": _kind("transform")},
+        "augment": {"type": "array", "items": _kind("transform")},
+    }
+    table = _record(TableLayout, ("title", "stage"))
+    names = {"type": "array", "items": {"type": "string"}}
+    shown = {"anyOf": [names, {"type": "object", "additionalProperties": {"type": "string"}}]}
+    table["properties"] |= {"rows": shown, "metrics": shown, "splits": shown}
+    report = _record(Report, ())
+    report["properties"] |= {"tables": {"type": "array", "items": table}}
+    null = {"type": "null"}
+    report["properties"] = {name: {"anyOf": [kind, null]} for name, kind in report["properties"].items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "medkit recipe",
+        "type": "object",
+        "required": ["medkit", "name", "data", "stages"],
+        "additionalProperties": False,
+        "properties": {
+            "medkit": {"const": FORMAT},
+            "name": {"type": "string"},
+            "seed": json_type(hints(Recipe)["seed"]),
+            "data": {"type": "object", "additionalProperties": data},
+            "stages": {"type": "array", "minItems": 1, "items": stage},
+            "report": {"anyOf": [report, null]},
+        },
+        "$defs": {kind: _component(registry, kind) for kind in KINDS},
+    }
+
+
+def _kind(kind: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{kind}"}
+
+
+def _record(cls: type, required: tuple[str, ...]) -> dict[str, Any]:
+    types = hints(cls)
+    properties: dict[str, Any] = {}
+    for item in fields(cls):
+        try:
+            properties[item.name] = json_type(types[item.name])
+        except TypeError:
+            properties[item.name] = {}
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _component(registry: Registry, kind: str) -> dict[str, Any]:
+    options: list[dict[str, Any]] = []
+    shorts = [entry.name for entry in registry.of_kind(kind)]
+    for entry in registry.of_kind(kind):
+        try:
+            schema = static_schema(entry).json()
+        except InputError:
+            continue
+        names = [entry.full_name] + ([entry.name] if shorts.count(entry.name) == 1 else [])
+        # A slot may add keys of its own, such as weight, beside the component's arguments.
+        options.append(
+            {
+                "type": "object",
+                "description": entry.summary,
+                "properties": {"use": {"enum": names}, **schema["properties"]},
+                "required": ["use", *schema["required"]],
+            }
+        )
+    reference = {"type": "object", "properties": {"from": {"type": "string"}}, "required": ["from"]}
+    written = [name for entry in registry.of_kind(kind) for name in (entry.full_name, entry.name)]
+    named = {"enum": list(dict.fromkeys(name for name in written if ":" in name or shorts.count(name) == 1))}
+    return {"anyOf": [named, *options, reference]}

@@ -1,0 +1,277 @@
+"""What a recipe says, once it has been checked."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from medkit.errors import InputError, did_you_mean
+from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.yaml import Mark
+from medkit.recipe.yaml_dump import dump
+from medkit.records import write_atomically
+from medkit.registry.schema import validate
+
+FORMAT = 1
+SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
+Unit = Literal["slice", "volume", "patch"]
+Draw = Literal["uniform", "positive"]
+
+
+@dataclass
+class DataBlock:
+    """Where samples come from and what is done to them."""
+
+    source: Block
+    splits: dict[str, dict[str, Any]]
+    prepare: list[Block] = field(default_factory=list)
+    augment: list[Block] = field(default_factory=list)
+    augment_on: Literal["cpu", "device"] = "cpu"
+    fields: list[str] = field(default_factory=list)
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """Keep the weights of the epoch in which ``metric`` was best on ``split``."""
+
+    metric: str
+    split: str = "val"
+
+
+@dataclass(frozen=True)
+class Unfreeze:
+    """Open a frozen part stage by stage.
+
+    ``part`` is frozen for ``after`` epochs; then one more of its stages opens every ``every`` epochs.
+    """
+
+    part: str
+    after: Annotated[int, Ge(0)] = 0
+    every: Annotated[int, Gt(0)] = 1
+    order: Literal["last_first", "first_last"] = "last_first"
+
+
+@dataclass
+class Stage:
+    """One training: an objective on a data block."""
+
+    name: str
+    objective: Block
+    data: str = ""
+    unit: Unit = "slice"
+    batch: Annotated[int, Gt(0)] = 1
+    epochs: Annotated[int, Gt(0)] = 1
+    train: str = "train"
+    validate: str | None = "val"
+    optim: Block | dict[str, Block] = None  # type: ignore[assignment]
+    schedule: Block | dict[str, Block] = None  # type: ignore[assignment]
+    metrics: list[Block] = field(default_factory=list)
+    keep_best: KeepBest | None = None
+    unfreeze: Unfreeze | None = None
+    evaluate: list[str] = field(default_factory=list)
+    balance: bool = False
+    patches: Annotated[int, Gt(0)] = 8
+    patch_size: Annotated[int, Gt(0)] = 64
+    slices: Annotated[int, Gt(0)] = 1
+    draw: Draw | None = None  # a run settles it before it writes its recipe
+    checkpointing: bool = False
+    compile: bool = False
+
+    def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
+        """The optimizer block of each turn."""
+        return _per_turn(self.optim, turns, f"stages.{self.name}.optim")
+
+    def schedules(self, turns: Sequence[str]) -> dict[str, Block]:
+        """The schedule block of each turn."""
+        return _per_turn(self.schedule, turns, f"stages.{self.name}.schedule")
+
+    def takes_from(self) -> set[str]:
+        """Names of the earlier stages that parts are taken from."""
+        return {reference.stage for reference in _references(self.objective)}
+
+
+def evaluated_splits(
+    stage: Stage, stages: Sequence[Stage], data: Mapping[str, DataBlock], reported: Sequence[str]
+) -> list[str]:
+    """The splits that a finished stage is evaluated on: its own list, else the report's, else all of its data block
+    that no stage trains or validates on."""
+    if stage.evaluate:
+        return list(stage.evaluate)
+    known = list(data[stage.data].splits) if stage.data in data else []
+    if reported:
+        return [name for name in reported if name in known]
+    used = {name for other in stages if other.data == stage.data for name in (other.train, other.validate)}
+    return [name for name in known if name not in used]
+
+
+def _references(value: Any) -> Iterator[Reference]:
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, Block):
+        yield from _references(value.arguments)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _references(item)
+
+
+def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str) -> dict[str, Block]:
+    if isinstance(blocks, Block):
+        return dict.fromkeys(turns, blocks)
+    if set(blocks) != set(turns):
+        raise InputError(f"{path} names the turns {sorted(blocks)}, the objective has {sorted(turns)}")
+    return blocks
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """How a stage and its variants are set side by side: a row a variant, a group of columns a test set.
+
+    ``rows``, ``metrics`` and ``splits`` map names to what is printed, in their order; empty: all, under their names.
+    ``rows`` has the labels of variants, the stage's own name, and ``input`` and ``target`` for what no network made.
+    ``average`` adds the mean over the splits, ``cost`` training time and peak memory.
+    """
+
+    title: str
+    stage: str
+    rows: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    average: bool = False
+    cost: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The title as a file's name, at most 60 letters."""
+        return "_".join(re.findall(r"[a-z0-9]+", self.title.lower()))[:60].rstrip("_") or "table"
+
+
+@dataclass
+class Report:
+    """What the report shows.
+
+    ``allow_seen`` lets stages be tested on patients that were seen in training: why, for all splits or for each that is
+    named. The reason stands above the results.
+    """
+
+    splits: list[str] = field(default_factory=list)
+    compare: dict[str, Any] = field(default_factory=dict)
+    maps: dict[str, int] = field(default_factory=dict)
+    tables: list[TableLayout] = field(default_factory=list)
+    allow_seen: str | dict[str, str] | None = None
+
+    def allowed(self, split: str) -> str | None:
+        """Why ``split`` may hold patients that were seen in training; None if it may not."""
+        return self.allow_seen.get(split) if isinstance(self.allow_seen, dict) else self.allow_seen
+
+
+@dataclass
+class Recipe:
+    """A checked recipe; ``stages`` holds the variants of ``repeat`` as stages of their own (``segment@scratch``).
+
+    ``places`` has where each key of each stage was read.
+    """
+
+    name: str
+    data: dict[str, DataBlock]
+    stages: list[Stage]
+    seed: Seed = 42
+    report: Report = field(default_factory=Report)
+    places: Mapping[tuple[str, str], Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        hint = did_you_mean(name, [s.name for s in self.stages]) or f"stages: {', '.join(s.name for s in self.stages)}"
+        raise InputError(f"the recipe has no stage '{name}'", hint=hint)
+
+    def evaluated_splits(self, stage: Stage) -> list[str]:
+        """The splits that a finished stage is evaluated on."""
+        return evaluated_splits(stage, self.stages, self.data, self.report.splits)
+
+    def with_seed(self, seed: int) -> Recipe:
+        """The recipe with another seed; one below 0 or above 2^32 - 1 is an :class:`InputError`."""
+        return replace(self, seed=validate(Seed, seed))
+
+    def without(self, names: Sequence[str]) -> Recipe:
+        """The recipe without some stages, and without their rows in tables.
+
+        Raises
+        ------
+        InputError
+            if there is no such stage, a remaining one takes a part of it, or none remains.
+        """
+        gone = {self.stage(name).name for name in names}
+        kept = [stage for stage in self.stages if stage.name not in gone]
+        for stage in kept:
+            if lost := sorted(stage.takes_from() & gone):
+                hint = f"leave '{stage.name}' out too"
+                raise InputError(f"'{stage.name}' takes a part of '{lost[0]}', which is left out", hint=hint)
+        if not kept:
+            raise InputError("no stage of the recipe is left")
+        bases = {stage.name.split(SEPARATOR)[0] for stage in kept}
+        labels = {name.partition(SEPARATOR)[2] or name: name for name in gone}
+        tables = []
+        for table in self.report.tables:
+            mine = {label for label, name in labels.items() if name.split(SEPARATOR)[0] == table.stage}
+            rows = {label: text for label, text in table.rows.items() if label not in mine}
+            if table.stage in bases and (rows or not table.rows):
+                tables.append(replace(table, rows=rows))
+        compare = dict(self.report.compare)
+        if "metric" in compare:
+            # Metrics that only the stages left out have: nothing of them is there to compare.
+            compare["metric"] = [name for name in compare["metric"] if _measured(name, kept)]
+            compare = compare if compare["metric"] else {}
+        return replace(self, stages=kept, report=replace(self.report, tables=tables, compare=compare))
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data that loads back to an equal recipe: full names, variants written out, nothing left to default
+        at the level of data blocks and stages."""
+        return {
+            "medkit": FORMAT,
+            "name": self.name,
+            "seed": self.seed,
+            "data": {name: _plain(block) for name, block in self.data.items()},
+            "stages": [_plain(stage) for stage in self.stages],
+            "report": _plain(self.report),
+        }
+
+    def write(self, path: str | Path) -> Path:
+        """Write the resolved recipe as YAML, whole or not at all."""
+        path = Path(path)
+        write_atomically(path, dump(self.resolved()).encode())
+        return path
+
+
+def _measured(name: str, stages: Sequence[Stage]) -> bool:
+    """Whether a stage has the metric, or one that gives this number beside its own (``top1_mean``)."""
+    known = [metric.entry.name for stage in stages for metric in stage.metrics]
+    return any(name == metric or name.startswith(f"{metric}_") for metric in known)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block | Reference):
+        return value.plain()
+    if isinstance(value, DataBlock | Stage | Report | KeepBest | Unfreeze | TableLayout):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Annotations of a recipe dataclass."""
+    return typing.get_type_hints(cls, include_extras=True)

@@ -1,0 +1,77 @@
+"""Core's own parts, registered through the same hook as everybody's."""
+
+from __future__ import annotations
+
+from medkit.registry.hooks import hookimpl
+from medkit.registry.table import Registrar
+
+
+@hookimpl
+def medkit_register(registry: Registrar) -> None:
+    r = registry
+    r.encoder("timm", "medkit.parts.encoders:TimmEncoder", "any timm backbone as a feature pyramid")
+    r.encoder("identity", "medkit.parts.identity:Identity", "the slice itself, for operators on raw volumes")
+    r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
+    r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
+    r.loss("l1", "medkit.parts.losses:L1", "mean absolute error")
+    r.loss("mse", "medkit.parts.losses:MSE", "mean square error")
+    r.loss("charbonnier", "medkit.parts.losses_image:Charbonnier", "smooth L1 of image restoration")
+    r.loss("edge", "medkit.parts.losses_image:LaplacianEdge", "Charbonnier distance of Laplacian edges")
+    for name, cls, text in (
+        ("auc", "AUC", "area under the ROC curve"),
+        ("f1", "F1", "F1 score at 0.5"),
+        ("sensitivity", "Sensitivity", "true positive rate at 0.5"),
+        ("specificity", "Specificity", "true negative rate at 0.5"),
+        ("accuracy", "Accuracy", "share of right decisions at 0.5"),
+        ("ppv", "PPV", "positive predictive value at 0.5"),
+        ("npv", "NPV", "negative predictive value at 0.5"),
+    ):
+        r.metric(name, f"medkit.parts.metrics_classification:{cls}", text)
+    r.metric("dice", "medkit.parts.metrics_segmentation:DiceScore", "Dice similarity of positive cases")
+    r.metric("fpv", "medkit.parts.metrics_segmentation:FalsePositiveVolume", "false positive volume of negatives, uL")
+    r.metric("psnr", "medkit.parts.metrics_image:PSNR", "peak signal-to-noise ratio, dB")
+    r.metric("ssim", "medkit.parts.metrics_image:SSIM", "structural similarity")
+    r.metric("rmse", "medkit.parts.metrics_image:RMSE", "root mean square error")
+    r.metric("pl", "medkit.parts.metrics_perceptual:PL", "perceptual loss, of VGG19's features")
+    r.metric("tml", "medkit.parts.metrics_perceptual:TML", "texture matching loss, of VGG19's features")
+    r.metric("fid", "medkit.parts.metrics_fid:FID", "Fréchet inception distance")
+    for name, cls, text in (
+        ("top1", "Top1", "share of images whose likeliest class is right"),
+        ("macro_f1", "MacroF1", "F1 score of each class, averaged"),
+        ("macro_precision", "MacroPrecision", "precision of each class, averaged"),
+        ("macro_recall", "MacroRecall", "recall of each class, averaged"),
+    ):
+        r.metric(name, f"medkit.parts.metrics_multiclass:{cls}", text)
+    r.metric("mse", "medkit.parts.metrics_regression:MSE", "mean square error of a regression")
+    r.metric("mae", "medkit.parts.metrics_regression:MAE", "mean absolute error of a regression")
+    r.metric("r2", "medkit.parts.metrics_regression:R2", "coefficient of determination")
+    r.source("manifest", "medkit.data.source:ManifestSource", "cases listed in a CSV or Parquet file")
+    r.transform("window", "medkit.data.transforms:Window", "HU window to [0,1]")
+    r.transform("clahe", "medkit.data.transforms:CLAHE", "contrast limited adaptive histogram equalisation")
+    r.transform("resize", "medkit.data.transforms:Resize", "in-plane resize")
+    r.transform("min_max", "medkit.data.transforms:MinMax", "slice-wise range to [0,1]")
+    r.transform("clip_percentiles", "medkit.data.transforms_radiograph:ClipPercentiles", "range without outliers")
+    r.transform("pad_resize", "medkit.data.transforms_radiograph:PadResize", "resize that keeps the aspect")
+    for name, cls, text in (
+        ("shift_scale_rotate", "ShiftScaleRotate", "random shift, scale and rotation"),
+        ("horizontal_flip", "HorizontalFlip", "random left-right flip"),
+        ("shift_intensity", "ShiftIntensity", "random offset of all values"),
+        ("brightness", "Brightness", "random brightness"),
+        ("contrast", "Contrast", "random contrast"),
+        ("gamma", "Gamma", "random gamma"),
+        ("sharpen", "Sharpen", "random sharpening"),
+        ("gauss_noise", "GaussNoise", "random Gaussian noise"),
+        ("blur", "Blur", "random Gaussian, median or motion blur"),
+        ("dihedral", "Dihedral", "a random one of the square's eight symmetries"),
+    ):
+        r.transform(name, f"medkit.data.augment:{cls}", text)
+    r.objective("multitask", "medkit.objectives.multitask:Multitask", "pretext heads on one shared encoder")
+    r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")
+    r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")
+    r.objective("adversarial", "medkit.objectives.adversarial:Adversarial", "generator against discriminator")
+    r.optimizer("adam", "medkit.parts.optimizers:Adam", "Adam with L2 weight decay")
+    r.optimizer("adamw", "medkit.parts.optimizers:AdamW", "Adam with decoupled weight decay")
+    r.optimizer("sgd", "medkit.parts.optimizers:SGD", "stochastic gradient descent with momentum")
+    r.schedule("poly", "medkit.parts.schedules:Poly", "warm-up, then polynomial decay")
+    r.schedule("constant", "medkit.parts.schedules:Constant", "the same learning rate throughout")
+    r.schedule("cosine", "medkit.parts.schedules:Cosine", "warm-up, then half a cosine")

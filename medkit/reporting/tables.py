@@ -1,0 +1,163 @@
+"""Results as tables: a stage and its variants as rows, metrics as columns, one block of rows a test set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medkit.evaluation.bootstrap import FEW, FEWEST
+from medkit.evaluation.results import MetricValue
+
+Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
+INPUT, TARGET = "input", "target"
+SEEN_MARK = "†"
+"""Stands at every number of a test set with patients that were seen in training."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as text, with what stands under it: interval, number of cases, remarks."""
+
+    text: str = "–"
+    notes: tuple[str, ...] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant on a test set; ``first`` of its test set, or a ``reference`` that no network made."""
+
+    split: str
+    name: str
+    cells: tuple[Cell, ...]
+    first: bool = False
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column: a metric, its unit and whether higher is better."""
+
+    name: str
+    unit: str = ""
+    up: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One stage with its variants; ``rules`` maps a rule for empty cases to the metrics that have it."""
+
+    name: str
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+    rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def variants(results: Results) -> dict[str, list[str]]:
+    """Stages with their variants, the stage itself first: ``{"segment": ["segment", "segment@scratch"]}``."""
+    groups: dict[str, list[str]] = {}
+    for stage in results:
+        groups.setdefault(stage.split("@")[0], []).append(stage)
+    return groups
+
+
+def results_table(name: str, stages: Sequence[str], results: Results) -> Table:
+    """The table of one stage and its variants.
+
+    Metrics that know what the input itself would score (denoising) give a last row for it, and one for the target.
+    """
+    splits = list(dict.fromkeys(split for stage in stages for split in results[stage]))
+    metrics: dict[str, MetricValue] = {}
+    for stage in stages:
+        for found in results[stage].values():
+            for metric, value in found.items():
+                metrics.setdefault(metric, value)
+    rows = []
+    for split in splits:
+        values = {m: [results[stage].get(split, {}).get(m) for stage in stages] for m in metrics}
+        for i, stage in enumerate(stages):
+            rows.append(Row(split, stage, tuple(_cell(values[m], i) for m in metrics), first=i == 0))
+        for reference in (INPUT, TARGET):
+            known = [next((v.extras.get(reference) for v in values[m] if v is not None), None) for m in metrics]
+            if any(value is not None for value in known):
+                cells = tuple(Cell() if value is None else Cell(number(value)) for value in known)
+                rows.append(Row(split, reference, cells, reference=True))
+    rules: dict[str, list[str]] = {}
+    for metric, value in metrics.items():
+        if value.rule not in ("", "none"):
+            rules.setdefault(value.rule, []).append(metric)
+    heads = tuple(Head(metric, value.unit, value.higher_is_better) for metric, value in metrics.items())
+    return Table(name, heads, tuple(rows), rules)
+
+
+def number(value: float | None) -> str:
+    """A number for a table: three or four significant digits, a dash for undefined."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined."""
+    return "–" if math.isnan(value) else "< 1e-10" if value < 1e-10 else f"{value:.3g}"
+
+
+METHODS = {
+    "bootstrap": "bootstrap over patients (BCa)",
+    "Wilson": "Wilson's score interval by patients",
+    "DeLong": "DeLong's by patients, on the scale of the logit",
+    "jackknife": "jackknife over patients",
+}
+
+
+def how_intervals_were_made(results: Results, stages: Sequence[str]) -> str:
+    """A sentence that says which metrics' 95 % intervals were made how, and why some have none."""
+    by: dict[str, list[str]] = {}
+    for stage in stages:
+        for found in results[stage].values():
+            for metric, value in found.items():
+                names = by.setdefault(METHODS.get(value.method, value.method), [])
+                if value.method and metric not in names:
+                    names.append(metric)
+    made = [f"{method}: {', '.join(names)}" for method, names in by.items() if names]
+    text = f"95 % intervals ({'; '.join(made)})." if made else "95 % intervals by patients."
+    return f"{text} Intervals of fewer than {FEW} patients are marked; with fewer than {FEWEST} there is none."
+
+
+def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
+    value = values[i]
+    if value is None:
+        return Cell()
+    known = [v.value for v in values if v is not None and not math.isnan(v.value)]
+    best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
+    mark = SEEN_MARK if value.seen else ""
+    notes = [f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"]
+    if 0 < value.n_patients < FEW and not math.isnan(value.low):
+        notes[0] += f" (few: {value.n_patients} patients)"
+    notes.append(value.counts + (f", {value.n_empty} empty" if value.n_empty else ""))
+    if value.n_undefined:
+        notes.append(f"undefined in {value.n_undefined} draws")
+    if missed := value.extras.get("missed"):
+        notes.append(f"{missed:.0f} missed")
+    if blank := value.extras.get("blank_slices"):
+        notes.append(f"{number(value.extras.get('plain'))} with {blank:.0f} blank slices")
+    if mark:
+        notes.append(seen_note(value))
+    return Cell(number(value.value) + mark, tuple(notes), best)
+
+
+def seen_note(value: MetricValue) -> str:
+    """How many patients of the test set were seen in training."""
+    return f"{value.seen} of {value.patients} patients seen in training"
+
+
+def as_text(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows for a terminal: value and interval in one cell."""
+    columns = ["test set", "variant"]
+    columns += [f"{h.name}{f' ({h.unit})' if h.unit else ''} {'↑' if h.up else '↓'}" for h in table.heads]
+    rows = [
+        [row.split if row.first else "", row.name, *(" ".join([cell.text, *cell.notes[:1]]) for cell in row.cells)]
+        for row in table.rows
+    ]
+    return columns, rows

@@ -1,0 +1,24 @@
+"""How a run is done: what changes neither recipe nor data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where and how a run computes.
+
+    Parameters
+    ----------
+    precision:
+        ``fp32`` or ``bf16``.
+    device:
+        ``cpu`` or ``cuda``; default: CUDA when there is one.
+    quiet:
+        Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
+    """
+
+    precision: str = "fp32"
+    device: str | None = None
+    quiet: bool = False

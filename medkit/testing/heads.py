@@ -1,0 +1,123 @@
+"""The conformance check of pretext heads (:mod:`medkit.testing`)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medkit.errors import did_you_mean
+from medkit.parts.inference import tensors_in
+from medkit.protocols import PretextHead, offered
+from medkit.testing.common import (
+    STRIDES,
+    build,
+    check_construction,
+    check_devices,
+    check_dtype,
+    check_gradients,
+    check_state,
+    example_features,
+    python_and_numpy_rest,
+    same,
+    told,
+)
+
+SHAPES: dict[str, str] = {
+    "probability": "N",
+    "value": "N",
+    "class_probability": "NK",
+    "mask_probability": "N1HW",
+    "reconstruction": "NCHW",
+    "output": "NCHW",
+}
+"""Standard predictions (:mod:`medkit.protocols`) and their axes."""
+
+
+def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any) -> None:
+    """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work.
+
+    ``view`` leaves the batch as it is and its target has no graph; predictions have standard names and shapes. Fields
+    in the head's ``needs`` are zeros and ones unless ``batch`` has them.
+    """
+    head = build(constructor, arguments, "pretext")
+    check_construction(constructor, arguments)
+    view_of, predict = offered(PretextHead, head, "view"), offered(PretextHead, head, "predict")
+    needs = getattr(head, "needs", ())
+    assert isinstance(needs, tuple), "needs is a tuple of field names"
+    fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
+    for size in ((32, 32), (33, 33)):
+        given = example_batch(size, fields, batch or {})
+        fields = {name: given[name] for name in needs}
+        kept = copy.deepcopy(given)
+        torch.manual_seed(4)
+        view, target = view_of(given)
+        same(kept, given, "view() changes the batch, which the other heads see too: make a new tensor")
+        torch.manual_seed(4)
+        again = view_of(given)
+        same([view, target], list(again), "view() differs under the same seed: draw from torch's generator")
+        assert view.shape[0] == 3 or view.dim() == 4, "view() returns images (N,C,H,W)"
+        for tensor in (view, *tensors_in(target)):
+            assert not tensor.requires_grad, "view() returns tensors with a graph, which would be trained: detach them"
+        features = example_features((view.shape[2], view.shape[3]), len(view))
+        with told("forward() fails on a pyramid of the channels it was given"), python_and_numpy_rest("forward()"):
+            output = head(features, **fields)
+        terms = head.loss(output, target)
+        assert isinstance(terms, Mapping), f"loss() returns a dictionary of its terms, not a {type(terms).__name__}"
+        assert terms, "loss() names at least one term"
+        for name, term in terms.items():
+            assert term.dim() == 0, f"loss term '{name}' is no scalar: {tuple(term.shape)}"
+            assert torch.isfinite(term), f"loss term '{name}' is not finite"
+        check_gradients(head, torch.stack(list(terms.values())).sum())
+        head.eval()
+        with torch.no_grad():
+            check_predictions(predict(head(features, **fields)), view)
+        head.train()
+    check_state(head, lambda m: m(features, **fields), lambda: build(constructor, arguments, seed=9))
+    check_dtype(head, lambda m: m(example_features((32, 32), dtype=torch.float64), **fields))
+    check_devices(head, lambda m, d: m([f.to(d) for f in features], **{k: v.to(d) for k, v in fields.items()}))
+
+
+def example_batch(
+    size: tuple[int, int], fields: Mapping[str, Tensor], more: Mapping[str, Any], unit: str = "slice"
+) -> dict[str, Any]:
+    """A batch of three slices, or of two volumes of two slices and one, or of three pairs of patches."""
+    made = torch.Generator().manual_seed(3)
+    image = torch.rand(3, 1, *size, generator=made)
+    label = torch.tensor([0.0, 1.0, 1.0])
+    given: dict[str, Any] = {"image": image, "ids": ["a", "b", "c"]}
+    if unit == "patch":
+        return given | {"target": torch.rand(3, 1, *size, generator=made)} | dict(more)
+    given |= {"mask": (torch.rand(3, 1, *size, generator=made) > 0.5).float(), "label": label, **fields}
+    if unit == "volume":
+        given |= {"lengths": torch.tensor([2, 1]), "label": label[:2], "ids": ["a", "b"]}
+    return given | dict(more)
+
+
+def check_predictions(predictions: Any, image: Tensor, items: int | None = None) -> None:
+    """Standard names, their shapes for ``image`` (S,C,H,W) and ``items`` items (default: S), and their ranges."""
+    assert isinstance(predictions, Mapping), f"predict() returns a dictionary, not a {type(predictions).__name__}"
+    sizes = {"1": 1, "C": image.shape[1]}
+    if all(side % STRIDES[-1] == 0 for side in image.shape[2:]):  # else maps may go beyond the image's edge
+        sizes |= {"H": image.shape[2], "W": image.shape[3]}
+    for name, value in predictions.items():
+        hint = did_you_mean(name, SHAPES) or f"there are: {', '.join(SHAPES)}"
+        assert name in SHAPES, f"'{name}' is no standard prediction, so nothing would evaluate it; {hint}"
+        axes, shape = SHAPES[name], tuple(value.shape)
+        count = len(image) if "H" in axes or items is None else items
+        assert value.dim() > 0, f"prediction '{name}' is ({','.join(axes)}), not a scalar"
+        assert len(value) == count, f"prediction '{name}' has {len(value)} items for {count} images"
+        fits = len(shape) == len(axes) and all(
+            sizes.get(axis, side) == side for axis, side in zip(axes[1:], shape[1:], strict=True)
+        )
+        assert fits, f"prediction '{name}' is {shape}, not ({','.join(axes)})"
+        if name.endswith("probability"):
+            assert value.min() >= 0, f"'{name}' falls below 0"
+            assert value.max() <= 1, f"'{name}' exceeds 1"
+        if name == "class_probability":
+            assert torch.allclose(value.sum(1), torch.ones(len(value), dtype=value.dtype), atol=1e-4), (
+                "'class_probability' of an image does not sum to 1"
+            )

@@ -1,0 +1,124 @@
+"""Encoders, operators, generators and discriminators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from medkit.protocols import Encoder, offered
+from medkit.registry.schema import schema_of
+from medkit.testing.common import (
+    build,
+    check_construction,
+    check_devices,
+    check_dtype,
+    check_gradients,
+    check_schema,
+    check_state,
+    example_features,
+)
+
+
+def check_encoder(
+    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, int] = (64, 96), **arguments: Any
+) -> None:
+    """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output.
+
+    ``image`` is the height and width it is tried on.
+    """
+    check_schema(constructor)
+    if "in_channels" in schema_of(constructor).arguments:
+        arguments["in_channels"] = in_channels
+    encoder = build(constructor, arguments, "encoder")
+    check_construction(constructor, arguments)
+    x = torch.randn(2, in_channels, *image)
+    maps = encoder(x)
+    assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
+    for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
+        assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, {channels} are declared"
+        expected = tuple(-(-side // stride) for side in image)
+        size = tuple(feature.shape[2:])
+        if getattr(encoder, "unpadded", False):
+            assert all(a <= b for a, b in zip(size, expected, strict=True)), (
+                f"stride {stride} makes at most {expected}, not {size}"
+            )
+        else:
+            assert size == expected, f"stride {stride} makes {expected}, not {size}"
+    assert list(encoder.strides) == sorted(encoder.strides), "strides go from shallow to deep"
+    found = [id(p) for _, stage in offered(Encoder, encoder, "stages")() for p in stage.parameters()]
+    assert len(found) == len(set(found)), "stages() holds a parameter twice"
+    assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
+    if found:  # an encoder may do nothing but hand the image on
+        check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
+    encoder(torch.randn(1, in_channels, image[0] + 1, image[1] + 3))
+    check_state(encoder, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
+    check_dtype(encoder, lambda m: m(x.double()))
+    check_devices(encoder, lambda m, d: m(x.to(d)))
+
+
+def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
+    """Logits of the declared task, padded slices without influence, gradients everywhere."""
+    operator = build(constructor, arguments, "operator")
+    check_construction(constructor, arguments)
+    task = getattr(operator, "task", None)
+    assert task in ("classification", "segmentation"), f"task is {task!r}"
+    lengths = torch.tensor([4, 2])
+    volumes = [operator.slices(example_features((32, 32), int(depth))) for depth in lengths]
+    features = nn.utils.rnn.pad_sequence(volumes, batch_first=True)
+    logits = operator(features, lengths)
+    if task == "classification":
+        assert tuple(logits.shape) == (2,), f"classification logits are (B,), not {tuple(logits.shape)}"
+    else:
+        assert tuple(logits.shape[:2]) == (2, 4), f"segmentation logits are (B,D,H,W), not {tuple(logits.shape)}"
+        assert logits.dim() == 4, f"segmentation logits are (B,D,H,W), not {tuple(logits.shape)}"
+        logits = torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])
+    check_gradients(operator, logits.square().sum())
+    operator.eval()
+    with torch.no_grad():
+        features = features.detach()
+        dirty = features.clone()
+        dirty[1, 2:] = 1e3
+        a, b = operator(features, lengths), operator(dirty, lengths)
+        if task == "segmentation":
+            a, b = a[1, :2], b[1, :2]
+        assert torch.allclose(a, b, atol=1e-5), "padded slices change the result"
+        alone = operator(features[1:, :2], lengths[1:])
+        mine = b[1:] if task == "classification" else b[None]
+        assert torch.allclose(alone, mine, atol=1e-4), "a volume's result depends on the others of its batch"
+    check_state(operator, lambda m: m(features, lengths), lambda: build(constructor, arguments, seed=9))
+    check_dtype(operator, lambda m: m(features.double(), lengths))
+
+
+def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
+    """An image of the same shape, odd sizes too; gradients everywhere."""
+    generator = build(constructor, arguments, "generator")
+    check_construction(constructor, arguments)
+    for size in ((32, 32), (33, 31)):
+        x = torch.rand(2, 1, *size)
+        y = generator(x)
+        assert y.shape == x.shape, f"{tuple(x.shape)} became {tuple(y.shape)}"
+    check_gradients(generator, (generator(x) - 0.5).square().mean())
+    check_state(generator, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
+    check_dtype(generator, lambda m: m(x.double()))
+    check_devices(generator, lambda m, d: m(x.to(d)))
+
+
+def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **arguments: Any) -> None:
+    """A dictionary of scores; shared parameters are among its own and get gradients from every task."""
+    discriminator = build(constructor, arguments, "discriminator")
+    check_construction(constructor, arguments)
+    x = torch.rand(2, 1, size, size)
+    scores = discriminator(x)
+    assert isinstance(scores, dict), f"scores are a dictionary, not a {type(scores).__name__}"
+    shared = list(discriminator.shared_parameters())
+    own = {id(p) for p in discriminator.parameters()}
+    assert all(id(p) in own for p in shared), "shared_parameters() names a stranger"
+    for task, score in scores.items():
+        found = torch.autograd.grad(score.square().sum(), shared, retain_graph=True, allow_unused=True)
+        assert any(g is not None for g in found), f"task '{task}' reaches none of the shared parameters"
+    check_gradients(discriminator, torch.stack([s.square().mean() for s in scores.values()]).sum())
+    check_state(discriminator, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
+    check_dtype(discriminator, lambda m: m(x.double()))

@@ -1,0 +1,154 @@
+"""The conformance checks of objectives, optimizers and schedules (:mod:`medkit.testing`): a few real steps of each."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medkit.protocols import Objective, offered
+from medkit.testing.common import build, python_and_numpy_rest, same
+from medkit.testing.heads import check_predictions, example_batch
+
+
+def check_objective(
+    constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any
+) -> None:
+    """Two steps of every turn on one batch: scalar losses, weights that move, a state that goes on bit for bit.
+
+    Parameters
+    ----------
+    batch:
+        Entries of the batch that differ from the example's (:func:`medkit.testing.heads.example_batch`).
+    arguments:
+        The constructor's own; parts are given as built modules, and ``Placed(module, {"weight": 1.0})`` where their
+        slot has keys. They are copied, so that every objective starts alike.
+    """
+
+    def fresh() -> Any:
+        return build(constructor, copy.deepcopy(arguments), "objective")
+
+    objective = fresh()
+    given = example_batch((32, 32), {}, batch or {}, objective.unit)
+    parts = objective.parts()
+    turns = list(objective.turns())
+    assert turns, "turns() names at least one turn"
+    for turn in turns:
+        strangers = [name for name in turn.parts if name not in parts]
+        assert not strangers, f"turn '{turn.name}' trains '{strangers[0]}', which parts() does not name"
+    _check_predict(objective, given)
+    kept = copy.deepcopy(given)
+    before = copy.deepcopy(objective.state_dict())
+    optimizers = _optimizers(objective)
+    _steps(objective, optimizers, given, range(1))
+    same(kept, given, "losses() changes the batch, which the next turn sees too")
+    for turn in turns:
+        trained = {id(p) for name in turn.parts for p in parts[name].parameters() if p.requires_grad}
+        moved = [n for n, p in objective.named_parameters() if id(p) in trained and not torch.equal(p, before[n])]
+        assert moved, f"turn '{turn.name}' moves no weight of {', '.join(turn.parts)}"
+    saved = copy.deepcopy([objective.state_dict(), [o.state_dict() for o in optimizers.values()]])
+    _steps(objective, optimizers, given, range(1, 2))
+    other = fresh()
+    again = _optimizers(other)
+    other.load_state_dict(saved[0])
+    for optimizer, state in zip(again.values(), saved[1], strict=True):
+        optimizer.load_state_dict(state)
+    _steps(other, again, given, range(1, 2))
+    message = "a step from saved weights differs from the step without saving: what else does it remember?"
+    same(objective.state_dict(), other.state_dict(), message)
+
+
+def _check_predict(objective: Any, batch: Mapping[str, Any]) -> None:
+    objective.eval()
+    items = len(batch["lengths"]) if "lengths" in batch else None
+    with torch.no_grad():
+        check_predictions(objective.predict(dict(batch)), batch["image"], items)
+    objective.train()
+
+
+def _optimizers(objective: Any) -> dict[str, torch.optim.Optimizer]:
+    parts = objective.parts()
+    return {
+        turn.name: torch.optim.Adam([p for name in turn.parts for p in parts[name].parameters()], 1e-2)
+        for turn in objective.turns()
+    }
+
+
+def _steps(
+    objective: Any, optimizers: Mapping[str, torch.optim.Optimizer], batch: Mapping[str, Any], steps: range
+) -> None:
+    objective.train()
+    for number in steps:
+        torch.manual_seed(number)
+        for name, optimizer in optimizers.items():
+            optimizer.zero_grad()
+            with python_and_numpy_rest("losses()"):
+                losses = objective.losses(name, batch)
+            assert isinstance(losses, Mapping), f"losses() returns a dictionary, not a {type(losses).__name__}"
+            assert losses, f"losses() of turn '{name}' is empty"
+            for key, value in losses.items():
+                assert isinstance(value, Tensor), f"loss '{key}' is a tensor, not a {type(value).__name__}"
+                assert value.dim() == 0, f"loss '{key}' is no scalar: {tuple(value.shape)}"
+                assert torch.isfinite(value), f"loss '{key}' is {value}"
+                assert value.requires_grad, f"loss '{key}' has no graph: it would train nothing"
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+            offered(Objective, objective, "after_step")(name)
+
+
+def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
+    """A torch optimizer with its ``lr``, which moves weights, rests at a rate of 0 and goes on from its state."""
+    settings = build(constructor, arguments, "optimizer")
+
+    def start() -> tuple[nn.Linear, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        layer = nn.Linear(4, 3)
+        optimizer = settings.build(list(layer.parameters()))
+        assert isinstance(optimizer, torch.optim.Optimizer), "build() returns a torch.optim.Optimizer"
+        return layer, optimizer
+
+    layer, optimizer = start()
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in layer.parameters()}, "the optimizer does not hold just the parameters it was given"
+    rates = {float(group["lr"]) for group in optimizer.param_groups}
+    assert rates == {float(settings.lr)}, f"its groups have the rates {sorted(rates)}, 'lr' is {settings.lr}"
+    before = copy.deepcopy(layer.state_dict())
+    _descend(layer, optimizer)
+    assert any(not torch.equal(before[n], p) for n, p in layer.named_parameters()), "a step moves no weight"
+    saved = copy.deepcopy([layer.state_dict(), optimizer.state_dict()])
+    _descend(layer, optimizer)
+    other, again = start()
+    other.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    _descend(other, again)
+    same(layer.state_dict(), other.state_dict(), "a step from its saved state differs: a resumed run would drift")
+    kept = copy.deepcopy(layer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    _descend(layer, optimizer)
+    same(kept, layer.state_dict(), "it moves weights at a learning rate of 0: schedules would not be obeyed")
+
+
+def _descend(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    layer(torch.linspace(-1, 1, 8).reshape(2, 4)).square().mean().backward()
+    optimizer.step()
+
+
+def check_schedule(constructor: Callable[..., Any], **arguments: Any) -> None:
+    """A finite rate, not below 0, for every epoch of short and long runs, and the same whenever it is asked."""
+    schedule = build(constructor, arguments, "schedule")
+    for epochs in (1, 2, 10, 100):
+        rates = [schedule.rate(0.1, epoch, epochs) for epoch in range(epochs)]
+        for epoch, rate in enumerate(rates):
+            where = f"in epoch {epoch} of {epochs}"
+            assert isinstance(rate, float | int), f"the rate {where} is a number, not a {type(rate).__name__}"
+            assert math.isfinite(rate), f"the rate {where} is {rate}"
+            assert rate >= 0, f"the rate {where} is {rate}"
+        backwards = [schedule.rate(0.1, epoch, epochs) for epoch in reversed(range(epochs))]
+        assert rates == backwards[::-1], "rate() depends on what was asked before: a resumed run would differ"
+        assert any(rate > 0 for rate in rates), f"all rates of {epochs} epochs are 0: nothing would train"

@@ -1,0 +1,29 @@
+"""What medkit 0.1 called its modules still works, with a warning, until 0.3."""
+
+import importlib
+import sys
+import warnings
+
+import pytest
+
+from medkit.compat import MOVED
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_module_name_gives_the_moved_module_and_says_its_new_name(old):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=f"{old} is {MOVED[old]} now"):
+        found = importlib.import_module(old)
+    assert found is importlib.import_module(MOVED[old])
+
+
+def test_a_moved_module_keeps_its_own_name():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = importlib.import_module("medkit.recipe_model")
+    assert (found.__name__, found.__spec__.name) == ("medkit.recipe.model", "medkit.recipe.model")
+
+
+def test_a_module_that_never_was_is_not_found():
+    with pytest.raises(ModuleNotFoundError, match="medkit.recipe_modell"):
+        importlib.import_module("medkit.recipe_modell")
