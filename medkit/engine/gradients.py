@@ -79,8 +79,8 @@ def _surgery(
     ]
     if runtime.world_size > 1:
         _fill(own, runtime)
-        every = [g for task in task_gradients for g in task]
-        runtime.strategy.average([*every, *(p.grad for p in own if p.grad is not None)])
+        of_tasks = [g for task in task_gradients for g in task]
+        runtime.strategy.average([*of_tasks, *(p.grad for p in own if p.grad is not None)])
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
         # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
