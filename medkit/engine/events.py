@@ -10,11 +10,12 @@ from typing import Any
 
 from medkit.errors import RunError
 from medkit.guard import cause, guarded
-from medkit.protocols_events import (
+from medkit.protocols.events import (
     EpochEnded,
     Event,
     Images,
     Listener,
+    Message,
     RunEnded,
     RunStarted,
     StageEnded,
@@ -29,6 +30,7 @@ __all__ = [
     "Events",
     "Images",
     "Listener",
+    "Message",
     "RunEnded",
     "RunStarted",
     "StageEnded",

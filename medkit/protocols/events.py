@@ -1,6 +1,7 @@
 """What a run tells those who listen: events with typed fields, and the listener's methods that get them.
 
-Events carry plain data, no tensors and no patient's name, so that a listener may keep them or send them elsewhere.
+Events carry plain data and no tensors, so that a listener may keep them. Only sentences (``StageFailed.reason``,
+``Message.text``) and the recipe may name files, cases or patients: whoever sends events elsewhere leaves them out.
 Epochs and steps are counted from 1, times are in seconds. On several ranks only the main one (rank 0) tells anybody.
 """
 
@@ -121,6 +122,14 @@ class StageFailed(Event):
 
 
 @dataclass(frozen=True)
+class Message(Event):
+    """A sentence on how the run goes, as people see it and ``log.txt`` keeps it."""
+
+    method: ClassVar[str] = "message"
+    text: str
+
+
+@dataclass(frozen=True)
 class RunEnded(Event):
     """A run has ended, whole or not. It comes once for each :class:`RunStarted`, unless the process was killed."""
 
@@ -157,6 +166,9 @@ class Listener(Protocol):
 
     @with_default
     def stage_failed(self, event: StageFailed) -> None: ...
+
+    @with_default
+    def message(self, event: Message) -> None: ...
 
     @with_default
     def run_ended(self, event: RunEnded) -> None: ...
