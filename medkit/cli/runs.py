@@ -181,7 +181,7 @@ def _repeat(option: str, values: list[str] | None) -> list[str]:
 
 
 def _launch(devices: int, *arguments: str) -> None:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: TID251
 
     from medkit.engine.runtime import launch
 

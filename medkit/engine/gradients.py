@@ -43,9 +43,9 @@ def backward(
         _surgery(list(losses.values()), trained, shared, runtime, generator)
     else:
         torch.stack(list(losses.values())).sum().backward()
-    if runtime.ranks > 1 and (combine != "pcgrad" or len(losses) == 1):
+    if runtime.world_size > 1 and (combine != "pcgrad" or len(losses) == 1):
         _fill(trained, runtime)
-        runtime.average([p.grad for p in trained if p.grad is not None])
+        runtime.strategy.average([p.grad for p in trained if p.grad is not None])
 
 
 def _surgery(
@@ -71,15 +71,16 @@ def _surgery(
             if g is not None:
                 p.grad = torch.empty_like(p).copy_(g) if p.grad is None else p.grad.add_(g)
     # What no task reached on any rank stays without a gradient, and so without weight decay, as in a sum.
-    reached = runtime.any_true([any(task[k] is not None for task in found) for k in range(len(several))])
+    reached = runtime.strategy.any_true([any(task[k] is not None for task in found) for k in range(len(several))])
     several = [p for p, somewhere in zip(several, reached, strict=True) if somewhere]
     task_gradients = [
         [torch.zeros_like(p) if g is None else g for p, g in zip(several, _where(task, reached), strict=True)]
         for task in found
     ]
-    if runtime.ranks > 1:
+    if runtime.world_size > 1:
         _fill(own, runtime)
-        runtime.average([*(g for task in task_gradients for g in task), *(p.grad for p in own if p.grad is not None)])
+        of_tasks = [g for task in task_gradients for g in task]
+        runtime.strategy.average([*of_tasks, *(p.grad for p in own if p.grad is not None)])
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
         # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
@@ -105,7 +106,7 @@ def _fill(parameters: Sequence[nn.Parameter], runtime: Runtime) -> None:
 
     A parameter that no rank reached stays without a gradient, and so without weight decay, as on a single rank.
     """
-    reached = runtime.any_true([p.grad is not None for p in parameters])
+    reached = runtime.strategy.any_true([p.grad is not None for p in parameters])
     for p, somewhere in zip(parameters, reached, strict=True):
         if somewhere and p.grad is None:
             p.grad = torch.zeros_like(p)

@@ -9,13 +9,13 @@ import random
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from medkit.engine.strategy import Replicated, Single, Strategy
 from medkit.errors import InputError
 
 
@@ -25,8 +25,7 @@ class Runtime:
 
     device: torch.device
     precision: str = "fp32"
-    rank: int = 0
-    ranks: int = 1
+    strategy: Strategy = field(default_factory=Single)
 
     @classmethod
     def start(cls, device: str | None = None, precision: str = "fp32") -> Runtime:
@@ -36,73 +35,59 @@ class Runtime:
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         _check_device(name)
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        rank = int(os.environ.get("RANK", "0"))
         if name == "cuda":
             local = int(os.environ.get("LOCAL_RANK", "0"))
             if local >= torch.cuda.device_count():
+                rank = os.environ.get("RANK", "0")
                 raise InputError(f"rank {rank} has no GPU: there are {torch.cuda.device_count()}")
             torch.cuda.set_device(local)
             name = f"cuda:{local}"
-        if ranks > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if name.startswith("cuda") else "gloo")
-        return cls(torch.device(name), precision, rank, ranks)
+        where = torch.device(name)
+        return cls(where, precision, Replicated(where) if ranks > 1 else Single())
 
     @property
-    def main(self) -> bool:
+    def rank(self) -> int:
+        return self.strategy.rank
+
+    @property
+    def world_size(self) -> int:
+        return self.strategy.world_size
+
+    @property
+    def is_main(self) -> bool:
         """True on the one rank that writes."""
-        return self.rank == 0
+        return self.strategy.is_main
+
+    ranks = world_size
+    main = is_main
 
     @property
     def description(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
-        return f"{name} ({self.precision})" + (f", {self.ranks} ranks" if self.ranks > 1 else "")
+        return f"{name} ({self.precision})" + (f", {self.world_size} ranks" if self.world_size > 1 else "")
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def barrier(self) -> None:
-        if self.ranks > 1:
-            dist.barrier()
+    def barrier(self, what: str = "a barrier") -> None:
+        self.strategy.barrier(what)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their mean over all ranks, in one message."""
-        if self.ranks == 1 or not tensors:
-            return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
-        flat /= self.ranks
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+        self.strategy.average(tensors)
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give every rank the tensors of rank 0."""
-        if self.ranks > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor.detach(), 0)
+        self.strategy.broadcast(tensors)
 
     def broadcast_buffers(self, module: nn.Module) -> None:
-        """Give every rank the buffers (batch-norm statistics, spectral-norm vectors) of rank 0."""
-        self.broadcast(buffer for buffer in module.buffers())
+        self.strategy.broadcast_buffers(module)
 
     def any_true(self, values: Sequence[bool]) -> list[bool]:
-        """For each value, whether it is true on any rank."""
-        if self.ranks == 1 or not values:
-            return list(values)
-        flags = torch.tensor([int(value) for value in values], dtype=torch.int32, device=self.device)
-        dist.all_reduce(flags)
-        return [count > 0 for count in flags.tolist()]
+        return self.strategy.any_true(values)
 
     def all_true(self, value: bool) -> bool:
-        """True if ``value`` is true on every rank."""
-        if self.ranks == 1:
-            return value
-        flag = torch.tensor([0 if value else 1], device=self.device)
-        dist.all_reduce(flag)
-        return int(flag) == 0
+        return self.strategy.all_true(value)
 
 
 def _check_device(name: str) -> None:
@@ -140,7 +125,7 @@ def shared_generator(seed: int, epoch: int, step: int, repetition: int = 0) -> t
 
 def launch(devices: int, arguments: Sequence[str]) -> None:
     """Start ``devices`` ranks of ``python -m medkit ARGUMENTS`` through torch's elastic launcher and wait for them."""
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: TID251
 
     config = LaunchConfig(
         min_nodes=1,

@@ -1,0 +1,315 @@
+"""How the processes of one training work together: a single one, or ranks that each hold all weights.
+
+Nothing else talks to ``torch.distributed``: who needs something of the other ranks asks the strategy. Every rank has to
+ask for the same things in the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from functools import reduce
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from medkit.errors import InputError, RunError
+
+TIMEOUT = "MEDKIT_TIMEOUT"
+PATIENCE = 12 * 3600.0
+"""Seconds that ranks wait at a barrier for one that still validates or prepares. One that has ended is told at once."""
+ALIGNED = 64  # bytes; inner products of tensors that start elsewhere may round differently
+
+
+class LostRank(RunError):
+    """Another rank has ended or hangs: nothing can be trained any more, whatever stage is next."""
+
+
+class Message(Protocol):
+    """Tensors on their way to all ranks."""
+
+    def wait(self) -> list[Tensor]:
+        """The averaged tensors; those that were given stay as they are."""
+        ...
+
+
+class Strategy(Protocol):
+    """What a training asks of its ranks."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that writes."""
+        ...
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their mean over all ranks, in one message."""
+        ...
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        """Start to average tensors over all ranks; the work of others goes on meanwhile."""
+        ...
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Give every rank the tensors of rank 0."""
+        ...
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Give every rank the buffers (batch-norm statistics, spectral-norm vectors) of rank 0."""
+        ...
+
+    def any_true(self, values: Sequence[bool]) -> list[bool]:
+        """For each value, whether it is true on any rank."""
+        ...
+
+    def all_true(self, value: bool) -> bool:
+        """True if ``value`` is true on every rank."""
+        ...
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Each value, in double precision, added over all ranks."""
+        ...
+
+    def gather(self, item: Any, what: str) -> list[Any]:
+        """On the main rank the items of all ranks, in their order; nothing on the others. ``what`` is told if one is
+        missing."""
+        ...
+
+    def share(self, item: Any, what: str) -> Any:
+        """The main rank's item, on every rank."""
+        ...
+
+    def barrier(self, what: str) -> None:
+        """Wait until all ranks have come here, however long one of them still evaluates."""
+        ...
+
+    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
+        """A module's ``state_dict()`` in whole tensors."""
+        ...
+
+
+class Single:
+    """One process: there is nobody to ask."""
+
+    rank = 0
+    world_size = 1
+    is_main = True
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        pass
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        return _Arrived(list(tensors))
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        pass
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        pass
+
+    def any_true(self, values: Sequence[bool]) -> list[bool]:
+        return list(values)
+
+    def all_true(self, value: bool) -> bool:
+        return value
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+    def gather(self, item: Any, what: str) -> list[Any]:
+        return [item]
+
+    def share(self, item: Any, what: str) -> Any:
+        return item
+
+    def barrier(self, what: str) -> None:
+        pass
+
+    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
+        return module.state_dict()
+
+
+class _Arrived:
+    """A message that nobody had to wait for."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+
+    def wait(self) -> list[Tensor]:
+        return self.tensors
+
+
+class Replicated:
+    """Ranks that hold the same weights and each see a share of every batch.
+
+    Gradients are averaged by one message, where the caller says so; torch's DistributedDataParallel is not used, since
+    ranks drift apart under it when layers are opened later and when gradients are computed task by task.
+
+    Parameters
+    ----------
+    device:
+        Where tensors of messages lie.
+    patience:
+        Seconds at a barrier; default: ``$MEDKIT_TIMEOUT``, else twelve hours.
+    """
+
+    def __init__(self, device: torch.device, patience: float | None = None) -> None:
+        self.device, self.patience = device, _patience() if patience is None else patience
+        if not dist.is_initialized():
+            with _told("while they met"):
+                dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        # Waiting for who evaluates is no fault of a message: it has a group, and a patience, of its own, on the CPU.
+        with _told("while they met"):
+            self.waiting: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=2 * self.patience))
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        if not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _told("in an average"):
+            dist.all_reduce(flat)
+        flat /= self.world_size
+        start = 0
+        for tensor in tensors:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        if not tensors:
+            return _Arrived([])
+        return _Sent(tensors, self.world_size)
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        with _told("in a broadcast"):
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), 0)
+
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        self.broadcast(module.buffers())
+
+    def any_true(self, values: Sequence[bool]) -> list[bool]:
+        if not values:
+            return []
+        flags = torch.tensor([int(value) for value in values], dtype=torch.int32, device=self.device)
+        with _told("in a vote"):
+            dist.all_reduce(flags)
+        return [count > 0 for count in flags.tolist()]
+
+    def all_true(self, value: bool) -> bool:
+        return not self.any_true([not value])[0]
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        if not values:
+            return []
+        total = torch.tensor(list(values), dtype=torch.float64, device=self.device)
+        with _told("in a sum"):
+            dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, item: Any, what: str) -> list[Any]:
+        self.barrier(what)
+        found: list[Any] | None = [None] * self.world_size if self.is_main else None
+        with _told(f"at '{what}'"):  # what is pickled here comes from this run's own ranks
+            dist.gather_object(item, found, group=self.waiting)
+        return found or []
+
+    def share(self, item: Any, what: str) -> Any:
+        self.barrier(what)
+        holder = [item if self.is_main else None]
+        with _told(f"at '{what}'"):
+            dist.broadcast_object_list(holder, 0, group=self.waiting)
+        return holder[0]
+
+    def barrier(self, what: str) -> None:
+        begun = time.monotonic()
+        try:
+            dist.monitored_barrier(self.waiting, timedelta(seconds=self.patience), wait_all_ranks=True)
+        except RuntimeError as error:
+            late = time.monotonic() - begun >= self.patience
+            raise self._missing(what, str(error), late) from error
+
+    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
+        return module.state_dict()
+
+    def _missing(self, what: str, said: str, late: bool) -> LostRank:
+        """Who is not there; ranks other than 0 know only that rank 0 does not answer."""
+        found = re.search(r"Ranks? ([\d, ]+?) failed to pass", said)
+        who = f"rank{'s' if found and ',' in found[1] else ''} {found[1]}" if found else "rank 0"
+        if not late:
+            return LostRank(f"{who} ended before '{what}'", hint="its own message is above; 'medkit resume' goes on")
+        return LostRank(
+            f"{who} did not arrive at '{what}' within {self.patience:g} s",
+            hint=f"if it was still at work, allow more seconds by {TIMEOUT}; 'medkit resume' goes on",
+        )
+
+
+class _Sent:
+    """Tensors in one piece of memory that all ranks add to."""
+
+    def __init__(self, tensors: Sequence[Tensor], world_size: int) -> None:
+        kind = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        step = ALIGNED // kind.itemsize
+        self.world_size, self.shapes = world_size, [tensor.shape for tensor in tensors]
+        self.starts = [0]
+        for tensor in tensors:
+            self.starts.append(self.starts[-1] + -(-tensor.numel() // step) * step)
+        self.flat = torch.zeros(self.starts[-1], dtype=kind, device=tensors[0].device)
+        for tensor, place in zip(tensors, self._places(), strict=True):
+            place.copy_(tensor)
+        with _told("in an average"):
+            self.work = dist.all_reduce(self.flat, async_op=True)
+
+    def _places(self) -> list[Tensor]:
+        return [
+            self.flat[start : start + shape.numel()].view(shape)
+            for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
+        ]
+
+    def wait(self) -> list[Tensor]:
+        with _told("in an average"):
+            self.work.wait()
+        self.flat /= self.world_size
+        return self._places()
+
+
+@contextlib.contextmanager
+def _told(when: str) -> Iterator[None]:
+    """What torch says of a rank that is gone, as an error of the run."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])
+        raise LostRank(
+            f"ranks lost each other {when} ({reason})",
+            hint="the message of the one that ended first is above; 'medkit resume' goes on",
+        ) from error
+
+
+def _patience() -> float:
+    text = os.environ.get(TIMEOUT)
+    if not text:
+        return PATIENCE
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 30 * 24 * 3600:
+        raise InputError(f"{TIMEOUT} is '{text}'", hint="the seconds that ranks wait for one another, such as 7200")
+    return seconds
