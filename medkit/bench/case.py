@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,11 +11,35 @@ import numpy as np
 import torch
 
 Make = Callable[[torch.device], Callable[[], Any]]
+Signs = Sequence[torch.Tensor]
+"""For every ReLU, in the order of the truth's, where its argument is above zero: booleans of the argument's shape."""
+Truth = Callable[[Signs | None], tuple[Any, list[torch.Tensor]]]
+"""The expected result with the ReLUs open where they are told to be, or by themselves; and their arguments."""
 Quantity = Literal["speed", "time", "memory", "error"]
+MARGIN = 8.0
 
 
 class Unavailable(Exception):
     """A variant cannot run on this device or installation; the message says why, and the table shows it."""
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """A function with gradients through ReLUs, for a case that has ``flips``.
+
+    Parameters
+    ----------
+    run:
+        The function that is timed.
+    traced:
+        Gives its result, and on which side of zero the arguments of its ReLUs lay.
+    """
+
+    run: Callable[[], Any]
+    traced: Callable[[], tuple[Any, Signs]]
+
+    def __call__(self) -> Any:
+        return self.run()
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,7 @@ class Variant:
         Builds everything on the device and returns the function to time. Every variant's ``make`` draws the same
         numbers (it seeds its own), for their results are compared. May raise :class:`Unavailable`.
     tolerance:
-        Largest error allowed, where it differs from the case's: a lower precision, say.
+        Largest error allowed, whatever the case allows and the reference shows: of a lower precision, say.
     same:
         False for a different function with the same purpose, whose result is not compared.
     memory:
@@ -94,15 +118,24 @@ class Case:
     name:
         Unique in its suite.
     variants:
-        The first is the reference that all others are checked and timed against.
+        The first is the reference that all others are timed against, and without a truth checked against.
     tolerance:
-        Largest error of a variant.
+        Largest error of a variant; with a truth, only where the reference's own error allows less.
     gpu_tolerance:
         What it is at least on a GPU, whose libraries choose among algorithms that round differently; of every variant.
     relative:
         Errors are norms of differences over norms of the expected arrays; else largest absolute differences.
     truth:
-        Makes a function that gives the expected result, such as one in double precision; default: the reference.
+        Makes a function that gives the expected result in double precision. Every variant is held against it, and may
+        be off by ``margin`` times what the reference is: how far rounding goes is different on every processor.
+        Default: the reference is the truth, and ``tolerance`` the bound.
+    flips:
+        In place of ``truth`` for gradients through ReLUs, whose variants make a :class:`Rectified`: an argument near
+        zero that rounds to the other side moves gradients by far more than rounding does. A variant is held against
+        the truth with the ReLUs open as the variant had them; how many lay elsewhere, and how near zero, is judged
+        apart.
+    margin:
+        Times the reference's error.
     memory:
         Measure the peak memory of one call, on a CPU each in a fresh process.
     rounds:
@@ -121,6 +154,8 @@ class Case:
     gpu_tolerance: float = 0.0
     relative: bool = False
     truth: Make | None = None
+    flips: Callable[[torch.device], Truth] | None = None
+    margin: float = MARGIN
     work: Work = Work()
     memory: bool = False
     rounds: int = 15
@@ -137,10 +172,15 @@ class Case:
         strangers = {target.variant for target in self.targets} - set(names)
         if strangers:
             raise ValueError(f"case '{self.name}' has targets for {sorted(strangers)}, which are no variants of it")
+        if self.truth is not None and self.flips is not None:
+            raise ValueError(f"case '{self.name}' has a truth and flips, which give one too")
 
-    def allowed(self, device: torch.device, variant: Variant | None = None) -> float:
-        """Largest error on ``device``, of ``variant`` or in general."""
-        own = self.tolerance if variant is None or variant.tolerance is None else variant.tolerance
+    def allowed(self, device: torch.device, shown: float = 0.0, variant: Variant | None = None) -> float:
+        """Largest error on ``device``, of ``variant`` or in general, where the reference has ``shown`` its own."""
+        if variant is not None and variant.tolerance is not None:
+            own = variant.tolerance
+        else:
+            own = max(self.tolerance, self.margin * shown)
         return max(own, self.gpu_tolerance) if device.type == "cuda" else own
 
     @property

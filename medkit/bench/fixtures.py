@@ -13,7 +13,6 @@ from medkit.bench.device import place
 from medkit.bench.results import CaseResult
 from medkit.bench.session import Session
 from medkit.bench.timing import Interleaved
-from medkit.errors import MedkitError
 
 
 class Carrier:
@@ -37,9 +36,12 @@ class Carrier:
         if report.failed:
             self._note(report)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        self.session.failures.append("interrupted: what was still to come was not measured")
+
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        """Errors of ours are noted already; of any other, the whole is said and the last line noted."""
-        if not any(failure in report.longreprtext for failure in self.session.failures):
+        """A case that failed is noted in its result; of anything else, the whole is said and the last line noted."""
+        if not any(case.reason and case.reason in report.longreprtext for case in self.session.results):
             self.session.say(report.longreprtext)
             self.session.failures.append(f"{report.nodeid}: {report.longreprtext.strip().splitlines()[-1]}")
 
@@ -67,17 +69,12 @@ def versus(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Case], C
 
     def run(case: Case) -> CaseResult:
         benchmark.group = case.group or case.name
-        problem = ""
-        try:
-            result: CaseResult = session.run(case, Path(request.path), rounds)
-        except MedkitError as error:
-            problem = str(error)
-        if problem:  # outside of the handler, so that pytest tells one error and not two
-            session.failures.append(problem)
-            pytest.fail(problem, pytrace=False)
+        result: CaseResult = session.run(case, Path(request.path), rounds)
         for variant in result.variants:
             if variant.speed is not None:
                 benchmark.extra_info[variant.name] = {"speed": variant.speed, "error": variant.error}
+        if result.status == "failed":
+            pytest.fail(result.reason, pytrace=False)
         return result
 
     return run

@@ -11,14 +11,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from medkit.errors import InputError, RunError
 from medkit.records import made_with, write_atomically
 
-FORMAT = 1
+FORMAT = 2
+Status = Literal["ok", "skipped", "failed"]
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "triton")
 
 
@@ -26,8 +27,9 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless", "triton")
 class VariantResult:
     """One variant of a case. ``speed`` is the reference's time over the variant's; triples are (q1, median, q3).
 
-    ``faults`` are the pages a call had mapped, kept where a variant has a process of its own; ``remark`` is what the
-    variant says of itself.
+    ``flips`` are the arguments of ReLUs that rounded to the other side of zero; ``faults`` are the pages a call had
+    mapped, kept where a variant has a process of its own; ``remark`` is what the variant says of itself. ``reason``
+    says why it was ``skipped`` or ``failed``.
     """
 
     name: str
@@ -43,7 +45,9 @@ class VariantResult:
     dtype: str = ""
     faults: float | None = None
     remark: str = ""
-    skipped: str | None = None
+    flips: int | None = None
+    status: Status = "ok"
+    reason: str = ""
 
 
 @dataclass
@@ -60,6 +64,8 @@ class TargetResult:
 
 @dataclass
 class CaseResult:
+    """All variants of a case; it has ``failed``, for the ``reason`` given, where one of them has or all have."""
+
     suite: str
     name: str
     reference: str
@@ -69,6 +75,13 @@ class CaseResult:
     size: int = 0
     variants: list[VariantResult] = field(default_factory=list)
     targets: list[TargetResult] = field(default_factory=list)
+    status: Status = "ok"
+    reason: str = ""
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether no variant was timed."""
+        return all(variant.seconds is None for variant in self.variants)
 
     def variant(self, name: str) -> VariantResult | None:
         return next((variant for variant in self.variants if variant.name == name), None)
@@ -109,21 +122,9 @@ def read(path: Path) -> Results:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        if content["medkit_bench"] != FORMAT:
+        if content["medkit_bench"] not in (1, FORMAT):
             raise InputError(f"results of format {content['medkit_bench']}, not {FORMAT}", str(path), "measure again")
-        cases = [
-            CaseResult(
-                **case
-                | {
-                    "variants": [
-                        VariantResult(**v | {key: tuple(v[key]) if v[key] else None for key in ("seconds", "speed")})
-                        for v in case["variants"]
-                    ],
-                    "targets": [TargetResult(**target) for target in case["targets"]],
-                }
-            )
-            for case in content["cases"]
-        ]
+        cases = [_case(case) for case in content["cases"]]
         return Results(content["environment"], content["roofline"], cases, content["failures"])
     except OSError as error:
         there = sorted(other.stem for other in path.parent.glob("*.json"))
@@ -131,6 +132,20 @@ def read(path: Path) -> Results:
         raise InputError(f"no results can be read: {error.strerror}", str(path), hint) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"this is no file of benchmark results ({error})", str(path)) from error
+
+
+def _case(content: dict[str, Any]) -> CaseResult:
+    variants = [_variant(variant) for variant in content["variants"]]
+    targets = [TargetResult(**target) for target in content["targets"]]
+    return CaseResult(**content | {"variants": variants, "targets": targets})
+
+
+def _variant(content: dict[str, Any]) -> VariantResult:
+    known = content | {key: tuple(content[key]) if content[key] else None for key in ("seconds", "speed")}
+    if "skipped" in known:  # format 1, which kept nothing that failed
+        skipped = known.pop("skipped")
+        known |= {"status": "skipped" if skipped else "ok", "reason": skipped or ""}
+    return VariantResult(**known)
 
 
 def slower(now: Results, before: Results, above: float) -> tuple[list[tuple[str, float]], int]:

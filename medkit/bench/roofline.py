@@ -49,13 +49,15 @@ class Roofline:
             self.rates[dtype], self.shown_by[dtype] = rate, by
 
     def share(self, work: Work, took: float, dtype: str | None = None) -> float | None:
-        """Least time by the roofline over the time it ``took``, computed in ``dtype``; None where no work was stated.
+        """Least time by the roofline over the time it ``took``, computed in ``dtype``.
+
+        None where no work was stated, or no roof could be measured.
 
         At most 1: what moves its bytes faster than a copy of as many has them in a nearer cache.
         """
-        if not (work.flops or work.bytes):
-            return None
         kind = dtype or work.dtype
+        if not (work.flops or work.bytes) or not self.bandwidth or kind not in self.rates:
+            return None
         moved = work.bytes * BYTES[kind] / BYTES[work.dtype]
         bandwidth = max(self.bandwidth, self.copies.get(int(work.bytes), 0.0))
         return min(1.0, max(moved / bandwidth, work.flops / self.rates[kind]) / took)

@@ -7,7 +7,7 @@ import importlib.resources
 import importlib.util
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medkit.bench.results import Results, environment
@@ -39,8 +39,13 @@ def choose(names: Sequence[str]) -> dict[str, Path]:
     return {name: known[name] for name in names}
 
 
-def run(chosen: dict[str, Path], session: Session) -> Results:
+def run(chosen: dict[str, Path], session: Session, keep: Callable[[Results], object] | None = None) -> Results:
     """Run the suites; what failed is in ``failures``.
+
+    Parameters
+    ----------
+    keep:
+        Given the results so far after every case, so that they outlive this process however it ends.
 
     Raises
     ------
@@ -57,6 +62,12 @@ def run(chosen: dict[str, Path], session: Session) -> Results:
 
     from medkit.bench.fixtures import Carrier
 
+    def results(*more: str) -> Results:
+        about = environment(session.device, list(chosen))
+        return Results(about, session.roofline.measured(), session.finish(), [*session.failures, *more])
+
+    if keep is not None:
+        session.keep = lambda: keep(results("measuring did not come to its end"))
     carrier = Carrier(session)
     folder = next(iter(chosen.values())).parent
     options = ["-s", "-q", "--rootdir", str(folder), "-c", str(folder / "pytest.ini")]
@@ -68,5 +79,4 @@ def run(chosen: dict[str, Path], session: Session) -> Results:
         raise InputError("no case is left to run", hint="leave out --only or --quick")
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.failures:
         session.failures.append(f"pytest ended with {code}: {told.getvalue().strip()}")
-    cases = session.finish()
-    return Results(environment(session.device, list(chosen)), session.roofline.measured(), cases, session.failures)
+    return results()

@@ -12,21 +12,28 @@ COLUMNS = ("variant", "ms", "quartiles", "speed", "quartiles", "error", "peak MB
 
 
 def rows(case: CaseResult) -> list[tuple[str, ...]]:
-    """One row a variant that ran, for ``COLUMNS``; ``speed`` is against the reference."""
-    return [_row(variant, variant.name == case.reference) for variant in case.variants if variant.seconds is not None]
+    """One row a variant that ran or failed, for ``COLUMNS``; ``speed`` is against the reference."""
+    told = [variant for variant in case.variants if variant.seconds is not None or variant.status == "failed"]
+    return [_row(variant, variant.name == case.reference) for variant in told]
 
 
 def notes(case: CaseResult) -> list[str]:
-    """What is said below a table: why other variants did not run, pages mapped, what variants say of themselves."""
-    found = [f"{variant.name} was not run: {variant.skipped}" for variant in case.variants if variant.skipped]
+    """What is said below a table: what failed, why other variants did not run, pages mapped, what variants say."""
+    found = [f"FAILED: {case.reason}"] * (case.status == "failed")
+    found += [
+        f"{variant.name} was not run: {variant.reason}" for variant in case.variants if variant.status == "skipped"
+    ]
     faults = [f"{v.name}: {v.faults:,.0f}" for v in case.variants if v.faults is not None]
     found += [f"memory pages mapped in a call: {'; '.join(faults)}"] * bool(faults)
     return found + [f"{variant.name}: {variant.remark}" for variant in case.variants if variant.remark]
 
 
 def _row(v: VariantResult, reference: bool) -> tuple[str, ...]:
-    assert v.seconds is not None
-    assert v.speed is not None
+    error = "" if v.error is None else f"{v.error:.1e}"
+    if v.flips:
+        error += f" ({v.flips} flips)" if v.flips > 1 else " (1 flip)"
+    if v.seconds is None or v.speed is None:
+        return (v.name, "failed", "", "", "", error, *[""] * 4)
     low, middle, high = (1e3 * value for value in v.seconds)
     memory = "" if v.memory is None else _number(v.memory / 1e6)
     if v.memory_share is not None and not reference:
@@ -37,7 +44,7 @@ def _row(v: VariantResult, reference: bool) -> tuple[str, ...]:
         f"{_number(low)}-{_number(high)}",
         "1" if reference else f"{v.speed[1]:.2f}x",
         "" if reference else f"{v.speed[0]:.2f}-{v.speed[2]:.2f}",
-        "" if v.error is None else f"{v.error:.1e}",
+        error,
         memory,
         "" if v.flops_per_s is None else _number(v.flops_per_s / 1e9),
         "" if v.bytes_per_s is None else _number(v.bytes_per_s / 1e9),

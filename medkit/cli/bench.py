@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,8 +56,9 @@ def bench(
 ) -> None:
     """Check variants of an operator against each other, then measure time, memory and share of the roofline.
 
-    Every variant of a case has to give the result of the first one before anything is timed; then all take turns in
-    one process. 'speed' is the first one's time over a variant's: quartiles on both sides of 1 show no difference.
+    Every variant of a case has to give the result of the first one, or of one in double precision, before it is timed;
+    then all take turns in one process. What fails is a row that says why, all others are kept, and the exit code is 1.
+    'speed' is the first one's time over a variant's: quartiles on both sides of 1 show no difference.
     What each suite compares, and how to read a table, is in docs/benchmarks.md.
 
     Example: medkit bench fftconv --quick
@@ -87,7 +89,8 @@ def bench(
     session = Session(
         place, quick, only, rounds, memory=memory, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
-    found = run(wanted, session)
+    keep = partial(saved.write, path=path) if path is not None else None
+    found = run(wanted, session, keep)
     if json:
         from dataclasses import asdict
 

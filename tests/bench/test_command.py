@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,51 @@ def test_a_quick_run_checks_and_times_every_form(saved: Path) -> None:
     (path,) = (saved / "benchmarks" / "results").glob("mine-*.json")
     (case,) = json.loads(path.read_text())["cases"]
     assert [v["name"] for v in case["variants"]] == ["composed", "lean", "dft", "triton"]
-    assert all(v["seconds"][0] > 0 and v["rounds"] == 3 for v in case["variants"] if not v["skipped"])
-    assert all(v["error"] <= case["tolerance"] for v in case["variants"][1:] if not v["skipped"])
+    assert all(v["seconds"][0] > 0 and v["rounds"] == 3 for v in case["variants"] if v["status"] == "ok")
+    assert all(v["error"] <= case["tolerance"] for v in case["variants"][1:] if v["status"] == "ok")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package medkit_benchmarks whose one suite has cases that fail."""
+    folder = tmp_path_factory.mktemp("toys")
+    package = folder / "medkit_benchmarks"
+    package.mkdir()
+    shutil.copy(ROOT / "tests" / "bench" / "toy_suite.py", package / "bench_toy.py")
+    for name in ("__init__.py", "conftest.py", "pytest.ini"):
+        shutil.copy(ROOT / "benchmarks" / name, package / name)
+    return folder
+
+
+def run_toys(toys: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return medkit(toys, "toy", "--rounds", "3", *arguments, PYTHONPATH=str(toys), **environ)
+
+
+def test_cases_that_fail_are_rows_and_the_others_are_kept_and_saved(toys: Path) -> None:
+    done = run_toys(toys, "--save", "toy", "--json")
+    assert done.returncode == 1, done.stderr
+    (path,) = (toys / "benchmarks" / "results").glob("toy-*.json")
+    for cases in (json.loads(done.stdout)["cases"], json.loads(path.read_text())["cases"]):
+        assert [case["status"] for case in cases] == ["failed", "ok", "failed", "ok"]
+        assert "off by 5.0e-01" in cases[0]["reason"]
+        assert cases[2]["reason"] == "ValueError: it broke"
+        assert all(variant["seconds"] for case in cases[1::2] for variant in case["variants"])
+    assert "failures: 2" in done.stderr
+
+
+def test_the_table_shows_what_failed(toys: Path) -> None:
+    done = run_toys(toys, "--only", "wrong")
+    assert done.returncode == 1
+    assert "FAILED: 'wrong' failed: it is off by 5.0e-01" in done.stdout
+
+
+def test_what_was_measured_is_saved_even_if_the_process_is_killed(toys: Path) -> None:
+    done = run_toys(toys, "--save", "killed", TOY_DIES="1")
+    assert done.returncode not in (0, 1)
+    (path,) = (toys / "benchmarks" / "results").glob("killed-*.json")
+    content = json.loads(path.read_text())
+    assert [case["name"] for case in content["cases"]] == ["wrong", "right", "no truth"]
+    assert content["failures"][-1] == "measuring did not come to its end"
 
 
 def test_saved_results_print_as_markdown(saved: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def results(took: float = 1.0, size: int = 10) -> Results:
     variants = [
         VariantResult("plain", (1.9, 2.0, 2.2), (1.0, 1.0, 1.0), 5, memory=2_000_000),
         VariantResult("quick", (0.9, took, 1.1), (1.5, 2.0, 2.5), 5, 1e-6, 1_000_000, 0.5, 1e9, 2e9, 0.25),
-        VariantResult("gpu", skipped="no GPU"),
+        VariantResult("gpu", status="skipped", reason="no GPU"),
     ]
     targets = [
         TargetResult("quick", "speed", 1.4, "speed ≥ 1.4", 2.0, True),
@@ -147,3 +148,29 @@ def test_a_plot_needs_two_sizes(tmp_path: Path) -> None:
     both.cases += results(size=20).cases
     assert plot(both, tmp_path / "two.png")
     assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_of_the_first_format_are_still_read(tmp_path: Path) -> None:
+    content = json.loads(write(results(), tmp_path / "a.json").read_text())
+    content["medkit_bench"] = 1
+    for case in content["cases"]:
+        del case["status"], case["reason"]
+        for variant in case["variants"]:
+            del variant["status"], variant["flips"]
+            variant["skipped"] = variant.pop("reason") or None
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert [variant.status for variant in read(tmp_path / "a.json").cases[0].variants] == ["ok", "ok", "skipped"]
+
+
+def test_a_failed_variant_is_a_row_and_its_reason_stands_below() -> None:
+    case = results().cases[0]
+    case.variants.append(VariantResult("wrong", status="failed", reason="it is off", error=0.5))
+    case.status, case.reason = "failed", "'wrong' failed: it is off"
+    assert rows(case)[-1] == ("wrong", "failed", "", "", "", "5.0e-01", "", "", "", "")
+    assert notes(case)[0] == "FAILED: 'wrong' failed: it is off"
+
+
+def test_a_row_tells_how_many_relus_flipped() -> None:
+    case = results().cases[0]
+    case.variants[1].flips = 3
+    assert rows(case)[1][5] == "1.0e-06 (3 flips)"

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from medkit.bench import Target, Variant, Work
+from medkit.bench import Case, Target, Variant, Work
 from medkit.bench.child import load
 from medkit.bench.memory import on_cpu
 from medkit.bench.session import Session
 from medkit.bench.timing import Interleaved
-from medkit.errors import RunError
 
 SUITE = Path(__file__).with_name("toy.py")
 toys = load(SUITE)
-absent, cases, ones, toy = toys.absent, toys.cases, toys.ones, toys.toy
+absent, cases, ones, relus, toy = toys.absent, toys.cases, toys.ones, toys.relus, toys.toy
 
 
 @pytest.fixture
@@ -24,10 +23,106 @@ def session() -> Session:
     return Session(torch.device("cpu"))
 
 
-def test_a_wrong_variant_fails_and_is_not_timed(session: Session) -> None:
-    with pytest.raises(RunError, match=r"toy: 'wrong' is off by 5\.0e-01, above the tolerance of 1\.0e-01"):
-        session.run(toy(Variant("wrong", ones(1.5)), tolerance=0.1), SUITE)
-    assert session.results == []
+def test_a_wrong_variant_is_a_row_that_says_so_and_is_not_timed(session: Session) -> None:
+    result = session.run(toy(Variant("wrong", ones(1.5)), tolerance=0.1), SUITE)
+    wrong = result.variant("wrong")
+    assert (wrong.status, wrong.reason) == ("failed", "it is off by 5.0e-01, above the tolerance of 1.0e-01")
+    assert wrong.seconds is None
+    assert result.status == "failed"
+    assert session.failures == [f"toy: toy: 'wrong' failed: {wrong.reason}"]
+
+
+def test_the_other_variants_of_a_case_with_a_wrong_one_are_measured(session: Session) -> None:
+    result = session.run(toy(Variant("wrong", ones(1.5)), Variant("right", ones()), tolerance=0.1), SUITE)
+    assert [variant.name for variant in result.variants if variant.seconds] == ["plain", "right"]
+
+
+def test_a_variant_that_raises_is_a_row_with_the_exception(session: Session) -> None:
+    result = session.run(toy(Variant("broken", toys.broken), Variant("right", ones())), SUITE)
+    assert result.variant("broken").reason == "ValueError: it broke"
+    assert result.variant("right").seconds is not None
+
+
+def test_a_variant_that_cannot_even_be_made_is_a_row_too(session: Session) -> None:
+    def make(device: torch.device):
+        raise ZeroDivisionError("at once")
+
+    assert session.run(toy(Variant("broken", make)), SUITE).variant("broken").reason == "ZeroDivisionError: at once"
+
+
+def test_numbers_that_are_not_finite_are_a_failure_and_no_error_of_infinity(session: Session) -> None:
+    row = session.run(toy(Variant("wrong", ones(float("nan"))), tolerance=1.0), SUITE).variant("wrong")
+    assert (row.status, row.error) == ("failed", None)
+
+
+@pytest.mark.parametrize("reference", [toys.broken, absent])
+def test_without_its_reference_a_case_fails_as_a_whole(session: Session, reference) -> None:
+    result = session.run(Case("toy", (Variant("plain", reference), Variant("right", ones()))), SUITE)
+    assert result.status == "failed"
+    assert result.reason.startswith("the reference 'plain'")
+    assert result.variant("right").seconds is None
+
+
+def test_a_truth_that_cannot_be_computed_fails_the_case(session: Session) -> None:
+    result = session.run(toy(Variant("right", ones()), truth=toys.broken), SUITE)
+    assert (result.status, result.reason) == ("failed", "ValueError: it broke")
+
+
+def test_a_case_that_fails_costs_the_next_nothing(session: Session) -> None:
+    session.run(toy(truth=toys.broken), SUITE)
+    session.run(toy(Variant("right", ones())), SUITE)
+    assert [case.status for case in session.finish()] == ["failed", "ok"]
+
+
+def off(by: float):
+    """A thousand ones, all of them off by this share."""
+    return ones(1 + by)
+
+
+def test_the_tolerance_is_what_the_reference_itself_is_off_by_times_a_margin(session: Session) -> None:
+    variants = (Variant("plain", off(1e-5)), Variant("near", off(-7e-5)), Variant("far", off(-9e-5)))
+    result = session.run(Case("toy", variants, truth=ones(), rounds=3), SUITE)
+    assert result.tolerance == pytest.approx(8e-5, rel=0.01)
+    assert [variant.status for variant in result.variants] == ["ok", "ok", "failed"]
+
+
+def test_a_reference_that_is_off_by_more_than_rounding_is_wrong(session: Session) -> None:
+    result = session.run(Case("toy", (Variant("plain", off(0.01)),), truth=ones()), SUITE)
+    assert result.status == "failed"
+    assert "more than rounding" in result.reason
+
+
+def flips(*variants: Variant) -> Case:
+    return Case("toy", (Variant("plain", relus()), *variants), flips=toys.exact, relative=True, rounds=3)
+
+
+def test_a_relu_that_rounds_to_the_other_side_is_counted_and_no_error(session: Session) -> None:
+    row = session.run(flips(Variant("flipped", relus(moved=1e-6))), SUITE).variant("flipped")
+    assert (row.status, row.flips) == ("ok", 1)
+    assert row.error < 1e-6
+
+
+def test_without_a_flip_none_is_counted(session: Session) -> None:
+    result = session.run(flips(Variant("same", relus())), SUITE)
+    assert [variant.flips for variant in result.variants] == [0, 0]
+
+
+def test_a_flip_does_not_excuse_a_wrong_gradient(session: Session) -> None:
+    row = session.run(flips(Variant("wrong", relus(moved=1e-6, slope=1.0001))), SUITE).variant("wrong")
+    assert (row.status, row.flips) == ("failed", 1)
+    assert "off by 1.0e-04" in row.reason
+
+
+def test_a_relu_that_flips_far_from_zero_is_an_error(session: Session) -> None:
+    row = session.run(flips(Variant("wrong", relus(moved=0.5, at=40_000))), SUITE).variant("wrong")
+    assert row.status == "failed"
+    assert "roundings away from zero" in row.reason
+
+
+def test_too_many_flips_are_an_error(session: Session) -> None:
+    row = session.run(flips(Variant("wrong", relus(moved=1e-5, at=slice(49_000, 50_001)))), SUITE).variant("wrong")
+    assert row.status == "failed"
+    assert "of 100,001 ReLUs flipped" in row.reason
 
 
 def test_a_variant_with_a_tolerance_of_its_own_may_be_coarser(session: Session) -> None:
@@ -48,7 +143,7 @@ def test_everything_is_compared_with_the_truth_where_there_is_one(session: Sessi
 
 def test_a_variant_that_cannot_run_here_says_why(session: Session) -> None:
     result = session.run(toy(Variant("absent", absent), targets=(Target("absent", "speed", 2.0),)), SUITE)
-    assert result.variant("absent").skipped == "it needs another machine"
+    assert (result.variant("absent").status, result.variant("absent").reason) == ("skipped", "it needs another machine")
     assert result.variant("absent").seconds is None
     assert result.targets[0].met is None
 
@@ -110,12 +205,12 @@ def test_a_variant_with_settings_of_a_process_runs_in_one_of_its_own(session: Se
 
 
 def test_a_process_of_its_own_tells_what_it_lacks(session: Session) -> None:
-    assert session.run(cases()[1], SUITE).variant("absent").skipped == "it needs another machine"
+    assert session.run(cases()[1], SUITE).variant("absent").reason == "it needs another machine"
 
 
 def test_a_process_of_its_own_that_fails_is_an_error_with_its_last_line(session: Session) -> None:
-    with pytest.raises(RunError, match="broken, broken: the process of its own failed: ValueError: it broke"):
-        session.run(cases()[2], SUITE)
+    row = session.run(cases()[2], SUITE).variant("broken")
+    assert row.reason == "broken, broken: the process of its own failed: ValueError: it broke"
 
 
 def test_a_variant_may_say_something_of_itself(session: Session) -> None:
