@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medkit.engine.runtime import Runtime
+from medkit.engine.strategy import Message, Strategy
 from medkit.errors import RunError
 
 PIECE = 1 << 17  # elements of one inner product
@@ -21,6 +23,7 @@ def backward(
     combine: str = "sum",
     shared: Sequence[nn.Parameter] = (),
     generator: torch.Generator | None = None,
+    weight: float = 1.0,
 ) -> None:
     """Put into ``.grad`` of every trainable parameter the combined gradient, averaged over ranks.
 
@@ -37,24 +40,42 @@ def backward(
         Parameters that several tasks train.
     generator:
         Draws the order of projections; equal on all ranks.
+    weight:
+        What this rank counts in the average: the items of its batch over the mean number of all ranks.
     """
     trained = [p for p in parameters if p.requires_grad]
-    if combine == "pcgrad" and len(losses) > 1:
-        _surgery(list(losses.values()), trained, shared, runtime, generator)
-    else:
-        torch.stack(list(losses.values())).sum().backward()
-    if runtime.world_size > 1 and (combine != "pcgrad" or len(losses) == 1):
-        _fill(trained, runtime)
-        runtime.strategy.average([p.grad for p in trained if p.grad is not None])
+    each = [loss if weight == 1 else loss * weight for loss in losses.values()]
+    if combine == "pcgrad" and len(each) > 1:
+        _surgery(each, trained, shared, runtime.strategy, generator)
+        return
+    torch.stack(each).sum().backward()
+    if runtime.world_size > 1:
+        _average(trained, runtime.strategy.any_true([p.grad is not None for p in trained]), runtime.strategy)
+
+
+def _average(parameters: Sequence[nn.Parameter], reached: Sequence[bool], strategy: Strategy) -> None:
+    """Average gradients in one message, with zeros for what only other ranks' losses reached.
+
+    A parameter that no rank reached stays without a gradient, and so without weight decay, as on a single rank.
+    """
+    for p, somewhere in zip(parameters, reached, strict=True):
+        if somewhere and p.grad is None:
+            p.grad = torch.zeros_like(p)
+    strategy.average([p.grad for p in parameters if p.grad is not None])
 
 
 def _surgery(
     losses: list[Tensor],
     trained: list[nn.Parameter],
     shared: Sequence[nn.Parameter],
-    runtime: Runtime,
+    strategy: Strategy,
     generator: torch.Generator | None,
 ) -> None:
+    """Project conflicts away, as all ranks together see them.
+
+    The gradients of a task travel while the next task's backward pass runs. What tasks do not share is the gradient of
+    their sum, which is there after the last one.
+    """
     known = {id(p) for p in trained}
     several = [p for p in shared if p.requires_grad]
     strangers = sum(id(p) not in known for p in several)
@@ -62,25 +83,26 @@ def _surgery(
         raise RunError(f"{strangers} shared parameters are not among those this turn trains")
     names = {id(p) for p in several}
     own = [p for p in trained if id(p) not in names]
+    reached = [False] * len(several)
+    messages: list[Message] = []
     # Losses stay separate scalars: stacking them would send each task's backward through every head.
-    found = []
     for i, loss in enumerate(losses):
-        every = _gradients(loss, [*several, *own], keep=i + 1 < len(losses))
-        found.append(every[: len(several)])
+        last = i + 1 == len(losses)
+        every = _gradients(loss, [*several, *own], keep=not last)
+        mine = every[: len(several)]
         for p, g in zip(own, every[len(several) :], strict=True):
             if g is not None:
                 p.grad = torch.empty_like(p).copy_(g) if p.grad is None else p.grad.add_(g)
+        reached = [before or g is not None for before, g in zip(reached, mine, strict=True)]
+        whole = [torch.zeros_like(p) if g is None else g for p, g in zip(several, mine, strict=True)]
+        messages.append(strategy.average_async(whole))
     # What no task reached on any rank stays without a gradient, and so without weight decay, as in a sum.
-    reached = runtime.strategy.any_true([any(task[k] is not None for task in found) for k in range(len(several))])
-    several = [p for p, somewhere in zip(several, reached, strict=True) if somewhere]
-    task_gradients = [
-        [torch.zeros_like(p) if g is None else g for p, g in zip(several, _where(task, reached), strict=True)]
-        for task in found
-    ]
-    if runtime.world_size > 1:
-        _fill(own, runtime)
-        of_tasks = [g for task in task_gradients for g in task]
-        runtime.strategy.average([*of_tasks, *(p.grad for p in own if p.grad is not None)])
+    agreed = strategy.any_true([*reached, *(p.grad is not None for p in own)])
+    reached = agreed[: len(several)]
+    if strategy.world_size > 1:
+        _average(own, agreed[len(several) :], strategy)
+    several = _where(several, reached)
+    task_gradients = [_where(message.wait(), reached) for message in messages]
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
         # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
@@ -97,19 +119,8 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool) -> Sequen
     return torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
 
 
-def _where(items: Sequence[Tensor | None], flags: Sequence[bool]) -> list[Tensor | None]:
+def _where(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
     return [item for item, flag in zip(items, flags, strict=True) if flag]
-
-
-def _fill(parameters: Sequence[nn.Parameter], runtime: Runtime) -> None:
-    """Zeros for what only other ranks' losses reached: all ranks then average the same tensors.
-
-    A parameter that no rank reached stays without a gradient, and so without weight decay, as on a single rank.
-    """
-    reached = runtime.strategy.any_true([p.grad is not None for p in parameters])
-    for p, somewhere in zip(parameters, reached, strict=True):
-        if somewhere and p.grad is None:
-            p.grad = torch.zeros_like(p)
 
 
 def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -1,0 +1,125 @@
+"""What two ranks on the CPU (gloo) gain by what is sent when, measured in one launch of both.
+
+``python benchmarks/bench_ranks.py`` starts two ranks of itself, which take the ways in turn; rank 0 writes
+``benchmarks/results/ratio-ranks.json``. The gradients of both ways have to be equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from medkit.bench.ratio import Ratio, save, take_turns
+from medkit.engine.gradients import backward, gram, project
+from medkit.engine.runtime import Runtime
+
+TASKS = ("a", "b", "c")
+WIDTHS = (64, 128, 256, 512, 512, 512, 512)
+
+
+class ThreeTasks(nn.Module):
+    """A convolutional encoder of 10 million parameters with three linear heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(zip((1, *WIDTHS), WIDTHS, strict=False)):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2 if i < 4 else 1, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        self.encoder = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict({name: nn.Linear(WIDTHS[-1], 1) for name in TASKS})
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.encoder(x).mean((2, 3))
+        return {name: (head(features) - i).square().mean() for i, (name, head) in enumerate(self.heads.items())}
+
+
+def flat(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
+    """PCGrad with one message, when the last task's backward pass has ended."""
+    losses = list(net.losses(x).values())
+    shared, own = list(net.encoder.parameters()), list(net.heads.parameters())
+    tasks = []
+    for loss in losses:
+        found = torch.autograd.grad(loss, [*shared, *own], retain_graph=loss is not losses[-1], allow_unused=True)
+        tasks.append(list(found[: len(shared)]))
+        for p, g in zip(own, found[len(shared) :], strict=True):
+            if g is not None:
+                p.grad = g.clone() if p.grad is None else p.grad.add_(g)
+    runtime.strategy.any_true([True] * len(shared))
+    runtime.strategy.any_true([True] * len(own))
+    runtime.strategy.average([*(g for task in tasks for g in task), *(p.grad for p in own if p.grad is not None)])
+    weights = project(gram(tasks), torch.Generator().manual_seed(0))
+    for p, *gradients in zip(shared, *tasks, strict=True):
+        total = torch.mul(gradients[0], weights[0], out=torch.empty_like(p))
+        for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
+            total.add_(gradient, alpha=weight)
+        p.grad = total
+
+
+def by_task(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
+    """PCGrad as the engine does it: a message a task, while the next task's backward pass runs."""
+    generator, shared = torch.Generator().manual_seed(0), list(net.encoder.parameters())
+    parameters = [*shared, *net.heads.parameters()]
+    backward(net.losses(x), parameters, runtime, combine="pcgrad", shared=shared, generator=generator)
+
+
+def gradients(way: Callable[..., None], net: ThreeTasks, x: Tensor, runtime: Runtime) -> list[Tensor]:
+    net.zero_grad(set_to_none=True)
+    way(net, x, runtime)
+    return [p.grad for p in net.parameters() if p.grad is not None]
+
+
+def measure(rounds: int) -> None:
+    """On each of the ranks."""
+    torch.set_num_threads(1)
+    runtime = Runtime.start(device="cpu")
+    torch.manual_seed(0)
+    net = ThreeTasks()
+    x = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(runtime.rank))
+    one, other = (gradients(way, net, x, runtime) for way in (flat, by_task))
+    if len(one) != len(other) or not all(torch.equal(a, b) for a, b in zip(one, other, strict=True)):
+        raise SystemExit("the gradients of the two ways differ")
+
+    def together(way: Callable[..., None]) -> Callable[[], object]:
+        def run() -> None:
+            runtime.strategy.barrier("the next way")
+            gradients(way, net, x, runtime)
+
+        return run
+
+    times = take_turns({"one message": together(flat), "a message a task": together(by_task)}, rounds=rounds)
+    if runtime.is_main:
+        note = "Two gloo ranks of one thread, three tasks, an encoder of 10 million parameters; gradients equal to the bit."
+        found = Ratio.of("PCGrad on two ranks", times, "one message", "a message a task", at_least=1.25, note=note)
+        save("ranks", [found])
+    runtime.strategy.barrier("the end")
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    if "RANK" in os.environ:
+        return measure(rounds)
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        __file__,
+        str(rounds),
+    ]
+    sys.exit(subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, cwd=Path.cwd()).returncode)
+
+
+if __name__ == "__main__":
+    main()
