@@ -6,17 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from medkit.cli.options import Json, PluginFile, Set
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-PluginFile = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2."),
-]
 
 
 def load_files(files: list[str] | None) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from medkit.cli.reading import AllowGaps, UnitsSaid
+from medkit.cli.options import AllowGaps, UnitsSaid
 from medkit.guard import cause, guarded
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, plugins, runs
+from medkit.cli import bench, components, data, plugins, predict, results, runs
 from medkit.errors import MedkitError
 
 app = typer.Typer(
@@ -32,11 +32,11 @@ COMMANDS: dict[str, Any] = {
     "show": components.show,
     "schema": components.schema,
     "plugins": plugins.plugins,
-    "predict": runs.predict,
-    "explain": runs.explain,
-    "evaluate": runs.evaluate,
-    "report": runs.report,
-    "compare": runs.compare,
+    "predict": predict.predict,
+    "explain": predict.explain,
+    "evaluate": results.evaluate,
+    "report": results.report,
+    "compare": results.compare,
     "simulate-dose": data.simulate_dose,
     "bench": bench.bench,
     "doctor": plugins.doctor,

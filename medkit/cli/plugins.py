@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from medkit.cli.options import Json
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
 
@@ -20,7 +21,7 @@ new = typer.Typer(help="Write the start of something of your own.", no_args_is_h
 def plugins(
     action: Annotated[str | None, typer.Argument(help="'why NAME' or 'freeze'.")] = None,
     name: Annotated[str | None, typer.Argument(help="A plugin, for 'why'.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """List the plugins; 'why NAME' tells why one was left out, 'freeze' prints requirement lines.
 
@@ -54,7 +55,7 @@ def plugins(
     show_table(["plugin", "distribution", "version", "components", "state"], rows)
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Look at this installation: versions, device, memory, disk, image decoders, plugins; and say what to fix.
 
     Example: medkit doctor

@@ -1,0 +1,34 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AllowGaps = Annotated[
+    bool,
+    typer.Option("--allow-gaps", help="Take a DICOM series with missing, interleaved or misplaced slices as it is."),
+]
+UnitsSaid = Annotated[
+    str | None,
+    typer.Option("--units", metavar="HU|stored", help="What the voxels are in, where the file does not tell."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+PluginFile = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2."),
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
+Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
+Skip = Annotated[
+    list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
+]
+Field = Annotated[
+    list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
+]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]

@@ -1,0 +1,104 @@
+"""``medkit predict`` and ``medkit explain``: a finished run applied to an image."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medkit.cli.components import load_files
+from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid
+from medkit.cli.output import show_json
+from medkit.errors import InputError
+
+
+def predict(
+    folder: RunDir,
+    input: Annotated[Path, typer.Option("--input", help="DICOM folder or NIfTI file.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="New folder (DICOM), .nii.gz file, or .json file for numbers alone.")
+    ],
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Probability above which a voxel is positive.")
+    ] = 0.5,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
+    ] = False,
+    tile: Annotated[
+        int | None, typer.Option("--tile", min=1, help="Denoisers: side in pixels of tiles; default: the recipe's.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", min=0, max=1, help="Share of a tile that the next one covers again.")
+    ] = None,
+    field: Field = None,
+    allow_gaps: AllowGaps = False,
+    units: UnitsSaid = None,
+    device: Device = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Apply a finished run to an image; masks and images are written on the image's own grid.
+
+    A DICOM folder gives a new DICOM series, or NIfTI if OUTPUT ends in .nii or .nii.gz; NIfTI gives NIfTI. Volumes,
+    probabilities, and what the network was trained on and with go to prediction.json beside it. Slices at varying
+    distances or with a gantry tilt are no NIfTI: name a folder, or give --resample.
+
+    Example: medkit predict runs/first --input scans/0001 --output masks/0001
+    """
+    from medkit.runs.predict import predict as apply
+
+    load_files(plugin)
+    options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
+    options |= {"allow_gaps": allow_gaps, "units": units}
+    found = apply(folder, input, output, stage=stage, device=device, resample=resample, **options)
+    if found["seen_in_training"] is True:
+        print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
+    for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
+        print(f"note: {note}", file=sys.stderr)
+    show_json(found)
+
+
+def explain(
+    folder: RunDir,
+    input: Annotated[Path, typer.Option("--input", help="DICOM folder or file, NIfTI or PNG.")],
+    output: Annotated[Path, typer.Option("--output", help="New folder for the maps and explanation.json.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: the last one with heads.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="Default: the first that gives a number or class.")] = None,
+    target: Annotated[int | None, typer.Option("--class", help="Class to explain; default: the likeliest.")] = None,
+    against: Annotated[
+        bool, typer.Option("--against", help="Grad-CAM of what lowers the score, where what raises it is empty.")
+    ] = False,
+    field: Field = None,
+    allow_gaps: AllowGaps = False,
+    units: UnitsSaid = None,
+    device: Device = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Show where a finished run's network looks in an image: activation and Grad-CAM of every slice, as PNG.
+
+    Example: medkit explain runs/first --input hand.png --output maps --field sex=1
+    """
+    from medkit.runs.explain import explain as apply
+
+    load_files(plugin)
+    options: dict[str, Any] = {"fields": _fields(field), "allow_gaps": allow_gaps, "units": units, "against": against}
+    found = apply(folder, input, output, stage=stage, head=head, target=target, device=device, **options)
+    for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:
+        print(f"note: {note}", file=sys.stderr)
+    show_json(found)
+
+
+def _fields(texts: list[str] | None) -> dict[str, float]:
+    """``NAME=VALUE`` texts as a mapping."""
+    found = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        if name in found:
+            raise InputError(f"'{name}' is given twice", "--field")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise InputError(f"'{text}' is not NAME=NUMBER", "--field") from error
+    return found

@@ -1,0 +1,138 @@
+"""``medkit evaluate``, ``report`` and ``compare``: what finished runs have measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medkit.cli.components import load_files
+from medkit.cli.options import Device, Json, PluginFile, RunDir
+from medkit.cli.output import show_json, show_table
+from medkit.errors import InputError
+
+if TYPE_CHECKING:
+    from medkit.evaluation.results import MetricValue
+
+Key = tuple[str, str, str]
+Results = Mapping[str, Mapping[str, Mapping[str, "MetricValue"]]]
+
+
+def evaluate(
+    folder: RunDir,
+    split: Annotated[str, typer.Option("--split", help="A split of the stage's data.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Default: every stage.")] = None,
+    allow_seen: Annotated[
+        str | None,
+        typer.Option("--allow-seen", metavar="REASON", help="Why patients may be tested that were seen in training."),
+    ] = None,
+    device: Device = None,
+    plugin: PluginFile = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a finished run on one split and add the numbers to its results.
+
+    Example: medkit evaluate runs/first --split external1
+    """
+    from medkit.reporting.tables import SEEN_MARK
+    from medkit.runs.again import evaluate_again
+    from medkit.runs.seen import banners
+
+    load_files(plugin)
+    found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
+    if json:
+        show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
+        return
+    rows = [_line(e.stage, name, value) for e in found for name, value in e.values.items()]
+    show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
+    for text in banners(folder):
+        print(f"{SEEN_MARK} {text}")
+
+
+def _line(stage: str, metric: str, value: MetricValue) -> tuple[Any, ...]:
+    """What the table of an evaluation says of one metric."""
+    from medkit.reporting.tables import SEEN_MARK
+
+    mark = SEEN_MARK if value.seen else ""
+    number = f"{value.value:.4g}{mark}" if math.isfinite(value.value) else "undefined"
+    interval = "no interval" if math.isnan(value.low) else f"{value.low:.4g} to {value.high:.4g}"
+    return stage, metric, number, interval, value.counts, value.n_empty
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")],
+    json: Json = False,
+    plugin: PluginFile = None,
+) -> None:
+    """Write the report of one or several runs again, each into its folder, and print the tables of their recipes.
+
+    Example: medkit report runs/first
+    """
+    from medkit.cli.layouts import show_layout
+    from medkit.reporting.paper_table_text import as_json
+    from medkit.reporting.paper_tables import laid_out
+    from medkit.reporting.report import write_report
+    from medkit.runs.folder import RunFolder
+
+    load_files(plugin)
+    found = []
+    for folder in folders:
+        path = write_report(RunFolder.open(folder).path)
+        tables = laid_out(folder)
+        found.append({"report": str(path), "tables": [as_json(table) for table in tables]})
+        if not json:
+            for table in tables:
+                show_layout(table)
+            print(path)
+    if json:
+        show_json(found)
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")],
+    json: Json = False,
+) -> None:
+    """Set the results of several runs side by side.
+
+    Example: medkit compare runs/first runs/second
+    """
+    from medkit.evaluation.results import read_results
+    from medkit.runs.folder import RunFolder
+
+    if len(folders) < 2:
+        raise InputError("two or more run folders are needed to compare")
+    runs = {str(folder): _flat(read_results(RunFolder.open(folder, plugins=False).path)) for folder in folders}
+    keys = list(dict.fromkeys(key for values in runs.values() for key in values))
+    if json:
+        show_json(
+            {
+                name: {"/".join(key): values[key].json() for key in keys if key in values}
+                for name, values in runs.items()
+            }
+        )
+        return
+    rows = [(*key, *(_told(values.get(key)) for values in runs.values())) for key in keys]
+    show_table(["stage", "split", "metric", *[Path(name).name for name in runs]], rows)
+
+
+def _flat(results: Results) -> dict[Key, MetricValue]:
+    """A run's values by stage, split and metric."""
+    return {
+        (stage, split, metric): value
+        for stage, splits in results.items()
+        for split, values in splits.items()
+        for metric, value in values.items()
+    }
+
+
+def _plain(values: Mapping[Key, MetricValue], keys: Sequence[Key]) -> dict[str, Any]:
+    return {"/".join(key): values[key].json() for key in keys if key in values}
+
+
+def _told(value: MetricValue | None) -> str:
+    from medkit.reporting.tables import SEEN_MARK
+
+    return "-" if value is None else value.told(SEEN_MARK if value.seen else "")
