@@ -116,6 +116,7 @@ def check(
     """
     from medkit.recipe import load_recipe
     from medkit.recipe.seen import check_seen
+    from medkit.recipe.training import training_in_words
 
     load_files(plugin)
     checked = load_recipe(recipe, set=set or [])
@@ -127,6 +128,8 @@ def check(
         (s.name, s.objective.name, s.unit, s.data, s.epochs, s.batch) for s in checked.stages
     ]
     show_table(["stage", "objective", "unit", "data", "epochs", "batch"], rows, f"{checked.name} is well formed")
+    for stage in checked.stages:
+        print(f"{stage.name}: {training_in_words(stage)}")
     for stage in checked.stages:
         if not checked.evaluated_splits(stage):
             print(f"note: stage '{stage.name}' is evaluated on nothing: all splits of '{stage.data}' train or validate")

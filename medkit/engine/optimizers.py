@@ -14,6 +14,7 @@ from torch import nn
 from medkit.engine.state import pack
 from medkit.errors import InputError, RunError
 from medkit.protocols import Encoder, Turn, offered
+from medkit.recipe import Block
 
 By = Literal["epoch", "step"]
 
@@ -40,6 +41,11 @@ class Optimization:
     no_decay: bool = False
     layer_decay: float | None = None
     by: By = "epoch"
+
+    @classmethod
+    def of(cls, optimizer: Block, schedule: Block) -> Optimization:
+        """As the two blocks of a recipe say it."""
+        return cls(optimizer.build(), schedule.build(), **optimizer.keys, **schedule.keys)
 
     def build(self, objective: Any, turn: Turn) -> torch.optim.Optimizer:
         """The optimizer over all parameters of the turn, frozen ones too: it skips those without a gradient.
@@ -82,8 +88,8 @@ def parameter_groups(
     """The turn's parameters in groups as torch's optimizers take them, from the encoder's input to the heads.
 
     A group has ``params``, a ``name``, with ``layer_decay`` an ``lr_scale`` and, where nothing decays, a
-    ``weight_decay`` of 0. Of n stages of an encoder the i-th (from 1) has the scale ``layer_decay ** (n + 1 - i)``, what
-    lies behind the encoder 1: as timm counts layers, with the head as the last one.
+    ``weight_decay`` of 0. Of n stages of an encoder the i-th (from 1) has the scale ``layer_decay ** (n + 1 - i)``,
+    what lies behind the encoder 1: as timm counts layers, with the head as the last one.
 
     Raises
     ------
@@ -130,12 +136,12 @@ def check_rates(settings: Optimization, epochs: int, steps: int, where: str) -> 
             raise InputError(what, where, "a rate is a number and not below 0")
 
 
-def check_resumable(optimizer: torch.optim.Optimizer, where: str) -> None:
+def check_resumable(optimizer: torch.optim.Optimizer) -> None:
     """Refuse an optimizer that keeps what no checkpoint can hold, before it has trained for an hour."""
     try:
         pack(nn.Module(), {"it": optimizer})
     except RunError as error:
-        raise InputError(error.what, where, error.hint) from error
+        raise InputError(error.what, hint=error.hint) from error
 
 
 def _named(objective: Any, turn: Turn) -> Iterator[tuple[str, nn.Parameter]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import timm.optim
@@ -36,10 +36,10 @@ class TimmOptimizer:
     name: str
     lr: Positive = 1e-4
     weight_decay: NotNegative = 0.0
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        known = timm.optim.list_optimizers()
+        known = [str(name) for name in timm.optim.list_optimizers()]
         if self.name not in known:
             hint = did_you_mean(self.name, known) or "timm.optim.list_optimizers() names them all"
             raise InputError(f"timm has no optimizer named '{self.name}'", hint=hint)
@@ -52,11 +52,11 @@ class TimmOptimizer:
         try:
             self.build([torch.nn.Parameter(torch.zeros(2, 2))])
         except (TypeError, ValueError, AssertionError) as error:
-            raise InputError(f"timm's '{self.name}' does not take {self.options}: {error}") from error
+            raise InputError(f"timm's '{self.name}' does not take {self.options or 'this'}: {error}") from error
 
     def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         info = timm.optim.get_optimizer_info(self.name)
-        options = {"momentum": MOMENTUM, **self.options} if info.has_momentum else self.options
+        options = {**({"momentum": MOMENTUM} if info.has_momentum else {}), **(self.options or {})}
         # Its class and not timm's factory, which drops some of the options that an optimizer does not have.
         make: Any = timm.optim.get_optimizer_class(self.name)
         made: torch.optim.Optimizer = make(parameters, lr=self.lr, weight_decay=self.weight_decay, **options)

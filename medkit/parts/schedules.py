@@ -1,4 +1,7 @@
-"""Learning-rate schedules: the rate of an epoch as a pure function of its number, so that resuming is exact."""
+"""Learning-rate schedules: the rate of an epoch as a pure function of its number, so that resuming is exact.
+
+With ``by: step`` beside a schedule the engine counts optimizer steps: what is said of epochs here holds of steps.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Poly:
     Parameters
     ----------
     warmup:
-        Epochs of warm-up.
+        Epochs of warm-up; optimizer steps with ``by: step``.
     power:
         1 is linear.
     min_lr:
@@ -77,7 +80,7 @@ class Cosine:
     Parameters
     ----------
     warmup:
-        Epochs of warm-up.
+        Epochs of warm-up; optimizer steps with ``by: step``.
     min_lr:
         Learning rate at the end.
     """

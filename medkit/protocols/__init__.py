@@ -357,19 +357,24 @@ class Objective(Protocol):
 class Optimizer(Protocol):
     """Settings of an optimizer; the optimizer itself is made once the parameters are known.
 
-    ``lr`` is the learning rate that the schedule multiplies or lowers; the engine sets it anew before every epoch.
+    ``lr`` is the learning rate that the schedule multiplies or lowers; the engine sets it anew before every epoch or
+    step, times the ``lr_scale`` of each group.
     """
 
     lr: float
 
     def build(self, parameters: Iterable[Any]) -> Any:
-        """A ``torch.optim.Optimizer`` over ``parameters``, a flat list."""
+        """A ``torch.optim.Optimizer`` over ``parameters``: a flat list; with ``no_decay`` or ``layer_decay`` in the
+        recipe, groups as torch takes them (``params``, ``weight_decay``, ``lr_scale``), to be handed on."""
         ...
 
 
 @runtime_checkable
 class Schedule(Protocol):
-    """The learning rate of each epoch, a pure function of its number, so that a resumed run needs no state of it."""
+    """The learning rate of each epoch, a pure function of its number, so that a resumed run needs no state of it.
+
+    With ``by: step`` in the recipe, optimizer steps are counted in the place of epochs.
+    """
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         """Learning rate of ``epoch`` (from 0) of ``epochs``, where ``lr`` is the optimizer's own."""

@@ -2,11 +2,12 @@
 
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.load import bundled, check_round_trip, find, load_recipe, recipe_from
-from medkit.recipe.model import DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
+from medkit.recipe.model import DataBlock, EarlyStop, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
 
 __all__ = [
     "Block",
     "DataBlock",
+    "EarlyStop",
     "KeepBest",
     "Recipe",
     "Reference",

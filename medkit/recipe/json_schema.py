@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from medkit.errors import InputError
 from medkit.protocols import KINDS
-from medkit.recipe.model import FORMAT, DataBlock, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze, hints
+from medkit.recipe.model import (
+    FORMAT,
+    OPTIMIZER_KEYS,
+    SCHEDULE_KEYS,
+    DataBlock,
+    EarlyStop,
+    KeepBest,
+    Recipe,
+    Report,
+    Stage,
+    TableLayout,
+    Unfreeze,
+    hints,
+)
 from medkit.registry import Registry
 from medkit.registry.schema import json_type
 from medkit.registry.static import static_schema
@@ -19,10 +33,11 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     turns = {"type": "object"}
     stage["properties"] |= {
         "objective": _kind("objective"),
-        "optim": {"anyOf": [_kind("optimizer"), turns]},
-        "schedule": {"anyOf": [_kind("schedule"), turns]},
+        "optim": {"anyOf": [_kind("optimizer", OPTIMIZER_KEYS), turns]},
+        "schedule": {"anyOf": [_kind("schedule", SCHEDULE_KEYS), turns]},
         "metrics": {"type": "array", "items": _kind("metric")},
         "keep_best": {"anyOf": [_record(KeepBest, ("metric",)), {"type": "null"}]},
+        "early_stop": {"anyOf": [_record(EarlyStop, ("metric",)), {"type": "null"}]},
         "unfreeze": {"anyOf": [_record(Unfreeze, ("part",)), {"type": "null"}]},
         "repeat": {"type": "object", "additionalProperties": {"type": "object"}},
     }
@@ -59,8 +74,12 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _kind(kind: str) -> dict[str, str]:
-    return {"$ref": f"#/$defs/{kind}"}
+def _kind(kind: str, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A component of ``kind``, with the keys that its place lets stand beside its arguments."""
+    reference: dict[str, Any] = {"$ref": f"#/$defs/{kind}"}
+    if beside is None:
+        return reference
+    return {"allOf": [reference, {"properties": {key: json_type(annotation) for key, annotation in beside.items()}}]}
 
 
 def _record(cls: type, required: tuple[str, ...]) -> dict[str, Any]:

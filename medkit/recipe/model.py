@@ -23,6 +23,10 @@ SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
 Unit = Literal["slice", "volume", "patch"]
 Draw = Literal["uniform", "positive"]
+OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
+"""What a stage may say beside the arguments of any optimizer, and ..."""
+SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
+"""... beside those of any schedule; a component's own argument of such a name goes first."""
 
 
 @dataclass
@@ -59,9 +63,27 @@ class Unfreeze:
     order: Literal["last_first", "first_last"] = "last_first"
 
 
+@dataclass(frozen=True)
+class EarlyStop:
+    """End the training once ``metric`` on ``split`` has not improved by ``min_delta`` for ``patience`` epochs."""
+
+    metric: str
+    split: str = "val"
+    patience: Annotated[int, Gt(0)] = 10
+    min_delta: Annotated[float, Ge(0)] = 0.0
+
+
+RECORDS: dict[str, type] = {"keep_best": KeepBest, "early_stop": EarlyStop, "unfreeze": Unfreeze}
+"""Keys of a stage that are mappings of their own; null leaves each out."""
+
+
 @dataclass
 class Stage:
-    """One training: an objective on a data block."""
+    """One training: an objective on a data block.
+
+    ``clip`` is the largest norm of a step's gradient; ``accumulate`` batches make one optimizer step; ``shard`` names
+    parts whose weights, gradients and moments are divided among the ranks; ``workers`` processes read batches.
+    """
 
     name: str
     objective: Block
@@ -74,7 +96,10 @@ class Stage:
     optim: Block | dict[str, Block] = None  # type: ignore[assignment]
     schedule: Block | dict[str, Block] = None  # type: ignore[assignment]
     metrics: list[Block] = field(default_factory=list)
+    clip: Annotated[float, Gt(0)] | None = None
+    accumulate: Annotated[int, Gt(0)] = 1
     keep_best: KeepBest | None = None
+    early_stop: EarlyStop | None = None
     unfreeze: Unfreeze | None = None
     evaluate: list[str] = field(default_factory=list)
     balance: bool = False
@@ -84,6 +109,8 @@ class Stage:
     draw: Draw | None = None  # a run settles it before it writes its recipe
     checkpointing: bool = False
     compile: bool = False
+    shard: dict[str, bool] = field(default_factory=dict)
+    workers: Literal["auto"] | Annotated[int, Ge(0)] = "auto"
 
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""
@@ -263,7 +290,7 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Block | Reference):
         return value.plain()
-    if isinstance(value, DataBlock | Stage | Report | KeepBest | Unfreeze | TableLayout):
+    if isinstance(value, DataBlock | Stage | Report | KeepBest | EarlyStop | Unfreeze | TableLayout):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from pathlib import Path
@@ -71,8 +71,18 @@ class Pieces:
 
     # -- components --------------------------------------------------------------------------------------------
 
-    def block(self, node: Node, kind: str, path: str, argument: Argument | None = None) -> Block | Reference | None:
-        """A component of ``kind``; keys of its slot are split from its own arguments."""
+    def block(
+        self,
+        node: Node,
+        kind: str,
+        path: str,
+        argument: Argument | None = None,
+        beside: Mapping[str, Any] | None = None,
+    ) -> Block | Reference | None:
+        """A component of ``kind``; keys of its slot are split from its own arguments.
+
+        So are those of ``beside`` (key to type), unless the component has an argument of that name.
+        """
         if isinstance(node.value, str):
             node = Node({"use": Node(node.value, node.mark, node.key)}, node.mark, node.key)
         if not isinstance(node.value, dict):
@@ -108,10 +118,13 @@ class Pieces:
             self.problem(use.mark, path, error.what, error.hint)
         arguments: dict[str, Any] = {}
         writable = schema.writable
+        others = {key: kind for key, kind in (beside or {}).items() if key not in writable}
         for key, child in entries.items():
             where = join(path, key)
-            if key not in writable:
-                known = [*writable, *slot_keys]
+            if key in others:
+                keys[key] = self.value(child, where, others[key])
+            elif key not in writable:
+                known = [*writable, *slot_keys, *others]
                 if key in schema.arguments:
                     hint = f"'{entry.full_name}' is given it by what stands beside it"
                 else:
@@ -177,13 +190,15 @@ class Pieces:
     def blocks(self, node: Node, kind: str, path: str) -> list[Any]:
         return [self.block(child, kind, f"{path}[{i}]") for i, child in enumerate(self.items(node, path))]
 
-    def per_turn(self, node: Node | None, kind: str, default: str, path: str) -> Any:
+    def per_turn(self, node: Node | None, kind: str, default: str, path: str, beside: Mapping[str, Any]) -> Any:
         """One block for every turn, or a mapping of turn to block."""
         if node is None:
             return Block(self.components.resolve(kind, f"medkit:{default}"), path=path)
         if isinstance(node.value, dict) and "use" not in node.value and node.value:
-            return {turn: self.block(child, kind, join(path, turn)) for turn, child in node.value.items()}
-        return self.block(node, kind, path)
+            return {
+                turn: self.block(child, kind, join(path, turn), beside=beside) for turn, child in node.value.items()
+            }
+        return self.block(node, kind, path, beside=beside)
 
     def record(self, node: Node, cls: type, path: str) -> Any:
         types = hints(cls)

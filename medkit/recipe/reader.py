@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from medkit import names
 from medkit.errors import InputError, Problems, did_you_mean
+from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
-from medkit.recipe.model import FORMAT, SEPARATOR, DataBlock, KeepBest, Recipe, Report, Stage, Unfreeze, hints
+from medkit.recipe.model import (
+    FORMAT,
+    OPTIMIZER_KEYS,
+    RECORDS,
+    SCHEDULE_KEYS,
+    SEPARATOR,
+    DataBlock,
+    Recipe,
+    Report,
+    Stage,
+    hints,
+)
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.report import read_report
 from medkit.recipe.steps import check_augment, check_prepare
+from medkit.recipe.training import check_training
 from medkit.recipe.yaml import Mark, Node, assign
 from medkit.registry import Entry, Registry
 from medkit.registry.plugins import registry
@@ -166,7 +179,7 @@ class _Reader(Pieces):
         objective = self.block(entries["objective"], "objective", f"{path}.objective")
         stage = Stage(name, objective)  # type: ignore[arg-type]
         types = hints(Stage)
-        special = {"name", "objective", "optim", "schedule", "metrics", "keep_best", "unfreeze", "repeat"}
+        special = {"name", "objective", "optim", "schedule", "metrics", "repeat", *RECORDS}
         for key, child in entries.items():
             if key not in special:
                 found = self.value(child, f"{path}.{key}", types[key])
@@ -177,8 +190,9 @@ class _Reader(Pieces):
         if stage.checkpointing and stage.compile:
             what, hint = "checkpointing and compile exclude each other", "compiled code decides what to compute again"
             self.problem(entries["compile"].mark, f"{path}.compile", what, hint)
-        stage.optim = self.per_turn(entries.get("optim"), "optimizer", "adam", f"{path}.optim")
-        stage.schedule = self.per_turn(entries.get("schedule"), "schedule", "constant", f"{path}.schedule")
+        optim, schedule = entries.get("optim"), entries.get("schedule")
+        stage.optim = self.per_turn(optim, "optimizer", "adam", f"{path}.optim", OPTIMIZER_KEYS)
+        stage.schedule = self.per_turn(schedule, "schedule", "constant", f"{path}.schedule", SCHEDULE_KEYS)
         if "metrics" in entries:
             stage.metrics = self.blocks(entries["metrics"], "metric", f"{path}.metrics")
             for i, metric in enumerate(stage.metrics):
@@ -186,11 +200,12 @@ class _Reader(Pieces):
                     other.plain() for other in stage.metrics[:i] if isinstance(other, Block)
                 ]:
                     self.problem(metric.mark, f"{path}.metrics[{i}]", f"'{metric.name}' is named twice")
-        for key, cls in (("keep_best", KeepBest), ("unfreeze", Unfreeze)):
+        for key, cls in RECORDS.items():
             if key in entries and entries[key].value is not None:
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
+        check_training(self, stage, entries, path)
         return stage
 
     def stage_fits(self, stage: Stage, entries: dict[str, Node], path: str) -> None:
@@ -203,7 +218,7 @@ class _Reader(Pieces):
             place = entries["unit"].mark if "unit" in entries else entries["name"].mark
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}'"
             self.problem(place, f"{path}.unit", what, " or ".join(f"write 'unit: {unit}'" for unit in units))
-        for block in _blocks(stage.objective):
+        for block in walk.blocks(stage.objective):
             default = static_schema(block.entry).arguments.get("in_channels")
             found = block.arguments.get("in_channels", 1 if default is None else default.default)
             if block.kind in ("encoder", "generator", "discriminator") and isinstance(found, int) and found != 1:
@@ -233,37 +248,23 @@ class _Reader(Pieces):
                 wanted.append(("validate", stage.validate))
             if stage.keep_best is not None:
                 wanted.append(("keep_best", stage.keep_best.split))
+            if stage.early_stop is not None:
+                wanted.append(("early_stop", stage.early_stop.split))
             for key, split in wanted:
                 if isinstance(split, str) and split not in splits:  # what is no name has been told already
                     mark = entries[key].mark if key in entries else place
                     self.problem(mark, f"{path}.{key}", f"no split is named '{split}'", names_there(split, splits))
-        if stage.keep_best is not None:
-            names = [m.entry.name for m in stage.metrics if isinstance(m, Block)]
-            if stage.keep_best.metric not in names:
-                hint = f"the stage's metrics: {', '.join(names)}" if names else "the stage has no metrics"
-                self.problem(
-                    entries["keep_best"].mark,
-                    f"{path}.keep_best",
-                    f"no metric is named '{stage.keep_best.metric}'",
-                    hint,
-                )
-            if stage.validate != stage.keep_best.split:
-                self.problem(
-                    entries["keep_best"].mark,
-                    f"{path}.keep_best",
-                    f"split '{stage.keep_best.split}' is not the one validated on ('{stage.validate}')",
-                )
         earlier = {s.name: s for s in before}
-        for reference, kind in _references(stage.objective):
+        for reference, kind in walk.references(stage.objective):
             if reference.stage not in earlier:
                 hint = names_there(reference.stage, earlier) if earlier else "this is the first stage"
                 self.problem(reference.mark, reference.path, f"no earlier stage is named '{reference.stage}'", hint)
                 continue
-            part = _part(earlier[reference.stage].objective, reference.part)
+            part = walk.part(earlier[reference.stage].objective, reference.part)
             while isinstance(part, Reference):
-                part = _part(earlier[part.stage].objective, part.part)
+                part = walk.part(earlier[part.stage].objective, part.part)
             if part is None:
-                parts = [name for name, _ in _parts(earlier[reference.stage].objective)]
+                parts = [name for name, _ in walk.parts(earlier[reference.stage].objective)]
                 self.problem(
                     reference.mark,
                     reference.path,
@@ -272,53 +273,3 @@ class _Reader(Pieces):
                 )
             elif part.kind != kind:
                 self.problem(reference.mark, reference.path, f"'{reference.part}' is a {part.kind}, not a {kind}")
-
-
-def _children(value: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from ((str(i), item) for i, item in enumerate(value))
-
-
-def _parts(block: Any) -> Iterable[tuple[str, Any]]:
-    """Named components inside an objective: ``encoder``, ``heads.seg`` and so on."""
-    if not isinstance(block, Block):
-        return
-    for name, value in block.arguments.items():
-        if isinstance(value, Block | Reference):
-            yield name, value
-        for key, child in _children(value):
-            if isinstance(child, Block | Reference):
-                yield f"{name}.{key}", child
-
-
-def _blocks(value: Any) -> Iterable[Block]:
-    """A component and those inside it."""
-    if isinstance(value, Block):
-        yield value
-        for argument in value.arguments.values():
-            yield from _blocks(argument)
-    else:
-        for _, child in _children(value):
-            yield from _blocks(child)
-
-
-def _part(block: Any, path: str) -> Any:
-    return dict(_parts(block)).get(path)
-
-
-def _references(block: Any) -> Iterable[tuple[Reference, str]]:
-    """References inside an objective, with the kind of the slot that each fills."""
-    if not isinstance(block, Block):
-        return
-    schema = static_schema(block.entry)
-    for name, value in block.arguments.items():
-        argument = schema.arguments.get(name)
-        if argument is None or argument.slot is None:
-            continue
-        for child in [value, *(item for _, item in _children(value))]:
-            if isinstance(child, Reference):
-                yield child, argument.slot.kind
-            elif isinstance(child, Block):
-                yield from _references(child)

@@ -42,12 +42,13 @@ def missing(block: Block, method: str) -> str | None:
     A method that does nothing but raise ``NotImplementedError`` is not there, and its message says why.
     """
     try:
-        return _from_source(block.entry.target, method)
+        return from_source(block.entry.target, method)
     except Unsure:
         return _asked(block, method)
 
 
-def _from_source(target: str, method: str) -> str | None:
+def from_source(target: str, method: str) -> str | None:
+    """As :func:`missing`, by the source alone; :class:`Unsure` where that leaves it open."""
     module, _, name = target.partition(":")
     for owner in lineage(source(module).named(name)):
         if owner.foreign:

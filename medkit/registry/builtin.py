@@ -72,6 +72,7 @@ def medkit_register(registry: Registrar) -> None:
     r.optimizer("adam", "medkit.parts.optimizers:Adam", "Adam with L2 weight decay")
     r.optimizer("adamw", "medkit.parts.optimizers:AdamW", "Adam with decoupled weight decay")
     r.optimizer("sgd", "medkit.parts.optimizers:SGD", "stochastic gradient descent with momentum")
+    r.optimizer("timm", "medkit.parts.optimizers_timm:TimmOptimizer", "any optimizer of timm.optim by its name there")
     r.schedule("poly", "medkit.parts.schedules:Poly", "warm-up, then polynomial decay")
     r.schedule("constant", "medkit.parts.schedules:Constant", "the same learning rate throughout")
     r.schedule("cosine", "medkit.parts.schedules:Cosine", "warm-up, then half a cosine")

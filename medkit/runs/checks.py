@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medkit.engine.optimizers import Optimization, check_rates, check_resumable
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.results import recorded
 from medkit.protocols import Objective, offered
@@ -27,9 +28,15 @@ def check_turns(stage: Stage, objective: Any) -> None:
             what = f"turn '{turn.name}' wants pcgrad, and no parameters are shared between its tasks"
             raise InputError(what, where, "shared_parameters(turn) has to name them")
     names = [turn.name for turn in turns]
-    for blocks in (stage.optimizers(names), stage.schedules(names)):
-        for block in blocks.values():
-            block.build()
+    optimizers, schedules = stage.optimizers(names), stage.schedules(names)
+    for turn in turns:
+        how = Optimization.of(optimizers[turn.name], schedules[turn.name])
+        check_rates(how, stage.epochs, 1, f"stages.{stage.name}.schedule")
+        try:
+            check_resumable(how.build(objective, turn))
+        except InputError as error:
+            where = str(optimizers[turn.name].mark)
+            raise InputError(f"stages.{stage.name}.optim: {error.what}", where, error.hint) from error
 
 
 def check_predicts(stage: Stage, objective: Any) -> None:

@@ -101,7 +101,8 @@ def _steps(
 
 
 def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """A torch optimizer with its ``lr``, which moves weights, rests at a rate of 0 and goes on from its state."""
+    """A torch optimizer with its ``lr``, which moves weights, rests at a rate of 0, goes on from its state and keeps
+    the groups that it is given."""
     settings = build(constructor, arguments, "optimizer")
 
     def start() -> tuple[nn.Linear, torch.optim.Optimizer]:
@@ -111,6 +112,7 @@ def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
         assert isinstance(optimizer, torch.optim.Optimizer), "build() returns a torch.optim.Optimizer"
         return layer, optimizer
 
+    _check_groups(settings)
     layer, optimizer = start()
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in layer.parameters()}, "the optimizer does not hold just the parameters it was given"
@@ -131,6 +133,17 @@ def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
         group["lr"] = 0.0
     _descend(layer, optimizer)
     same(kept, layer.state_dict(), "it moves weights at a learning rate of 0: schedules would not be obeyed")
+
+
+def _check_groups(settings: Any) -> None:
+    """The groups that an optimizer is given are those that it has."""
+    layer = nn.Linear(4, 3)
+    given = [{"params": [layer.weight], "lr_scale": 0.5}, {"params": [layer.bias], "weight_decay": 0.0}]
+    groups = settings.build([dict(group) for group in given]).param_groups
+    asked = [{key: group[key] for key in group if key != "params"} for group in given]
+    kept = [{key: group[key] for key in ("lr_scale", "weight_decay") if key in group} for group in groups]
+    lost = len(kept) != 2 or any(not wanted.items() <= found.items() for wanted, found in zip(asked, kept, strict=True))
+    assert not lost, f"of the groups {asked} it keeps {kept}: 'no_decay' and 'layer_decay' would be lost"
 
 
 def _descend(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:

@@ -1,0 +1,137 @@
+"""How a stage is trained: what ``medkit check`` can tell of its optimizer, schedule and the end of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from medkit.errors import InputError
+from medkit.recipe import walk
+from medkit.recipe.blocks import Block
+from medkit.recipe.model import EarlyStop, KeepBest, Stage
+from medkit.recipe.pieces import Pieces, names_there
+from medkit.recipe.steps import from_source
+from medkit.recipe.yaml import Node
+from medkit.registry.promises_static import Text
+from medkit.registry.source_text import Unsure, lineage, source
+from medkit.registry.static import static_schema
+
+
+def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
+    """What decides the epoch is measured, settings are what their components take, parts are there."""
+    for key, judged in (("keep_best", stage.keep_best), ("early_stop", stage.early_stop)):
+        if judged is not None:
+            _check_judged(pieces, stage, judged, entries[key], f"{path}.{key}")
+    for block in [*_each(stage.optim), *_each(stage.schedule)]:
+        _check_settings(pieces, block)
+    for block in _each(stage.optim):
+        if block.keys.get("layer_decay") is not None and not _has_layers(stage):
+            what = "it goes by the stages of an encoder, and the objective has none"
+            pieces.problem(block.mark, f"{block.path}.layer_decay", what, "leave it out")
+    parts = dict(walk.parts(stage.objective))
+    for name in stage.shard or ():
+        if name not in parts:
+            what = f"the objective has no part '{name}'"
+            pieces.problem(entries["shard"].mark, f"{path}.shard", what, names_there(name, parts))
+
+
+def _each(blocks: Any) -> Iterator[Block]:
+    """The block of every turn, or the one of all; what is none has been told already."""
+    for block in blocks.values() if isinstance(blocks, dict) else [blocks]:
+        if isinstance(block, Block):
+            yield block
+
+
+def _check_judged(pieces: Pieces, stage: Stage, judged: KeepBest | EarlyStop, node: Node, path: str) -> None:
+    """Epochs are judged by a metric of the stage or one of its losses, on the split that it validates on."""
+    metrics = [metric.entry.name for metric in stage.metrics if isinstance(metric, Block)]
+    losses = list(losses_of(stage))
+    if judged.metric not in [*metrics, *losses]:
+        hint = f"the stage's metrics: {', '.join(metrics)}" if metrics else "the stage has no metrics"
+        hint += f"; its losses: {', '.join(losses)}" if losses else ""
+        pieces.problem(node.mark, path, f"no metric is named '{judged.metric}'", hint)
+    if stage.validate != judged.split:
+        what = f"split '{judged.split}' is not the one validated on ('{stage.validate}')"
+        pieces.problem(node.mark, path, what)
+
+
+def losses_of(stage: Stage) -> Iterator[str]:
+    """Names of the losses that the recipe gives a stage's objective: those of its heads, and of its own ``losses``."""
+    if not isinstance(stage.objective, Block):
+        return
+    for value in stage.objective.arguments.values():
+        for name, block in value.items() if isinstance(value, dict) else ():
+            if isinstance(block, Block) and block.kind in ("pretext", "loss"):
+                yield name
+
+
+def _check_settings(pieces: Pieces, block: Block) -> None:
+    """Settings whose class has checks of its own (the names that timm knows) are made, so that these speak now."""
+    if any(problem.what.startswith(block.path) for problem in pieces.problems) or not _checks_itself(block):
+        return
+    try:
+        block.build()
+    except InputError as error:
+        pieces.problems.append(error)
+
+
+def _checks_itself(block: Block) -> bool:
+    try:
+        return any(from_source(block.entry.target, method) is None for method in ("__init__", "__post_init__"))
+    except (Unsure, InputError):
+        return True
+
+
+def _has_layers(stage: Stage) -> bool:
+    """Whether a part of the objective names stages, as every encoder does."""
+    if any(kind == "encoder" for _, kind in walk.references(stage.objective)):
+        return True
+    return any(block.kind == "encoder" or _has_stages(block) for block in walk.blocks(stage.objective))
+
+
+def _has_stages(block: Block) -> bool:
+    module, _, name = block.entry.target.partition(":")
+    try:
+        return Text(lineage(source(module).named(name))).has("stages")
+    except (Unsure, InputError):
+        return True  # told when it is built
+
+
+# -- in words ------------------------------------------------------------------------------------------------------
+
+
+def training_in_words(stage: Stage) -> str:
+    """How a stage is trained, in a line."""
+    optimizers, schedules = _turns(stage.optim), _turns(stage.schedule)
+    said = [f"{turn}{_optimizer(block)}" for turn, block in optimizers.items()]
+    said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
+    if stage.accumulate > 1:
+        said.append(f"{stage.accumulate} batches a step")
+    if stage.clip is not None:
+        said.append(f"gradients up to norm {stage.clip:g}")
+    if (stop := stage.early_stop) is not None:
+        said.append(f"ends after {stop.patience} epochs without a better {stop.metric} on {stop.split}")
+    if sharded := [name for name, divided in stage.shard.items() if divided]:
+        said.append(f"{' and '.join(sharded)} divided among the ranks")
+    return ", ".join(said)
+
+
+def _turns(blocks: Block | dict[str, Block]) -> dict[str, Block]:
+    return {f"{turn}: ": block for turn, block in blocks.items()} if isinstance(blocks, dict) else {"": blocks}
+
+
+def _optimizer(block: Block) -> str:
+    """``adamw 0.0001 (norms and biases do not decay, 0.75 a layer)``."""
+    arguments = static_schema(block.entry).arguments
+    rate = block.arguments.get("lr", arguments["lr"].default if "lr" in arguments else None)
+    named = block.arguments.get("name")
+    text = f"{block.entry.name}{f' {named}' if isinstance(named, str) else ''}"
+    text += f" {rate:g}" if isinstance(rate, int | float) else ""
+    notes = ["norms and biases do not decay"] if block.keys.get("no_decay") else []
+    if (share := block.keys.get("layer_decay")) is not None:
+        notes.append(f"{share:g} a layer")
+    return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def _schedule(block: Block) -> str:
+    return f"{block.entry.name}{' by step' if block.keys.get('by') == 'step' else ''}"
