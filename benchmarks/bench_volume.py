@@ -42,12 +42,12 @@ def predict(
     """Logits of ``depth`` slices; ``padded`` empty ones follow where padding is computed too."""
     if way == "bf16" and not has_bf16(device):
         raise Unavailable("this device has no bfloat16")
-    net: Any = (network if way in ("plain", "padded") else partial(prepared, size=size))(small).to(device)
+    net: Any = (network if way in ("plain", "padded", "double") else partial(prepared, size=size))(small).to(device)
     slices = volume(depth, size).to(device)
     if way == "padded":
         slices = torch.cat([slices, torch.zeros(padded, 1, size, size, device=device)])
-    if way == "bf16":
-        net, slices = net.to(torch.bfloat16), slices.to(torch.bfloat16)
+    if kind := {"bf16": torch.bfloat16, "double": torch.float64}.get(way):
+        net, slices = net.to(kind), slices.to(kind)
     if way == "compiled":
         net = compiled(net, device, options={"freezing": True})
 
@@ -88,8 +88,7 @@ def case(
             )
             for label in ways
         ),
-        tolerance=1e-5,
-        gpu_tolerance=1e-4,
+        truth=partial(predict, "double", 1, small, depth, size, padded),
         relative=True,
         **options,
     )
