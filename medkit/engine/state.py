@@ -1,154 +1,84 @@
-"""What a training needs to go on bit for bit, as flat tensors and plain data: weights, buffers, optimizers."""
+"""Where a training stands, and its checkpoint: written at a position, read to go on from there bit for bit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from medkit.engine.checkpoint import load_tensors, tensors_of
-from medkit.errors import InputError, RunError
-
-FORMAT = 2
-"""Raised when a stage that was begun by an earlier version could not be continued to the numbers of either."""
+from medkit.engine import checkpoint
+from medkit.engine.packing import pack, unpack
+from medkit.errors import InputError
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
-def pack(module: nn.Module, optimizers: Optimizers) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights, buffers and all that the optimizers keep, as flat tensors and plain data for JSON.
+@dataclass
+class TrainingState:
+    """The next step of the current epoch, and what has been gathered so far."""
 
-    Each optimizer's whole ``state_dict()`` is kept: moments, and what some (Prodigy, schedule-free ones) write into
-    their parameter groups. Tensors keep their strides, for fused steps walk through memory without looking at them.
+    epochs: int
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
 
-    Raises
-    ------
-    RunError
-        if an optimizer keeps something else than tensors, numbers and texts: it could not be resumed exactly.
-    """
-    tensors = {f"weights.{name}": tensor for name, tensor in tensors_of(module).items()}
-    tensors |= {f"buffers.{name}": buffer for name, buffer in _unsaved_buffers(module).items()}
-    kept: dict[str, Any] = {}
-    for turn, optimizer in optimizers.items():
-        whole = dict(optimizer.state_dict())
-        parameters = _parameters(optimizer)
-        packer = _Packer(tensors)
-        states = [
-            [key, packer.encode(values, f"optim.{turn}.{key}", parameters[key] if isinstance(key, int) else None)]
-            for key, values in whole.pop("state", {}).items()
-        ]
-        kept[turn] = {"state": states, "rest": packer.encode(whole, f"optim.{turn}")}
-    return tensors, {"format": FORMAT, "optimizers": kept}
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been trained yet."""
+        return self.epoch == 0 and self.step == 0
 
+    @property
+    def ended(self) -> bool:
+        return self.epoch >= self.epochs
 
-def unpack(
-    tensors: Mapping[str, Tensor], plain: Mapping[str, Any], module: nn.Module, optimizers: Optimizers, where: str
-) -> None:
-    """Put a packed state back; a state of another model or optimizer is an :class:`InputError`."""
-    if plain.get("format") != FORMAT:
-        hint = "train it again; a stage that was begun and ended by two versions would have the numbers of neither"
-        raise InputError("this checkpoint was written by another version of medkit", where, hint)
-    weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    load_tensors(module, weights, where)
-    with torch.no_grad():
-        for name, buffer in _unsaved_buffers(module).items():
-            kept = tensors.get(f"buffers.{name}")
-            if kept is not None and kept.shape == buffer.shape:
-                buffer.copy_(kept)
-    for turn, optimizer in optimizers.items():
-        parameters = _parameters(optimizer)
-        state = {
-            key: _decode(values, tensors, parameters[key] if isinstance(key, int) else None)
-            for key, values in plain["optimizers"][turn]["state"]
-        }
+    def add(self, losses: Mapping[str, float], count: int) -> None:
+        """Add the losses of one of ``count`` steps that a turn takes on a batch."""
+        for key, value in losses.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value / count
+
+    def means(self, steps: int) -> dict[str, float]:
+        """The losses' means over ``steps`` batches."""
+        return {key: value / max(steps, 1) for key, value in self.sums.items()}
+
+    def next_epoch(self) -> None:
+        self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
+
+    def save(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers) -> None:
+        """Write the checkpoint of ``stage``; the one before is kept."""
+        tensors, plain = pack(objective, optimizers)
+        written = {"stage": stage, "position": asdict(self), "plain": plain}
+        checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
+
+    def restore(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers) -> None:
+        """Go to where the checkpoint in ``folder`` stands, if there is one.
+
+        Raises
+        ------
+        InputError
+            if it is damaged, of another stage, or was begun for another number of epochs.
+        """
+        path = next((p for p in (folder / checkpoint.LAST, folder / checkpoint.PREVIOUS) if p.exists()), None)
+        if path is None:
+            return
+        tensors, written = checkpoint.read_tensors(path)
+        if written.get("stage") != stage:
+            raise InputError(f"this is a checkpoint of stage '{written.get('stage')}', not '{stage}'", str(path))
         try:
-            optimizer.load_state_dict({"state": state, **_decode(plain["optimizers"][turn]["rest"], tensors)})
-        except (ValueError, KeyError) as error:
-            raise InputError(f"the optimizer of '{turn}' does not fit its state ({error})", where) from error
-        # torch casts states to the type of their parameter and leaves their strides to chance.
-        for key, values in state.items():
-            if isinstance(key, int) and parameters[key] in optimizer.state:
-                parameter = parameters[key]
-                optimizer.state[parameter] = _as_saved(values, optimizer.state[parameter])
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Parameters in the order in which a ``state_dict`` numbers them."""
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers that are left out of ``state_dict``: no part of the weights, but training may change them too."""
-    saved = module.state_dict()
-    return {name: buffer for name, buffer in module.named_buffers() if name not in saved}
-
-
-class _Packer:
-    """Encodes nested values for JSON; tensors go to ``tensors`` under the path they stand at."""
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
-
-    def encode(self, value: Any, path: str, parameter: Tensor | None = None) -> Any:
-        if isinstance(value, Tensor):
-            while path in self.tensors:  # "a.b" beside the b of a
-                path += "'"
-            self.tensors[path] = value
-            return {"tensor": path, "strides": _strides(value, parameter)}
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, Mapping):
-            items = [[key, self.encode(item, f"{path}.{key}", parameter)] for key, item in value.items()]
-            if all(isinstance(key, str | int) for key in value):
-                return {"items": items}
-        if isinstance(value, list | tuple):
-            items = [self.encode(item, f"{path}.{i}", parameter) for i, item in enumerate(value)]
-            return {"tuple": items} if isinstance(value, tuple) else items
-        raise RunError(
-            f"the optimizer keeps a {type(value).__name__}, which a checkpoint cannot hold, so the stage could not be "
-            "resumed",
-            path,
-            "an optimizer's state is tensors, numbers and texts, in lists, tuples or dictionaries",
-        )
-
-
-def _strides(tensor: Tensor, parameter: Tensor | None) -> list[int] | str | None:
-    """Strides to be put back: those of the parameter, whatever they will be; others as numbers; None: contiguous."""
-    if parameter is not None and tensor.shape == parameter.shape and tensor.stride() == parameter.stride():
-        return "parameter"
-    plain = torch.empty(tensor.shape, device="meta").stride()
-    return None if tensor.stride() == plain else list(tensor.stride())
-
-
-def _decode(value: Any, tensors: Mapping[str, Tensor], parameter: Tensor | None = None) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, tensors, parameter) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return _laid_out(tensors[value["tensor"]], value["strides"], parameter)
-    if "tuple" in value:
-        return tuple(_decode(item, tensors, parameter) for item in value["tuple"])
-    return {key: _decode(item, tensors, parameter) for key, item in value["items"]}
-
-
-def _laid_out(tensor: Tensor, strides: list[int] | str | None, parameter: Tensor | None) -> Tensor:
-    if strides is None:
-        return tensor
-    if isinstance(strides, str):  # "parameter"
-        assert parameter is not None
-        return torch.empty_like(parameter, dtype=tensor.dtype, device="cpu", requires_grad=False).copy_(tensor)
-    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
-
-
-def _as_saved(saved: Any, loaded: Any) -> Any:
-    """``saved`` on the devices that the optimizer has chosen for it."""
-    if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
-        return saved.to(loaded.device)
-    if isinstance(saved, dict) and isinstance(loaded, Mapping):
-        return {key: _as_saved(item, loaded.get(key)) for key, item in saved.items()}
-    if isinstance(saved, list | tuple) and isinstance(loaded, list | tuple) and len(saved) == len(loaded):
-        return type(saved)(_as_saved(a, b) for a, b in zip(saved, loaded, strict=True))
-    return saved
+            known = {f.name for f in fields(TrainingState)}
+            saved = TrainingState(**{key: value for key, value in written["position"].items() if key in known})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"its metadata do not say how far the stage came ({error})", str(path)) from error
+        if saved.epochs != self.epochs:
+            raise InputError(
+                f"the stage was begun for {saved.epochs} epochs and is resumed for {self.epochs}",
+                str(path),
+                "schedules depend on it: keep the number, or start a new run from these weights",
+            )
+        unpack(tensors, written.get("plain", {}), objective, optimizers, str(path))
+        vars(self).update(vars(saved))

@@ -39,7 +39,7 @@ def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:
     return set(names[-count:] if plan.order == "last_first" else names[:count])
 
 
-def thaw(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
+def unfreeze(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
     """Put ``objective`` into training mode for ``epoch`` and return the names of the open stages.
 
     Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics rest as well. What

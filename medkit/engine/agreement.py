@@ -1,0 +1,83 @@
+"""What ranks have to do alike: fail, stop, save. One that did so on its own would leave the others waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medkit.engine import interrupt
+from medkit.engine.clock import CheckpointClock
+from medkit.engine.runtime import Runtime
+from medkit.errors import RunError
+
+
+class FailedTogether(Exception):
+    """A failure that every rank knows of, so that all of them can go on with something else; its cause says why."""
+
+
+@contextmanager
+def together(runtime: Runtime) -> Iterator[None]:
+    """Work of each rank by itself, without any message between them: what fails on one rank fails on all.
+
+    Raises
+    ------
+    FailedTogether
+        on several ranks; on a single one the error itself goes on.
+    """
+    if runtime.ranks == 1:
+        yield
+        return
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as mine:
+        error = mine
+    if not runtime.all_true(error is None):
+        raise FailedTogether from error or elsewhere()
+
+
+def elsewhere() -> RunError:
+    """What a rank says of another one's failure."""
+    return RunError("another rank has failed, which says why")
+
+
+class Votes:
+    """The questions of every step, asked in one message: are the losses finite, shall it stop, is it time to save?
+
+    ``stop`` and ``save`` are the answers of the batch under way.
+    """
+
+    def __init__(self, runtime: Runtime, clock: CheckpointClock) -> None:
+        self.runtime, self.clock = runtime, clock
+        self.stop = self.save = False
+
+    def open(self) -> None:
+        """A new batch begins."""
+        self.stop = self.save = False
+
+    def sound(self, mine: bool) -> bool:
+        """Whether a step has gone well up to here on every rank."""
+        broken, stop, save = self.runtime.any_true([not mine, interrupt.requested(), self.clock.due()])
+        self.stop, self.save = self.stop or stop, self.save or save
+        return not broken
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The part of a step before its vote, which an error takes part in too.
+
+        Raises
+        ------
+        FailedTogether
+            on several ranks; on a single one the error itself goes on.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.runtime.ranks == 1:
+                raise
+            self.sound(False)
+            raise FailedTogether from error
+
+    def stopping(self) -> bool:
+        """Whether any rank is asked to stop, at the end of an epoch's steps."""
+        return self.runtime.any_true([interrupt.requested()])[0]

@@ -1,0 +1,125 @@
+"""One optimizer step of one turn: losses, gradients, their combination, the update, the learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medkit.engine.agreement import FailedTogether, Votes, elsewhere
+from medkit.engine.gradients import backward
+from medkit.engine.runtime import Runtime, shared_generator
+from medkit.engine.settings import TrainingSettings
+from medkit.errors import RunError
+from medkit.protocols import Batch, Turn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a training a step is taken: the epoch, the batch in it, and how often its turn had it before."""
+
+    epoch: int
+    step: int
+    repetition: int = 0
+
+
+class Step:
+    """One turn of an objective, with its optimizer and schedule."""
+
+    def __init__(self, objective: Any, turn: Turn, settings: TrainingSettings, runtime: Runtime) -> None:
+        self.objective, self.turn, self.settings, self.runtime = objective, turn, settings, runtime
+        parts = objective.parts()
+        own = {id(p): p for name in turn.parts for p in parts[name].parameters()}
+        self.parameters: list[nn.Parameter] = list(own.values())
+        optimizer = settings.optimizers[turn.name]
+        # Frozen parameters are in the optimizer too: it skips those without a gradient, whatever their decay.
+        self.optimizer: torch.optim.Optimizer = optimizer.build(self.parameters)
+        self.schedule, self.lr = settings.schedules[turn.name], optimizer.lr
+
+    @property
+    def rate(self) -> float:
+        """The learning rate now."""
+        found: float = self.optimizer.param_groups[0]["lr"]
+        return found
+
+    def set_rate(self, epoch: int) -> None:
+        """Set the learning rate of an epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.lr, epoch, self.settings.epochs)
+
+    def take(self, batch: Batch, place: Place, votes: Votes) -> dict[str, float]:
+        """Train on a batch; returns its losses.
+
+        Raises
+        ------
+        RunError
+            if a loss is not finite, is no scalar, or depends on no weights.
+        FailedTogether
+            on several ranks, wherever it fails on one of them.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        with votes.guarded():
+            with self.runtime.autocast():
+                losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
+            self._refuse_no_losses(losses)
+            values = numbers_of(losses)
+            bad = [f"{key} = {value}" for key, value in values.items() if not math.isfinite(value)]
+            if bad:
+                raise self._not_finite(bad, batch, place)
+        if not votes.sound(True):
+            raise FailedTogether from elsewhere()
+        self._backward(losses, place)
+        self.optimizer.step()
+        if hasattr(self.objective, "after_step"):
+            self.objective.after_step(self.turn.name)
+        return values
+
+    def _backward(self, losses: dict[str, Tensor], place: Place) -> None:
+        surgery = self.turn.combine == "pcgrad"
+        backward(
+            losses,
+            self.parameters,
+            self.runtime,
+            combine=self.turn.combine,
+            shared=self.objective.shared_parameters(self.turn.name) if surgery else (),
+            generator=shared_generator(self.settings.seed, *_numbers(place)) if surgery else None,
+        )
+
+    def _refuse_no_losses(self, losses: Any) -> None:
+        """Losses of a turn are scalars by name, and one at least can be trained by."""
+        where = f"stage {self.settings.stage}"
+        wrong = [key for key, loss in losses.items() if not isinstance(loss, Tensor) or loss.dim() != 0]
+        if wrong:
+            found = losses[wrong[0]]
+            is_a = f"a tensor of {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise RunError(f"loss '{wrong[0]}' is {is_a}, not a scalar tensor", where, "docs/plugins.md#loss")
+        if not any(loss.requires_grad for loss in losses.values()):
+            what = f"no loss of turn '{self.turn.name}' depends on weights: {', '.join(losses) or 'there is none'}"
+            raise RunError(what, where, "a loss keeps its graph (no detach(), item() or no_grad)")
+
+    def _not_finite(self, bad: list[str], batch: Batch, place: Place) -> RunError:
+        return RunError(
+            f"a loss is not finite ({', '.join(bad)}) in epoch {place.epoch + 1}, step {place.step + 1}; "
+            f"samples: {', '.join(batch.get('ids', []))}",
+            f"stage {self.settings.stage}",
+            "look at these samples or lower the learning rate; the checkpoint from before is kept",
+        )
+
+
+def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Losses as numbers; the device is waited for once."""
+    return dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
+
+
+def _numbers(place: Place) -> tuple[int, int, int]:
+    return place.epoch, place.step, place.repetition
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on ``device``."""
+    if device.type == "cpu":
+        return batch
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}

@@ -1,0 +1,225 @@
+"""Training of one stage: epochs of steps, validation, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from medkit.engine import checkpoint, interrupt
+from medkit.engine.agreement import Votes
+from medkit.engine.best import BestWeights
+from medkit.engine.clock import CheckpointClock
+from medkit.engine.events import EpochEnded, Events, Message, StageStarted, StepEnded
+from medkit.engine.runtime import Runtime, seed_step
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.state import TrainingState
+from medkit.engine.step import Place, Step, to_device
+from medkit.engine.unfreeze import stages_of, unfreeze
+from medkit.errors import RunError
+from medkit.protocols import Batch
+
+
+class Batches(Protocol):
+    """A training loader: a pure function of (seed, epoch, position)."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+Validate = Callable[[int], Mapping[str, float]]
+"""Maps an epoch (from 0) to numbers such as ``{"val/auc": 0.9}``; called on every rank."""
+
+
+class Trainer:
+    """Trains an objective on a loader's batches, going on from the checkpoint in ``folder`` if there is one.
+
+    On several ranks every one has a trainer, and the main one's ``events`` have listeners.
+
+    Raises
+    ------
+    RunError
+        if a loss is not finite; the checkpoint from before is kept.
+    KeyboardInterrupt
+        if the process is asked to stop (:mod:`medkit.engine.interrupt`), after a checkpoint.
+    """
+
+    def __init__(
+        self,
+        objective: Any,
+        loader: Batches,
+        settings: TrainingSettings,
+        runtime: Runtime,
+        folder: Path,
+        events: Events,
+        validate: Validate | None = None,
+    ) -> None:
+        self.objective, self.loader, self.settings, self.runtime = objective, loader, settings, runtime
+        self.folder, self.events, self.validate = folder, events, validate
+        self.steps = [Step(objective, turn, settings, runtime) for turn in objective.turns()]
+        self.state = TrainingState(settings.epochs)
+        self.clock = CheckpointClock(settings.checkpoint_seconds)
+        self.votes = Votes(runtime, self.clock)
+        self.best = None
+        if settings.keep_best is not None:
+            path = folder / checkpoint.BEST
+            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.main, self.say)
+        self.opened: set[str] = set()
+
+    def fit(self) -> TrainingState:
+        """Train to the last epoch's end and return where the training stands."""
+        self.restore()
+        self.start()
+        while not self.state.ended:
+            self.train_epoch()
+            self.end_epoch(self.measure())
+        self.take_best()
+        return self.state
+
+    def restore(self) -> None:
+        """Go to the checkpoint, if there is one, on every rank alike."""
+        if self.settings.unfreeze is not None:
+            stages_of(self.objective, self.settings.unfreeze.part)
+        self.state.restore(self.folder, self.settings.stage, self.objective, self._optimizers())
+        self.runtime.broadcast([*self.objective.parameters(), *self.objective.buffers()])
+
+    def start(self) -> None:
+        """Tell that the training begins, and where; what begins anew is saved before its first step."""
+        state = self.state
+        # Also at the very start: a run may end between the first epoch's line and its checkpoint.
+        self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
+        if state.fresh:
+            self.save()
+        else:
+            self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
+
+    def train_epoch(self) -> None:
+        """Take the steps of an epoch that are left, saving when it is time and stopping when it is asked for."""
+        state, begun, before = self.state, time.monotonic(), self.state.seconds
+        self._open_stages()
+        for step in self.steps:
+            step.set_rate(state.epoch)
+        self.clock.restart()
+        with interrupt.deferred():
+            for batch in self._batches():
+                losses = self.train_batch(batch)
+                if state.fresh:
+                    self._tell_untrained()
+                state.step += 1
+                state.seconds = before + time.monotonic() - begun
+                self._tell_step(losses)
+                if self.votes.stop or (self.votes.save and state.step < self.loader.steps):
+                    self.save_inside()
+            if self.votes.stopping():
+                self.save_inside(stop=True)
+        self._refuse_broken()
+        self.runtime.broadcast_buffers(self.objective)
+
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of the epoch that are left; a rank that cannot read its own tells the others."""
+        batches = self.loader.epoch(self.state.epoch, self.state.step)
+        while True:
+            with self.votes.guarded():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def train_batch(self, batch: Batch) -> dict[str, float]:
+        """Take every turn's steps on a batch; returns the losses."""
+        state = self.state
+        seed_step(self.settings.seed, state.epoch, state.step, self.runtime.rank)
+        batch = to_device(batch, self.runtime.device)
+        augment = getattr(self.loader, "device_augment", None)
+        if augment is not None:
+            batch = augment(batch)
+        self.votes.open()
+        losses: dict[str, float] = {}
+        for step in self.steps:
+            for repetition in range(step.turn.steps):
+                values = step.take(batch, Place(state.epoch, state.step, repetition), self.votes)
+                state.add(values, step.turn.steps)
+                losses |= values
+        return losses
+
+    def measure(self) -> dict[str, float]:
+        """The numbers of the epoch: its losses, learning rates and seconds, and what validation finds."""
+        metrics: dict[str, float] = {"seconds": round(self.state.seconds, 3)}
+        for step in self.steps:
+            metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
+        metrics |= {f"train/{key}": value for key, value in self.state.means(self.loader.steps).items()}
+        if self.validate is not None:
+            metrics |= self.validate(self.state.epoch)
+        return metrics
+
+    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Keep the best weights, tell the numbers, and save the position at the next epoch's begin."""
+        event = EpochEnded(self.settings.stage, self.state.epoch + 1, metrics)
+        if self.best is not None:
+            self.best.epoch_ended(event)
+        self.events.emit(event)
+        self.state.next_epoch()
+        self.save()
+
+    def take_best(self) -> None:
+        """End with the best epoch's weights where they are asked for."""
+        self.runtime.barrier()
+        if self.best is not None:
+            self.best.take(self.settings.stage)
+
+    def save(self) -> None:
+        if self.runtime.main:
+            self.state.save(self.folder, self.settings.stage, self.objective, self._optimizers())
+        self.clock.restart()
+
+    def save_inside(self, stop: bool = False) -> None:
+        """Save inside an epoch, and end there if that is asked for."""
+        self._refuse_broken()
+        self.save()
+        if stop or self.votes.stop:
+            raise KeyboardInterrupt
+
+    def say(self, text: str) -> None:
+        self.events.emit(Message(text))
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {step.turn.name: step.optimizer for step in self.steps}
+
+    def _open_stages(self) -> None:
+        plan = self.settings.unfreeze
+        opened = unfreeze(self.objective, plan, self.state.epoch)
+        if plan is not None and opened != self.opened:
+            names = ", ".join(sorted(opened))
+            self.say(f"{self.settings.stage}: of {plan.part}, {names} train from epoch {self.state.epoch + 1} on")
+        self.opened = opened
+
+    def _tell_step(self, losses: Mapping[str, float]) -> None:
+        if self.events.wants(StepEnded):
+            state = self.state
+            rates = {step.turn.name: step.rate for step in self.steps}
+            self.events.emit(StepEnded(self.settings.stage, state.epoch + 1, state.step, losses, rates))
+
+    def _tell_untrained(self) -> None:
+        """Say once which trainable tensors the first batch left without a gradient."""
+        trained = {id(p) for step in self.steps for p in step.parameters}
+        named = self.objective.named_parameters()
+        idle = [n for n, p in named if p.requires_grad and id(p) in trained and p.grad is None]
+        if idle:
+            more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
+            self.say(f"{self.settings.stage}: no loss reaches {', '.join(idle[:5])}{more}")
+
+    def _refuse_broken(self) -> None:
+        """Keep weights that are not finite (a gradient overflowed under a finite loss) out of checkpoints."""
+        bad = [n for n, p in self.objective.named_parameters() if not bool(torch.isfinite(p.detach()).all())]
+        if bad:
+            raise RunError(
+                f"weights are not finite after epoch {self.state.epoch + 1}, step {self.state.step}: "
+                f"{', '.join(bad[:3])}",
+                f"stage {self.settings.stage}",
+                "lower the learning rate; the checkpoint from before is kept",
+            )

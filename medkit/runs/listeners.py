@@ -1,0 +1,91 @@
+"""medkit's own listeners of a run: what people see of it, and ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from medkit.engine.events import EpochEnded, Message, StageEnded, StageFailed, StageStarted, StepEnded
+from medkit.engine.progress import Progress, numbers
+from medkit.registry.plugins import Hooks
+from medkit.runs.folder import RunFolder
+from medkit.runs.handle import Run
+
+
+class ShowProgress:
+    """A bar of a stage's steps with the losses' means over the epoch so far, and a line for each epoch."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.epochs = self.steps = self.counted = 0
+        self.sums: dict[str, float] = {}
+        self._bar = ExitStack()
+        self._advance: Callable[..., Any] = _nothing
+
+    def stage_started(self, event: StageStarted) -> None:
+        self._close()
+        self.epochs, self.steps = event.epochs, event.steps
+        self.sums, self.counted = {}, 0
+        if event.steps:
+            self._advance = self._bar.enter_context(self.progress.task(event.stage, total=event.epochs * event.steps))
+
+    def step_ended(self, event: StepEnded) -> None:
+        self.counted += 1
+        for key, value in event.losses.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        means = {key: value / self.counted for key, value in self.sums.items()}
+        self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means))
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        self.sums, self.counted = {}, 0
+        told = {k: v for k, v in event.metrics.items() if "/" in k and not k.startswith("lr/") and not math.isnan(v)}
+        self.progress.say(f"{event.stage} {event.epoch}/{self.epochs}: {numbers(told)}")
+        if event.epoch >= self.epochs:
+            self._close()
+
+    def message(self, event: Message) -> None:
+        self.progress.say(event.text)
+
+    def stage_ended(self, event: StageEnded) -> None:
+        self._close()
+
+    def stage_failed(self, event: StageFailed) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._bar.close()
+        self._advance = _nothing
+
+
+class WriteMetrics:
+    """``metrics.jsonl``: a line an epoch. An epoch that is trained again takes the place of its line and of all after.
+
+    An external program tells only by its epochs where it goes on, so it is at a stage's first epoch in this process
+    that older lines are dropped.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.last: dict[str, int] = {}
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        if event.epoch <= self.last.get(event.stage, event.epoch):
+            self.folder.drop_metrics_after(event.stage, event.epoch)
+        self.last[event.stage] = event.epoch
+        self.folder.append_metrics({"stage": event.stage, "epoch": event.epoch, **event.metrics})
+
+
+class AskHooks:
+    """Tells plugins' hooks of epochs."""
+
+    def __init__(self, hooks: Hooks, run: Run) -> None:
+        self.hooks, self.run = hooks, run
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        self.hooks("medkit_epoch_end", run=self.run, stage=event.stage, epoch=event.epoch, metrics=event.metrics)
+
+
+def _nothing(*arguments: Any, **named: Any) -> None:
+    """No bar is shown."""

@@ -1,0 +1,95 @@
+"""One stage of a run: its cases prepared, its objective trained, its weights saved, its test splits measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medkit.data.cases import union
+from medkit.engine.agreement import together
+from medkit.engine.checkpoint import save_weights
+from medkit.engine.events import Events, Message
+from medkit.engine.progress import Progress
+from medkit.evaluation.evaluate import write_results
+from medkit.recipe import Stage
+from medkit.runs.cost import Cost
+from medkit.runs.folder import RunFolder
+from medkit.runs.measure import measure
+from medkit.runs.trainers import StageTrainer, trainer_of
+from medkit.runs.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the stages of a run share."""
+
+    bench: Workbench
+    folder: RunFolder
+    progress: Progress
+    events: Events
+
+    @property
+    def main(self) -> bool:
+        return self.bench.runtime.main
+
+    def say(self, text: str) -> None:
+        self.events.emit(Message(text))
+
+
+def run_stage(session: Session, stage: Stage) -> None:
+    """Train a stage and measure it; it is done when all of this is written."""
+    bench = session.bench
+    cost = Cost(session.folder, bench.runtime.device, session.main)
+    tested = bench.evaluated_splits(stage)
+    with together(bench.runtime):
+        trainer = trainer_of(bench, stage, bench.objective(stage))
+        prepare(session, trainer, tested)
+    ledger = check_seen(session, trainer, tested)
+    with cost.of(stage.name, "train_seconds", trainer.footprint):
+        trainer.train(session.progress, session.events)
+    with together(bench.runtime):
+        if session.main:
+            keep_weights(session, trainer, ledger)
+            evaluate_splits(session, trainer, tested, cost)
+            session.folder.mark_done(stage.name)
+
+
+def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> None:
+    """Prepare the cases of all splits that the stage touches; each rank takes its share."""
+    runtime, stage = session.bench.runtime, trainer.stage
+    dataset = session.bench.dataset(stage)
+    wanted = union([dataset.cases(split) for split in trainer.prepared(tested)])
+    with session.progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
+        dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
+
+
+def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> str:
+    """Refuse to test on images that were seen in training; returns the ledger for the stage's weights."""
+    bench, stage = session.bench, trainer.stage
+    with together(bench.runtime):
+        trainer.look()
+        bench.seen.check_images(stage, tested)
+        if not session.main:
+            return ""
+        if doubt := bench.dataset(stage).doubtful():
+            session.folder.add_notice(doubt)
+            session.say(f"{stage.name}: {doubt}")
+        return bench.seen.write(stage)
+
+
+def keep_weights(session: Session, trainer: StageTrainer, ledger: str) -> None:
+    for name, module in trainer.objective.parts().items():
+        save_weights(session.folder.weights(trainer.stage.name, name), module, ledger)
+
+
+def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[str], cost: Cost) -> None:
+    """Measure the trained stage on its test splits and keep the numbers, one split after the other."""
+    bench, stage = session.bench, trainer.stage
+    metrics: list[Any] = bench.metrics(stage)
+    for split in tested:
+        with cost.of(stage.name, "evaluate_seconds", trainer.footprint):
+            found = measure(bench, trainer, metrics, split, session.progress)
+        found = bench.seen.counted(stage, found)
+        write_results(session.folder.path, found)
+        session.say(f"{stage.name} {split}: {found.summary()}")
