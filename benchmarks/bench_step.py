@@ -18,14 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from medkit.bench import Case, Target, Variant
+from medkit.engine.events import Events
+from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.trainer import Trainer
 from medkit.parts.encoders import TimmEncoder
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.protocols import Batch, Turn
+from medkit.runs.listeners import ShowProgress
 
 
 class Net(nn.Module):
@@ -85,18 +89,9 @@ def bare(net: Net, batches: Batches, device: torch.device) -> None:
 
 def engine(net: Net, batches: Batches, device: torch.device) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        train_stage(
-            net,
-            batches,
-            name="bench",
-            epochs=1,
-            optimizers={"train": Adam(lr=1e-4)},
-            schedules={"train": Constant()},
-            seed=0,
-            runtime=Runtime(device),
-            folder=Path(folder),
-            progress=Progress(quiet=True),
-        )
+        settings = TrainingSettings("bench", 1, 0, {"train": Optimization(Adam(lr=1e-4), Constant())})
+        events = Events(own=[ShowProgress(Progress(quiet=True))])
+        Trainer(net, batches, settings, Runtime(device), Path(folder), events).fit()
 
 
 def training(way: Callable[..., None], width: int, size: int, steps: int, device: torch.device) -> Callable[[], Any]:

@@ -24,6 +24,11 @@ MOVED = {
     for wing, names in _WINGS.items()
     for old, _, new in (name.partition("=") for name in names.split())
 }
+MOVED |= {
+    "medkit.engine.stage": "medkit.compat_engine",
+    "medkit.engine.thaw": "medkit.compat_engine",
+    "medkit.runs.again": "medkit.runs.measure",
+}
 """Old name to new name."""
 
 

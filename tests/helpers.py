@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pydicom
+import torch
 
+from medkit.engine.events import EpochEnded, Events
+from medkit.engine.optimizers import Optimization
+from medkit.engine.runtime import Runtime
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.state import TrainingState
+from medkit.engine.trainer import Trainer, Validate
 from medkit.recipe import Recipe, recipe_from
 
 
@@ -19,6 +27,34 @@ def edit_dicom(path: Path, **tags: object) -> None:
         else:
             setattr(data, name, value)
     data.save_as(path)
+
+
+class Told:
+    """Keeps the epochs that it is told of."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochEnded] = []
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        self.epochs.append(event)
+
+
+def fit(
+    objective: Any,
+    loader: Any,
+    folder: Path,
+    *,
+    runtime: Runtime | None = None,
+    validate: Validate | None = None,
+    listeners: Sequence[Any] = (),
+    **settings: Any,
+) -> TrainingState:
+    """Train an objective by the engine, without a recipe."""
+    optimizers, schedules = settings.pop("optimizers"), settings.pop("schedules")
+    optimizations = {turn: Optimization(optimizers[turn], schedules[turn]) for turn in optimizers}
+    chosen = TrainingSettings(**{"stage": "small", "seed": 0, "optimizations": optimizations, **settings})
+    runtime = runtime or Runtime(torch.device("cpu"))
+    return Trainer(objective, loader, chosen, runtime, folder, Events(own=listeners), validate).fit()
 
 
 def small_recipe(name: str, report: dict[str, Any] | None = None, **stage: Any) -> Recipe:

@@ -38,7 +38,7 @@ def evaluate(
     Example: medkit evaluate runs/first --split external1
     """
     from medkit.reporting.tables import SEEN_MARK
-    from medkit.runs.again import evaluate_again
+    from medkit.runs.measure import evaluate_again
     from medkit.runs.seen import banners
 
     load_files(plugin)

@@ -24,7 +24,7 @@ def together(runtime: Runtime) -> Iterator[None]:
     FailedTogether
         on several ranks; on a single one the error itself goes on.
     """
-    if runtime.ranks == 1:
+    if runtime.world_size == 1:
         yield
         return
     error: Exception | None = None
@@ -32,7 +32,7 @@ def together(runtime: Runtime) -> Iterator[None]:
         yield
     except Exception as mine:
         error = mine
-    if not runtime.all_true(error is None):
+    if not runtime.strategy.all_true(error is None):
         raise FailedTogether from error or elsewhere()
 
 
@@ -57,7 +57,7 @@ class Votes:
 
     def sound(self, mine: bool) -> bool:
         """Whether a step has gone well up to here on every rank."""
-        broken, stop, save = self.runtime.any_true([not mine, interrupt.requested(), self.clock.due()])
+        broken, stop, save = self.runtime.strategy.any_true([not mine, interrupt.requested(), self.clock.due()])
         self.stop, self.save = self.stop or stop, self.save or save
         return not broken
 
@@ -73,11 +73,11 @@ class Votes:
         try:
             yield
         except Exception as error:
-            if self.runtime.ranks == 1:
+            if self.runtime.world_size == 1:
                 raise
             self.sound(False)
             raise FailedTogether from error
 
     def stopping(self) -> bool:
         """Whether any rank is asked to stop, at the end of an epoch's steps."""
-        return self.runtime.any_true([interrupt.requested()])[0]
+        return self.runtime.strategy.any_true([interrupt.requested()])[0]

@@ -60,4 +60,5 @@ def wanted_number(event: EpochEnded, key: str, what: str) -> float:
 
 def no_best(stage: str, key: str) -> str:
     """What is said where ``keep_best`` found nothing to keep."""
-    return f"{stage}: {key} was nan after every epoch, so no epoch was the best and the weights of the last one are kept"
+    why = f"{key} was nan after every epoch"
+    return f"{stage}: {why}, so no epoch was the best and the weights of the last one are kept"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from medkit.engine.state import pack
+from medkit.engine.packing import pack
 from medkit.errors import InputError, RunError
 from medkit.protocols import Encoder, Turn, offered
 from medkit.recipe import Block

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from medkit.engine.optimizers import Optimization
 from medkit.engine.unfreeze import Plan
 
 
@@ -28,8 +28,8 @@ class TrainingSettings:
     ----------
     stage:
         Its name.
-    optimizers, schedules:
-        One of each a turn.
+    optimizations:
+        How the parameters of each turn are optimized.
     unfreeze:
         Part to open stage by stage; all its parameters are in the optimizer from the start.
     keep_best:
@@ -41,8 +41,7 @@ class TrainingSettings:
     stage: str
     epochs: int
     seed: int
-    optimizers: Mapping[str, Any]
-    schedules: Mapping[str, Any]
+    optimizations: Mapping[str, Optimization]
     unfreeze: Plan | None = None
     keep_best: Wanted | None = None
     checkpoint_seconds: float = 60.0

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.engine.agreement import FailedTogether, Votes, elsewhere
 from medkit.engine.gradients import backward
+from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
 from medkit.engine.settings import TrainingSettings
 from medkit.errors import RunError
@@ -31,24 +32,15 @@ class Step:
 
     def __init__(self, objective: Any, turn: Turn, settings: TrainingSettings, runtime: Runtime) -> None:
         self.objective, self.turn, self.settings, self.runtime = objective, turn, settings, runtime
-        parts = objective.parts()
-        own = {id(p): p for name in turn.parts for p in parts[name].parameters()}
-        self.parameters: list[nn.Parameter] = list(own.values())
-        optimizer = settings.optimizers[turn.name]
-        # Frozen parameters are in the optimizer too: it skips those without a gradient, whatever their decay.
-        self.optimizer: torch.optim.Optimizer = optimizer.build(self.parameters)
-        self.schedule, self.lr = settings.schedules[turn.name], optimizer.lr
+        self.parameters = turn_parameters(objective, turn)
+        self.optimization = settings.optimizations[turn.name]
+        self.optimizer = self.optimization.build(objective, turn)
+        self.rate = self.optimization.optimizer.lr
 
-    @property
-    def rate(self) -> float:
-        """The learning rate now."""
-        found: float = self.optimizer.param_groups[0]["lr"]
-        return found
-
-    def set_rate(self, epoch: int) -> None:
-        """Set the learning rate of an epoch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.lr, epoch, self.settings.epochs)
+    def set_rate(self, epoch: int, step: int, steps: int) -> None:
+        """Set the learning rate of optimizer step ``step`` of ``steps`` of an epoch."""
+        self.rate = self.optimization.rate(epoch, step, self.settings.epochs, steps)
+        set_rate(self.optimizer, self.rate)
 
     def take(self, batch: Batch, place: Place, votes: Votes) -> dict[str, float]:
         """Train on a batch; returns its losses.

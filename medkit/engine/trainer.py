@@ -68,7 +68,7 @@ class Trainer:
         self.best = None
         if settings.keep_best is not None:
             path = folder / checkpoint.BEST
-            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.main, self.say)
+            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.is_main, self.say)
         self.opened: set[str] = set()
 
     def fit(self) -> TrainingState:
@@ -86,7 +86,7 @@ class Trainer:
         if self.settings.unfreeze is not None:
             stages_of(self.objective, self.settings.unfreeze.part)
         self.state.restore(self.folder, self.settings.stage, self.objective, self._optimizers())
-        self.runtime.broadcast([*self.objective.parameters(), *self.objective.buffers()])
+        self.runtime.strategy.broadcast([*self.objective.parameters(), *self.objective.buffers()])
 
     def start(self) -> None:
         """Tell that the training begins, and where; what begins anew is saved before its first step."""
@@ -103,7 +103,7 @@ class Trainer:
         state, begun, before = self.state, time.monotonic(), self.state.seconds
         self._open_stages()
         for step in self.steps:
-            step.set_rate(state.epoch)
+            step.set_rate(state.epoch, 0, self.loader.steps)
         self.clock.restart()
         with interrupt.deferred():
             for batch in self._batches():
@@ -118,7 +118,7 @@ class Trainer:
             if self.votes.stopping():
                 self.save_inside(stop=True)
         self._refuse_broken()
-        self.runtime.broadcast_buffers(self.objective)
+        self.runtime.strategy.broadcast_buffers(self.objective)
 
     def _batches(self) -> Iterator[Batch]:
         """The batches of the epoch that are left; a rank that cannot read its own tells the others."""
@@ -154,7 +154,9 @@ class Trainer:
             metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
         metrics |= {f"train/{key}": value for key, value in self.state.means(self.loader.steps).items()}
         if self.validate is not None:
-            metrics |= self.validate(self.state.epoch)
+            # Ranks may round differently, and have to decide alike.
+            found = dict(self.validate(self.state.epoch))
+            metrics |= self.runtime.strategy.share(found, f"validation of {self.settings.stage}")
         return metrics
 
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
@@ -168,12 +170,12 @@ class Trainer:
 
     def take_best(self) -> None:
         """End with the best epoch's weights where they are asked for."""
-        self.runtime.barrier()
+        self.runtime.strategy.barrier(f"the end of stage {self.settings.stage}")
         if self.best is not None:
             self.best.take(self.settings.stage)
 
     def save(self) -> None:
-        if self.runtime.main:
+        if self.runtime.is_main:
             self.state.save(self.folder, self.settings.stage, self.objective, self._optimizers())
         self.clock.restart()
 

@@ -12,7 +12,7 @@ import torch
 
 from medkit.data.dataset import Dataset, Sample
 from medkit.data.loader import whole
-from medkit.engine.stage import to_device
+from medkit.engine.step import to_device
 from medkit.errors import RunError
 from medkit.evaluation.bootstrap import Interval, bootstrap, none, too_few
 from medkit.evaluation.embeddings import Embedded

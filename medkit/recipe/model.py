@@ -120,6 +120,10 @@ class Stage:
         """The schedule block of each turn."""
         return _per_turn(self.schedule, turns, f"stages.{self.name}.schedule")
 
+    def splits(self, tested: Sequence[str]) -> list[str]:
+        """Every split that the stage touches if it is tested on ``tested``, once."""
+        return list(dict.fromkeys([self.train, *([self.validate] if self.validate else []), *tested]))
+
     def takes_from(self) -> set[str]:
         """Names of the earlier stages that parts are taken from."""
         return {reference.stage for reference in _references(self.objective)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medkit.engine.optimizers import Optimization, check_rates, check_resumable
+from medkit.engine.settings import Wanted
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.results import recorded
 from medkit.protocols import Objective, offered
@@ -72,3 +73,15 @@ def _known(wanted: Sequence[str] | Mapping[str, str], names: Sequence[str], wher
         if recorded(name, names) not in names:
             hint = did_you_mean(name, names) or f"there are: {', '.join(names)}"
             raise InputError(f"no metric of a stage is recorded as '{name}'", where, hint)
+
+
+def kept_metric(stage: Stage, metrics: Sequence[Any]) -> Wanted | None:
+    """The number that decides which epoch is best."""
+    if stage.keep_best is None:
+        return None
+    wanted = stage.keep_best.metric
+    named = [metric for metric in metrics if metric.name == wanted]  # rmse of [rmse_hu, rmse] is the second
+    named += [m for block, m in zip(stage.metrics, metrics, strict=True) if block.entry.name == wanted]
+    if named:
+        return Wanted(f"{stage.keep_best.split}/{named[0].name}", named[0].higher_is_better)
+    raise InputError(f"keep_best names '{stage.keep_best.metric}', which is no metric of stage '{stage.name}'")

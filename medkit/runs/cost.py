@@ -5,62 +5,97 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from medkit.engine import memory
-from medkit.runs.external import Work
 from medkit.runs.folder import RunFolder
 
 FILE = "resources.json"
 
 
+class Meter(Protocol):
+    """Measures the most memory held, in MB (2^20 bytes), since it was restarted; None where that is not known.
+
+    ``kind`` says whose: of this process with its libraries (``process``), of the GPU's allocator (``cuda``), or of
+    programs that were started (``children``).
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def peak(self) -> float | None: ...
+
+    def restart(self) -> None: ...
+
+
+class ProcessMeter:
+    """This process; its peak can be forgotten on Linux only."""
+
+    kind = "process"
+    known = False
+
+    def restart(self) -> None:
+        self.known = memory.start_over()
+
+    @property
+    def peak(self) -> float | None:
+        return memory.peak() / 2**20 if self.known else None
+
+
+class CudaMeter:
+    """The allocator of a GPU."""
+
+    kind = "cuda"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def restart(self) -> None:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+
+    @property
+    def peak(self) -> float | None:
+        return torch.cuda.max_memory_allocated(self.device) / 2**20
+
+
+def meter_of(device: torch.device) -> Meter:
+    """What measures work on ``device``."""
+    return CudaMeter(device) if device.type == "cuda" else ProcessMeter()
+
+
 class Cost:
     """Keeps ``resources.json``: ``{stage: {train_seconds, evaluate_seconds, peak_mb, memory}}``.
 
-    Seconds add up over interruptions. ``peak_mb`` is the largest memory of any part of the stage: of this process with
-    its libraries (``memory: process``), of the GPU's allocator (``cuda``), or of a program that it started
-    (``children``). None where the system does not tell (a process's peak can be forgotten on Linux only).
+    Seconds add up over interruptions. ``peak_mb`` is the largest memory of any part of the stage, ``memory`` the
+    meter's kind.
     """
 
-    def __init__(self, folder: RunFolder, device: torch.device, keeps: bool = True) -> None:
-        self.folder, self.device, self.keeps = folder, device, keeps
+    def __init__(self, folder: RunFolder, keeps: bool = True) -> None:
+        self.folder, self.keeps = folder, keeps
 
     @contextmanager
-    def of(self, stage: str, key: str, work: Work | None = None) -> Iterator[None]:
-        """Count the time inside as ``key`` of ``stage``, also if it ends in an error; ``work``'s programs' memory."""
+    def of(self, stage: str, key: str, meter: Meter) -> Iterator[None]:
+        """Count the time inside as ``key`` of ``stage``, also if it ends in an error."""
         begun = time.monotonic()
-        known = self._start_over()
+        meter.restart()
         try:
             yield
         finally:
             if self.keeps:
-                kind = "children" if work else "cuda" if self.device.type == "cuda" else "process"
-                self._add(stage, key, time.monotonic() - begun, kind, self._peak(work) if known or work else None)
+                self._add(stage, key, time.monotonic() - begun, meter)
 
-    def _start_over(self) -> bool:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
-            return True
-        return memory.start_over()
-
-    def _add(self, stage: str, key: str, seconds: float, kind: str, peak: float | None) -> None:
+    def _add(self, stage: str, key: str, seconds: float, meter: Meter) -> None:
         found = self.folder.read_json(FILE, {})
         mine: dict[str, Any] = found.setdefault(stage, {})
         mine[key] = round(mine.get(key, 0.0) + seconds, 3)
+        peak = meter.peak
         if peak is not None and (mine.get("peak_mb") is None or peak > mine["peak_mb"]):
-            mine |= {"peak_mb": round(peak, 1), "memory": kind}
+            mine |= {"peak_mb": round(peak, 1), "memory": meter.kind}
         self.folder.write_json(FILE, found)
-
-    def _peak(self, work: Work | None) -> float | None:
-        """MB (2^20 bytes)."""
-        if work is not None:
-            return work.footprint.peak  # what its programs take of a GPU is not known here
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        return memory.peak() / 2**20
 
 
 def read_costs(folder: RunFolder) -> dict[str, dict[str, Any]]:

@@ -23,8 +23,8 @@ from medkit.evaluation.maps import activation, grad_cam
 from medkit.protocols import Batch, PretextHead, Record, offered
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
+from medkit.runs.inference import check_fields
 from medkit.runs.origin import input_named, origin, patient_of
-from medkit.runs.predict import check_fields
 from medkit.runs.seen import seen_in_training
 from medkit.runs.workbench import Workbench
 
@@ -93,7 +93,7 @@ def explain(
         sample = prepare_record(Record(volume), case, steps)
         notes = [*volume.notes, *doubts_told(sample, volume.place)]
         objective = bench.trained(chosen).eval()
-        check_fields(fields, objective)
+        check_fields(fields or {}, objective)
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         name, part = _head(objective, chosen, batch, head)

@@ -10,21 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from medkit.data.dataset import Dataset
-from medkit.engine.progress import Progress, numbers
-from medkit.errors import InputError, RunError
+from medkit.engine.progress import Progress
+from medkit.errors import RunError
 from medkit.protocols import Case, Record
-from medkit.runs.folder import RunFolder
 from medkit.runs.footprint import Footprint
 
 SHOWN = 4  # last lines of a program that failed
-
-
-def is_external(objective: Any) -> bool:
-    """True if a program of its own trains and predicts."""
-    return bool(getattr(objective, "external", False))
 
 
 class Work:
@@ -37,12 +29,13 @@ class Work:
         device: str,
         progress: Progress,
         keep: Callable[[int, Mapping[str, float]], None] = lambda epoch, values: None,
+        footprint: Footprint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # Absolute: programs may run elsewhere.
         self.folder, self.load, self.device = folder.resolve(), load, device
         self.progress, self._keep = progress, keep
-        self.footprint = Footprint()
+        self.footprint = footprint or Footprint()
         self._advance: Callable[..., None] = lambda *arguments, **named: None
 
     def say(self, text: str) -> None:
@@ -60,7 +53,6 @@ class Work:
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         self._keep(epoch, values)
-        self.say(f"epoch {epoch}: {numbers({k: v for k, v in values.items() if k != 'seconds'})}")
 
     def run(
         self, command: Sequence[str], log: str, environ: Mapping[str, str], line: Callable[[str], None] | None = None
@@ -111,26 +103,3 @@ def _end(program: subprocess.Popen[str]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
-
-
-def work_of(
-    folder: RunFolder,
-    stage: str,
-    dataset: Dataset,
-    device: str,
-    progress: Progress,
-    log: Callable[[dict[str, Any]], None] = lambda line: None,
-    restarted: Callable[[int], None] = lambda epoch: None,
-) -> Work:
-    """The work of a stage of a run; ``log`` gets a line an epoch, and ``restarted`` is told before of which."""
-
-    def keep(epoch: int, values: Mapping[str, float]) -> None:
-        restarted(epoch)
-        log({"stage": stage, "epoch": epoch, **values})
-
-    return Work(folder.path / "external" / stage, dataset.source.load, device, progress, keep)
-
-
-def refuse_ranks(stage: str, ranks: int) -> None:
-    if ranks > 1:
-        raise InputError(f"stage '{stage}' is trained by a program of its own, on one rank", hint="use --devices 1")

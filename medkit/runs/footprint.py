@@ -18,8 +18,13 @@ class Footprint:
     with the size of the process that it was forked from.
     """
 
+    kind = "children"
+
     def __init__(self) -> None:
         self.peak: float | None = None
+
+    def restart(self) -> None:
+        """Programs of one stage count together."""
 
     @contextmanager
     def watching(self, session: int) -> Iterator[None]:

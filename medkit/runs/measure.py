@@ -1,13 +1,17 @@
-"""A trained stage measured on one of its splits."""
+"""Trained stages measured on splits of their data: at the end of a run, or of a finished one once more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from medkit.engine.progress import Progress
-from medkit.evaluation.evaluate import Evaluation, evaluate
-from medkit.runs.trainers import StageTrainer
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError
+from medkit.evaluation.evaluate import Evaluation, evaluate, write_results
+from medkit.runs.folder import RunFolder
+from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
 
 
@@ -32,3 +36,44 @@ def measure(
             examples=bench.recipe.report.maps.get("cases", 4),
             predicted=predicted,
         )
+
+
+def evaluate_again(
+    run: str | Path, split: str, *, stage: str | None = None, device: str | None = None, allow_seen: str | None = None
+) -> list[Evaluation]:
+    """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results.
+
+    ``allow_seen`` says why the split may hold patients that were seen in training; it stands beside the results.
+
+    Raises
+    ------
+    InputError
+        if patients of the split were seen in training and nothing allows it.
+    """
+    folder = RunFolder.open(Path(run))
+    recipe = folder.recipe()
+    bench = Workbench(recipe, Runtime.start(device=device), folder)
+    stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
+    if not stages:
+        raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
+    if allow_seen is not None and not allow_seen.strip():
+        raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
+    if allow_seen is None:
+        for item in stages:
+            cases = bench.dataset(item).cases(split)
+            bench.seen.check(item, split, way_out="'--allow-seen REASON'")
+            with Progress() as progress, progress.task(f"{item.name}: preparing", total=len(cases)) as advance:
+                bench.dataset(item).prepare_all(cases, progress=advance)
+            bench.seen.check_images(item, [split])
+    found = []
+    for item in stages:
+        dataset = bench.dataset(item)
+        trainer = trainer_of(bench, item, bench.trained(item))
+        with Progress() as progress:
+            result = measure(bench, trainer, bench.metrics(item), split, progress)
+        if doubt := dataset.doubtful():
+            folder.add_notice(doubt)
+        result = bench.seen.counted(item, result, allow_seen)
+        write_results(folder.path, result)
+        found.append(result)
+    return found

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from medkit.data.dataset import doubts_told, input_case, prepare_record
-from medkit.data.loader import whole
 from medkit.data.transforms import Resize, Window
 from medkit.data.volume import Units, Volume
-from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import to_device
-from medkit.errors import InputError, did_you_mean
-from medkit.evaluation.ready import first_slice, ready
-from medkit.protocols import Batch, Case, Record
+from medkit.errors import InputError
 from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
-from medkit.runs.external import Work, is_external
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import input_named, origin, patient_of
 from medkit.runs.seen import seen_in_training
+from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 
@@ -101,24 +93,15 @@ def predict(
     window = _window(steps, str(folder.path)) if chosen.unit == "patch" else None
     objective = bench.trained(chosen)
     _tile(objective, chosen, tile, overlap)
-    case = input_case(fields)
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
-    notes = list(image.notes)
-    if is_external(objective):
-        check_output(image, output, resample=resample)
-        result = _predict_outside(objective, folder, chosen, case, Record(image), bench.runtime)
-        probability = result.get("mask_probability")
-    else:
-        check_fields(fields, objective)
-        sample = prepare_record(Record(image), case, steps)
-        notes += doubts_told(sample, image.place)
-        batch = to_device(whole(sample, tuple(case.fields)), bench.runtime.device)
-        objective = ready(objective.eval(), batch, bench.runtime.device)
-        _check_kind(set(_first(objective, batch, bench.runtime)), chosen, image, output, resample)
-        result = _infer(objective, batch, bench.runtime, in_blocks=chosen.unit == "patch")
-        found = result.get("mask_probability")
-        probability = None if found is None else sample.restore(found[:, 0])
+
+    def accepts(gives: set[str]) -> None:
+        _check_kind(gives, chosen, image, output, resample)
+
+    predicted = trainer_of(bench, chosen, objective).predict_image(image, fields or {}, accepts)
+    probability = predicted.mask_probability
+    notes = [*image.notes, *predicted.notes]
     if notes:
         summary["input_notes"] = notes
     if probability is not None:
@@ -127,11 +110,11 @@ def predict(
         summary |= {"threshold": threshold, "volume_ml": round(volume / 1000, 4) if image.spacing_known else None}
         summary["slices"] = np.flatnonzero(mask.any((1, 2))).tolist()
         summary |= _write(image.like(mask), output, "mask", f"mask: {recipe.name} {chosen.name}", resample)
-    elif "output" in result:
+    elif predicted.output is not None:
         window = window or _window(steps, str(folder.path))
-        values = to_source_units(image.voxels, sample.restore(result["output"][:, 0]), window)
+        values = to_source_units(image.voxels, predicted.output, window)
         summary |= _write(image.like(values), output, "image", f"denoised: {recipe.name} {chosen.name}", resample)
-    summary |= _numbers(result, objective)
+    summary |= _numbers(predicted.found, objective)
     write_atomically(_beside(output, "written" in summary), (json.dumps(summary, indent=1) + "\n").encode())
     return summary
 
@@ -197,29 +180,6 @@ def _beside(output: Path, written: bool) -> Path:
     return output / "prediction.json"
 
 
-def _predict_outside(
-    objective: Any, folder: RunFolder, stage: Stage, case: Case, record: Record, runtime: Runtime
-) -> dict[str, np.ndarray]:
-    """Predictions on the source grid by an external program; what it writes for it is not kept."""
-    with Progress() as progress:
-        name = f"input-{os.getpid()}"
-        work = Work(folder.path / "external" / stage.name, lambda _: record, str(runtime.device), progress)
-        try:
-            with work.task("predicting"):
-                return dict(objective.predict_cases(work, [case], name)(case))
-        finally:
-            objective.forget(work, name)
-
-
-def check_fields(fields: Mapping[str, float] | None, objective: Any) -> None:
-    """Refuse a field that nothing in an objective asks for: it would change nothing, in silence."""
-    needs = getattr(objective, "needs", ())
-    for name in fields or {}:
-        if name not in needs:
-            hint = did_you_mean(name, needs) or f"fields: {', '.join(needs) or 'none'}"
-            raise InputError(f"no head needs the field '{name}'", "--field", hint)
-
-
 def _last(recipe: Recipe) -> Stage:
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
@@ -238,33 +198,6 @@ def _tile(objective: Any, stage: Stage, tile: int | None, overlap: float | None)
         raise InputError("an overlap without tiles changes nothing", "--overlap", "give --tile too")
     if overlap is not None:
         objective.overlap = overlap
-
-
-def _first(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:
-    """The predictions of the first slice alone."""
-    with torch.inference_mode(), runtime.autocast():
-        return dict(objective.predict(first_slice(batch)))
-
-
-def _infer(objective: Any, batch: Batch, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
-    """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
-    depth = len(batch["image"])
-    block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
-    found: list[dict[str, np.ndarray]] = []
-    with (
-        torch.inference_mode(),
-        runtime.autocast(),
-        Progress() as progress,
-        progress.task("predicting", total=depth) as advance,
-    ):
-        for start in range(0, depth, block):
-            images = batch["image"][start : start + block]
-            part = {**batch, "image": images, "lengths": torch.tensor([len(images)], device=images.device)}
-            found.append({name: value.float().cpu().numpy() for name, value in objective.predict(part).items()})
-            advance(start + len(images))
-    if len(found) == 1:
-        return found[0]
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def _window(steps: Sequence[Any], where: str) -> Window:

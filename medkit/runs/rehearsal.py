@@ -12,7 +12,7 @@ import torch
 from medkit.data.dataset import Sample
 from medkit.data.loader import whole
 from medkit.engine.memory import shortage_told
-from medkit.engine.stage import to_device
+from medkit.engine.step import to_device
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.evaluation.evaluate import measured, stack
 from medkit.evaluation.items import check_predictions, items_of
@@ -27,7 +27,9 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
     Raises
     ------
     InputError
-        if a prediction has a wrong shape, or a metric needs what it is not given or fails; nothing is written.
+        if a prediction has a wrong shape, or a metric needs what it is not given or fails.
+    RunError
+        if a component raises what nobody knows.
     """
     dataset = bench.dataset(stage)
     splits = [*bench.evaluated_splits(stage), *([stage.validate] if stage.validate else [])]
@@ -46,7 +48,7 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
         raise InputError(error.what, error.where or where, error.hint) from error
     except Exception as error:  # a component's own, such as a head that raises in forward
         hint = f"mend it, or leave it out: --skip {stage.name}"
-        raise InputError(f"the stage cannot predict its first case: {cause(error)}", where, hint) from error
+        raise RunError(f"the stage cannot predict its first case: {cause(error)}", where, hint) from error
     # Without training a network may predict anything but numbers of the right shape.
     arrays = {name: np.nan_to_num(value.float().cpu().numpy()) for name, value in found.items()}
     try:

@@ -31,28 +31,30 @@ class Session:
 
     @property
     def main(self) -> bool:
-        return self.bench.runtime.main
+        return self.bench.runtime.is_main
 
     def say(self, text: str) -> None:
         self.events.emit(Message(text))
 
 
-def run_stage(session: Session, stage: Stage) -> None:
-    """Train a stage and measure it; it is done when all of this is written."""
+def run_stage(session: Session, stage: Stage) -> dict[str, float]:
+    """Train a stage and measure it; it is done when all of this is written. Returns the value of each SPLIT/METRIC."""
     bench = session.bench
-    cost = Cost(session.folder, bench.runtime.device, session.main)
+    cost = Cost(session.folder, session.main)
     tested = bench.evaluated_splits(stage)
     with together(bench.runtime):
         trainer = trainer_of(bench, stage, bench.objective(stage))
         prepare(session, trainer, tested)
     ledger = check_seen(session, trainer, tested)
-    with cost.of(stage.name, "train_seconds", trainer.footprint):
+    with cost.of(stage.name, "train_seconds", trainer.meter):
         trainer.train(session.progress, session.events)
+    values: dict[str, float] = {}
     with together(bench.runtime):
         if session.main:
             keep_weights(session, trainer, ledger)
-            evaluate_splits(session, trainer, tested, cost)
+            values = evaluate_splits(session, trainer, tested, cost)
             session.folder.mark_done(stage.name)
+    return values
 
 
 def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> None:
@@ -61,7 +63,7 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
     dataset = session.bench.dataset(stage)
     wanted = union([dataset.cases(split) for split in trainer.prepared(tested)])
     with session.progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
-        dataset.prepare_all(wanted[runtime.rank :: runtime.ranks], progress=advance)
+        dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance)
 
 
 def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> str:
@@ -83,13 +85,16 @@ def keep_weights(session: Session, trainer: StageTrainer, ledger: str) -> None:
         save_weights(session.folder.weights(trainer.stage.name, name), module, ledger)
 
 
-def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[str], cost: Cost) -> None:
+def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[str], cost: Cost) -> dict[str, float]:
     """Measure the trained stage on its test splits and keep the numbers, one split after the other."""
     bench, stage = session.bench, trainer.stage
     metrics: list[Any] = bench.metrics(stage)
+    values: dict[str, float] = {}
     for split in tested:
-        with cost.of(stage.name, "evaluate_seconds", trainer.footprint):
+        with cost.of(stage.name, "evaluate_seconds", trainer.meter):
             found = measure(bench, trainer, metrics, split, session.progress)
         found = bench.seen.counted(stage, found)
         write_results(session.folder.path, found)
         session.say(f"{stage.name} {split}: {found.summary()}")
+        values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
+    return values

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from medkit.data.loader import DRAWN
+from medkit.data.dataset import doubts_told, input_case, prepare_record
+from medkit.data.loader import DRAWN, whole
+from medkit.data.volume import Volume
 from medkit.engine.best import no_best
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted
+from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
-from medkit.engine.settings import TrainingSettings, Wanted
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
 from medkit.errors import InputError
 from medkit.evaluation.evaluate import evaluate
-from medkit.protocols import Case
+from medkit.evaluation.ready import first_slice, ready
+from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
 from medkit.runs.checks import kept_metric
+from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.footprint import Footprint
+from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer
 from medkit.runs.rehearsal import rehearse
 from medkit.runs.workbench import Workbench
 
@@ -32,15 +45,25 @@ Predicted = Callable[[Case], Mapping[str, np.ndarray]]
 """Reads the predictions of a case, on the source's grid, where they were made beforehand."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What became of one batch: what it was, what the stage predicts, and how many weights train and do not."""
+
+    batch: str
+    predicts: str
+    trainable: str = "–"
+    frozen: str = "–"
+
+
 class StageTrainer(Protocol):
     """Trains a stage's objective and predicts with it.
 
-    ``footprint`` measures the memory of programs that it starts; None where there are none.
+    ``meter`` measures the memory that it takes.
     """
 
     stage: Stage
     objective: Any
-    footprint: Footprint | None
+    meter: Meter
 
     def check(self) -> None:
         """Refuse what this way of training cannot do; nothing has been written then."""
@@ -66,6 +89,14 @@ class StageTrainer(Protocol):
         """Predictions of cases that are made all at once; None where the objective predicts case by case."""
         ...
 
+    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+        """Predict a new image, of which ``fields`` are known."""
+        ...
+
+    def try_out(self) -> Trial:
+        """Train on one batch and predict one case, for a dry run."""
+        ...
+
 
 def trainer_of(bench: Workbench, stage: Stage, objective: Any) -> StageTrainer:
     """The trainer of a stage's objective."""
@@ -77,10 +108,9 @@ def trainer_of(bench: Workbench, stage: Stage, objective: Any) -> StageTrainer:
 class BuiltInTrainer:
     """Trains by medkit's engine, on prepared cases."""
 
-    footprint = None
-
     def __init__(self, bench: Workbench, stage: Stage, objective: Any) -> None:
         self.bench, self.stage, self.objective = bench, stage, objective
+        self.meter = meter_of(bench.runtime.device)
 
     @functools.cached_property
     def metrics(self) -> list[Any]:
@@ -111,22 +141,21 @@ class BuiltInTrainer:
         folder = bench.folder.checkpoints(stage.name)
         trainer = Trainer(self.objective, bench.loader(stage), settings, bench.runtime, folder, events, validate)
         state = trainer.fit()
-        if settings.keep_best is not None and state.best_epoch is None and bench.runtime.main:
+        if settings.keep_best is not None and state.best_epoch is None and bench.runtime.is_main:
             bench.folder.add_notice(no_best(stage.name, settings.keep_best.key))
 
     def settings(self) -> TrainingSettings:
         """How the stage's recipe says that it is trained."""
         bench, stage = self.bench, self.stage
         turns = [turn.name for turn in self.objective.turns()]
-        kept = kept_metric(stage, self.metrics)
+        optimizers, schedules = stage.optimizers(turns), stage.schedules(turns)
         return TrainingSettings(
             stage=stage.name,
             epochs=stage.epochs,
             seed=bench.recipe.seed,
-            optimizers={turn: block.build() for turn, block in stage.optimizers(turns).items()},
-            schedules={turn: block.build() for turn, block in stage.schedules(turns).items()},
+            optimizations={turn: Optimization.of(optimizers[turn], schedules[turn]) for turn in turns},
             unfreeze=stage.unfreeze,
-            keep_best=None if kept is None else Wanted(*kept),
+            keep_best=kept_metric(stage, self.metrics),
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )
 
@@ -151,6 +180,58 @@ class BuiltInTrainer:
     def predicted(self, cases: Sequence[Case], split: str, progress: Progress) -> Predicted | None:
         return None
 
+    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+        bench, stage, runtime = self.bench, self.stage, self.bench.runtime
+        check_fields(fields, self.objective)
+        case = input_case(fields)
+        steps = [step.build() for step in bench.recipe.data[stage.data].prepare]
+        sample = prepare_record(Record(image), case, steps)
+        batch = to_device(whole(sample, tuple(case.fields)), runtime.device)
+        objective = ready(self.objective.eval(), batch, runtime.device)
+        accepts(set(first_predictions(objective, batch, runtime)))
+        found = infer(objective, batch, runtime, in_blocks=stage.unit == "patch")
+        own = {name: sample.restore(found[name][:, 0]) for name in ("mask_probability", "output") if name in found}
+        return ImagePrediction(found, own.get("mask_probability"), own.get("output"), doubts_told(sample, image.place))
+
+    def try_out(self) -> Trial:
+        bench, stage, objective = self.bench, self.stage, self.objective
+        bench.draw(stage, objective)
+        loader = bench.loader(stage)
+        batch = next(iter(loader.epoch(0)))
+        one, settings = _OneBatch(batch, loader.device_augment), replace(self.settings(), epochs=1, keep_best=None)
+        with tempfile.TemporaryDirectory() as scratch:
+            Trainer(objective, one, settings, bench.runtime, Path(scratch), Events()).fit()
+        parts = objective.parts()
+        learning = {p for turn in objective.turns() for name in turn.parts for p in parts[name].parameters()}
+        trainable = sum(p.numel() for p in learning if p.requires_grad)
+        frozen = sum(p.numel() for p in objective.parameters()) - trainable
+        found = self._predict_one()
+        self.rehearse()
+        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in batch.items() if hasattr(v, "shape") and v.dim() > 1)
+        predicts = ", ".join(f"{k} {tuple(v.shape)}" for k, v in found.items())
+        return Trial(shapes, predicts, f"{trainable:,}", f"{frozen:,}")
+
+    def _predict_one(self) -> dict[str, Tensor]:
+        """Predictions of the first training case; of its first slice where slices do not see each other."""
+        dataset = self.bench.dataset(self.stage)
+        batch = whole(dataset.sample(dataset.cases(self.stage.train)[0]), dataset.fields)
+        if self.stage.unit != "volume":
+            batch = first_slice(batch)
+        with torch.inference_mode():
+            return dict(self.objective.eval().predict(to_device(batch, self.bench.runtime.device)))
+
+
+class _OneBatch:
+    """The first batch of a loader, as a loader of one step."""
+
+    steps = 1
+
+    def __init__(self, batch: Batch, device_augment: Any) -> None:
+        self.batch, self.device_augment = batch, device_augment
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        return iter([self.batch] if start == 0 else [])
+
 
 class ExternalTrainer:
     """Has a program of its own train and predict, on cases as their source has them."""
@@ -158,9 +239,10 @@ class ExternalTrainer:
     def __init__(self, bench: Workbench, stage: Stage, objective: Any) -> None:
         self.bench, self.stage, self.objective = bench, stage, objective
         self.footprint = Footprint()
+        self.meter: Meter = self.footprint
 
     def check(self) -> None:
-        if self.bench.runtime.ranks > 1:
+        if self.bench.runtime.world_size > 1:
             what = f"stage '{self.stage.name}' is trained by a program of its own, on one rank"
             raise InputError(what, hint="use --devices 1")
 
@@ -189,7 +271,26 @@ class ExternalTrainer:
             found: Predicted = self.objective.predict_cases(work, cases, split)
         return found
 
-    def _work(self, progress: Progress, events: Events) -> Work:
+    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+        accepts({"mask_probability"})
+        name = f"input-{os.getpid()}"
+        with Progress() as progress:
+            work = self._work(progress, Events(), lambda _: Record(image))
+            try:
+                with work.task("predicting"):
+                    case = input_case(fields)
+                    found = dict(self.objective.predict_cases(work, [case], name)(case))
+            finally:
+                self.objective.forget(work, name)  # what it has written for one image is not kept
+        return ImagePrediction(found, found.get("mask_probability"), found.get("output"))
+
+    def try_out(self) -> Trial:
+        dataset = self.bench.dataset(self.stage)
+        cases = dataset.cases(self.stage.train)
+        shape = dataset.source.load(cases[0]).image.voxels.shape
+        return Trial(f"{len(cases)} cases, of which one was read", f"by its own program: {shape}")
+
+    def _work(self, progress: Progress, events: Events, load: Callable[[Case], Record] | None = None) -> Work:
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
 
@@ -197,4 +298,5 @@ class ExternalTrainer:
             events.emit(EpochEnded(stage.name, epoch, values))
 
         folder = bench.folder.path / "external" / stage.name
-        return Work(folder, bench.dataset(stage).source.load, str(bench.runtime.device), progress, keep, self.footprint)
+        load = load or bench.dataset(stage).source.load
+        return Work(folder, load, str(bench.runtime.device), progress, keep, self.footprint)

@@ -13,7 +13,7 @@ from medkit.data.loader import Draw, Loader
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import to_device
+from medkit.engine.step import to_device
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage

@@ -17,14 +17,18 @@ from medkit_baselines.losses_wgan import WassersteinCritic, WassersteinGenerator
 from medkit_baselines.wgan_vgg import Critic
 from torch import nn
 
+from medkit.engine.events import Events
+from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.trainer import Trainer
 from medkit.objectives.adversarial import Adversarial
 from medkit.parts.losses import MSE
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.registry.marks import Placed
+from medkit.runs.listeners import ShowProgress
 
 STEPS = 3
 
@@ -67,19 +71,15 @@ def main() -> None:
         ema=0.9,
     )
     with Progress(quiet=runtime.ranks > 1) as progress:
-        train_stage(
-            objective,
-            Loader(given.kill, runtime.rank),
-            name="small",
+        settings = TrainingSettings(
+            stage="small",
             epochs=2,
-            optimizers={"discriminator": Adam(lr=1e-2), "generator": Adam(lr=1e-2)},
-            schedules={"discriminator": Constant(), "generator": Constant()},
+            optimizations=dict.fromkeys(("discriminator", "generator"), Optimization(Adam(lr=1e-2), Constant())),
             seed=5,
-            runtime=runtime,
-            folder=given.folder,
-            progress=progress,
             checkpoint_seconds=0.0,
         )
+        loader, events = Loader(given.kill, runtime.rank), Events(own=[ShowProgress(progress)])
+        Trainer(objective, loader, settings, runtime, given.folder, events).fit()
     if runtime.ranks > 1:
         mine = torch.cat([t.detach().double().reshape(-1) for t in objective.state_dict().values()])
         first = mine.clone()

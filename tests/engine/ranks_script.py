@@ -10,8 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from medkit.engine.events import Events
+from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.trainer import Trainer
 from medkit.parts.optimizers import AdamW
 from medkit.parts.schedules import Constant
 from medkit.protocols import Turn
@@ -64,18 +67,14 @@ mode, folder = sys.argv[1], Path(sys.argv[2])
 runtime = Runtime.start(device="cpu")
 torch.manual_seed(runtime.rank)  # different starts: the engine has to make them one
 model = TwoTasks("pcgrad" if mode == "pcgrad" else "sum")
-train_stage(
-    model,
-    Loader(),
-    name="two",
+settings = TrainingSettings(
+    stage="two",
     epochs=4,
-    optimizers={"train": AdamW(lr=1e-2)},
-    schedules={"train": Constant()},
+    optimizations={"train": Optimization(AdamW(lr=1e-2), Constant())},
     unfreeze=Unfreeze("encoder", after=1, every=1) if mode == "unfreeze" else None,
     seed=1,
-    runtime=runtime,
-    folder=folder,
 )
+Trainer(model, Loader(), settings, runtime, folder, Events()).fit()
 mine = torch.cat([t.detach().double().reshape(-1) for t in model.state_dict().values()])
 other = mine.clone()
 dist.broadcast(other, 0)

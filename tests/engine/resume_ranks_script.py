@@ -14,12 +14,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
-from medkit.engine.stage import train_stage
+from medkit.runs import trainers
 
 recipe, folder, stops = sys.argv[1], Path(sys.argv[3]), [int(text) for text in sys.argv[2].split(",")]
 os.environ["MEDKIT_CACHE"] = str(folder / "cache")
-assert train_stage.__kwdefaults__ is not None
-train_stage.__kwdefaults__["checkpoint_seconds"] = 0.0
+trainers.CHECKPOINT_SECONDS = 0.0
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
 SET = ["stages.pretext.slices=4", "report.splits=[internal]"] if recipe == "tiny_ich_cls" else []
 

@@ -11,13 +11,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medkit.engine.events import Events
+from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
+from medkit.engine.settings import TrainingSettings
+from medkit.engine.trainer import Trainer
 from medkit.objectives.adversarial import Adversarial
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Poly
 from medkit.registry.marks import Placed
+from medkit.runs.listeners import ShowProgress
 
 STEPS = 4
 
@@ -92,19 +96,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     given = parser.parse_args()
     with Progress() as progress:
-        train_stage(
-            objective(),
-            Loader(given.kill),
-            name="small",
+        settings = TrainingSettings(
+            stage="small",
             epochs=given.epochs,
-            optimizers={"discriminator": Adam(lr=1e-2), "generator": Adam(lr=1e-2)},
-            schedules={"discriminator": Poly(warmup=1), "generator": Poly(warmup=1)},
+            optimizations=dict.fromkeys(("discriminator", "generator"), Optimization(Adam(lr=1e-2), Poly(warmup=1))),
             seed=5,
-            runtime=Runtime.start(device="cpu"),
-            folder=given.folder,
-            progress=progress,
             checkpoint_seconds=0.0,
         )
+        events, runtime = Events(own=[ShowProgress(progress)]), Runtime.start(device="cpu")
+        Trainer(objective(), Loader(given.kill), settings, runtime, given.folder, events).fit()
 
 
 main()

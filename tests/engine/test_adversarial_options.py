@@ -6,17 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import Told, fit
 from torch import Tensor, nn
 
 from medkit.engine import checkpoint
-from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
 from medkit.objectives.adversarial import Adversarial, Average
 from medkit.parts.optimizers import SGD
 from medkit.parts.schedules import Constant
@@ -80,19 +79,16 @@ def adversarial(**options: Any) -> tuple[Adversarial, Down]:
     return Adversarial(Scale(0.0), Judge(), *losses, **options), down
 
 
-def train(task: Adversarial, folder: Path, steps: int, log: list[dict[str, Any]] | None = None) -> None:
+def train(task: Adversarial, folder: Path, steps: int, listeners: Sequence[Any] = ()) -> None:
     descent = SGD(lr=0.125, momentum=0.0)
-    train_stage(
+    fit(
         task,
         Ones(steps),
-        name="small",
+        folder,
+        listeners=listeners,
         epochs=1,
         optimizers={"discriminator": descent, "generator": descent},
         schedules={"discriminator": Constant(), "generator": Constant()},
-        seed=0,
-        runtime=Runtime(torch.device("cpu")),
-        folder=folder,
-        log=None if log is None else log.append,
     )
 
 
@@ -106,9 +102,9 @@ def test_the_critic_takes_its_steps_before_each_of_the_generator(tmp_path: Path)
 
 def test_a_turn_of_several_steps_is_logged_as_their_mean(tmp_path: Path) -> None:
     task, _ = adversarial(critic_steps=4)
-    log: list[dict[str, Any]] = []
-    train(task, tmp_path, steps=1, log=log)
-    assert log[0]["train/down"] == -0.125 * (0 + 1 + 2 + 3) / 4
+    told = Told()
+    train(task, tmp_path, steps=1, listeners=[told])
+    assert told.epochs[0].metrics["train/down"] == -0.125 * (0 + 1 + 2 + 3) / 4
 
 
 def test_without_the_options_nothing_is_added_to_the_objective() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medkit.engine import checkpoint
-from medkit.engine.state import pack, unpack
+from medkit.engine.packing import pack, unpack
 from medkit.errors import InputError
 from medkit.parts.optimizers_timm import TimmOptimizer
 from medkit.testing import check_optimizer

@@ -19,8 +19,8 @@ from medkit.errors import InputError, RunError
 from medkit.front import resume, run
 from medkit.recipe import check_round_trip, load_recipe
 from medkit.registry import plugins as plugin
-from medkit.runs.again import evaluate_again
 from medkit.runs.external import Work
+from medkit.runs.measure import evaluate_again
 from medkit.runs.predict import predict
 
 DATA = """

@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
-from medkit.engine.stage import train_stage
+from medkit.runs import trainers
 
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
 ICH = ["stages.pretext.slices=4", "report.splits=[internal]", "report.maps={cases: 1}"]
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("resumed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(made / "cache"))
-        patch.setitem(train_stage.__kwdefaults__, "checkpoint_seconds", 0.0)
+        patch.setattr(trainers, "CHECKPOINT_SECONDS", 0.0)
         yield made
 
 

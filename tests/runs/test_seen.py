@@ -20,7 +20,7 @@ from medkit.errors import InputError, RunError
 from medkit.evaluation.evaluate import read_results
 from medkit.recipe import bundled, load_recipe, recipe_from
 from medkit.recipe.seen import check_seen
-from medkit.runs.again import evaluate_again
+from medkit.runs.measure import evaluate_again
 from medkit.runs.predict import predict
 
 REASON = "the pretext has no labels & it is a trial"

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import fit
 from torch import nn
 
 from medkit.engine.progress import Progress
-from medkit.engine.runtime import Runtime
-from medkit.engine.stage import train_stage
-from medkit.engine.thaw import open_stages, thaw
+from medkit.engine.settings import Wanted
+from medkit.engine.unfreeze import open_stages, unfreeze
 from medkit.errors import InputError, RunError
 from medkit.parts.optimizers import AdamW
 from medkit.parts.schedules import Constant
 from medkit.protocols import Turn
 from medkit.recipe.model import Unfreeze
+from medkit.runs.listeners import ShowProgress
 
 
 class Encoder(nn.Sequential):
@@ -58,18 +59,8 @@ class Loader:
 
 
 def train(task: Task, folder: Path, *, loader: Loader | None = None, epochs: int = 3, **options: Any) -> Any:
-    return train_stage(
-        task,
-        loader or Loader(),
-        name="small",
-        epochs=epochs,
-        optimizers={"train": AdamW(lr=1e-2, weight_decay=0.1)},
-        schedules={"train": Constant()},
-        seed=0,
-        runtime=Runtime(torch.device("cpu")),
-        folder=folder,
-        **options,
-    )
+    optimizers, schedules = {"train": AdamW(lr=1e-2, weight_decay=0.1)}, {"train": Constant()}
+    return fit(task, loader or Loader(), folder, epochs=epochs, optimizers=optimizers, schedules=schedules, **options)
 
 
 def test_open_stages_is_a_function_of_the_epoch() -> None:
@@ -91,7 +82,7 @@ def test_frozen_stages_keep_weights_and_batch_norm_statistics(tmp_path: Path) ->
 
 def test_opened_stages_train_and_closed_ones_stay_in_evaluation_mode() -> None:
     task = Task()
-    thaw(task, Unfreeze("encoder", after=0, every=5), 0)
+    unfreeze(task, Unfreeze("encoder", after=0, every=5), 0)
     assert not task.encoder[1].training
     assert task.encoder[2].weight.requires_grad
     assert not task.encoder[0].weight.requires_grad
@@ -115,10 +106,10 @@ class Dropping(nn.Module):
 def test_a_frozen_part_is_in_evaluation_mode_as_a_whole_until_a_stage_opens() -> None:
     task = Task()
     task.encoder = Dropping()
-    thaw(task, Unfreeze("encoder", after=2), 1)
+    unfreeze(task, Unfreeze("encoder", after=2), 1)
     assert not any(module.training for module in task.encoder.modules())
     assert torch.equal(task.encoder(torch.ones(4, 2)), task.encoder(torch.ones(4, 2)))
-    thaw(task, Unfreeze("encoder", after=2), 2)
+    unfreeze(task, Unfreeze("encoder", after=2), 2)
     assert task.encoder.training
     assert not task.encoder.first.training
 
@@ -127,7 +118,7 @@ def test_what_its_author_froze_stays_frozen_when_its_stage_opens() -> None:
     task = Task()
     task.encoder = Dropping()
     for epoch in range(4):
-        thaw(task, Unfreeze("encoder", after=1), epoch)
+        unfreeze(task, Unfreeze("encoder", after=1), epoch)
     trained = {name for name, p in task.encoder.named_parameters() if p.requires_grad}
     assert trained == {"first.weight", "first.bias", "second.weight", "second.bias"}
 
@@ -158,15 +149,16 @@ def test_the_best_epoch_is_the_one_kept(tmp_path: Path) -> None:
         seen.append(task.head.weight.detach().clone())
         return {"val/score": [0.1, 0.9, 0.5][epoch]}
 
-    position = train(task, tmp_path, validate=validate, keep_best=("val/score", True))
+    position = train(task, tmp_path, validate=validate, keep_best=Wanted("val/score", True))
     assert position.best_epoch == 2
     assert torch.equal(task.head.weight, seen[1])
 
 
 def test_a_best_epoch_that_nothing_decides_is_told(tmp_path: Path) -> None:
     said: list[str] = []
-    options = {"validate": lambda epoch: {"val/auc": float("nan")}, "progress": Progress(quiet=True, log=said.append)}
-    position = train(Task(), tmp_path, keep_best=("val/auc", True), **options)
+    shown = ShowProgress(Progress(quiet=True, log=said.append))
+    options: dict[str, Any] = {"validate": lambda epoch: {"val/auc": float("nan")}, "listeners": [shown]}
+    position = train(Task(), tmp_path, keep_best=Wanted("val/auc", True), **options)
     assert position.best_epoch is None
     assert "small: val/auc is nan after epoch 1, which cannot be kept as the best" in said
     assert said[-1].startswith("small: val/auc was nan after every epoch, so no epoch was the best")

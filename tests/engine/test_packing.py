@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from medkit.engine import checkpoint
 from medkit.engine.gradients import backward
+from medkit.engine.packing import pack, unpack
 from medkit.engine.runtime import Runtime
-from medkit.engine.state import pack, unpack
 from medkit.errors import InputError, RunError
 from medkit.parts.optimizers import SGD, Adam, AdamW
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import fit
 from torch import nn
 
 from medkit.engine import checkpoint
-from medkit.engine.runtime import Runtime, seed_step, shared_generator
-from medkit.engine.stage import train_stage
+from medkit.engine.runtime import seed_step, shared_generator
 from medkit.errors import InputError, RunError
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
@@ -52,16 +52,8 @@ class Loader:
 
 
 def train(folder: Path, task: Task | None = None, **options: Any) -> Any:
-    settings: dict[str, Any] = {"name": "small", "epochs": 2, "seed": 0, **options}
-    return train_stage(
-        task or Task(),
-        Loader(),
-        optimizers={"train": Adam(lr=1e-2)},
-        schedules={"train": Constant()},
-        runtime=Runtime(torch.device("cpu")),
-        folder=folder,
-        **settings,
-    )
+    settings: dict[str, Any] = {"epochs": 2, "optimizers": {"train": Adam(lr=1e-2)}, **options}
+    return fit(task or Task(), Loader(), folder, schedules={"train": Constant()}, **settings)
 
 
 def test_weights_that_are_no_numbers_never_reach_a_checkpoint(tmp_path: Path) -> None:
@@ -92,7 +84,7 @@ def test_without_its_last_checkpoint_a_stage_goes_on_from_the_one_before(tmp_pat
 def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path) -> None:
     train(tmp_path)
     with pytest.raises(InputError, match="a checkpoint of stage 'small', not 'other'"):
-        train(tmp_path, name="other")
+        train(tmp_path, stage="other")
 
 
 def test_a_finished_stage_does_not_train_again(tmp_path: Path) -> None:
@@ -100,10 +92,6 @@ def test_a_finished_stage_does_not_train_again(tmp_path: Path) -> None:
     task = Task()
     train(tmp_path, task)
     assert task.count == 0
-
-
-def test_steps_are_counted_by_turn(tmp_path: Path) -> None:
-    assert train(tmp_path).turn_steps == {"train": 4}
 
 
 LIMITED = """

@@ -1,0 +1,69 @@
+"""A trained network applied to one new image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from medkit.engine.progress import Progress
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, did_you_mean
+from medkit.evaluation.ready import first_slice
+from medkit.protocols import Batch
+
+Accepts = Callable[[set[str]], None]
+"""Refuses, by the names of the predictions, what could not be written; asked before the work is done."""
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What a stage predicts for one image.
+
+    ``found`` has the standard predictions by name; ``mask_probability`` and ``output`` are brought back to the image's
+    own grid, (D,H,W), where there are any. ``notes`` say what is doubtful of the image.
+    """
+
+    found: Mapping[str, np.ndarray]
+    mask_probability: np.ndarray | None = None
+    output: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def check_fields(fields: Mapping[str, Any], objective: Any) -> None:
+    """Refuse a field that nothing in an objective asks for: it would change nothing, in silence."""
+    needs = getattr(objective, "needs", ())
+    for name in fields:
+        if name not in needs:
+            hint = did_you_mean(name, needs) or f"fields: {', '.join(needs) or 'none'}"
+            raise InputError(f"no head needs the field '{name}'", "--field", hint)
+
+
+def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:
+    """The predictions of the first slice alone."""
+    with torch.inference_mode(), runtime.autocast():
+        return dict(objective.predict(first_slice(batch)))
+
+
+def infer(objective: Any, batch: Batch, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
+    """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
+    depth = len(batch["image"])
+    block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
+    found: list[dict[str, np.ndarray]] = []
+    with (
+        torch.inference_mode(),
+        runtime.autocast(),
+        Progress() as progress,
+        progress.task("predicting", total=depth) as advance,
+    ):
+        for start in range(0, depth, block):
+            images = batch["image"][start : start + block]
+            part = {**batch, "image": images, "lengths": torch.tensor([len(images)], device=images.device)}
+            found.append({name: value.float().cpu().numpy() for name, value in objective.predict(part).items()})
+            advance(start + len(images))
+    if len(found) == 1:
+        return found[0]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}

@@ -1,0 +1,85 @@
+"""What is checked before a run writes its first file: all that its stages need is built and tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medkit.errors import InputError, RunError
+from medkit.evaluation.evaluate import read_results
+from medkit.recipe import Stage
+from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns, kept_metric
+from medkit.runs.folder import RunFolder
+from medkit.runs.trainers import trainer_of
+from medkit.runs.workbench import Workbench
+
+
+def check_run(bench: Workbench) -> dict[str, RunError]:
+    """Build what every stage needs, so that mistakes are told before anything is written.
+
+    Returns
+    -------
+    dict
+        Stages that a component fails in already before the training, and how: they cost nobody but themselves and
+        those that take a part of them.
+
+    Raises
+    ------
+    InputError
+        if the recipe or the data are wrong, or no stage would be left.
+    """
+    metrics = {stage.name: bench.metrics(stage) for stage in bench.recipe.stages}
+    check_metric_names(bench.recipe, metrics)
+    for stage in bench.recipe.stages:
+        dataset = bench.dataset(stage)
+        for split in stage.splits(bench.evaluated_splits(stage)):
+            dataset.cases(split)
+        kept_metric(stage, metrics[stage.name])
+        bench.augmentation(stage)
+    broken: dict[str, RunError] = {}
+    for stage in bench.recipe.stages:
+        if (error := _check_stage(bench, stage)) is not None:
+            broken[stage.name] = error
+    bench.seen.check_all()
+    if broken and not _left(bench, broken):
+        first = next(iter(broken.values()))
+        raise InputError(first.what, first.where, first.hint) from first
+    return broken
+
+
+def _check_stage(bench: Workbench, stage: Stage) -> RunError | None:
+    objective = bench.trained(stage)  # untrained here, for there is no folder yet
+    check_turns(stage, objective)
+    check_trainable(stage, objective)
+    check_predicts(stage, objective)
+    for name in getattr(objective, "needs", ()):
+        if name not in bench.dataset(stage).fields:
+            hint = f"write 'fields: [{name}]' there"
+            raise InputError(f"stage '{stage.name}' needs '{name}' of every case", f"data.{stage.data}", hint)
+    trainer = trainer_of(bench, stage, objective)
+    trainer.check()
+    try:
+        trainer.rehearse()
+    except RunError as error:
+        return error
+    return None
+
+
+def _left(bench: Workbench, broken: Mapping[str, RunError]) -> bool:
+    """Whether a stage is left that is not broken and takes nothing from one that is."""
+    lost = set(broken)
+    for stage in bench.recipe.stages:
+        if stage.takes_from() & lost:
+            lost.add(stage.name)
+    return len(lost) < len(bench.recipe.stages)
+
+
+def check_results(bench: Workbench, folder: RunFolder) -> None:
+    """Refuse a folder that has lost results of a finished stage: its report would be silent about them."""
+    results = read_results(folder.path) if folder.file("results.json").is_file() else {}
+    for stage in bench.recipe.stages:
+        if folder.done(stage.name):
+            for split in bench.evaluated_splits(stage):
+                if split not in results.get(stage.name, {}):
+                    what = f"the results of finished stage '{stage.name}' on '{split}' are missing"
+                    hint = f"'medkit evaluate {folder.path} --split {split}' measures them again"
+                    raise RunError(what, str(folder.file("results.json")), hint)
