@@ -31,8 +31,8 @@ def train_stage(
 ) -> TrainingState:
     """Train an objective as :class:`medkit.engine.trainer.Trainer` does.
 
-    ``settings`` are those of :class:`~medkit.engine.settings.TrainingSettings`, but for ``name`` (its ``stage``), one of
-    ``optimizers`` and one of ``schedules`` a turn (its ``optimizations``) and a pair for ``keep_best``; and the functions
+    ``settings`` are those of :class:`~medkit.engine.settings.TrainingSettings`, but ``name`` (its ``stage``), one of
+    ``optimizers`` and ``schedules`` a turn (its ``optimizations``) and a pair for ``keep_best``; and the functions
     ``log`` (gets a dictionary an epoch) and ``on_resume`` (the epoch, from 1, that is trained again).
     """
     from medkit.runs.listeners import ShowProgress
