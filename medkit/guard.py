@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ def guarded() -> Iterator[None]:
             if interrupted:
                 raise
             raise PluginExit(_words(error)) from error
+
+
+def strict(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a fault of a plugin is to end the command (``MEDKIT_STRICT=1``) instead of being told and passed over."""
+    return environ.get("MEDKIT_STRICT", "") not in ("", "0")
 
 
 def cause(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from medkit.errors import RunError
-from medkit.guard import cause, guarded
+from medkit.guard import cause, guarded, strict
 from medkit.protocols.events import (
     EpochEnded,
     Event,
@@ -100,7 +100,7 @@ class Events:
         if os.environ.get("MEDKIT_TRACEBACK"):
             traceback.print_exception(error)
         what = f"{method} of {name} failed"
-        if os.environ.get("MEDKIT_STRICT", "") not in ("", "0"):
+        if strict():
             raise RunError(f"{what}: {cause(error)}", hint="unset MEDKIT_STRICT to go on without it") from error
         self._warn(f"warning: {what}, and the run goes on without it: {cause(error)}")
 

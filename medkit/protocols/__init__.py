@@ -48,6 +48,8 @@ KINDS = (
     "objective",
     "optimizer",
     "schedule",
+    "clip",
+    "tracker",
 )
 """Kinds of component; the first, second, third, fifth, sixth and seventh are the public promise."""
 
@@ -378,4 +380,17 @@ class Schedule(Protocol):
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         """Learning rate of ``epoch`` (from 0) of ``epochs``, where ``lr`` is the optimizer's own."""
+        ...
+
+
+@runtime_checkable
+class Clip(Protocol):
+    """A bound on the gradient of an optimizer step.
+
+    It is asked right before the optimizer has the gradient, which is whole then: accumulated over batches, combined
+    over tasks and averaged over ranks, so the same on all of them.
+    """
+
+    def clip(self, parameters: Sequence[Any]) -> None:
+        """Change the ``grad`` of these parameters in place: those of the turn that have one, at least one of them."""
         ...

@@ -76,3 +76,4 @@ def medkit_register(registry: Registrar) -> None:
     r.schedule("poly", "medkit.parts.schedules:Poly", "warm-up, then polynomial decay")
     r.schedule("constant", "medkit.parts.schedules:Constant", "the same learning rate throughout")
     r.schedule("cosine", "medkit.parts.schedules:Cosine", "warm-up, then half a cosine")
+    r.clip("norm", "medkit.parts.clipping:Norm", "bound on the norm of the whole gradient")

@@ -45,6 +45,12 @@ def medkit_run_end(run: Any) -> None:
 
 
 @hookspec
+def medkit_listeners(run: Any) -> list[Any] | None:
+    """Objects that are told of this run, step by step (:class:`medkit.api.Listener`); asked as it begins."""
+    return None
+
+
+@hookspec
 def medkit_report(run: Any) -> list[tuple[str, str]] | None:
     """More sections of the report: (title, HTML). Also asked by ``medkit report`` of a run made long ago."""
     return None

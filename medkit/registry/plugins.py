@@ -25,7 +25,7 @@ import pluggy
 
 import medkit
 from medkit.errors import InputError, RunError
-from medkit.guard import PluginExit, cause, guarded
+from medkit.guard import PluginExit, cause, guarded, strict
 from medkit.registry import hooks
 from medkit.registry.table import Registrar, Registry
 
@@ -122,7 +122,7 @@ def _register(result: Plugins, name: str, module: Any, distribution: str, versio
 def _fail(
     result: Plugins, name: str, distribution: str, version: str, error: Exception, environ: Mapping[str, str]
 ) -> None:
-    if _strict(environ):
+    if strict(environ):
         raise InputError(f"plugin '{name}' cannot be loaded: {error}", hint="unset MEDKIT_STRICT to go on") from error
     reason = str(error) if isinstance(error, InputError | PluginExit) else f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split())[:300] or type(error).__name__
@@ -130,10 +130,6 @@ def _fail(
     result.infos.append(PluginInfo(name, distribution, version, False, reason, text))
     result.registry.failed[name] = reason
     print(f"medkit: plugin '{name}' was left out: {reason} (medkit plugins why {name})", file=sys.stderr)
-
-
-def _strict(environ: Mapping[str, str]) -> bool:
-    return environ.get("MEDKIT_STRICT", "") not in ("", "0")
 
 
 @functools.cache
@@ -181,7 +177,7 @@ class Hooks:
 
     def fault(self, plugin: str, hook: str, what: str, error: Exception | None = None) -> None:
         """Tell that a plugin's hook has failed, or has answered what cannot be used."""
-        if _strict(os.environ):
+        if strict(os.environ):
             hint = "unset MEDKIT_STRICT to go on without it"
             raise RunError(f"{hook} of plugin '{plugin}' failed: {what}", hint=hint) from error
         if (plugin, hook) not in self._told:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, get_args, get_origin, get_type_hints
 
 from medkit import protocols
 from medkit.errors import InputError
+from medkit.protocols.events import Listener
 from medkit.protocols.external import ExternalObjective
 from medkit.protocols.losses import CONTRACTS, DiscriminatorLoss, TieLoss
 
@@ -31,6 +32,8 @@ PROMISED: dict[str, tuple[type, ...]] = {
     "objective": (protocols.Objective, ExternalObjective),
     "optimizer": (protocols.Optimizer,),
     "schedule": (protocols.Schedule,),
+    "clip": (protocols.Clip,),
+    "tracker": (Listener,),
 }
 """By kind, the protocols of which a component keeps one."""
 MODULES = ("encoder", "pretext", "operator", "generator", "discriminator", "loss", "objective")

@@ -161,3 +161,9 @@ class Registrar:
 
     def schedule(self, name: str, target: str, summary: str) -> None:
         self._add("schedule", name, target, summary)
+
+    def clip(self, name: str, target: str, summary: str) -> None:
+        self._add("clip", name, target, summary)
+
+    def tracker(self, name: str, target: str, summary: str) -> None:
+        self._add("tracker", name, target, summary)

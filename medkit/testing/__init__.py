@@ -24,14 +24,16 @@ from medkit.testing.common import (
     check_state,
 )
 from medkit.testing.data import check_augmentation, check_source, check_transform
+from medkit.testing.events import check_tracker, example_events
 from medkit.testing.heads import check_pretext
 from medkit.testing.losses import check_loss
 from medkit.testing.metric import check_on, example_cases
 from medkit.testing.networks import check_discriminator, check_encoder, check_generator, check_operator
-from medkit.testing.training import check_objective, check_optimizer, check_schedule
+from medkit.testing.training import check_clip, check_objective, check_optimizer, check_schedule
 
 __all__ = [
     "check_augmentation",
+    "check_clip",
     "check_component",
     "check_construction",
     "check_devices",
@@ -50,8 +52,10 @@ __all__ = [
     "check_schema",
     "check_source",
     "check_state",
+    "check_tracker",
     "check_transform",
     "example_cases",
+    "example_events",
 ]
 
 
@@ -104,4 +108,6 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "objective": check_objective,
     "optimizer": check_optimizer,
     "schedule": check_schedule,
+    "clip": check_clip,
+    "tracker": check_tracker,
 }

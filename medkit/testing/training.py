@@ -165,3 +165,31 @@ def check_schedule(constructor: Callable[..., Any], **arguments: Any) -> None:
         backwards = [schedule.rate(0.1, epoch, epochs) for epoch in reversed(range(epochs))]
         assert rates == backwards[::-1], "rate() depends on what was asked before: a resumed run would differ"
         assert any(rate > 0 for rate in rates), f"all rates of {epochs} epochs are 0: nothing would train"
+
+
+def check_clip(constructor: Callable[..., Any], **arguments: Any) -> None:
+    """It changes gradients in place and nothing else, makes none longer, and does the same whenever it is asked."""
+    clip = build(constructor, arguments, "clip")
+    for size in (0.0, 1e-3, 1.0, 1e6):
+        results = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            layer = nn.Linear(4, 3)
+            before = copy.deepcopy(layer.state_dict())
+            for p in layer.parameters():
+                p.grad = torch.randn_like(p) * size
+            given: list[Any] = [p.grad for p in layer.parameters()]
+            longest = _length(layer)
+            answer = clip.clip(list(layer.parameters()))
+            assert answer is None, "clip() changes gradients in place and returns nothing"
+            same(before, layer.state_dict(), "clip() changes weights, not only their gradients")
+            now = [p.grad for p in layer.parameters()]
+            assert all(a is b for a, b in zip(given, now, strict=True)), "clip() does not change 'grad' in place"
+            assert all(bool(torch.isfinite(g).all()) for g in given), f"it spoils a gradient of size {size:g}"
+            assert _length(layer) <= longest * (1 + 1e-6), f"it makes a gradient of size {size:g} longer"
+            results.append({str(i): g.clone() for i, g in enumerate(given)})
+        same(results[0], results[1], "clip() depends on what it was asked before: a resumed run would differ")
+
+
+def _length(layer: nn.Linear) -> float:
+    return math.sqrt(sum(float(p.grad.double().square().sum()) for p in layer.parameters() if p.grad is not None))

@@ -57,6 +57,10 @@ def test_the_phantoms_keep_every_promise_of_a_source():
     check_component("source", "head_ct", patients=2, size=[64, 64], slices=3)
 
 
+def test_the_bound_on_a_gradient_s_norm_keeps_every_promise():
+    check_component("clip", "norm", limit=1.0)
+
+
 @pytest.mark.parametrize("entry", registry().entries.values(), ids=lambda entry: f"{entry.kind} {entry.full_name}")
 def test_every_registered_constructor_is_a_schema(entry):
     testing.check_schema(entry.load())

@@ -303,8 +303,8 @@ def test_an_objective_without_methods_is_named() -> None:
         def __init__(self) -> None:
             super().__init__()
 
-    for kind in ("objective", "optimizer", "schedule"):
-        with pytest.raises(AssertionError, match=r"has no (method|attribute)|torch.nn.Module"):
+    for kind in ("objective", "optimizer", "schedule", "clip", "tracker"):
+        with pytest.raises(AssertionError, match=r"has no (method|attribute)|has none of|torch.nn.Module"):
             check_component(kind, Empty)
 
 
@@ -369,3 +369,51 @@ def test_a_mask_of_sevens_and_voxels_that_are_no_numbers_are_named() -> None:
         check_source(Sevens())
     with pytest.raises(AssertionError, match="not finite"):
         check_source(Sevens(1, float("nan")))
+
+
+class Longer:
+    """Makes gradients longer."""
+
+    def clip(self, parameters: Any) -> None:
+        for p in parameters:
+            p.grad.mul_(2)
+
+
+class Fading:
+    """Depends on what it was asked before."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def clip(self, parameters: Any) -> None:
+        self.factor /= 2
+        for p in parameters:
+            p.grad.mul_(self.factor)
+
+
+class Replacing:
+    """Puts other tensors in the place of the gradients."""
+
+    def clip(self, parameters: Any) -> None:
+        for p in parameters:
+            p.grad = p.grad.clamp(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"), [(Longer, "longer"), (Fading, "depends on what"), (Replacing, "in place")], ids=lambda v: str(v)
+)
+def test_a_bound_on_gradients_that_is_none_is_found(broken: Any, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        check_component("clip", broken)
+
+
+class Meddler:
+    """Changes what it is told."""
+
+    def epoch_ended(self, event: Any) -> None:
+        event.metrics.clear()
+
+
+def test_a_tracker_that_changes_an_event_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"epoch_ended\(\) changes the event"):
+        check_component("tracker", Meddler)

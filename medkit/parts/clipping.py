@@ -1,0 +1,26 @@
+"""Bounds on gradients (``clip`` of a stage)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The gradient of all parameters of a turn together is shortened to a norm (Pascanu et al. 2013).
+
+    Parameters
+    ----------
+    limit:
+        Largest Euclidean norm; a shorter gradient stays as it is.
+    """
+
+    limit: Annotated[float, Gt(0)]
+
+    def clip(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, self.limit)
