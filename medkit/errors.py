@@ -35,6 +35,8 @@ class MedkitError(Exception):
     """
 
     exit_code = 1
+    secondary = False
+    """Of several ranks that fail, another one knows why."""
 
     def __init__(self, what: str, where: str | None = None, hint: str | None = None) -> None:
         self.what, self.where, self.hint = shortened(what), where and shortened(where), hint and shortened(hint)
@@ -53,6 +55,22 @@ class InputError(MedkitError):
 
 class RunError(MedkitError):
     """A run failed after it had begun; the run folder says how far it came. Exit code 1."""
+
+
+class StoppedError(MedkitError):
+    """A run was asked to stop, by a signal, and has stopped in good order. Exit code 130."""
+
+    exit_code = 130
+
+
+class ElsewhereError(RunError):
+    """Another rank says what is wrong; this one only ends with it, and says nothing."""
+
+    secondary = True
+
+    def __init__(self, what: str = "another rank failed", exit_code: int = RunError.exit_code) -> None:
+        super().__init__(what)
+        self.exit_code = exit_code
 
 
 class Problems(InputError):

@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
     precision: str
     device: str | None
     quiet: bool
+    resume: bool
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -50,7 +51,7 @@ def run(
     recipe:
         A recipe, its path, or the name of a bundled one.
     out:
-        The run folder; must not exist or be empty. Default: ``runs/NAME-DATE-TIME``.
+        The run folder; must not exist or be empty, unless ``resume`` is true. Default: ``runs/NAME-DATE-TIME``.
     set:
         Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
     skip:
@@ -58,7 +59,7 @@ def run(
     seed:
         Overrides the recipe's own.
     **options:
-        ``precision``, ``device`` and ``quiet``, as :class:`medkit.runs.settings.RunSettings` explains them.
+        ``precision``, ``device``, ``quiet`` and ``resume``, as :class:`medkit.runs.settings.RunSettings` explains them.
 
     Raises
     ------

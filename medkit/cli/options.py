@@ -24,7 +24,7 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as stages.pretext.epochs=2."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
-Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine, started by torch's launcher.")]
+Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine; this command starts them.")]
 Skip = Annotated[
     list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
 ]

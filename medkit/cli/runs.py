@@ -1,23 +1,25 @@
-"""``medkit run`` and ``medkit resume``."""
+"""``medkit run`` and ``medkit resume``: on one process, or on several that one command starts and ends together."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medkit.cli.components import load_files
 from medkit.cli.options import Device, Devices, PluginFile, RunDir, Set, Skip
 from medkit.cli.output import show_table
-from medkit.errors import RunError
+from medkit.engine import interrupt
+from medkit.engine.ranks import Place, agreed, place
+from medkit.errors import InputError, RunError, StoppedError
 
 if TYPE_CHECKING:
+    from medkit.recipe import Recipe
     from medkit.runs.handle import Run
 
 
@@ -34,48 +36,49 @@ def run(
     device: Device = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR if this run was begun there.")] = False,
 ) -> None:
     """Train the stages of a recipe, evaluate every test split and write the report.
 
+    Started on several ranks by srun or torchrun, it finds its place in their environment (docs/cluster.md).
+
     Example: medkit run ich_seg --out runs/first --set stages.pretext.epochs=2
     """
-    load_files(plugin)
     if dry:
         from medkit.runs.dry import dry_run
 
+        load_files(plugin)
         columns, rows = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
         show_table(columns, rows, "one batch a stage; no run folder was written")
         return
-    if devices > 1 and "WORLD_SIZE" not in os.environ:
+    here = _place(devices)
+    _load_files(here, plugin, device)
+    checked: Recipe | str = recipe
+    if here.world_size == 1:  # ranks look at it together
         from medkit.paths import default_folder
         from medkit.recipe import load_recipe
 
-        out = out or default_folder(load_recipe(recipe, set=set or []).name)
-        with _resumable(out):
-            _launch(
-                devices,
-                "run",
-                recipe,
-                "--out",
-                str(out),
-                *_repeat("--set", set),
-                *_repeat("--skip", skip),
-                *_repeat("--plugin", plugin),
-                "--precision",
-                precision,
-                *([] if device is None else ["--device", device]),
-                *([] if seed is None else ["--seed", str(seed)]),
-            )
-        return
-    from medkit.front import run as start
-    from medkit.paths import default_folder
-    from medkit.recipe import load_recipe
+        if resume and out is None:
+            raise InputError("--resume needs the folder of the run", "--out")
+        checked = load_recipe(recipe, set=set or [])
+        checked = checked.without(skip) if skip else checked
+        out = out or default_folder(checked.name)
+    with _resumable(out, devices):
+        if devices > 1:
+            from medkit.engine.launch import launch
 
-    checked = load_recipe(recipe, set=set or [])
-    out = out or default_folder(checked.name)
-    with _resumable(out):
-        finished = start(checked, out, skip=skip or [], seed=seed, precision=precision, device=device)
-    _show_results(finished)
+            options = [*_repeat("--set", set), *_repeat("--skip", skip), *_repeat("--plugin", plugin)]
+            options += [*_given("--device", device), "--precision", precision, *_given("--seed", seed)]
+            launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
+            return
+        from medkit.front import run as start
+
+        words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume}
+        if isinstance(checked, str):
+            words |= {"set": set or [], "skip": skip or []}
+        finished = start(checked, out, seed=seed, **words)
+    if here.is_main:
+        _show_results(finished)
 
 
 def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None) -> None:
@@ -83,35 +86,45 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
 
     Example: medkit resume runs/first
     """
-    load_files(plugin)
-    if devices > 1 and "WORLD_SIZE" not in os.environ:
-        with _resumable(folder):
-            _launch(
-                devices,
-                "resume",
-                str(folder),
-                *_repeat("--plugin", plugin),
-                *([] if device is None else ["--device", device]),
-            )
-        return
-    from medkit.front import resume as go_on
+    here = _place(devices)
+    _load_files(here, plugin, device)
+    with _resumable(folder, devices):
+        if devices > 1:
+            from medkit.engine.launch import launch
 
-    with _resumable(folder):
+            launch(devices, ["resume", str(folder), *_repeat("--plugin", plugin), *_given("--device", device)])
+            return
+        from medkit.front import resume as go_on
+
         finished = go_on(folder, device=device)
-    _show_results(finished)
+    if here.is_main:
+        _show_results(finished)
+
+
+def _place(devices: int) -> Place:
+    """The place of this process among ranks that somebody else has started."""
+    here = place()
+    if here.world_size > 1 and devices > 1:
+        what = f"{here.by} has started {here.world_size} ranks, of which this is one"
+        raise InputError(what, "--devices", "leave --devices out: it starts ranks of its own")
+    return here
+
+
+def _load_files(here: Place, plugin: list[str] | None, device: str | None) -> None:
+    """Load plugin files; of several ranks, one says what is wrong with them."""
+    if here.world_size == 1 or not plugin:
+        load_files(plugin)
+        return
+    from medkit.engine.runtime import Runtime
+
+    agreed(Runtime.start(device=device).strategy, lambda: load_files(plugin))
 
 
 @contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Ctrl-C and SIGTERM say how to go on, and exit with 130; a run that lost stages shows the tables of the rest.
-
-    A scheduler ends jobs by SIGTERM, which alone would leave programs running that the run has started.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
+    """Signals say how to go on, and exit with 130; a run that lost stages shows the tables of the rest."""
+    go_on = f"medkit resume {folder}" + (f" --devices {devices}" if devices > 1 else "")
+    interrupt.begin(f"interrupted at once; resumable: {go_on}")
     try:
         yield
     except RunError:
@@ -119,28 +132,20 @@ def _resumable(folder: Path) -> Iterator[None]:
         from medkit.reporting.paper_tables import laid_out
         from medkit.runs.folder import RunFolder
 
-        if _main_rank() and RunFolder(folder).read_json("state.json", {}).get("failed"):
+        if folder and devices == 1 and place().is_main and RunFolder(folder).read_json("state.json", {}).get("failed"):
             for table in laid_out(folder):
                 show_layout(table)
         raise
     except KeyboardInterrupt:
-        if (folder / "recipe.yaml").exists():
-            print(f"interrupted; resumable: medkit resume {folder}", file=sys.stderr)
-        else:
-            print("interrupted before anything was written", file=sys.stderr)
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        from medkit.runs.folder import RunFolder
 
-
-def _main_rank() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
+        if folder and RunFolder(folder).begun:
+            raise StoppedError("interrupted", hint=f"resumable: {go_on}") from None
+        raise StoppedError("interrupted before anything was written") from None
 
 
 def _show_results(finished: Run) -> None:
-    """The recipe's tables, a plain one of each stage that has none, and at last the report's path; on the main rank."""
-    if not _main_rank():
-        return
+    """The recipe's tables, a plain one of each stage that has none, and at last the report's path."""
     try:
         _print_results(finished)
     except BrokenPipeError:  # nobody reads any more; the run is whole all the same
@@ -168,15 +173,5 @@ def _repeat(option: str, values: list[str] | None) -> list[str]:
     return [word for value in values or [] for word in (option, value)]
 
 
-def _launch(devices: int, *arguments: str) -> None:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: TID251
-
-    from medkit.engine.runtime import launch
-
-    try:
-        launch(devices, arguments)
-    except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        if code == 2:
-            sys.exit(2)
-        raise RunError(f"a rank failed with exit code {code}", hint="its own message is above") from None
+def _given(option: str, value: object) -> list[str]:
+    return [] if value is None else [option, str(value)]

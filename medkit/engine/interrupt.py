@@ -1,49 +1,139 @@
-"""Being asked to stop: a training saves at its next step before it ends; anything else ends at once.
+"""Signals that ask a run to stop: noted when they come, obeyed between two steps.
 
-Whoever handles signals calls :func:`request`; nothing here installs a handler.
+Nothing here imports torch, so that the handlers stand before anything heavy is imported. Where they are not installed
+(``medkit.run`` in a program of one's own) nothing changes: Ctrl-C raises KeyboardInterrupt as ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-_requested = False
-_deferred = 0
+from medkit.errors import StoppedError
+
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has asked the run to stop, and it does so in good order."""
+
+
+class _State:
+    """What the handlers know; there is one a process, as there is one set of handlers."""
+
+    asked: str | None = None
+    """The first signal that came."""
+    waiting = 0
+    """How many callers have promised to look at :func:`requested`."""
+    farewell: str | None = None
+    """What is said where the process ends at once; None until it has begun to do anything."""
+    cleaners: list[Callable[[], None]] = []
+    installed: list[signal.Signals] = []
+
+
+def install() -> None:
+    """From now on the signals that schedulers and terminals send end the process with 130, in good order.
+
+    Before :func:`begin` they end it at once, since importing is no place for an exception out of nowhere. Signals that
+    the process was started to ignore (``nohup``) stay ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+            _State.installed.append(number)
+    os.register_at_fork(after_in_child=leave_to_parent)
+
+
+def begin(farewell: str) -> None:
+    """The command begins: a signal raises KeyboardInterrupt now, or waits for a step's end inside :func:`deferred`.
+
+    ``farewell`` is what a second Ctrl-C says as it ends the process at once.
+    """
+    _State.farewell = farewell
 
 
 def requested() -> bool:
-    """Whether the process was asked to stop."""
-    return _requested
+    """Whether a signal has asked this process to stop."""
+    return _State.asked is not None
 
 
-def request() -> None:
-    """Ask to stop. Inside :func:`deferred` the first request only sets the flag.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        outside of it, and at any further request: who asks twice does not want to wait.
-    """
-    global _requested
-    waits = _deferred > 0 and not _requested
-    _requested = True
-    if not waits:
-        raise KeyboardInterrupt
+def asked_by() -> str | None:
+    """The name of the signal that has asked this process to stop, if one has."""
+    return _State.asked
 
 
 def clear() -> None:
-    """Forget a request; for a process that starts another run after an interrupted one."""
-    global _requested
-    _requested = False
+    """Forget what was asked; for a process that starts another run after an interrupted one."""
+    _State.asked = None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, whoever runs looks at :func:`requested` often and ends by itself, in order."""
-    global _deferred
-    _deferred += 1
+    """Inside, a signal only shows in :func:`requested`; who opens this looks there after each step, saves and stops.
+
+    Raises
+    ------
+    Interrupted
+        at the end of the block, and in the place of any error inside (a loader's process may have had the same signal),
+        if a signal came; at its start, if one came before.
+    """
+    if _State.asked:
+        raise Interrupted(_State.asked)
+    _State.waiting += 1
+    try:
+        yield
+    except Exception as error:
+        if _State.asked:
+            raise Interrupted(_State.asked) from error
+        raise
+    finally:
+        _State.waiting -= 1
+    if _State.asked:
+        raise Interrupted(_State.asked)
+
+
+@contextmanager
+def cleaning(clean: Callable[[], None]) -> Iterator[None]:
+    """Inside, ``clean`` is called first where a second Ctrl-C ends the process at once."""
+    _State.cleaners.append(clean)
     try:
         yield
     finally:
-        _deferred -= 1
+        _State.cleaners.remove(clean)
+
+
+def leave_to_parent() -> None:
+    """For a worker process: only its parent decides when to stop, and ends it by SIGTERM or a message."""
+    for number in _State.installed:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    _State.asked, _State.waiting, _State.cleaners = None, 0, []
+
+
+def _handle(number: int, frame: object) -> None:
+    name = signal.Signals(number).name
+    if _State.asked is not None:
+        if number == signal.SIGINT:
+            _end(_State.farewell or "interrupted")
+        return
+    _State.asked = name
+    if _State.farewell is None:
+        _end(f"interrupted by {name} before anything was begun")
+    if not _State.waiting:
+        raise KeyboardInterrupt(name)
+
+
+def _end(text: str) -> None:
+    """End without Python's own leave-taking, which a signal in its midst fills with tracebacks."""
+    for clean in reversed(_State.cleaners):
+        with suppress(Exception):
+            clean()
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+    os._exit(StoppedError.exit_code)

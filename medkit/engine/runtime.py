@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import random
 import re
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medkit.engine.ranks import Place, place
 from medkit.engine.strategy import Replicated, Single, Strategy
 from medkit.errors import InputError
 
@@ -29,21 +28,22 @@ class Runtime:
 
     @classmethod
     def start(cls, device: str | None = None, precision: str = "fp32") -> Runtime:
-        """Choose the device and, under torch's launcher, join the other ranks (gloo on CPU, NCCL on GPUs)."""
-        if precision not in ("fp32", "bf16"):
-            raise InputError(f"precision '{precision}' is not known", hint="fp32 or bf16")
+        """Choose the device and join the other ranks, if the environment names some (gloo on CPU, NCCL on GPUs)."""
+        _check_precision(precision)
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         _check_device(name)
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        here = place()
         if name == "cuda":
-            local = int(os.environ.get("LOCAL_RANK", "0"))
-            if local >= torch.cuda.device_count():
-                rank = os.environ.get("RANK", "0")
-                raise InputError(f"rank {rank} has no GPU: there are {torch.cuda.device_count()}")
+            local = _local_gpu(here)
             torch.cuda.set_device(local)
             name = f"cuda:{local}"
         where = torch.device(name)
-        return cls(where, precision, Replicated(where) if ranks > 1 else Single())
+        return cls(where, precision, Replicated(where) if here.world_size > 1 else Single())
+
+    def with_precision(self, precision: str) -> Runtime:
+        """The same device and ranks in another precision."""
+        _check_precision(precision)
+        return replace(self, precision=precision)
 
     @property
     def rank(self) -> int:
@@ -90,6 +90,21 @@ class Runtime:
         return self.strategy.all_true(value)
 
 
+def _check_precision(precision: str) -> None:
+    if precision not in ("fp32", "bf16"):
+        raise InputError(f"precision '{precision}' is not known", hint="fp32 or bf16")
+
+
+def _local_gpu(here: Place) -> int:
+    """The GPU of a rank: the one of its number on the machine, or the only one that the scheduler lets it see."""
+    count = torch.cuda.device_count()
+    if here.local_rank < count:
+        return here.local_rank
+    if here.by == "srun" and count == 1:
+        return 0
+    raise InputError(f"rank {here.rank} has no GPU: there are {count}")
+
+
 def _check_device(name: str) -> None:
     if not (match := re.fullmatch(r"cpu|cuda(?::([0-9]{1,4}))?", name)):
         raise InputError(f"device '{name}' is not known", hint="cpu, cuda, or cuda:0 for the first of several GPUs")
@@ -121,18 +136,3 @@ def shared_generator(seed: int, epoch: int, step: int, repetition: int = 0) -> t
     text = f"shared/{seed}/{epoch}/{step}{f'/{repetition}' if repetition else ''}".encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
     return torch.Generator().manual_seed(number)
-
-
-def launch(devices: int, arguments: Sequence[str]) -> None:
-    """Start ``devices`` ranks of ``python -m medkit ARGUMENTS`` through torch's elastic launcher and wait for them."""
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: TID251
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=devices,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id="medkit",
-    )
-    elastic_launch(config, sys.executable)("-m", "medkit", *arguments)

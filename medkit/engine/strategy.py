@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from medkit.engine import ranks
 from medkit.errors import InputError, RunError
 
 TIMEOUT = "MEDKIT_TIMEOUT"
@@ -30,6 +31,8 @@ ALIGNED = 64  # bytes; inner products of tensors that start elsewhere may round 
 
 class LostRank(RunError):
     """Another rank has ended or hangs: nothing can be trained any more, whatever stage is next."""
+
+    secondary = True
 
 
 class Message(Protocol):
@@ -169,7 +172,13 @@ class Replicated:
         self.device, self.patience = device, _patience() if patience is None else patience
         if not dist.is_initialized():
             with _told("while they met"):
-                dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+                here = ranks.place()
+                dist.init_process_group(
+                    "nccl" if device.type == "cuda" else "gloo",
+                    init_method=ranks.rendezvous(here),
+                    rank=here.rank,
+                    world_size=here.world_size,
+                )
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         # Waiting for who evaluates is no fault of a message: it has a group, and a patience, of its own, on the CPU.
         with _told("while they met"):

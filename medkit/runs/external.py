@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-import signal
+import socket
 import subprocess
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from medkit.engine import interrupt
 from medkit.engine.progress import Progress
-from medkit.errors import RunError
+from medkit.errors import InputError, RunError
 from medkit.protocols import Case, Record
+from medkit.records import write_atomically
 from medkit.runs.footprint import Footprint
+from medkit.runs.lock import begun
 
 SHOWN = 4  # last lines of a program that failed
+PATIENCE = 15.0  # seconds that a program has to end
+PROGRAM = "program.json"
+"""In the folder of a stage, while a program works there: which one."""
+SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 
 
 class Work:
@@ -59,11 +69,12 @@ class Work:
     ) -> None:
         last: deque[str] = deque(maxlen=SHOWN)
         path = self.folder / log
+        supervised = [sys.executable, "-I", "-S", SUPERVISOR, str(os.getpid()), *command]
         with path.open("a", encoding="utf-8") as file:
             file.write(f"$ {shlex.join(command)}\n")
             file.flush()
             program = subprocess.Popen(
-                command,
+                supervised,
                 cwd=self.folder,
                 env=os.environ | environ,
                 stdin=subprocess.DEVNULL,
@@ -71,11 +82,12 @@ class Work:
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,  # so that it and what it starts can be ended together
+                start_new_session=True,  # a terminal's Ctrl-C comes to medkit alone, which ends the program
             )
             assert program.stdout is not None
             try:
-                with self.footprint.watching(program.pid):
+                self._note(program.pid, command)
+                with interrupt.cleaning(program.terminate), self.footprint.watching(program.pid):
                     for text in program.stdout:
                         file.write(text)
                         file.flush()
@@ -87,19 +99,49 @@ class Work:
             except BaseException:
                 _end(program)
                 raise
+            finally:
+                self.folder.joinpath(PROGRAM).unlink(missing_ok=True)
         if program.returncode != 0:
             said = " / ".join(text.strip() for text in last)
             what = f"{Path(command[0]).name} failed with exit code {program.returncode}: {said}"
             raise RunError(what, str(path), "this file holds all that it said")
 
+    def _note(self, pid: int, command: Sequence[str]) -> None:
+        """Say who works here, for a resume after this process was killed."""
+        noted = {"pid": pid, "begun": begun(pid), "host": socket.gethostname(), "program": Path(command[0]).name}
+        write_atomically(self.folder / PROGRAM, json.dumps(noted).encode())
+
 
 def _end(program: subprocess.Popen[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGKILL):
+    """Let the supervisor end its program with all that it has started."""
+    program.terminate()
+    try:
+        program.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        program.kill()  # the program goes with it
+        program.wait()
+
+
+def refuse_living(run: Path) -> None:
+    """Refuse to go on in a run folder in which a program of an earlier attempt is still at work.
+
+    Raises
+    ------
+    InputError
+        that names its process.
+    """
+    end = time.monotonic() + PATIENCE  # it ends of itself when whoever started it was killed
+    for path in sorted(run.glob(f"external/*/{PROGRAM}")):
         try:
-            os.killpg(program.pid, number)
-            program.wait(10)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            pid, then, host, name = noted["pid"], noted["begun"], noted["host"], noted["program"]
+        except (OSError, ValueError, KeyError, TypeError):
             continue
+        if host != socket.gethostname():
+            continue  # the lock of the run folder has told of it
+        while begun(pid) == then:
+            if time.monotonic() > end:
+                what = f"{name} of an earlier attempt still works here (process {pid})"
+                raise InputError(what, str(path.parent), f"wait until it has ended, or end it: kill {pid}")
+            time.sleep(0.1)
+        path.unlink(missing_ok=True)

@@ -33,8 +33,11 @@ LIBRARIES = (
 
 STARTED = time.time()
 FOLDERS = ("checkpoints", "weights", "examples")
-LEFT = re.compile(r"environment\.json|state\.json|\.(environment\.json|state\.json|recipe\.yaml)\.\d+\.tmp")
+FIRST = r"environment\.json|state\.json"
+LEFT = re.compile(rf"run\.lock|log\.txt|{FIRST}|\.({FIRST}|recipe\.yaml)\.\d+\.tmp")
 """Files that a run has before its ``recipe.yaml``."""
+UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
+"""Files whose writer was killed."""
 
 
 class RunFolder:
@@ -44,6 +47,7 @@ class RunFolder:
     ``recipe.yaml``         the resolved recipe, full names
     ``environment.json``    versions, plugins, device, seed
     ``plugins/``            files given by ``--plugin``, as they were run
+    ``run.lock``            who works in the folder, while somebody does
     ``state.json``          which stages are done, which failed and why
     ``metrics.jsonl``       one line an epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
@@ -91,7 +95,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path, plugins: bool = True) -> RunFolder:
         """An existing run folder; the plugin files that it was made with are loaded, unless ``plugins`` is False."""
-        if not (path / "recipe.yaml").is_file():
+        if not cls(path).begun:
             hint = None
             if path.is_dir() and any(path.iterdir()) and _startable(path):
                 hint = f"a run was ended here as it began; start it again: medkit run RECIPE --out {path}"
@@ -99,6 +103,18 @@ class RunFolder:
         if plugins and (path / "environment.json").is_file():
             load_kept(path, files.read_json(path / "environment.json"))
         return cls(path)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun here, which can be gone on with."""
+        return (self.path / "recipe.yaml").is_file()
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed run was just writing; nobody reads it. What other programs wrote is theirs."""
+        for path in self.path.rglob(".*.tmp"):
+            theirs = path.relative_to(self.path).parts[0] == "external"
+            if UNFINISHED.fullmatch(path.name) and path.is_file() and not theirs:
+                path.unlink(missing_ok=True)
 
     def file(self, name: str) -> Path:
         return self.path / name

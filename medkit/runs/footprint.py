@@ -14,6 +14,8 @@ EVERY = 1.0  # seconds; a peak between two looks is missed
 class Footprint:
     """The most memory that the processes of a session held at once, in MB; None where the system does not tell (Linux).
 
+    Its leader, which only looks after the program (:mod:`medkit.runs.supervisor`), does not count.
+
     Pages that several of them share count once. What a system reports of a child that has ended would not do: it starts
     with the size of the process that it was forked from.
     """
@@ -51,6 +53,8 @@ class Footprint:
 def _held(session: int) -> float | None:
     total, found = 0, False
     for process in PROC.glob("[0-9]*"):
+        if process.name == str(session):
+            continue  # the supervisor, which is medkit's own
         with suppress(OSError, ValueError, IndexError):  # it has just ended, or is not ours
             # The fields after the name, which may hold anything, in brackets: state, parent, group, session.
             if int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[3]) != session:

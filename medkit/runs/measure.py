@@ -10,7 +10,9 @@ from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.evaluation.evaluate import Evaluation, evaluate, write_results
+from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
+from medkit.runs.lock import locked
 from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
 
@@ -51,11 +53,20 @@ def evaluate_again(
         if patients of the split were seen in training and nothing allows it.
     """
     folder = RunFolder.open(Path(run))
+    with locked(folder, "evaluate"):
+        refuse_living(folder.path)
+        return _evaluate(folder, split, stage, device, allow_seen)
+
+
+def _evaluate(
+    folder: RunFolder, split: str, stage: str | None, device: str | None, allow_seen: str | None
+) -> list[Evaluation]:
     recipe = folder.recipe()
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
     if not stages:
-        raise InputError("no stage of this run is finished", str(run), f"'medkit resume {run}' goes on with it")
+        hint = f"'medkit resume {folder.path}' goes on with it"
+        raise InputError("no stage of this run is finished", str(folder.path), hint)
     if allow_seen is not None and not allow_seen.strip():
         raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
     if allow_seen is None:

@@ -6,12 +6,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from medkit.engine import interrupt
 from medkit.engine.agreement import FailedTogether
 from medkit.engine.events import Events, StageEnded, StageFailed
 from medkit.engine.memory import shortage_told
 from medkit.engine.progress import Progress
+from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.evaluation.evaluate import read_results
@@ -19,9 +21,12 @@ from medkit.guard import cause
 from medkit.paths import default_folder
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
 from medkit.registry.plugins import Hooks
+from medkit.runs.difference import refuse_another
+from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder, environment
 from medkit.runs.handle import Run
 from medkit.runs.listeners import AskHooks, ShowProgress, WriteMetrics
+from medkit.runs.lock import locked_for_all
 from medkit.runs.preflight import check_results, check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
@@ -47,6 +52,28 @@ def run(
 
     ``report`` is asked for a report at the end.
     """
+    runtime = Runtime.start(device=settings.device, precision=settings.precision)
+    recipe = agreed(runtime.strategy, lambda: _recipe(recipe, set, skip, seed))
+    if out is None and (runtime.world_size > 1 or settings.resume):
+        why = "what is to be resumed" if settings.resume else "several ranks, so that all of them use one folder"
+        raise InputError(f"no run folder is given for {why}", "--out")
+    folder = RunFolder(Path(out) if out is not None else default_folder(recipe.name))
+    if settings.resume and runtime.strategy.share(folder.begun, "whether a run was begun"):
+        agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision))
+        return resume(folder.path, settings, report)
+    bench = Workbench(recipe, runtime)
+    broken = agreed(runtime.strategy, lambda: check_run(bench))
+    agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None)
+    with locked_for_all(folder, "run", runtime):
+        if runtime.is_main:
+            found = environment(runtime.description, settings.precision, runtime.world_size, recipe.seed)
+            folder.start(recipe, {**found, "notices": bench.notices()})
+        runtime.barrier("the start of the run")
+        bench.folder = folder
+        return _through(bench, folder, settings.quiet, report, broken)
+
+
+def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str], seed: int | None) -> Recipe:
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
     if skip:
@@ -54,38 +81,40 @@ def run(
     if seed is not None:
         recipe = recipe.with_seed(seed)
     check_round_trip(recipe)
-    runtime = Runtime.start(device=settings.device, precision=settings.precision)
-    path = Path(out) if out is not None else default_folder(recipe.name)
-    if out is None and runtime.world_size > 1:
-        raise InputError("a run on several ranks needs --out, so that all of them use one folder")
-    bench = Workbench(recipe, runtime)
-    broken = check_run(bench)
-    folder = RunFolder(path)
-    if runtime.is_main:
-        folder = RunFolder.create(path)
-        found = environment(runtime.description, settings.precision, runtime.world_size, recipe.seed)
-        folder.start(recipe, {**found, "notices": bench.notices()})
-    runtime.barrier()
-    bench.folder = folder
-    return _through(bench, folder, settings.quiet, report, broken)
+    return recipe
 
 
 def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | None = None) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
-    folder = RunFolder.open(Path(out))
+    runtime = Runtime.start(device=settings.device)
+    folder, begun = agreed(runtime.strategy, lambda: _opened(Path(out), runtime.world_size))
+    runtime = agreed(runtime.strategy, lambda: runtime.with_precision(begun.get("precision", "fp32")))
+    with locked_for_all(folder, "resume", runtime):
+        agreed(runtime.strategy, lambda: refuse_living(folder.path))
+        if runtime.is_main:
+            folder.remove_unfinished()
+        bench = agreed(runtime.strategy, lambda: _checked(folder, runtime))
+        return _through(bench, folder, settings.quiet, report)
+
+
+def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
+    """A run folder that can be gone on with on so many ranks, and how it was begun."""
+    folder = RunFolder.open(path)
     begun = folder.resumable()
-    recipe = folder.recipe()
-    runtime = Runtime.start(device=settings.device, precision=begun.get("precision", "fp32"))
-    if runtime.world_size != begun.get("ranks", 1):
+    if world_size != begun.get("ranks", 1):
         raise InputError(
-            f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {runtime.world_size}",
+            f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {world_size}",
             str(folder.path),
             "resume it with the same --devices",
         )
-    bench = Workbench(recipe, runtime, folder)
+    return folder, begun
+
+
+def _checked(folder: RunFolder, runtime: Runtime) -> Workbench:
+    bench = Workbench(folder.recipe(), runtime, folder)
     bench.seen.check_all()
     check_results(bench, folder)
-    return _through(bench, folder, settings.quiet, report)
+    return bench
 
 
 def _through(
@@ -195,6 +224,8 @@ def _told_of(run_: Run, hooks: Hooks, main: bool) -> Iterator[None]:
         run_.status = "finished"
     except BaseException as error:
         run_.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        if isinstance(error, KeyboardInterrupt):
+            RunFolder(run_.folder).log(f"interrupted by {interrupt.asked_by() or 'Ctrl-C'}")
         raise
     finally:
         hooks("medkit_run_end", run=run_)

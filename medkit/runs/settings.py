@@ -17,8 +17,11 @@ class RunSettings:
         ``cpu`` or ``cuda``; default: CUDA when there is one.
     quiet:
         Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
+    resume:
+        Go on with the run in the folder, if one of the same recipe was begun there.
     """
 
     precision: str = "fp32"
     device: str | None = None
     quiet: bool = False
+    resume: bool = False

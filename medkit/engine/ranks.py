@@ -1,0 +1,136 @@
+"""Which of several processes this one is, from the environment in which it was started.
+
+``medkit run --devices N`` and ``torchrun`` set ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``; SLURM's ``srun`` has names
+of its own. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from medkit.errors import ElsewhereError, InputError
+
+if TYPE_CHECKING:
+    from medkit.engine.strategy import Strategy
+
+Result = TypeVar("Result")
+
+RENDEZVOUS = "MEDKIT_RENDEZVOUS"
+"""Set by :mod:`medkit.engine.launch`: where the ranks of one machine meet."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of this process among the ranks of a run."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    by: str | None = None
+    """Who started the ranks: ``medkit``, ``torchrun`` or ``srun``."""
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that writes and speaks."""
+        return self.rank == 0
+
+
+def place(environ: Mapping[str, str] = os.environ) -> Place:
+    """The place that the environment names; a single process where it names none."""
+    if "WORLD_SIZE" in environ:
+        by = "medkit" if RENDEZVOUS in environ else "torchrun"
+        rank, world_size = _number(environ, "RANK", 0), _number(environ, "WORLD_SIZE", 1)
+        return Place(rank, _number(environ, "LOCAL_RANK", 0), world_size, by)
+    # SLURM_NTASKS stands in the environment of a batch script too; only srun sets the tasks of a step.
+    tasks = _number(environ, "SLURM_STEP_NUM_TASKS", 1)
+    if "SLURM_STEP_ID" in environ and tasks > 1:
+        return Place(_number(environ, "SLURM_PROCID"), _number(environ, "SLURM_LOCALID"), tasks, "srun")
+    return Place()
+
+
+def rendezvous(found: Place, environ: Mapping[str, str] = os.environ) -> str:
+    """Where the ranks meet, as ``torch.distributed`` takes it.
+
+    Raises
+    ------
+    InputError
+        if SLURM does not say which machine has rank 0.
+    """
+    if found.by == "medkit":
+        return environ[RENDEZVOUS]
+    if found.by == "srun":
+        address = environ.get("MASTER_ADDR") or _first_node(environ)
+        return f"tcp://{f'[{address}]' if ':' in address else address}:{environ.get('MASTER_PORT') or _port(environ)}"
+    return "env://"
+
+
+def agreed(strategy: Strategy, work: Callable[[], Result]) -> Result:
+    """``work()`` on every rank; what is wrong on any ends all of them, and is said by one.
+
+    Raises
+    ------
+    Exception
+        on the first rank where ``work`` failed, as it failed there.
+    ElsewhereError
+        on the others.
+    """
+    if strategy.world_size == 1:
+        return work()
+    error: Exception | None = None
+    try:
+        result = work()
+    except Exception as caught:
+        error = caught
+    failed = strategy.any_true([rank == strategy.rank and error is not None for rank in range(strategy.world_size)])
+    if error is not None and failed.index(True) == strategy.rank:
+        raise error
+    if any(failed):
+        raise ElsewhereError(exit_code=getattr(error, "exit_code", InputError.exit_code)) from error
+    return result
+
+
+def _first_node(environ: Mapping[str, str]) -> str:
+    """The address of the machine that has rank 0: SLURM gives it to the first node of a step."""
+    if environ.get("SLURM_STEP_NUM_NODES") == "1":
+        return "127.0.0.1"
+    nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or ""
+    names = _scontrol("hostnames", nodes).split() if nodes else []
+    if names:
+        # The address stands in the configuration, also where the names of nodes are no names of hosts.
+        stated = re.search(r"\bNodeAddr=(\S+)", _scontrol("node", names[0], "-o"))
+        return stated.group(1) if stated else names[0]
+    if address := environ.get("SLURM_LAUNCH_NODE_IPADDR"):
+        return address  # where srun was called: the first node, if a batch script called it
+    hint = "export MASTER_ADDR=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1) in the job script"
+    raise InputError("SLURM does not say on which machine rank 0 runs", hint=hint)
+
+
+def _scontrol(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", *words], capture_output=True, text=True, encoding="utf-8", timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    """A port that all tasks of a step work out alike, another one for each step; below those that systems hand out."""
+    return 20000 + (_number(environ, "SLURM_JOB_ID") * 13 + _number(environ, "SLURM_STEP_ID", 0)) % 12000
+
+
+def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isascii() or not text.isdigit():
+        raise InputError(
+            f"the environment has {name}={text}, where a number belongs", hint="who starts the ranks sets it"
+        )
+    return int(text)

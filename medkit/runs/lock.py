@@ -1,0 +1,236 @@
+"""The lock of a run folder: one process writes in it at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medkit.engine import interrupt
+from medkit.engine.ranks import agreed
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, RunError
+from medkit.records import reason
+from medkit.runs.folder import RunFolder
+
+NAME = "run.lock"
+PATIENCE = 60.0  # seconds that a network disk may take to show a new file on another machine
+YOUNG = 2.0  # seconds that a lock may be without content: it is just being written
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works in a run folder."""
+
+    command: str
+    """``run``, ``resume`` or ``evaluate``."""
+    host: str
+    pids: str
+    """What process ids on the host count from: its boot and its process namespace (a container has its own)."""
+    pid: int
+    begun: str
+    """When the process began, in the system's own words; a later process may have the same id."""
+    job: str | None
+    """The scheduler's job."""
+    attempt: int
+    """How often the scheduler has started the job again."""
+    since: str
+    token: int
+
+    @classmethod
+    def this(cls, command: str) -> Holder:
+        pid = os.getpid()
+        job, attempt = _job(os.environ)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        return cls(command, socket.gethostname(), _pids(), pid, begun(pid), job, attempt, since, secrets.randbits(62))
+
+    def __str__(self) -> str:
+        job = f", {self.job}" if self.job else ""
+        return f"'medkit {self.command}' (process {self.pid} on {self.host}{job}, since {self.since})"
+
+
+FIELDS = tuple(Holder.__dataclass_fields__)
+
+
+class Lock:
+    """A held lock."""
+
+    def __init__(self, path: Path, holder: Holder, notes: list[str]) -> None:
+        self.path, self.holder = path, holder
+        self.notes = notes
+        """What has to be said of locks that were left behind."""
+
+    def release(self) -> None:
+        """Let others in. A lock that is no longer ours stays: somebody has removed ours, and holds this."""
+        found = _read(self.path)
+        if isinstance(found, Holder) and found.token == self.holder.token:
+            with suppress(OSError):
+                self.path.unlink()
+
+
+@contextmanager
+def locked(folder: RunFolder, command: str) -> Iterator[Lock]:
+    """Hold the folder's lock while the block runs; of one that was left behind the log tells, and standard error.
+
+    Raises
+    ------
+    InputError
+        if another process holds it, or may hold it on another machine.
+    """
+    lock = acquire(folder.path, command)
+    for note in lock.notes:
+        folder.log(note)
+        print(f"medkit: {folder.path}: {note}", file=sys.stderr)
+    with interrupt.cleaning(lock.release):
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+
+@contextmanager
+def locked_for_all(folder: RunFolder, command: str, runtime: Runtime) -> Iterator[None]:
+    """:func:`locked` by the main rank, for all ranks; each of them sees the folder.
+
+    Raises
+    ------
+    InputError
+        if a rank, on another machine, sees another folder under that name, or none.
+    """
+    strategy = runtime.strategy
+    with ExitStack() as stack:
+        own = locked(folder, command) if runtime.is_main else nullcontext()
+        lock = agreed(strategy, lambda: stack.enter_context(own))
+        if runtime.world_size > 1:
+            token = strategy.share(lock.holder.token if lock else None, "the lock of the run folder")
+            agreed(strategy, lambda: _look_for(folder.path, token, runtime.rank))
+        yield
+
+
+def _look_for(folder: Path, token: int, rank: int) -> None:
+    """Refuse a folder that does not hold rank 0's lock: what one rank writes the others have to read."""
+    end = time.monotonic() + PATIENCE
+    while (found := _read(folder / NAME)) is None or found.token != token:
+        if time.monotonic() > end:
+            what = f"rank {rank}, on {socket.gethostname()}, does not see the run folder of rank 0"
+            raise InputError(what, str(folder), "choose an --out on a disk that all machines share")
+        with suppress(OSError):
+            os.listdir(folder.parent)  # network disks remember for a while what was not there
+        time.sleep(0.1)
+
+
+def acquire(folder: Path, command: str) -> Lock:
+    """Take the lock; one that a process of this machine has left behind is taken over."""
+    path, holder, notes = folder / NAME, Holder.this(command), []
+    content = json.dumps(asdict(holder)).encode()
+    while True:
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            if note := _remove_left(path, holder):
+                notes.append(note)
+            continue
+        except OSError as error:
+            raise RunError(f"cannot be written: {reason(error)}", str(path)) from error
+        with os.fdopen(file, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        return Lock(path, holder, notes)
+
+
+def _remove_left(path: Path, mine: Holder) -> str | None:
+    """Remove a lock whose holder is gone, and say so; None if it is gone already.
+
+    Of several that find it left one removes it: whoever holds the system's lock on the very file that bears the name.
+    """
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        with suppress(OSError):  # a file system without such locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            if os.stat(path).st_ino != os.fstat(file).st_ino:
+                return None
+        except FileNotFoundError:
+            return None
+        found = _read(path)
+        if found is None and time.time() - os.fstat(file).st_mtime < YOUNG:
+            time.sleep(0.05)
+            return None
+        if isinstance(found, Holder):
+            _refuse_living(found, mine, path)
+        path.unlink()
+        return f"the lock of {found} is taken over: it has ended" if found else "a lock without content is taken over"
+    finally:
+        os.close(file)
+
+
+def _refuse_living(found: Holder, mine: Holder, path: Path) -> None:
+    if (found.host, found.pids) == (mine.host, mine.pids):
+        if begun(found.pid) != found.begun:
+            return
+        hint = "wait until it has ended, or end it"
+    elif found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
+        return  # the machine was started anew since
+    elif found.job is not None and found.job == mine.job and found.attempt < mine.attempt:
+        return  # a scheduler ends a job before it starts it again
+    else:
+        hint = f"it cannot be looked for from {mine.host}; if it has ended there, delete {path}"
+    raise InputError(f"{found} works in this run folder", str(path.parent), hint)
+
+
+def _read(path: Path) -> Holder | None:
+    """The holder that a lock names; None if it names none (yet)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(**{name: found[name] for name in FIELDS})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _pids() -> str:
+    boot = namespace = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{boot} {namespace}"
+
+
+def _boot(pids: str) -> str:
+    return pids.partition(" ")[0]
+
+
+def begun(pid: int) -> str:
+    """When a process began, in the system's own words; empty if there is none."""
+    if sys.platform == "linux":
+        try:
+            # The fields after the name, which may hold anything, in brackets: state, ..., the start in ticks.
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return ""
+        return fields[19] if fields[0] not in "ZX" else ""
+    words = ["ps", "-o", "lstart=", "-p", str(pid)]
+    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False).stdout.strip()
+
+
+def _job(environ: Mapping[str, str]) -> tuple[str | None, int]:
+    """The scheduler's job that this process belongs to, and how often it was started again."""
+    if number := environ.get("SLURM_JOB_ID"):
+        attempt = environ.get("SLURM_RESTART_COUNT", "0")
+        return f"SLURM job {number}", int(attempt) if attempt.isdigit() else 0
+    for name, scheduler in (("PBS_JOBID", "PBS"), ("LSB_JOBID", "LSF"), ("JOB_ID", "job")):
+        if number := environ.get(name):
+            return f"{scheduler} {number}", 0
+    return None, 0
