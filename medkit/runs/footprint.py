@@ -34,12 +34,14 @@ class Footprint:
         over = threading.Event()
 
         def look() -> None:
+            pause = EVERY / 32  # a program has just been started, and may be over soon
             while True:
                 now = _held(session)
                 if now is not None:
                     self.peak = max(self.peak or 0.0, now)
-                if over.wait(EVERY):
+                if over.wait(pause):
                     return
+                pause = min(2 * pause, EVERY)
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()
