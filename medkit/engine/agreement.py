@@ -16,8 +16,10 @@ class FailedTogether(Exception):
 
 
 @contextmanager
-def together(runtime: Runtime) -> Iterator[None]:
+def together(runtime: Runtime, what: str) -> Iterator[None]:
     """Work of each rank by itself, without any message between them: what fails on one rank fails on all.
+
+    It takes as long as it takes on the slowest rank; ``what`` is told if one does not come to its end.
 
     Raises
     ------
@@ -32,6 +34,7 @@ def together(runtime: Runtime) -> Iterator[None]:
         yield
     except Exception as mine:
         error = mine
+    runtime.strategy.barrier(what)
     if not runtime.strategy.all_true(error is None):
         raise FailedTogether from error or elsewhere()
 
@@ -44,21 +47,26 @@ def elsewhere() -> RunError:
 class Votes:
     """The questions of every step, asked in one message: are the losses finite, shall it stop, is it time to save?
 
-    ``stop`` and ``save`` are the answers of the batch under way.
+    ``stop`` and ``save`` are the answers of the batch under way. ``weight`` is what this rank's part of the step counts
+    in an average over ranks: its items over their mean number. ``news`` says whether any rank has a loss by a new name.
     """
 
     def __init__(self, runtime: Runtime, clock: CheckpointClock) -> None:
         self.runtime, self.clock = runtime, clock
-        self.stop = self.save = False
+        self.stop = self.save = self.news = False
+        self.weight = 1.0
 
     def open(self) -> None:
         """A new batch begins."""
         self.stop = self.save = False
 
-    def sound(self, mine: bool) -> bool:
-        """Whether a step has gone well up to here on every rank."""
-        broken, stop, save = self.runtime.strategy.any_true([not mine, interrupt.requested(), self.clock.due()])
-        self.stop, self.save = self.stop or stop, self.save or save
+    def sound(self, mine: bool, items: int = 0, news: bool = False) -> bool:
+        """Whether a step has gone well up to here on every rank; it is one on ``items`` items."""
+        strategy = self.runtime.strategy
+        asked = [not mine, interrupt.requested(), self.clock.due(), news, items]
+        broken, stop, save, some_news, total = strategy.sum(asked)
+        self.stop, self.save, self.news = self.stop or stop > 0, self.save or save > 0, some_news > 0
+        self.weight = items * strategy.world_size / total if total else 1.0
         return not broken
 
     @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medkit.engine.agreement import FailedTogether, Votes, elsewhere
 from medkit.engine.gradients import backward
+from medkit.engine.loss_means import LossMeans, items_of
 from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
 from medkit.engine.settings import TrainingSettings
@@ -36,6 +37,7 @@ class Step:
         self.optimization = settings.optimizations[turn.name]
         self.optimizer = self.optimization.build(objective, turn)
         self.rate = self.optimization.optimizer.lr
+        self.means = LossMeans(runtime.strategy)
 
     def set_rate(self, epoch: int, step: int, steps: int) -> None:
         """Set the learning rate of optimizer step ``step`` of ``steps`` of an epoch."""
@@ -43,7 +45,7 @@ class Step:
         set_rate(self.optimizer, self.rate)
 
     def take(self, batch: Batch, place: Place, votes: Votes) -> dict[str, float]:
-        """Train on a batch; returns its losses.
+        """Train on a batch; returns its losses, means over the items of all ranks.
 
         Raises
         ------
@@ -61,15 +63,18 @@ class Step:
             bad = [f"{key} = {value}" for key, value in values.items() if not math.isfinite(value)]
             if bad:
                 raise self._not_finite(bad, batch, place)
-        if not votes.sound(True):
+        if not votes.sound(True, items_of(batch), self.means.has_news(values)):
             raise FailedTogether from elsewhere()
-        self._backward(losses, place)
+        if votes.news:
+            self.means.agree(values, f"losses of stage {self.settings.stage}")
+        means = self.means.send(values, items_of(batch))
+        self._backward(losses, place, votes.weight)
         self.optimizer.step()
         if hasattr(self.objective, "after_step"):
             self.objective.after_step(self.turn.name)
-        return values
+        return means()
 
-    def _backward(self, losses: dict[str, Tensor], place: Place) -> None:
+    def _backward(self, losses: dict[str, Tensor], place: Place, weight: float) -> None:
         surgery = self.turn.combine == "pcgrad"
         backward(
             losses,
@@ -78,6 +83,7 @@ class Step:
             combine=self.turn.combine,
             shared=self.objective.shared_parameters(self.turn.name) if surgery else (),
             generator=shared_generator(self.settings.seed, *_numbers(place)) if surgery else None,
+            weight=weight,
         )
 
     def _refuse_no_losses(self, losses: Any) -> None:

@@ -180,6 +180,11 @@ class Replicated:
                     world_size=here.world_size,
                 )
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        # Numbers travel beside the GPU's work instead of after it.
+        self.numbers: Any = None
+        if device.type == "cuda":
+            with _told("while they met"):
+                self.numbers = dist.new_group(backend="gloo")
         # Waiting for who evaluates is no fault of a message: it has a group, and a patience, of its own, on the CPU.
         with _told("while they met"):
             self.waiting: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=2 * self.patience))
@@ -203,7 +208,11 @@ class Replicated:
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         if not tensors:
             return _Arrived([])
-        return _Sent(tensors, self.world_size)
+        return _Sent(tensors, self.world_size, self._group(tensors[0]))
+
+    def _group(self, tensor: Tensor) -> Any:
+        """The ranks' connection for tensors where this one lies."""
+        return self.numbers if tensor.device.type == "cpu" else None
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         with _told("in a broadcast"):
@@ -216,9 +225,9 @@ class Replicated:
     def any_true(self, values: Sequence[bool]) -> list[bool]:
         if not values:
             return []
-        flags = torch.tensor([int(value) for value in values], dtype=torch.int32, device=self.device)
+        flags = torch.tensor([int(value) for value in values], dtype=torch.int32)
         with _told("in a vote"):
-            dist.all_reduce(flags)
+            dist.all_reduce(flags, group=self.numbers)
         return [count > 0 for count in flags.tolist()]
 
     def all_true(self, value: bool) -> bool:
@@ -227,9 +236,9 @@ class Replicated:
     def sum(self, values: Sequence[float]) -> list[float]:
         if not values:
             return []
-        total = torch.tensor(list(values), dtype=torch.float64, device=self.device)
+        total = torch.tensor(list(values), dtype=torch.float64)
         with _told("in a sum"):
-            dist.all_reduce(total)
+            dist.all_reduce(total, group=self.numbers)
         return total.tolist()
 
     def gather(self, item: Any, what: str) -> list[Any]:
@@ -272,7 +281,7 @@ class Replicated:
 class _Sent:
     """Tensors in one piece of memory that all ranks add to."""
 
-    def __init__(self, tensors: Sequence[Tensor], world_size: int) -> None:
+    def __init__(self, tensors: Sequence[Tensor], world_size: int, group: Any) -> None:
         kind = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
         step = ALIGNED // kind.itemsize
         self.world_size, self.shapes = world_size, [tensor.shape for tensor in tensors]
@@ -283,7 +292,7 @@ class _Sent:
         for tensor, place in zip(tensors, self._places(), strict=True):
             place.copy_(tensor)
         with _told("in an average"):
-            self.work = dist.all_reduce(self.flat, async_op=True)
+            self.work = dist.all_reduce(self.flat, group=group, async_op=True)
 
     def _places(self) -> list[Tensor]:
         return [

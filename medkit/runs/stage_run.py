@@ -42,14 +42,14 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
     bench = session.bench
     cost = Cost(session.folder, session.main)
     tested = bench.evaluated_splits(stage)
-    with together(bench.runtime):
+    with together(bench.runtime, f"preparation of stage {stage.name}"):
         trainer = trainer_of(bench, stage, bench.objective(stage))
         prepare(session, trainer, tested)
     ledger = check_seen(session, trainer, tested)
     with cost.of(stage.name, "train_seconds", trainer.meter):
         trainer.train(session.progress, session.events)
     values: dict[str, float] = {}
-    with together(bench.runtime):
+    with together(bench.runtime, f"evaluation of stage {stage.name}"):
         if session.main:
             keep_weights(session, trainer, ledger)
             values = evaluate_splits(session, trainer, tested, cost)
@@ -69,7 +69,7 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
 def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> str:
     """Refuse to test on images that were seen in training; returns the ledger for the stage's weights."""
     bench, stage = session.bench, trainer.stage
-    with together(bench.runtime):
+    with together(bench.runtime, f"a look at the images of stage {stage.name}"):
         trainer.look()
         bench.seen.check_images(stage, tested)
         if not session.main:
