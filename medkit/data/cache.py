@@ -1,7 +1,8 @@
-"""Prepared samples on disk: one folder a sample, read through memory maps, complete or not there at all.
+"""Prepared samples on disk, complete or not there at all: shards of thousands, and folders of single ones.
 
-An entry has a checksum of each array and of its JSON. They are looked at when a process reads the entry for the first
-time: that takes one pass over the file, and nothing afterwards.
+What preparation makes (``medkit prepare``, or the start of a run) goes into shards. A sample that is asked for before,
+such as the one a recipe is tried on, is a folder of its own. Either way every array and JSON has a checksum, which is
+looked at when a process reads the sample for the first time: one pass over its bytes, and nothing afterwards.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ import sys
 import threading
 import uuid
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medkit.data.keys import described, key_of
-from medkit.errors import RunError
-from medkit.records import reason
+from medkit.data.shards import Found, Shards, ShardWriter, checksum_of, unwritable
 
 __all__ = ["Cache", "described", "key_of"]
 
-_HEADERS = threading.Lock()
+_HEADERS = threading.RLock()
 """numpy reads headers by ``ast.literal_eval``; with Python 3.11.7 two threads once had a SystemError."""
+# A process that is forked while another thread reads a header must not wait for it for ever.
+os.register_at_fork(before=_HEADERS.acquire, after_in_parent=_HEADERS.release, after_in_child=_HEADERS.release)
 
 
 class Cache:
@@ -33,16 +36,21 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.shards = Shards(folder / "shards")
         self._checked: set[str] = set()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
 
-    def read(self, key: str, *, check: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def read(self, key: str, *, check: bool = True) -> Found | None:
         """Memory-mapped arrays and the JSON, or None. A damaged entry is removed, said once and None.
 
         ``check=False`` leaves the voxels unread, for whoever only wants to know that an entry is there.
         """
+        found = self.shards.read(key, check=check)
+        return found if found is not None else self._read_folder(key, check)
+
+    def _read_folder(self, key: str, check: bool) -> Found | None:
         path = self._path(key)
         if not path.is_dir():
             return None
@@ -56,7 +64,7 @@ class Cache:
                     array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                 if list(array.shape) != shape or str(array.dtype) != dtype:
                     raise ValueError(f"{name} is {array.dtype}{array.shape}")
-                if check and key not in self._checked and _checksum(array) != checksum:
+                if check and key not in self._checked and checksum_of(array) != checksum:
                     raise ValueError(f"the checksum of {name} differs")
                 arrays[name] = array
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
@@ -67,8 +75,23 @@ class Cache:
             self._checked.add(key)
         return arrays, meta["meta"]
 
+    def metas(self, keys: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Position and JSON of every one of ``keys``, (n,16) uint8, that is there, in no order; no voxel is read."""
+        missing = np.ones(len(keys), bool)
+        for position, meta in self.shards.metas(keys):
+            missing[position] = False
+            yield position, meta
+        for position in np.flatnonzero(missing).tolist():
+            key = keys[position].tobytes().hex()
+            if self._path(key).is_dir() and (found := self._read_folder(key, check=False)) is not None:
+                yield position, found[1]
+
+    def writer(self) -> ShardWriter:
+        """What many samples are written by, into shards of its own."""
+        return ShardWriter(self.shards.folder)
+
     def write(self, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Write an entry under a temporary name and rename it; another writer's finished entry is left alone."""
+        """Write a single sample: a folder that is renamed when whole. Another writer's finished one is left alone."""
         path = self._path(key)
         temporary = path.with_name(f".{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
@@ -78,7 +101,7 @@ class Cache:
                     np.save(file, array, allow_pickle=False)
                     file.flush()
                     os.fsync(file.fileno())  # or a power cut may leave the name without the numbers
-            kinds = {n: [list(array.shape), str(array.dtype), _checksum(array)] for n, array in arrays.items()}
+            kinds = {n: [list(array.shape), str(array.dtype), checksum_of(array)] for n, array in arrays.items()}
             whole = {"arrays": kinds, "meta": meta, "checksum": _json_checksum(kinds, meta)}
             (temporary / "meta.json").write_text(json.dumps(whole), encoding="utf-8")
             os.rename(temporary, path)
@@ -86,16 +109,7 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
             if path.is_dir():
                 return
-            raise RunError(
-                f"a prepared sample cannot be written: {reason(error)}",
-                str(self.folder),
-                "free some space, or name another place in MEDKIT_CACHE",
-            ) from error
-
-
-def _checksum(array: np.ndarray) -> int:
-    """CRC-32 of an array's bytes, about 2 GB/s: it finds what disks and careless scripts do, not what is meant."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            raise unwritable(error, self.folder) from error
 
 
 def _json_checksum(arrays: dict[str, Any], meta: dict[str, Any]) -> int:

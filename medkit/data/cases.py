@@ -66,6 +66,11 @@ class CaseTable(Sequence[Case]):
         """Names of the further columns."""
         return tuple(self._columns.fields)
 
+    @property
+    def size(self) -> int:
+        """How many rows the columns have, of which this table may be a selection."""
+        return len(self._columns.arrays["id"])
+
     def __len__(self) -> int:
         return len(self.rows)
 

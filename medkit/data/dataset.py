@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,86 +15,15 @@ import numpy as np
 import medkit.data.splits as splitting
 from medkit.data.cache import Cache
 from medkit.data.cases import encoded, take
-from medkit.data.copies import image_digests
-from medkit.data.keys import key_of, preparation_of
+from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.manifest import as_number
-from medkit.data.transforms import VERSION, prepare, restore
-from medkit.data.units import SAY_SO, doubt_of
-from medkit.data.volume import spacing_of
+from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, unpack
+from medkit.data.transforms import VERSION
+from medkit.data.units import SAY_SO
 from medkit.errors import InputError, did_you_mean
-from medkit.protocols import Case, Record, Source
+from medkit.protocols import Case, Source
 
-AT_ONCE = 1024  # cases that are handed to the threads of preparation together
-
-
-@dataclass
-class Sample:
-    """One prepared case.
-
-    Attributes
-    ----------
-    image, target:
-        (D,H,W) float32 after preparation.
-    mask:
-        (D,H,W) uint8 on the prepared grid.
-    packed_mask:
-        The mask on the source grid, eight voxels a byte; ``native_mask`` unpacks it.
-    native_shape:
-        (h,w) of the source.
-    slice_volumes:
-        (D,) mm^3 a source voxel stands for in each slice.
-    affine, positions:
-        Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, each slice's first voxel.
-    shapes:
-        In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
-    digests:
-        Of the source's slices: :func:`medkit.data.copies.image_digests`.
-    doubt:
-        What speaks against image or target being CT in HU where a step needs it and no file settles it; or "".
-    """
-
-    case: Case
-    image: np.ndarray
-    mask: np.ndarray | None
-    target: np.ndarray | None
-    packed_mask: np.ndarray | None
-    native_shape: tuple[int, int]
-    slice_volumes: np.ndarray
-    affine: np.ndarray
-    positions: np.ndarray
-    steps: Sequence[Any] = field(default=(), repr=False)
-    shapes: Sequence[tuple[int, int]] = ()
-    digests: Sequence[int] = ()
-    doubt: str = ""
-
-    @cached_property
-    def native_mask(self) -> np.ndarray | None:
-        """(D,h,w) uint8 on the source grid."""
-        if self.packed_mask is None:
-            return None
-        shape = (len(self.image), *self.native_shape)
-        return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
-
-    @property
-    def label(self) -> float:
-        """1 if any voxel of the mask is positive, else the case's own label; nan if neither is known."""
-        if self.packed_mask is not None:
-            return float(self.packed_mask.any())
-        return float("nan") if self.case.label is None else float(self.case.label)
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """mm between voxels of the source: from slice to slice, down a column, along a row."""
-        return spacing_of(self.affine)
-
-    @property
-    def voxel_volume(self) -> float:
-        """mm^3 of a source voxel: their mean where slices are not evenly spaced."""
-        return float(np.mean(self.slice_volumes))
-
-    def restore(self, array: np.ndarray) -> np.ndarray:
-        """Bring a (D,H,W) result on the prepared grid back to the source grid (D,h,w)."""
-        return restore(self.steps, array, self.shapes)
+IN_MEMORY = 2 << 30  # bytes of prepared samples that a data set without a cache keeps
 
 
 class Dataset:
@@ -110,7 +38,7 @@ class Dataset:
     prepare:
         Deterministic steps.
     cache_dir:
-        Where prepared samples are kept; None keeps them in memory.
+        Where prepared samples are kept; None keeps the latest ``IN_MEMORY`` bytes of them in memory.
     fields:
         Numeric case fields that batches carry.
     roles_known:
@@ -129,13 +57,14 @@ class Dataset:
     ) -> None:
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
-        self.memory: dict[str, Sample] = {}
+        self.memory = Memory(IN_MEMORY)
         self.doubts: dict[str, str] = {}
-        self._preparation = preparation_of(source, self.steps, VERSION) if self.cache is not None else ""
-        self._keys: dict[str, bytes] = {}
         cases = source.cases()
         if not len(cases):
             raise InputError("the source has no cases")
+        if self.cache is not None:
+            self.keys = KeyTable(source, f"{preparation_of(source, self.steps, VERSION)} {LAYOUT}")
+        self._digests: dict[str, Sequence[int]] = {}  # of cases that no cache keeps
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.tell_look_alikes(cases)
         splitting.check_images(self.splits)
@@ -149,12 +78,6 @@ class Dataset:
             hint = did_you_mean(split, self.splits) or f"splits: {', '.join(self.splits)}"
             raise InputError(f"no split is named '{split}'", hint=hint)
         return self.splits[split]
-
-    def key(self, case: Case) -> str:
-        """The key of a prepared case; its files are looked at once, when it is first asked for."""
-        if case.id not in self._keys:
-            self._keys[case.id] = bytes.fromhex(key_of(self.source.identity(case), self._preparation))
-        return self._keys[case.id].hex()
 
     def sample(self, case: Case, *, check: bool = True) -> Sample:
         """The prepared case, from the cache if it is there; ``check`` is that of :meth:`Cache.read`."""
@@ -172,39 +95,102 @@ class Dataset:
         return f"{count} may not be CT in HU (of the first, {first}), which the preparation takes for granted; {SAY_SO}"
 
     def _sample(self, case: Case, check: bool) -> Sample:
-        if case.id in self.memory:
-            return self.memory[case.id]
         if self.cache is None:
-            sample = self.memory[case.id] = prepare_record(self.source.load(case), case, self.steps)
-            return sample
-        key = self.key(case)
+            return self._from_memory(case)
+        key = self.keys.of(case).hex()
         found = self.cache.read(key, check=check)
         if found is None:
             sample = prepare_record(self.source.load(case), case, self.steps)
-            self.cache.write(key, *_pack(sample))
+            self.cache.write(key, *pack(sample))
             found = self.cache.read(key)
             if found is None:
                 return sample
-        sample = _unpack(case, *found, self.steps)
-        _check_label(sample)  # again: the manifest may have changed since
+        sample = unpack(case, *found, self.steps)
+        check_label(case, sample.any_positive)  # again: the manifest may have changed since
         return sample
 
-    def prepare_all(self, cases: Sequence[Case], progress: Callable[..., None] | None = None, workers: int = 2) -> None:
-        """Prepare many cases ahead, several at a time; ``progress(done, total)`` is told after each."""
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(cases), AT_ONCE):  # all at once are a million futures
-                part = [cases[i] for i in range(start, min(start + AT_ONCE, len(cases)))]
-                for done, _ in enumerate(pool.map(self._touch, part), start + 1):
-                    if progress is not None:
-                        progress(done, len(cases))
+    def _from_memory(self, case: Case) -> Sample:
+        sample = self.memory.get(case.id)
+        if sample is None:
+            sample = prepare_record(self.source.load(case), case, self.steps)
+            self.memory.put(sample)
+            self._digests[case.id] = sample.digests
+        return dataclasses.replace(sample)  # whoever gets it may unpack its mask, which is not to be kept
+
+    def prepare_all(self, cases: Sequence[Case], progress: Callable[..., None] | None = None, jobs: int = 1) -> None:
+        """Prepare many cases ahead, by ``jobs`` processes of one thread each; ``progress(done, total)`` is told.
+
+        Without a cache there is nothing that processes could share, and cases are prepared one after the other.
+
+        Raises
+        ------
+        InputError, RunError
+            of the first case that cannot be prepared; the others' samples stay.
+        """
+        from medkit.data.prepare import fill
+
+        for failure in fill(self, cases, jobs, progress, stop=True):
+            raise failure.error
+
+    def missing(self, cases: Sequence[Case], progress: Callable[..., None] | None = None) -> list[int]:
+        """Positions of cases that the cache has not; those that it has are looked at, their voxels are not."""
+        assert self.cache is not None
+        there = np.zeros(len(cases), bool)
+        for position, meta in self.cache.metas(self.keys.all(cases)):
+            there[position] = True
+            if meta["any_positive"] is not None or meta["doubt"]:
+                case = cases[position]
+                check_label(case, meta["any_positive"])
+                if meta["doubt"]:
+                    self.doubts.setdefault(case.id, meta["doubt"])
+        return np.flatnonzero(~there).tolist()
 
     def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
-        """Cases that have been prepared, with the digests of their slices."""
-        for case in cases:
-            yield case, self.sample(case, check=False).digests
+        """Cases that have been prepared, in their order, with the digests of their slices."""
+        found: dict[int, Sequence[int]] = {}
+        if self.cache is not None:
+            found = {position: meta["digests"] for position, meta in self.cache.metas(self.keys.all(cases))}
+        for position, case in enumerate(cases):
+            known = found.get(position) if self.cache is not None else self._digests.get(case.id)
+            yield case, self.sample(case, check=False).digests if known is None else known
 
-    def _touch(self, case: Case) -> None:
-        self.sample(case, check=False)
+
+class Memory:
+    """The samples that were put here last, up to some bytes; the oldest go first."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.size = most, 0
+        self._samples: dict[str, Sample] = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"most": self.most}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["most"])  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def get(self, case_id: str) -> Sample | None:
+        return self._samples.get(case_id)
+
+    def put(self, sample: Sample) -> None:
+        with self._lock:
+            self._take(sample.case.id)
+            self._samples[sample.case.id] = sample
+            self.size += sample.nbytes
+            while self.size > self.most and len(self._samples) > 1:
+                self._take(next(iter(self._samples)))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._samples, self.size = {}, 0
+
+    def _take(self, case_id: str) -> None:
+        gone = self._samples.pop(case_id, None)
+        if gone is not None:
+            self.size -= gone.nbytes
 
 
 def input_case(fields: Mapping[str, float] | None) -> Case:
@@ -228,61 +214,6 @@ def _check_numbers(cases: Sequence[Case], name: str) -> None:
         raise InputError(f"case '{without[0]}' has no number in field '{name}'{said}{others}")
 
 
-def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
-    """Prepare the voxels of one case.
-
-    Raises
-    ------
-    InputError
-        if mask or target lie on another grid, the mask holds other values than 0 and 1, voxels are not finite, or a
-        step needs CT in HU and image or target is none.
-    """
-    image = record.image
-    doubts = [
-        doubt_of(volume, step.needs_hu, f"case '{case.id}'")
-        for step in steps
-        if getattr(step, "needs_hu", None)
-        for volume in (image, record.target)
-        if volume is not None
-    ]
-    arrays = {"image": image.voxels}
-    for name in ("mask", "target"):
-        other = getattr(record, name)
-        if other is not None:
-            difference = image.same_grid(other)
-            if difference is not None:
-                raise InputError(f"case '{case.id}': image and {name} lie on different grids ({difference})")
-            arrays[name] = other.voxels
-    for name, voxels in arrays.items():
-        if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
-            count = int((~np.isfinite(voxels)).sum())
-            raise InputError(f"case '{case.id}': {count} voxels of the {name} are not finite (NaN or infinite)")
-    native = None
-    if "mask" in arrays:
-        values = np.unique(arrays["mask"])
-        if not np.isin(values, (0, 1)).all():
-            raise InputError(f"case '{case.id}': the mask holds {values[:6].tolist()}, not only 0 and 1")
-        native = arrays["mask"] = arrays["mask"].astype(np.uint8)
-    prepared, shapes = prepare(steps, arrays)
-    sample = Sample(
-        case,
-        prepared["image"],
-        prepared.get("mask"),
-        prepared.get("target"),
-        None if native is None else np.packbits(native),
-        (image.voxels.shape[1], image.voxels.shape[2]),
-        image.slice_volumes(),
-        image.affine,
-        image.slice_positions(),
-        steps,
-        shapes,
-        image_digests(image.voxels),
-        next(filter(None, doubts), ""),
-    )
-    _check_label(sample)
-    return sample
-
-
 def doubts_told(sample: Sample, place: str | None) -> list[str]:
     """Warn of an input that may be no CT in HU, and give the sentence for what is written."""
     if not sample.doubt:
@@ -290,41 +221,3 @@ def doubts_told(sample: Sample, place: str | None) -> list[str]:
     text = f"this may not be CT in HU ({sample.doubt}); {SAY_SO}"
     warnings.warn(f"{place or 'the input'}: {text}", stacklevel=3)
     return [text]
-
-
-def _check_label(sample: Sample) -> None:
-    label = sample.case.label
-    if sample.packed_mask is not None and label is not None and label in (0, 1) and label != sample.label:
-        found = "all empty" if label else "not empty"
-        raise InputError(f"case '{sample.case.id}' is labelled {label:g}, but its mask is {found}")
-
-
-def _pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    arrays = {"image": sample.image, "slice_volumes": sample.slice_volumes}
-    arrays |= {"affine": sample.affine, "positions": sample.positions}
-    if sample.mask is not None and sample.packed_mask is not None:
-        arrays |= {"mask": sample.mask, "packed_mask": sample.packed_mask}
-    if sample.target is not None:
-        arrays["target"] = sample.target
-    shapes = [list(shape) for shape in sample.shapes]
-    meta = {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
-    return arrays, {**meta, "doubt": sample.doubt}
-
-
-def _unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
-    height, width = meta["native_shape"]
-    return Sample(
-        case,
-        arrays["image"],
-        arrays.get("mask"),
-        arrays.get("target"),
-        arrays.get("packed_mask"),
-        (height, width),
-        np.asarray(arrays["slice_volumes"]),
-        np.asarray(arrays["affine"]),
-        np.asarray(arrays["positions"]),
-        steps,
-        [(rows, columns) for rows, columns in meta["shapes"]],
-        meta["digests"],
-        meta["doubt"],
-    )

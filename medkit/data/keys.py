@@ -21,8 +21,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 
+from medkit.data.cases import CaseTable
 from medkit.data.files import files_of, size_and_date
 from medkit.errors import InputError
+from medkit.protocols import Case, Source
 from medkit.records import made_with
 
 LIBRARIES = ("opencv-python-headless", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
@@ -35,6 +37,38 @@ OWN = "medkit"  # the package whose version stands for its code
 def key_of(*parts: Any) -> str:
     """A key that changes with any of its parts."""
     return hashlib.blake2b(json.dumps([str(part) for part in parts]).encode(), digest_size=16).hexdigest()
+
+
+class KeyTable:
+    """The keys of a source's cases, each worked out when it is first asked for: a million of them take 17 MB.
+
+    Files are looked at then, and not again as long as the process lives.
+    """
+
+    def __init__(self, source: Source, preparation: str) -> None:
+        self.source, self.preparation = source, preparation
+        cases = source.cases()
+        if isinstance(cases, CaseTable):
+            self._row, size = cases.row_of, cases.size
+        else:
+            self._row, size = {case.id: row for row, case in enumerate(cases)}.__getitem__, len(cases)
+        self._digests, self._known = np.zeros((size, 16), np.uint8), np.zeros(size, bool)
+
+    def of(self, case: Case) -> bytes:
+        """The key of one case."""
+        row = self._row(case.id)
+        if not self._known[row]:
+            key = bytes.fromhex(key_of(self.source.identity(case), self.preparation))
+            self._digests[row] = np.frombuffer(key, np.uint8)
+            self._known[row] = True
+        return self._digests[row].tobytes()
+
+    def all(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n,16) uint8, the keys of many cases."""
+        rows = cases.rows if isinstance(cases, CaseTable) else np.array([self._row(c.id) for c in cases], np.int64)
+        for position in np.flatnonzero(~self._known[rows]).tolist():
+            self.of(cases[position])
+        return self._digests[rows]
 
 
 def preparation_of(source: Any, steps: Sequence[Any], version: int) -> str:

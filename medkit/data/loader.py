@@ -70,7 +70,6 @@ class Loader:
         if unit == "volume" and slices != 1:
             raise InputError("'slices' draws single slices, and this stage trains on whole volumes")
         self.slices, self.draw = slices, draw
-        self._voxels: dict[str, np.ndarray] = {}  # of each mask that a slice was drawn by: positive ones of each slice
         self.dataset, self.cases, self.unit, self.batch, self.seed = dataset, cases, unit, batch, seed
         self.rank, self.ranks, self.balance = rank, ranks, balance
         self.patches, self.patch_size = patches, patch_size
@@ -191,15 +190,6 @@ class Loader:
             if weight.sum() > 0:
                 return int(rng.choice(depth, p=weight / weight.sum()))
         return int(rng.integers(depth))
-
-    def positive_voxels(self, sample: Sample) -> np.ndarray:
-        """(D,) positive voxels of the prepared mask, counted once a case."""
-        known = self._voxels.get(sample.case.id)
-        if known is None:
-            assert sample.mask is not None
-            known = np.array([np.count_nonzero(mask) for mask in sample.mask], np.float64)
-            self._voxels[sample.case.id] = known
-        return known
 
     def cut(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """``patches`` squares inside the foreground box of one slice, (1,H,W) to (patches,p,p)."""

@@ -246,7 +246,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, monkeyp
 def test_prepare_all_tells_its_progress(source: Callable[..., Any], tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     given = source(n=5)
-    dataset(given, tmp_path).prepare_all(given.cases(), lambda done, total: told.append((done, total)), workers=3)
+    dataset(given, tmp_path).prepare_all(given.cases(), lambda done, total: told.append((done, total)), jobs=3)
     assert told == [(i, 5) for i in range(1, 6)]
 
 

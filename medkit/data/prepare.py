@@ -1,0 +1,206 @@
+"""Filling the cache: cases dealt out to processes of one thread each, every one with a shard of its own.
+
+Python holds its lock for most of the work, so that threads are slower than one of them; processes are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from medkit.data.processes import settle
+from medkit.data.sample import pack, prepare_record
+from medkit.data.shards import ShardWriter
+from medkit.errors import InputError, MedkitError, RunError
+from medkit.protocols import Case
+
+if TYPE_CHECKING:
+    from medkit.data.dataset import Dataset
+
+PATIENCE = 10.0  # seconds that a process has to finish what it is at when all are to end
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be prepared, and why."""
+
+    case: str
+    error: MedkitError
+
+
+def fill(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    jobs: int = 1,
+    progress: Callable[..., None] | None = None,
+    *,
+    stop: bool = False,
+) -> Iterator[Failure]:
+    """Prepare those of ``cases`` that the cache has not, and give each that fails; the others go on.
+
+    Parameters
+    ----------
+    jobs:
+        Processes; their samples are bit for bit those of one.
+    progress:
+        Told ``(done, total)``, at least after each case that was prepared.
+    stop:
+        End after the first failure.
+
+    Raises
+    ------
+    RunError
+        where going on is of no use: the cache cannot be written to, or a process was killed.
+    """
+    tell = progress or (lambda done, total: None)
+    if dataset.cache is None:
+        yield from _into_memory(dataset, cases, tell, stop)
+        return
+    missing = dataset.missing(cases)
+    done = len(cases) - len(missing)
+    if done:
+        tell(done, len(cases))
+    if not missing:
+        return
+    work = _one_by_one if min(jobs, len(missing)) < 2 else _by_processes
+    with contextlib.closing(work(dataset, cases, missing, jobs)) as results:
+        for position, failure, doubt in results:
+            done += 1
+            if doubt:
+                dataset.doubts.setdefault(cases[position].id, doubt)
+            tell(done, len(cases))
+            if failure is not None:
+                yield failure
+                if stop:
+                    return
+
+
+Result = tuple[int, Failure | None, str]
+
+
+def _into_memory(dataset: Dataset, cases: Sequence[Case], tell: Callable[..., None], stop: bool) -> Iterator[Failure]:
+    for done, case in enumerate(cases, 1):
+        try:
+            dataset.sample(case)
+        except InputError as error:
+            yield Failure(case.id, error)
+            if stop:
+                return
+        tell(done, len(cases))
+
+
+def _one_by_one(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Iterator[Result]:
+    assert dataset.cache is not None
+    with dataset.cache.writer() as writer:
+        for position in missing:
+            case = cases[position]
+            try:
+                doubt = _prepare(dataset, case, writer)
+            except InputError as error:
+                yield position, Failure(case.id, error), ""
+            else:
+                yield position, None, doubt
+
+
+def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> str:
+    sample = prepare_record(dataset.source.load(case), case, dataset.steps)
+    writer.add(dataset.keys.of(case).hex(), *pack(sample))
+    return sample.doubt
+
+
+# -- several processes ---------------------------------------------------------------------------------------------
+
+
+def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Iterator[Result]:
+    """Process i of n takes every n-th case from the i-th on."""
+    context = multiprocessing.get_context("fork")  # sources of plugins that lie under work cannot be sent by name
+    number = min(jobs, len(missing))
+    running: dict[Connection, tuple[Any, deque[int]]] = {}  # what each has not answered for yet
+    try:
+        for i in range(number):
+            mine = list(missing[i::number])
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(dataset, cases, mine, there, os.getpid()), daemon=True)
+            process.start()
+            there.close()
+            running[here] = process, deque(mine)
+        while running:
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                process, waiting = running[pipe]
+                try:
+                    message = json.loads(pipe.recv_bytes())
+                except EOFError:
+                    del running[pipe]
+                    process.join()
+                    if waiting:  # it ended before it had said how its next case went
+                        raise _ended(process.exitcode, cases[waiting[0]].id) from None
+                    continue
+                if "fatal" in message:
+                    raise RunError(*message["fatal"])
+                waiting.popleft()
+                yield message["position"], _failure(cases, message), message.get("doubt", "")
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join(PATIENCE)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _failure(cases: Sequence[Case], message: dict[str, Any]) -> Failure | None:
+    if "error" not in message:
+        return None
+    return Failure(cases[message["position"]].id, InputError(*message["error"]))
+
+
+def _ended(code: int | None, case: str) -> RunError:
+    if code is not None and code < 0:
+        how = f"was ended by {signal.Signals(-code).name}"
+    else:
+        how = f"ended with code {code}"
+    what = f"a process of preparation {how} at case '{case}'"
+    return RunError(what, hint="was there too little memory? Fewer --jobs need less; what was prepared stays")
+
+
+def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connection, parent: int) -> None:
+    """What each process does; being told to end, it makes what it has prepared readable first."""
+    settle(parent)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+    def say(**message: Any) -> None:
+        pipe.send_bytes(json.dumps(message).encode())
+
+    assert dataset.cache is not None
+    try:
+        with dataset.cache.writer() as writer:
+            for position in mine:
+                try:
+                    doubt = _prepare(dataset, cases[position], writer)
+                except InputError as error:
+                    say(position=position, error=[error.what, error.where, error.hint])
+                except RunError:
+                    raise
+                except Exception:
+                    what = f"preparation failed; this is a bug of medkit or a plugin:\n{traceback.format_exc().strip()}"
+                    say(fatal=[what, f"case '{cases[position].id}'", None])
+                    return
+                else:
+                    say(position=position, doubt=doubt)
+    except RunError as error:
+        say(fatal=[error.what, error.where, error.hint])
+    finally:
+        pipe.close()
+        os._exit(0)  # nothing of the parent is to be ended here a second time

@@ -1,0 +1,43 @@
+"""Processes that work for another one: one thread each, deaf to Ctrl-C, and gone when the other one is."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+MOST = 32
+DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
+
+
+def default_jobs() -> int:
+    """The cores that this process may use, at most ``MOST``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST)
+
+
+def settle(parent: int) -> None:
+    """Make this process, just started by ``parent``, a quiet worker.
+
+    Ctrl-C goes to all processes of a terminal: the parent hears it and ends its workers, which must not end first and
+    look as if they had failed. A parent that is killed cannot end them: the system does.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with(parent)
+    # A forked process has the parent's streams, whose locks a thread may have held, such as that of a progress bar.
+    sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+    import cv2
+
+    cv2.setNumThreads(0)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+def die_with(parent: int) -> None:
+    """Have the system end this process as soon as ``parent`` is gone; on Linux, elsewhere nothing is done."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it went before it could be asked for
+            os._exit(1)

@@ -1,0 +1,209 @@
+"""One prepared case: what preparation makes of a record, and what the cache keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from medkit.data.copies import image_digests
+from medkit.data.transforms import prepare, restore
+from medkit.data.units import doubt_of
+from medkit.data.volume import spacing_of
+from medkit.errors import InputError
+from medkit.protocols import Case, Record
+
+LAYOUT = 2
+"""Of what :func:`pack` makes: part of the cache key. Samples of another one are not looked at."""
+
+
+@dataclass
+class Sample:
+    """One prepared case.
+
+    Attributes
+    ----------
+    image, target:
+        (D,H,W) float32 after preparation.
+    mask:
+        (D,H,W) uint8 on the prepared grid.
+    packed_mask:
+        The mask on the source grid, eight voxels a byte; ``native_mask`` unpacks it.
+    native_shape:
+        (h,w) of the source.
+    slice_volumes:
+        (D,) mm^3 a source voxel stands for in each slice.
+    affine, positions:
+        Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, each slice's first voxel.
+    shapes:
+        In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
+    digests:
+        Of the source's slices: :func:`medkit.data.copies.image_digests`.
+    doubt:
+        What speaks against image or target being CT in HU where a step needs it and no file settles it; or "".
+    positive_voxels:
+        (D,) positive voxels of each slice of the prepared mask; None without one.
+    any_positive:
+        Whether the mask has a positive voxel on the source grid; None without one.
+    """
+
+    case: Case
+    image: np.ndarray
+    mask: np.ndarray | None
+    target: np.ndarray | None
+    packed_mask: np.ndarray | None
+    native_shape: tuple[int, int]
+    slice_volumes: np.ndarray
+    affine: np.ndarray
+    positions: np.ndarray
+    steps: Sequence[Any] = field(default=(), repr=False)
+    shapes: Sequence[tuple[int, int]] = ()
+    digests: Sequence[int] = ()
+    doubt: str = ""
+    positive_voxels: np.ndarray | None = None
+    any_positive: bool | None = None
+
+    @cached_property
+    def native_mask(self) -> np.ndarray | None:
+        """(D,h,w) uint8 on the source grid."""
+        if self.packed_mask is None:
+            return None
+        shape = (len(self.image), *self.native_shape)
+        return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
+
+    @property
+    def label(self) -> float:
+        """1 if any voxel of the mask is positive, else the case's own label; nan if neither is known."""
+        if self.any_positive is not None:
+            return float(self.any_positive)
+        return float("nan") if self.case.label is None else float(self.case.label)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays on the prepared and the source grid."""
+        arrays = (self.image, self.mask, self.target, self.packed_mask)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """mm between voxels of the source: from slice to slice, down a column, along a row."""
+        return spacing_of(self.affine)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm^3 of a source voxel: their mean where slices are not evenly spaced."""
+        return float(np.mean(self.slice_volumes))
+
+    def restore(self, array: np.ndarray) -> np.ndarray:
+        """Bring a (D,H,W) result on the prepared grid back to the source grid (D,h,w)."""
+        return restore(self.steps, array, self.shapes)
+
+
+def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
+    """Prepare the voxels of one case.
+
+    Raises
+    ------
+    InputError
+        if mask or target lie on another grid, the mask holds other values than 0 and 1, voxels are not finite, or a
+        step needs CT in HU and image or target is none.
+    """
+    image = record.image
+    doubts = [
+        doubt_of(volume, step.needs_hu, f"case '{case.id}'")
+        for step in steps
+        if getattr(step, "needs_hu", None)
+        for volume in (image, record.target)
+        if volume is not None
+    ]
+    arrays = {"image": image.voxels}
+    for name in ("mask", "target"):
+        other = getattr(record, name)
+        if other is not None:
+            difference = image.same_grid(other)
+            if difference is not None:
+                raise InputError(f"case '{case.id}': image and {name} lie on different grids ({difference})")
+            arrays[name] = other.voxels
+    for name, voxels in arrays.items():
+        if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
+            count = int((~np.isfinite(voxels)).sum())
+            raise InputError(f"case '{case.id}': {count} voxels of the {name} are not finite (NaN or infinite)")
+    native = None
+    if "mask" in arrays:
+        values = np.unique(arrays["mask"])
+        if not np.isin(values, (0, 1)).all():
+            raise InputError(f"case '{case.id}': the mask holds {values[:6].tolist()}, not only 0 and 1")
+        native = arrays["mask"] = arrays["mask"].astype(np.uint8)
+    prepared, shapes = prepare(steps, arrays)
+    sample = Sample(
+        case,
+        prepared["image"],
+        prepared.get("mask"),
+        prepared.get("target"),
+        None if native is None else np.packbits(native),
+        (image.voxels.shape[1], image.voxels.shape[2]),
+        image.slice_volumes(),
+        image.affine,
+        image.slice_positions(),
+        steps,
+        shapes,
+        image_digests(image.voxels),
+        next(filter(None, doubts), ""),
+        positive_in_slices(prepared.get("mask")),
+        None if native is None else bool(native.any()),
+    )
+    check_label(case, sample.any_positive)
+    return sample
+
+
+def positive_in_slices(mask: np.ndarray | None) -> np.ndarray | None:
+    """(D,) positive voxels of each slice of a mask (D,H,W)."""
+    return None if mask is None else np.array([np.count_nonzero(one) for one in mask], np.float64)
+
+
+def check_label(case: Case, any_positive: bool | None) -> None:
+    """Refuse a case whose label and mask disagree."""
+    label = case.label
+    if any_positive is not None and label is not None and label in (0, 1) and label != any_positive:
+        found = "all empty" if label else "not empty"
+        raise InputError(f"case '{case.id}' is labelled {label:g}, but its mask is {found}")
+
+
+def pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A sample as the cache keeps it."""
+    arrays = {"image": sample.image, "slice_volumes": sample.slice_volumes}
+    arrays |= {"affine": sample.affine, "positions": sample.positions}
+    if sample.mask is not None and sample.packed_mask is not None:
+        arrays |= {"mask": sample.mask, "packed_mask": sample.packed_mask}
+    if sample.target is not None:
+        arrays["target"] = sample.target
+    shapes = [list(shape) for shape in sample.shapes]
+    meta = {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
+    counts = None if sample.positive_voxels is None else [int(count) for count in sample.positive_voxels]
+    return arrays, {**meta, "doubt": sample.doubt, "counts": counts, "any_positive": sample.any_positive}
+
+
+def unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
+    """The sample that :func:`pack` made these of."""
+    counts = meta["counts"]
+    height, width = meta["native_shape"]
+    return Sample(
+        case,
+        arrays["image"],
+        arrays.get("mask"),
+        arrays.get("target"),
+        arrays.get("packed_mask"),
+        (height, width),
+        arrays["slice_volumes"],
+        arrays["affine"],
+        arrays["positions"],
+        steps,
+        [(rows, columns) for rows, columns in meta["shapes"]],
+        meta["digests"],
+        meta["doubt"],
+        None if counts is None else np.array(counts, np.float64),
+        meta["any_positive"],
+    )

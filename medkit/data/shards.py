@@ -1,0 +1,410 @@
+"""Shards: thousands of prepared samples in one append-only file, with a Parquet index beside it.
+
+``NAME.shard`` holds records one after the other: a header (JSON: name, shape, type and CRC-32 of every array, and the
+sample's own JSON), then the arrays' bytes, each at a multiple of ``ALIGNED``. ``NAME.parquet`` holds of each record its
+key, where it starts, how long it and its header are, the header's CRC-32, and once more the sample's JSON, which can so
+be read of a million samples without touching their voxels.
+
+A record exists when the index names it. The index is renamed into place after the shard has been flushed to the disk,
+so a writer that is killed leaves bytes that nobody reads. Every writer has a shard of its own; nothing that an index
+names is ever written again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import socket
+import sys
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import RunError
+from medkit.records import reason, write_atomically
+
+KEY = 16  # bytes of a key
+ALIGNED = 64
+SAMPLES = 8192  # most records of a shard
+BYTES = 2 << 30  # a shard that has reached this size gets no further record
+FLUSH_BYTES = 64 << 20
+FLUSH_SECONDS = 5.0  # what a killed writer may lose, if its samples are small
+COLUMNS = ("key", "offset", "header", "size", "checksum")
+
+Found = tuple[dict[str, np.ndarray], dict[str, Any]]
+
+
+def checksum_of(array: np.ndarray) -> int:
+    """CRC-32 of an array's bytes, about 2 GB/s: it finds what disks and careless scripts do, not what is meant."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNED) * ALIGNED
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+class ShardWriter:
+    """Appends samples to a shard of its own below ``folder``; a context manager, which makes all of them readable.
+
+    Samples become readable (and safe from a power cut) with each :meth:`flush`, which happens by itself every
+    ``FLUSH_BYTES`` or ``FLUSH_SECONDS`` and at the end. A full shard is followed by another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: Any = None
+        self._new()
+
+    def _new(self) -> None:
+        self._name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._rows: list[tuple[bytes, int, int, int, int, str]] = []
+        self._end = self._flushed_end = self._flushed_rows = 0
+        self._flushed_at = time.monotonic()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Append one sample.
+
+        Raises
+        ------
+        RunError
+            if it cannot be written; what was flushed before stays.
+        """
+        plain = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
+        kinds = {name: [list(a.shape), a.dtype.str, checksum_of(a)] for name, a in plain.items()}
+        header = json.dumps({"arrays": kinds, "meta": meta}).encode()
+        try:
+            if self._file is None:
+                self._open()
+            start = self._write(header)
+            for array in plain.values():
+                self._write(array.reshape(-1).view(np.uint8).data)
+        except OSError as error:
+            raise self._failed(error) from error
+        row = (bytes.fromhex(key), start, len(header), self._end - start, zlib.crc32(header), json.dumps(meta))
+        self._rows.append(row)
+        waiting = self._end - self._flushed_end
+        if waiting >= FLUSH_BYTES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+        if len(self._rows) >= SAMPLES or self._end >= BYTES:
+            self.close()
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(self.folder)
+        self._file = (self.folder / f"{self._name}.shard").open("wb")
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _write(self, content: bytes | memoryview) -> int:
+        """Write at the next aligned position, and give that."""
+        start = _aligned(self._end)
+        self._file.write(bytes(start - self._end))
+        self._file.write(content)
+        self._end = start + len(content)
+        return start
+
+    def flush(self) -> None:
+        """Make what was added so far readable and safe: the shard to the disk, then the index under its name."""
+        if self._file is not None and len(self._rows) > self._flushed_rows:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._failed(error) from error
+            write_atomically(self.folder / f"{self._name}.parquet", _index(self._rows))
+            self._flushed_rows, self._flushed_end = len(self._rows), self._end
+        self._flushed_at = time.monotonic()
+
+    def close(self) -> None:
+        """Flush; a sample that is added later goes into another shard."""
+        try:
+            self.flush()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        file, name, empty = self._file, self._name, not self._flushed_rows
+        self._file = None
+        self._new()
+        if file is not None:
+            with suppress(OSError):  # a full disk has been told already
+                file.close()
+            if empty:
+                with suppress(OSError):
+                    (self.folder / f"{name}.shard").unlink()
+
+    def _failed(self, error: OSError) -> RunError:
+        self._leave()
+        return unwritable(error, self.folder)
+
+
+def unwritable(error: OSError, folder: Path) -> RunError:
+    """What to tell of a prepared sample that cannot be kept."""
+    what = f"a prepared sample cannot be written: {reason(error)}"
+    return RunError(what, str(folder), "free some space, or name another place in MEDKIT_CACHE")
+
+
+def _index(rows: Sequence[tuple[bytes, int, int, int, int, str]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    types = [pyarrow.binary(KEY), pyarrow.int64(), pyarrow.int32(), pyarrow.int64(), pyarrow.uint32(), pyarrow.string()]
+    columns = [pyarrow.array(values, kind) for values, kind in zip(zip(*rows, strict=True), types, strict=True)]
+    sink = pyarrow.BufferOutputStream()
+    table = pyarrow.table(columns, names=[*COLUMNS, "meta"])
+    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove shards without an index whose writer, on this machine, is gone: nobody will ever read them."""
+    for path in folder.glob(f"{_host()}-*.shard"):
+        with suppress(OSError):
+            if path.with_suffix(".parquet").exists():
+                continue
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it as long as it lives
+                if not path.with_suffix(".parquet").exists():
+                    path.unlink()
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What all indexes name, sorted by key; a key that was written twice is there twice."""
+
+    first: np.ndarray  # (n,) uint64: the first half of each key
+    second: np.ndarray
+    shard: np.ndarray  # (n,) number in ``names``
+    offset: np.ndarray
+    header: np.ndarray
+    size: np.ndarray
+    checksum: np.ndarray
+    line: np.ndarray  # (n,) row in the shard's own index
+    names: list[str]
+    checked: bytearray = field(repr=False)  # 1 for records whose checksums this process has looked at
+
+    def find(self, key: bytes) -> int:
+        """The row of a key, or -1."""
+        found = int(self.first.searchsorted(np.uint64(int.from_bytes(key[:8], "big"))))
+        if found == len(self.first) or int(self.second[found]) != int.from_bytes(key[8:], "big"):
+            return -1
+        return found if int(self.first[found]) == int.from_bytes(key[:8], "big") else -1
+
+    def find_all(self, keys: np.ndarray) -> np.ndarray:
+        """(n,) rows of keys, (n,16) uint8, -1 for those that are not there."""
+        if not len(self.first):
+            return np.full(len(keys), -1)
+        halves = _halves(keys)
+        found = self.first.searchsorted(halves[:, 0])
+        found[found == len(self.first)] = 0
+        same = (self.first[found] == halves[:, 0]) & (self.second[found] == halves[:, 1])
+        return np.where(same, found, -1)
+
+
+def _halves(keys: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(keys, np.uint8).reshape(-1, KEY).view(">u8").astype(np.uint64)
+
+
+class Shards:
+    """The samples of all shards below ``folder``, those of writers that are still at work too.
+
+    One read-only memory map a shard is opened, when it is first needed; finding a sample is a search in memory and asks
+    the file system nothing. :meth:`refresh` takes up what was written since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._maps: dict[str, mmap.mmap] = {}
+        self._indexes: dict[str, tuple[tuple[int, int], dict[str, np.ndarray]]] = {}
+        self._seen_at: int | None = None  # when the folder had last changed as it was read
+        self._rows: _Rows | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        return len(self._current().first)
+
+    def _current(self) -> _Rows:
+        return self._rows if self._rows is not None else self.refresh()
+
+    def find(self, key: str) -> int:
+        """The row of a key, or -1; what other processes have written since is looked for before it is given up."""
+        wanted = bytes.fromhex(key)
+        if len(wanted) != KEY:
+            return -1
+        row = self._current().find(wanted)
+        return row if row >= 0 or not self._changed() else self.refresh().find(wanted)
+
+    def read(self, key: str, *, check: bool = True) -> Found | None:
+        """Read-only arrays on the shard's memory map and the sample's JSON, or None.
+
+        A damaged sample is said once, marked as such for every later reader, and None if there is no second one.
+        """
+        row = self.find(key)
+        while row >= 0:
+            rows = self._current()
+            try:
+                return self._read(rows, row, check)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                name = rows.names[rows.shard[row]]
+                print(
+                    f"medkit: cache entry {key} in {name}.shard is damaged ({error}) and is made again", file=sys.stderr
+                )
+                self._mark(name, key)
+                row = self._current().find(bytes.fromhex(key))
+        return None
+
+    def _read(self, rows: _Rows, row: int, check: bool) -> Found:
+        start, size = int(rows.offset[row]), int(rows.size[row])
+        memory = self._map(rows.names[rows.shard[row]], start + size)
+        content = memory[start : start + int(rows.header[row])]
+        fresh = check and not rows.checked[row]
+        if zlib.crc32(content) != rows.checksum[row]:
+            raise ValueError("the checksum of its header differs")
+        header = json.loads(content)
+        arrays = {}
+        position = start + len(content)
+        for name, (shape, kind, checksum) in header["arrays"].items():
+            position += -position % ALIGNED
+            array: np.ndarray = np.ndarray(shape, kind, memory, position)
+            if fresh and zlib.crc32(memoryview(memory)[position : position + array.nbytes]) != checksum:
+                raise ValueError(f"the checksum of {name} differs")
+            position += array.nbytes
+            arrays[name] = array
+        if fresh:
+            rows.checked[row] = 1
+        return arrays, header["meta"]
+
+    def _map(self, name: str, end: int) -> mmap.mmap:
+        """The memory map of a shard, made anew if it has grown beyond the one at hand."""
+        memory = self._maps.get(name)
+        if memory is None or len(memory) < end:
+            with (self.folder / f"{name}.shard").open("rb") as file:
+                memory = self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(memory) < end:
+            raise ValueError(f"the shard ends at byte {len(memory)} and this sample at {end}")
+        return memory
+
+    def metas(self, keys: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Position and JSON of every one of ``keys``, (n,16) uint8, that is there, shard by shard; no voxel is read."""
+        from pyarrow import parquet
+
+        if self._changed():
+            self.refresh()
+        rows = self._current()
+        found = rows.find_all(keys)
+        order = np.flatnonzero(found >= 0)
+        order = order[np.argsort(rows.shard[found[order]], kind="stable")]
+        shards = rows.shard[found[order]]
+        for part in np.split(order, np.flatnonzero(np.diff(shards)) + 1) if len(order) else []:
+            path = self.folder / f"{rows.names[rows.shard[found[part[0]]]]}.parquet"
+            texts = parquet.read_table(path, columns=["meta"], page_checksum_verification=True)["meta"].to_pylist()
+            for position, line in zip(part.tolist(), rows.line[found[part]].tolist(), strict=True):
+                yield position, json.loads(texts[line])
+
+    def _mark(self, name: str, key: str) -> None:
+        """Say to all readers, in a file of its own, that a sample of a shard is damaged."""
+        with suppress(OSError), (self.folder / f"{name}.damaged").open("a", encoding="ascii") as file:
+            file.write(f"{key}\n")
+        self._indexes.pop(name, None)
+        self.refresh()
+        rows = self._current()
+        row = rows.find(bytes.fromhex(key))
+        if row >= 0 and rows.names[rows.shard[row]] == name:  # it cannot be marked: a folder that is read only
+            self._indexes[name] = (self._indexes[name][0], _without(self._indexes[name][1], {key}))
+            self._merge()
+
+    def _changed(self) -> bool:
+        """Whether files have come or gone since :meth:`refresh`."""
+        try:
+            return self.folder.stat().st_mtime_ns != self._seen_at
+        except OSError:
+            return False
+
+    def refresh(self) -> _Rows:
+        """Read the indexes that have come or grown since the last time."""
+        indexes = {}
+        try:
+            self._seen_at = self.folder.stat().st_mtime_ns
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".parquet") and entry.name[0] != ".":
+                        found = entry.stat()
+                        indexes[entry.name.removesuffix(".parquet")] = (found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            pass
+        for name in sorted(indexes):
+            if name not in self._indexes or self._indexes[name][0] != indexes[name]:
+                self._indexes[name] = (indexes[name], self._load(name))
+        self._indexes = {name: self._indexes[name] for name in sorted(indexes)}
+        return self._merge()
+
+    def _load(self, name: str) -> dict[str, np.ndarray]:
+        import pyarrow
+        from pyarrow import parquet
+
+        path = self.folder / f"{name}.parquet"
+        try:
+            table = parquet.read_table(path, columns=list(COLUMNS), page_checksum_verification=True, use_threads=False)
+            keys = np.frombuffer(b"".join(table["key"].to_pylist()), np.uint8).reshape(-1, KEY)
+            columns = {"key": keys, **{column: table[column].to_numpy() for column in COLUMNS[1:]}}
+        except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+            text = str(error).splitlines()[0]
+            print(f"medkit: the index {path} is damaged ({text}); its samples are made again", file=sys.stderr)
+            columns = {"key": np.empty((0, KEY), np.uint8), **{column: np.empty(0, np.int64) for column in COLUMNS[1:]}}
+        columns["line"] = np.arange(len(columns["key"]))
+        damaged = self.folder / f"{name}.damaged"
+        return _without(columns, set(damaged.read_text("ascii").split())) if damaged.exists() else columns
+
+    def _merge(self) -> _Rows:
+        names = list(self._indexes)
+        parts = [columns for _, columns in self._indexes.values()]
+        counts = [len(columns["key"]) for columns in parts]
+
+        def together(column: str, kind: Any) -> np.ndarray:
+            return np.concatenate([columns[column] for columns in parts]).astype(kind) if parts else np.empty(0, kind)
+
+        keys = np.concatenate([columns["key"] for columns in parts]) if parts else np.empty((0, KEY), np.uint8)
+        halves = _halves(keys)
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        first, second = (np.ascontiguousarray(halves[order, i]) for i in range(2))
+        shard = np.repeat(np.arange(len(names), dtype=np.int32), counts)[order]
+        kinds = {"offset": np.int64, "header": np.int32, "size": np.int64, "checksum": np.uint32, "line": np.int32}
+        columns = {column: together(column, kind)[order] for column, kind in kinds.items()}
+        self._rows = _Rows(first, second, shard, names=names, checked=bytearray(len(first)), **columns)
+        return self._rows
+
+
+def _without(columns: dict[str, np.ndarray], damaged: set[str]) -> dict[str, np.ndarray]:
+    kept = np.array([bytes(key).hex() not in damaged for key in columns["key"]], bool)
+    return {name: values[kept] for name, values in columns.items()}
