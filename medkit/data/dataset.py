@@ -14,7 +14,7 @@ import numpy as np
 
 import medkit.data.splits as splitting
 from medkit.data.cache import Cache
-from medkit.data.cases import encoded, take
+from medkit.data.cases import column, encoded, take
 from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.manifest import as_number
 from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, unpack
@@ -144,6 +144,17 @@ class Dataset:
                 if meta["doubt"]:
                     self.doubts.setdefault(case.id, meta["doubt"])
         return np.flatnonzero(~there).tolist()
+
+    def positive(self, cases: Sequence[Case]) -> np.ndarray:
+        """Which cases are positive, (n,) booleans; known labels are not looked up in the mask."""
+        labels = column(cases, "label")
+        unknown = np.flatnonzero(np.isnan(labels))
+        if len(unknown) and self.cache is not None:
+            for i, meta in self.cache.metas(self.keys.all(take(cases, np.isnan(labels)))):
+                labels[unknown[i]] = np.nan if meta["any_positive"] is None else meta["any_positive"]
+        for i in np.flatnonzero(np.isnan(labels)).tolist():
+            labels[i] = self.sample(cases[i]).label > 0
+        return labels != 0
 
     def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
         """Cases that have been prepared, in their order, with the digests of their slices."""

@@ -14,7 +14,7 @@ import re
 import sys
 import sysconfig
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Annotated, Any, get_args, get_origin
@@ -48,6 +48,7 @@ class KeyTable:
     def __init__(self, source: Source, preparation: str) -> None:
         self.source, self.preparation = source, preparation
         cases = source.cases()
+        self._row: Callable[[str], int]
         if isinstance(cases, CaseTable):
             self._row, size = cases.row_of, cases.size
         else:

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,8 @@ def fill(
                     return
 
 
-Result = tuple[int, Failure | None, str]
+Results = Generator[tuple[int, Failure | None, str], None, None]
+"""Position of a case, its failure, and what speaks against its being CT in HU."""
 
 
 def _into_memory(dataset: Dataset, cases: Sequence[Case], tell: Callable[..., None], stop: bool) -> Iterator[Failure]:
@@ -99,7 +100,7 @@ def _into_memory(dataset: Dataset, cases: Sequence[Case], tell: Callable[..., No
         tell(done, len(cases))
 
 
-def _one_by_one(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Iterator[Result]:
+def _one_by_one(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Results:
     assert dataset.cache is not None
     with dataset.cache.writer() as writer:
         for position in missing:
@@ -121,7 +122,7 @@ def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> str:
 # -- several processes ---------------------------------------------------------------------------------------------
 
 
-def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Iterator[Result]:
+def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Results:
     """Process i of n takes every n-th case from the i-th on."""
     context = multiprocessing.get_context("fork")  # sources of plugins that lie under work cannot be sent by name
     number = min(jobs, len(missing))

@@ -17,8 +17,8 @@ def default_jobs() -> int:
     return min(cores, MOST)
 
 
-def settle(parent: int) -> None:
-    """Make this process, just started by ``parent``, a quiet worker.
+def settle(parent: int | None = None) -> None:
+    """Make this process a quiet worker; ``parent`` is who started it, if it was forked.
 
     Ctrl-C goes to all processes of a terminal: the parent hears it and ends its workers, which must not end first and
     look as if they had failed. A parent that is killed cannot end them: the system does.
@@ -35,9 +35,9 @@ def settle(parent: int) -> None:
         torch.set_num_threads(1)
 
 
-def die_with(parent: int) -> None:
-    """Have the system end this process as soon as ``parent`` is gone; on Linux, elsewhere nothing is done."""
+def die_with(parent: int | None) -> None:
+    """Have the system end this process as soon as its parent is gone; on Linux, elsewhere nothing is done."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # it went before it could be asked for
+        if parent is not None and os.getppid() != parent:  # it went before it could be asked for
             os._exit(1)

@@ -211,10 +211,13 @@ class _Rows:
 
     def find(self, key: bytes) -> int:
         """The row of a key, or -1."""
-        found = int(self.first.searchsorted(np.uint64(int.from_bytes(key[:8], "big"))))
-        if found == len(self.first) or int(self.second[found]) != int.from_bytes(key[8:], "big"):
-            return -1
-        return found if int(self.first[found]) == int.from_bytes(key[:8], "big") else -1
+        first, second = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:], "big")
+        row = int(self.first.searchsorted(np.uint64(first)))
+        while row < len(self.first) and self.first[row] == first:  # keys are digests: hardly ever more than once
+            if self.second[row] == second:
+                return row
+            row += 1
+        return -1
 
     def find_all(self, keys: np.ndarray) -> np.ndarray:
         """(n,) rows of keys, (n,16) uint8, -1 for those that are not there."""
@@ -223,7 +226,11 @@ class _Rows:
         halves = _halves(keys)
         found = self.first.searchsorted(halves[:, 0])
         found[found == len(self.first)] = 0
-        same = (self.first[found] == halves[:, 0]) & (self.second[found] == halves[:, 1])
+        near = self.first[found] == halves[:, 0]
+        same = near & (self.second[found] == halves[:, 1])
+        for position in np.flatnonzero(near & ~same).tolist():
+            found[position] = self.find(keys[position].tobytes())
+            same[position] = found[position] >= 0
         return np.where(same, found, -1)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from typing import Any
 
 import torch
 
 from medkit.data.augment import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Draw, Loader
+from medkit.data.draws import Draw, draw_of
+from medkit.data.loader import Augmentation, Loader
+from medkit.data.sampler import Sampler
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
@@ -69,22 +72,19 @@ class Workbench:
         """The training loader of ``stage``."""
         block = self.recipe.data[stage.data]
         dataset = self.dataset(stage)
-        return Loader(
-            dataset,
-            dataset.cases(stage.train),
-            stage.unit,
+        cases = dataset.cases(stage.train)
+        sampler = Sampler(
+            len(cases),
             stage.batch,
             self.recipe.seed,
             rank=self.runtime.rank,
             ranks=self.runtime.ranks,
-            augment=[step.build() for step in block.augment],
-            augment_on=block.augment_on,
-            balance=stage.balance,
-            patches=stage.patches,
-            patch_size=stage.patch_size,
-            slices=stage.slices,
-            draw=self.draw(stage) or "uniform",
+            repeats=stage.slices,
+            positive=partial(dataset.positive, cases) if stage.balance else None,
         )
+        draw = draw_of(stage.unit, self.draw(stage) or "uniform", patches=stage.patches, patch_size=stage.patch_size)
+        augmentation = Augmentation([step.build() for step in block.augment], block.augment_on)
+        return Loader(dataset, cases, sampler, draw, augmentation)
 
     def draw(self, stage: Stage, objective: Any = None) -> Draw | None:
         """Which slices ``stage`` trains on: as its recipe says; else by positive voxels if what is trained reads masks
@@ -103,7 +103,7 @@ class Workbench:
         if stage.unit != "slice" or not hasattr(objective, "reads"):
             return "uniform"
         dataset = self.dataset(stage)
-        loader = Loader(dataset, dataset.cases(stage.train)[:1], "slice", 1, self.recipe.seed)
+        loader = Loader(dataset, dataset.cases(stage.train)[:1], Sampler(1, 1, self.recipe.seed))
         batch = to_device(loader.collate([loader.item(0, 0, position) for position in range(2)]), self.runtime.device)
         state = torch.get_rng_state()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 
 from medkit.data.augment import Dihedral, GaussNoise, HorizontalFlip, ShiftScaleRotate
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Loader, whole
+from medkit.data.loader import Augmentation, Loader, Unit, draw_of, whole
+from medkit.data.sampler import Sampler
 from medkit.data.transforms import MinMax, Resize
 from medkit.data.volume import Volume
 from medkit.errors import InputError
@@ -23,13 +25,20 @@ from medkit.protocols import Case, Record
 STEPS = [MinMax(), Resize((16, 20))]
 AUGMENT = [ShiftScaleRotate(p=1.0), GaussNoise(p=1.0)]
 Make = Callable[..., Any]
+SIZES = ("patches", "patch_size")
 
 
 def loader(
-    given: Any, unit: str = "slice", batch: int = 2, seed: int = 3, fields: tuple = (), **options: Any
+    given: Any, unit: Unit = "slice", batch: int = 2, seed: int = 3, fields: tuple = (), **options: Any
 ) -> Loader:
     data = Dataset(given, {"train": {}}, options.pop("steps", STEPS), fields=fields)
-    return Loader(data, data.cases("train"), unit, batch, seed, **options)  # type: ignore[arg-type]
+    cases = data.cases("train")
+    draw = draw_of(unit, options.pop("draw", "uniform"), **{k: options.pop(k) for k in SIZES if k in options})
+    augmentation = Augmentation(options.pop("augment", ()), options.pop("augment_on", "cpu"))
+    workers, slices = options.pop("workers", 0), options.pop("slices", 1)
+    positive = partial(data.positive, cases) if options.pop("balance", False) else None
+    sampler = Sampler(len(cases), batch, seed, repeats=slices, positive=positive, **options)
+    return Loader(data, cases, sampler, draw, augmentation, workers)
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from medkit.data.dataset import Dataset
 from medkit.data.io import read_volume
 from medkit.data.loader import Loader
+from medkit.data.sampler import Sampler
 from medkit.data.source import ManifestSource
 from medkit.errors import InputError
 
@@ -103,7 +104,7 @@ def test_numbers_of_a_csv_file_can_be_fields_of_batches(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,patient,age,sex\na.png,p1,131.5,1\nb.png,p2,90,0\n")
     source = ManifestSource(str(tmp_path / "list.csv"), label="age")
     dataset = Dataset(source, {"train": {}}, fields=("sex",))
-    batch = next(iter(Loader(dataset, dataset.cases("train"), "slice", 2, seed=0).epoch(0)))
+    batch = next(iter(Loader(dataset, dataset.cases("train"), Sampler(2, 2, seed=0)).epoch(0)))
     assert sorted(batch["sex"].tolist()) == [0.0, 1.0]
 
 

@@ -1,0 +1,168 @@
+"""What a training item is taken from a case: one slice, patches of one slice, or all slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from medkit.data.sample import Sample
+
+Unit = Literal["slice", "volume", "patch"]
+Draw = Literal["uniform", "positive"]
+DRAWN = {
+    "uniform": "slices are drawn as they lie in the data",
+    "positive": "a case with a positive mask gives the slice of a random positive voxel",
+}
+"""What each way of drawing slices means, for whoever reads the results."""
+
+Arrays = dict[str, np.ndarray]
+Chain = Callable[[Arrays, np.random.Generator], Arrays]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of a case.
+
+    Attributes
+    ----------
+    arrays:
+        ``image`` and, where there are such, ``mask`` and ``target``, (n,H,W).
+    label:
+        Of the slice if it was drawn with its mask, else of the case.
+    z:
+        The slice; None where it is all of them.
+    """
+
+    arrays: Arrays
+    label: float
+    z: int | None = None
+
+
+class ItemDraw(Protocol):
+    """Takes an item from a case, by the random generator of this item, and augments it."""
+
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def each(self) -> int:
+        """Entries of a batch that one item makes, for names and labels; a volume counts as one."""
+        ...
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn: ...
+
+    def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays: ...
+
+
+def draw_of(
+    unit: Unit = "slice", prefer: Draw = "uniform", *, patches: int = 8, patch_size: int = 64
+) -> SliceDraw | VolumeDraw | PatchDraw:
+    """The draw of a unit, as a stage of a recipe names it."""
+    if unit == "volume":
+        return VolumeDraw()
+    return PatchDraw(patches, patch_size, prefer) if unit == "patch" else SliceDraw(prefer)
+
+
+@dataclass(frozen=True)
+class VolumeDraw:
+    """All slices of a case."""
+
+    unit: Unit = "volume"
+    each: int = 1
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn:
+        return Drawn(_arrays(sample, slice(None)), sample.label)
+
+    def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
+        return chain(arrays, rng)
+
+
+@dataclass(frozen=True)
+class SliceDraw:
+    """One slice of a case.
+
+    Parameters
+    ----------
+    prefer:
+        ``uniform``: any; ``positive``: that of a random positive voxel of the mask, any where there is none (as
+        published for SMART-Net: larger bleeds are seen more often).
+    """
+
+    prefer: Draw = "uniform"
+    unit: Unit = "slice"
+    each: int = 1
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn:
+        z = choose_slice(sample, self.prefer, rng)
+        arrays = _arrays(sample, slice(z, z + 1))
+        return Drawn(arrays, float(arrays["mask"].any()) if "mask" in arrays else sample.label, z)
+
+    def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
+        return chain(arrays, rng)
+
+
+@dataclass(frozen=True)
+class PatchDraw:
+    """``patches`` squares of ``size`` out of one slice, at the same place in image and target, in the foreground."""
+
+    patches: int = 8
+    size: int = 64
+    prefer: Draw = "uniform"
+    unit: Unit = "patch"
+
+    @property
+    def each(self) -> int:
+        return self.patches
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn:
+        z = choose_slice(sample, self.prefer, rng)
+        return Drawn(self.cut(_arrays(sample, slice(z, z + 1)), rng), sample.label, z)
+
+    def cut(self, arrays: Arrays, rng: np.random.Generator) -> Arrays:
+        """Squares inside the foreground box of one slice, (1,H,W) to (patches,size,size)."""
+        size = self.size
+        guide = arrays.get("target", arrays["image"])[0] > 0
+        height, width = guide.shape
+        grow = [(0, 0), (0, max(0, size - height)), (0, max(0, size - width))]
+        if grow[1][1] or grow[2][1]:
+            arrays = {name: np.pad(array, grow) for name, array in arrays.items()}
+            height, width = max(height, size), max(width, size)
+        rows, columns = np.flatnonzero(guide.any(1)), np.flatnonzero(guide.any(0))
+        corners = []
+        for found, full in ((rows, height), (columns, width)):
+            low = int(found[0]) if len(found) else 0
+            high = int(found[-1]) + 1 if len(found) else full
+            # A box smaller than the patch lets it start early enough to hold the box.
+            low = min(low, full - size)
+            corners.append(rng.integers(low, max(low, min(high, full) - size) + 1, self.patches))
+        return {
+            name: np.stack([a[0, y : y + size, x : x + size] for y, x in zip(*corners, strict=True)])
+            for name, a in arrays.items()
+        }
+
+    def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
+        """Every patch by itself."""
+        parts = [chain({k: v[i : i + 1] for k, v in arrays.items()}, rng) for i in range(self.patches)]
+        return {k: np.concatenate([part[k] for part in parts]) for k in arrays}
+
+
+def choose_slice(sample: Sample, prefer: Draw, rng: np.random.Generator) -> int:
+    """The slice of a random positive voxel if these are preferred; else, and where there is none, any."""
+    depth = len(sample.image)
+    weight = sample.positive_voxels
+    if prefer == "positive" and weight is not None and (total := weight.sum()) > 0:
+        return int(rng.choice(depth, p=weight / total))
+    return int(rng.integers(depth))
+
+
+def _arrays(sample: Sample, pick: slice) -> Arrays:
+    """Views, as plain arrays: a memory map's own kind is slow to slice."""
+    found = {"image": np.asarray(sample.image)[pick]}
+    if sample.mask is not None:
+        found["mask"] = np.asarray(sample.mask)[pick]
+    if sample.target is not None:
+        found["target"] = np.asarray(sample.target)[pick]
+    return found
