@@ -28,7 +28,8 @@ from torch import nn
 from medkit.bench import Case, Target, Variant, Work
 from medkit.data.augment import Brightness, Contrast, Dihedral, HorizontalFlip, ShiftScaleRotate
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Loader
+from medkit.data.loader import Augmentation, Loader, draw_of
+from medkit.data.sampler import Sampler
 from medkit.data.transforms import CLAHE, MinMax, Resize, Window, prepare
 from medkit.data.volume import Volume
 from medkit.protocols import Batch, Record
@@ -129,7 +130,7 @@ def epoch(unit: str, depth: int, device: torch.device) -> Callable[[], int]:
     data = Dataset(Heads(depth), {"train": {}}, STEPS, cache_dir=Path(folder.name))
     cases = data.cases("train")
     data.prepare_all(cases)
-    loader = Loader(data, cases, unit, 4, seed=0)  # type: ignore[arg-type]
+    loader = Loader(data, cases, Sampler(len(cases), 4, seed=0), draw_of(unit))  # type: ignore[arg-type]
     turns = iter(range(1_000_000))
 
     def run() -> int:
@@ -157,7 +158,8 @@ class Training:
         cases = data.cases("train")
         data.prepare_all(cases)
         augment = [Dihedral()] if pairs else [ShiftScaleRotate(), HorizontalFlip(), Brightness(), Contrast()]
-        return Loader(data, cases, self.unit, self.batch, seed=0, augment=augment, slices=self.steps)
+        sampler = Sampler(len(cases), self.batch, seed=0, repeats=self.steps)
+        return Loader(data, cases, sampler, draw_of(self.unit), Augmentation(augment))
 
     def network(self) -> nn.Module:
         """Far lighter than any of the thesis's, so that the loader has less time for a batch than it ever will."""
@@ -196,10 +198,7 @@ class Epoch:
         return self.loader.epoch(0) if self.source == "ahead" else self._asked()
 
     def _asked(self) -> Iterator[Batch]:
-        order, size = self.loader.order(0), self.loader.batch
-        for first in range(0, self.loader.steps * size, size):
-            chosen = enumerate(order[first : first + size], first)
-            yield self.loader.collate([self.loader.item(index, 0, position) for position, index in chosen])
+        return (self.loader.batch((0, step)) for step in range(self.loader.steps))
 
     def __call__(self) -> list[float]:
         batches, losses, waited, begun = self.batches(), [], 0.0, time.perf_counter()

@@ -62,18 +62,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pretext_that_reads_no_label_gets_slices_as_they_lie_in_the_data() -> None:
     found = bench(recipe())
-    assert [found.loader(stage).draw for stage in found.recipe.stages] == ["positive", "uniform"]
+    assert [found.loader(stage).draw.prefer for stage in found.recipe.stages] == ["positive", "uniform"]
 
 
 @pytest.mark.parametrize("draw", ["uniform", "positive"])
 def test_the_recipe_decides_where_it_says_so(draw: str) -> None:
     found = bench(recipe(draw=draw))
-    assert {found.loader(stage).draw for stage in found.recipe.stages} == {draw}
+    assert {found.loader(stage).draw.prefer for stage in found.recipe.stages} == {draw}
 
 
 def test_denoisers_and_whole_volumes_are_not_drawn_by_masks() -> None:
     found = bench(medkit.load_recipe("tiny_ldct"))
-    assert found.loader(found.recipe.stages[0]).draw == "uniform"
+    assert found.loader(found.recipe.stages[0]).draw.prefer == "uniform"
     found = bench(medkit.load_recipe("tiny_ich_cls"))
     assert found.draw(found.recipe.stage("classify")) is None
 
