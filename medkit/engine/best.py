@@ -11,6 +11,7 @@ from medkit.engine import checkpoint
 from medkit.engine.events import EpochEnded
 from medkit.engine.settings import Wanted
 from medkit.engine.state import TrainingState
+from medkit.engine.strategy import Strategy
 from medkit.errors import InputError
 
 
@@ -26,11 +27,11 @@ class BestWeights:
         objective: Any,
         state: TrainingState,
         path: Path,
-        writes: bool,
+        strategy: Strategy,
         say: Callable[[str], None],
     ) -> None:
         self.wanted, self.objective, self.state = wanted, objective, state
-        self.path, self.writes, self.say = path, writes, say
+        self.path, self.strategy, self.say = path, strategy, say
 
     def epoch_ended(self, event: EpochEnded) -> None:
         key = self.wanted.key
@@ -39,8 +40,9 @@ class BestWeights:
             self.say(f"{event.stage}: {key} is nan after epoch {event.epoch}, which cannot be kept as the best")
         elif self.wanted.improves(value, self.state.best):
             self.state.best, self.state.best_epoch = value, event.epoch
-            if self.writes:
-                checkpoint.save_weights(self.path, self.objective)
+            tensors = checkpoint.tensors_of(self.objective, self.strategy.whole)
+            if self.strategy.is_main:
+                checkpoint.write_tensors(self.path, tensors, {})
 
     def take(self, stage: str) -> None:
         """Put the best epoch's weights into the objective."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medkit.data.ledger import METADATA
+from medkit.engine.divided import divided_like
 from medkit.errors import InputError, RunError, did_you_mean
 
+Whole = Callable[[Tensor], Tensor]
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
@@ -91,8 +93,12 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """A module's weights and buffers by name.
+def as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def tensors_of(module: nn.Module, whole: Whole = as_it_is) -> dict[str, Tensor]:
+    """A module's weights and buffers by name; ``whole`` puts those together that are divided among ranks.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             what = f"'{name}' is a {type(value).__name__} among the weights, which a file of tensors cannot hold"
             raise RunError(what, hint="keep it in a buffer (register_buffer) instead of get_extra_state")
-    return state
+    return {name: whole(value) for name, value in state.items()}
 
 
 def save_weights(path: Path, module: nn.Module, ledger: str = "") -> None:
@@ -138,4 +144,5 @@ def load_tensors(module: nn.Module, weights: Mapping[str, Tensor], where: str, *
                 parts.append(f"{label}: {', '.join(names[:3])}{more}")
         hint = did_you_mean(missing[0], extra) if missing and extra else None
         raise InputError(f"the weights do not fit the model ({'; '.join(parts)})", where, hint)
-    module.load_state_dict(dict(weights), strict=not allow_missing)
+    mine = {name: divided_like(tensor, own[name]) for name, tensor in weights.items()}
+    module.load_state_dict(mine, strict=not allow_missing)

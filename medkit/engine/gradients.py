@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medkit.engine.divided import is_divided
 from medkit.engine.runtime import Runtime
 from medkit.engine.strategy import Message, Strategy
 from medkit.errors import RunError
@@ -49,6 +50,7 @@ def backward(
         _surgery(each, trained, shared, runtime.strategy, generator)
         return
     torch.stack(each).sum().backward()
+    trained = [p for p in trained if not is_divided(p)]  # the gradients of others are averaged already
     if runtime.world_size > 1:
         _average(trained, runtime.strategy.any_true([p.grad is not None for p in trained]), runtime.strategy)
 

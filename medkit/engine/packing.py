@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medkit.engine.checkpoint import load_tensors, tensors_of
+from medkit.engine.checkpoint import Whole, as_it_is, load_tensors, tensors_of
+from medkit.engine.divided import divided_like, is_divided
 from medkit.errors import InputError, RunError
 
 FORMAT = 2
@@ -17,29 +18,32 @@ FORMAT = 2
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
-def pack(module: nn.Module, optimizers: Optimizers) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(
+    module: nn.Module, optimizers: Optimizers, whole: Whole = as_it_is
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights, buffers and all that the optimizers keep, as flat tensors and plain data for JSON.
 
     Each optimizer's whole ``state_dict()`` is kept: moments, and what some (Prodigy, schedule-free ones) write into
     their parameter groups. Tensors keep their strides, for fused steps walk through memory without looking at them.
+    ``whole`` puts tensors together that are divided among ranks.
 
     Raises
     ------
     RunError
         if an optimizer keeps something else than tensors, numbers and texts: it could not be resumed exactly.
     """
-    tensors = {f"weights.{name}": tensor for name, tensor in tensors_of(module).items()}
+    tensors = {f"weights.{name}": tensor for name, tensor in tensors_of(module, whole).items()}
     tensors |= {f"buffers.{name}": buffer for name, buffer in _unsaved_buffers(module).items()}
     kept: dict[str, Any] = {}
     for turn, optimizer in optimizers.items():
-        whole = dict(optimizer.state_dict())
+        found = dict(optimizer.state_dict())
         parameters = _parameters(optimizer)
-        packer = _Packer(tensors)
+        packer = _Packer(tensors, whole)
         states = [
             [key, packer.encode(values, f"optim.{turn}.{key}", parameters[key] if isinstance(key, int) else None)]
-            for key, values in whole.pop("state", {}).items()
+            for key, values in found.pop("state", {}).items()
         ]
-        kept[turn] = {"state": states, "rest": packer.encode(whole, f"optim.{turn}")}
+        kept[turn] = {"state": states, "rest": packer.encode(found, f"optim.{turn}")}
     return tensors, {"format": FORMAT, "optimizers": kept}
 
 
@@ -88,14 +92,14 @@ def _unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
 class _Packer:
     """Encodes nested values for JSON; tensors go to ``tensors`` under the path they stand at."""
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(self, tensors: dict[str, Tensor], whole: Whole) -> None:
+        self.tensors, self.whole = tensors, whole
 
     def encode(self, value: Any, path: str, parameter: Tensor | None = None) -> Any:
         if isinstance(value, Tensor):
             while path in self.tensors:  # "a.b" beside the b of a
                 path += "'"
-            self.tensors[path] = value
+            self.tensors[path] = self.whole(value)
             return {"tensor": path, "strides": _strides(value, parameter)}
         if value is None or isinstance(value, bool | int | float | str):
             return value
@@ -135,6 +139,8 @@ def _decode(value: Any, tensors: Mapping[str, Tensor], parameter: Tensor | None 
 
 
 def _laid_out(tensor: Tensor, strides: list[int] | str | None, parameter: Tensor | None) -> Tensor:
+    if parameter is not None and is_divided(parameter) and tensor.shape == parameter.shape:
+        return divided_like(tensor, parameter)
     if strides is None:
         return tensor
     if isinstance(strides, str):  # "parameter"

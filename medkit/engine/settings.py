@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medkit.engine.optimizers import Optimization
@@ -32,6 +32,8 @@ class TrainingSettings:
         How the parameters of each turn are optimized.
     unfreeze:
         Part to open stage by stage; all its parameters are in the optimizer from the start.
+    shard:
+        Parts whose weights are divided among ranks.
     keep_best:
         The validated number whose best epoch gives the weights; None keeps the last epoch's.
     checkpoint_seconds:
@@ -43,5 +45,6 @@ class TrainingSettings:
     seed: int
     optimizations: Mapping[str, Optimization]
     unfreeze: Plan | None = None
+    shard: Sequence[str] = ()
     keep_best: Wanted | None = None
     checkpoint_seconds: float = 60.0

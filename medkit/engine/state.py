@@ -11,6 +11,7 @@ import torch
 
 from medkit.engine import checkpoint
 from medkit.engine.packing import pack, unpack
+from medkit.engine.strategy import Strategy
 from medkit.errors import InputError
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -49,14 +50,21 @@ class TrainingState:
     def next_epoch(self) -> None:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
-    def save(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers) -> None:
-        """Write the checkpoint of ``stage``; the one before is kept."""
-        tensors, plain = pack(objective, optimizers)
-        written = {"stage": stage, "position": asdict(self), "plain": plain}
-        checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
+    def save(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, strategy: Strategy) -> None:
+        """Write the checkpoint of ``stage``, on the main rank, with what all have; the one before is kept."""
+        tensors, plain = pack(objective, optimizers, strategy.whole)
+        if strategy.is_main:
+            position = {**asdict(self), "world_size": strategy.world_size}
+            written = {"stage": stage, "position": position, "plain": plain}
+            checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
 
-    def restore(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers) -> None:
-        """Go to where the checkpoint in ``folder`` stands, if there is one.
+    def restore(
+        self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, world_size: int = 1
+    ) -> int | None:
+        """Go to where the checkpoint in ``folder`` stands, if there is one, and return how many ranks wrote it.
+
+        On another number of ranks a batch has another number of items: the training goes on with the same share of the
+        epoch behind it.
 
         Raises
         ------
@@ -65,7 +73,7 @@ class TrainingState:
         """
         path = next((p for p in (folder / checkpoint.LAST, folder / checkpoint.PREVIOUS) if p.exists()), None)
         if path is None:
-            return
+            return None
         tensors, written = checkpoint.read_tensors(path)
         if written.get("stage") != stage:
             raise InputError(f"this is a checkpoint of stage '{written.get('stage')}', not '{stage}'", str(path))
@@ -82,3 +90,8 @@ class TrainingState:
             )
         unpack(tensors, written.get("plain", {}), objective, optimizers, str(path))
         vars(self).update(vars(saved))
+        before: int = written["position"].get("world_size", world_size)
+        if before != world_size and self.step:
+            self.step, taken = self.step * before // world_size, self.step
+            self.sums = {key: value * self.step / taken for key, value in self.sums.items()}
+        return before

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medkit.engine.agreement import FailedTogether, Votes, elsewhere
+from medkit.engine.divided import separate
 from medkit.engine.gradients import backward
 from medkit.engine.loss_means import LossMeans, items_of
 from medkit.engine.optimizers import set_rate, turn_parameters
@@ -36,6 +37,9 @@ class Step:
         self.parameters = turn_parameters(objective, turn)
         self.optimization = settings.optimizations[turn.name]
         self.optimizer = self.optimization.build(objective, turn)
+        if settings.shard:
+            parts = objective.parts()
+            separate(self.optimizer, [p for name in settings.shard for p in parts[name].parameters()])
         self.rate = self.optimization.optimizer.lr
         self.means = LossMeans(runtime.strategy)
 
@@ -56,7 +60,7 @@ class Step:
         """
         self.optimizer.zero_grad(set_to_none=True)
         with votes.guarded():
-            with self.runtime.autocast():
+            with self.runtime.strategy.computing(), self.runtime.autocast():
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
             self._refuse_no_losses(losses)
             values = numbers_of(losses)
@@ -70,8 +74,10 @@ class Step:
         means = self.means.send(values, items_of(batch))
         self._backward(losses, place, votes.weight)
         self.optimizer.step()
+        self.runtime.strategy.stepped()
         if hasattr(self.objective, "after_step"):
-            self.objective.after_step(self.turn.name)
+            with self.runtime.strategy.computing():
+                self.objective.after_step(self.turn.name)
         return means()
 
     def _backward(self, losses: dict[str, Tensor], place: Place, weight: float) -> None:

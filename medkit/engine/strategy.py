@@ -98,8 +98,20 @@ class Strategy(Protocol):
         """Wait until all ranks have come here, however long one of them still evaluates."""
         ...
 
-    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
-        """A module's ``state_dict()`` in whole tensors."""
+    def whole(self, tensor: Tensor) -> Tensor:
+        """All of a tensor, on the main rank; every rank asks for each that may be divided among them."""
+        ...
+
+    def stepped(self) -> None:
+        """Weights have been changed by an optimizer."""
+        ...
+
+    def clip(self, bound: Any, parameters: Sequence[nn.Parameter]) -> None:
+        """Bound gradients by ``bound.clip(parameters)``."""
+        ...
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """Around what is computed by an objective."""
         ...
 
 
@@ -140,8 +152,17 @@ class Single:
     def barrier(self, what: str) -> None:
         pass
 
-    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
-        return module.state_dict()
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def stepped(self) -> None:
+        pass
+
+    def clip(self, bound: Any, parameters: Sequence[nn.Parameter]) -> None:
+        bound.clip(parameters)
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
 
 class _Arrived:
@@ -263,8 +284,17 @@ class Replicated:
             late = time.monotonic() - begun >= self.patience
             raise self._missing(what, str(error), late) from error
 
-    def full_state(self, module: nn.Module) -> dict[str, Tensor]:
-        return module.state_dict()
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def stepped(self) -> None:
+        pass
+
+    def clip(self, bound: Any, parameters: Sequence[nn.Parameter]) -> None:
+        bound.clip(parameters)
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def _missing(self, what: str, said: str, late: bool) -> LostRank:
         """Who is not there; ranks other than 0 know only that rank 0 does not answer."""

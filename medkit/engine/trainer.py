@@ -68,7 +68,7 @@ class Trainer:
         self.best = None
         if settings.keep_best is not None:
             path = folder / checkpoint.BEST
-            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.is_main, self.say)
+            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.strategy, self.say)
         self.opened: set[str] = set()
 
     def fit(self) -> TrainingState:
@@ -85,7 +85,11 @@ class Trainer:
         """Go to the checkpoint, if there is one, on every rank alike."""
         if self.settings.unfreeze is not None:
             stages_of(self.objective, self.settings.unfreeze.part)
-        self.state.restore(self.folder, self.settings.stage, self.objective, self._optimizers())
+        world_size = self.runtime.world_size
+        before = self.state.restore(self.folder, self.settings.stage, self.objective, self._optimizers(), world_size)
+        if before not in (None, world_size):
+            what = f"begun on {before} ranks, it goes on on {world_size}: batches have another size in all, and numbers"
+            self.say(f"{self.settings.stage}: {what} differ from those of a run that was not interrupted")
         self.runtime.strategy.broadcast([*self.objective.parameters(), *self.objective.buffers()])
 
     def start(self) -> None:
@@ -175,8 +179,7 @@ class Trainer:
             self.best.take(self.settings.stage)
 
     def save(self) -> None:
-        if self.runtime.is_main:
-            self.state.save(self.folder, self.settings.stage, self.objective, self._optimizers())
+        self.state.save(self.folder, self.settings.stage, self.objective, self._optimizers(), self.runtime.strategy)
         self.clock.restart()
 
     def save_inside(self, stop: bool = False) -> None:

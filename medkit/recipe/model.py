@@ -124,6 +124,11 @@ class Stage:
         """Every split that the stage touches if it is tested on ``tested``, once."""
         return list(dict.fromkeys([self.train, *([self.validate] if self.validate else []), *tested]))
 
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """The parts that are divided among ranks."""
+        return tuple(name for name, wanted in self.shard.items() if wanted)
+
     def takes_from(self) -> set[str]:
         """Names of the earlier stages that parts are taken from."""
         return {reference.stage for reference in _references(self.objective)}

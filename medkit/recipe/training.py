@@ -29,6 +29,9 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
             what = "it goes by the stages of an encoder, and the objective has none"
             pieces.problem(block.mark, f"{block.path}.layer_decay", what, "leave it out")
     parts = dict(walk.parts(stage.objective))
+    if stage.compile and any((stage.shard or {}).values()):
+        what = "divided parts are not compiled"
+        pieces.problem(entries["shard"].mark, f"{path}.shard", what, "leave 'compile' or 'shard' out")
     for name in stage.shard or ():
         if name not in parts:
             what = f"the objective has no part '{name}'"
@@ -111,8 +114,8 @@ def training_in_words(stage: Stage) -> str:
         said.append(f"gradients up to norm {stage.clip:g}")
     if (stop := stage.early_stop) is not None:
         said.append(f"ends after {stop.patience} epochs without a better {stop.metric} on {stop.split}")
-    if sharded := [name for name, divided in stage.shard.items() if divided]:
-        said.append(f"{' and '.join(sharded)} divided among the ranks")
+    if stage.divided:
+        said.append(f"{' and '.join(stage.divided)} divided among the ranks")
     return ", ".join(said)
 
 

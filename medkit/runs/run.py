@@ -102,11 +102,13 @@ def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
     folder = RunFolder.open(path)
     begun = folder.resumable()
     if world_size != begun.get("ranks", 1):
-        raise InputError(
-            f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {world_size}",
-            str(folder.path),
-            "resume it with the same --devices",
-        )
+        left = [stage.name for stage in folder.recipe().stages if not (folder.done(stage.name) or stage.divided)]
+        if left:
+            raise InputError(
+                f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {world_size}",
+                str(folder.path),
+                f"resume it with the same --devices; only stages with 'shard' may change it, and '{left[0]}' has none",
+            )
     return folder, begun
 
 

@@ -22,6 +22,7 @@ from medkit.engine.events import EpochEnded, Events, Message, StageStarted
 from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
 from medkit.engine.settings import TrainingSettings
+from medkit.engine.sharded import Division, check_division
 from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
@@ -119,6 +120,7 @@ class BuiltInTrainer:
     def check(self) -> None:
         if self.stage.unfreeze is not None:
             stages_of(self.objective, self.stage.unfreeze.part)
+        check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.draw(self.stage, self.objective)
 
@@ -139,8 +141,13 @@ class BuiltInTrainer:
         settings = self.settings()
         validate = self.validate if stage.validate and stage.metrics else None
         folder = bench.folder.checkpoints(stage.name)
-        trainer = Trainer(self.objective, bench.loader(stage), settings, bench.runtime, folder, events, validate)
+        division = Division.of(self.objective, settings.shard, bench.runtime)
+        measuring = division.measuring(validate)
+        trainer = Trainer(
+            division.objective, bench.loader(stage), settings, division.runtime, folder, events, measuring
+        )
         state = trainer.fit()
+        division.put_together()
         if settings.keep_best is not None and state.best_epoch is None and bench.runtime.is_main:
             bench.folder.add_notice(no_best(stage.name, settings.keep_best.key))
 
@@ -155,6 +162,7 @@ class BuiltInTrainer:
             seed=bench.recipe.seed,
             optimizations={turn: Optimization.of(optimizers[turn], schedules[turn]) for turn in turns},
             unfreeze=stage.unfreeze,
+            shard=stage.divided,
             keep_best=kept_metric(stage, self.metrics),
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )
