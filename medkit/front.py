@@ -15,6 +15,7 @@ from medkit.reporting.report import write_report
 from medkit.runs import run as runs
 from medkit.runs.handle import Run
 from medkit.runs.settings import RunSettings
+from medkit.runs.trackers import Track
 
 
 class Options(TypedDict, total=False):
@@ -24,6 +25,7 @@ class Options(TypedDict, total=False):
     device: str | None
     quiet: bool
     resume: bool
+    track: Sequence[Track]
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -31,6 +33,7 @@ class ResumeOptions(TypedDict, total=False):
 
     device: str | None
     quiet: bool
+    track: Sequence[Track]
 
 
 def run(
@@ -59,7 +62,8 @@ def run(
     seed:
         Overrides the recipe's own.
     **options:
-        ``precision``, ``device``, ``quiet`` and ``resume``, as :class:`medkit.runs.settings.RunSettings` explains them.
+        ``precision``, ``device``, ``quiet``, ``resume`` and ``track``, as
+        :class:`medkit.runs.settings.RunSettings` explains them.
 
     Raises
     ------

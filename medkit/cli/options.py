@@ -32,3 +32,7 @@ Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
 ]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="NAME", help="Tell an experiment tracker of the run, such as tensorboard."),
+]

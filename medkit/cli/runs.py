@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Devices, PluginFile, RunDir, Set, Skip
+from medkit.cli.options import Device, Devices, PluginFile, RunDir, Set, Skip, Track
 from medkit.cli.output import show_table
 from medkit.engine import interrupt
 from medkit.engine.ranks import Place, agreed, place
@@ -37,6 +37,7 @@ def run(
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR if this run was begun there.")] = False,
+    track: Track = None,
 ) -> None:
     """Train the stages of a recipe, evaluate every test split and write the report.
 
@@ -68,12 +69,18 @@ def run(
             from medkit.engine.launch import launch
 
             options = [*_repeat("--set", set), *_repeat("--skip", skip), *_repeat("--plugin", plugin)]
-            options += [*_given("--device", device), "--precision", precision, *_given("--seed", seed)]
+            options += [
+                *_given("--device", device),
+                "--precision",
+                precision,
+                *_given("--seed", seed),
+                *_repeat("--track", track),
+            ]
             launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
             return
         from medkit.front import run as start
 
-        words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume}
+        words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume, "track": track or []}
         if isinstance(checked, str):
             words |= {"set": set or [], "skip": skip or []}
         finished = start(checked, out, seed=seed, **words)
@@ -81,7 +88,9 @@ def run(
         _show_results(finished)
 
 
-def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None) -> None:
+def resume(
+    folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None, track: Track = None
+) -> None:
     """Go on with a run that was interrupted, from its last checkpoint, as if it had never stopped.
 
     Example: medkit resume runs/first
@@ -92,11 +101,12 @@ def resume(folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, devi
         if devices > 1:
             from medkit.engine.launch import launch
 
-            launch(devices, ["resume", str(folder), *_repeat("--plugin", plugin), *_given("--device", device)])
+            options = [*_repeat("--plugin", plugin), *_given("--device", device), *_repeat("--track", track)]
+            launch(devices, ["resume", str(folder), *options])
             return
         from medkit.front import resume as go_on
 
-        finished = go_on(folder, device=device)
+        finished = go_on(folder, device=device, track=track or [])
     if here.is_main:
         _show_results(finished)
 

@@ -90,7 +90,7 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class Images(Event):
-    """Some slices of a split after ``epoch`` epochs, as the report shows them.
+    """Some slices of a split, as the report shows them, once a stage of ``epoch`` epochs has been trained.
 
     ``images`` maps names such as ``1/image`` or ``1/mask_probability`` to (H,W) float32 arrays in [0,1]. The number
     stands for a case, whose name is not told.

@@ -54,6 +54,7 @@ class RunFolder:
     ``cases.csv``           one row per stage, split and case
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
+    ``trackers/``           what experiment trackers keep of the run
     ``external/STAGE/``     what another program made and said, where one trains the stage
     ``resources.json``      time and memory of each stage
     ``examples/``           slices shown in the report

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from medkit.engine.events import EpochEnded, Message, StageEnded, StageFailed, StageStarted, StepEnded
+from medkit.engine.events import (
+    EpochEnded,
+    Message,
+    RunEnded,
+    RunStarted,
+    StageEnded,
+    StageFailed,
+    StageStarted,
+    StepEnded,
+)
 from medkit.engine.progress import Progress, numbers
 from medkit.registry.plugins import Hooks
 from medkit.runs.folder import RunFolder
@@ -78,10 +87,16 @@ class WriteMetrics:
 
 
 class AskHooks:
-    """Tells plugins' hooks of epochs."""
+    """Tells plugins' hooks of the run's start, its epochs and its end."""
 
     def __init__(self, hooks: Hooks, run: Run) -> None:
         self.hooks, self.run = hooks, run
+
+    def run_started(self, event: RunStarted) -> None:
+        self.hooks("medkit_run_start", run=self.run)
+
+    def run_ended(self, event: RunEnded) -> None:
+        self.hooks("medkit_run_end", run=self.run)
 
     def epoch_ended(self, event: EpochEnded) -> None:
         self.hooks("medkit_epoch_end", run=self.run, stage=event.stage, epoch=event.epoch, metrics=event.metrics)

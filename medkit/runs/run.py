@@ -10,7 +10,7 @@ from typing import Any
 
 from medkit.engine import interrupt
 from medkit.engine.agreement import FailedTogether
-from medkit.engine.events import Events, StageEnded, StageFailed
+from medkit.engine.events import Events, RunEnded, RunStarted, StageEnded, StageFailed
 from medkit.engine.memory import shortage_told
 from medkit.engine.progress import Progress
 from medkit.engine.ranks import agreed
@@ -30,6 +30,7 @@ from medkit.runs.lock import locked_for_all
 from medkit.runs.preflight import check_results, check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
+from medkit.runs.trackers import Trackers, listeners_of_plugins
 from medkit.runs.workbench import Workbench
 
 DEFAULT = RunSettings()
@@ -61,16 +62,17 @@ def run(
     if settings.resume and runtime.strategy.share(folder.begun, "whether a run was begun"):
         agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision))
         return resume(folder.path, settings, report)
+    trackers = agreed(runtime.strategy, lambda: Trackers(settings.track))
     bench = Workbench(recipe, runtime)
     broken = agreed(runtime.strategy, lambda: check_run(bench))
     agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None)
     with locked_for_all(folder, "run", runtime):
         if runtime.is_main:
             found = environment(runtime.description, settings.precision, runtime.world_size, recipe.seed)
-            folder.start(recipe, {**found, "notices": bench.notices()})
+            folder.start(recipe, {**found, "notices": bench.notices(), "track": trackers.plain()})
         runtime.barrier("the start of the run")
         bench.folder = folder
-        return _through(bench, folder, settings.quiet, report, broken)
+        return _through(bench, folder, settings.quiet, report, trackers, broken)
 
 
 def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str], seed: int | None) -> Recipe:
@@ -93,8 +95,11 @@ def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | No
         agreed(runtime.strategy, lambda: refuse_living(folder.path))
         if runtime.is_main:
             folder.remove_unfinished()
+        trackers = agreed(runtime.strategy, lambda: Trackers([*begun.get("track", []), *settings.track]))
         bench = agreed(runtime.strategy, lambda: _checked(folder, runtime))
-        return _through(bench, folder, settings.quiet, report)
+        if runtime.is_main and trackers.plain() != begun.get("track", []):
+            folder.write_json("environment.json", {**begun, "track": trackers.plain()})
+        return _through(bench, folder, settings.quiet, report, trackers)
 
 
 def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
@@ -124,19 +129,26 @@ def _through(
     folder: RunFolder,
     quiet: bool,
     report: Report | None,
+    trackers: Trackers,
     broken: Mapping[str, Exception] | None = None,
 ) -> Run:
-    """Go through all stages that are not done; ``broken`` are those whose rehearsal has failed, and how."""
+    """Go through all stages that are not done.
+
+    ``broken`` are those whose rehearsal has failed, and how; a resumed run (None) rehearses nothing.
+    """
     interrupt.clear()
     main = bench.runtime.is_main
     run_ = Run(folder.path, recipe=bench.recipe)
     with Progress(quiet or not main, folder.log if main else None) as progress:
         hooks = Hooks(progress.say)
-        own = [ShowProgress(progress), WriteMetrics(folder), AskHooks(hooks, run_)]
-        session = Session(bench, folder, progress, Events(warn=progress.say, own=own if main else []))
+        events = Events(warn=progress.say)
+        if main:
+            own = [ShowProgress(progress), WriteMetrics(folder), AskHooks(hooks, run_)]
+            events = Events([*trackers.listeners, *listeners_of_plugins(hooks, run_)], progress.say, own)
+        session = Session(bench, folder, progress, events)
         what = f"{bench.recipe.name}: {_count(bench.recipe.stages)}"
-        session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
-        with _told_of(run_, hooks, main):
+        with _told_of(session, run_, resumed=broken is None):
+            session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
             errors = _stages(session, run_, broken or {})
             if main:
                 _finish(session, run_, errors, hooks, report)
@@ -215,22 +227,32 @@ def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hook
 
 
 @contextmanager
-def _told_of(run_: Run, hooks: Hooks, main: bool) -> Iterator[None]:
-    """Plugins hear of the run's start, and of its end however it ends, so that they can close what they have opened."""
-    if not main:
-        yield
-        return
-    hooks("medkit_run_start", run=run_)
+def _told_of(session: Session, run_: Run, resumed: bool) -> Iterator[None]:
+    """Listeners hear of the run's start, and of its end however it ends: they can close what they have opened."""
+    runtime = session.bench.runtime
+    session.events.emit(
+        RunStarted(
+            name=run_.recipe.name,
+            folder=run_.folder.resolve(),
+            recipe=run_.recipe.resolved(),
+            seed=run_.recipe.seed,
+            device=runtime.description,
+            precision=runtime.precision,
+            world_size=runtime.world_size,
+            resumed=resumed,
+        )
+    )
     try:
         yield
         run_.status = "finished"
     except BaseException as error:
         run_.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        if isinstance(error, KeyboardInterrupt):
-            RunFolder(run_.folder).log(f"interrupted by {interrupt.asked_by() or 'Ctrl-C'}")
+        if isinstance(error, KeyboardInterrupt) and session.main:
+            session.folder.log(f"interrupted by {interrupt.asked_by() or 'Ctrl-C'}")
         raise
     finally:
-        hooks("medkit_run_end", run=run_)
+        assert run_.status != "running"
+        session.events.emit(RunEnded(run_.status))
 
 
 def _count(stages: Sequence[Stage]) -> str:

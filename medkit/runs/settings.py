@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from medkit.runs.trackers import Track
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,13 @@ class RunSettings:
         Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
     resume:
         Go on with the run in the folder, if one of the same recipe was begun there.
+    track:
+        Experiment trackers that are told of the run, such as ``["tensorboard"]`` or
+        ``[{"use": "mlflow", "every": 10}]``; a resumed run goes on with those that it had.
     """
 
     precision: str = "fp32"
     device: str | None = None
     quiet: bool = False
     resume: bool = False
+    track: Sequence[Track] = ()

@@ -9,13 +9,14 @@ from typing import Any
 from medkit.data.cases import union
 from medkit.engine.agreement import together
 from medkit.engine.checkpoint import save_weights
-from medkit.engine.events import Events, Message
+from medkit.engine.events import Events, Images, Message
 from medkit.engine.progress import Progress
 from medkit.evaluation.evaluate import write_results
 from medkit.recipe import Stage
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
+from medkit.runs.trackers import pictures
 from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
 
@@ -96,5 +97,7 @@ def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[st
         found = bench.seen.counted(stage, found)
         write_results(session.folder.path, found)
         session.say(f"{stage.name} {split}: {found.summary()}")
+        if found.examples and session.events.wants(Images):
+            session.events.emit(Images(stage.name, split, stage.epochs, pictures(found.examples)))
         values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
     return values
