@@ -19,7 +19,7 @@ import numpy as np
 
 from medkit.evaluation import bootstrap as drawing
 from medkit.evaluation.bootstrap import bootstrap
-from medkit.evaluation.evaluate import _interval
+from medkit.evaluation.values import interval
 from medkit.parts.metrics_classification import AUC, F1, Sensitivity
 from medkit.parts.metrics_multiclass import MacroF1, Top1
 from medkit.parts.metrics_regression import MAE, R2
@@ -73,7 +73,7 @@ def compare(metric: Any, rows: dict[str, np.ndarray], patients: list[str]) -> No
     for _ in range(ROUNDS):
         none, some = (seconds(partial(definition, metric, rows, patients, draws)) for draws in (0, TIMED))
         slow.append(none + (some - none) * DRAWS / TIMED)
-        for name, work in zip(found, (_interval, bootstrap, bootstrap), strict=True):
+        for name, work in zip(found, (interval, bootstrap, bootstrap), strict=True):
             if "before" not in name:
                 drawing._kept.cache_clear()
             found[name].append(slow[-1] / seconds(partial(work, metric, rows, patients)))

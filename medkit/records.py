@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import medkit
 from medkit.errors import InputError, MedkitError, RunError
@@ -25,10 +25,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     RunError
         if it cannot be written; a file that was there before is left as it was.
     """
+    with written_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it becomes ``path`` when all is written, as with :func:`write_atomically`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from medkit.engine import interrupt
 from medkit.engine.clock import CheckpointClock
 from medkit.engine.runtime import Runtime
-from medkit.errors import RunError
+from medkit.errors import MedkitError, RunError
+from medkit.guard import cause
 
 
 class FailedTogether(Exception):
@@ -24,7 +25,8 @@ def together(runtime: Runtime, what: str) -> Iterator[None]:
     Raises
     ------
     FailedTogether
-        on several ranks; on a single one the error itself goes on.
+        on several ranks, with a cause that says on all of them what the failed one does; on a single rank the error
+        itself goes on.
     """
     if runtime.world_size == 1:
         yield
@@ -34,9 +36,17 @@ def together(runtime: Runtime, what: str) -> Iterator[None]:
         yield
     except Exception as mine:
         error = mine
-    runtime.strategy.barrier(what)
-    if not runtime.strategy.all_true(error is None):
-        raise FailedTogether from error or elsewhere()
+    each = runtime.strategy.gather(None if error is None else _told(error), what)
+    first = runtime.strategy.share(next((told for told in each if told is not None), None), what)
+    if first is not None:
+        raise FailedTogether from error or RunError(*first)
+
+
+def _told(error: Exception) -> tuple[str, str | None, str | None]:
+    """What an error says, in plain text that goes to other ranks."""
+    if isinstance(error, MedkitError):
+        return error.what, error.where, error.hint
+    return cause(error), None, None
 
 
 def elsewhere() -> RunError:

@@ -43,7 +43,7 @@ class Embedding:
 
 
 class Embedded:
-    """Gathers the embedding of a split while its cases are evaluated one after the other.
+    """Makes the embedding of a split from its cases, which are evaluated one after the other.
 
     Parameters
     ----------
@@ -56,7 +56,6 @@ class Embedded:
     def __init__(self, cases: Sequence[Case], groups: Sequence[str]) -> None:
         chosen = np.linspace(0, len(cases) - 1, min(MOST, len(cases))).round().astype(int)
         self.wanted, self.groups = {cases[i].id for i in chosen}, tuple(groups)
-        self.rows: list[dict[str, Any]] = []
 
     @contextmanager
     def watching(self, objective: Any, case: Case) -> Iterator[list[np.ndarray]]:
@@ -76,23 +75,29 @@ class Embedded:
         finally:
             handle.remove()
 
-    def add(self, items: Sequence[Mapping[str, Any]], found: Sequence[np.ndarray]) -> None:
-        """Keep the features of a case's items; of a volume that is one item, their mean over slices."""
+    def rows(self, items: Sequence[Mapping[str, Any]], found: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """What is kept of a case's items; of a volume that is one item, the features' mean over slices."""
         if not found:
-            return
+            return []
         features = np.concatenate(found)
         if len(items) != len(features):
             features = features.mean(0, keepdims=True)
-        for item, feature in zip(items, features, strict=True):
-            groups = {name: str(item.get(name, "")) for name in self.groups}
-            self.rows.append({"feature": feature, "label": item["label"], "id": str(item["id"]), "groups": groups})
+        return [
+            {
+                "feature": feature,
+                "label": item["label"],
+                "id": str(item["id"]),
+                "groups": {name: str(item.get(name, "")) for name in self.groups},
+            }
+            for item, feature in zip(items, features, strict=True)
+        ]
 
-    def collected(self) -> Embedding | None:
-        """All that was kept, or None if nothing was."""
-        if not self.rows:
+    def embedding(self, rows: Sequence[Mapping[str, Any]]) -> Embedding | None:
+        """The embedding of the rows of all cases, or None if there are none."""
+        if not rows:
             return None
-        chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(MOST, len(self.rows))).round().astype(int))
-        rows = [self.rows[i] for i in chosen]
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
+        rows = [rows[i] for i in chosen]
         return Embedding(
             np.stack([row["feature"] for row in rows]),
             np.array([row["label"] for row in rows], np.float32),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -139,24 +140,43 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """A CSV file with at least ``columns``, all values as text; [] where there is no file."""
-    if not path.is_file():
-        return []
-    text = read_text(path)
-    if text and not text.endswith("\n"):
-        raise damaged(path, "its last line has no end")
-    try:
+    return list(rows_of(path, columns)) if path.is_file() else []
+
+
+def rows_of(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file with at least ``columns``, one after the other, all values as text."""
+    with _table(path) as file:
         # Not splitlines(): a name may hold what it takes for the end of a line, such as U+2028.
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        rows = list(reader)
-    except csv.Error as error:
+        reader = csv.DictReader(file)
+        for i, row in enumerate(reader, 2):
+            if i == 2 and (lacking := [name for name in columns if name not in row]):
+                raise damaged(path, f"it has no column '{lacking[0]}'")
+            if None in row or None in row.values():
+                raise damaged(path, f"row {i} has not as many cells as there are columns")
+            yield row
+
+
+def read_head(path: Path) -> list[str]:
+    """The names of a CSV file's columns."""
+    with _table(path) as file:
+        return next(csv.reader(file), [])
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[TextIO]:
+    """A CSV file to read; what is wrong with its text is told with its name."""
+    try:
+        with path.open("rb") as raw:
+            if raw.seek(0, os.SEEK_END) and raw.seek(-1, os.SEEK_END) >= 0 and raw.read(1) != b"\n":
+                raise damaged(path, "its last line has no end")
+        with path.open(encoding="utf-8", newline="") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise RunError("the file is missing", str(path), HINT) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, error) from error
-    lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-    if lacking and rows:
-        raise damaged(path, f"it has no column '{lacking[0]}'")
-    for i, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise damaged(path, f"row {i} has not as many cells as there are columns")
-    return rows
+    except OSError as error:
+        raise RunError(f"cannot be read: {error.strerror}", str(path)) from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -16,10 +15,9 @@ import numpy as np
 
 from medkit.errors import InputError
 from medkit.evaluation import files
+from medkit.evaluation.case_table import write_cases
 from medkit.evaluation.embeddings import Embedding, write_embedding
-from medkit.records import encoded, write_atomically
-
-KEYS = ("stage", "split", "case", "patient", "center")
+from medkit.records import write_atomically
 
 
 @dataclass(frozen=True)
@@ -126,53 +124,33 @@ class Evaluation:
 
 
 def write_results(folder: Path, evaluation: Evaluation) -> None:
-    """Merge one evaluation into ``results.json``, ``cases.csv`` and ``examples/``; doing it twice changes nothing."""
+    """Add one evaluation to a run folder, in the place of an earlier one; doing it twice changes nothing.
+
+    ``results.json`` is written last: a number that stands there has its cases and pictures.
+    """
+    stage, split = evaluation.key
+    write_cases(folder, stage, split, evaluation.cases)
+    if evaluation.embedding is not None:
+        write_embedding(folder / "embeddings" / f"{stage}.{split}.npz", evaluation.embedding)
+    if evaluation.examples:
+        _write_examples(folder / "examples" / f"{stage}.{split}.npz", evaluation.examples)
     path = folder / "results.json"
     results = files.read_json(path) if path.exists() else {}
-    results.setdefault(evaluation.stage, {})[evaluation.split] = {n: v.json() for n, v in evaluation.values.items()}
+    results.setdefault(stage, {})[split] = {name: value.json() for name, value in evaluation.values.items()}
     write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
-    _write_cases(folder / "cases.csv", evaluation)
-    if evaluation.embedding is not None:
-        write_embedding(folder / "embeddings" / f"{evaluation.stage}.{evaluation.split}.npz", evaluation.embedding)
-    if evaluation.examples:
-        arrays: dict[str, np.ndarray] = {}
-        for i, shown in enumerate(evaluation.examples):
-            for key, value in shown.items():
-                # Activations differ by less than half precision resolves.
-                half = np.ndim(value) > 0 and key != "activation"
-                arrays[f"{i}.{key}"] = np.asarray(value, np.float16) if half else np.asarray(value)
-        data = io.BytesIO()
-        np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-        (folder / "examples").mkdir(exist_ok=True)
-        write_atomically(folder / "examples" / f"{evaluation.stage}.{evaluation.split}.npz", data.getvalue())
 
 
-def _write_cases(path: Path, evaluation: Evaluation) -> None:
-    """Put the rows of one evaluation into ``cases.csv``, in the place of those that were there.
-
-    Numbers are written in full: tests are computed from this file. So are names, which are read back and joined by;
-    a name that a spreadsheet would take for a formula is not changed here (only in ``tables/``, which nothing reads).
-    """
-    columns = list(dict.fromkeys(key for row in evaluation.cases for key in row))
-    old = path.read_bytes().decode() if path.is_file() else ""
-    head = next(csv.reader(old.splitlines()[:1]), [])
-    mine = _lines([{"stage": evaluation.stage, "split": evaluation.split}], KEYS[:2]).rstrip("\n")
-    if head[:2] == list(KEYS[:2]) and set(columns) <= set(head) and f"\n{mine}," not in old:
-        # The rows of other stages stay as they are, letter by letter: a hundredth of the time of reading them.
-        text = old + _lines(evaluation.cases, head)
-    else:
-        kept = [row for row in read_cases(path.parent) if (row["stage"], row["split"]) != evaluation.key]
-        columns = list(dict.fromkeys([*KEYS, *head, *columns]))
-        text = _lines([dict(zip(columns, columns, strict=True))], columns) + _lines([*kept, *evaluation.cases], columns)
-    write_atomically(path, encoded(text))
-
-
-def _lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    for row in rows:
-        writer.writerow({k: repr(float(v)) if isinstance(v, (float, np.floating)) else v for k, v in row.items()})
-    return text.getvalue()
+def _write_examples(path: Path, examples: Sequence[Mapping[str, Any]]) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for i, shown in enumerate(examples):
+        for key, value in shown.items():
+            # Activations differ by less than half precision resolves.
+            half = np.ndim(value) > 0 and key != "activation"
+            arrays[f"{i}.{key}"] = np.asarray(value, np.float16) if half else np.asarray(value)
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, data.getvalue())
 
 
 def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
@@ -188,11 +166,6 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
         }
         for stage, splits in plain.items()
     }
-
-
-def read_cases(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``cases.csv``, all values as text."""
-    return files.read_rows(folder / "cases.csv", KEYS)
 
 
 def read_examples(path: Path) -> list[dict[str, Any]]:

@@ -284,7 +284,8 @@ class Metric(Protocol):
     found is no None but the worst there is, such as the diagonal of the volume.
 
     ``compute`` turns the stacked rows into the number, nan where it is undefined (never 0). ``score`` is the per-case
-    value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC).
+    value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC). On several ranks each
+    measures a part of the cases, and one computes the number: what that takes stands in the rows, not in the metric.
 
     A metric may also have
 

@@ -52,6 +52,7 @@ class RunFolder:
     ``metrics.jsonl``       one line an epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
+    ``cases/``              rows of evaluations that are not in ``cases.csv`` yet
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
     ``trackers/``           what experiment trackers keep of the run

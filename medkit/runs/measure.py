@@ -9,7 +9,8 @@ from typing import Any
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
-from medkit.evaluation.evaluate import Evaluation, evaluate, write_results
+from medkit.evaluation.case_table import merge_cases
+from medkit.evaluation.evaluate import Evaluation, Request, evaluate, write_results
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked
@@ -19,25 +20,15 @@ from medkit.runs.workbench import Workbench
 
 def measure(
     bench: Workbench, trainer: StageTrainer, metrics: Sequence[Any], split: str, progress: Progress
-) -> Evaluation:
-    """Predict the cases of ``split`` and measure them, with intervals and the report's pictures."""
+) -> Evaluation | None:
+    """Predict the cases of ``split`` and measure them, with intervals and the report's pictures; None but on the main
+    rank. Every rank takes its share of the cases."""
     stage, dataset = trainer.stage, bench.dataset(trainer.stage)
-    cases = dataset.cases(split)
+    cases, shown = dataset.cases(split), bench.recipe.report.maps.get("cases", 4)
+    request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=shown)
     predicted = trainer.predicted(cases, split, progress)
     with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
-        return evaluate(
-            trainer.objective,
-            dataset,
-            cases,
-            metrics,
-            stage=stage.name,
-            split=split,
-            unit=stage.unit,
-            device=bench.runtime.device,
-            progress=advance,
-            examples=bench.recipe.report.maps.get("cases", 4),
-            predicted=predicted,
-        )
+        return evaluate(trainer.objective, request, bench.runtime, progress=advance, predicted=predicted)
 
 
 def evaluate_again(
@@ -82,9 +73,13 @@ def _evaluate(
         trainer = trainer_of(bench, item, bench.trained(item))
         with Progress() as progress:
             result = measure(bench, trainer, bench.metrics(item), split, progress)
+        if result is None:  # not the rank that writes
+            continue
         if doubt := dataset.doubtful():
             folder.add_notice(doubt)
         result = bench.seen.counted(item, result, allow_seen)
         write_results(folder.path, result)
         found.append(result)
+    if bench.runtime.is_main:
+        merge_cases(folder.path)
     return found

@@ -16,6 +16,7 @@ from medkit.engine.progress import Progress
 from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, MedkitError, RunError
+from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results
 from medkit.guard import cause
 from medkit.paths import default_folder
@@ -221,6 +222,7 @@ def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hook
         if errors:
             raise errors[0]
         folder.write_json("results.json", {})  # nothing but training and validation splits
+    merge_cases(folder.path)
     run_.results = read_results(folder.path)
     if report is not None:
         session.say(f"report: {report(folder.path, hooks)}")

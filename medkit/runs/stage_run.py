@@ -49,12 +49,12 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
     ledger = check_seen(session, trainer, tested)
     with cost.of(stage.name, "train_seconds", trainer.meter):
         trainer.train(session.progress, session.events)
-    values: dict[str, float] = {}
-    with together(bench.runtime, f"evaluation of stage {stage.name}"):
+    with together(bench.runtime, f"the weights of stage {stage.name}"):
         if session.main:
             keep_weights(session, trainer, ledger)
-            values = evaluate_splits(session, trainer, tested, cost)
-            session.folder.mark_done(stage.name)
+    values = evaluate_splits(session, trainer, tested, cost)
+    if session.main:
+        session.folder.mark_done(stage.name)
     return values
 
 
@@ -94,10 +94,12 @@ def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[st
     for split in tested:
         with cost.of(stage.name, "evaluate_seconds", trainer.meter):
             found = measure(bench, trainer, metrics, split, session.progress)
-        found = bench.seen.counted(stage, found)
-        write_results(session.folder.path, found)
-        session.say(f"{stage.name} {split}: {found.summary()}")
-        if found.examples and session.events.wants(Images):
-            session.events.emit(Images(stage.name, split, stage.epochs, pictures(found.examples)))
-        values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
+        with together(bench.runtime, f"the results of stage {stage.name}, {split}"):
+            if found is not None:
+                found = bench.seen.counted(stage, found)
+                write_results(session.folder.path, found)
+                session.say(f"{stage.name} {split}: {found.summary()}")
+                if found.examples and session.events.wants(Images):
+                    session.events.emit(Images(stage.name, split, stage.epochs, pictures(found.examples)))
+                values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
     return values

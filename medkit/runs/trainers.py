@@ -27,7 +27,7 @@ from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
 from medkit.errors import InputError
-from medkit.evaluation.evaluate import evaluate
+from medkit.evaluation.evaluate import Request, evaluate
 from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
@@ -168,22 +168,15 @@ class BuiltInTrainer:
         )
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """The stage's metrics on its validation split; every rank measures all cases."""
+        """The stage's metrics on its validation split, whose cases the ranks share; on the main one."""
         bench, stage = self.bench, self.stage
         assert stage.validate is not None
         dataset = bench.dataset(stage)
-        found = evaluate(
-            self.objective,
-            dataset,
-            dataset.cases(stage.validate),
-            self.metrics,
-            stage=stage.name,
-            split=stage.validate,
-            unit=stage.unit,
-            device=bench.runtime.device,
-            intervals=False,
-        )
-        return {f"{stage.validate}/{name}": value.value for name, value in found.values.items()}
+        cases = dataset.cases(stage.validate)
+        request = Request(dataset, cases, self.metrics, stage.name, stage.validate, stage.unit, intervals=False)
+        found = evaluate(self.objective, request, bench.runtime)
+        values = {} if found is None else found.values
+        return {f"{stage.validate}/{name}": value.value for name, value in values.items()}
 
     def predicted(self, cases: Sequence[Case], split: str, progress: Progress) -> Predicted | None:
         return None

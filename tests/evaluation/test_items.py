@@ -17,8 +17,9 @@ import medkit
 from medkit.data.dataset import Dataset
 from medkit.data.transforms import Resize
 from medkit.data.volume import Volume
+from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
-from medkit.evaluation.evaluate import evaluate
+from medkit.evaluation.evaluate import Request, evaluate
 from medkit.parts.metrics_classification import Specificity
 from medkit.parts.metrics_segmentation import FalsePositiveVolume
 from medkit.protocols import Case, Metric, Record
@@ -95,8 +96,8 @@ class Keeps:
 
 def evaluated(metrics: list[Any], unit: str, known: bool = True, **instead: Tensor) -> Any:
     dataset = Dataset(Cases(known), {"test": {"fold": "test"}}, [Resize((10, 10))])
-    where = {"stage": "s", "split": "test", "unit": unit, "device": torch.device("cpu")}
-    return evaluate(Says(**instead), dataset, dataset.cases("test"), metrics, **where)
+    request = Request(dataset, dataset.cases("test"), metrics, "s", "test", unit)
+    return evaluate(Says(**instead), request, Runtime(torch.device("cpu")))
 
 
 def items(unit: str, known: bool = True) -> list[dict[str, Any]]:

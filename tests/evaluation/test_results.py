@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from medkit.errors import RunError
+from medkit.evaluation.case_table import merge_cases, read_cases
 from medkit.evaluation.comparisons import compare_variants
 from medkit.evaluation.evaluate import _value
-from medkit.evaluation.results import Evaluation, MetricValue, read_cases, read_results, write_results
+from medkit.evaluation.results import Evaluation, MetricValue, read_results, write_results
 from medkit.parts.metrics_classification import AUC, Sensitivity
 from medkit.parts.metrics_segmentation import DiceScore
 
@@ -140,5 +141,6 @@ def test_extras_of_a_metric_cannot_take_the_place_of_its_number(name: str) -> No
 def test_columns_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
     write_results(tmp_path, evaluation("a", line("a", "1", dice=0.5, fpv=1.0)))
     write_results(tmp_path, evaluation("b", line("b", "1", fpv=2.0, dice=0.25)))
+    merge_cases(tmp_path)
     with (tmp_path / "cases.csv").open(newline="") as file:
         assert [row[-2:] for row in csv.reader(file)] == [["dice", "fpv"], ["0.5", "1.0"], ["0.25", "2.0"]]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from medkit.data.dataset import Dataset
 from medkit.data.volume import Volume
-from medkit.evaluation.evaluate import MetricValue, evaluate, stack
+from medkit.engine.runtime import Runtime
+from medkit.evaluation.evaluate import MetricValue, Request, evaluate, stack
 from medkit.objectives.restoration import Restoration
 from medkit.parts.features import RANDOM
 from medkit.parts.losses import L1
@@ -99,8 +100,8 @@ def evaluation() -> Any:
     dataset = Dataset(Pairs(), {"test": {"fold": "test"}})
     metrics = [PSNR(), RMSE(80), PL(RANDOM), FID(RANDOM)]
     objective = Restoration(Halfway(), {"l1": Placed(L1(), {"weight": 1.0})})
-    where = {"stage": "denoise", "split": "test", "unit": "patch", "device": torch.device("cpu")}
-    return evaluate(objective, dataset, dataset.cases("test"), metrics, **where)
+    request = Request(dataset, dataset.cases("test"), metrics, "denoise", "test", "patch")
+    return evaluate(objective, request, Runtime(torch.device("cpu")))
 
 
 @pytest.mark.parametrize("name", ["psnr", "rmse_hu", "pl_random", "fid_random"])

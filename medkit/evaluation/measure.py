@@ -1,0 +1,113 @@
+"""What is kept of an evaluated case: rows of its metrics and lines of ``cases.csv``, none of its images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import RunError
+from medkit.evaluation.items import items_of
+from medkit.evaluation.prediction import CasePrediction
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass
+class CaseRows:
+    """What is kept of the ``index``-th case.
+
+    Attributes
+    ----------
+    lines:
+        One for ``cases.csv`` each item: the case itself, or each of its slices.
+    columns, counts:
+        Rows of the items that are not empty for a metric, stacked, and how many, by the metric's name.
+    slices:
+        Of the case.
+    truth:
+        Positive voxels of the true mask.
+    features:
+        Rows of :class:`medkit.evaluation.embeddings.Embedded`.
+    """
+
+    index: int
+    slices: int
+    truth: int
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    features: list[dict[str, Any]] = field(default_factory=list)
+
+
+def rows_of(
+    index: int, prediction: CasePrediction, metrics: Sequence[Any], where: tuple[str, str], unit: str
+) -> tuple[CaseRows, list[dict[str, Any]]]:
+    """Measure a case; its rows, and the items that they were measured on.
+
+    Parameters
+    ----------
+    where:
+        Stage and split.
+    unit:
+        ``slice``: every slice is an item of its own; otherwise the case is one.
+    """
+    sample = prediction.sample
+    truth = 0 if sample.native_mask is None else int(sample.native_mask.sum())
+    kept = CaseRows(index, len(sample.image), truth)
+    items = items_of(sample, prediction.arrays, unit, prediction.on_source)
+    rows: dict[str, list[dict[str, Any]]] = {metric.name: [] for metric in metrics}
+    for item in items:
+        line = _line(item, where)
+        for metric in metrics:
+            row = measured(metric, item, where[0])
+            if row is None:
+                continue
+            rows[metric.name].append(row)
+            score = metric.score(row)
+            if not math.isnan(score):
+                line[metric.name] = score
+        kept.lines.append(line)
+    kept.columns = {name: stack(found) for name, found in rows.items() if found}
+    kept.counts = {name: len(found) for name, found in rows.items() if found}
+    return kept, items
+
+
+def _line(item: Mapping[str, Any], where: tuple[str, str]) -> dict[str, Any]:
+    """What ``cases.csv`` says of an item before its metrics."""
+    stage, split = where
+    line = {"stage": stage, "split": split, "case": item["id"], "patient": item["patient"], "center": item["center"]}
+    line["label"] = item["label"]
+    line |= {name: item[name] for name in item if name in ("probability", "value")}
+    if "class_probability" in item:
+        predicted = int(np.argmax(item["class_probability"]))
+        line |= {"class": predicted, "class_probability": float(item["class_probability"][predicted])}
+    return line
+
+
+def measured(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
+    """The row of one item, or None if it is empty for the metric."""
+    try:
+        missing = [key for key in getattr(metric, "needs", ()) if key not in item]
+        if missing:
+            raise KeyError(missing[0])
+        row: dict[str, Any] | None = metric.per_case(item)
+    except KeyError as error:
+        raise RunError(
+            f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give",
+            hint=f"there are: {', '.join(sorted(item))}",
+        ) from error
+    return row
+
+
+def stack(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Rows as one array a column."""
+    return {key: np.asarray([row[key] for row in rows]) for key in (rows[0] if rows else ())}
+
+
+def joined(blocks: Sequence[Columns]) -> Columns:
+    """Stacked rows of several cases, one after the other: what :func:`stack` makes of all rows."""
+    return {key: np.concatenate([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}

@@ -1,0 +1,67 @@
+"""Which cases the report shows, and one telling slice of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from medkit.evaluation.items import MAPS
+from medkit.evaluation.maps import activation
+from medkit.evaluation.prediction import CasePrediction
+
+
+def spread(sizes: Sequence[int], count: int) -> list[int]:
+    """Which cases to show, by the sizes of their truths: the largest, a small one, normals; then others between.
+
+    They are chosen after the evaluation and predicted once more: to look for them before would read every mask twice,
+    and to keep what all of them need would take memory for every case.
+    """
+    positive = sorted((i for i, size in enumerate(sizes) if size), key=lambda i: -sizes[i])
+    normal = [i for i, size in enumerate(sizes) if not size]
+    order = [
+        *positive[:1],
+        *positive[-1:],
+        *normal[:2],
+        *positive[len(positive) // 2 : len(positive) // 2 + 1],
+        *positive,
+        *normal,
+    ]
+    return sorted(list(dict.fromkeys(order))[:count])
+
+
+def picture(objective: Any, prediction: CasePrediction, device: torch.device) -> dict[str, Any]:
+    """One slice of a case: image, truth, prediction and the encoder's activation."""
+    sample = prediction.sample
+    z = _telling(prediction)
+    shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.image[z]}
+    if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
+        shown["volume_ml"] = float((sample.native_mask.sum((1, 2)) * sample.slice_volumes).sum() / 1000)
+    shown |= dict(_layers(prediction, z))
+    encoder = objective.parts().get("encoder")
+    if encoder is not None and any(True for _ in encoder.parameters()):  # the identity shows nothing new
+        image = torch.from_numpy(np.array(sample.image[z : z + 1]))[:, None].to(device)
+        shown["activation"] = activation(encoder, image)[0]
+    return shown
+
+
+def _telling(prediction: CasePrediction) -> int:
+    """The slice with the most of the true mask, else of the predicted one, else the middle one."""
+    mask = prediction.sample.mask
+    if mask is not None and mask.any():
+        return int(np.argmax(mask.sum((1, 2))))
+    if "mask_probability" in prediction.arrays:
+        return int(np.argmax((prediction.arrays["mask_probability"][:, 0] > 0.5).sum((1, 2))))
+    return len(prediction.sample.image) // 2
+
+
+def _layers(prediction: CasePrediction, z: int) -> Iterator[tuple[str, np.ndarray]]:
+    for name in ("mask", "target"):
+        array = getattr(prediction.sample, name)
+        if array is not None:
+            yield name, np.asarray(array[z])
+    for name in MAPS:
+        if name in prediction.arrays:
+            yield name, prediction.arrays[name][z, 0]

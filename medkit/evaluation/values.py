@@ -1,0 +1,67 @@
+"""The number of a metric over all cases, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import RunError
+from medkit.evaluation.bootstrap import Interval, bootstrap, none, too_few
+from medkit.evaluation.results import RESERVED, MetricValue
+
+Rows = Mapping[str, np.ndarray]
+
+
+def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, intervals: bool) -> MetricValue:
+    """The number of stacked rows, with its interval if ``intervals``; nan with the counts where it is undefined.
+
+    Parameters
+    ----------
+    patients:
+        The patient of each row.
+    empty:
+        How many cases were empty for the metric.
+    """
+    nan, several = float("nan"), len(set(patients))
+    about = {"rule": metric.empty, "n_patients": several}
+    value = MetricValue(nan, nan, nan, len(patients), empty, metric.unit, metric.higher_is_better, **about)
+    if not patients:
+        return value
+    extras = dict(metric.extras(rows)) if hasattr(metric, "extras") else {}
+    if taken := sorted(set(extras) & RESERVED):
+        raise RunError(f"extras of metric '{metric.name}' may not be called {', '.join(taken)}")
+    value = replace(value, value=float(metric.compute(rows)), extras=extras)
+    if not intervals:
+        return value
+    if not math.isfinite(value.value):
+        ends = none(_why(rows))
+    elif few := too_few(several):
+        ends = none(few)
+    else:
+        ends = interval(metric, rows, patients)
+    return replace(value, low=ends.low, high=ends.high, method=ends.method, n_undefined=ends.undefined)
+
+
+def _why(rows: Rows) -> str:
+    """Why a number is not defined, as far as its rows tell."""
+    numbers = [column for column in rows.values() if column.dtype.kind == "f" and column.ndim == 1]
+    without = int(np.sum(np.any([np.isnan(column) for column in numbers], 0))) if numbers else 0
+    if not without:
+        return "it is not defined on these cases"
+    return f"{without} of {len(numbers[0])} cases have no number, as where the size of voxels is not known"
+
+
+def interval(metric: Any, rows: Rows, patients: Sequence[str]) -> Interval:
+    """The metric's own interval if it has one, else the bootstrap's."""
+    own = getattr(metric, "interval", None)
+    ends = own(rows, patients) if own is not None else None
+    if ends is None:
+        return bootstrap(metric, rows, patients)
+    low, high = (float(end) for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return none("too few cases of a kind")
+    return Interval(low, high, getattr(metric, "interval_method", "the metric's own"))

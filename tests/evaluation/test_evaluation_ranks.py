@@ -1,0 +1,25 @@
+"""Evaluation on two ranks: what is written is what one rank alone writes, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("ranks_evaluation_script.py")
+WRITTEN = {"results.json", "cases.csv", "examples"}
+
+
+@pytest.mark.slow
+def test_two_ranks_write_what_one_does_and_fail_together(two_ranks: Callable[..., Path]) -> None:
+    folder = two_ranks(SCRIPT)
+    for mode in ("slices", "volumes", "denoising", "views"):
+        alone = folder / mode / "alone"
+        written = {path.relative_to(alone): path for path in alone.rglob("*") if path.is_file()}
+        assert {path.parts[0] for path in written} == WRITTEN | ({"embeddings"} if mode == "views" else set()), mode
+        for name, path in written.items():
+            assert (folder / mode / "ranks" / name).read_bytes() == path.read_bytes(), (mode, name)
+    said = [(folder / f"ranks{rank}").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert "this case cannot be measured" in said[0]
