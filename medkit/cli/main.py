@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from medkit.engine import interrupt
+from medkit.engine.ranks import RENDEZVOUS
 from medkit.errors import ElsewhereError, MedkitError, StoppedError
 
 INTERRUPTIBLE = ("run", "resume")
@@ -18,7 +19,7 @@ INTERRUPTIBLE = ("run", "resume")
 def main() -> None:
     """Run the command line; every error a user can cause is one line and an exit code, without a traceback."""
     if sys.argv[1:2] and sys.argv[1] in INTERRUPTIBLE:
-        interrupt.install()
+        interrupt.install(speak=RENDEZVOUS not in os.environ)
     from medkit.engine import launch  # after the handlers, as all that takes time
 
     if launch.is_launched():
@@ -44,6 +45,8 @@ def main() -> None:
         _unexpected(error)
     except Exception as error:
         _unexpected(error)
+    finally:
+        interrupt.over()
 
 
 def _end(error: Exception, text: str, code: int) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,14 +44,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(plain, temporary, metadata=metadata)
         with temporary.open("rb+") as file:
+            _sort_metadata(file)
             os.fsync(file.fileno())
         if path.name == LAST and path.exists():
             os.replace(path, path.with_name(PREVIOUS))
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(f"cannot be written: {reason}", str(path), "free some space, then 'medkit resume'") from error
+    finally:
+        with suppress(OSError):  # renamed, or never made
+            temporary.unlink()
+
+
+def _sort_metadata(file: BinaryIO) -> None:
+    """Bring the metadata of a safetensors file into the order of their keys, so that equal content is equal bytes.
+
+    The library writes them in another order each time. A header is JSON of the length that stands before it.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    if len(sorted_header) == length:  # else it was written in another way; nothing depends on the order
+        file.seek(8)
+        file.write(sorted_header)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -32,16 +32,19 @@ class _State:
     """How many callers have promised to look at :func:`requested`."""
     farewell: str | None = None
     """What is said where the process ends at once; None until it has begun to do anything."""
+    speak = True
     cleaners: list[Callable[[], None]] = []
     installed: list[signal.Signals] = []
 
 
-def install() -> None:
+def install(speak: bool = True) -> None:
     """From now on the signals that schedulers and terminals send end the process with 130, in good order.
 
     Before :func:`begin` they end it at once, since importing is no place for an exception out of nowhere. Signals that
-    the process was started to ignore (``nohup``) stay ignored.
+    the process was started to ignore (``nohup``) stay ignored. A process that has another one to speak for it ends
+    without a word.
     """
+    _State.speak = speak
     if threading.current_thread() is not threading.main_thread():
         return
     for number in STOPPING:
@@ -109,6 +112,12 @@ def cleaning(clean: Callable[[], None]) -> Iterator[None]:
         _State.cleaners.remove(clean)
 
 
+def over() -> None:
+    """The command has ended: a signal changes nothing of its exit code any more."""
+    for number in _State.installed:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def leave_to_parent() -> None:
     """For a worker process: only its parent decides when to stop, and ends it by SIGTERM or a message."""
     for number in _State.installed:
@@ -134,6 +143,7 @@ def _end(text: str) -> None:
     for clean in reversed(_State.cleaners):
         with suppress(Exception):
             clean()
-    with suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+    if _State.speak:
+        with suppress(OSError):
+            os.write(2, f"{text}\n".encode())
     os._exit(StoppedError.exit_code)

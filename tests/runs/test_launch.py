@@ -1,0 +1,173 @@
+"""``--devices N``: one command of several processes, which ends as one, says one thing and leaves nobody behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import small_recipe
+
+from medkit.engine.checkpoint import read_tensors
+
+LONG = 60  # epochs; no test waits for them
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``start("run", ...)`` starts medkit in a folder of its own."""
+    started = []
+
+    def command(*words: object, **environ: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | environ
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medkit", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield command
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def recipe(folder: Path, epochs: int = 2, **changes: object) -> Path:
+    small_recipe("ranks", epochs=epochs, batch=2, **changes).write(folder / "r.yaml")
+    return folder / "r.yaml"
+
+
+def after_an_epoch(process: subprocess.Popen[str], run: Path) -> None:
+    """Wait until the run has told its first epoch."""
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        if (run / "metrics.jsonl").exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate()[1])
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that the launcher has started."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def gone(pids: list[int], seconds: float = 10) -> bool:
+    """Whether the processes end within ``seconds``; a dead one that nobody buries has ended."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        alive = []
+        for pid in pids:
+            try:
+                alive.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z")
+            except OSError:
+                alive.append(False)
+        if not any(alive):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.slow
+def test_a_wrong_recipe_is_told_once_and_makes_no_folder(start, tmp_path: Path) -> None:
+    process = start("run", recipe(tmp_path), "--set", "data.d.splits.train.fold=nix", "--out", "out", "--devices", 2)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert said.count("split 'train' is empty") == 1
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_of_two_ranks_exits_with_130_says_so_once_and_ends_as_one_that_was_not(
+    start, tmp_path: Path
+) -> None:
+    words = ["run", recipe(tmp_path, epochs=6), "--devices", 2, "--device", "cpu", "--out"]
+    assert start(*words, "straight").wait(120) == 0
+    process = start(*words, "broken")
+    after_an_epoch(process, tmp_path / "broken")
+    ranks = ranks_of(process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.count("resumable: medkit resume broken --devices 2") == 1
+    assert gone(ranks)
+    assert "interrupted by SIGTERM" in (tmp_path / "broken" / "log.txt").read_text()
+    assert start(*words, "broken", "--resume").wait(120) == 0
+    for path in (tmp_path / "straight" / "weights").iterdir():
+        assert (tmp_path / "broken" / "weights" / path.name).read_bytes() == path.read_bytes()
+    results = [json.loads((tmp_path / run / "results.json").read_text()) for run in ("straight", "broken")]
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_killed_rank_ends_the_run_which_names_it(start, tmp_path: Path) -> None:
+    process = start("run", recipe(tmp_path, epochs=LONG), "--out", "out", "--devices", 2, "--device", "cpu")
+    after_an_epoch(process, tmp_path / "out")
+    ranks = ranks_of(process)
+    os.kill(ranks[1], signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert [line for line in said.splitlines() if line.startswith("error")] == [
+        "error: rank 1 was killed by SIGKILL; was the machine's memory full? "
+        "'medkit resume' goes on from the last checkpoint"
+    ]
+    assert gone(ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends ranks with their launcher")
+def test_ranks_die_with_a_killed_launcher(start, tmp_path: Path) -> None:
+    process = start("run", recipe(tmp_path, epochs=LONG), "--out", "out", "--devices", 2, "--device", "cpu")
+    after_an_epoch(process, tmp_path / "out")
+    ranks = ranks_of(process)
+    process.kill()
+    assert gone(ranks)
+
+
+@pytest.mark.slow
+def test_a_run_is_started_or_gone_on_with_by_one_command(start, tmp_path: Path) -> None:
+    words = ["run", recipe(tmp_path, epochs=LONG), "--out", "out", "--device", "cpu", "--resume"]
+    process = start(*words)
+    after_an_epoch(process, tmp_path / "out")
+    process.send_signal(signal.SIGUSR1)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said.count("resumable: medkit resume out")) == (130, 1)
+    process = start(*words, "--set", "stages.s.batch=3")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "stages.s.batch is 2 there and 3 here" in said
+    process = start(*words)
+    assert any("going on at epoch" in line for line in process.stderr or ())
+
+
+def test_the_place_of_a_rank_is_not_given_twice(start, tmp_path: Path) -> None:
+    process = start("run", recipe(tmp_path), "--devices", 2, WORLD_SIZE="2", RANK="1")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "torchrun has started 2 ranks, of which this is one; leave --devices out" in said
+
+
+@pytest.mark.slow
+def test_weights_of_equal_runs_are_equal_bytes(start, tmp_path: Path) -> None:
+    words = ["run", recipe(tmp_path), "--device", "cpu", "--out"]
+    runs = [start(*words, name) for name in ("one", "two")]
+    assert [process.wait(120) for process in runs] == [0, 0]
+    files = sorted((tmp_path / "one" / "weights").iterdir())
+    assert files
+    for path in files:
+        read_tensors(path)
+        assert path.read_bytes() == (tmp_path / "two" / "weights" / path.name).read_bytes(), path.name
