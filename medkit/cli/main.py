@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS
@@ -59,8 +60,9 @@ def _end(error: Exception, text: str, code: int) -> None:
         launch.leave_message(error, text, code)
     elif not isinstance(error, ElsewhereError):
         start = "" if isinstance(error, StoppedError) else "error: "
-        for line in text.splitlines():
-            print(f"{start}{line}", file=sys.stderr)
+        with suppress(OSError):  # nobody reads any more
+            for line in text.splitlines():
+                print(f"{start}{line}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -41,24 +41,25 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.bars is not None:
-            self.bars.stop()
+            with suppress(OSError):  # the terminal was closed
+                self.bars.stop()
             self.bars = None
 
     def say(self, text: str) -> None:
         """One line that stays."""
         if self.log is not None:
             self.log(text)
-        if self.quiet:
-            return
-        if self.bars is not None:
-            self.bars.console.print(text, highlight=False, markup=False)
-        else:
-            self._print(text)
+        self._print(text)
 
     def _print(self, text: str) -> None:
+        if self.quiet:
+            return
         try:
-            print(text, file=sys.stderr, flush=True)
-        except BrokenPipeError:
+            if self.bars is not None:
+                self.bars.console.print(text, highlight=False, markup=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
+        except OSError:
             self.quiet = True  # nobody reads any more; a training goes on, and the log has every line
 
     @contextmanager

@@ -130,7 +130,5 @@ def _number(environ: Mapping[str, str], name: str, default: int | None = None) -
     if text is None and default is not None:
         return default
     if text is None or not text.isascii() or not text.isdigit():
-        raise InputError(
-            f"the environment has {name}={text}, where a number belongs", hint="who starts the ranks sets it"
-        )
+        raise InputError(f"{name}={text} of the environment is no number", hint="whoever starts the ranks sets it")
     return int(text)

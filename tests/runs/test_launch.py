@@ -139,6 +139,25 @@ def test_ranks_die_with_a_killed_launcher(start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal of its own")
+def test_a_closed_terminal_asks_a_run_to_stop(tmp_path: Path) -> None:
+    recipe(tmp_path, epochs=LONG)
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.environ |= {"MEDKIT_CACHE": "cache", "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, "-m", "medkit", "run", "r.yaml", "--out", "out", "--device", "cpu"]
+        os.execv(sys.executable, words)
+    limit = time.monotonic() + 120
+    while not (tmp_path / "out" / "metrics.jsonl").exists():
+        assert time.monotonic() < limit
+        os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert "interrupted by SIGHUP" in (tmp_path / "out" / "log.txt").read_text()
+
+
+@pytest.mark.slow
 def test_a_run_is_started_or_gone_on_with_by_one_command(start, tmp_path: Path) -> None:
     words = ["run", recipe(tmp_path, epochs=LONG), "--out", "out", "--device", "cpu", "--resume"]
     process = start(*words)
