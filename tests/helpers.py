@@ -15,7 +15,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
 from medkit.engine.trainer import Trainer, Validate
-from medkit.recipe import Recipe, recipe_from
+from medkit.recipe import Recipe, load_recipe, recipe_from
 
 
 def edit_dicom(path: Path, **tags: object) -> None:
@@ -66,3 +66,9 @@ def small_recipe(name: str, report: dict[str, Any] | None = None, **stage: Any) 
     data = {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}
     made = {"name": "s", "batch": 4, "objective": objective, "metrics": ["auc"], **stage}
     return recipe_from({"medkit": 1, "name": name, "data": {"d": data}, "stages": [made], "report": report or {}})
+
+
+def large_enough(recipe: Recipe, path: Path) -> Path:
+    """Write a small recipe with images of 64 x 64: batch norm takes a batch of one of them, as a rank may see."""
+    recipe.write(path)
+    return load_recipe(path, set=["data.d.source.size=[64, 64]"]).write(path)

@@ -166,11 +166,12 @@ class Trainer:
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
         """Keep the best weights, tell the numbers, and save the position at the next epoch's begin."""
         event = EpochEnded(self.settings.stage, self.state.epoch + 1, metrics)
-        if self.best is not None:
-            self.best.epoch_ended(event)
-        self.events.emit(event)
-        self.state.next_epoch()
-        self.save()
+        with interrupt.deferred():  # what was measured is saved, too
+            if self.best is not None:
+                self.best.epoch_ended(event)
+            self.events.emit(event)
+            self.state.next_epoch()
+            self.save()
 
     def take_best(self) -> None:
         """End with the best epoch's weights where they are asked for."""

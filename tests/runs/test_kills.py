@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import small_recipe
+from helpers import large_enough, small_recipe
 from kills import Trial
 
 
@@ -15,7 +15,7 @@ from kills import Trial
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for ranks in /proc")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, ranks: int) -> None:
-    small_recipe("killed", epochs=4, batch=2).write(tmp_path / "r.yaml")
+    large_enough(small_recipe("killed", epochs=4, batch=2), tmp_path / "r.yaml")
     trial = Trial(tmp_path, "r.yaml", (), ranks, tmp_path / "cache")
     took, said = trial.straight(), []
     assert trial.killed("killed", 2, took, random.Random(ranks), said.append) > 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import small_recipe
+from helpers import large_enough, small_recipe
 
 from medkit.engine.checkpoint import read_tensors
 
@@ -44,9 +44,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
 
 
-def recipe(folder: Path, epochs: int = 2, **changes: object) -> Path:
-    small_recipe("ranks", epochs=epochs, batch=2, **changes).write(folder / "r.yaml")
-    return folder / "r.yaml"
+def recipe(folder: Path, epochs: int = 2) -> Path:
+    return large_enough(small_recipe("ranks", epochs=epochs, batch=2), folder / "r.yaml")
 
 
 def after_an_epoch(process: subprocess.Popen[str], run: Path) -> None:
