@@ -17,6 +17,7 @@ from kills import Trial
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, ranks: int) -> None:
     large_enough(small_recipe("killed", epochs=4, batch=2), tmp_path / "r.yaml")
     trial = Trial(tmp_path, "r.yaml", (), ranks, tmp_path / "cache")
-    took, said = trial.straight(), []
-    assert trial.killed("killed", 2, took, random.Random(ranks), said.append) > 0
-    assert trial.differences("killed") == [], said
+    took, draw, said = trial.straight(), random.Random(ranks), []
+    # On a machine that is idle again, a run may be over before it is killed.
+    runs = [out for out in ("first", "second", "third") if not said and trial.killed(out, 2, took, draw, said.append)]
+    assert trial.differences(runs[0]) == [], said
