@@ -51,8 +51,8 @@ def fit(
 ) -> TrainingState:
     """Train an objective by the engine, without a recipe."""
     optimizers, schedules = settings.pop("optimizers"), settings.pop("schedules")
-    optimizations = {turn: Optimization(optimizers[turn], schedules[turn]) for turn in optimizers}
-    chosen = TrainingSettings(**{"stage": "small", "seed": 0, "optimizations": optimizations, **settings})
+    settings.setdefault("optimizations", {t: Optimization(optimizers[t], schedules[t]) for t in optimizers})
+    chosen = TrainingSettings(**{"stage": "small", "seed": 0, **settings})
     runtime = runtime or Runtime(torch.device("cpu"))
     return Trainer(objective, loader, chosen, runtime, folder, Events(own=listeners), validate).fit()
 

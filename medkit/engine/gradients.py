@@ -25,6 +25,7 @@ def backward(
     shared: Sequence[nn.Parameter] = (),
     generator: torch.Generator | None = None,
     weight: float = 1.0,
+    earlier: Earlier | None = None,
 ) -> None:
     """Put into ``.grad`` of every trainable parameter the combined gradient, averaged over ranks.
 
@@ -43,16 +44,50 @@ def backward(
         Draws the order of projections; equal on all ranks.
     weight:
         What this rank counts in the average: the items of its batch over the mean number of all ranks.
+    earlier:
+        What :func:`accumulate` has kept of other batches of the same step; ``.grad`` has the rest of it.
     """
     trained = [p for p in parameters if p.requires_grad]
-    each = [loss if weight == 1 else loss * weight for loss in losses.values()]
+    each = _weighted(losses, weight)
     if combine == "pcgrad" and len(each) > 1:
-        _surgery(each, trained, shared, runtime.strategy, generator)
+        _surgery(each, trained, shared, runtime.strategy, generator, earlier)
         return
     torch.stack(each).sum().backward()
     trained = [p for p in trained if not is_divided(p)]  # the gradients of others are averaged already
     if runtime.world_size > 1:
         _average(trained, runtime.strategy.any_true([p.grad is not None for p in trained]), runtime.strategy)
+
+
+Earlier = list[list[Tensor | None]]
+"""Of each task, its gradients of the shared parameters, over the batches so far."""
+
+
+def accumulate(
+    losses: Mapping[str, Tensor],
+    parameters: Sequence[nn.Parameter],
+    *,
+    combine: str = "sum",
+    shared: Sequence[nn.Parameter] = (),
+    weight: float = 1.0,
+    earlier: Earlier | None = None,
+) -> Earlier | None:
+    """Keep the gradients of a batch for the step that :func:`backward` ends; no other rank is asked.
+
+    What can be added up is in ``.grad``; what is projected task by task is returned.
+    """
+    each = _weighted(losses, weight)
+    if combine != "pcgrad" or len(each) == 1:
+        torch.stack(each).sum().backward()
+        return None
+    several, own = _split([p for p in parameters if p.requires_grad], shared)
+    return [
+        _task_gradients(loss, several, own, i + 1 < len(each), None if earlier is None else earlier[i])
+        for i, loss in enumerate(each)
+    ]
+
+
+def _weighted(losses: Mapping[str, Tensor], weight: float) -> list[Tensor]:
+    return [loss if weight == 1 else loss * weight for loss in losses.values()]
 
 
 def _average(parameters: Sequence[nn.Parameter], reached: Sequence[bool], strategy: Strategy) -> None:
@@ -72,29 +107,19 @@ def _surgery(
     shared: Sequence[nn.Parameter],
     strategy: Strategy,
     generator: torch.Generator | None,
+    earlier: Earlier | None = None,
 ) -> None:
     """Project conflicts away, as all ranks together see them.
 
     The gradients of a task travel while the next task's backward pass runs. What tasks do not share is the gradient of
     their sum, which is there after the last one.
     """
-    known = {id(p) for p in trained}
-    several = [p for p in shared if p.requires_grad]
-    strangers = sum(id(p) not in known for p in several)
-    if strangers:
-        raise RunError(f"{strangers} shared parameters are not among those this turn trains")
-    names = {id(p) for p in several}
-    own = [p for p in trained if id(p) not in names]
+    several, own = _split(trained, shared)
     reached = [False] * len(several)
     messages: list[Message] = []
     # Losses stay separate scalars: stacking them would send each task's backward through every head.
     for i, loss in enumerate(losses):
-        last = i + 1 == len(losses)
-        every = _gradients(loss, [*several, *own], keep=not last)
-        mine = every[: len(several)]
-        for p, g in zip(own, every[len(several) :], strict=True):
-            if g is not None:
-                p.grad = torch.empty_like(p).copy_(g) if p.grad is None else p.grad.add_(g)
+        mine = _task_gradients(loss, several, own, i + 1 < len(losses), None if earlier is None else earlier[i])
         reached = [before or g is not None for before, g in zip(reached, mine, strict=True)]
         whole = [torch.zeros_like(p) if g is None else g for p, g in zip(several, mine, strict=True)]
         messages.append(strategy.average_async(whole))
@@ -112,6 +137,37 @@ def _surgery(
         for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
             total.add_(gradient, alpha=weight)
         p.grad = total
+
+
+def _split(
+    trained: Sequence[nn.Parameter], shared: Sequence[nn.Parameter]
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that several tasks train, and all others of a turn."""
+    known = {id(p) for p in trained}
+    several = [p for p in shared if p.requires_grad]
+    strangers = sum(id(p) not in known for p in several)
+    if strangers:
+        raise RunError(f"{strangers} shared parameters are not among those this turn trains")
+    names = {id(p) for p in several}
+    return several, [p for p in trained if id(p) not in names]
+
+
+def _task_gradients(
+    loss: Tensor,
+    several: Sequence[nn.Parameter],
+    own: Sequence[nn.Parameter],
+    keep: bool,
+    earlier: Sequence[Tensor | None] | None,
+) -> list[Tensor | None]:
+    """A task's gradients of the shared parameters, with those of earlier batches; all others are added to ``.grad``."""
+    every = _gradients(loss, [*several, *own], keep=keep)
+    for p, g in zip(own, every[len(several) :], strict=True):
+        if g is not None:
+            p.grad = torch.empty_like(p).copy_(g) if p.grad is None else p.grad.add_(g)
+    mine = list(every[: len(several)])
+    if earlier is None:
+        return mine
+    return [b if a is None else a if b is None else a + b for a, b in zip(earlier, mine, strict=True)]
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool) -> Sequence[Tensor | None]:

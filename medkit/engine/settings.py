@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from medkit.engine.optimizers import Optimization
 from medkit.engine.unfreeze import Plan
+
+
+class Clip(Protocol):
+    """Changes the ``grad`` of parameters in place, all of which have one."""
+
+    def clip(self, parameters: Sequence[Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -16,8 +24,20 @@ class Wanted:
     key: str
     higher_is_better: bool
 
-    def improves(self, value: float, best: float | None) -> bool:
-        return best is None or (value > best if self.higher_is_better else value < best)
+    def improves(self, value: float, best: float | None, by: float = 0.0) -> bool:
+        """Whether ``value`` is better than the ``best`` so far, by more than ``by``; what is no number never is."""
+        if math.isnan(value):
+            return False
+        return best is None or (value > best + by if self.higher_is_better else value < best - by)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """End the training once a number has not improved by ``min_delta`` for ``epochs`` epochs."""
+
+    wanted: Wanted
+    epochs: int
+    min_delta: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +54,14 @@ class TrainingSettings:
         Part to open stage by stage; all its parameters are in the optimizer from the start.
     shard:
         Parts whose weights are divided among ranks.
+    clip:
+        Bound on the gradient of a step; None leaves it as it is.
+    accumulate:
+        Batches whose gradients make one step; the last step of an epoch may have fewer.
     keep_best:
         The validated number whose best epoch gives the weights; None keeps the last epoch's.
+    early_stop:
+        What ends the training before its last epoch.
     checkpoint_seconds:
         Least time between checkpoints inside an epoch; there is always one at its end.
     """
@@ -46,5 +72,8 @@ class TrainingSettings:
     optimizations: Mapping[str, Optimization]
     unfreeze: Plan | None = None
     shard: Sequence[str] = ()
+    clip: Clip | None = None
+    accumulate: int = 1
     keep_best: Wanted | None = None
+    early_stop: Patience | None = None
     checkpoint_seconds: float = 60.0

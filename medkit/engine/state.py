@@ -27,6 +27,10 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int | None = None
+    judged: float | None = None
+    """The best number of the early stop so far, and for how many epochs it has waited for a better one."""
+    waited: int = 0
+    stopped: bool = False
     seconds: float = 0.0
 
     @property
@@ -36,12 +40,13 @@ class TrainingState:
 
     @property
     def ended(self) -> bool:
-        return self.epoch >= self.epochs
+        """Whether the last epoch is over, be it by an early stop."""
+        return self.stopped or self.epoch >= self.epochs
 
-    def add(self, losses: Mapping[str, float], count: int) -> None:
-        """Add the losses of one of ``count`` steps that a turn takes on a batch."""
+    def add(self, losses: Mapping[str, float], batches: int, count: int) -> None:
+        """Add the mean losses of ``batches`` batches, in one of ``count`` steps that a turn takes on them."""
         for key, value in losses.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value / count
+            self.sums[key] = self.sums.get(key, 0.0) + value * batches / count
 
     def means(self, steps: int) -> dict[str, float]:
         """The losses' means over ``steps`` batches."""

@@ -1,17 +1,19 @@
-"""One optimizer step of one turn: losses, gradients, their combination, the update, the learning rate."""
+"""One optimizer step of one turn: losses, gradients, their combination and bound, the update, the learning rate."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medkit.engine.agreement import FailedTogether, Votes, elsewhere
 from medkit.engine.divided import separate
-from medkit.engine.gradients import backward
+from medkit.engine.gradients import Earlier, accumulate, backward
 from medkit.engine.loss_means import LossMeans, items_of
 from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
@@ -43,13 +45,21 @@ class Step:
         self.rate = self.optimization.optimizer.lr
         self.means = LossMeans(runtime.strategy)
 
-    def set_rate(self, epoch: int, step: int, steps: int) -> None:
-        """Set the learning rate of optimizer step ``step`` of ``steps`` of an epoch."""
+    def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
+        """Set the learning rate of an epoch that begins, or goes on, at optimizer step ``step`` of ``steps``."""
+        self._set_rate(epoch, step, steps)
+
+    def begin_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set the learning rate of an optimizer step, where it is scheduled by steps."""
+        if self.optimization.by == "step":
+            self._set_rate(epoch, step, steps)
+
+    def _set_rate(self, epoch: int, step: int, steps: int) -> None:
         self.rate = self.optimization.rate(epoch, step, self.settings.epochs, steps)
         set_rate(self.optimizer, self.rate)
 
-    def take(self, batch: Batch, place: Place, votes: Votes) -> dict[str, float]:
-        """Train on a batch; returns its losses, means over the items of all ranks.
+    def take(self, batches: Sequence[Batch], place: Place, votes: Votes) -> dict[str, float]:
+        """Train on batches, whose gradients are averaged; returns the means of their losses over all ranks' items.
 
         Raises
         ------
@@ -59,6 +69,29 @@ class Step:
             on several ranks, wherever it fails on one of them.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        earlier: Earlier | None = None
+        means = []
+        for i, batch in enumerate(batches):
+            losses, values = self._losses(batch, replace(place, step=place.step + i), votes)
+            means.append(self.means.send(values, items_of(batch)))
+            how: dict[str, Any] = {"combine": self.turn.combine, "shared": self._shared()}
+            how["weight"] = votes.weight / len(batches)
+            if i + 1 < len(batches):
+                earlier = accumulate(losses, self.parameters, earlier=earlier, **how)
+            else:
+                drawn = self._generator(place)
+                backward(losses, self.parameters, self.runtime, generator=drawn, earlier=earlier, **how)
+        if self.settings.clip is not None:
+            self.runtime.strategy.clip(self.settings.clip, [p for p in self.parameters if p.grad is not None])
+        self.optimizer.step()
+        self.runtime.strategy.stepped()
+        if hasattr(self.objective, "after_step"):
+            with self.runtime.strategy.computing():
+                self.objective.after_step(self.turn.name)
+        return _mean([found() for found in means])
+
+    def _losses(self, batch: Batch, place: Place, votes: Votes) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The losses of a batch, and as numbers, once every rank has found its own to be finite."""
         with votes.guarded():
             with self.runtime.strategy.computing(), self.runtime.autocast():
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
@@ -71,26 +104,15 @@ class Step:
             raise FailedTogether from elsewhere()
         if votes.news:
             self.means.agree(values, f"losses of stage {self.settings.stage}")
-        means = self.means.send(values, items_of(batch))
-        self._backward(losses, place, votes.weight)
-        self.optimizer.step()
-        self.runtime.strategy.stepped()
-        if hasattr(self.objective, "after_step"):
-            with self.runtime.strategy.computing():
-                self.objective.after_step(self.turn.name)
-        return means()
+        return losses, values
 
-    def _backward(self, losses: dict[str, Tensor], place: Place, weight: float) -> None:
-        surgery = self.turn.combine == "pcgrad"
-        backward(
-            losses,
-            self.parameters,
-            self.runtime,
-            combine=self.turn.combine,
-            shared=self.objective.shared_parameters(self.turn.name) if surgery else (),
-            generator=shared_generator(self.settings.seed, *_numbers(place)) if surgery else None,
-            weight=weight,
-        )
+    def _shared(self) -> Sequence[nn.Parameter]:
+        return self.objective.shared_parameters(self.turn.name) if self.turn.combine == "pcgrad" else ()
+
+    def _generator(self, place: Place) -> torch.Generator | None:
+        if self.turn.combine != "pcgrad":
+            return None
+        return shared_generator(self.settings.seed, place.epoch, place.step, place.repetition)
 
     def _refuse_no_losses(self, losses: Any) -> None:
         """Losses of a turn are scalars by name, and one at least can be trained by."""
@@ -118,8 +140,12 @@ def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
 
 
-def _numbers(place: Place) -> tuple[int, int, int]:
-    return place.epoch, place.step, place.repetition
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each number over those that have it."""
+    if len(found) == 1:
+        return found[0]
+    names = dict.fromkeys(name for values in found for name in values)
+    return {name: fmean(values[name] for values in found if name in values) for name in names}
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

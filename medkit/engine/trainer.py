@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from medkit.engine import checkpoint, interrupt
 from medkit.engine.agreement import Votes
 from medkit.engine.best import BestWeights
 from medkit.engine.clock import CheckpointClock
+from medkit.engine.early_stop import EarlyStop
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted, StepEnded
 from medkit.engine.runtime import Runtime, seed_step
 from medkit.engine.settings import TrainingSettings
@@ -33,7 +35,7 @@ class Batches(Protocol):
 
 
 Validate = Callable[[int], Mapping[str, float]]
-"""Maps an epoch (from 0) to numbers such as ``{"val/auc": 0.9}``; called on every rank."""
+"""Maps an epoch (from 0) to numbers such as ``{"val/auc": 0.9}``; called on every rank, and the main one's count."""
 
 
 class Trainer:
@@ -65,6 +67,9 @@ class Trainer:
         self.state = TrainingState(settings.epochs)
         self.clock = CheckpointClock(settings.checkpoint_seconds)
         self.votes = Votes(runtime, self.clock)
+        self.patience = None
+        if settings.early_stop is not None:
+            self.patience = EarlyStop(settings.early_stop, self.state, self.say)
         self.best = None
         if settings.keep_best is not None:
             path = folder / checkpoint.BEST
@@ -107,14 +112,14 @@ class Trainer:
         state, begun, before = self.state, time.monotonic(), self.state.seconds
         self._open_stages()
         for step in self.steps:
-            step.set_rate(state.epoch, 0, self.loader.steps)
+            step.begin_epoch(*self._schedule_place())
         self.clock.restart()
         with interrupt.deferred():
-            for batch in self._batches():
-                losses = self.train_batch(batch)
+            for batches in self._groups():
+                losses = self.train_step(batches)
                 if state.fresh:
                     self._tell_untrained()
-                state.step += 1
+                state.step += len(batches)
                 state.seconds = before + time.monotonic() - begun
                 self._tell_step(losses)
                 if self.votes.stop or (self.votes.save and state.step < self.loader.steps):
@@ -124,32 +129,42 @@ class Trainer:
         self._refuse_broken()
         self.runtime.strategy.broadcast_buffers(self.objective)
 
-    def _batches(self) -> Iterator[Batch]:
-        """The batches of the epoch that are left; a rank that cannot read its own tells the others."""
+    def _groups(self) -> Iterator[list[Batch]]:
+        """The batches of the epoch that are left, as many at once as make a step; who cannot read its own tells all."""
         batches = self.loader.epoch(self.state.epoch, self.state.step)
         while True:
             with self.votes.guarded():
-                batch = next(batches, None)
-            if batch is None:
+                group = list(islice(batches, self.settings.accumulate))
+            if not group:
                 return
-            yield batch
+            yield group
 
-    def train_batch(self, batch: Batch) -> dict[str, float]:
-        """Take every turn's steps on a batch; returns the losses."""
+    def _schedule_place(self) -> tuple[int, int, int]:
+        """The epoch, the optimizer step in it, and how many steps it has."""
+        size = self.settings.accumulate
+        return self.state.epoch, self.state.step // size, -(-self.loader.steps // size)
+
+    def train_step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Take every turn's steps on the batches of one step; returns the losses."""
         state = self.state
-        seed_step(self.settings.seed, state.epoch, state.step, self.runtime.rank)
-        batch = to_device(batch, self.runtime.device)
-        augment = getattr(self.loader, "device_augment", None)
-        if augment is not None:
-            batch = augment(batch)
         self.votes.open()
+        with self.votes.guarded():
+            batches = [self._placed(batch, state.step + i) for i, batch in enumerate(batches)]
         losses: dict[str, float] = {}
         for step in self.steps:
+            step.begin_step(*self._schedule_place())
             for repetition in range(step.turn.steps):
-                values = step.take(batch, Place(state.epoch, state.step, repetition), self.votes)
-                state.add(values, step.turn.steps)
+                values = step.take(batches, Place(state.epoch, state.step, repetition), self.votes)
+                state.add(values, len(batches), step.turn.steps)
                 losses |= values
         return losses
+
+    def _placed(self, batch: Batch, position: int) -> Batch:
+        """A batch on the device, augmented there; every random draw from here on is the batch's own."""
+        seed_step(self.settings.seed, self.state.epoch, position, self.runtime.rank)
+        batch = to_device(batch, self.runtime.device)
+        augment = getattr(self.loader, "device_augment", None)
+        return batch if augment is None else augment(batch)
 
     def measure(self) -> dict[str, float]:
         """The numbers of the epoch: its losses, learning rates and seconds, and what validation finds."""
@@ -170,6 +185,8 @@ class Trainer:
             if self.best is not None:
                 self.best.epoch_ended(event)
             self.events.emit(event)
+            if self.patience is not None:
+                self.patience.epoch_ended(event)
             self.state.next_epoch()
             self.save()
 

@@ -16,6 +16,9 @@ from medkit.registry.promises_static import Text
 from medkit.registry.source_text import Unsure, lineage, source
 from medkit.registry.static import static_schema
 
+TOTAL = "loss"
+"""The sum of a stage's losses, under which epochs can be judged too."""
+
 
 def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
     """What decides the epoch is measured, settings are what their components take, parts are there."""
@@ -49,7 +52,7 @@ def _check_judged(pieces: Pieces, stage: Stage, judged: KeepBest | EarlyStop, no
     """Epochs are judged by a metric of the stage or one of its losses, on the split that it validates on."""
     metrics = [metric.entry.name for metric in stage.metrics if isinstance(metric, Block)]
     losses = list(losses_of(stage))
-    if judged.metric not in [*metrics, *losses]:
+    if judged.metric not in [*metrics, *losses, TOTAL]:
         hint = f"the stage's metrics: {', '.join(metrics)}" if metrics else "the stage has no metrics"
         hint += f"; its losses: {', '.join(losses)}" if losses else ""
         pieces.problem(node.mark, path, f"no metric is named '{judged.metric}'", hint)

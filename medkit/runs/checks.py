@@ -11,6 +11,7 @@ from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.results import recorded
 from medkit.protocols import Objective, offered
 from medkit.recipe import Recipe, Stage
+from medkit.recipe.model import EarlyStop, KeepBest
 
 
 def check_turns(stage: Stage, objective: Any) -> None:
@@ -75,13 +76,26 @@ def _known(wanted: Sequence[str] | Mapping[str, str], names: Sequence[str], wher
             raise InputError(f"no metric of a stage is recorded as '{name}'", where, hint)
 
 
-def kept_metric(stage: Stage, metrics: Sequence[Any]) -> Wanted | None:
-    """The number that decides which epoch is best."""
-    if stage.keep_best is None:
+def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Wanted | None:
+    """The validated number that ``keep_best`` or ``early_stop`` (``key``) goes by: a metric, or a loss."""
+    judged: KeepBest | EarlyStop | None = getattr(stage, key)
+    if judged is None:
         return None
-    wanted = stage.keep_best.metric
-    named = [metric for metric in metrics if metric.name == wanted]  # rmse of [rmse_hu, rmse] is the second
-    named += [m for block, m in zip(stage.metrics, metrics, strict=True) if block.entry.name == wanted]
+    named = [metric for metric in metrics if metric.name == judged.metric]  # rmse of [rmse_hu, rmse] is the second
+    named += [m for block, m in zip(stage.metrics, metrics, strict=True) if block.entry.name == judged.metric]
     if named:
-        return Wanted(f"{stage.keep_best.split}/{named[0].name}", named[0].higher_is_better)
-    raise InputError(f"keep_best names '{stage.keep_best.metric}', which is no metric of stage '{stage.name}'")
+        return Wanted(f"{judged.split}/{named[0].name}", named[0].higher_is_better)
+    return Wanted(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)
+
+
+def loss_key(name: str, split: str, metrics: Sequence[Any]) -> str:
+    """What a loss is called among the numbers of a validation split, where a metric may have its name."""
+    taken = any(metric.name == name for metric in metrics)
+    return f"{split}/{name}_loss" if taken else f"{split}/{name}"
+
+
+def judged_by_loss(stage: Stage, metrics: Sequence[Any]) -> list[str]:
+    """The losses that ``keep_best`` and ``early_stop`` go by."""
+    known = {metric.name for metric in metrics} | {block.entry.name for block in stage.metrics}
+    judged = [item.metric for item in (stage.keep_best, stage.early_stop) if item is not None]
+    return [name for name in judged if name not in known]

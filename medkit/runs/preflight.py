@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from medkit.errors import InputError, RunError
 from medkit.evaluation.evaluate import read_results
 from medkit.recipe import Stage
-from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns, kept_metric
+from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.folder import RunFolder
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
@@ -33,7 +33,6 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
         dataset = bench.dataset(stage)
         for split in stage.splits(bench.evaluated_splits(stage)):
             dataset.cases(split)
-        kept_metric(stage, metrics[stage.name])
         bench.augmentation(stage)
     broken: dict[str, RunError] = {}
     for stage in bench.recipe.stages:

@@ -21,22 +21,23 @@ from medkit.engine.best import no_best
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted
 from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
-from medkit.engine.settings import TrainingSettings
+from medkit.engine.settings import Patience, TrainingSettings
 from medkit.engine.sharded import Division, check_division
 from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
 from medkit.errors import InputError
-from medkit.evaluation.evaluate import Request, evaluate
 from medkit.evaluation.ready import first_slice, ready
+from medkit.parts.clipping import Norm
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
-from medkit.runs.checks import kept_metric
+from medkit.runs.checks import judged_by_loss, judged_number
 from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.footprint import Footprint
 from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer
 from medkit.runs.rehearsal import rehearse
+from medkit.runs.validation import Validation
 from medkit.runs.workbench import Workbench
 
 CHECKPOINT_SECONDS = 60.0
@@ -126,6 +127,17 @@ class BuiltInTrainer:
 
     def rehearse(self) -> None:
         rehearse(self.bench, self.stage, self.objective, self.metrics)
+        self._check_judged()
+
+    def _check_judged(self) -> None:
+        """Refuse to judge epochs by a loss that the objective does not give."""
+        if not (judged := judged_by_loss(self.stage, self.metrics)):
+            return
+        validation = Validation(self.bench, self.stage, self.objective, self.metrics, say=lambda text: None)
+        names = validation.losses.names()
+        if wrong := [name for name in judged if name not in names]:
+            what = f"epochs of stage '{self.stage.name}' are judged by '{wrong[0]}', which is no loss of it"
+            raise InputError(what, f"stages.{self.stage.name}", f"its losses: {', '.join(names)}")
 
     def prepared(self, tested: Sequence[str]) -> list[str]:
         return self.stage.splits(tested)
@@ -136,10 +148,17 @@ class BuiltInTrainer:
     def train(self, progress: Progress, events: Events) -> None:
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
+
+        def say(text: str) -> None:
+            events.emit(Message(f"{stage.name}: {text}"))
+
         if (draw := bench.draw(stage)) is not None:
-            events.emit(Message(f"{stage.name}: {DRAWN[draw]} (draw: {draw})"))
+            say(f"{DRAWN[draw]} (draw: {draw})")
         settings = self.settings()
-        validate = self.validate if stage.validate and stage.metrics else None
+        validate = None
+        if stage.validate:
+            needed = bool(judged_by_loss(stage, self.metrics))
+            validate = Validation(bench, stage, self.objective, self.metrics, say, needed)
         folder = bench.folder.checkpoints(stage.name)
         division = Division.of(self.objective, settings.shard, bench.runtime)
         measuring = division.measuring(validate)
@@ -163,20 +182,16 @@ class BuiltInTrainer:
             optimizations={turn: Optimization.of(optimizers[turn], schedules[turn]) for turn in turns},
             unfreeze=stage.unfreeze,
             shard=stage.divided,
-            keep_best=kept_metric(stage, self.metrics),
+            clip=None if stage.clip is None else Norm(stage.clip),
+            accumulate=stage.accumulate,
+            keep_best=judged_number(stage, self.metrics, "keep_best"),
+            early_stop=self._patience(),
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )
 
-    def validate(self, epoch: int) -> dict[str, float]:
-        """The stage's metrics on its validation split, whose cases the ranks share; on the main one."""
-        bench, stage = self.bench, self.stage
-        assert stage.validate is not None
-        dataset = bench.dataset(stage)
-        cases = dataset.cases(stage.validate)
-        request = Request(dataset, cases, self.metrics, stage.name, stage.validate, stage.unit, intervals=False)
-        found = evaluate(self.objective, request, bench.runtime)
-        values = {} if found is None else found.values
-        return {f"{stage.validate}/{name}": value.value for name, value in values.items()}
+    def _patience(self) -> Patience | None:
+        stop, wanted = self.stage.early_stop, judged_number(self.stage, self.metrics, "early_stop")
+        return None if stop is None or wanted is None else Patience(wanted, stop.patience, stop.min_delta)
 
     def predicted(self, cases: Sequence[Case], split: str, progress: Progress) -> Predicted | None:
         return None
@@ -199,7 +214,8 @@ class BuiltInTrainer:
         bench.draw(stage, objective)
         loader = bench.loader(stage)
         batch = next(iter(loader.epoch(0)))
-        one, settings = _OneBatch(batch, loader.device_augment), replace(self.settings(), epochs=1, keep_best=None)
+        one = _OneBatch(batch, loader.device_augment)
+        settings = replace(self.settings(), epochs=1, keep_best=None, early_stop=None)
         with tempfile.TemporaryDirectory() as scratch:
             Trainer(objective, one, settings, bench.runtime, Path(scratch), Events()).fit()
         parts = objective.parts()

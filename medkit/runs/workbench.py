@@ -86,6 +86,22 @@ class Workbench:
         augmentation = Augmentation([step.build() for step in block.augment], block.augment_on)
         return Loader(dataset, cases, sampler, draw, augmentation)
 
+    def held_out_loader(self, stage: Stage) -> Loader:
+        """Items of the validation split, drawn as in training and not augmented."""
+        dataset = self.dataset(stage)
+        assert stage.validate is not None
+        return Loader(
+            dataset,
+            dataset.cases(stage.validate),
+            stage.unit,
+            stage.batch,
+            self.recipe.seed,
+            patches=stage.patches,
+            patch_size=stage.patch_size,
+            slices=stage.slices,
+            draw=self.draw(stage) or "uniform",
+        )
+
     def draw(self, stage: Stage, objective: Any = None) -> Draw | None:
         """Which slices ``stage`` trains on: as its recipe says; else by positive voxels if what is trained reads masks
         or labels, and as they lie in the data if not. None where whole volumes are trained on.

@@ -1,0 +1,129 @@
+"""A stage that fails, whatever it raises, costs itself and those that take a part of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import medkit
+from medkit.errors import InputError, RunError
+from medkit.recipe import Recipe, recipe_from
+from medkit.registry import plugins
+
+PLUGIN = Path(__file__).with_name("faulty_plugin.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        plugins.load_file(PLUGIN)
+        yield
+    plugins._loaded.cache_clear()
+    del sys.modules["faulty_plugin"]
+
+
+def stages(*failing: str) -> dict[str, Any]:
+    """A sound pretext, one that fails for each word of ``failing``, and a stage that takes the encoder of the last."""
+    source = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4}
+    splits = {split: {"fold": split} for split in ("train", "val", "test")}
+    data = {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}
+
+    def pretext(name: str, when: str) -> dict[str, Any]:
+        encoder, head = {"use": "timm", "model": "test_resnet"}, {"use": "faulty", "when": when}
+        objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": head}}
+        return {"name": name, "batch": 2, "objective": objective, "metrics": ["auc"]}
+
+    heads = {"cls": {"use": "smartnet:slice_class"}}
+    taken = {"use": "multitask", "encoder": {"from": f"bad{len(failing) - 1}.encoder"}, "heads": heads}
+    made = [
+        *(pretext(f"bad{i}", when) for i, when in enumerate(failing)),
+        {"name": "taken", "batch": 2, "objective": taken, "metrics": ["auc"]},
+        pretext("good", "never"),
+    ]
+    return {"medkit": 1, "name": "t", "data": {"d": data}, "stages": made, "report": {"maps": {"cases": 0}}}
+
+
+def recipe(*failing: str) -> Recipe:
+    return recipe_from(stages(*failing))
+
+
+def state(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory, loaded: None) -> tuple[Path, str]:
+    """A run of which one stage fails in its first step, and what is said at its end."""
+    folder = tmp_path_factory.mktemp("failed") / "run"
+    with pytest.raises(RunError) as caught:
+        medkit.run(recipe("training"), folder, quiet=True, device="cpu")
+    return folder, str(caught.value)
+
+
+def test_the_others_are_trained_and_reported(failed: tuple[Path, str]) -> None:
+    folder, _ = failed
+    assert state(folder)["done"] == ["good"]
+    assert "good" in json.loads((folder / "results.json").read_text())
+    assert (folder / "report.html").is_file()
+
+
+def test_the_reason_stands_in_the_state_and_at_the_command_s_end(failed: tuple[Path, str]) -> None:
+    folder, said = failed
+    reasons = state(folder)["failed"]
+    assert "ValueError: shape trouble in a plugin (faulty_plugin.py:" in reasons["bad0"]
+    assert reasons["taken"] == "takes a part of 'bad0', which failed"
+    assert "ValueError: shape trouble in a plugin" in said
+    assert "taken: takes a part of 'bad0'" in said
+
+
+def test_its_traceback_is_in_the_log(failed: tuple[Path, str]) -> None:
+    folder, _ = failed
+    log = (folder / "log.txt").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert 'raise ValueError("shape trouble in a plugin")' in log
+
+
+def test_what_was_mended_is_trained_by_resume(
+    failed: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, _ = failed
+    monkeypatch.setenv("MENDED", "1")
+    medkit.resume(folder, quiet=True, device="cpu")
+    assert state(folder)["done"] == ["good", "bad0", "taken"]
+    assert not state(folder)["failed"]
+
+
+def test_a_stage_that_fails_on_its_first_case_costs_no_other(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="bad0: .*cannot predict its first case: ValueError: shape trouble"):
+        medkit.run(recipe("always"), tmp_path / "run", quiet=True, device="cpu")
+    assert state(tmp_path / "run")["done"] == ["good"]
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_run_of_which_no_stage_would_be_left_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot predict its first case: ValueError"):
+        medkit.run(recipe("always").without(["good"]), tmp_path / "run", quiet=True, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["training", "one rank"])
+def test_ranks_fail_together_and_go_on_together(tmp_path: Path, when: str) -> None:
+    path, folder = tmp_path / "r.yaml", tmp_path / "run"
+    path.write_text(json.dumps(stages(when)))
+    words = ["run", str(path), "--out", str(folder), "--plugin", str(PLUGIN), "--devices", "2", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", "medkit", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert state(folder)["done"] == ["good"], done.stderr[-3000:]
+    assert "ValueError: shape trouble in a plugin" in state(folder)["failed"]["bad0"]
+    assert (folder / "report.html").is_file()
