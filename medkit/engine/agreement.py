@@ -49,11 +49,6 @@ def _told(error: Exception) -> tuple[str, str | None, str | None]:
     return cause(error), None, None
 
 
-def elsewhere() -> RunError:
-    """What a rank says of another one's failure."""
-    return RunError("another rank has failed, which says why")
-
-
 class Votes:
     """The questions of every step, asked in one message: are the losses finite, shall it stop, is it time to save?
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from medkit.engine.agreement import FailedTogether
 from medkit.engine.runtime import Runtime, seed_step
 from medkit.engine.step import numbers_of, to_device
-from medkit.errors import RunError
+from medkit.errors import ElsewhereError
 from medkit.guard import cause
 from medkit.protocols import Batch
 
@@ -98,10 +99,11 @@ class HeldOutLosses:
 
     def _without(self, error: Exception | None) -> None:
         """Say that there are no such losses, or end the training that needs them."""
-        if error is None:
-            error = RunError("another rank has failed, which says why")
-        if self.needed:
+        if self.needed and self.runtime.world_size > 1:
+            raise FailedTogether from error or ElsewhereError()
+        if self.needed and error is not None:
             raise error
+        error = error or ElsewhereError()
         self.failed = True
         self.say(f"the losses of validation are left out, they cannot be computed: {cause(error)}")
 

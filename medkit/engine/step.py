@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medkit.engine.agreement import FailedTogether, Votes, elsewhere
+from medkit.engine.agreement import FailedTogether, Votes
 from medkit.engine.divided import separate
 from medkit.engine.gradients import Earlier, accumulate, backward
 from medkit.engine.loss_means import LossMeans, items_of
 from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
 from medkit.engine.settings import TrainingSettings
-from medkit.errors import RunError
+from medkit.errors import ElsewhereError, RunError
 from medkit.protocols import Batch, Turn
 
 
@@ -101,7 +101,7 @@ class Step:
             if bad:
                 raise self._not_finite(bad, batch, place)
         if not votes.sound(True, items_of(batch), self.means.has_news(values)):
-            raise FailedTogether from elsewhere()
+            raise FailedTogether from ElsewhereError()
         if votes.news:
             self.means.agree(values, f"losses of stage {self.settings.stage}")
         return losses, values

@@ -75,6 +75,7 @@ class Trainer:
             path = folder / checkpoint.BEST
             self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.strategy, self.say)
         self.opened: set[str] = set()
+        self.steps_heard = False
 
     def fit(self) -> TrainingState:
         """Train to the last epoch's end and return where the training stands."""
@@ -100,6 +101,7 @@ class Trainer:
     def start(self) -> None:
         """Tell that the training begins, and where; what begins anew is saved before its first step."""
         state = self.state
+        self.steps_heard = self.events.wants(StepEnded)
         # Also at the very start: a run may end between the first epoch's line and its checkpoint.
         self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
         if state.fresh:
@@ -222,7 +224,7 @@ class Trainer:
         self.opened = opened
 
     def _tell_step(self, losses: Mapping[str, float]) -> None:
-        if self.events.wants(StepEnded):
+        if self.steps_heard:
             state = self.state
             rates = {step.turn.name: step.rate for step in self.steps}
             self.events.emit(StepEnded(self.settings.stage, state.epoch + 1, state.step, losses, rates))

@@ -15,7 +15,7 @@ from medkit.engine.memory import shortage_told
 from medkit.engine.progress import Progress
 from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
-from medkit.errors import InputError, MedkitError, RunError
+from medkit.errors import ElsewhereError, InputError, MedkitError, RunError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results
 from medkit.guard import cause
@@ -151,11 +151,7 @@ def _through(
         with _told_of(session, run_, resumed=broken is None):
             session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
             errors = _stages(session, run_, broken or {})
-            if main:
-                _finish(session, run_, errors, hooks, report)
-            if errors:
-                raise _failure(run_.failed, folder)
-    bench.runtime.barrier()
+            agreed(bench.runtime.strategy, lambda: _finish(session, run_, errors, hooks, report))
     return run_
 
 
@@ -192,14 +188,25 @@ def _attempt(session: Session, stage: Stage, broken: Exception | None) -> RunErr
     except Exception as error:
         if session.bench.runtime.world_size > 1 and not isinstance(error, FailedTogether) and error is not broken:
             raise  # the other ranks wait for this one, wherever they are
-        return _told(session, stage, error)
+        return _known_to_all(session, stage, _told(session, stage, error))
     session.events.emit(StageEnded(stage.name, metrics))
     return None
 
 
-def _told(session: Session, stage: Stage, error: Exception) -> RunError:
-    """A stage's failure as people read it; ``log.txt`` gets the traceback."""
-    if isinstance(error, FailedTogether) and isinstance(error.__cause__, Exception):
+def _known_to_all(session: Session, stage: Stage, error: RunError | None) -> RunError:
+    """The failure of the first rank that has one of its own, on every rank."""
+    strategy, what = session.bench.runtime.strategy, f"the failure of stage {stage.name}"
+    own = None if error is None else (error.what, error.where, error.hint)
+    first = next((found for found in strategy.gather(own, what) if found is not None), None)
+    text, where, hint = strategy.share(first, what)
+    return RunError(text, where, hint)
+
+
+def _told(session: Session, stage: Stage, error: Exception) -> RunError | None:
+    """A stage's failure as people read it, None if it is another rank's; ``log.txt`` gets the traceback."""
+    if isinstance(error, FailedTogether):
+        if not isinstance(error.__cause__, Exception) or isinstance(error.__cause__, ElsewhereError):
+            return None
         error = error.__cause__
     if not isinstance(error, MedkitError) or error.__cause__ is not None:
         session.folder.log(f"{stage.name}:\n{''.join(traceback.format_exception(error)).rstrip()}")
@@ -216,7 +223,9 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
 
 
 def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hooks, report: Report | None) -> None:
-    """Write the report of what was measured; where nothing was, a failure is all there is to say."""
+    """Write the report of what was measured and say what has failed; where nothing was, that is all there is to say."""
+    if not session.main:
+        return
     folder = session.folder
     if not folder.file("results.json").exists():
         if errors:
@@ -226,6 +235,8 @@ def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hook
     run_.results = read_results(folder.path)
     if report is not None:
         session.say(f"report: {report(folder.path, hooks)}")
+    if errors:
+        raise _failure(run_.failed, folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,19 @@ def test_who_is_asked_to_stop_saves_at_the_next_step_and_goes_on_from_there(tmp_
 
     def ask(event: StepEnded) -> None:
         if event.step == 2:
-            interrupt.request()
+            signal.raise_signal(signal.SIGTERM)
 
     first = Steps(ask)
+    before = {number: signal.getsignal(number) for number in interrupt.STOPPING}
+    interrupt.install()
+    interrupt.begin("")
     try:
         with pytest.raises(KeyboardInterrupt):
             train(broken, tmp_path / "broken", Loader(1), listeners=[first], **options)
     finally:
         interrupt.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     _, state = checkpoint.read_tensors(tmp_path / "broken" / checkpoint.LAST)
     assert state["position"]["step"] == first.steps[-1].step == 2 + accumulate
     again = Task("pcgrad")

@@ -39,7 +39,7 @@ def stages(*failing: str) -> dict[str, Any]:
     def pretext(name: str, when: str) -> dict[str, Any]:
         encoder, head = {"use": "timm", "model": "test_resnet"}, {"use": "faulty", "when": when}
         objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": head}}
-        return {"name": name, "batch": 2, "objective": objective, "metrics": ["auc"]}
+        return {"name": name, "batch": 2, "slices": 2, "objective": objective, "metrics": ["auc"]}
 
     heads = {"cls": {"use": "smartnet:slice_class"}}
     taken = {"use": "multitask", "encoder": {"from": f"bad{len(failing) - 1}.encoder"}, "heads": heads}
@@ -103,7 +103,7 @@ def test_what_was_mended_is_trained_by_resume(
 
 
 def test_a_stage_that_fails_on_its_first_case_costs_no_other(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="bad0: .*cannot predict its first case: ValueError: shape trouble"):
+    with pytest.raises(RunError, match=r"bad0: .*cannot predict its first case: ValueError: shape trouble"):
         medkit.run(recipe("always"), tmp_path / "run", quiet=True, device="cpu")
     assert state(tmp_path / "run")["done"] == ["good"]
     assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()

@@ -54,12 +54,12 @@ def test_a_stage_can_keep_the_epoch_of_its_least_loss_and_end_early_by_it(tmp_pa
 
 
 def test_two_turns_have_no_sum_to_be_judged_by(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="judged by 'loss', which is no loss of it.*its losses: .*charbonnier"):
-        changes = ["stages.denoise.keep_best={metric: loss}"]
+    changes = ["stages.denoise.keep_best={metric: loss}"]
+    with pytest.raises(InputError, match=r"judged by 'loss', which is no loss of it.*its losses: .*charbonnier"):
         medkit.run("tiny_ldct_mtdgan", tmp_path / "run", set=changes, quiet=True, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_the_stage_does_not_have_is_refused_by_check() -> None:
-    with pytest.raises(Problems, match="no metric is named 'rce'.*its losses: rec, cls"):
+    with pytest.raises(Problems, match=r"no metric is named 'rce'.*its losses: rec, cls"):
         small_recipe("t", metrics=[], objective=RECONSTRUCTION, keep_best={"metric": "rce"})
