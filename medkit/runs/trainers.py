@@ -6,6 +6,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,10 +163,8 @@ class BuiltInTrainer:
         folder = bench.folder.checkpoints(stage.name)
         division = Division.of(self.objective, settings.shard, bench.runtime)
         measuring = division.measuring(validate)
-        trainer = Trainer(
-            division.objective, bench.loader(stage), settings, division.runtime, folder, events, measuring
-        )
-        state = trainer.fit()
+        with closing(bench.loader(stage)) as loader:
+            state = Trainer(division.objective, loader, settings, division.runtime, folder, events, measuring).fit()
         division.put_together()
         if settings.keep_best is not None and state.best_epoch is None and bench.runtime.is_main:
             bench.folder.add_notice(no_best(stage.name, settings.keep_best.key))
@@ -212,8 +211,8 @@ class BuiltInTrainer:
     def try_out(self) -> Trial:
         bench, stage, objective = self.bench, self.stage, self.objective
         bench.draw(stage, objective)
-        loader = bench.loader(stage)
-        batch = next(iter(loader.epoch(0)))
+        with closing(bench.loader(stage)) as loader:
+            batch = next(iter(loader.epoch(0)))
         one = _OneBatch(batch, loader.device_augment)
         settings = replace(self.settings(), epochs=1, keep_best=None, early_stop=None)
         with tempfile.TemporaryDirectory() as scratch:

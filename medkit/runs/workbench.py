@@ -10,7 +10,7 @@ import torch
 
 from medkit.data.augment import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
-from medkit.data.draws import Draw, draw_of
+from medkit.data.draws import Draw, ItemDraw, draw_of
 from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
 from medkit.engine.checkpoint import load_weights
@@ -82,25 +82,20 @@ class Workbench:
             repeats=stage.slices,
             positive=partial(dataset.positive, cases) if stage.balance else None,
         )
-        draw = draw_of(stage.unit, self.draw(stage) or "uniform", patches=stage.patches, patch_size=stage.patch_size)
         augmentation = Augmentation([step.build() for step in block.augment], block.augment_on)
-        return Loader(dataset, cases, sampler, draw, augmentation)
+        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation)
 
     def held_out_loader(self, stage: Stage) -> Loader:
         """Items of the validation split, drawn as in training and not augmented."""
         dataset = self.dataset(stage)
         assert stage.validate is not None
-        return Loader(
-            dataset,
-            dataset.cases(stage.validate),
-            stage.unit,
-            stage.batch,
-            self.recipe.seed,
-            patches=stage.patches,
-            patch_size=stage.patch_size,
-            slices=stage.slices,
-            draw=self.draw(stage) or "uniform",
-        )
+        cases = dataset.cases(stage.validate)
+        sampler = Sampler(len(cases), stage.batch, self.recipe.seed, repeats=stage.slices)
+        return Loader(dataset, cases, sampler, self._item_draw(stage))
+
+    def _item_draw(self, stage: Stage) -> ItemDraw:
+        draw = self.draw(stage) or "uniform"
+        return draw_of(stage.unit, draw, patches=stage.patches, patch_size=stage.patch_size)
 
     def draw(self, stage: Stage, objective: Any = None) -> Draw | None:
         """Which slices ``stage`` trains on: as its recipe says; else by positive voxels if what is trained reads masks
