@@ -14,7 +14,7 @@ from medkit.recipe import Recipe
 from medkit.reporting.report import write_report
 from medkit.runs import run as runs
 from medkit.runs.handle import Run
-from medkit.runs.settings import RunSettings
+from medkit.runs.settings import RunSettings, Workers
 from medkit.runs.trackers import Track
 
 
@@ -26,6 +26,8 @@ class Options(TypedDict, total=False):
     quiet: bool
     resume: bool
     track: Sequence[Track]
+    jobs: int | None
+    workers: Workers | None
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -34,6 +36,8 @@ class ResumeOptions(TypedDict, total=False):
     device: str | None
     quiet: bool
     track: Sequence[Track]
+    jobs: int | None
+    workers: Workers | None
 
 
 def run(
@@ -62,7 +66,7 @@ def run(
     seed:
         Overrides the recipe's own.
     **options:
-        ``precision``, ``device``, ``quiet``, ``resume`` and ``track``, as
+        ``precision``, ``device``, ``quiet``, ``resume``, ``track``, ``jobs`` and ``workers``, as
         :class:`medkit.runs.settings.RunSettings` explains them.
 
     Raises

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, plugins, predict, results, runs
+from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs
 
 app = typer.Typer(
     name="medkit",
@@ -21,6 +21,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Any] = {
     "run": runs.run,
     "resume": runs.resume,
+    "prepare": prepare.prepare,
     "check": components.check,
     "list": components.list_,
     "show": components.show,

@@ -25,6 +25,16 @@ Set = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine; this command starts them.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Processes that prepare cases; default: one a core, at most 32."),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        "--workers", metavar="N|auto", help="Processes that make batches, in place of the recipe's; 0: a thread."
+    ),
+]
 Skip = Annotated[
     list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
 ]

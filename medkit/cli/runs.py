@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Devices, PluginFile, RunDir, Set, Skip, Track
+from medkit.cli.options import Device, Devices, Jobs, PluginFile, RunDir, Set, Skip, Track, Workers
 from medkit.cli.output import show_table
 from medkit.engine import interrupt
 from medkit.engine.ranks import Place, agreed, place
@@ -36,6 +36,8 @@ def run(
     device: Device = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
+    jobs: Jobs = None,
+    workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR if this run was begun there.")] = False,
     track: Track = None,
 ) -> None:
@@ -76,11 +78,13 @@ def run(
                 *_given("--seed", seed),
                 *_repeat("--track", track),
             ]
+            options += [*_given("--jobs", jobs), *_given("--workers", workers)]
             launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
             return
         from medkit.front import run as start
 
         words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume, "track": track or []}
+        words |= {"jobs": jobs, "workers": _workers(workers)}
         if isinstance(checked, str):
             words |= {"set": set or [], "skip": skip or []}
         finished = start(checked, out, seed=seed, **words)
@@ -89,7 +93,13 @@ def run(
 
 
 def resume(
-    folder: RunDir, plugin: PluginFile = None, devices: Devices = 1, device: Device = None, track: Track = None
+    folder: RunDir,
+    plugin: PluginFile = None,
+    devices: Devices = 1,
+    device: Device = None,
+    jobs: Jobs = None,
+    workers: Workers = None,
+    track: Track = None,
 ) -> None:
     """Go on with a run that was interrupted, from its last checkpoint, as if it had never stopped.
 
@@ -102,13 +112,22 @@ def resume(
             from medkit.engine.launch import launch
 
             options = [*_repeat("--plugin", plugin), *_given("--device", device), *_repeat("--track", track)]
+            options += [*_given("--jobs", jobs), *_given("--workers", workers)]
             launch(devices, ["resume", str(folder), *options])
             return
         from medkit.front import resume as go_on
 
-        finished = go_on(folder, device=device, track=track or [])
+        finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [])
     if here.is_main:
         _show_results(finished)
+
+
+def _workers(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
+    if not text.isascii() or not text.isdigit() or int(text) > 256:
+        raise InputError(f"'{text}' is no number of processes", "--workers", "a number from 0 to 256, or auto")
+    return int(text)
 
 
 def _place(devices: int) -> Place:

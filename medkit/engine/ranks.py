@@ -34,6 +34,9 @@ class Place:
     by: str | None = None
     """Who started the ranks: ``medkit``, ``torchrun`` or ``srun``."""
 
+    sharing: int = 1
+    """Ranks that share the cores of this process; ``srun`` gives each task its own."""
+
     @property
     def is_main(self) -> bool:
         """True on the one rank that writes and speaks."""
@@ -45,7 +48,8 @@ def place(environ: Mapping[str, str] = os.environ) -> Place:
     if "WORLD_SIZE" in environ:
         by = "medkit" if RENDEZVOUS in environ else "torchrun"
         rank, world_size = _number(environ, "RANK", 0), _number(environ, "WORLD_SIZE", 1)
-        return Place(rank, _number(environ, "LOCAL_RANK", 0), world_size, by)
+        sharing = _number(environ, "LOCAL_WORLD_SIZE", world_size)
+        return Place(rank, _number(environ, "LOCAL_RANK", 0), world_size, by, sharing)
     # SLURM_NTASKS stands in the environment of a batch script too; only srun sets the tasks of a step.
     tasks = _number(environ, "SLURM_STEP_NUM_TASKS", 1)
     if "SLURM_STEP_ID" in environ and tasks > 1:

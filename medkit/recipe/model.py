@@ -110,7 +110,7 @@ class Stage:
     checkpointing: bool = False
     compile: bool = False
     shard: dict[str, bool] = field(default_factory=dict)
-    workers: Literal["auto"] | Annotated[int, Ge(0)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Ge(0)] = 0
 
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""

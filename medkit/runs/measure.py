@@ -65,7 +65,7 @@ def _evaluate(
             cases = bench.dataset(item).cases(split)
             bench.seen.check(item, split, way_out="'--allow-seen REASON'")
             with Progress() as progress, progress.task(f"{item.name}: preparing", total=len(cases)) as advance:
-                bench.dataset(item).prepare_all(cases, progress=advance)
+                bench.dataset(item).prepare_all(cases, progress=advance, jobs=bench.jobs)
             bench.seen.check_images(item, [split])
     found = []
     for item in stages:

@@ -64,7 +64,7 @@ def run(
         agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision))
         return resume(folder.path, settings, report)
     trackers = agreed(runtime.strategy, lambda: Trackers(settings.track))
-    bench = Workbench(recipe, runtime)
+    bench = Workbench(recipe, runtime, jobs=settings.jobs, workers=settings.workers)
     broken = agreed(runtime.strategy, lambda: check_run(bench))
     agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None)
     with locked_for_all(folder, "run", runtime):
@@ -97,7 +97,7 @@ def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | No
         if runtime.is_main:
             folder.remove_unfinished()
         trackers = agreed(runtime.strategy, lambda: Trackers([*begun.get("track", []), *settings.track]))
-        bench = agreed(runtime.strategy, lambda: _checked(folder, runtime))
+        bench = agreed(runtime.strategy, lambda: _checked(folder, runtime, settings))
         if runtime.is_main and trackers.plain() != begun.get("track", []):
             folder.write_json("environment.json", {**begun, "track": trackers.plain()})
         return _through(bench, folder, settings.quiet, report, trackers)
@@ -118,8 +118,8 @@ def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
     return folder, begun
 
 
-def _checked(folder: RunFolder, runtime: Runtime) -> Workbench:
-    bench = Workbench(folder.recipe(), runtime, folder)
+def _checked(folder: RunFolder, runtime: Runtime, settings: RunSettings) -> Workbench:
+    bench = Workbench(folder.recipe(), runtime, folder, jobs=settings.jobs, workers=settings.workers)
     bench.seen.check_all()
     check_results(bench, folder)
     return bench

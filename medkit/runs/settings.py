@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from medkit.runs.trackers import Track
+
+Workers = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class RunSettings:
     track:
         Experiment trackers that are told of the run, such as ``["tensorboard"]`` or
         ``[{"use": "mlflow", "every": 10}]``; a resumed run goes on with those that it had.
+    jobs:
+        Processes that prepare cases, on each machine; default: as many as there are cores for this process, at most 32.
+    workers:
+        Processes that make the batches of each rank, in place of what the recipe says: a number, 0 for a thread, or
+        ``auto``. Neither of the two changes a bit of the results.
     """
 
     precision: str = "fp32"
@@ -32,3 +40,5 @@ class RunSettings:
     quiet: bool = False
     resume: bool = False
     track: Sequence[Track] = ()
+    jobs: int | None = None
+    workers: Workers | None = None

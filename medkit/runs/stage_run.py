@@ -64,7 +64,7 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
     dataset = session.bench.dataset(stage)
     wanted = union([dataset.cases(split) for split in trainer.prepared(tested)])
     with session.progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
-        dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance)
+        dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance, jobs=session.bench.jobs)
 
 
 def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> str:

@@ -12,8 +12,11 @@ from medkit.data.augment import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
 from medkit.data.draws import Draw, ItemDraw, draw_of
 from medkit.data.loader import Augmentation, Loader
+from medkit.data.processes import default_jobs
 from medkit.data.sampler import Sampler
+from medkit.data.workers import count_workers
 from medkit.engine.checkpoint import load_weights
+from medkit.engine.ranks import place
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
 from medkit.engine.step import to_device
@@ -22,17 +25,29 @@ from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.seen import Seen
+from medkit.runs.settings import Workers
 
 
 class Workbench:
     """Data sets and objectives of one recipe, built when they are first asked for.
 
     ``folder`` is where weights of finished stages lie; without one (a dry run) a ``from:`` reference takes the
-    untrained part.
+    untrained part. ``jobs`` and ``workers`` are those of :class:`medkit.runs.settings.RunSettings`.
     """
 
-    def __init__(self, recipe: Recipe, runtime: Runtime, folder: RunFolder | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        runtime: Runtime,
+        folder: RunFolder | None = None,
+        *,
+        jobs: int | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         self.recipe, self.runtime, self.folder = recipe, runtime, folder
+        self.workers = workers
+        self.jobs = max(1, (jobs or default_jobs()) // place().sharing)
+        """Processes that this rank may start for preparation."""
         self._datasets: dict[str, Dataset] = {}
         self._draws: dict[str, Draw] = {}
         self.seen = Seen(self)
@@ -83,7 +98,9 @@ class Workbench:
             positive=partial(dataset.positive, cases) if stage.balance else None,
         )
         augmentation = Augmentation([step.build() for step in block.augment], block.augment_on)
-        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation)
+        wanted = stage.workers if self.workers is None else self.workers
+        workers = count_workers(wanted, self.runtime.device.type == "cuda", place().sharing)
+        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation, workers)
 
     def held_out_loader(self, stage: Stage) -> Loader:
         """Items of the validation split, drawn as in training and not augmented."""

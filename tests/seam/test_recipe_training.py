@@ -58,7 +58,7 @@ def test_the_keys_of_training_are_read_and_read_back(tmp_path: Path) -> None:
 
 def test_a_recipe_without_them_trains_as_before() -> None:
     stage = recipe_from(recipe()).stages[0]
-    assert (stage.clip, stage.accumulate, stage.early_stop, stage.shard, stage.workers) == (None, 1, None, {}, "auto")
+    assert (stage.clip, stage.accumulate, stage.early_stop, stage.shard, stage.workers) == (None, 1, None, {}, 0)
     how = Optimization.of(stage.optim, stage.schedule)  # type: ignore[arg-type]
     assert (how.no_decay, how.layer_decay, how.by) == (False, None, "epoch")
 

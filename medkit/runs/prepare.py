@@ -1,0 +1,169 @@
+"""Preparing the cases of a recipe ahead of its run: in parts, here or on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medkit.data.cases import union
+from medkit.data.dataset import Dataset
+from medkit.data.prepare import fill
+from medkit.engine.progress import Progress
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, RunError
+from medkit.paths import cache_folder
+from medkit.protocols import Case
+from medkit.recipe import Recipe
+from medkit.runs.workbench import Workbench
+from medkit.studies.executors import ONE_THREAD, Executor, Row
+
+POLL = 0.5  # seconds between two looks at what has been prepared
+
+
+@dataclass(frozen=True)
+class Block:
+    """A data block with the cases that stages of the recipe touch."""
+
+    name: str
+    dataset: Dataset
+    cases: Sequence[Case]
+
+
+def blocks_of(recipe: Recipe) -> list[Block]:
+    """The data blocks of a recipe with their cases, after the checks that need no voxels.
+
+    Raises
+    ------
+    InputError
+        if none of them keeps what is prepared.
+    """
+    bench = Workbench(recipe, Runtime.start(device="cpu"))
+    splits: dict[str, list[str]] = {}
+    datasets = {}
+    for stage in recipe.stages:
+        datasets[stage.data] = bench.dataset(stage)
+        splits.setdefault(stage.data, []).extend(stage.splits(bench.evaluated_splits(stage)))
+    found = []
+    for name, dataset in datasets.items():
+        if dataset.cache is not None:
+            cases = union([dataset.cases(split) for split in dict.fromkeys(splits[name])])
+            found.append(Block(name, dataset, cases))
+    if not found:
+        raise InputError("its data blocks have 'cache: false', so nothing that is prepared is kept", f"data.{name}")
+    return found
+
+
+def prepare_part(recipe: Recipe, part: int, parts: int, failures: Path | None, say: Callable[[str], None]) -> int:
+    """Prepare every ``parts``-th case from the ``part``-th on, in this process; returns how many fail.
+
+    Failures are said, and written to ``failures``, one JSON object a line, as they occur.
+    """
+    count = 0
+    for block in blocks_of(recipe):
+        for failure in fill(block.dataset, block.cases[part::parts]):
+            count += 1
+            say(f"case '{failure.case}': {failure.error}")
+            if failures is not None:
+                line = json.dumps({"block": block.name, "case": failure.case, "error": str(failure.error)})
+                with failures.open("a", encoding="utf-8") as file:
+                    file.write(f"{line}\n")
+    return count
+
+
+def prepare(
+    recipe: Recipe, arguments: Sequence[str], parts: int, executor: Executor, progress: Progress, *, wait: bool = True
+) -> int:
+    """Prepare the cases of ``recipe`` that are not prepared, in parts that an executor runs; returns how many were.
+
+    Parameters
+    ----------
+    arguments:
+        What a part's command has beside ``--part``: the recipe, overrides, plugins.
+
+    Raises
+    ------
+    RunError
+        naming each case that cannot be prepared, and parts that ended before their time.
+    """
+    blocks = blocks_of(recipe)
+    missing = {block.name: np.array(block.dataset.missing(block.cases), np.int64) for block in blocks}
+    total, wanted = sum(len(block.cases) for block in blocks), sum(map(len, missing.values()))
+    progress.say(f"{total - wanted} of {total} cases are prepared, in {cache_folder()}")
+    if not wanted:
+        return 0
+    folder = cache_folder() / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    rows = list(_rows(arguments, min(parts, wanted), folder))
+    progress.say(f"{executor.start(rows, folder)}; logs are in {folder}")
+    if not wait:
+        return 0
+    keys = {block.name: block.dataset.keys.all([block.cases[i] for i in missing[block.name]]) for block in blocks}
+    try:
+        with progress.task("preparing", total=total) as advance:
+            while True:
+                at_work = executor.running()
+                advance(total - wanted + sum(_count(block, keys[block.name]) for block in blocks))
+                if not at_work:
+                    break
+                time.sleep(POLL)
+    except KeyboardInterrupt:
+        if told := executor.leave():
+            progress.say(told)
+        raise
+    except BaseException:
+        executor.leave()
+        raise
+    left = {block.name: [block.cases[i].id for i in block.dataset.missing(block.cases)] for block in blocks}
+    if any(left.values()):
+        raise _failed(left, rows, folder)
+    return wanted
+
+
+def _rows(arguments: Sequence[str], parts: int, folder: Path) -> Iterator[Row]:
+    environ = {**ONE_THREAD, "MEDKIT_CACHE": str(cache_folder().absolute())}
+    for part in range(parts):
+        own = ["--part", f"{part}/{parts}", "--failures", str((folder / f"part-{part}.failures").absolute())]
+        yield Row(f"part-{part}", ["prepare", *arguments, *own], environ)
+
+
+def _count(block: Block, keys: np.ndarray) -> int:
+    assert block.dataset.cache is not None
+    return block.dataset.cache.shards.count(keys)
+
+
+def _failed(left: dict[str, list[str]], rows: Sequence[Row], folder: Path) -> RunError:
+    """Every case that is not there, with the reason that its part gave; and the last words of parts that gave none."""
+    said: dict[tuple[str, str], str] = {}
+    for row in rows:
+        path = folder / f"{row.name}.failures"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            found = json.loads(line)
+            said[found["block"], found["case"]] = found["error"]
+    lines, unknown = [], 0
+    for block, names in left.items():
+        for name in names:
+            if (block, name) in said:
+                lines.append(f"case '{name}': {said[block, name]}")
+            else:
+                unknown += 1
+    if unknown:
+        lines.append(f"{unknown} cases were not come to: parts ended before. {_last_words(rows, folder)}")
+    count = sum(map(len, left.values()))
+    what = f"{count} {'case is' if count == 1 else 'cases are'} not prepared:"
+    return RunError("\n".join([what, *lines]), str(folder), "call it again: what is prepared is left out")
+
+
+def _last_words(rows: Sequence[Row], folder: Path) -> str:
+    for row in rows:
+        log = folder / f"{row.name}.log"
+        text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
+        if not (folder / f"{row.name}.failures").exists() and text:
+            return f"{log.name} ends with: {text.splitlines()[-1]}"
+    return f"Their logs are in {os.fspath(folder)}"

@@ -1,0 +1,1 @@
+"""Many commands instead of one: where they run."""

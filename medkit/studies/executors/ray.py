@@ -1,0 +1,79 @@
+"""Rows as plain tasks of a Ray cluster (the extra ``ray``)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medkit.errors import InputError, RunError
+from medkit.studies.executors import Row
+
+RETRIES = 2  # of a row whose node or worker is lost
+
+
+class Ray:
+    """One task of one CPU a row, on the cluster that ``RAY_ADDRESS`` names or that is found on this machine."""
+
+    def __init__(self) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError("Ray is not installed", "--on ray", "pip install 'medkit-imaging[ray]'") from error
+        self._ray: Any = ray
+        self._tasks: list[Any] = []
+
+    def start(self, rows: Sequence[Row], folder: Path) -> str:
+        ray = self._ray
+        if not ray.is_initialized():
+            try:
+                ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False, logging_level="error")
+            except ConnectionError as error:
+                hint = "start one ('ray start --head'), or name one in RAY_ADDRESS"
+                raise InputError("no Ray cluster answers", "--on ray", hint) from error
+        task = ray.remote(max_retries=RETRIES, num_cpus=1)(run_row)
+        known = {name: value for name, value in os.environ.items() if name.startswith("MEDKIT_")}
+        folder = folder.absolute()
+        self._tasks = [
+            task.remote(list(row.arguments), {**known, **row.environ}, str(folder / f"{row.name}.log"), os.getcwd())
+            for row in rows
+        ]
+        return f"{len(rows)} tasks on a Ray cluster of {int(ray.cluster_resources().get('CPU', 0))} CPUs"
+
+    def running(self) -> bool:
+        ready, waiting = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
+        for task in ready:
+            try:
+                problem = self._ray.get(task)
+            except self._ray.exceptions.RayError as error:
+                raise RunError(f"a task was lost ({str(error).splitlines()[0]})", "--on ray") from error
+            if problem:
+                raise RunError(problem, "--on ray", "name a folder on shared storage in MEDKIT_CACHE")
+        return bool(waiting)
+
+    def leave(self) -> None:
+        for task in self._tasks:
+            self._ray.cancel(task, force=True)
+
+
+def run_row(arguments: Sequence[str], environ: Mapping[str, str], log: str, folder: str) -> str | None:
+    """Run one row on whatever node this is; says what is wrong with the node, if anything is."""
+    for needed in (os.path.dirname(log), folder):
+        if not os.path.isdir(needed):
+            return f"a node of the cluster does not see '{needed}'"
+    from medkit.data.processes import die_with
+
+    with open(log, "wb") as output:
+        subprocess.run(
+            [sys.executable, "-m", "medkit", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environ},
+            cwd=folder,
+            preexec_fn=lambda: die_with(None),  # a task that is cancelled or lost leaves no process behind
+        )
+    return None
