@@ -103,12 +103,23 @@ def test_a_bug_of_a_plugin_names_the_case_with_its_traceback(source: Make, tmp_p
 def test_leaving_early_ends_the_processes_and_keeps_what_they_have_made(source: Make, tmp_path: Path) -> None:
     given = source(n=8)
     given.all[1] = dataclasses.replace(given.all[1], label=0.0)  # it has a bleed: the second process's first case
-    slow = Misbehaving(given, lambda: time.sleep(60))
-    failures = fill(dataset(slow, tmp_path), given.cases(), jobs=2)
+    at_third = tmp_path / "the first process is at its second case, c2"
+
+    def wait() -> None:
+        at_third.touch()
+        time.sleep(60)
+
+    class Slow(Misbehaving):
+        def load(self, case: Case) -> Record:
+            while case.id == "c1" and not at_third.exists():
+                time.sleep(0.01)
+            return super().load(case)
+
+    failures = fill(dataset(Slow(given, wait), tmp_path), given.cases(), jobs=2)
     assert next(failures).case == "c1"
     failures.close()  # type: ignore[attr-defined]
     assert multiprocessing.active_children() == []
-    assert 0 not in dataset(given, tmp_path).missing(given.cases())
+    assert 0 not in dataset(Slow(given, wait), tmp_path).missing(given.cases())
 
 
 def test_without_a_cache_the_memory_that_samples_take_is_bounded(source: Make) -> None:
