@@ -121,10 +121,10 @@ def projections(label: str, sizes: Sequence[int], targets: tuple[Target, ...] = 
     return Case(
         f"projection, {label} parameters",
         (
+            # Joined sums of 28 million products: what it is off by says nothing of what the other may be.
             Variant("published", partial(projection, published, sizes), tolerance=0.1),
-            Variant("Gram matrix", partial(projection, on_gram, sizes)),
+            Variant("Gram matrix", partial(projection, on_gram, sizes), tolerance=1e-4),
         ),
-        tolerance=1e-4,
         truth=partial(exact, sizes),
         memory=not quick,
         group="projection, over parameters",
