@@ -8,6 +8,7 @@ crescent), and distance along sulci and cisterns (SAH).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,84 +83,134 @@ def side_of(rng: np.random.Generator) -> float:
     return 1.0 if rng.random() < 0.5 else -1.0
 
 
-def growth(a: Anatomy, subtype: str, volume: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Growth field (D,H,W), in about mm, and the voxels a bleed of this subtype may take; ``volume`` in mm^3."""
-    side = side_of(rng)
-    noise = SmoothNoise(rng, 24)
-    inside = a.depth > 0.8
-    radius = (volume * 3 / (4 * np.pi)) ** (1 / 3)
-    ax, away = np.abs(a.x), a.x * side
-    if subtype == "CPH":
-        where = rng.random()
-        room = (
-            (a.depth > min(4 + 0.75 * radius, 30))
-            & (a.ventricle > min(1 + 0.4 * radius, 8))
-            & (a.csf < 0.5)
-            & (away > 4)
-        )
-        if where < 0.55:  # basal ganglia and thalamus, where hypertension bleeds
-            good = room & (ax > 8) & (ax < 34) & (np.abs(a.y) < 26) & (np.abs(a.z - 3) < 14)
-        elif where < 0.9:
-            good = room & (a.z > 5)
-        else:
-            good = room & (a.z < -20) & (a.y > 15)
-        centre = centre_of(a, good, rng)
-        stretch = rng.uniform(0.75, 1.3, 3)
-        dx, dy, dz = (a.x - centre[0]) / stretch[0], (a.y - centre[1]) / stretch[1], (a.z - centre[2]) / stretch[2]
-        field = np.sqrt(dx * dx + dy * dy + dz * dz)
-        field += 0.16 * radius * noise(a.x, a.y, a.z, max(radius * 0.55, 3.0))
-        # Ventricle and falx yield only to the middle of a large bleed; the tentorium does not.
-        field += 0.3 * radius * (a.ventricle < 0.5) + 1.2 * np.clip(1 - away, 0, None)
-        above = a.z > -20 if centre[2] > -17 else a.z < -14
-        return field, inside & (a.depth > 1.5) & above & ((a.ventricle > 0.5) | (radius > 14))
-    if subtype == "IVH":
-        if rng.random() < 0.6:  # a blood-fluid level: the patient lies on his back
-            field = -a.y + 0.8 * noise(a.x, a.y, a.z, 8.0) + 6 * (away < 0) * rng.random()
-        else:  # a cast that fills one side first
-            field = 0.4 * distance(a, centre_of(a, (a.ventricle < 0) & (away > 0), rng)) + noise(a.x, a.y, a.z, 8.0)
-        return field + 60 * np.clip(a.ventricle + 0.4, 0, None), inside & (a.depth > 4) & (a.ventricle < 12)
-    if subtype == "EDH":
-        good = (a.depth > 0.3) & (a.depth < 3) & (away > 18) & (a.z > -12) & (a.z < 45)
-        p = np.array(centre_of(a, good, rng))
-        out = p / np.linalg.norm(p * [1, 1, 0.8])
-        c = p + out * 0.62 * radius
-        return distance(a, (c[0], c[1], c[2])) + 0.3 * noise(a.x, a.y, a.z, 9.0), inside
-    if subtype == "SDH":
-        turn = rng.uniform(-0.45, 0.35)
-        direction = np.array([side * np.cos(turn), np.sin(turn), rng.uniform(0.2, 0.6)])
-        direction /= np.linalg.norm(direction)
-        length = np.sqrt(a.x**2 + a.y**2 + a.z**2) + 1
-        angle = np.arccos(np.clip((a.x * direction[0] + a.y * direction[1] + a.z * direction[2]) / length, -1, 1))
-        thick = np.clip(1.6 * (volume / 1000) ** 0.45, 1.8, 14)  # mm in the middle
-        extent = np.clip(np.sqrt(volume / (1.7 * thick)) / 68, 0.15, 1.25) * rng.uniform(0.9, 1.15)
-        taper = np.sqrt(np.clip(1 - (angle / extent) ** 4, 1e-4, None))
-        field = (a.depth + 0.4 * noise(a.x, a.y, a.z, 12.0)) / taper
-        return field, inside & (away > 2) & (angle < extent + 0.4) & (a.depth < 40) & (a.z > -9)
-    if subtype == "SAH":
-        basal = rng.random() < 0.5
-        if basal:  # a ruptured aneurysm: suprasellar cistern and Sylvian fissures first
-            good = (a.csf > 0.5) & (ax < 30) & (a.z < 5) & (a.y < 15)
-        else:  # trauma: sulci of one convexity
-            good = (a.csf > 0.5) & (a.depth > 2) & (a.depth < 15) & (away > 20) & (a.z > 0)
-        far = distance(a, centre_of(a, good, rng))
-        field = (
-            0.12 * far
-            + 14 * (1 - np.clip(ndimage.gaussian_filter(a.csf, (0, 0.6, 0.6)), 0, 1))
-            + 0.8 * noise(a.x, a.y, a.z, 9.0)
-        )
-        return field, inside & (a.ventricle > 1) & (a.depth > 1.5) & (a.depth < 75)
-    raise InputError(f"'{subtype}' is not a subtype of haemorrhage", hint=f"subtypes: {', '.join(SUBTYPES)}")
+@dataclass
+class Site:
+    """Where a bleed of ``volume`` mm^3 grows, on a side of the head; draws its noise first."""
+
+    a: Anatomy
+    volume: float
+    side: float
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.noise = SmoothNoise(self.rng, 24)
+        self.inside = self.a.depth > 0.8
+        self.radius = (self.volume * 3 / (4 * np.pi)) ** (1 / 3)  # of a ball of this volume, mm
+        self.away = self.a.x * self.side  # mm from the midline, towards the bleed's side
+
+    def roughness(self, wavelength: float) -> Array:
+        """Smooth noise (D,H,W) of unit size, ``wavelength`` in mm."""
+        return self.noise(self.a.x, self.a.y, self.a.z, wavelength)
 
 
-def draw(a: Anatomy, subtype: str, volume: float, hu: float, rng: np.random.Generator) -> Bleed:
-    """Grow a bleed of ``volume`` mL and mean attenuation ``hu`` into a head.
+Growth = tuple[Array, Array]
+"""Growth field (D,H,W), in about mm, and the voxels that a bleed may take."""
+
+
+def parenchymal(site: Site) -> Growth:
+    """CPH: a lumpy ellipsoid in the basal ganglia, a lobe or the cerebellum."""
+    a, rng, radius, away = site.a, site.rng, site.radius, site.away
+    where = rng.random()
+    room = (
+        (a.depth > min(4 + 0.75 * radius, 30)) & (a.ventricle > min(1 + 0.4 * radius, 8)) & (a.csf < 0.5) & (away > 4)
+    )
+    if where < 0.55:  # basal ganglia and thalamus, where hypertension bleeds
+        ax = np.abs(a.x)
+        good = room & (ax > 8) & (ax < 34) & (np.abs(a.y) < 26) & (np.abs(a.z - 3) < 14)
+    elif where < 0.9:
+        good = room & (a.z > 5)
+    else:
+        good = room & (a.z < -20) & (a.y > 15)
+    centre = centre_of(a, good, rng)
+    stretch = rng.uniform(0.75, 1.3, 3)
+    dx, dy, dz = (a.x - centre[0]) / stretch[0], (a.y - centre[1]) / stretch[1], (a.z - centre[2]) / stretch[2]
+    field = np.sqrt(dx * dx + dy * dy + dz * dz)
+    field += 0.16 * radius * site.roughness(max(radius * 0.55, 3.0))
+    # Ventricle and falx yield only to the middle of a large bleed; the tentorium does not.
+    field += 0.3 * radius * (a.ventricle < 0.5) + 1.2 * np.clip(1 - away, 0, None)
+    above = a.z > -20 if centre[2] > -17 else a.z < -14
+    return field, site.inside & (a.depth > 1.5) & above & ((a.ventricle > 0.5) | (radius > 14))
+
+
+def intraventricular(site: Site) -> Growth:
+    """IVH: a level of blood at the back of the ventricles, or a cast of one side."""
+    a, rng = site.a, site.rng
+    if rng.random() < 0.6:  # a blood-fluid level: the patient lies on his back
+        field = -a.y + 0.8 * site.roughness(8.0) + 6 * (site.away < 0) * rng.random()
+    else:  # a cast that fills one side first
+        field = 0.4 * distance(a, centre_of(a, (a.ventricle < 0) & (site.away > 0), rng)) + site.roughness(8.0)
+    return field + 60 * np.clip(a.ventricle + 0.4, 0, None), site.inside & (a.depth > 4) & (a.ventricle < 12)
+
+
+def epidural(site: Site) -> Growth:
+    """EDH: a lens under the skull, part of a ball whose centre lies outside."""
+    a = site.a
+    good = (a.depth > 0.3) & (a.depth < 3) & (site.away > 18) & (a.z > -12) & (a.z < 45)
+    p = np.array(centre_of(a, good, site.rng))
+    out = p / np.linalg.norm(p * [1, 1, 0.8])
+    c = p + out * 0.62 * site.radius
+    return distance(a, (c[0], c[1], c[2])) + 0.3 * site.roughness(9.0), site.inside
+
+
+def subdural(site: Site) -> Growth:
+    """SDH: a crescent along the convexity, thick in one direction and tapering away from it."""
+    a, rng, volume = site.a, site.rng, site.volume
+    turn = rng.uniform(-0.45, 0.35)
+    direction = np.array([site.side * np.cos(turn), np.sin(turn), rng.uniform(0.2, 0.6)])
+    direction /= np.linalg.norm(direction)
+    length = np.sqrt(a.x**2 + a.y**2 + a.z**2) + 1
+    angle = np.arccos(np.clip((a.x * direction[0] + a.y * direction[1] + a.z * direction[2]) / length, -1, 1))
+    thick = np.clip(1.6 * (volume / 1000) ** 0.45, 1.8, 14)  # mm in the middle
+    extent = np.clip(np.sqrt(volume / (1.7 * thick)) / 68, 0.15, 1.25) * rng.uniform(0.9, 1.15)
+    taper = np.sqrt(np.clip(1 - (angle / extent) ** 4, 1e-4, None))
+    field = (a.depth + 0.4 * site.roughness(12.0)) / taper
+    return field, site.inside & (site.away > 2) & (angle < extent + 0.4) & (a.depth < 40) & (a.z > -9)
+
+
+def subarachnoid(site: Site) -> Growth:
+    """SAH: along cisterns and sulci, from one place on."""
+    a, rng = site.a, site.rng
+    if rng.random() < 0.5:  # a ruptured aneurysm: suprasellar cistern and Sylvian fissures first
+        good = (a.csf > 0.5) & (np.abs(a.x) < 30) & (a.z < 5) & (a.y < 15)
+    else:  # trauma: sulci of one convexity
+        good = (a.csf > 0.5) & (a.depth > 2) & (a.depth < 15) & (site.away > 20) & (a.z > 0)
+    far = distance(a, centre_of(a, good, rng))
+    dry = 1 - np.clip(ndimage.gaussian_filter(a.csf, (0, 0.6, 0.6)), 0, 1)
+    field = 0.12 * far + 14 * dry + 0.8 * site.roughness(9.0)
+    return field, site.inside & (a.ventricle > 1) & (a.depth > 1.5) & (a.depth < 75)
+
+
+GROWTH: dict[str, Callable[[Site], Growth]] = {
+    "CPH": parenchymal,
+    "IVH": intraventricular,
+    "EDH": epidural,
+    "SDH": subdural,
+    "SAH": subarachnoid,
+}
+
+
+def growth(a: Anatomy, subtype: str, volume: float, side: float, rng: np.random.Generator) -> Growth:
+    """How a bleed of a subtype grows; ``volume`` in mm^3.
+
+    Raises
+    ------
+    InputError
+        for a subtype that is none.
+    """
+    if subtype not in GROWTH:
+        raise InputError(f"'{subtype}' is not a subtype of haemorrhage", hint=f"subtypes: {', '.join(SUBTYPES)}")
+    return GROWTH[subtype](Site(a, volume, side, rng))
+
+
+def draw(a: Anatomy, subtype: str, volume: float, hu: float, side: float, rng: np.random.Generator) -> Bleed:
+    """Grow a bleed of ``volume`` mL and mean attenuation ``hu`` into a head, on the ``side`` that :func:`side_of` drew.
 
     Raises
     ------
     InputError
         If no voxel of the volume could hold it.
     """
-    field, allowed = growth(a, subtype, volume * 1000, rng)
+    field, allowed = growth(a, subtype, volume * 1000, side, rng)
     level = grow(field, allowed, volume * 1000, a.voxel)
     rim = (field - level).astype(np.float32)
     mask = allowed & (field <= level)

@@ -18,7 +18,7 @@ from medkit.api import Case, InputError, Record
 from medkit.data.files import stamp
 from medkit.data.ledger import space_of_scan
 from medkit.data.volume import Volume
-from medkit_phantoms.bleeds import SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint
+from medkit_phantoms.bleeds import SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint, side_of
 from medkit_phantoms.segment import anatomy_of, positions
 from medkit_phantoms.source import quantiles
 
@@ -124,7 +124,8 @@ class InsertedBleeds:
         mask = np.zeros(image.shape, np.uint8)
         mirrored = bool(case.fields["mirrored"])
         if case.fields["subtype"]:
-            bleed = draw(anatomy, case.fields["subtype"], case.fields["volume_ml"], case.fields["hu"], rng)
+            fields = case.fields
+            bleed = draw(anatomy, fields["subtype"], fields["volume_ml"], fields["hu"], side_of(rng), rng)
             painted = paint(image, bleed, anatomy, rng, rng.uniform(2, 6))
             # The scan's own noise stays on top of the bleed: what is finer than 1.5 mm is kept.
             sigma = 1.5 / volume.spacing[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,12 +17,20 @@ from medkit.data.volume import Volume
 from medkit_phantoms import scanner
 from medkit_phantoms.anatomy import Head
 from medkit_phantoms.bleeds import LARGEST, SMALLEST, SUBTYPES, Anatomy, draw, draw_hu, paint, side_of
-from medkit_phantoms.centers import CENTERS
+from medkit_phantoms.centers import CENTERS, Center
 
 VERSION = 2
 """Part of every identity: raise it whenever the voxels change."""
 
+BODY, LESION, SCAN = 1, 2, 3
+"""Streams of random numbers of a case."""
+
 BOTTOM, TOP = -46.0, 84.0
+"""What a scan covers, mm from the middle of the brain."""
+OEDEMA = 2.0, 7.0
+"""Least and largest width of the oedema around a bleed in the parenchyma, mm."""
+SHIFTING = ("CPH", "EDH", "SDH")
+"""Subtypes whose mass pushes the midline away."""
 
 
 def quantiles(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -148,60 +157,29 @@ class HeadCT:
 
     def load(self, case: Case) -> Record:
         """Generate one case: image (D,H,W) float32 in HU and mask uint8."""
-        key = [self.seed, ord(case.center), int(case.id[1:])]
-        center = CENTERS[case.center]
-        rng = np.random.default_rng([*key, 1])
-        subtype, volume = case.fields["subtype"], float(case.fields["volume_ml"])
-        lesion_rng = np.random.default_rng([*key, 2])
-        # Mass effect: the bleed's side is drawn by the same generator as its place, so the midline moves away from it.
-        shift = (
-            min(volume / 12, 8.0) * -side_of(np.random.default_rng([*key, 2]))
-            if subtype in ("CPH", "EDH", "SDH")
-            else 0.0
-        )
-        swollen = 1 + 0.012 * volume if subtype == "IVH" else 1.0
-        head = Head(rng, float(case.fields["age"]), shift, swollen)
-        thickness = center.thickness
-        cover = TOP - BOTTOM + abs(center.tilt) * 1.2
-        depth = int(np.ceil(cover / thickness))
-        if self.slices is not None and depth > self.slices:
-            depth = self.slices
-            thickness = cover / depth
-        bottom = BOTTOM - abs(center.tilt) * 0.6 + rng.uniform(-3, 3)
-        affine = scanner.grid(center, self.size, depth, thickness, bottom)
-        pose = _rotation(rng.normal(0, [3.0, 2.0, 3.5]))
-        place = rng.normal(0, [2.0, 2.0, 1.0])
-        shape = (depth, *self.size)
-        image = np.empty(shape, np.float32)
-        axes = np.empty((3, *shape), np.float32)
-        maps = np.empty((3, *shape), np.float32)
-        k, j, i = np.arange(depth), np.arange(self.size[0])[:, None], np.arange(self.size[1])[None]
-        sub = affine[:3, 0] * 0.25
-        flat = [affine[:3, axis] for axis in range(4)]
-        for s in k:
-            points = [(flat[0][a] * s + flat[1][a] * j + flat[2][a] * i + flat[3][a] - place[a]) for a in range(3)]
-            x, y, z = (pose[a, 0] * points[0] + pose[a, 1] * points[1] + pose[a, 2] * points[2] for a in range(3))
-            axes[:, s] = x, y, z
-            dx, dy, dz = pose @ sub
-            low = head.tissue(x - dx, y - dy, z - dz)
-            high = head.tissue(x + dx, y + dy, z + dz)
-            image[s] = (low.hu + high.hu) * 0.5  # partial volume over the slice's thickness
-            maps[0, s] = np.minimum(low.depth, high.depth)
-            maps[1, s] = (low.ventricle + high.ventricle) * 0.5
-            maps[2, s] = (low.csf + high.csf) * 0.5
-        anatomy = Anatomy(*axes, *maps, np.full(depth, abs(np.linalg.det(affine[:3, :3]))))
-        mask = np.zeros(shape, np.uint8)
+        body, lesion, scan = (self._stream(case, number) for number in (BODY, LESION, SCAN))
+        center, fields = CENTERS[case.center], case.fields
+        subtype, volume = fields["subtype"], float(fields["volume_ml"])
+        side = side_of(lesion) if subtype else 0.0
+        head = Head(body, float(fields["age"]), midline_shift(subtype, volume, side), ventricles(subtype, volume))
+        grid = Grid.of(center, self.size, self.slices, body)
+        image, anatomy = voxels(head, grid)
+        mask = np.zeros(grid.shape, np.uint8)
         if subtype:
-            bleed = draw(anatomy, subtype, volume, float(case.fields["hu"]), lesion_rng)
-            image = paint(image, bleed, anatomy, lesion_rng, lesion_rng.uniform(2, 7))
+            bleed = draw(anatomy, subtype, volume, float(fields["hu"]), side, lesion)
+            image = paint(image, bleed, anatomy, lesion, lesion.uniform(*OEDEMA))
             mask = bleed.mask.astype(np.uint8)
-        image = self._scan(image, anatomy, case, thickness, np.random.default_rng([*key, 3]))
-        return Record(Volume(image, affine, units="HU"), Volume(mask, affine))
+        image = self._scan(image, anatomy, center, grid.thickness, scan)
+        return Record(Volume(image, grid.affine, units="HU"), Volume(mask, grid.affine))
+
+    def _stream(self, case: Case, number: int) -> np.random.Generator:
+        """The random numbers of one part of a case, whatever its other parts draw."""
+        return np.random.default_rng([self.seed, ord(case.center), int(case.id[1:]), number])
 
     def _scan(
-        self, image: np.ndarray, a: Anatomy, case: Case, thickness: float, rng: np.random.Generator
+        self, image: np.ndarray, a: Anatomy, center: Center, thickness: float, rng: np.random.Generator
     ) -> np.ndarray:
-        center = CENTERS[case.center]
+        """What the scanner makes of the tissue: blur, artefacts, noise; in HU as they are stored."""
         pixel = center.field / min(self.size)
         amplitude = scanner.kernel(center, self.size, pixel)
         std = scanner.noise_std(center, pixel, thickness)
@@ -217,6 +195,74 @@ class HeadCT:
             slice_ = slice_ + center.bias + local * scanner.correlated(amplitude, self.size, rng)
             image[s] = np.clip(slice_, -1024, 3071)
         return image
+
+
+def midline_shift(subtype: str, volume: float, side: float) -> float:
+    """mm along x by which a bleed of ``volume`` mL on ``side`` pushes the midline away from it."""
+    return min(volume / 12, 8.0) * -side if subtype in SHIFTING else 0.0
+
+
+def ventricles(subtype: str, volume: float) -> float:
+    """How much wider than usual the ventricles are: 60 % with 50 mL of blood inside them."""
+    return 1 + 0.012 * volume if subtype == "IVH" else 1.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a scan lie, and how the head lies in the scanner.
+
+    ``affine`` leads from (slice, row, column) to mm in the scanner; ``rotation`` (3,3) and ``place`` in mm from there
+    to the head.
+    """
+
+    shape: tuple[int, int, int]
+    thickness: float
+    affine: np.ndarray
+    rotation: np.ndarray
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, center: Center, size: tuple[int, int], slices: int | None, rng: np.random.Generator) -> Grid:
+        """A centre's protocol, in ``slices`` thicker slices where it would take more; the table and the head vary."""
+        thickness, tilt = center.thickness, abs(center.tilt)
+        cover = TOP - BOTTOM + tilt * 1.2
+        depth = int(np.ceil(cover / thickness))
+        if slices is not None and depth > slices:
+            depth, thickness = slices, cover / slices
+        affine = scanner.grid(center, size, depth, thickness, BOTTOM - tilt * 0.6 + rng.uniform(-3, 3))
+        rotation = _rotation(rng.normal(0, [3.0, 2.0, 3.5]))
+        return cls((depth, *size), thickness, affine, rotation, rng.normal(0, [2.0, 2.0, 1.0]))
+
+    def points(self, s: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and z of the voxels of slice ``s`` in the head, each (H,W) in mm."""
+        across, down, along, origin = (self.affine[:3, axis] for axis in range(4))
+        j, i = np.arange(self.shape[1])[:, None], np.arange(self.shape[2])[None]
+        p = [across[a] * s + down[a] * j + along[a] * i + origin[a] - self.place[a] for a in range(3)]
+        r = self.rotation
+        x, y, z = (r[a, 0] * p[0] + r[a, 1] * p[1] + r[a, 2] * p[2] for a in range(3))
+        return x, y, z
+
+
+def voxels(head: Head, grid: Grid) -> tuple[np.ndarray, Anatomy]:
+    """The tissue of a head on a grid (D,H,W), in HU, and what a bleed has to know of it.
+
+    Every voxel is the mean of two points a quarter of a slice from its middle: partial volume.
+    """
+    image = np.empty(grid.shape, np.float32)
+    axes = np.empty((3, *grid.shape), np.float32)
+    maps = np.empty((3, *grid.shape), np.float32)
+    dx, dy, dz = grid.rotation @ (grid.affine[:3, 0] * 0.25)
+    for s in range(grid.shape[0]):
+        x, y, z = grid.points(s)
+        low = head.tissue(x - dx, y - dy, z - dz)
+        high = head.tissue(x + dx, y + dy, z + dz)
+        axes[:, s] = x, y, z
+        image[s] = (low.hu + high.hu) * 0.5
+        maps[0, s] = np.minimum(low.depth, high.depth)
+        maps[1, s] = (low.ventricle + high.ventricle) * 0.5
+        maps[2, s] = (low.csf + high.csf) * 0.5
+    voxel = abs(np.linalg.det(grid.affine[:3, :3]))
+    return image, Anatomy(*axes, *maps, np.full(grid.shape[0], voxel))
 
 
 def _rotation(degrees: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from medkit_phantoms.bleeds import SUBTYPES, draw, paint
+from medkit_phantoms.bleeds import SUBTYPES, draw, paint, side_of
 from medkit_phantoms.insertion import InsertedBleeds, subvolume
 from medkit_phantoms.segment import anatomy_of
 from medkit_phantoms.source import HeadCT
@@ -48,7 +48,7 @@ def test_ventricles_are_found_in_the_middle_and_are_fluid(scan, found):
 @pytest.mark.parametrize("subtype", SUBTYPES)
 def test_a_bleed_changes_nothing_away_from_itself(scan, found, subtype):
     rng = np.random.default_rng(1)
-    bleed = draw(found, subtype, 5.0, 68.0, rng)
+    bleed = draw(found, subtype, 5.0, 68.0, side_of(rng), rng)
     after = paint(scan.voxels, bleed, found, rng, oedema=4.0)
     changed = after != scan.voxels
     allowed = (bleed.blend > 0) | ((bleed.rim < 4.0) & (found.depth > 0))
