@@ -12,7 +12,7 @@ import numpy as np
 
 from medkit_phantoms.radiographs.breaks import Break
 from medkit_phantoms.radiographs.hand import Breaker
-from medkit_phantoms.radiographs.long_bones import Child, End, flesh, long_bone, rounded
+from medkit_phantoms.radiographs.long_bones import Child, End, Form, flesh, long_bone, rounded
 from medkit_phantoms.radiographs.primitives import CORTEX, LUNG, SPONGE, Ellipsoid, Sheet, Solid, Strand
 
 UPPER, FORE = 318.0, 245.0
@@ -22,9 +22,10 @@ def humerus(child: Child, breaker: Breaker) -> list[Any]:
     """Humerus from its head at the origin to the elbow at (0, 0, -318)."""
     scale, thick = child.length, child.thick
     parts: list[Any] = long_bone(
-        child, (0, 0, 14 * scale), (0, 0, -(UPPER - 8) * scale), (0, 0.06, 0.14, 0.25, 0.55, 0.8, 0.92, 0.97, 1),
-        (17, 21, 19, 12.5, 11, 11.5, 11, 12, 10), 0.4, (End("humeral head", 0.1, 2.4, 0.6), None), flat=0.8,
-        bow=np.array((1, 1, 3, 4, 4, 2, 0, 0, 0)) * thick, broken=first_of(
+        child, (0, 0, 14 * scale), (0, 0, -(UPPER - 8) * scale),
+        Form((0, 0.06, 0.14, 0.25, 0.55, 0.8, 0.92, 0.97, 1), (17, 21, 19, 12.5, 11, 11.5, 11, 12, 10), 0.4, flat=0.8,
+             bow=np.array((1, 1, 3, 4, 4, 2, 0, 0, 0)) * thick),
+        (End("humeral head", 0.1, 2.4, 0.6), None), first_of(
             breaker("proximal humerus", 13.0, (0.13, 0.24)), breaker("humeral shaft", 11.0, (0.35, 0.65)),
             breaker("distal humerus", 13.0, (0.84, 0.9))),
     )  # fmt: skip
@@ -69,18 +70,18 @@ def forearm(child: Child, bend: float, breaker: Breaker) -> list[Any]:
         return elbow + scale * (side * x + behind * y + down * z)
 
     parts: list[Any] = long_bone(
-        child, at(13, -2, 10), at(8, -1, 10 + FORE), (0, 0.03, 0.08, 0.18, 0.5, 0.8, 0.9, 0.96, 1),
-        (11.5, 11.5, 7.4, 8.4, 7.6, 8.6, 12.5, 16, 15), 0.42,
-        (End("radial head", 0.035, 1.8, 0.25), End("distal radius", 0.055, 2.0, 0.3)), flat=0.85,
-        bow=np.array((0, 0, 0, 1, 5, 2, 0, 0, 0)) * scale, broken=first_of(
+        child, at(13, -2, 10), at(8, -1, 10 + FORE),
+        Form((0, 0.03, 0.08, 0.18, 0.5, 0.8, 0.9, 0.96, 1), (11.5, 11.5, 7.4, 8.4, 7.6, 8.6, 12.5, 16, 15), 0.42,
+             flat=0.85, bow=np.array((0, 0, 0, 1, 5, 2, 0, 0, 0)) * scale),
+        (End("radial head", 0.035, 1.8, 0.25), End("distal radius", 0.055, 2.0, 0.3)), first_of(
             breaker("radial shaft", 7.8, (0.35, 0.7)), breaker("radial neck", 8.0, (0.08, 0.1)),
             breaker("distal radius", 10.0, (0.84, 0.9))),
     )  # fmt: skip
     parts += long_bone(
-        child, at(-8, 13, -25), at(-14, 2, 6 + FORE), (0, 0.04, 0.1, 0.16, 0.3, 0.6, 0.9, 0.97, 1),
-        (9, 11.5, 9, 11.5, 8.5, 7, 5.8, 7.5, 7), 0.42,
-        (End("olecranon", 0.03, 1.8, 0.5), End("distal ulna", 0.045, 1.8, 0.4)), wide=behind,
-        broken=first_of(breaker("ulnar shaft", 7.0, (0.35, 0.7)), breaker("olecranon", 9.0, (0.09, 0.12))),
+        child, at(-8, 13, -25), at(-14, 2, 6 + FORE),
+        Form((0, 0.04, 0.1, 0.16, 0.3, 0.6, 0.9, 0.97, 1), (9, 11.5, 9, 11.5, 8.5, 7, 5.8, 7.5, 7), 0.42, wide=behind),
+        (End("olecranon", 0.03, 1.8, 0.5), End("distal ulna", 0.045, 1.8, 0.4)),
+        first_of(breaker("ulnar shaft", 7.0, (0.35, 0.7)), breaker("olecranon", 9.0, (0.09, 0.12))),
     )  # fmt: skip
     parts.append(Ellipsoid(at(-6, -4, 17), np.array((9, 9, 6)) * child.thick, SPONGE, wall=0.8))  # coronoid
     return parts

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medkit_phantoms.radiographs.breaks import Break
-from medkit_phantoms.radiographs.long_bones import Child, End, flesh, long_bone
+from medkit_phantoms.radiographs.long_bones import Child, End, Form, flesh, long_bone
 from medkit_phantoms.radiographs.primitives import SPONGE, Ellipsoid
 
 Breaker = Callable[[str, float, tuple[float, float]], Break | None]
@@ -69,8 +69,9 @@ def hand(child: Child, rng: np.random.Generator, breaker: Breaker, fan: float = 
         thumb = k == 0
         own_end = End("first metacarpal", 0.16, 1.5, 0.3) if thumb else End("metacarpal", 0.15, 1.5, 0.75)
         parts += long_bone(
-            child, a, b, (0, 0.05, 0.2, 0.5, 0.78, 0.9, 1), np.array((6.8, 7.4, 5.0, 4.2, 5.4, 7.0, 6.2)) * thick, 0.42,
-            (own_end, None) if thumb else (None, own_end), broken=breaker(f"metacarpal {k + 1}", 4.4, (0.35, 0.7)),
+            child, a, b,
+            Form((0, 0.05, 0.2, 0.5, 0.78, 0.9, 1), np.array((6.8, 7.4, 5.0, 4.2, 5.4, 7.0, 6.2)) * thick, 0.42),
+            (own_end, None) if thumb else (None, own_end), breaker(f"metacarpal {k + 1}", 4.4, (0.35, 0.7)),
         )  # fmt: skip
         joints = [a, b]
         for j, own_length in enumerate(lengths):
@@ -83,8 +84,9 @@ def hand(child: Child, rng: np.random.Generator, breaker: Breaker, fan: float = 
             stop = start + direction * own_length * scale * grown
             size = np.array(_PHALANX[name]) * thick
             parts += long_bone(
-                child, start, stop, _PLACES, size, 0.36, (End(name, 0.17 if own_length > 22 else 0.2, 1.4, 0.3), None),
-                flat=0.85, broken=breaker(f"{name} {k + 1}", float(size[3]), (0.3, 0.7)),
+                child, start, stop, Form(_PLACES, size, 0.36, flat=0.85),
+                (End(name, 0.17 if own_length > 22 else 0.2, 1.4, 0.3), None),
+                breaker(f"{name} {k + 1}", float(size[3]), (0.3, 0.7)),
             )  # fmt: skip
             joints.append(stop)
         tip = joints[-1] + direction * 3 * scale
@@ -132,12 +134,13 @@ def _forearm_end(child: Child) -> list[Any]:
     scale = child.length
     places, shaft = (0, 0.35, 0.6, 0.8, 0.9, 1), np.array((7.2, 7.4, 8.6, 12.5, 15.5, 15.0))
     radius = long_bone(
-        child, np.array((7.5, 0, -160)) * scale, np.array((6.5, 0, 1)) * scale, places, shaft, 0.42,
-        (None, End("distal radius", 0.075, 2.0, 0.3)), flat=0.72, bow=(0, 0, 0, 0, 0.6, 1.2),
+        child, np.array((7.5, 0, -160)) * scale, np.array((6.5, 0, 1)) * scale,
+        Form(places, shaft, 0.42, flat=0.72, bow=(0, 0, 0, 0, 0.6, 1.2)),
+        (None, End("distal radius", 0.075, 2.0, 0.3)),
     )  # fmt: skip
     ulna = long_bone(
-        child, np.array((-13.5, 2, -160)) * scale, np.array((-15.5, 2, -4)) * scale, places,
-        np.array((7.5, 6.4, 5.8, 6.2, 7.6, 7.2)), 0.42, (None, End("distal ulna", 0.06, 1.8, 0.4)),
+        child, np.array((-13.5, 2, -160)) * scale, np.array((-15.5, 2, -4)) * scale,
+        Form(places, np.array((7.5, 6.4, 5.8, 6.2, 7.6, 7.2)), 0.42), (None, End("distal ulna", 0.06, 1.8, 0.4)),
     )  # fmt: skip
     styloid = child.size("distal ulna")
     tip = np.array((-20.5, 2, 0.5)) * scale

@@ -13,7 +13,7 @@ import numpy as np
 from medkit_phantoms.radiographs.arm import first_of
 from medkit_phantoms.radiographs.frame import cross
 from medkit_phantoms.radiographs.hand import Breaker
-from medkit_phantoms.radiographs.long_bones import Child, End, flesh, long_bone
+from medkit_phantoms.radiographs.long_bones import Child, End, Form, flesh, long_bone
 from medkit_phantoms.radiographs.primitives import CORTEX, SPONGE, Ellipsoid, Solid, Strand
 
 THIGH, SHIN = 415.0, 366.0
@@ -25,10 +25,11 @@ def femur(child: Child, head: np.ndarray, down: np.ndarray, side: np.ndarray, br
     top = head + (side * 44 - down * 2) * scale
     knee = head + (side * 14 + down * (THIGH + 18)) * scale
     parts: list[Any] = long_bone(
-        child, top + down * 12 * scale, knee, (0, 0.05, 0.13, 0.25, 0.5, 0.72, 0.86, 0.93, 0.97, 1),
-        (11, 18, 17, 14.5, 13.5, 15, 24, 35, 39, 33), 0.42, (None, End("distal femur", 0.085, 2.6, 0.25)), flat=0.85,
-        wide=side, bow=np.array((0, 0, 0, 1, 2, 1, 0, 0, 0, 0)) * thick,
-        broken=first_of(breaker("femoral shaft", 14.0, (0.3, 0.65)), breaker("distal femur", 17.0, (0.88, 0.94))),
+        child, top + down * 12 * scale, knee,
+        Form((0, 0.05, 0.13, 0.25, 0.5, 0.72, 0.86, 0.93, 0.97, 1), (11, 18, 17, 14.5, 13.5, 15, 24, 35, 39, 33), 0.42,
+             flat=0.85, wide=side, bow=np.array((0, 0, 0, 1, 2, 1, 0, 0, 0, 0)) * thick),
+        (None, End("distal femur", 0.085, 2.6, 0.25)),
+        first_of(breaker("femoral shaft", 14.0, (0.3, 0.65)), breaker("distal femur", 17.0, (0.88, 0.94))),
     )  # fmt: skip
     back = cross(down, side)
     back = back if back[1] > 0 else -back
@@ -39,8 +40,8 @@ def femur(child: Child, head: np.ndarray, down: np.ndarray, side: np.ndarray, br
             Ellipsoid(at, np.array((16, 27, 17)) * size * thick, SPONGE * 0.3, wall=0.5, turn=_axes(side, back, down))
         )
     parts += long_bone(
-        child, head + (side * 4 + down * 3) * scale, top + (down * 32 + side * 2) * scale, (0, 0.2, 0.5, 1),
-        (20, 19, 15.5, 19), 0.2, (None, None), flat=0.9, wide=down,
+        child, head + (side * 4 + down * 3) * scale, top + (down * 32 + side * 2) * scale,
+        Form((0, 0.2, 0.5, 1), (20, 19, 15.5, 19), 0.2, flat=0.9, wide=down), (None, None),
     )  # fmt: skip
     ball = child.size("femoral head")
     if ball:
@@ -67,17 +68,17 @@ def shin(child: Child, breaker: Breaker) -> list[Any]:
     scale, thick = child.length, child.thick
     parts: list[Any] = long_bone(
         child, np.array((0, 2, -4)) * scale, np.array((0, 4, -SHIN)) * scale,
-        (0, 0.03, 0.07, 0.13, 0.25, 0.55, 0.82, 0.93, 1), (36, 37, 34, 25, 16, 12.5, 14, 22, 23), 0.4,
-        (End("proximal tibia", 0.06, 2.4, 0.12), End("distal tibia", 0.05, 2.2, 0.12)), flat=0.85,
-        bow=np.array((0, 0, 0, -1, -1, 0, 0, -1, -2)) * thick,
-        broken=first_of(breaker("tibial shaft", 13.0, (0.35, 0.75)), breaker("proximal tibia", 20.0, (0.12, 0.17)),
-                    breaker("distal tibia", 17.0, (0.86, 0.91))),
+        Form((0, 0.03, 0.07, 0.13, 0.25, 0.55, 0.82, 0.93, 1), (36, 37, 34, 25, 16, 12.5, 14, 22, 23), 0.4, flat=0.85,
+             bow=np.array((0, 0, 0, -1, -1, 0, 0, -1, -2)) * thick),
+        (End("proximal tibia", 0.06, 2.4, 0.12), End("distal tibia", 0.05, 2.2, 0.12)),
+        first_of(breaker("tibial shaft", 13.0, (0.35, 0.75)), breaker("proximal tibia", 20.0, (0.12, 0.17)),
+                 breaker("distal tibia", 17.0, (0.86, 0.91))),
     )  # fmt: skip
     parts += long_bone(
         child, np.array((30, 17, -16)) * scale, np.array((25, 10, -SHIN - 18)) * scale,
-        (0, 0.04, 0.1, 0.2, 0.6, 0.88, 0.95, 1), (9, 11, 8, 6.2, 6.2, 7.5, 11, 8), 0.42,
+        Form((0, 0.04, 0.1, 0.2, 0.6, 0.88, 0.95, 1), (9, 11, 8, 6.2, 6.2, 7.5, 11, 8), 0.42),
         (End("proximal fibula", 0.055, 2.0, 0.4), End("distal fibula", 0.065, 2.0, 0.5)),
-        broken=first_of(breaker("fibular shaft", 6.2, (0.4, 0.7)), breaker("distal fibula", 8.0, (0.85, 0.9))),
+        first_of(breaker("fibular shaft", 6.2, (0.4, 0.7)), breaker("distal fibula", 8.0, (0.85, 0.9))),
     )  # fmt: skip
     malleolus = child.size("distal tibia")
     parts.append(
@@ -180,7 +181,8 @@ def foot(child: Child, rng: np.random.Generator, ankle: np.ndarray, dip: float =
         big = k == 0
         centre = End("metatarsal", 0.15, 1.6, 0.5)
         parts += long_bone(
-            child, a0, b0, (0, 0.05, 0.2, 0.5, 0.8, 0.92, 1), np.array((7, 7.4, 4.8, 4.0, 4.8, 6.4, 5)) * girth, 0.42,
+            child, a0, b0,
+            Form((0, 0.05, 0.2, 0.5, 0.8, 0.92, 1), np.array((7, 7.4, 4.8, 4.0, 4.8, 6.4, 5)) * girth, 0.42),
             (centre, None) if big else (None, centre),
         )  # fmt: skip
         joint = b0
@@ -190,8 +192,9 @@ def foot(child: Child, rng: np.random.Generator, ankle: np.ndarray, dip: float =
         for j, long in enumerate(lengths):
             start, stop = joint + way * 1.2 * scale, joint + way * (1.2 + long) * scale
             parts += long_bone(
-                child, start, stop, (0, 0.1, 0.3, 0.6, 0.9, 1),
-                np.array((6.2, 6.4, 4.2, 3.6, 4.6, 3.6)) * girth * (1, 0.85, 0.72)[j], 0.4,
+                child, start, stop,
+                Form((0, 0.1, 0.3, 0.6, 0.9, 1),
+                     np.array((6.2, 6.4, 4.2, 3.6, 4.6, 3.6)) * girth * (1, 0.85, 0.72)[j], 0.4),
                 (End("toe", 0.2, 1.3, 0.3), None),
             )  # fmt: skip
             joint, last = stop, stop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,32 @@ class End:
     """How round the joint surface is: the dome's height as a share of the epiphysis's thickness."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """The outline of a long bone of a grown man.
+
+    Parameters
+    ----------
+    at, radius:
+        Radii in mm at fractions of the length, the epiphyses included.
+    wall:
+        Cortex in the middle of the shaft as a share of the radius; it thins towards the ends.
+    flat, wide, bow:
+        As for ``Solid``.
+    """
+
+    at: Numbers
+    radius: Numbers
+    wall: float
+    flat: float = 1.0
+    wide: Point = (1.0, 0.0, 0.0)
+    bow: Numbers | None = None
+
+    def bow_at(self, places: np.ndarray) -> np.ndarray | None:
+        """The bow at fractions of the length, in mm."""
+        return None if self.bow is None else np.interp(places, self.at, self.bow)
+
+
 def rounded(
     start: float,
     end: float,
@@ -66,13 +92,8 @@ def long_bone(
     child: Child,
     start: Point,
     end: Point,
-    at: Numbers,
-    radius: Numbers,
-    wall: float,
+    form: Form,
     ends: tuple[End | None, End | None],
-    flat: float = 1.0,
-    wide: Point = (1.0, 0.0, 0.0),
-    bow: Numbers | None = None,
     broken: Break | None = None,
 ) -> list[Solid]:
     """Shaft and epiphyses between two joint surfaces.
@@ -83,64 +104,102 @@ def long_bone(
         Decides about centres, plates and thickness.
     start, end:
         Proximal and distal joint surface, mm.
-    at, radius:
-        Radii in mm of a grown man at fractions of the length.
-    wall:
-        Cortex in the middle of the shaft as a share of the radius; it thins towards the ends.
     ends:
         Proximal and distal end with a growth plate, None for an end without one.
-    flat, wide, bow:
-        As for ``Solid``.
     broken:
         A fracture; its place is a fraction of the shaft.
     """
-    a, b = np.asarray(start, float), np.asarray(end, float)
-    length = float(np.linalg.norm(b - a))
-    profile = np.asarray(radius, float) * child.thick
-    limits, solids = [0.0, 1.0], []
-    for k, one in enumerate(ends):
-        if one is None:
-            continue
-        mature = child.mature(one.centre)
-        limits[k] = one.share if k == 0 else 1 - one.share
-        gap = min(plate(mature, one.gap * (0.5 + 0.5 * child.length)) / length, 0.45 * one.share)
-        size = child.size(one.centre)
-        if not size:
-            continue
-        # The centre starts in the middle of the cartilage and fills it; the plate stays at the shaft's side.
-        room = one.share - gap
-        lower = gap + room * (1 - size) * 0.45
-        piece = (one.share - lower - room * size, one.share - lower)
-        # A young centre is round; it becomes flat towards the plate and takes the joint's shape on the other side.
-        flatness = float(np.clip((size - 0.4) / 0.5, 0, 1))
-        shape = (0.5 + flatness * (one.domed - 0.5), 0.5 - 0.3 * flatness)
-        fused = mature >= 1
-        wall_here = 0.35 + (0.15 + 0.35 * child.thick * min(1, profile.max() / 10)) * (1 - mature)
-        tips = (0.45 * flatness, 1.0 if fused else 0.85 * flatness)
-        caps = (0.5, 0.1 if fused else 0.5)
-        if k == 1:
-            piece, shape, tips, caps = (1 - piece[1], 1 - piece[0]), shape[::-1], tips[::-1], caps[::-1]
-        local, radii = rounded(*piece, at, profile * size, shape, tips)
-        solids.append(
-            Solid(
-                a + (b - a) * piece[0], a + (b - a) * piece[1], local, radii, SPONGE * (1.15 - 0.35 * mature),
-                wall=wall_here, caps=caps, flat=flat, wide=wide,
-                bow=None if bow is None else np.interp(piece[0] + local * (piece[1] - piece[0]), at, bow),
-            )
+    bone = _Bone(child, np.asarray(start, float), np.asarray(end, float), form)
+    proximal, distal = ends
+    solids = []
+    if proximal is not None and child.size(proximal.centre):
+        solids.append(bone.epiphysis(proximal, _cap(child, proximal, bone.length)))
+    if distal is not None and child.size(distal.centre):
+        solids.append(bone.epiphysis(distal, _cap(child, distal, bone.length).turned()))
+    low = 0.0 if proximal is None else proximal.share
+    high = 1.0 if distal is None else 1 - distal.share
+    return [*solids, bone.shaft(low, high, ends, broken)]
+
+
+@dataclass(frozen=True)
+class _Cap:
+    """An epiphysis along its bone, from the joint inwards: where it lies, and how either end of it is formed.
+
+    ``piece`` are fractions of the bone's length; ``domes`` and ``tips`` as for ``rounded``; ``shut`` mm of cortex that
+    close it at the joint and at the plate.
+    """
+
+    piece: tuple[float, float]
+    domes: tuple[float, float]
+    tips: tuple[float, float]
+    shut: tuple[float, float]
+
+    def turned(self) -> _Cap:
+        """The same at the bone's other end."""
+        first, last = self.piece
+        return _Cap((1 - last, 1 - first), self.domes[::-1], self.tips[::-1], self.shut[::-1])
+
+
+def _cap(child: Child, end: End, length: float) -> _Cap:
+    """The epiphysis of a proximal end, of a bone of ``length`` mm.
+
+    Its centre starts in the middle of the cartilage and fills it; the plate stays at the shaft's side. A young centre
+    is round; it becomes flat towards the plate and takes the joint's shape on the other side.
+    """
+    mature, size = child.mature(end.centre), child.size(end.centre)
+    gap = min(plate(mature, end.gap * (0.5 + 0.5 * child.length)) / length, 0.45 * end.share)
+    room = end.share - gap
+    lower = gap + room * (1 - size) * 0.45
+    flatness = float(np.clip((size - 0.4) / 0.5, 0, 1))
+    fused = mature >= 1
+    return _Cap(
+        piece=(end.share - lower - room * size, end.share - lower),
+        domes=(0.5 + flatness * (end.domed - 0.5), 0.5 - 0.3 * flatness),
+        tips=(0.45 * flatness, 1.0 if fused else 0.85 * flatness),
+        shut=(0.5, 0.1 if fused else 0.5),
+    )
+
+
+class _Bone:
+    """A child's long bone between two joint surfaces, whose solids are cut out of one profile."""
+
+    def __init__(self, child: Child, start: np.ndarray, end: np.ndarray, form: Form) -> None:
+        self.child, self.start, self.end, self.form = child, start, end, form
+        self.length = float(np.linalg.norm(end - start))
+        self.profile = np.asarray(form.radius, float) * child.thick
+
+    def epiphysis(self, end: End, cap: _Cap) -> Solid:
+        """Spongy bone, densest when young, within a shell that becomes as thin as a joint's when it is mature."""
+        child, mature = self.child, self.child.mature(end.centre)
+        local, radii = rounded(*cap.piece, self.form.at, self.profile * child.size(end.centre), cap.domes, cap.tips)
+        wall = 0.35 + (0.15 + 0.35 * child.thick * min(1, self.profile.max() / 10)) * (1 - mature)
+        return self._solid(cap.piece, local, radii, SPONGE * (1.15 - 0.35 * mature), wall, cap.shut)
+
+    def shaft(self, low: float, high: float, ends: tuple[End | None, End | None], broken: Break | None) -> Solid:
+        """From ``low`` to ``high``, its cortex thickest in the middle."""
+        form = self.form
+        domes, tips, shut = zip(*(_shaft_end(self.child, one) for one in ends), strict=True)
+        local, radii = rounded(low, high, form.at, self.profile, domes, tips)
+        middle = float(np.interp(0.5, form.at, self.profile))
+        thickness = np.array([0.14, 0.25, 1, 1, 0.25, 0.14]) * form.wall * middle
+        walls = np.maximum(np.interp(local, (0, 0.08, 0.4, 0.6, 0.92, 1), thickness), 0.35)
+        return replace(self._solid((low, high), local, radii, SPONGE * 0.8, walls, shut), broken=broken)
+
+    def _solid(
+        self,
+        piece: tuple[float, float],
+        local: np.ndarray,
+        radii: np.ndarray,
+        mu: float,
+        wall: Numbers | float,
+        shut: tuple[float, float],
+    ) -> Solid:
+        first, last = piece
+        way, form = self.end - self.start, self.form
+        return Solid(
+            self.start + way * first, self.start + way * last, local, radii, mu, wall=wall, caps=shut, flat=form.flat,
+            wide=form.wide, bow=form.bow_at(first + local * (last - first)),
         )  # fmt: skip
-    low, high = limits
-    domes, tips, shut = zip(*(_shaft_end(child, one) for one in ends), strict=True)
-    local, radii = rounded(low, high, at, profile, domes, tips)
-    middle = float(np.interp(0.5, at, profile))
-    walls = np.interp(local, (0, 0.08, 0.4, 0.6, 0.92, 1), np.array([0.14, 0.25, 1, 1, 0.25, 0.14]) * wall * middle)
-    solids.append(
-        Solid(
-            a + (b - a) * low, a + (b - a) * high, local, radii, SPONGE * 0.8, wall=np.maximum(walls, 0.35), caps=shut,
-            flat=flat, wide=wide, bow=None if bow is None else np.interp(low + local * (high - low), at, bow),
-            broken=broken,
-        )
-    )  # fmt: skip
-    return solids
 
 
 def _shaft_end(child: Child, end: End | None) -> tuple[float, float, float]:
