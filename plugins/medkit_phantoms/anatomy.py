@@ -7,7 +7,7 @@ white matter 25-32, CSF 0-15, clotted or flowing blood above 40, cortical bone a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -77,6 +77,31 @@ def blob(x: Array, y: Array, z: Array, shape: tuple) -> Array:
     cx, cy, cz, a, b, c = shape
     u, v, w = (x - cx) / a, (y - cy) / b, (z - cz) / c
     return (1 - np.sqrt(u * u + v * v + w * w)) * np.float32(min(a, b, c))
+
+
+@dataclass
+class Outside:
+    """Points in and around the skull, and where they lie; all arrays of one shape, distances in mm.
+
+    ``x y z`` and ``ax`` = |x| are head coordinates; ``shell`` is the distance inside the vault's inner table, ``skin``
+    how far outside it the skin lies, ``temple`` the temporal muscle's part of that; ``above`` the distance above the
+    skull base and ``ridge`` how much of that is petrous bone, 0 to 1; ``rough`` is noise.
+    """
+
+    x: Array
+    ax: Array
+    y: Array
+    z: Array
+    shell: Array
+    skin: Array
+    temple: Array
+    above: Array
+    ridge: Array
+    rough: Array
+
+    def at(self, index: Array) -> Outside:
+        """Those of the points."""
+        return Outside(*(getattr(self, one.name)[index] for one in fields(self)))
 
 
 class Head:
@@ -171,7 +196,7 @@ class Head:
         above = (z - floor) * np.float32(0.8)
         depth = np.minimum(shell, above)
         rough = self.noise(x, y, z, 3.2, 5.0)
-        hu = self._outside_brain(x, ax, y, z, shell, skin, temple, above, ridge, rough)
+        hu = self._outside_brain(Outside(x, ax, y, z, shell, skin, temple, above, ridge, rough))
         ventricle = np.full(x.shape, 99, np.float32)
         csf = np.zeros(x.shape, np.float32)
         brain = depth > -0.6
@@ -183,9 +208,10 @@ class Head:
             hu[index] += ramp(depth[index], 1.2) * (tissue - hu[index])
         return hu, depth, ventricle, csf
 
-    def _outside_brain(self, x, ax, y, z, shell, skin, temple, above, ridge, rough) -> Array:
+    def _outside_brain(self, at: Outside) -> Array:
         """Scalp, vault with diploe, skull base with petrous bone, mastoid cells, orbits and sinuses."""
-        outer = shell + skin  # inside the skin
+        ax, y, z, shell, temple, rough = at.ax, at.y, at.z, at.shell, at.temple, at.rough
+        outer = shell + at.skin  # inside the skin
         hu = np.where(outer < 2.2, np.float32(25), np.float32(-75) + 12 * rough)
         muscle = ramp(temple - 2.2, 2) * ramp(outer - 4.5, 1.5) + ramp(-34 - z, 6) * ramp(y - 30, 10) * ramp(
             outer - 4, 2
@@ -201,18 +227,18 @@ class Head:
         face = ramp(-46 - y, 6) * ramp(-17 - z, 5) * ramp(ax - 14, 4) * ramp(45 - ax, 4)
         vault *= 1 - face
         hu += vault * (bone - hu)
-        low = np.nonzero((above < 1) & (shell > -3 - 12 * face))[0]
+        low = np.nonzero((at.above < 1) & (shell > -3 - 12 * face))[0]
         if low.size:
-            hu[low] = self._base(
-                hu[low], ax[low], y[low], z[low], (shell + 9 * face)[low], above[low], ridge[low], rough[low]
-            )
+            hu[low] = self._base(hu[low], replace(at, shell=shell + 9 * face).at(low))
         frontal = (
             ramp(-(y + 68), 5) * ramp(15 * self.sinus + 3 * rough - ax, 3) * ramp(-shell - 1.5, 1) * ramp(into - 1.5, 1)
         )
         frontal *= ramp(5 - z, 6)
         return hu + frontal * (-950 - hu)
 
-    def _base(self, hu, ax, y, z, shell, above, ridge, rough) -> Array:
+    def _base(self, hu: Array, at: Outside) -> Array:
+        """``hu`` with the skull base, what lies below it, and the orbits, inside ``shell``."""
+        ax, y, z, shell, above, ridge, rough = at.ax, at.y, at.z, at.shell, at.above, at.ridge, at.rough
         soft = np.where(rough > 0.5, np.float32(-60), np.float32(48))
         thick = 2.6 + 1.6 * ramp(y + 33, 8) + 20 * ridge + 8 * ramp(12 - ax, 5) * ramp(20 - np.abs(y), 8)
         bone = 900 + 250 * rough

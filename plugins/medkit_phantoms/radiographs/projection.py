@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from medkit_phantoms.radiographs import breaks, detector
 from medkit_phantoms.radiographs.breaks import Break
 from medkit_phantoms.radiographs.frame import Canvas, Frame
 from medkit_phantoms.radiographs.growth import body_scale, bone_scale
+from medkit_phantoms.radiographs.hand import Breaker
 from medkit_phantoms.radiographs.long_bones import Child
 from medkit_phantoms.radiographs.primitives import SOFT
 from medkit_phantoms.radiographs.views import View
@@ -80,7 +80,7 @@ def integrals(order: Order, key: list[int]) -> tuple[Array, Frame]:
     """Attenuation (H,W) along every ray and the detector; ``key`` seeds it all."""
     child = child_of(order, np.random.default_rng([*key[:2], 11]))  # the same child in all of a patient's images
     frame = frame_of(order, child, np.random.default_rng([*key, 1]))
-    breaker = partial(_break, order, frame.pixel, child.thick, _chosen(order, key), key)
+    breaker = _breaker(order, frame.pixel, child.thick, key)
     canvas = Canvas(frame.shape)
     for part in order.view.build(child, np.random.default_rng([*key, 2]), breaker):
         part.paint(canvas, frame)
@@ -105,13 +105,16 @@ def kinds_of(view: View) -> tuple[str, ...]:
     return tuple(kind for kind in breaks.KINDS if _breakable(view, kind))
 
 
-def _break(
-    order: Order, pixel: float, thick: float, chosen: str, key: list[int],
-    name: str, radius: float, places: tuple[float, float],
-) -> Break | None:  # fmt: skip
-    if name != chosen:
-        return None
-    return breaks.draw(order.fracture, radius * thick, pixel, places, np.random.default_rng([*key, 5]))
+def _breaker(order: Order, pixel: float, thick: float, key: list[int]) -> Breaker:
+    """Breaks the one bone that was chosen for it; ``pixel`` in mm, ``thick`` as a child's bones are."""
+    chosen = _chosen(order, key)
+
+    def broken(name: str, radius: float, places: tuple[float, float]) -> Break | None:
+        if name != chosen:
+            return None
+        return breaks.draw(order.fracture, radius * thick, pixel, places, np.random.default_rng([*key, 5]))
+
+    return broken
 
 
 def _sum(canvas: Canvas, contrast: float, rng: np.random.Generator) -> Array:

@@ -5,6 +5,7 @@ Axes: x to the left, y to the back, z up; z = 0 is the top of the iliac crests. 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def spine(child: Child, rng: np.random.Generator, tall: float, low: str = "L5", 
                     wall=1.2,
                 )
             )
-        parts += _arch(middle, up, width, high_, rise, region, child, tall)
+        parts += _arch(Vertebra(region, middle, up, width, high_, rise), child, tall)
     if low == "L5":
         parts += _sacrum(child, tall)
     return parts
@@ -81,10 +82,25 @@ def _body(middle: np.ndarray, up: np.ndarray, high: float, width: float, deep: f
     ]
 
 
-def _arch(
-    middle: np.ndarray, up: np.ndarray, width: float, high: float, rise: float, region: str, child: Child, tall: float
-) -> list[Any]:
+@dataclass(frozen=True)
+class Vertebra:
+    """A vertebra of the neck (C), chest (T) or loin (L): the middle of its body and the axis of the spine there.
+
+    ``width`` is half of the body's, ``high`` its height, ``rise`` the distance to the next one, all in mm.
+    """
+
+    region: str
+    middle: np.ndarray
+    up: np.ndarray
+    width: float
+    high: float
+    rise: float
+
+
+def _arch(vertebra: Vertebra, child: Child, tall: float) -> list[Any]:
     """Pedicles, lamina, articular, transverse and spinous processes behind a body."""
+    region, middle, up, width = vertebra.region, vertebra.middle, vertebra.up, vertebra.width
+    high, rise = vertebra.high, vertebra.rise
     back = np.array((0, up[2], -up[1]))
     depth = width * {"L": 0.72, "T": 0.85, "C": 0.78}[region]
     thick = child.thick
