@@ -88,8 +88,8 @@ def run(
         if isinstance(checked, str):
             words |= {"set": set or [], "skip": skip or []}
         finished = start(checked, out, seed=seed, **words)
-    if here.is_main:
-        _show_results(finished)
+        if here.is_main:
+            _show_results(finished)
 
 
 def resume(
@@ -118,8 +118,8 @@ def resume(
         from medkit.front import resume as go_on
 
         finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [])
-    if here.is_main:
-        _show_results(finished)
+        if here.is_main:
+            _show_results(finished)
 
 
 def _workers(text: str | None) -> int | Literal["auto"] | None:

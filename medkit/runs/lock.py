@@ -160,14 +160,14 @@ def _remove_left(path: Path, mine: Holder) -> str | None:
     try:
         with suppress(OSError):  # a file system without such locks
             fcntl.flock(file, fcntl.LOCK_EX)
+        found, end = _read(path), time.monotonic() + YOUNG
+        while found is None and time.monotonic() < end:
+            time.sleep(0.05)
+            found = _read(path)
         try:
             if os.stat(path).st_ino != os.fstat(file).st_ino:
                 return None
         except FileNotFoundError:
-            return None
-        found = _read(path)
-        if found is None and time.time() - os.fstat(file).st_mtime < YOUNG:
-            time.sleep(0.05)
             return None
         if isinstance(found, Holder):
             _refuse_living(found, mine, path)

@@ -140,3 +140,21 @@ def test_of_many_that_find_a_lock_left_behind_one_gets_it(tmp_path: Path) -> Non
         for thread in threads:
             thread.join()
         assert won == [1]
+
+
+def test_a_lock_whose_maker_was_killed_before_it_wrote_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medkit.runs.lock.YOUNG", 0.2)
+    (tmp_path / NAME).touch()
+    with locked(RunFolder(tmp_path), "run") as lock:
+        assert lock.notes == ["a lock without content is taken over"]
+
+
+def test_a_lock_that_is_just_being_written_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    writer = threading.Timer(0.3, left, [tmp_path])
+    writer.start()
+    with pytest.raises(InputError, match="works in this run folder"):
+        locked(RunFolder(tmp_path), "run").__enter__()
+    writer.join()
