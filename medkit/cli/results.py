@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Json, PluginFile, RunDir
+from medkit.cli.options import Device, Devices, Json, PluginFile, RunDir
 from medkit.cli.output import show_json, show_table
+from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,20 +30,33 @@ def evaluate(
         str | None,
         typer.Option("--allow-seen", metavar="REASON", help="Why patients may be tested that were seen in training."),
     ] = None,
+    devices: Devices = 1,
     device: Device = None,
     plugin: PluginFile = None,
     json: Json = False,
 ) -> None:
     """Evaluate a finished run on one split and add the numbers to its results.
 
+    With --devices N, N ranks share the cases, on CPU cores too; the numbers are those of one.
+
     Example: medkit evaluate runs/first --split external1
     """
+    here = place_here(devices)
+    load_files_together(here, plugin, device)
+    if devices > 1:
+        from medkit.engine.launch import launch
+
+        words = [*given("--stage", stage), *given("--allow-seen", allow_seen), *given("--device", device)]
+        words += [*repeated("--plugin", plugin), *(["--json"] if json else [])]
+        launch(devices, ["evaluate", str(folder), "--split", split, *words])
+        return
     from medkit.reporting.tables import SEEN_MARK
     from medkit.runs.measure import evaluate_again
     from medkit.runs.seen import banners
 
-    load_files(plugin)
     found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
+    if not here.is_main:
+        return
     if json:
         show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
         return
@@ -71,21 +85,22 @@ def report(
 
     Example: medkit report runs/first
     """
-    from medkit.cli.layouts import show_layout
+    from medkit.cli.paper_tables import show_paper_table
     from medkit.reporting.paper_table_text import as_json
-    from medkit.reporting.paper_tables import laid_out
+    from medkit.reporting.paper_tables import paper_tables
     from medkit.reporting.report import write_report
+    from medkit.reporting.run_results import RunResults
     from medkit.runs.folder import RunFolder
 
     load_files(plugin)
     found = []
     for folder in folders:
         path = write_report(RunFolder.open(folder).path)
-        tables = laid_out(folder)
+        tables = paper_tables(RunResults.read(folder))
         found.append({"report": str(path), "tables": [as_json(table) for table in tables]})
         if not json:
             for table in tables:
-                show_layout(table)
+                show_paper_table(table)
             print(path)
     if json:
         show_json(found)

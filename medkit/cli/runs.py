@@ -14,8 +14,9 @@ import typer
 from medkit.cli.components import load_files
 from medkit.cli.options import Device, Devices, Jobs, PluginFile, RunDir, Set, Skip, Track, Workers
 from medkit.cli.output import show_table
+from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.engine import interrupt
-from medkit.engine.ranks import Place, agreed, place
+from medkit.engine.ranks import place
 from medkit.errors import InputError, RunError, StoppedError
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def run(
         columns, rows = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
         show_table(columns, rows, "one batch a stage; no run folder was written")
         return
-    here = _place(devices)
-    _load_files(here, plugin, device)
+    here = place_here(devices)
+    load_files_together(here, plugin, device)
     checked: Recipe | str = recipe
     if here.world_size == 1:  # ranks look at it together
         from medkit.paths import default_folder
@@ -70,15 +71,15 @@ def run(
         if devices > 1:
             from medkit.engine.launch import launch
 
-            options = [*_repeat("--set", set), *_repeat("--skip", skip), *_repeat("--plugin", plugin)]
+            options = [*repeated("--set", set), *repeated("--skip", skip), *repeated("--plugin", plugin)]
             options += [
-                *_given("--device", device),
+                *given("--device", device),
                 "--precision",
                 precision,
-                *_given("--seed", seed),
-                *_repeat("--track", track),
+                *given("--seed", seed),
+                *repeated("--track", track),
             ]
-            options += [*_given("--jobs", jobs), *_given("--workers", workers)]
+            options += [*given("--jobs", jobs), *given("--workers", workers)]
             launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
             return
         from medkit.front import run as start
@@ -105,14 +106,14 @@ def resume(
 
     Example: medkit resume runs/first
     """
-    here = _place(devices)
-    _load_files(here, plugin, device)
+    here = place_here(devices)
+    load_files_together(here, plugin, device)
     with _resumable(folder, devices):
         if devices > 1:
             from medkit.engine.launch import launch
 
-            options = [*_repeat("--plugin", plugin), *_given("--device", device), *_repeat("--track", track)]
-            options += [*_given("--jobs", jobs), *_given("--workers", workers)]
+            options = [*repeated("--plugin", plugin), *given("--device", device), *repeated("--track", track)]
+            options += [*given("--jobs", jobs), *given("--workers", workers)]
             launch(devices, ["resume", str(folder), *options])
             return
         from medkit.front import resume as go_on
@@ -130,25 +131,6 @@ def _workers(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
-def _place(devices: int) -> Place:
-    """The place of this process among ranks that somebody else has started."""
-    here = place()
-    if here.world_size > 1 and devices > 1:
-        what = f"{here.by} has started {here.world_size} ranks, of which this is one"
-        raise InputError(what, "--devices", "leave --devices out: it starts ranks of its own")
-    return here
-
-
-def _load_files(here: Place, plugin: list[str] | None, device: str | None) -> None:
-    """Load plugin files; of several ranks, one says what is wrong with them."""
-    if here.world_size == 1 or not plugin:
-        load_files(plugin)
-        return
-    from medkit.engine.runtime import Runtime
-
-    agreed(Runtime.start(device=device).strategy, lambda: load_files(plugin))
-
-
 @contextmanager
 def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
     """Signals say how to go on, and exit with 130; a run that lost stages shows the tables of the rest."""
@@ -157,13 +139,14 @@ def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
     try:
         yield
     except RunError:
-        from medkit.cli.layouts import show_layout
-        from medkit.reporting.paper_tables import laid_out
+        from medkit.cli.paper_tables import show_paper_table
+        from medkit.reporting.paper_tables import paper_tables
+        from medkit.reporting.run_results import RunResults
         from medkit.runs.folder import RunFolder
 
         if folder and devices == 1 and place().is_main and RunFolder(folder).read_json("state.json", {}).get("failed"):
-            for table in laid_out(folder):
-                show_layout(table)
+            for table in paper_tables(RunResults.read(folder)):
+                show_paper_table(table)
         raise
     except KeyboardInterrupt:
         from medkit.runs.folder import RunFolder
@@ -182,25 +165,18 @@ def _show_results(finished: Run) -> None:
 
 
 def _print_results(finished: Run) -> None:
-    from medkit.cli.layouts import show_layout
-    from medkit.reporting.paper_tables import laid_out
+    from medkit.cli.paper_tables import show_paper_table
+    from medkit.reporting.paper_tables import paper_tables
+    from medkit.reporting.run_results import RunResults
     from medkit.reporting.tables import SEEN_MARK, as_text, results_table, variants
     from medkit.runs.seen import banners
 
-    tables = laid_out(finished.folder)
+    tables = paper_tables(RunResults.read(finished.folder))
     for name, stages in variants(finished.results).items():
         if name not in [table.stage for table in tables]:
             show_table(*as_text(results_table(name, stages, finished.results)), name)
     for table in tables:
-        show_layout(table)
+        show_paper_table(table)
     for text in banners(finished.folder):
         print(f"{SEEN_MARK} {text}")
     print(finished.folder / "report.html", flush=True)
-
-
-def _repeat(option: str, values: list[str] | None) -> list[str]:
-    return [word for value in values or [] for word in (option, value)]
-
-
-def _given(option: str, value: object) -> list[str]:
-    return [] if value is None else [option, str(value)]

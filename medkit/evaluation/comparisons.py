@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from medkit.evaluation import statistics as stats
+from medkit.evaluation import statistics
 from medkit.evaluation.bootstrap import too_few
+from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.results import recorded
 from medkit.recipe.model import SEPARATOR
 
@@ -23,7 +24,7 @@ class Comparison:
     metric: str
     first: str
     second: str
-    test: stats.Test
+    test: statistics.Test
     p_holm: float
     clustered: bool
     higher_is_better: bool = True
@@ -41,7 +42,7 @@ class Comparison:
 def compare_variants(
     stages: Sequence[str],
     splits: Sequence[str],
-    cases: Sequence[Mapping[str, Any]],
+    cases: CaseTable | Sequence[Mapping[str, Any]],
     wanted: Mapping[str, Any],
     lower_is_better: Sequence[str] = (),
 ) -> list[Comparison]:
@@ -52,26 +53,20 @@ def compare_variants(
     itself (``rmse_hu``).
     """
     compare = wanted.get("compare") or {}
-    found: list[tuple[str, str, str, stats.Test, bool]] = []
-    if (
-        len(stages) < 2 or not compare or SEPARATOR in stages[0]
-    ):  # without the stage itself there is nothing to compare with
-        return []
-    tables: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for row in cases:
-        tables.setdefault((row["stage"], row["split"]), {})[row["case"]] = row
-    columns = dict.fromkeys(
-        name for row in cases if row["stage"] in stages for name in row if row[name] not in (None, "")
-    )
-    metrics = [recorded(name, columns) for name in compare.get("metric", [])]
+    if len(stages) < 2 or not compare or SEPARATOR in stages[0]:
+        return []  # without the stage itself there is nothing to compare with
+    table = cases if isinstance(cases, CaseTable) else CaseTable(cases)
+    kind, known = compare.get("test", "paired_t"), table.columns(stages)
+    metrics = [recorded(name, known) for name in compare.get("metric", [])]
+    found: list[tuple[str, str, str, statistics.Test, bool]] = []
     for split in splits:
-        first = tables.get((stages[0], split), {})
+        rows = {stage: {row["case"]: row for row in table.of(stage, split)} for stage in stages}
         for metric in metrics:
             for other in stages[1:]:
-                test, clustered = _test(compare.get("test", "paired_t"), metric, first, tables.get((other, split), {}))
+                test, clustered = _test(kind, metric, rows[stages[0]], rows[other])
                 if test is not None:
                     found.append((split, metric, other, test, clustered))
-    corrected = stats.holm([test.p for _, _, _, test, _ in found])
+    corrected = statistics.holm([test.p for _, _, _, test, _ in found])
     return [
         Comparison(split, metric, stages[0], other, test, p, clustered, metric not in lower_is_better)
         for (split, metric, other, test, clustered), p in zip(found, corrected, strict=True)
@@ -80,7 +75,7 @@ def compare_variants(
 
 def _test(
     kind: str, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> tuple[stats.Test | None, bool]:
+) -> tuple[statistics.Test | None, bool]:
     if metric == "auc":
         kind = "delong"
     elif kind == "delong":
@@ -93,17 +88,17 @@ def _test(
     clustered = len(set(patients)) < len(patients) and kind != "bootstrap"
     x, y = (np.array([float(table[c][columns[0]]) for c in both]) for table in (first, second))
     if kind == "delong":
-        test = stats.delong(x, y, np.array([float(first[c]["label"]) for c in both]), patients)
+        test = statistics.delong(x, y, np.array([float(first[c]["label"]) for c in both]), patients)
     else:
         test = PAIRED[kind](x, y, patients)
     few = too_few(len(set(patients)))
     return (test.undefined(few) if few else test), clustered
 
 
-PAIRED: Mapping[str, Callable[..., stats.Test]] = {
-    "paired_t": stats.paired_t,
-    "wilcoxon": stats.wilcoxon,
-    "bootstrap": stats.bootstrap_test,
+PAIRED: Mapping[str, Callable[..., statistics.Test]] = {
+    "paired_t": statistics.paired_t,
+    "wilcoxon": statistics.wilcoxon,
+    "bootstrap": statistics.bootstrap_test,
 }
 
 

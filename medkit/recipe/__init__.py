@@ -2,7 +2,7 @@
 
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.load import bundled, check_round_trip, find, load_recipe, recipe_from
-from medkit.recipe.model import DataBlock, EarlyStop, KeepBest, Recipe, Report, Stage, TableLayout, Unfreeze
+from medkit.recipe.model import DataBlock, EarlyStop, KeepBest, Recipe, Report, Stage, Unfreeze, WantedTable
 
 __all__ = [
     "Block",
@@ -13,8 +13,8 @@ __all__ = [
     "Reference",
     "Report",
     "Stage",
-    "TableLayout",
     "Unfreeze",
+    "WantedTable",
     "bundled",
     "check_round_trip",
     "find",

@@ -18,8 +18,8 @@ from medkit.recipe.model import (
     Recipe,
     Report,
     Stage,
-    TableLayout,
     Unfreeze,
+    WantedTable,
     hints,
 )
 from medkit.registry import Registry
@@ -48,7 +48,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "prepare": {"type": "array", "items": _kind("transform")},
         "augment": {"type": "array", "items": _kind("transform")},
     }
-    table = _record(TableLayout, ("title", "stage"))
+    table = _record(WantedTable, ("title", "stage"))
     names = {"type": "array", "items": {"type": "string"}}
     shown = {"anyOf": [names, {"type": "object", "additionalProperties": {"type": "string"}}]}
     table["properties"] |= {"rows": shown, "metrics": shown, "splits": shown}

@@ -170,8 +170,8 @@ def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str)
 
 
 @dataclass(frozen=True)
-class TableLayout:
-    """How a stage and its variants are set side by side: a row a variant, a group of columns a test set.
+class WantedTable:
+    """A paper's table that the report shall have: a row a variant of a stage, a group of columns a test set.
 
     ``rows``, ``metrics`` and ``splits`` map names to what is printed, in their order; empty: all, under their names.
     ``rows`` has the labels of variants, the stage's own name, and ``input`` and ``target`` for what no network made.
@@ -203,7 +203,7 @@ class Report:
     splits: list[str] = field(default_factory=list)
     compare: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, int] = field(default_factory=dict)
-    tables: list[TableLayout] = field(default_factory=list)
+    tables: list[WantedTable] = field(default_factory=list)
     allow_seen: str | dict[str, str] | None = None
 
     def allowed(self, split: str) -> str | None:
@@ -299,7 +299,7 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Block | Reference):
         return value.plain()
-    if isinstance(value, DataBlock | Stage | Report | KeepBest | EarlyStop | Unfreeze | TableLayout):
+    if isinstance(value, DataBlock | Stage | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from medkit.errors import did_you_mean
 from medkit.recipe.blocks import Block
-from medkit.recipe.model import SEPARATOR, DataBlock, Report, Stage, TableLayout, evaluated_splits
+from medkit.recipe.model import SEPARATOR, DataBlock, Report, Stage, WantedTable, evaluated_splits
 from medkit.recipe.pieces import Pieces, kind_of, names_there
 from medkit.recipe.yaml import Node
 
@@ -75,13 +75,13 @@ def _is_known(name: str, known: Iterable[str], suffix: str = "") -> bool:
 def _tables(pieces: Pieces, node: Node, report: Report, data: Mapping[str, DataBlock], stages: Sequence[Stage]) -> None:
     for i, child in enumerate(pieces.items(node, "report.tables")):
         path = f"report.tables[{i}]"
-        layout = _table(pieces, child, path, report.splits, data, stages)
-        if layout is None:
+        wanted = _table(pieces, child, path, report.splits, data, stages)
+        if wanted is None:
             continue
-        if any(layout.slug == other.slug for other in report.tables):
-            what = f"two tables would be written as '{layout.slug}'"
+        if any(wanted.slug == other.slug for other in report.tables):
+            what = f"two tables would be written as '{wanted.slug}'"
             pieces.problem(child.value["title"].mark, f"{path}.title", what, "give each a title of its own")
-        report.tables.append(layout)
+        report.tables.append(wanted)
 
 
 def _table(
@@ -91,8 +91,8 @@ def _table(
     splits: Sequence[str],
     data: Mapping[str, DataBlock],
     stages: Sequence[Stage],
-) -> TableLayout | None:
-    entries = pieces.mapping(node, path, [f.name for f in fields(TableLayout)], ("title", "stage"))
+) -> WantedTable | None:
+    entries = pieces.mapping(node, path, [f.name for f in fields(WantedTable)], ("title", "stage"))
     if "title" not in entries or "stage" not in entries:
         return None
     title = pieces.value(entries["title"], f"{path}.title", str)
@@ -113,7 +113,7 @@ def _table(
     flags = {
         key: bool(pieces.value(entries[key], f"{path}.{key}", bool)) for key in ("average", "cost") if key in entries
     }
-    return TableLayout(title, name, rows, metrics, tested, **flags)
+    return WantedTable(title, name, rows, metrics, tested, **flags)
 
 
 def _names(

@@ -14,9 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
-TRUTH, SAID = "#34c77b", "#ff9f1c"
+TRUTH, PREDICTED = "#34c77b", "#ff9f1c"
 LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
 SETTINGS: Any = {
     "font.size": 9,
@@ -29,7 +28,8 @@ SETTINGS: Any = {
 }
 
 
-def _drawn(draw: Callable[[], Figure], form: str) -> str:
+def drawn(draw: Callable[[], Figure], form: str) -> str:
+    """A figure as an inline image, ``svg`` or ``png``."""
     with matplotlib.rc_context(SETTINGS):
         figure = draw()
     buffer = io.BytesIO()
@@ -37,38 +37,6 @@ def _drawn(draw: Callable[[], Figure], form: str) -> str:
     plt.close(figure)
     kind = "svg+xml" if form == "svg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def learning_curves(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Training losses, and validated numbers, over the epochs of one stage."""
-    keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith("lr")))
-    groups = [[k for k in keys if k.startswith("train/")], [k for k in keys if not k.startswith("train/")]]
-    groups = [group for group in groups if group]
-    # Numbers of very different size (a share and a volume) would flatten each other.
-    panels: list[tuple[str, list[str]]] = []
-    for group in groups:
-        if group[0].startswith("train/"):
-            panels.append(("training loss", group))
-        else:
-            panels += [(key, [key]) for key in group]
-
-    def draw() -> Figure:
-        figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.3), squeeze=False)
-        for ax, (title, group) in zip(axes[0], panels, strict=True):
-            for i, key in enumerate(group):
-                pairs = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
-                label = key.removeprefix("train/")
-                epochs, numbers = [at for at, _ in pairs], [value for _, value in pairs]
-                ax.plot(epochs, numbers, color=LINES[i % len(LINES)], marker=".", ms=4, lw=1.4, label=label)
-            ax.set_title(title, loc="left", fontsize=9)
-            ax.set_xlabel("epoch")
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if len(group) > 1:
-                ax.legend(frameon=False, fontsize=7)
-        figure.tight_layout()
-        return figure
-
-    return _drawn(draw, "svg") if panels else ""
 
 
 def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
@@ -90,7 +58,7 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
                 ax.imshow(e["image"], cmap="gray", vmin=0, vmax=1)
                 ax.set_axis_off()
                 if layer == "outline":
-                    for key, colour in (("mask", TRUTH), ("mask_probability", SAID)):
+                    for key, colour in (("mask", TRUTH), ("mask_probability", PREDICTED)):
                         if key in e and (e[key] > 0.5).any():
                             ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
                 elif layer == "activation" and "activation" in e:
@@ -100,7 +68,7 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
         figure.tight_layout(pad=0.4)
         return figure
 
-    return _drawn(draw, "png")
+    return drawn(draw, "png")
 
 
 def _severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
@@ -130,7 +98,7 @@ def restorations(examples: Sequence[Mapping[str, Any]]) -> str:
                 limits = (0, 1) if column < 3 else (-0.25, 0.25)
                 colours = "gray" if column < 3 else "RdBu_r"
                 whole.imshow(array, cmap=colours, vmin=limits[0], vmax=limits[1])
-                frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=SAID, linewidth=1)
+                frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=PREDICTED, linewidth=1)
                 whole.add_patch(frame)
                 cut = array[top : top + side, left : left + side]
                 part.imshow(cut, cmap=colours, vmin=limits[0], vmax=limits[1])
@@ -142,7 +110,7 @@ def restorations(examples: Sequence[Mapping[str, Any]]) -> str:
         figure.tight_layout(pad=0.4)
         return figure
 
-    return _drawn(draw, "png")
+    return drawn(draw, "png")
 
 
 def _region(target: np.ndarray) -> tuple[int, int, int]:
@@ -189,7 +157,7 @@ def noise_power(examples: Sequence[Mapping[str, Any]]) -> str:
         figure.tight_layout()
         return figure
 
-    return _drawn(draw, "svg")
+    return drawn(draw, "svg")
 
 
 def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> str:
@@ -201,10 +169,10 @@ def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> st
         for i, variant in enumerate(variants):
             at = [s * (len(variants) + 1) + i for s in range(len(values))]
             data = [list(found.get(variant, [])) for found in values.values()]
-            drawn = ax.boxplot(
+            plotted = ax.boxplot(
                 data, positions=at, widths=0.7, patch_artist=True, showfliers=False, medianprops={"color": "black"}
             )
-            for box in drawn["boxes"]:
+            for box in plotted["boxes"]:
                 box.set(facecolor=LINES[i % len(LINES)], alpha=0.6)
             for x, column in zip(at, data, strict=True):
                 spread = np.linspace(-0.2, 0.2, len(column)) if len(column) > 1 else [0.0]
@@ -216,4 +184,4 @@ def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> st
             ax.legend(frameon=False, fontsize=8)
         return figure
 
-    return _drawn(draw, "svg")
+    return drawn(draw, "svg")

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medkit.evaluation.embeddings import Embedding
-from medkit.reporting.figures import _drawn
+from medkit.reporting.figures import drawn
 
 FEWEST = 8  # images; t-SNE of fewer shows nothing
 NAMED = 30  # classes that a legend can hold
@@ -48,7 +48,7 @@ def embedding_map(embedding: Embedding) -> str:
         figure.tight_layout()
         return figure
 
-    return _drawn(draw, "png")
+    return drawn(draw, "png")
 
 
 def _sorted(values: np.ndarray) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.comparisons import Comparison
-from medkit.reporting.paper_table_model import LaidOut, Line
+from medkit.reporting.paper_table_model import Line, PaperTable
+from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import SEEN_MARK
 
 MEMORY = {
@@ -18,25 +19,16 @@ MEMORY = {
 }
 
 
-def caption(
-    table: LaidOut,
-    compared: Sequence[Comparison],
-    comparable: bool,
-    blocks: Mapping[str, Mapping[str, Any]],
-    costs: Mapping[str, Mapping[str, Any]],
-    failed: Mapping[str, str],
-    notices: Sequence[str],
-) -> list[str]:
+def caption(table: PaperTable, run: RunResults, compared: Sequence[Comparison], comparable: bool) -> list[str]:
     """Sentences for below the table, the most important first.
 
     Parameters
     ----------
     compared:
         Every test the report makes of the stage; ``comparable`` is False for rows that are on different data.
-    blocks:
-        The recipe's blocks of the table's stages, by name.
     """
-    lines = list(notices)
+    failed = run.failed
+    lines = [*run.banners.get(table.stage, ()), *run.notices]
     if any(cell is not None and cell.seen for line in table.rows for cell in line.cells):
         lines.append(f"{SEEN_MARK} On patients that were seen in training.")
     gone = [line for line in table.rows if line.status]
@@ -56,7 +48,7 @@ def caption(
             "of its own; a test split over all centres has one."
         )
     if table.cost:
-        lines += _cost(table, blocks, costs)
+        lines += _cost(table, run)
     return lines
 
 
@@ -65,7 +57,7 @@ def _end(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def _few(table: LaidOut) -> list[str]:
+def _few(table: PaperTable) -> list[str]:
     """Which test sets have so few patients that their intervals mean little, or that they have none."""
     fewest: dict[str, int] = {}
     for i, column in enumerate(table.columns):
@@ -80,7 +72,7 @@ def _few(table: LaidOut) -> list[str]:
     ]
 
 
-def _counts(table: LaidOut) -> list[str]:
+def _counts(table: PaperTable) -> list[str]:
     """How many cases of how many patients each number is from: one a test set, or one a metric where they differ."""
     texts = []
     for group in dict.fromkeys(column.group for column in table.columns if column.split):
@@ -105,7 +97,7 @@ def _range(counts: Sequence[int], patients: Sequence[int]) -> str:
     return f"n = {n} of {those} patient{'s' if those != '1' else ''}" if those else f"n = {n}"
 
 
-def _tests(table: LaidOut, compared: Sequence[Comparison]) -> list[str]:
+def _tests(table: PaperTable, compared: Sequence[Comparison]) -> list[str]:
     labels = {(column.split, column.metric): column.label for column in table.columns if column.split}
     tested = {labels[c.split, c.metric]: c.test.name for c in compared if (c.split, c.metric) in labels}
     if not tested:
@@ -135,20 +127,21 @@ def _and(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _cost(table: LaidOut, blocks: Mapping[str, Any], costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _cost(table: PaperTable, run: RunResults) -> list[str]:
     measured = [line for line in table.rows if line.seconds is not None or line.peak_mb is not None]
     if not measured:
         return ["Time and memory were not measured."]
     kinds: dict[str, list[Line]] = {}
     for line in measured:
-        kinds.setdefault(costs[line.stage].get("memory", ""), []).append(line)
+        kinds.setdefault(run.costs[line.stage].get("memory", ""), []).append(line)
     texts = []
     for kind, lines in kinds.items():
         if kind in MEMORY:
             of = "" if len(kinds) == 1 else f" ({_and(line.name for line in lines)})"
             texts.append(MEMORY[kind] + of)
     text = "Time is that of training"
-    if any(_takes(blocks[line.stage].get("objective")) for line in measured if line.stage in blocks):
+    blocks = run.blocks([line.stage for line in measured])
+    if any(_takes(block.get("objective")) for block in blocks.values()):
         text += " this stage alone, without the earlier stages that parts are taken from"
     return [f"{text}; memory is {'; '.join(texts)}." if texts else f"{text}."]
 

@@ -60,7 +60,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class LaidOut:
+class PaperTable:
     """A table ready to be printed; ``caption`` says all that a reader has to know, one sentence or two a line."""
 
     title: str

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.records import encoded, write_atomically
-from medkit.reporting.paper_table_model import Column, LaidOut, Line, Number
+from medkit.reporting.paper_table_model import Column, Line, Number, PaperTable
 from medkit.reporting.tables import SEEN_MARK, number
 
 DASH = "–"
@@ -21,7 +21,7 @@ WHERE = ("row", "stage", "status", "split", "metric", "unit")
 TIME, MEMORY = "training time", "peak memory, MiB"
 
 
-def write_tables(folder: Path, tables: Sequence[LaidOut]) -> list[Path]:
+def write_tables(folder: Path, tables: Sequence[PaperTable]) -> list[Path]:
     """``tables/SLUG.md`` and ``.csv`` in a run folder, each whole or not at all."""
     written = []
     for table in tables:
@@ -33,7 +33,9 @@ def write_tables(folder: Path, tables: Sequence[LaidOut]) -> list[Path]:
     return written
 
 
-def as_text(table: LaidOut, group: Sequence[int] | None = None, cost: bool = True) -> tuple[list[str], list[list[str]]]:
+def as_text(
+    table: PaperTable, group: Sequence[int] | None = None, cost: bool = True
+) -> tuple[list[str], list[list[str]]]:
     """Columns and rows for a terminal; ``group`` picks some columns, whose heads then do not name the test set."""
     chosen = range(len(table.columns)) if group is None else group
     heads = [_head(table, table.columns[i], "\n") if group is None else table.columns[i].head for i in chosen]
@@ -44,12 +46,12 @@ def as_text(table: LaidOut, group: Sequence[int] | None = None, cost: bool = Tru
     return ["", *heads, *([TIME, MEMORY] if table.cost and cost else [])], rows
 
 
-def caption_text(table: LaidOut) -> list[str]:
+def caption_text(table: PaperTable) -> list[str]:
     """The caption for plain text, with what ¹ and ² mean if they are there."""
     return [*table.caption, *([PLACES] if _marked(table) else [])]
 
 
-def as_markdown(table: LaidOut) -> str:
+def as_markdown(table: PaperTable) -> str:
     """A table with its title and caption; the best of a column is bold, the second best in italics."""
     heads = ["", *(_head(table, column, " ") for column in table.columns)]
     lines = []
@@ -71,7 +73,7 @@ def as_markdown(table: LaidOut) -> str:
     return f"**{table.title}**\n\n" + "\n".join(rows) + "\n\n" + "  \n".join(notes) + "\n"
 
 
-def as_csv(table: LaidOut) -> str:
+def as_csv(table: PaperTable) -> str:
     """One line a number, with all that is known of it; time and memory as metrics without a test set."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -102,7 +104,7 @@ def _fields(cell: Number | None) -> list[Any]:
     return [f"{cell.value:.6g}", low, high, *counts, p, cell.rank or "", cell.seen or ""]
 
 
-def as_json(table: LaidOut) -> dict[str, Any]:
+def as_json(table: PaperTable) -> dict[str, Any]:
     """The table as plain data: each row with its cells, undefined numbers as None."""
     rows = []
     for line in table.rows:
@@ -132,7 +134,7 @@ def _json(column: Column, cell: Number | None) -> Mapping[str, Any]:
     }
 
 
-def as_html(table: LaidOut) -> str:
+def as_html(table: PaperTable) -> str:
     """A part of the report's page, escaped."""
     import jinja2
 
@@ -162,7 +164,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _head(table: LaidOut, column: Column, between: str) -> str:
+def _head(table: PaperTable, column: Column, between: str) -> str:
     return column.head if len(table.groups()) == 1 else f"{column.group}{between}{column.head}"
 
 
@@ -193,5 +195,5 @@ def _cost(line: Line) -> list[str]:
     return [seconds, DASH if line.peak_mb is None else f"{line.peak_mb:,.0f}"]
 
 
-def _marked(table: LaidOut) -> bool:
+def _marked(table: PaperTable) -> bool:
     return any(cell is not None and cell.rank for line in table.rows for cell in line.cells)

@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 from medkit.data.loader import DRAWN
 from medkit.evaluation import files
-from medkit.evaluation.comparisons import compare_variants
+from medkit.evaluation.comparisons import Comparison
 from medkit.evaluation.embeddings import read_embedding
-from medkit.evaluation.evaluate import MetricValue, read_cases, read_examples, read_results
-from medkit.evaluation.results import recorded
+from medkit.evaluation.results import read_examples, read_results, recorded
 from medkit.records import encoded, write_atomically
 from medkit.registry.plugins import Hooks
 from medkit.reporting import figures
+from medkit.reporting.curves import learning_curves
 from medkit.reporting.figures_embedding import embedding_map
 from medkit.reporting.paper_table_text import as_html, write_tables
-from medkit.reporting.paper_tables import laid_out
-from medkit.reporting.tables import how_intervals_were_made, number, p_value, results_table, variants
-from medkit.runs.folder import RunFolder
+from medkit.reporting.paper_tables import paper_tables
+from medkit.reporting.run_results import RunResults
+from medkit.reporting.tables import Table, how_intervals_were_made, number, p_value, results_table
 from medkit.runs.handle import Run
 from medkit.runs.seen import banners
 
-Results = dict[str, dict[str, dict[str, MetricValue]]]
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the report; ``kind`` decides what its caption explains."""
+
+    title: str
+    image: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the report says of a stage and its variants."""
+
+    name: str
+    table: Table
+    intervals: str
+    curves: Sequence[Picture]
+    pictures: Sequence[Picture]
+    box: str
+    comparisons: Sequence[Comparison]
+    untested: Sequence[str]
 
 
 def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     """Write ``report.html`` and the recipe's tables into a run folder, each whole or not at all; return its path.
 
     ``hooks`` asks plugins for sections of theirs; a section that fails is left out and told.
+
+    Raises
+    ------
+    InputError
+        if no stage has ended yet, well or not.
     """
     import jinja2
 
-    results = read_results(folder)
-    recipe_text = files.read_text(folder / "recipe.yaml")
-    recipe = files.read_recipe(folder)
+    run = RunResults.read(folder)
+    if not run.failed:
+        read_results(folder)  # says how to go on with a run that has none
     environment = {"libraries": {}, "plugins": {}} | files.read_json(folder / "environment.json")
-    cases = read_cases(folder)
-    lines = files.read_lines(folder / "metrics.jsonl")
-    done = RunFolder(folder).read_json("state.json", {}).get("done", [])
-    shown = results | {stage: {} for stage in done if stage not in results}  # trained, and evaluated on nothing
-    sections = [_section(base, stages, shown, cases, lines, folder, recipe) for base, stages in variants(shown).items()]
-    tables = laid_out(folder)
+    tables = paper_tables(run)
     write_tables(folder, tables)
-    environment_ = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment_.from_string(
-        resources("medkit.reporting").joinpath("report.html").read_text(encoding="utf-8")
-    )
+    engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = engine.from_string(resources("medkit.reporting").joinpath("report.html").read_text(encoding="utf-8"))
+    lines = _by_stage(files.read_lines(folder / "metrics.jsonl"))
     page = template.render(
-        name=recipe["name"],
+        name=run.recipe["name"],
         environment=environment,
         notices=[*banners(folder), *environment.get("notices", [])],
+        failed=run.failed,
         tables=[as_html(table) for table in tables],
-        sections=sections,
-        extra=_sections_of_plugins(Run(folder, results), hooks or Hooks()),
-        drawn=_drawn(recipe),
-        recipe=recipe_text,
+        sections=[_section(base, stages, run, lines, folder) for base, stages in run.variants().items()],
+        extra=_sections_of_plugins(Run(folder, run.results), hooks or Hooks()),
+        drawn=_drawn(run.recipe),
+        batches=_batches(run.recipe, environment.get("ranks", 1)),
+        recipe=files.read_text(folder / "recipe.yaml"),
         folder=folder.name,
         number=number,
         p_value=p_value,
@@ -65,6 +88,13 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     path = folder / "report.html"
     write_atomically(path, encoded(page))
     return path
+
+
+def _by_stage(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        found.setdefault(line["stage"], []).append(line)
+    return found
 
 
 def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str]]:
@@ -82,50 +112,46 @@ def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str]]:
 
 
 def _section(
-    base: str,
-    stages: Sequence[str],
-    results: Results,
-    cases: Sequence[Mapping[str, Any]],
-    lines: Sequence[Mapping[str, Any]],
-    folder: Path,
-    recipe: Mapping[str, Any],
-) -> dict[str, Any]:
-    table = results_table(base, stages, results)
+    base: str, stages: Sequence[str], run: RunResults, lines: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
+) -> Section:
+    table = results_table(base, stages, {stage: run.of(stage) for stage in stages})
     splits = list(dict.fromkeys(row.split for row in table.rows))
-    curves = [(s, figures.learning_curves([line for line in lines if line["stage"] == s])) for s in stages]
-    pictures = []
-    for stage in stages:
-        for split in splits:
-            embedded = folder / "embeddings" / f"{stage}.{split}.npz"
-            if embedded.exists() and (drawn := embedding_map(read_embedding(embedded))):
-                pictures.append((f"{stage}, {split}", drawn, "embedding"))
-            path = folder / "examples" / f"{stage}.{split}.npz"
-            if not path.exists():
-                continue
-            examples = read_examples(path)
-            if all("output" in e and "target" in e for e in examples):
-                pictures.append((f"{stage}, {split}", figures.restorations(examples), "restoration"))
-                pictures.append((f"{stage}, {split}", figures.noise_power(examples), "spectrum"))
-            elif examples:
-                pictures.append((f"{stage}, {split}", figures.overlays(examples), "overlay"))
-    fpv = {
-        split: {s: _scores(cases, s, split, "fpv") for s in stages if _scores(cases, s, split, "fpv")}
-        for split in splits
-    }
-    box = figures.boxes(fpv, "FPV of normal cases, µL") if any(fpv.values()) else ""
-    report = recipe.get("report") or {}
-    compared = compare_variants(stages, splits, cases, report, [head.name for head in table.heads if not head.up])
-    measured = {recorded(metric, [head.name for head in table.heads]) for metric in _wanted(report)}
-    return {
-        "name": base,
-        "table": table,
-        "intervals": how_intervals_were_made(results, stages),
-        "curves": [(s, c) for s, c in curves if c],
-        "pictures": pictures,
-        "box": box,
-        "comparisons": compared,
-        "untested": [h.name for h in table.heads if h.name in measured - {c.metric for c in compared}],
-    }
+    curves = [Picture(stage, learning_curves(lines.get(stage, [])), "curves") for stage in stages]
+    compared = run.comparisons(base)
+    heads = [head.name for head in table.heads]
+    measured = {recorded(metric, heads) for metric in (run.report.get("compare") or {}).get("metric", [])}
+    return Section(
+        base,
+        table,
+        how_intervals_were_made({stage: run.of(stage) for stage in stages}, stages),
+        [picture for picture in curves if picture.image],
+        [picture for stage in stages for split in splits for picture in _pictures(folder, stage, split)],
+        _boxes(run, stages, splits),
+        compared,
+        [name for name in heads if name in measured - {c.metric for c in compared}],
+    )
+
+
+def _pictures(folder: Path, stage: str, split: str) -> Iterator[Picture]:
+    """The map of the embedding and the example slices of one evaluation, as far as there are any."""
+    title, name = f"{stage}, {split}", f"{stage}.{split}.npz"
+    embedded, shown = folder / "embeddings" / name, folder / "examples" / name
+    if embedded.exists() and (drawn := embedding_map(read_embedding(embedded))):
+        yield Picture(title, drawn, "embedding")
+    examples = read_examples(shown) if shown.exists() else []
+    if not examples:
+        return
+    if all("output" in e and "target" in e for e in examples):
+        yield Picture(title, figures.restorations(examples), "restoration")
+        yield Picture(title, figures.noise_power(examples), "spectrum")
+    else:
+        yield Picture(title, figures.overlays(examples), "overlay")
+
+
+def _boxes(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> str:
+    """Box plots of false positive volumes, where they were measured."""
+    fpv = {split: {s: found for s in stages if (found := run.cases.scores(s, split, "fpv"))} for split in splits}
+    return figures.boxes(fpv, "FPV of normal cases, µL") if any(fpv.values()) else ""
 
 
 def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -137,9 +163,17 @@ def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _wanted(report: Mapping[str, Any]) -> Sequence[str]:
-    return (report.get("compare") or {}).get("metric", [])
-
-
-def _scores(cases: Sequence[Mapping[str, Any]], stage: str, split: str, metric: str) -> list[float]:
-    return [float(row[metric]) for row in cases if (row["stage"], row["split"]) == (stage, split) and row.get(metric)]
+def _batches(recipe: Mapping[str, Any], ranks: int) -> dict[str, list[str]]:
+    """How many items a step of the optimizer sees, with the stages that it holds for."""
+    found: dict[str, list[str]] = {}
+    for stage in recipe["stages"]:
+        if not isinstance(batch := stage.get("batch"), int):
+            continue
+        accumulated = stage.get("accumulate") or 1
+        factors = [f"batches of {batch}"]
+        factors += [f"{ranks} ranks"] if ranks > 1 else []
+        factors += [f"{accumulated} batches a step"] if accumulated > 1 else []
+        total = batch * ranks * accumulated
+        text = f"a step sees {total} items" + (f" ({' × '.join(factors)})" if len(factors) > 1 else "")
+        found.setdefault(text, []).append(stage["name"])
+    return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.results import MetricValue
+from medkit.recipe.model import SEPARATOR
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"
@@ -54,12 +55,17 @@ class Table:
     rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def variants(results: Results) -> dict[str, list[str]]:
+def base_of(stage: str) -> str:
+    """The stage that a variant is one of; a stage itself."""
+    return stage.partition(SEPARATOR)[0]
+
+
+def variants(stages: Iterable[str]) -> dict[str, list[str]]:
     """Stages with their variants, the stage itself first: ``{"segment": ["segment", "segment@scratch"]}``."""
     groups: dict[str, list[str]] = {}
-    for stage in results:
-        groups.setdefault(stage.split("@")[0], []).append(stage)
-    return groups
+    for stage in stages:
+        groups.setdefault(base_of(stage), []).append(stage)
+    return {base: sorted(group, key=lambda stage: stage != base) for base, group in groups.items()}
 
 
 def results_table(name: str, stages: Sequence[str], results: Results) -> Table:

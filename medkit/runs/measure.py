@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medkit.engine.agreement import FailedTogether, together
 from medkit.engine.progress import Progress
+from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
-from medkit.errors import InputError
+from medkit.errors import ElsewhereError, InputError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import Evaluation, Request, evaluate, write_results
+from medkit.recipe import Stage
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
-from medkit.runs.lock import locked
+from medkit.runs.lock import locked_for_all
 from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
 
@@ -36,6 +40,7 @@ def evaluate_again(
 ) -> list[Evaluation]:
     """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results.
 
+    On several ranks each takes its share of the cases, and the main one gets what was measured.
     ``allow_seen`` says why the split may hold patients that were seen in training; it stands beside the results.
 
     Raises
@@ -43,43 +48,68 @@ def evaluate_again(
     InputError
         if patients of the split were seen in training and nothing allows it.
     """
-    folder = RunFolder.open(Path(run))
-    with locked(folder, "evaluate"):
-        refuse_living(folder.path)
-        return _evaluate(folder, split, stage, device, allow_seen)
+    runtime = Runtime.start(device=device)
+    folder = agreed(runtime.strategy, lambda: RunFolder.open(Path(run)))
+    try:
+        with locked_for_all(folder, "evaluate", runtime):
+            agreed(runtime.strategy, lambda: refuse_living(folder.path))
+            bench = Workbench(agreed(runtime.strategy, folder.recipe), runtime, folder)
+            stages = agreed(runtime.strategy, lambda: _finished(bench, stage))
+            _check_seen(bench, stages, split, allow_seen)
+            found = [result for item in stages if (result := _evaluate(bench, item, split, allow_seen)) is not None]
+            if runtime.is_main:
+                merge_cases(folder.path)
+            return found
+    except FailedTogether as error:
+        if runtime.is_main and error.__cause__ is not None:
+            raise error.__cause__ from None
+        raise ElsewhereError from error
 
 
-def _evaluate(
-    folder: RunFolder, split: str, stage: str | None, device: str | None, allow_seen: str | None
-) -> list[Evaluation]:
-    recipe = folder.recipe()
-    bench = Workbench(recipe, Runtime.start(device=device), folder)
-    stages = [recipe.stage(stage)] if stage else [s for s in recipe.stages if folder.done(s.name)]
+def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
+    """The stages to evaluate."""
+    folder, recipe = bench.folder, bench.recipe
+    assert folder is not None
+    stages = [recipe.stage(stage)] if stage else [item for item in recipe.stages if folder.done(item.name)]
     if not stages:
         hint = f"'medkit resume {folder.path}' goes on with it"
         raise InputError("no stage of this run is finished", str(folder.path), hint)
-    if allow_seen is not None and not allow_seen.strip():
-        raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
-    if allow_seen is None:
-        for item in stages:
-            cases = bench.dataset(item).cases(split)
-            bench.seen.check(item, split, way_out="'--allow-seen REASON'")
-            with Progress() as progress, progress.task(f"{item.name}: preparing", total=len(cases)) as advance:
-                bench.dataset(item).prepare_all(cases, progress=advance, jobs=bench.jobs)
-            bench.seen.check_images(item, [split])
-    found = []
-    for item in stages:
-        dataset = bench.dataset(item)
-        trainer = trainer_of(bench, item, bench.trained(item))
-        with Progress() as progress:
-            result = measure(bench, trainer, bench.metrics(item), split, progress)
-        if result is None:  # not the rank that writes
-            continue
-        if doubt := dataset.doubtful():
-            folder.add_notice(doubt)
-        result = bench.seen.counted(item, result, allow_seen)
-        write_results(folder.path, result)
-        found.append(result)
-    if bench.runtime.is_main:
-        merge_cases(folder.path)
-    return found
+    return stages
+
+
+def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_seen: str | None) -> None:
+    """Refuse to test on who was seen in training; the cases are prepared for it, by each rank its share."""
+    runtime = bench.runtime
+    if allow_seen is not None:
+        if not allow_seen.strip():
+            raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
+        return
+    for stage in stages:
+        dataset, what = bench.dataset(stage), f"the preparation of {stage.name}, {split}"
+        agreed(runtime.strategy, partial(bench.seen.check, stage, split, way_out="'--allow-seen REASON'"))
+        with together(runtime, what), Progress(not runtime.is_main) as progress:
+            mine = dataset.cases(split)[runtime.rank :: runtime.world_size]
+            with progress.task(f"{stage.name}: preparing", total=len(mine)) as advance:
+                dataset.prepare_all(mine, progress=advance, jobs=bench.jobs)
+        with together(runtime, what):
+            bench.seen.check_images(stage, [split])
+
+
+def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None) -> Evaluation | None:
+    """Measure one stage and write it down; None but on the main rank."""
+    assert bench.folder is not None
+    what = f"stage {stage.name}"
+    with together(bench.runtime, what):
+        trainer, metrics = trainer_of(bench, stage, bench.trained(stage)), bench.metrics(stage)
+        if bench.runtime.world_size > 1:
+            trainer.check()
+    with Progress(not bench.runtime.is_main) as progress:
+        result = measure(bench, trainer, metrics, split, progress)
+    with together(bench.runtime, what):
+        if result is None:
+            return None
+        if doubt := bench.dataset(stage).doubtful():
+            bench.folder.add_notice(doubt)
+        result = bench.seen.counted(stage, result, allow_seen)
+        write_results(bench.folder.path, result)
+    return result

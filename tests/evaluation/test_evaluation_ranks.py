@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import small_recipe
+
+import medkit
 
 SCRIPT = Path(__file__).with_name("ranks_evaluation_script.py")
 WRITTEN = {"results.json", "cases.csv", "examples"}
@@ -23,3 +28,17 @@ def test_two_ranks_write_what_one_does_and_fail_together(two_ranks: Callable[...
     said = [(folder / f"ranks{rank}").read_text() for rank in (0, 1)]
     assert said[0] == said[1]
     assert "this case cannot be measured" in said[0]
+
+
+@pytest.mark.slow
+def test_a_run_evaluated_again_on_two_ranks_keeps_its_numbers(tmp_path: Path) -> None:
+    run = medkit.run(small_recipe("again"), tmp_path / "run", device="cpu", quiet=True)
+    before = (run.folder / "results.json").read_bytes()
+    command = [sys.executable, "-m", "medkit", "evaluate", str(run.folder), "--split", "test", "--device", "cpu"]
+    alone = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, timeout=120)
+    together = subprocess.run(
+        [*command, "--json", "--devices", "2"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert together.stdout == alone.stdout
+    assert (run.folder / "results.json").read_bytes() == before
+    assert not (run.folder / "cases").exists()

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.evaluate import MetricValue
-from medkit.recipe.model import TableLayout
-from medkit.reporting.paper_table_model import LaidOut
+from medkit.recipe.model import WantedTable
+from medkit.reporting.paper_table_model import PaperTable
 from medkit.reporting.paper_table_text import as_csv, as_html, as_json, as_markdown, as_text, duration, write_tables
-from medkit.reporting.paper_tables import laid_out, lay_out
+from medkit.reporting.paper_tables import paper_table, paper_tables
+from medkit.reporting.run_results import RunResults
 
 NAMES = {"only_rec": "Only REC", "scratch": "Scratch", "segment": "Ours"}
 SPLITS = ("internal", "external")
@@ -56,13 +58,21 @@ def cases() -> list[dict[str, Any]]:
     return found
 
 
-def made(results: Any = None, failed: Any = None, costs: Any = None, plain: Any = None, **layout: Any) -> LaidOut:
-    wanted = TableLayout(**{"title": "Table 6", "stage": "segment", "rows": NAMES, **layout})
+def made(results: Any = None, failed: Any = None, costs: Any = None, plain: Any = None, **keys: Any) -> PaperTable:
+    wanted = WantedTable(**{"title": "Table 6", "stage": "segment", "rows": NAMES, **keys})
     found = RESULTS if results is None else results
-    return lay_out(wanted, plain or recipe(), found, cases(), failed or {}, costs or {}, ["Phantoms."])
+    run = RunResults(
+        plain or recipe(),
+        found,
+        CaseTable(cases()),
+        failed=failed or {},
+        costs=costs or {},
+        notices=["Phantoms."],
+    )
+    return paper_table(wanted, run)
 
 
-def column(table: LaidOut, i: int) -> dict[str, Any]:
+def column(table: PaperTable, i: int) -> dict[str, Any]:
     return {line.name: line.cells[i] for line in table.rows}
 
 
@@ -282,4 +292,4 @@ def test_a_run_folder_gets_markdown_and_csv(tmp_path: Path) -> None:
 
 def test_a_recipe_from_before_there_were_tables_has_none(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("{name: t, stages: [], report: {splits: [test]}}\n")
-    assert laid_out(tmp_path) == []
+    assert paper_tables(RunResults.read(tmp_path)) == []

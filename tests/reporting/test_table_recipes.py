@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import medkit
-from medkit.recipe import Recipe, TableLayout, bundled, load_recipe
+from medkit.recipe import Recipe, WantedTable, bundled, load_recipe
 from medkit.recipe.yaml import ENV
 
 FILES = dict(bundled())
@@ -22,7 +22,7 @@ def loaded(name: str, patch: pytest.MonkeyPatch) -> Recipe:
     return load_recipe(name)
 
 
-def labels(recipe: Recipe, layout: TableLayout) -> list[str]:
+def labels(recipe: Recipe, layout: WantedTable) -> list[str]:
     """The stage's own name and the labels of its variants."""
     group = [stage.name for stage in recipe.stages if stage.name.split("@")[0] == layout.stage]
     return [name.partition("@")[2] or name for name in group]

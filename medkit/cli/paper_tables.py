@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from medkit.cli.output import show_table
 
 if TYPE_CHECKING:
-    from medkit.reporting.paper_table_model import LaidOut
+    from medkit.reporting.paper_table_model import PaperTable
 
 
-def show_layout(table: LaidOut) -> None:
+def show_paper_table(table: PaperTable) -> None:
     """Print a table with its caption."""
     from rich.console import Console
 

@@ -1,0 +1,71 @@
+"""Learning curves: losses in training and validation, and validated numbers, over the epochs of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from medkit.reporting.figures import LINES, drawn
+
+TRAIN, RATE = "train/", "lr"
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: the numbers of ``metrics.jsonl`` in it, each with the name that its curve has."""
+
+    title: str
+    curves: Mapping[str, str]
+
+
+def learning_curves(lines: Sequence[Line]) -> str:
+    """The curves of one stage, whose lines of ``metrics.jsonl`` these are; "" where there are none."""
+    wanted = panels(lines)
+
+    def draw() -> Figure:
+        figure, axes = plt.subplots(1, len(wanted), figsize=(2.9 * len(wanted), 2.3), squeeze=False)
+        for ax, panel in zip(axes[0], wanted, strict=True):
+            _draw(ax, panel, lines)
+        figure.tight_layout()
+        return figure
+
+    return drawn(draw, "svg") if wanted else ""
+
+
+def panels(lines: Sequence[Line]) -> list[Panel]:
+    """What is drawn beside what.
+
+    A loss that is validated too has a panel of its own, with both curves: where they part, the stage overfits. Other
+    training losses share one. Validated numbers have one each: a fraction and a volume would flatten each other.
+    """
+    keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith(f"{RATE}/")))
+    losses = [key.removeprefix(TRAIN) for key in keys if key.startswith(TRAIN)]
+    validated = [key for key in keys if not key.startswith(TRAIN)]
+    both = {loss: [key for key in validated if key.partition("/")[2] == loss] for loss in losses}
+    found = []
+    if alone := [loss for loss in losses if not both[loss]]:
+        found.append(Panel("training loss", {TRAIN + loss: loss for loss in alone}))
+    for loss, others in both.items():
+        if others:
+            found.append(Panel(f"loss {loss}", {key: key.partition("/")[0] for key in (TRAIN + loss, *others)}))
+    of_losses = {key for others in both.values() for key in others}
+    found += [Panel(key, {key: key}) for key in validated if key not in of_losses]
+    return found
+
+
+def _draw(ax: Any, panel: Panel, lines: Sequence[Line]) -> None:
+    for i, (key, label) in enumerate(panel.curves.items()):
+        points = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
+        epochs, numbers = [epoch for epoch, _ in points], [number for _, number in points]
+        ax.plot(epochs, numbers, color=LINES[i % len(LINES)], marker=".", ms=4, lw=1.4, label=label)
+    ax.set_title(panel.title, loc="left", fontsize=9)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(panel.curves) > 1:
+        ax.legend(frameon=False, fontsize=7)

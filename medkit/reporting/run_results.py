@@ -1,0 +1,102 @@
+"""What a run has to report: read once from its folder, and asked by the report and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medkit.evaluation import files
+from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.comparisons import Comparison, compare_variants
+from medkit.evaluation.results import MetricValue, read_results
+from medkit.recipe.model import WantedTable
+from medkit.reporting.tables import base_of, variants
+from medkit.runs.cost import read_costs
+from medkit.runs.folder import RunFolder
+from medkit.runs.handle import Results
+from medkit.runs.seen import banners
+
+Costs = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class RunResults:
+    """Results of a run as far as it has come.
+
+    Attributes
+    ----------
+    recipe:
+        The resolved recipe as plain data.
+    results, cases:
+        What ``results.json`` and ``cases.csv`` hold.
+    done:
+        Stages that are finished, evaluated on anything or not.
+    failed:
+        Messages of stages that failed, by name.
+    costs:
+        ``{stage: {train_seconds, peak_mb, memory}}``, memory in MiB.
+    notices:
+        What readers have to know of the data and weights of all stages.
+    banners:
+        What they have to know of a stage with its variants, by the stage's name: patients seen in training.
+    tables:
+        What the recipe asks for in ``report.tables``.
+    """
+
+    recipe: Mapping[str, Any]
+    results: Results = field(default_factory=dict)
+    cases: CaseTable = field(default_factory=lambda: CaseTable(()))
+    done: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    costs: Costs = field(default_factory=dict)
+    notices: Sequence[str] = ()
+    banners: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tables: Sequence[WantedTable] = ()
+    _compared: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResults:
+        """What a run folder has so far; nothing is there of what no stage has written yet."""
+        opened, recipe = RunFolder(folder), files.read_recipe(folder)
+        state = opened.read_json("state.json", {})
+        tables = (recipe.get("report") or {}).get("tables") or []
+        return cls(
+            recipe,
+            read_results(folder) if (folder / "results.json").is_file() else {},
+            CaseTable.of_folder(folder),
+            state.get("done", []),
+            state.get("failed", {}),
+            read_costs(opened),
+            opened.read_json("environment.json", {}).get("notices", []),
+            {base: banners(folder, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
+            files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
+        )
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """The recipe's ``report`` block."""
+        return self.recipe.get("report") or {}
+
+    def variants(self) -> dict[str, list[str]]:
+        """Stages that are finished or have results, with their variants, the stage itself first."""
+        return variants([*self.results, *(stage for stage in self.done if stage not in self.results)])
+
+    def blocks(self, stages: Container[str]) -> dict[str, Mapping[str, Any]]:
+        """The recipe's blocks of some stages, by name."""
+        return {block["name"]: block for block in self.recipe["stages"] if block["name"] in stages}
+
+    def of(self, stage: str) -> Mapping[str, Mapping[str, MetricValue]]:
+        """Values of a stage by split and metric; nothing for one without results."""
+        return self.results.get(stage, {})
+
+    def comparisons(self, base: str) -> list[Comparison]:
+        """All that the report compares of a stage and its variants, wherever it is shown: p-values are the same."""
+        if base not in self._compared:
+            group = variants(self.results).get(base, [])
+            splits = list(dict.fromkeys(split for stage in group for split in self.results[stage]))
+            values = [(n, v) for stage in group for found in self.results[stage].values() for n, v in found.items()]
+            lower = list(dict.fromkeys(name for name, value in values if not value.higher_is_better))
+            self._compared[base] = compare_variants(group, splits, self.cases, self.report, lower)
+        return self._compared[base]
