@@ -47,7 +47,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
     keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith(f"{RATE}/")))
     losses = [key.removeprefix(TRAIN) for key in keys if key.startswith(TRAIN)]
     validated = [key for key in keys if not key.startswith(TRAIN)]
-    both = {loss: [key for key in validated if key.partition("/")[2] == loss] for loss in losses}
+    both = {loss: _counterparts(loss, losses, validated) for loss in losses}
     found = []
     if alone := [loss for loss in losses if not both[loss]]:
         found.append(Panel("training loss", {TRAIN + loss: loss for loss in alone}))
@@ -57,6 +57,13 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
     of_losses = {key for others in both.values() for key in others}
     found += [Panel(key, {key: key}) for key in validated if key not in of_losses]
     return found
+
+
+def _counterparts(loss: str, losses: Sequence[str], validated: Sequence[str]) -> list[str]:
+    """The validated numbers that are a training loss: ``val/dice_loss`` where ``val/dice`` is a metric."""
+    longer = f"{loss}_loss"
+    renamed = [key for key in validated if key.partition("/")[2] == longer and longer not in losses]
+    return renamed or [key for key in validated if key.partition("/")[2] == loss]
 
 
 def _draw(ax: Any, panel: Panel, lines: Sequence[Line]) -> None:

@@ -28,6 +28,13 @@ def test_losses_that_are_only_trained_on_share_a_panel_and_each_metric_has_its_o
     ]
 
 
+def test_a_metric_of_a_loss_s_name_is_not_taken_for_the_loss() -> None:
+    assert panels([{**line(train_dice=1.0, val_dice=0.5), "val/dice_loss": 1.5}]) == [
+        Panel("loss dice", {"train/dice": "train", "val/dice_loss": "val"}),
+        Panel("val/dice", {"val/dice": "val/dice"}),
+    ]
+
+
 def test_rates_of_turns_are_no_losses() -> None:
     assert panels([{"stage": "s", "epoch": 1, "lr/generator": 0.1}]) == []
 
