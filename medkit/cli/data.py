@@ -74,6 +74,10 @@ app = typer.Typer(
 )
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Out = Annotated[Path, typer.Option("--out", help="The manifest to write: .csv or .parquet.")]
+Lists = Annotated[
+    Path | None,
+    typer.Option("--lists", metavar="DIR", help="Where lists of a series' files go; default: OUT_series beside OUT."),
+]
 
 
 @app.callback()
@@ -93,18 +97,18 @@ def ct_ich(folder: Folder, out: Out) -> None:
 
 
 @app.command("rsna")
-def rsna(folder: Folder, out: Out) -> None:
+def rsna(folder: Folder, out: Out, lists: Lists = None) -> None:
     """RSNA Intracranial Hemorrhage Detection (stage_2_train.csv and folder) to a manifest, one row a series.
 
     Example: medkit data rsna /data/rsna-ich --out rsna.csv
     """
     from medkit.data import layouts
 
-    _write(layouts.rsna_hemorrhage(folder), out)
+    _write(layouts.rsna_hemorrhage(folder, _lists(lists, out)), out)
 
 
 @app.command("mayo")
-def mayo(folder: Folder, out: Out) -> None:
+def mayo(folder: Folder, out: Out, lists: Lists = None) -> None:
     """AAPM/Mayo Low Dose CT Grand Challenge 2016 (quarter_3mm, full_3mm, ...) to a manifest of pairs.
 
     Example: medkit data mayo /data/mayo2016 --out ldct.csv
@@ -113,12 +117,12 @@ def mayo(folder: Folder, out: Out) -> None:
     from medkit.engine.progress import Progress
 
     with Progress() as progress, progress.task("reading headers") as advance:
-        manifest = mayo_2016(folder, progress=advance)
+        manifest = mayo_2016(folder, _lists(lists, out), progress=advance)
     _write(manifest, out)
 
 
 @app.command("ldct-projection")
-def ldct_projection(folder: Folder, out: Out) -> None:
+def ldct_projection(folder: Folder, out: Out, lists: Lists = None) -> None:
     """TCIA LDCT-and-Projection-data (Low Dose Images, Full Dose Images) to a manifest of pairs.
 
     Example: medkit data ldct-projection /data/LDCT-and-Projection-data --out ldct.csv
@@ -127,11 +131,16 @@ def ldct_projection(folder: Folder, out: Out) -> None:
     from medkit.engine.progress import Progress
 
     with Progress() as progress, progress.task("reading headers") as advance:
-        manifest = layouts_lowdose.ldct_projection(folder, progress=advance)
+        manifest = layouts_lowdose.ldct_projection(folder, _lists(lists, out), progress=advance)
     _write(manifest, out)
     left_out = manifest.attrs["left_out"]
     if left_out:
         print(f"left out, no low-dose images (GE): {len(left_out)} patients: {', '.join(left_out)}")
+
+
+def _lists(lists: Path | None, out: Path) -> Path:
+    """Beside the manifest, as a data set's own folder is often read only."""
+    return lists if lists is not None else out.with_name(f"{out.stem}_series")
 
 
 def _write(manifest: Any, out: Path) -> None:

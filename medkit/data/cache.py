@@ -48,9 +48,10 @@ class Cache:
         ``check=False`` leaves the voxels unread, for whoever only wants to know that an entry is there.
         """
         found = self.shards.read(key, check=check)
-        return found if found is not None else self._read_folder(key, check)
+        return found if found is not None else self.read_folder(key, check)
 
-    def _read_folder(self, key: str, check: bool) -> Found | None:
+    def read_folder(self, key: str, check: bool = True) -> Found | None:
+        """What :meth:`read` gives of a sample that was written by itself."""
         path = self._path(key)
         if not path.is_dir():
             return None
@@ -83,7 +84,7 @@ class Cache:
             yield position, meta
         for position in np.flatnonzero(missing).tolist():
             key = keys[position].tobytes().hex()
-            if self._path(key).is_dir() and (found := self._read_folder(key, check=False)) is not None:
+            if self._path(key).is_dir() and (found := self.read_folder(key, check=False)) is not None:
                 yield position, found[1]
 
     def writer(self) -> ShardWriter:

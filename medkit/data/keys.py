@@ -59,16 +59,19 @@ class KeyTable:
         """The key of one case."""
         row = self._row(case.id)
         if not self._known[row]:
-            key = bytes.fromhex(key_of(self.source.identity(case), self.preparation))
-            self._digests[row] = np.frombuffer(key, np.uint8)
-            self._known[row] = True
+            self._work_out(row, case)
         return self._digests[row].tobytes()
+
+    def _work_out(self, row: int, case: Case) -> None:
+        key = bytes.fromhex(key_of(self.source.identity(case), self.preparation))
+        self._digests[row] = np.frombuffer(key, np.uint8)
+        self._known[row] = True
 
     def all(self, cases: Sequence[Case]) -> np.ndarray:
         """(n,16) uint8, the keys of many cases."""
         rows = cases.rows if isinstance(cases, CaseTable) else np.array([self._row(c.id) for c in cases], np.int64)
         for position in np.flatnonzero(~self._known[rows]).tolist():
-            self.of(cases[position])
+            self._work_out(int(rows[position]), cases[position])
         return self._digests[rows]
 
 

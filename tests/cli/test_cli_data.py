@@ -1,9 +1,10 @@
-"""Commands below ``medkit data`` that a plugin brings."""
+"""Commands below ``medkit data``."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -49,3 +50,16 @@ def test_a_command_of_no_plugin_is_unknown(medkit):
 
 def test_a_plugin_that_is_switched_off_brings_no_command(medkit):
     assert "pedxnet" not in medkit("data", "--help", MEDKIT_PLUGINS="smartnet").stdout
+
+
+def test_a_data_sets_own_folder_is_only_read(medkit, tmp_path, write_ct):
+    data = tmp_path / "rsna"
+    write_ct(data / "stage_2_train", np.full((2, 16, 16), 40), name="ID_{i}.dcm")
+    (data / "stage_2_train.csv").write_text("ID,Label\nID_1_any,0\nID_2_any,1\n")
+    before = sorted(data.rglob("*"))
+    made = medkit("data", "rsna", data, "--out", tmp_path / "mine" / "rsna.csv")
+    assert made.returncode == 0, made.stderr
+    assert sorted(data.rglob("*")) == before
+    assert len(list((tmp_path / "mine" / "rsna_series").glob("*.txt"))) == 1
+    assert medkit("data", "rsna", data, "--out", "other.csv", "--lists", "lists").returncode == 0
+    assert len(list((tmp_path / "lists").glob("*.txt"))) == 1

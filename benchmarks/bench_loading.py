@@ -1,0 +1,194 @@
+"""Batches by processes and by a thread, preparation by processes, and what shards cost: ``results/ratio-loading.json``.
+
+Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. Ways take turns in one
+process, with one thread each. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
+mapped, and makes the same float32 batches of them.
+
+python benchmarks/bench_loading.py [--rounds 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.bench_data import STEPS, Heads
+from medkit.bench.ratio import Ratio, save, take_turns
+from medkit.data.augment import Blur, Brightness, Contrast, GaussNoise, HorizontalFlip, ShiftIntensity, ShiftScaleRotate
+from medkit.data.cache import Cache
+from medkit.data.dataset import Dataset
+from medkit.data.draws import draw_of
+from medkit.data.loader import Augmentation, Loader
+from medkit.data.sampler import Sampler
+
+SEVEN = [ShiftScaleRotate(), ShiftIntensity(), HorizontalFlip(), Brightness(), Contrast(), GaussNoise(), Blur()]
+DEPTH, BATCH = 24, 20
+
+
+def dataset(folder: Path, cases: int = 12, prepared: bool = True) -> Dataset:
+    found = Dataset(Heads(DEPTH, cases), {"train": {}}, STEPS, folder)
+    if prepared:
+        found.prepare_all(found.cases("train"))
+    return found
+
+
+def loader(data: Dataset, unit: Any, batch: int, repeats: int = 1, workers: int = 0, augment: Any = ()) -> Loader:
+    cases = data.cases("train")
+    sampler = Sampler(len(cases), batch, 0, repeats=repeats)
+    return Loader(data, cases, sampler, draw_of(unit), Augmentation(augment), workers)
+
+
+class Epochs:
+    """Takes the batches of one epoch after the other; processes live from the first to the last."""
+
+    def __init__(self, batches: Loader) -> None:
+        self.loader, self.turn = batches, 0
+
+    def __call__(self) -> None:
+        self.turn += 1
+        for batch in self.loader.epoch(self.turn):
+            batch["image"].sum()
+
+
+class Numbers:
+    """An epoch's seconds, of the clock and of this process's CPU; kept as one pair so that both are of one epoch."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.cpu: list[float] = []
+
+    def __call__(self) -> float:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.work()
+        self.cpu.append(time.process_time() - cpu)
+        return time.perf_counter() - wall
+
+
+def batches_by(data: Dataset, rounds: int) -> list[Ratio]:
+    ways = {
+        "thread": Numbers(Epochs(loader(data, "slice", BATCH, 45, augment=SEVEN))),
+        "two processes": Numbers(Epochs(loader(data, "slice", BATCH, 45, workers=2, augment=SEVEN))),
+    }
+    wall = take_turns(ways, rounds, "own")
+    cpu = {name: way.cpu[-rounds:] for name, way in ways.items()}
+    ways["two processes"].work.loader.close()  # type: ignore[attr-defined]
+    note = "540 slices of 256x256 an epoch, seven augmentations, nobody else at work in the training's process."
+    return [
+        Ratio.of("batches: time", wall, "thread", "two processes", at_least=1.4, note=note),
+        Ratio.of("batches: CPU of the training's process", cpu, "two processes", "thread", at_most=0.25),
+    ]
+
+
+def preparation(rounds: int) -> Ratio:
+    source = Heads(DEPTH, 16)
+    for case in source.cases():
+        source.load(case)  # into memory, so that reading costs nothing
+
+    def prepare(jobs: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            data = Dataset(source, {"train": {}}, STEPS, Path(folder))
+            data.prepare_all(data.cases("train"), jobs=jobs)
+
+    times = take_turns({"one process": partial(prepare, 1), "two processes": partial(prepare, 2)}, rounds)
+    note = f"Preparation of 16 cases of {DEPTH} slices of 512x512."
+    return Ratio.of("preparation", times, "one process", "two processes", at_least=1.6, note=note)
+
+
+def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeats: int, rounds: int) -> dict[str, Any]:
+    """An epoch of batches out of shards, without a thread, and the same out of plain memory maps."""
+    made = loader(data, unit, batch, repeats)
+    cases = data.cases("train")
+    maps: list[dict[str, np.ndarray]] = []
+    for case in cases:
+        sample = data.sample(case)
+        arrays = {"image": sample.image, "mask": sample.mask}
+        for name, array in arrays.items():
+            np.save(folder / f"{case.id}-{name}.npy", array)
+        maps.append(
+            {name: np.load(folder / f"{case.id}-{name}.npy", mmap_mode="r").view(np.ndarray) for name in arrays}
+        )
+    picks = [
+        [
+            (index, slice(None) if unit == "volume" else slice(z % DEPTH, z % DEPTH + 1))
+            for index, z in made.sampler.step(0, step)
+        ]
+        for step in range(made.steps)
+    ]
+
+    def shards() -> None:
+        for step in range(made.steps):
+            made.batch((0, step))
+
+    def bare() -> None:
+        for step in picks:
+            for name in ("image", "mask"):
+                stacked = np.concatenate([maps[index][name][pick] for index, pick in step]).astype(
+                    np.float32, copy=False
+                )
+                torch.from_numpy(stacked)[:, None]
+
+    return take_turns({"shards": shards, "bare memory map": bare}, rounds, warm_up=2)
+
+
+def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
+    """Samples of a 64x64 slice with four arrays, in shards and in a folder each, read in a random order."""
+    cache = Cache(folder / "small")
+    rng = np.random.default_rng(0)
+    arrays = {
+        "image": rng.random((1, 64, 64), np.float32),
+        "mask": np.ones((1, 64, 64), np.uint8),
+        "packed_mask": np.ones(512, np.uint8),
+        "slice_volumes": np.ones(1),
+    }
+    meta = {"native_shape": [64, 64], "shapes": [[64, 64]], "digests": [1, 2], "doubt": "", "counts": [4096]}
+    keys = [rng.bytes(16).hex() for _ in range(2 * count)]
+    for key in keys[:count]:
+        cache.write(key, arrays, meta)
+    with cache.writer() as writer:
+        for key in keys[count:]:
+            writer.add(key, arrays, meta)
+
+    def read(wanted: list[str], from_folders: bool) -> None:
+        cache.shards.refresh()
+        for i in rng.permutation(count):
+            found = cache.read_folder(wanted[i]) if from_folders else cache.shards.read(wanted[i])
+            assert found is not None
+            found[0]["image"].sum()
+
+    ways = {"folders": partial(read, keys[:count], True), "shards": partial(read, keys[count:], False)}
+    times = take_turns(ways, rounds)
+    note = f"{count} samples of 64x64 with four arrays each, in random order, the image summed."
+    return Ratio.of("small samples", times, "folders", "shards", at_least=30, note=note)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = dataset(folder / "cache")
+        found = batches_by(data, rounds)
+        found.append(preparation(rounds))
+        slices = against_bare_maps(data, folder, "slice", BATCH, 20, rounds)
+        note = "256x256 in float32 with masks of uint8, batches of 20 slices and of one volume of 24."
+        found.append(Ratio.of("a slice", slices, "shards", "bare memory map", at_most=1.3, note=note))
+        volumes = against_bare_maps(data, folder, "volume", 1, 1, rounds)
+        found.append(Ratio.of("a whole case", volumes, "shards", "bare memory map", at_most=1.2))
+        found.append(small_samples(folder, rounds))
+        save("loading", found)
+
+
+if __name__ == "__main__":
+    main()
