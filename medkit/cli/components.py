@@ -96,7 +96,7 @@ def show(
 def schema() -> None:
     """Print the JSON Schema of recipes, with every registered component, for editors.
 
-    Example: medkit schema > medkit.registry.schema.json
+    Example: medkit schema > medkit.schema.json
     """
     from medkit.recipe.json_schema import json_schema
     from medkit.registry.plugins import registry
