@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEMS = {
-    "SMART-Net": ("tiny_ich_seg", []),
+    "SMART-Net": ("tiny_ich_cls", ["--set", "stages.pretext.epochs=3"]),
     "MTD-GAN (PCGrad, EMA)": (
         "tiny_ldct_mtdgan",
         ["--set", "stages.denoise.objective.ema=0.9", "--set", "stages.denoise.epochs=4"],
