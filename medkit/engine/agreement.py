@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from medkit.engine import interrupt
 from medkit.engine.clock import CheckpointClock
 from medkit.engine.runtime import Runtime
-from medkit.errors import MedkitError, RunError
+from medkit.engine.strategy import LostRank
+from medkit.errors import ElsewhereError, MedkitError, RunError
 from medkit.guard import cause
+
+MEETING = 30.0
+"""Seconds in which ranks that fail alike meet."""
 
 
 class FailedTogether(Exception):
@@ -47,6 +51,29 @@ def _told(error: Exception) -> tuple[str, str | None, str | None]:
     if isinstance(error, MedkitError):
         return error.what, error.where, error.hint
     return cause(error), None, None
+
+
+def known_to_all(error: RunError, runtime: Runtime, what: str) -> RunError:
+    """What has ended the work of this rank, or of the first rank that has an error of its own: the same on all of them.
+
+    Ranks that fail alike come here together. One that fails alone leaves the others waiting for something else: then
+    its error goes on, and the run ends with it.
+
+    Raises
+    ------
+    RunError
+        ``error``, if another rank does not come.
+    """
+    if runtime.world_size == 1:
+        return error
+    mine = None if isinstance(error, ElsewhereError) else _told(error)
+    try:
+        # As 'together' asks: another rank may be at the end of work that has failed here.
+        each = runtime.strategy.gather(mine, what, MEETING)
+        first = runtime.strategy.share(next((told for told in each if told is not None), None), what)
+    except LostRank:
+        raise error from None
+    return error if first is None else RunError(*first)
 
 
 class Votes:

@@ -85,17 +85,17 @@ class Strategy(Protocol):
         """Each value, in double precision, added over all ranks."""
         ...
 
-    def gather(self, item: Any, what: str) -> list[Any]:
+    def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         """On the main rank the items of all ranks, in their order; nothing on the others. ``what`` is told if one is
-        missing."""
+        missing, and none is waited for longer than ``seconds``, if they are given."""
         ...
 
     def share(self, item: Any, what: str) -> Any:
         """The main rank's item, on every rank."""
         ...
 
-    def barrier(self, what: str) -> None:
-        """Wait until all ranks have come here, however long one of them still evaluates."""
+    def barrier(self, what: str, seconds: float | None = None) -> None:
+        """Wait until all ranks have come here, however long one of them still evaluates; or so many seconds."""
         ...
 
     def whole(self, tensor: Tensor) -> Tensor:
@@ -143,13 +143,13 @@ class Single:
     def sum(self, values: Sequence[float]) -> list[float]:
         return list(values)
 
-    def gather(self, item: Any, what: str) -> list[Any]:
+    def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         return [item]
 
     def share(self, item: Any, what: str) -> Any:
         return item
 
-    def barrier(self, what: str) -> None:
+    def barrier(self, what: str, seconds: float | None = None) -> None:
         pass
 
     def whole(self, tensor: Tensor) -> Tensor:
@@ -262,8 +262,8 @@ class Replicated:
             dist.all_reduce(total, group=self.numbers)
         return total.tolist()
 
-    def gather(self, item: Any, what: str) -> list[Any]:
-        self.barrier(what)
+    def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
+        self.barrier(what, seconds)
         found: list[Any] | None = [None] * self.world_size if self.is_main else None
         with _told(f"at '{what}'"):  # what is pickled here comes from this run's own ranks
             dist.gather_object(item, found, group=self.waiting)
@@ -276,12 +276,13 @@ class Replicated:
             dist.broadcast_object_list(holder, 0, group=self.waiting)
         return holder[0]
 
-    def barrier(self, what: str) -> None:
+    def barrier(self, what: str, seconds: float | None = None) -> None:
         begun = time.monotonic()
+        patience = self.patience if seconds is None else min(seconds, self.patience)
         try:
-            dist.monitored_barrier(self.waiting, timedelta(seconds=self.patience), wait_all_ranks=True)
+            dist.monitored_barrier(self.waiting, timedelta(seconds=patience), wait_all_ranks=True)
         except RuntimeError as error:
-            late = time.monotonic() - begun >= self.patience
+            late = time.monotonic() - begun >= patience
             raise self._missing(what, str(error), late) from error
 
     def whole(self, tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from medkit.engine import checkpoint, interrupt
-from medkit.engine.agreement import Votes
+from medkit.engine.agreement import Votes, together
 from medkit.engine.best import BestWeights
 from medkit.engine.clock import CheckpointClock
 from medkit.engine.early_stop import EarlyStop
@@ -105,7 +105,8 @@ class Trainer:
         # Also at the very start: a run may end between the first epoch's line and its checkpoint.
         self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
         if state.fresh:
-            self.save()
+            with together(self.runtime, f"the first checkpoint of stage {self.settings.stage}"):
+                self.save()
         else:
             self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
 
@@ -183,7 +184,8 @@ class Trainer:
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
         """Keep the best weights, tell the numbers, and save the position at the next epoch's begin."""
         event = EpochEnded(self.settings.stage, self.state.epoch + 1, metrics)
-        with interrupt.deferred():  # what was measured is saved, too
+        what = f"the end of epoch {event.epoch} of stage {event.stage}"
+        with interrupt.deferred(), together(self.runtime, what):  # what was measured is saved, too
             if self.best is not None:
                 self.best.epoch_ended(event)
             self.events.emit(event)
@@ -204,8 +206,9 @@ class Trainer:
 
     def save_inside(self, stop: bool = False) -> None:
         """Save inside an epoch, and end there if that is asked for."""
-        self._refuse_broken()
-        self.save()
+        with together(self.runtime, f"a checkpoint of stage {self.settings.stage}"):
+            self._refuse_broken()
+            self.save()
         if stop or self.votes.stop:
             raise KeyboardInterrupt
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from medkit.engine import interrupt
-from medkit.engine.agreement import FailedTogether
+from medkit.engine.agreement import FailedTogether, known_to_all
 from medkit.engine.events import Events, RunEnded, RunStarted, StageEnded, StageFailed
 from medkit.engine.memory import shortage_told
 from medkit.engine.progress import Progress
 from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
-from medkit.errors import ElsewhereError, InputError, MedkitError, RunError
+from medkit.engine.strategy import LostRank
+from medkit.errors import InputError, MedkitError, RunError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results
 from medkit.guard import cause
@@ -185,28 +186,17 @@ def _attempt(session: Session, stage: Stage, broken: Exception | None) -> RunErr
         if broken is not None:
             raise broken
         metrics = run_stage(session, stage)
+    except LostRank:
+        raise  # whatever stage is next, it would miss that rank too
     except Exception as error:
-        if session.bench.runtime.world_size > 1 and not isinstance(error, FailedTogether) and error is not broken:
-            raise  # the other ranks wait for this one, wherever they are
-        return _known_to_all(session, stage, _told(session, stage, error))
+        return known_to_all(_told(session, stage, error), session.bench.runtime, f"the failure of stage {stage.name}")
     session.events.emit(StageEnded(stage.name, metrics))
     return None
 
 
-def _known_to_all(session: Session, stage: Stage, error: RunError | None) -> RunError:
-    """The failure of the first rank that has one of its own, on every rank."""
-    strategy, what = session.bench.runtime.strategy, f"the failure of stage {stage.name}"
-    own = None if error is None else (error.what, error.where, error.hint)
-    first = next((found for found in strategy.gather(own, what) if found is not None), None)
-    text, where, hint = strategy.share(first, what)
-    return RunError(text, where, hint)
-
-
-def _told(session: Session, stage: Stage, error: Exception) -> RunError | None:
-    """A stage's failure as people read it, None if it is another rank's; ``log.txt`` gets the traceback."""
-    if isinstance(error, FailedTogether):
-        if not isinstance(error.__cause__, Exception) or isinstance(error.__cause__, ElsewhereError):
-            return None
+def _told(session: Session, stage: Stage, error: Exception) -> RunError:
+    """A stage's failure as people read it; ``log.txt`` gets the traceback."""
+    if isinstance(error, FailedTogether) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     if not isinstance(error, MedkitError) or error.__cause__ is not None:
         session.folder.log(f"{stage.name}:\n{''.join(traceback.format_exception(error)).rstrip()}")

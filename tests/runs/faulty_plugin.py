@@ -10,6 +10,12 @@ from torch import Tensor, nn
 
 from medkit.api import Channels, hookimpl
 
+When = Literal["training", "one rank", "backward", "always", "never"]
+
+
+def refuse(gradient: Tensor) -> Tensor:
+    raise ValueError("shape trouble in a plugin")
+
 
 class Faulty(nn.Module):
     """Tells slices with a bleed from others, until it fails.
@@ -17,11 +23,11 @@ class Faulty(nn.Module):
     Parameters
     ----------
     when:
-        ``training``: in its first step; ``one rank``: there on rank 1 only; ``always``: whatever it is asked for.
-        Nowhere if the environment has ``MENDED``.
+        ``training``: in its first step; ``one rank``: there on rank 1 only; ``backward``: in its first backward pass;
+        ``always``: whatever it is asked for. Nowhere if the environment has ``MENDED``.
     """
 
-    def __init__(self, channels: Channels, when: Literal["training", "one rank", "always", "never"] = "never") -> None:
+    def __init__(self, channels: Channels, when: When = "never") -> None:
         super().__init__()
         self.fc = nn.Linear(channels[-1], 1)
         self.when = when
@@ -34,7 +40,10 @@ class Faulty(nn.Module):
         here = here or (self.training and self.when == "one rank" and os.environ.get("RANK") == "1")
         if here and "MENDED" not in os.environ:
             raise ValueError("shape trouble in a plugin")
-        return self.fc(features[-1].mean((2, 3)))[:, 0]
+        output = self.fc(features[-1].mean((2, 3)))[:, 0]
+        if self.when == "backward" and output.requires_grad and "MENDED" not in os.environ:
+            output.register_hook(refuse)
+        return output
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"bce": nn.functional.binary_cross_entropy_with_logits(output, target)}
