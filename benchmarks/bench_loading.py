@@ -1,7 +1,7 @@
 """Batches by processes and by a thread, preparation by processes, and what shards cost: ``results/ratio-loading.json``.
 
 Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. Ways take turns in one
-process, with one thread each. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
+process, with one thread each; what one thread does alone is compared by the CPU time that it takes. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
 mapped, and makes the same float32 batches of them.
 
 python benchmarks/bench_loading.py [--rounds 7]
@@ -136,7 +136,7 @@ def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeat
                 )
                 torch.from_numpy(stacked)[:, None]
 
-    return take_turns({"shards": shards, "bare memory map": bare}, rounds, warm_up=2)
+    return take_turns({"shards": shards, "bare memory map": bare}, rounds, "cpu", 2)
 
 
 def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
@@ -165,7 +165,7 @@ def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
             found[0]["image"].sum()
 
     ways = {"folders": partial(read, keys[:count], True), "shards": partial(read, keys[count:], False)}
-    times = take_turns(ways, rounds)
+    times = take_turns(ways, rounds, "cpu")
     note = f"{count} samples of 64x64 with four arrays each, in random order, the image summed."
     return Ratio.of("small samples", times, "folders", "shards", at_least=30, note=note)
 

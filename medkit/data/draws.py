@@ -97,8 +97,9 @@ class SliceDraw:
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn:
         z = choose_slice(sample, self.prefer, rng)
-        arrays = _arrays(sample, slice(z, z + 1))
-        return Drawn(arrays, float(arrays["mask"].any()) if "mask" in arrays else sample.label, z)
+        counts = sample.positive_voxels
+        label = sample.label if counts is None else float(counts[z] > 0)
+        return Drawn(_arrays(sample, slice(z, z + 1)), label, z)
 
     def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
         return chain(arrays, rng)

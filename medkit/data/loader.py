@@ -13,6 +13,7 @@ from medkit.data.dataset import Dataset
 from medkit.data.draws import DRAWN, Draw, ItemDraw, SliceDraw, Unit, draw_of
 from medkit.data.sample import Sample
 from medkit.data.sampler import Sampler
+from medkit.data.streams import generators
 from medkit.data.workers import Key, WorkerBatches, by_thread
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Batch, Case
@@ -99,7 +100,9 @@ class Loader:
     def batch(self, key: Key) -> Batch:
         """The batch of an epoch and a step."""
         epoch, step = key
-        return self.collate([self.item(index, epoch, position) for index, position in self.sampler.step(epoch, step)])
+        chosen = self.sampler.step(epoch, step)
+        streams = generators(self.sampler.seed, epoch, [position for _, position in chosen])
+        return self.collate([self._named(index, rng) for (index, _), rng in zip(chosen, streams, strict=True)])
 
     def _pinned(self, key: Key) -> Batch:
         batch = self.batch(key)
@@ -121,8 +124,11 @@ class Loader:
         RunError
             naming the case, for whatever a step of augmentation raises.
         """
+        return self._named(index, np.random.default_rng([self.sampler.seed, epoch, 1, position]))
+
+    def _named(self, index: int, rng: np.random.Generator) -> Batch:
         try:
-            return self._item(index, np.random.default_rng([self.sampler.seed, epoch, 1, position]))
+            return self._item(index, rng)
         except (MedkitError, MemoryError):
             raise
         except Exception as error:
