@@ -128,13 +128,16 @@ def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeat
         for step in range(made.steps):
             made.batch((0, step))
 
+    length = DEPTH if unit == "volume" else 1
+
     def bare() -> None:
         for step in picks:
+            batch = {}
             for name in ("image", "mask"):
-                stacked = np.concatenate([maps[index][name][pick] for index, pick in step]).astype(
-                    np.float32, copy=False
-                )
-                torch.from_numpy(stacked)[:, None]
+                found = np.empty((len(step) * length, 256, 256), np.float32)
+                for i, (index, pick) in enumerate(step):
+                    found[i * length : (i + 1) * length] = maps[index][name][pick]
+                batch[name] = torch.from_numpy(found)[:, None]
 
     return take_turns({"shards": shards, "bare memory map": bare}, rounds, "cpu", 2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,8 +22,7 @@ Arrays = dict[str, np.ndarray]
 Chain = Callable[[Arrays, np.random.Generator], Arrays]
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What was drawn of a case.
 
     Attributes

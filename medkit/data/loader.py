@@ -175,13 +175,22 @@ class Loader:
         for name in ("image", "mask", "target"):
             if all(name in item for item in items):
                 self.check_sizes(name, items)
-                stacked = np.concatenate([item[name] for item in items]).astype(np.float32, copy=False)
-                batch[name] = torch.from_numpy(stacked)[:, None]
+                batch[name] = torch.from_numpy(_stacked([item[name] for item in items]))[:, None]
         if self.draw.unit == "volume":
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):
             batch[name] = torch.tensor([item[name] for item in items for _ in range(each)], dtype=torch.float32)
         return batch
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Slices of all arrays one after the other, as float32: each is copied once."""
+    found = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), np.float32)
+    start = 0
+    for array in arrays:
+        found[start : start + len(array)] = array
+        start += len(array)
+    return found
 
 
 def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:

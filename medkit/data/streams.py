@@ -1,18 +1,20 @@
-"""The random generators of a batch's items, all at once.
+"""The random generators of items, many at once.
 
 ``numpy.random.default_rng([seed, epoch, 1, position])`` takes as long as reading a small sample. Here the hashing of
-``numpy.random.SeedSequence`` (O'Neill's seed_seq, with the constants that NumPy documents as stable) is done for all
-positions together, and one PCG64 is set to each state in turn. The numbers are the same bit for bit.
+``numpy.random.SeedSequence`` (O'Neill's seed_seq; NumPy promises that its numbers stay) is done for all
+positions of a block together, and one PCG64 is set to each state in turn. The numbers are the same bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 WORD = 2**32
 POOL = 4
+BLOCK = 1024  # positions that are hashed together
 INIT_A, MULT_A = 0x43B0D7E5, 0x931E8875
 INIT_B, MULT_B = 0x8B51F9DD, 0x58F38DED
 MIX_LEFT, MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
@@ -21,28 +23,31 @@ PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 MASK = 2**128 - 1
 
 
-def generators(seed: int, epoch: int, positions: Sequence[int]) -> Iterator[np.random.Generator]:
+def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.random.Generator]:
     """What ``default_rng([seed, epoch, 1, position])`` is for each position: one object, good until the next."""
-    if not positions or max(seed, epoch, *positions) >= WORD:
-        for position in positions:
-            yield np.random.default_rng([seed, epoch, 1, position])
-        return
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
-    for high, low, sequence_high, sequence_low in _words(seed, epoch, positions).tolist():
+    whole = {"bit_generator": "PCG64", "has_uint32": 0, "uinteger": 0}
+    for position in positions:
+        if max(seed, epoch, position) >= WORD:
+            yield np.random.default_rng([seed, epoch, 1, position])
+            continue
+        high, low, sequence_high, sequence_low = _block(seed, epoch, position // BLOCK)[position % BLOCK].tolist()
         increment = (((sequence_high << 64 | sequence_low) << 1) | 1) & MASK
         state = (increment + (high << 64 | low)) & MASK
         state = (state * PCG_MULTIPLIER + increment) & MASK
-        bits.state = {
-            "bit_generator": "PCG64",
-            "state": {"state": state, "inc": increment},
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
+        bits.state = {**whole, "state": {"state": state, "inc": increment}}
         yield generator
 
 
-def _words(seed: int, epoch: int, positions: Sequence[int]) -> np.ndarray:
+@functools.lru_cache(maxsize=4)
+def _block(seed: int, epoch: int, block: int) -> np.ndarray:
+    """What :func:`_words` gives for ``BLOCK`` positions from a multiple of it on."""
+    first = block * BLOCK
+    return _words(seed, epoch, np.arange(first, min(first + BLOCK, WORD)).astype(np.uint32))
+
+
+def _words(seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
     """(n,4) uint64: ``SeedSequence([seed, epoch, 1, position]).generate_state(4, uint64)``."""
     hashed = _Hash(INIT_A, MULT_A)
     entropy = np.empty((POOL, len(positions)), np.uint32)
