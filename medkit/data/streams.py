@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,6 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
     """What ``default_rng([seed, epoch, 1, position])`` is for each position: one object, good until the next."""
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
-    whole = {"bit_generator": "PCG64", "has_uint32": 0, "uinteger": 0}
     for position in positions:
         if max(seed, epoch, position) >= WORD:
             yield np.random.default_rng([seed, epoch, 1, position])
@@ -36,7 +36,8 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
         increment = (((sequence_high << 64 | sequence_low) << 1) | 1) & MASK
         state = (increment + (high << 64 | low)) & MASK
         state = (state * PCG_MULTIPLIER + increment) & MASK
-        bits.state = {**whole, "state": {"state": state, "inc": increment}}
+        numbers: Any = {"state": state, "inc": increment}
+        bits.state = {"bit_generator": "PCG64", "state": numbers, "has_uint32": 0, "uinteger": 0}
         yield generator
 
 
@@ -56,7 +57,7 @@ def _words(seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
     for source in range(POOL):
         for target in range(POOL):
             if source != target:
-                mixed = MIX_LEFT * pool[target] - MIX_RIGHT * hashed(pool[source])
+                mixed: np.ndarray = MIX_LEFT * pool[target] - MIX_RIGHT * hashed(pool[source])
                 pool[target] = mixed ^ (mixed >> SHIFT)
     hashed = _Hash(INIT_B, MULT_B)
     words = [hashed(pool[i % POOL]).astype(np.uint64) for i in range(2 * POOL)]
