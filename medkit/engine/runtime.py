@@ -121,8 +121,12 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
 
     Ranks differ: they drop different units and augment differently.
     """
-    text = f"{seed}/{epoch}/{step}/{rank}".encode()
-    number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
+    seed_all(f"{seed}/{epoch}/{step}/{rank}")
+
+
+def seed_all(text: str) -> None:
+    """Seed torch, numpy and Python with a text."""
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")
     random.seed(number)
     np.random.seed(number % 2**32)  # nothing here draws from it, but a plugin may
     # Without a GPU, torch.manual_seed queues a call with its stack for each absent device, at every step.

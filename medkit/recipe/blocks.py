@@ -18,6 +18,16 @@ FOREIGN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, 
 """What constructors raise for arguments that they cannot take. Not RuntimeError: so a GPU's lack of memory is told."""
 Taken = Callable[[str, str], Any]
 """``taken(stage, part)``: the trained part of an earlier stage."""
+Seeded = Callable[[str], None]
+"""``seeded(path)``: told right before the component at ``path`` (``heads.seg``; the outermost is ``""``) is made."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """What components that are built together have in common."""
+
+    taken: Taken | None = None
+    seeded: Seeded | None = None
 
 
 @dataclass
@@ -73,6 +83,7 @@ class Block:
         self,
         *,
         taken: Taken | None = None,
+        seeded: Seeded | None = None,
         siblings: Mapping[str, Any] | None = None,
         contract: type | None = None,
     ) -> Any:
@@ -82,6 +93,8 @@ class Block:
         ----------
         taken:
             Resolves ``{from: stage.part}``.
+        seeded:
+            Seeds the generators that each component draws its weights from.
         siblings:
             Parts that the parent has built already, for ``Given`` arguments.
         contract:
@@ -93,21 +106,27 @@ class Block:
             with the block's place, if an argument is wrong, a sibling that it needs is missing, or the component lacks
             what its kind promises.
         """
+        return self._make(Making(taken, seeded), "", siblings or {}, contract)
+
+    def _make(self, making: Making, at: str, siblings: Mapping[str, Any], contract: type | None) -> Any:
         constructor = self.entry.load()
         schema = schema_of(constructor)
         built: dict[str, Any] = {}
         try:
             for name, argument in schema.arguments.items():
                 if argument.given is not None:
-                    found = self._given(argument, siblings or {})
+                    found = self._given(argument, siblings)
                     if found is not None:
                         built[name] = found
                 elif name not in self.arguments:
                     continue
                 elif argument.slot is not None:
-                    built[name] = self._children(argument, self.arguments[name], built, taken)
+                    place = f"{at}.{name}" if at else name
+                    built[name] = self._children(argument, self.arguments[name], built, (making, place))
                 else:
                     built[name] = schema.validate(name, self.arguments[name])
+            if making.seeded is not None:
+                making.seeded(at)
             component = constructor(**built)
             check_promises(component, self.kind, self.name, contract)
             return component
@@ -135,24 +154,26 @@ class Block:
             found = getattr(found, attribute)
         return found
 
-    def _children(self, argument: Argument, value: Any, built: Mapping[str, Any], taken: Taken | None) -> Any:
+    def _children(self, argument: Argument, value: Any, built: Mapping[str, Any], place: tuple[Making, str]) -> Any:
         if value is None:
             return None
+        making, at = place
         if argument.shape == "dict":
-            return {name: _child(child, argument, built, taken) for name, child in value.items()}
+            return {name: _child(child, argument, built, (making, f"{at}.{name}")) for name, child in value.items()}
         if argument.shape == "list":
-            return [_child(child, argument, built, taken) for child in value]
-        return _child(value, argument, built, taken)
+            return [_child(child, argument, built, (making, f"{at}.{i}")) for i, child in enumerate(value)]
+        return _child(value, argument, built, place)
 
 
-def _child(child: Block | Reference, argument: Argument, siblings: Mapping[str, Any], taken: Taken | None) -> Any:
+def _child(child: Block | Reference, argument: Argument, siblings: Mapping[str, Any], place: tuple[Making, str]) -> Any:
     assert argument.slot is not None
+    making, at = place
     if isinstance(child, Reference):
-        if taken is None:
+        if making.taken is None:
             raise InputError(f"'{child.stage}.{child.part}' can only be taken inside a run", str(child.mark))
-        part = taken(child.stage, child.part)
+        part = making.taken(child.stage, child.part)
     else:
-        part = child.build(taken=taken, siblings=siblings, contract=argument.slot.contract)
+        part = child._make(making, at, siblings, argument.slot.contract)
     if not argument.slot.keys:
         return part
     return Placed(part, {**argument.slot.keys, **child.keys})

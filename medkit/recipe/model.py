@@ -112,6 +112,11 @@ class Stage:
     shard: dict[str, bool] = field(default_factory=dict)
     workers: Literal["auto"] | Annotated[int, Ge(0)] = 0
 
+    @property
+    def base(self) -> str:
+        """The name without its variant: ``segment`` of ``segment@scratch``."""
+        return self.name.partition(SEPARATOR)[0]
+
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""
         return _per_turn(self.optim, turns, f"stages.{self.name}.optim")

@@ -177,7 +177,7 @@ class BuiltInTrainer:
         return TrainingSettings(
             stage=stage.name,
             epochs=stage.epochs,
-            seed=bench.recipe.seed,
+            seed=bench.seed(stage),
             optimizations={turn: Optimization.of(optimizers[turn], schedules[turn]) for turn in turns},
             unfreeze=stage.unfreeze,
             shard=stage.divided,

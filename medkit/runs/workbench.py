@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from medkit.data.workers import count_workers
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.ranks import place
 from medkit.engine.recompute import checkpoint_activations
-from medkit.engine.runtime import Runtime
+from medkit.engine.runtime import Runtime, seed_all
 from medkit.engine.step import to_device
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
@@ -51,6 +51,14 @@ class Workbench:
         self._datasets: dict[str, Dataset] = {}
         self._draws: dict[str, Draw] = {}
         self.seen = Seen(self)
+
+    def seed(self, stage: Stage) -> int:
+        """The seed of all that ``stage`` draws while it trains: order, patches, augmentation, dropout.
+
+        Stages differ in it; a stage and its variants have the same one.
+        """
+        text = f"{self.recipe.seed}/{stage.base}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
 
     def dataset(self, stage: Stage) -> Dataset:
         """The data block of ``stage`` as a data set."""
@@ -91,7 +99,7 @@ class Workbench:
         sampler = Sampler(
             len(cases),
             stage.batch,
-            self.recipe.seed,
+            self.seed(stage),
             rank=self.runtime.rank,
             ranks=self.runtime.ranks,
             repeats=stage.slices,
@@ -131,7 +139,7 @@ class Workbench:
         if stage.unit != "slice" or not hasattr(objective, "reads"):
             return "uniform"
         dataset = self.dataset(stage)
-        loader = Loader(dataset, dataset.cases(stage.train)[:1], Sampler(1, 1, self.recipe.seed))
+        loader = Loader(dataset, dataset.cases(stage.train)[:1], Sampler(1, 1, self.seed(stage)))
         batch = to_device(loader.collate([loader.item(0, 0, position) for position in range(2)]), self.runtime.device)
         state = torch.get_rng_state()
         try:
@@ -156,12 +164,14 @@ class Workbench:
     def _fresh(self, stage: Stage) -> Any:
         """The objective as the recipe has it, computed without detours.
 
-        Variants of a stage start from the same seed. They draw the same weights only as far as they build the same
-        parts in the same order: one that takes its encoder from another stage draws other numbers for its operator.
+        Every part draws its weights from a seed of its own, of the recipe's seed, the stage's name without its variant
+        and the part's path. So variants of a stage start from the same weights wherever they have the same parts.
         """
-        base = stage.name.split("@")[0]
-        torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{base}".encode()))
-        objective = stage.objective.build(taken=self.part).to(self.runtime.device)
+
+        def seeded(path: str) -> None:
+            seed_all(f"{self.recipe.seed}/{stage.base}/{path}")
+
+        objective = stage.objective.build(taken=self.part, seeded=seeded).to(self.runtime.device)
         units = getattr(objective, "units", (objective.unit,))
         if stage.unit not in units:
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}', but on {' or '.join(units)}"
@@ -175,9 +185,7 @@ class Workbench:
 
     def part(self, stage_name: str, part: str) -> Any:
         """A part of an earlier stage, with that stage's trained weights."""
-        state = torch.get_rng_state()
         objective = self.trained(self.recipe.stage(stage_name))
-        torch.set_rng_state(state)
         parts = objective.parts()
         if part not in parts:
             raise InputError(f"stage '{stage_name}' has no part '{part}'", hint=f"its parts: {', '.join(parts)}")
