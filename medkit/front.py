@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
+    link: bool | None
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -38,6 +39,7 @@ class ResumeOptions(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
+    link: bool | None
 
 
 def run(
@@ -66,7 +68,7 @@ def run(
     seed:
         Overrides the recipe's own.
     **options:
-        ``precision``, ``device``, ``quiet``, ``resume``, ``track``, ``jobs`` and ``workers``, as
+        ``precision``, ``device``, ``quiet``, ``resume``, ``track``, ``jobs``, ``workers`` and ``link``, as
         :class:`medkit.runs.settings.RunSettings` explains them.
 
     Raises

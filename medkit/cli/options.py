@@ -38,6 +38,15 @@ Workers = Annotated[
 Skip = Annotated[
     list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
 ]
+Link = Annotated[
+    bool | None,
+    typer.Option(
+        "--link/--fresh",
+        help="Take stages that another run has trained under the same key, or train them again. Default: $MEDKIT_LINK, "
+        "else train, and say what could be taken.",
+        show_default=False,
+    ),
+]
 Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
 ]

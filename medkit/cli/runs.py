@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Devices, Jobs, PluginFile, RunDir, Set, Skip, Track, Workers
+from medkit.cli.options import Device, Devices, Jobs, Link, PluginFile, RunDir, Set, Skip, Track, Workers
 from medkit.cli.output import show_table
 from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.engine import interrupt
@@ -41,6 +41,7 @@ def run(
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR if this run was begun there.")] = False,
     track: Track = None,
+    link: Link = None,
 ) -> None:
     """Train the stages of a recipe, evaluate every test split and write the report.
 
@@ -49,11 +50,13 @@ def run(
     Example: medkit run ich_seg --out runs/first --set stages.pretext.epochs=2
     """
     if dry:
-        from medkit.runs.dry import dry_run
+        from medkit.runs.dry import COLUMNS, GROUP_COLUMNS, dry_run
 
         load_files(plugin)
-        columns, rows = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
-        show_table(columns, rows, "one batch a stage; no run folder was written")
+        found = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
+        show_table(COLUMNS, found.rows, "one batch a stage; no run folder was written")
+        if found.groups:
+            show_table(GROUP_COLUMNS, found.groups, "weights that decay or learn differently")
         return
     here = place_here(devices)
     load_files_together(here, plugin, device)
@@ -78,6 +81,7 @@ def run(
                 precision,
                 *given("--seed", seed),
                 *repeated("--track", track),
+                *_linking(link),
             ]
             options += [*given("--jobs", jobs), *given("--workers", workers)]
             launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
@@ -85,7 +89,7 @@ def run(
         from medkit.front import run as start
 
         words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume, "track": track or []}
-        words |= {"jobs": jobs, "workers": _workers(workers)}
+        words |= {"jobs": jobs, "workers": _workers(workers), "link": link}
         if isinstance(checked, str):
             words |= {"set": set or [], "skip": skip or []}
         finished = start(checked, out, seed=seed, **words)
@@ -101,6 +105,7 @@ def resume(
     jobs: Jobs = None,
     workers: Workers = None,
     track: Track = None,
+    link: Link = None,
 ) -> None:
     """Go on with a run that was interrupted, from its last checkpoint, as if it had never stopped.
 
@@ -113,12 +118,12 @@ def resume(
             from medkit.engine.launch import launch
 
             options = [*repeated("--plugin", plugin), *given("--device", device), *repeated("--track", track)]
-            options += [*given("--jobs", jobs), *given("--workers", workers)]
+            options += [*given("--jobs", jobs), *given("--workers", workers), *_linking(link)]
             launch(devices, ["resume", str(folder), *options])
             return
         from medkit.front import resume as go_on
 
-        finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [])
+        finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [], link=link)
         if here.is_main:
             _show_results(finished)
 
@@ -129,6 +134,10 @@ def _workers(text: str | None) -> int | Literal["auto"] | None:
     if not text.isascii() or not text.isdigit() or int(text) > 256:
         raise InputError(f"'{text}' is no number of processes", "--workers", "a number from 0 to 256, or auto")
     return int(text)
+
+
+def _linking(link: bool | None) -> list[str]:
+    return [] if link is None else ["--link"] if link else ["--fresh"]
 
 
 @contextmanager

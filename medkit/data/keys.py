@@ -190,7 +190,7 @@ def _unknown(value: Any, where: str) -> InputError:
 
 @functools.cache
 def code_of(cls: Any) -> str:
-    """A digest of the source code that a class is made of, ``""`` for medkit's own, which has a version.
+    """A digest of the source code that a class or function is made of, ``""`` for medkit's own, which has a version.
 
     It covers the Python files of the class's package, those of its base classes, files under work (not installed) that
     these import, and the class as it was loaded.
@@ -199,7 +199,7 @@ def code_of(cls: Any) -> str:
         return ""
     digest = hashlib.blake2b(digest_size=16)
     files: set[Path] = set()
-    for base in cls.__mro__:
+    for base in getattr(cls, "__mro__", (cls,)):
         if _top(base.__module__) not in (OWN, "builtins"):
             _loaded(base, digest)
             files |= _files(base.__module__, _top(base.__module__) == _top(cls.__module__))
@@ -213,9 +213,10 @@ def _top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _loaded(cls: type, digest: Any) -> None:
-    """The compiled methods of a class: its file may have been edited since it was loaded, or there is none."""
-    for name, value in sorted(vars(cls).items()):
+def _loaded(cls: Any, digest: Any) -> None:
+    """What is compiled of a class or function: its file may have been edited since it was loaded, or there is none."""
+    members = vars(cls) if isinstance(cls, type) else {"": cls}
+    for name, value in sorted(members.items()):
         function = inspect.unwrap(getattr(value, "__func__", value)) if not isinstance(value, type) else None
         code = getattr(function, "__code__", None)
         if isinstance(code, CodeType):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medkit.engine.memory import shortage_told
+from medkit.engine.optimizers import parameter_groups, table
 from medkit.engine.runtime import Runtime
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.checks import check_predicts, check_turns
@@ -17,6 +19,17 @@ from medkit.runs.workbench import Workbench
 COLUMNS = ("stage", "training batch", "predicts", "trainable", "frozen", "seconds", "peak GB")
 
 
+GROUP_COLUMNS = ("stage", "group", "tensors", "weights", "decay", "times the rate")
+
+
+@dataclass
+class DryRun:
+    """What became of a batch of each stage (``COLUMNS``), and the groups of weights, where there are several."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    groups: list[tuple[Any, ...]] = field(default_factory=list)
+
+
 def dry_run(
     recipe: Recipe | str | Path,
     *,
@@ -24,8 +37,8 @@ def dry_run(
     skip: Sequence[str] = (),
     device: str | None = None,
     precision: str = "fp32",
-) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
-    """Build every stage and put one batch through it; returns a table's columns and rows.
+) -> DryRun:
+    """Build every stage and put one batch through it.
 
     Parts taken from earlier stages are untrained ones here. Peak memory is that of the process during the stage (on
     Linux, where counting can start over), or the GPU's.
@@ -37,14 +50,14 @@ def dry_run(
     runtime = Runtime.start(device=device, precision=precision)
     bench = Workbench(recipe, runtime)
     bench.seen.check_all()
-    rows = []
+    found = DryRun()
     for stage in recipe.stages:
         with shortage_told(stage.name):
-            rows.append(_row(bench, stage))
-    return COLUMNS, rows
+            _try(bench, stage, found)
+    return found
 
 
-def _row(bench: Workbench, stage: Stage) -> tuple[Any, ...]:
+def _try(bench: Workbench, stage: Stage, found: DryRun) -> None:
     """Put one batch through a stage."""
     objective = bench.objective(stage)
     check_turns(stage, objective)
@@ -55,4 +68,9 @@ def _row(bench: Workbench, stage: Stage) -> tuple[Any, ...]:
     trial = trainer.try_out()
     seconds, peak = f"{time.monotonic() - begun:.1f}", trainer.meter.peak
     held = "–" if peak is None else f"{peak / 1024:.2f}"
-    return stage.name, trial.batch, trial.predicts, trial.trainable, trial.frozen, seconds, held
+    found.rows.append((stage.name, trial.batch, trial.predicts, trial.trainable, trial.frozen, seconds, held))
+    for turn in objective.turns():
+        how = stage.optimizers([t.name for t in objective.turns()])[turn.name].keys
+        if how.get("no_decay") or how.get("layer_decay") is not None:
+            named = stage.name if len(objective.turns()) == 1 else f"{stage.name}: {turn.name}"
+            found.groups += [(named, *row) for row in table(parameter_groups(objective, turn, **how))]

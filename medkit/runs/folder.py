@@ -48,7 +48,7 @@ class RunFolder:
     ``environment.json``    versions, plugins, device, seed
     ``plugins/``            files given by ``--plugin``, as they were run
     ``run.lock``            who works in the folder, while somebody does
-    ``state.json``          which stages are done, which failed and why
+    ``state.json``          which stages are done, which failed and why; the key of each
     ``metrics.jsonl``       one line an epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
@@ -192,6 +192,17 @@ class RunFolder:
         state = self.read_json("state.json", {})
         state["done"] = [*state.get("done", []), stage]
         self.write_json("state.json", state)
+
+    def key(self, stage: str) -> dict[str, Any]:
+        """The record of a stage's key (:mod:`medkit.runs.links`); {} where it has none."""
+        found: dict[str, Any] = self.read_json("state.json", {}).get("keys", {}).get(stage, {})
+        return found
+
+    def keep_key(self, stage: str, record: Mapping[str, Any]) -> None:
+        state = self.read_json("state.json", {})
+        keys = {**state.get("keys", {}), stage: dict(record)}
+        if keys != state.get("keys"):
+            self.write_json("state.json", {**state, "keys": keys})
 
     def keep_failed(self, failed: Mapping[str, str]) -> None:
         """Remember which stages failed and why; those of an earlier attempt are forgotten."""

@@ -27,6 +27,7 @@ from medkit.runs.difference import refuse_another
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder, environment
 from medkit.runs.handle import Run
+from medkit.runs.links import wanted
 from medkit.runs.listeners import AskHooks, ShowProgress, WriteMetrics
 from medkit.runs.lock import locked_for_all
 from medkit.runs.preflight import check_results, check_run
@@ -74,7 +75,7 @@ def run(
             folder.start(recipe, {**found, "notices": bench.notices(), "track": trackers.plain()})
         runtime.barrier("the start of the run")
         bench.folder = folder
-        return _through(bench, folder, settings.quiet, report, trackers, broken)
+        return _through(bench, folder, settings, report, trackers, broken)
 
 
 def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str], seed: int | None) -> Recipe:
@@ -101,7 +102,7 @@ def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | No
         bench = agreed(runtime.strategy, lambda: _checked(folder, runtime, settings))
         if runtime.is_main and trackers.plain() != begun.get("track", []):
             folder.write_json("environment.json", {**begun, "track": trackers.plain()})
-        return _through(bench, folder, settings.quiet, report, trackers)
+        return _through(bench, folder, settings, report, trackers)
 
 
 def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
@@ -129,7 +130,7 @@ def _checked(folder: RunFolder, runtime: Runtime, settings: RunSettings) -> Work
 def _through(
     bench: Workbench,
     folder: RunFolder,
-    quiet: bool,
+    settings: RunSettings,
     report: Report | None,
     trackers: Trackers,
     broken: Mapping[str, Exception] | None = None,
@@ -141,13 +142,13 @@ def _through(
     interrupt.clear()
     main = bench.runtime.is_main
     run_ = Run(folder.path, recipe=bench.recipe)
-    with Progress(quiet or not main, folder.log if main else None) as progress:
+    with Progress(settings.quiet or not main, folder.log if main else None) as progress:
         hooks = Hooks(progress.say)
         events = Events(warn=progress.say)
         if main:
             own = [ShowProgress(progress), WriteMetrics(folder), AskHooks(hooks, run_)]
             events = Events([*trackers.listeners, *listeners_of_plugins(hooks, run_)], progress.say, own)
-        session = Session(bench, folder, progress, events)
+        session = Session(bench, folder, progress, events, wanted(settings.link))
         what = f"{bench.recipe.name}: {_count(bench.recipe.stages)}"
         with _told_of(session, run_, resumed=broken is None):
             session.say(f"{what} on {bench.runtime.description}, in {folder.path}")

@@ -249,7 +249,11 @@ class Seen:
             if split is not None and (stage.data, split) not in self._images:
                 each = (one for _, mine in dataset.digests(dataset.cases(split)) for one in mine)
                 self._images[stage.data, split] = np.unique(np.fromiter(each, np.uint64))
-        self._ledgers.clear()  # those of later stages hold this one's
+        self.look_again()  # ledgers of later stages hold this one's
+
+    def look_again(self) -> None:
+        """Forget the ledgers that were read: one of them has been written anew."""
+        self._ledgers.clear()
 
     def write(self, stage: Stage) -> str:
         """Write down whom ``stage`` has seen, before it trains; the text goes into its weights too."""

@@ -33,6 +33,10 @@ class RunSettings:
     workers:
         Processes that make the batches of each rank, in place of what the recipe says: a number, 0 for a thread, or
         ``auto``. Neither of the two changes a bit of the results.
+    link:
+        Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); False
+        trains them again without a word. Default: ``$MEDKIT_LINK``, else they are trained, and it is said that they
+        could be taken.
     """
 
     precision: str = "fp32"
@@ -42,3 +46,4 @@ class RunSettings:
     track: Sequence[Track] = ()
     jobs: int | None = None
     workers: Workers | None = None
+    link: bool | None = None

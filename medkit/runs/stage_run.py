@@ -11,8 +11,10 @@ from medkit.engine.agreement import together
 from medkit.engine.checkpoint import save_weights
 from medkit.engine.events import Events, Images, Message
 from medkit.engine.progress import Progress
-from medkit.evaluation.evaluate import write_results
+from medkit.errors import MedkitError
+from medkit.evaluation.evaluate import read_results, write_results
 from medkit.recipe import Stage
+from medkit.runs import links
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
@@ -29,6 +31,8 @@ class Session:
     folder: RunFolder
     progress: Progress
     events: Events
+    link: bool | None = False
+    """Whether stages are taken from other runs; None: it is only said where they could be."""
 
     @property
     def main(self) -> bool:
@@ -39,23 +43,73 @@ class Session:
 
 
 def run_stage(session: Session, stage: Stage) -> dict[str, float]:
-    """Train a stage and measure it; it is done when all of this is written. Returns the value of each SPLIT/METRIC."""
+    """Train a stage and measure it; it is done when all of this is written. Returns the value of each SPLIT/METRIC.
+
+    What another run has finished under the stage's key is taken from there, if the session links stages.
+    """
     bench = session.bench
     cost = Cost(session.folder, session.main)
     tested = bench.evaluated_splits(stage)
+    taken = take(session, stage)
+    if taken is not None and taken.measured:
+        with together(bench.runtime, f"the results of stage {stage.name}"):
+            return _done(session, stage) if session.main else {}
     with together(bench.runtime, f"preparation of stage {stage.name}"):
-        trainer = trainer_of(bench, stage, bench.objective(stage))
+        trainer = trainer_of(bench, stage, bench.objective(stage) if taken is None else bench.trained(stage))
         prepare(session, trainer, tested)
-    ledger = check_seen(session, trainer, tested)
-    with cost.of(stage.name, "train_seconds", trainer.meter):
-        trainer.train(session.progress, session.events)
-    with together(bench.runtime, f"the weights of stage {stage.name}"):
-        if session.main:
-            keep_weights(session, trainer, ledger)
+    ledger = check_seen(session, trainer, tested, trained=taken is not None)
+    if taken is None:
+        with cost.of(stage.name, "train_seconds", trainer.meter):
+            trainer.train(session.progress, session.events)
+        with together(bench.runtime, f"the weights of stage {stage.name}"):
+            if session.main:
+                keep_weights(session, trainer, ledger)
     values = evaluate_splits(session, trainer, tested, cost)
-    if session.main:
-        session.folder.mark_done(stage.name)
+    with together(bench.runtime, f"the end of stage {stage.name}"):
+        if session.main:
+            links.finish(bench, stage, trainer.objective.parts())
+            session.folder.mark_done(stage.name)
     return values
+
+
+def take(session: Session, stage: Stage) -> links.Trained | None:
+    """Note the stage's key, and take over what another run has trained under it; on all ranks alike."""
+    bench, found = session.bench, None
+    what = f"a look whether stage {stage.name} is trained already"
+    with together(bench.runtime, what):
+        if session.main:
+            key = links.begin(bench, stage)
+            found = None if key is None or links.begun(session.folder, stage.name) else links.find(bench, stage, key)
+            found = _link(session, stage, found) if found is not None else None
+    taken: links.Trained | None = bench.runtime.strategy.share(found, what)
+    if taken is not None:
+        bench.seen.look_again()
+    return taken
+
+
+def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained | None:
+    """Link a stage if that is wanted; else say that it could be."""
+    there = found.folder.path
+    if not session.link:
+        if session.link is None:
+            session.say(f"{stage.name}: trained already in {there} under the same key; --link takes it from there")
+        return None
+    try:
+        links.link(found, session.folder)
+    except MedkitError as error:
+        session.say(f"{stage.name}: trained already in {there} under the same key, but it is trained again: {error}")
+        return None
+    told = "linked with its results" if found.measured else "linked; what is measured here differs"
+    session.say(f"{stage.name}: trained already in {there} under the same key; {told}")
+    return found
+
+
+def _done(session: Session, stage: Stage) -> dict[str, float]:
+    """A stage that was linked with its results is done."""
+    links.finish(session.bench, stage, session.folder.key(stage.name)["weights"])
+    session.folder.mark_done(stage.name)
+    found = read_results(session.folder.path).get(stage.name, {})
+    return {f"{split}/{name}": value.value for split, values in found.items() for name, value in values.items()}
 
 
 def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> None:
@@ -67,18 +121,22 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
         dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance, jobs=session.bench.jobs)
 
 
-def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> str:
-    """Refuse to test on images that were seen in training; returns the ledger for the stage's weights."""
+def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str], trained: bool) -> str:
+    """Refuse to test on images that were seen in training; returns the ledger for the stage's weights.
+
+    One that is trained already has the ledger that it was trained with.
+    """
     bench, stage = session.bench, trainer.stage
     with together(bench.runtime, f"a look at the images of stage {stage.name}"):
-        trainer.look()
+        if not trained:
+            trainer.look()
         bench.seen.check_images(stage, tested)
         if not session.main:
             return ""
         if doubt := bench.dataset(stage).doubtful():
             session.folder.add_notice(doubt)
             session.say(f"{stage.name}: {doubt}")
-        return bench.seen.write(stage)
+        return "" if trained else bench.seen.write(stage)
 
 
 def keep_weights(session: Session, trainer: StageTrainer, ledger: str) -> None:

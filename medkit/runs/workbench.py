@@ -26,6 +26,7 @@ from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.seen import Seen
 from medkit.runs.settings import Workers
+from medkit.runs.stage_key import Keys
 
 
 class Workbench:
@@ -51,6 +52,7 @@ class Workbench:
         self._datasets: dict[str, Dataset] = {}
         self._draws: dict[str, Draw] = {}
         self.seen = Seen(self)
+        self.keys = Keys(self)
 
     def seed(self, stage: Stage) -> int:
         """The seed of all that ``stage`` draws while it trains: order, patches, augmentation, dropout.

@@ -100,7 +100,7 @@ def test_seeds_differ_by_recipe_and_stage() -> None:
 
 def order(stage: str, made: Recipe) -> list[int]:
     bench = Workbench(made, Runtime.start("cpu"))
-    return [i for epoch in range(4) for i in bench.loader(made.stage(stage)).order(epoch)]
+    return [i for epoch in range(4) for i in bench.loader(made.stage(stage)).sampler.order(epoch).tolist()]
 
 
 def test_variants_see_the_same_batches_and_other_stages_others() -> None:

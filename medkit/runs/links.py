@@ -1,0 +1,221 @@
+"""Stages that another run has finished under the same key are linked, not trained again.
+
+A small index beside the prepared samples says which run folders have trained under a key. What it names is believed
+only as far as the folder bears it out: the stage is done there, under that key, and its weights are those that were
+written. So an entry may be stale, and the index may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from medkit.engine.best import no_best
+from medkit.engine.checkpoint import LAST, PREVIOUS, read_tensors
+from medkit.errors import MedkitError
+from medkit.evaluation import files
+from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.results import Evaluation, read_results, write_results
+from medkit.paths import cache_folder
+from medkit.recipe import Stage
+from medkit.records import write_atomically
+from medkit.runs import cost, seen
+from medkit.runs.checks import kept_metric
+from medkit.runs.folder import RunFolder
+from medkit.runs.stage_key import StageKey, is_external
+
+if TYPE_CHECKING:
+    from medkit.runs.workbench import Workbench
+
+INDEX = "stages"
+VARIABLE = "MEDKIT_LINK"
+REMEMBERED = 16  # run folders a key
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stage as another run has finished it; ``measured`` says whether it was measured as it would be here."""
+
+    folder: RunFolder
+    stage: str
+    measured: bool
+
+
+def wanted(said: bool | None) -> bool | None:
+    """Whether stages are linked: as it was said, else by ``$MEDKIT_LINK``; None where neither says it.
+
+    Not unasked: whoever runs the same recipe again may want to see whether the same comes out.
+    """
+    variable = os.environ.get(VARIABLE, "")
+    return variable != "0" if said is None and variable else said
+
+
+# -- the key of a stage in its run ---------------------------------------------------------------------------------
+
+
+def begin(bench: Workbench, stage: Stage) -> StageKey | None:
+    """Note under which key a stage is trained. One that was begun under another key, and goes on, has none."""
+    folder = bench.folder
+    assert folder is not None
+    key = None if is_external(stage.objective) else bench.keys.of(stage)
+    if key is not None and begun(folder, stage.name) and folder.key(stage.name).get("training") != key.training:
+        key = None
+    folder.keep_key(stage.name, {} if key is None else {"training": key.training, "results": key.results})
+    return key
+
+
+def begun(folder: RunFolder, stage: str) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any((folder.checkpoints(stage) / name).exists() for name in (LAST, PREVIOUS))
+
+
+def finish(bench: Workbench, stage: Stage, parts: Iterable[str]) -> None:
+    """Note what a finished stage has written, and let other runs find it."""
+    folder = bench.folder
+    assert folder is not None
+    record = folder.key(stage.name)
+    if not record.get("training"):
+        return
+    weights = {part: _checksum(folder.weights(stage.name, part)) for part in parts}
+    notices = record.get("notices") or _notices(bench, stage)
+    folder.keep_key(stage.name, {**record, "weights": weights, "notices": notices})
+    _publish(record["training"], folder.path)
+
+
+def _notices(bench: Workbench, stage: Stage) -> list[str]:
+    """Of what stands above the run's results, what the stage has brought."""
+    assert bench.folder is not None
+    told = bench.folder.read_json("environment.json", {}).get("notices", [])
+    kept = kept_metric(stage, bench.metrics(stage))
+    mine = [bench.dataset(stage).doubtful(), None if kept is None else no_best(stage.name, kept.key)]
+    return [text for text in told if text in mine]
+
+
+# -- the index -----------------------------------------------------------------------------------------------------
+
+
+def _entry(key: str) -> Path:
+    return cache_folder() / INDEX / f"{key}.json"
+
+
+def _publish(key: str, folder: Path) -> None:
+    known = [path for path in _listed(key) if path != folder.resolve()]
+    names = [str(path) for path in [folder.resolve(), *known][:REMEMBERED]]
+    with contextlib.suppress(OSError, MedkitError):  # without the index, the stage is trained again
+        _entry(key).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(_entry(key), (json.dumps({"runs": names}) + "\n").encode())
+
+
+def _listed(key: str) -> list[Path]:
+    try:
+        runs = json.loads(_entry(key).read_text(encoding="utf-8"))["runs"]
+        return [Path(name) for name in runs if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def find(bench: Workbench, stage: Stage, key: StageKey) -> Trained | None:
+    """Another run that has finished the stage under its key; one that was measured alike goes before others."""
+    assert bench.folder is not None
+    here = bench.folder.path.resolve()
+    found = [_trained(path, stage.name, key) for path in _listed(key.training) if path != here]
+    known = [one for one in found if one is not None]
+    return next((one for one in known if one.measured), known[0] if known else None)
+
+
+def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
+    """The stage in a run folder, if it is done there under the key and all of its files are there."""
+    folder = RunFolder(path)
+    try:
+        record = folder.key(stage)
+        if not folder.done(stage) or record.get("training") != key.training or "weights" not in record:
+            return None
+        if not all(folder.weights(stage, part).is_file() for part in record["weights"]):
+            return None
+        return Trained(folder, stage, record.get("results") == key.results and folder.file("results.json").is_file())
+    except (MedkitError, OSError):
+        return None
+
+
+# -- linking -------------------------------------------------------------------------------------------------------
+
+
+def link(trained: Trained, folder: RunFolder) -> None:
+    """Take the stage over into ``folder``: weights, ledger, epochs, cost, and what was measured if that is the same.
+
+    Raises
+    ------
+    MedkitError
+        if a file of the other run is damaged or not the one that was written; nothing that counts is changed then.
+    """
+    other, stage = trained.folder, trained.stage
+    record = other.key(stage)
+    for part, checksum in record["weights"].items():
+        path = other.weights(stage, part)
+        read_tensors(path)  # refuses what its own checksum does not fit
+        if _checksum(path) != checksum:
+            raise files.damaged(path, "these are not the weights that its run has written")
+    lines = [line for line in files.read_lines(other.file("metrics.jsonl")) if line["stage"] == stage]
+    costs = cost.read_costs(other).get(stage, {})
+    for part in record["weights"]:
+        _same_file(other.weights(stage, part), folder.weights(stage, part))
+    _same_file(other.file(f"{seen.LEDGERS}/{stage}.json"), folder.file(f"{seen.LEDGERS}/{stage}.json"))
+    folder.drop_metrics_after(stage, 0)
+    for line in lines:
+        folder.append_metrics(line)
+    for notice in record.get("notices", []):
+        folder.add_notice(notice)
+    if trained.measured:
+        _take_results(other, folder, stage)
+    else:
+        costs = {key: value for key, value in costs.items() if key != "evaluate_seconds"}
+    _merge(folder, cost.FILE, stage, costs)
+    taken = {"from": str(other.path), "weights": record["weights"], "notices": record.get("notices", [])}
+    folder.keep_key(stage, {**folder.key(stage), **taken})
+
+
+def _take_results(other: RunFolder, folder: RunFolder, stage: str) -> None:
+    """All that was measured of a stage: numbers, rows, pictures, features, and who had been seen."""
+    rows = CaseTable.of_folder(other.path)
+    for split, values in read_results(other.path).get(stage, {}).items():
+        mine = [{name: text for name, text in row.items() if text} for row in rows.of(stage, split)]
+        write_results(folder.path, Evaluation(stage, split, values, mine, []))
+        for kept in ("examples", "embeddings"):
+            if other.file(f"{kept}/{stage}.{split}.npz").is_file():
+                _same_file(other.file(f"{kept}/{stage}.{split}.npz"), folder.file(f"{kept}/{stage}.{split}.npz"))
+    _merge(folder, seen.FILE, stage, other.read_json(seen.FILE, {}).get(stage, {}))
+
+
+def _merge(folder: RunFolder, name: str, stage: str, content: Mapping[str, Any]) -> None:
+    if content:
+        folder.write_json(name, {**folder.read_json(name, {}), stage: content})
+
+
+def _same_file(source: Path, target: Path) -> None:
+    """``target`` becomes ``source``: the same file where the disk allows it, for none of them is ever written into."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # renaming one name of a file onto another of it does nothing
+
+
+def _checksum(path: Path) -> str:
+    """What a file of weights says of its tensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get("checksum", ""))
+    except (OSError, SafetensorError) as error:
+        raise files.damaged(path, error) from error

@@ -1,0 +1,135 @@
+"""The key of a stage: a digest of all that determines its weights, so that what is trained once need not be again.
+
+Two stages with one key have equal weights, as far as one machine computes like another.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import medkit
+from medkit.data.keys import code_of, key_of
+from medkit.recipe import Block, Stage
+from medkit.recipe.walk import blocks
+from medkit.records import made_with
+from medkit.registry import Entry, plugins
+from medkit.runs.folder import LIBRARIES
+
+if TYPE_CHECKING:
+    from medkit.runs.workbench import Workbench
+
+FORMAT = 1
+"""Raised when equal keys would no longer mean equal weights."""
+COMPUTES = (*LIBRARIES, "opencv-python-headless", "nibabel", "scipy", "scikit-image")
+"""Libraries whose other version may give other numbers."""
+SHOWS = ("bench", "cli", "reporting", "template", "testing")
+"""Wings of medkit that no weight and no result comes from."""
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """``training`` stands for a stage's weights and the lines of its epochs; ``results`` for what was measured too."""
+
+    training: str
+    results: str
+
+
+class Keys:
+    """Keys of the stages of a workbench; one for its folder's stages too, as they were trained."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._cases: dict[tuple[str, str], str] = {}
+
+    def of(self, stage: Stage) -> StageKey | None:
+        """The key of a stage, or None where it takes a part of a stage that has none."""
+        bench, folder = self.bench, self.bench.folder
+        assert folder is not None
+        parents = {name: folder.key(name) for name in sorted(stage.takes_from())}
+        if any(not known.get("training") for known in parents.values()):
+            return None
+        resolved = bench.recipe.resolved()
+        own = next(plain for plain in resolved["stages"] if plain["name"] == stage.name)
+        tested = bench.evaluated_splits(stage)
+        allowed = {split: bench.recipe.report.allowed(split) for split in stage.splits(tested)}
+        training = digest(
+            {
+                "format": FORMAT,
+                "medkit": [medkit.__version__, own_code()],
+                "libraries": made_with(COMPUTES)["libraries"],
+                "runtime": [bench.runtime.device.type, bench.runtime.precision, bench.runtime.world_size],
+                "seed": bench.recipe.seed,
+                "stage": by_content({name: value for name, value in own.items() if name != "evaluate"}),
+                "data": by_content({k: v for k, v in resolved["data"][stage.data].items() if k != "splits"}),
+                "cases": [self._digest(stage, split) for split in stage.splits([])],
+                "parents": {name: [known["training"], known["weights"]] for name, known in parents.items()},
+                "components": dict(sorted(_components(stage, bench.recipe.data[stage.data]))),
+            }
+        )
+        measured = {split: self._digest(stage, split) for split in tested}
+        shown = bench.recipe.report.maps
+        return StageKey(training, digest([training, list(measured.items()), shown, allowed]))
+
+    def _digest(self, stage: Stage, split: str) -> str:
+        """All cases of a split in their order: what is known of each, and what its voxels come from."""
+        if (stage.data, split) not in self._cases:
+            dataset = self.bench.dataset(stage)
+            found = hashlib.blake2b(digest_size=16)
+            for case in dataset.cases(split):
+                fields = sorted((name, repr(value)) for name, value in case.fields.items())
+                voxels = key_of(dataset.source.identity(case)) if dataset.cache is None else dataset.keys.of(case).hex()
+                said = [case.id, case.patient, case.center, case.fold, repr(case.label), fields, voxels]
+                found.update(json.dumps(said).encode() + b"\n")
+            self._cases[stage.data, split] = found.hexdigest()
+        return self._cases[stage.data, split]
+
+
+def digest(content: Any) -> str:
+    """A digest of plain data."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def by_content(value: Any) -> Any:
+    """Plain data of a recipe with the content of each file in the place of its path."""
+    if isinstance(value, Mapping):
+        return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [by_content(item) for item in value]
+    # Files stand in a resolved recipe by absolute paths; a word that names a file of the current folder is a word.
+    if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value):
+        with Path(value).open("rb") as file:
+            return {"file": hashlib.file_digest(file, "sha256").hexdigest()}
+    return value
+
+
+@functools.cache
+def own_code() -> str:
+    """A digest of medkit's own code: under work, a version does not say what was run."""
+    root = Path(str(medkit.__file__)).parent
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(root.rglob("*.py")):
+        place = file.relative_to(root)
+        if place.parts[0] not in SHOWS:
+            found.update(f"\0{place.as_posix()}\0".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def _components(stage: Stage, data: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each component that a stage uses, with its plugin's version and a digest of its source."""
+    versions = {info.name: info.version for info in plugins.plugins()}
+    used: Sequence[Any] = [stage.objective, stage.optim, stage.schedule, *stage.metrics, data.source]
+    for block in (inner for one in [*used, *data.prepare, *data.augment] for inner in blocks(one)):
+        entry: Entry = block.entry
+        yield f"{block.kind} {block.name}", [versions.get(entry.plugin, ""), code_of(entry.load())]
+
+
+def is_external(block: Block) -> bool:
+    """Whether a program of its own trains what the block makes."""
+    return bool(getattr(block.entry.load(), "external", False))
