@@ -28,7 +28,7 @@ from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
 from medkit.runs import cost, seen
-from medkit.runs.checks import kept_metric
+from medkit.runs.checks import judged_number
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import StageKey, is_external
 
@@ -94,7 +94,7 @@ def _notices(bench: Workbench, stage: Stage) -> list[str]:
     """Of what stands above the run's results, what the stage has brought."""
     assert bench.folder is not None
     told = bench.folder.read_json("environment.json", {}).get("notices", [])
-    kept = kept_metric(stage, bench.metrics(stage))
+    kept = judged_number(stage, bench.metrics(stage), "keep_best")
     mine = [bench.dataset(stage).doubtful(), None if kept is None else no_best(stage.name, kept.key)]
     return [text for text in told if text in mine]
 
