@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from medkit.errors import InputError, RunError
 from medkit.studies.executors import Row
 
+PATIENCE = 10.0  # seconds for a cluster to answer
 RETRIES = 2  # of a row whose node or worker is lost
 
 
@@ -29,11 +31,13 @@ class Ray:
     def start(self, rows: Sequence[Row], folder: Path) -> str:
         ray = self._ray
         if not ray.is_initialized():
+            address = os.environ.get("RAY_ADDRESS", "auto")
             try:
-                ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False, logging_level="error")
-            except ConnectionError as error:
+                _knock(address)
+                ray.init(address=address, log_to_driver=False, logging_level="error")
+            except OSError as error:  # ConnectionError is one
                 hint = "start one ('ray start --head'), or name one in RAY_ADDRESS"
-                raise InputError("no Ray cluster answers", "--on ray", hint) from error
+                raise InputError(f"no Ray cluster answers at '{address}'", "--on ray", hint) from error
         task = ray.remote(max_retries=RETRIES, num_cpus=1)(run_row)
         known = {name: value for name, value in os.environ.items() if name.startswith("MEDKIT_")}
         folder = folder.absolute()
@@ -57,6 +61,13 @@ class Ray:
     def leave(self) -> None:
         for task in self._tasks:
             self._ray.cancel(task, force=True)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isascii() and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def run_row(arguments: Sequence[str], environ: Mapping[str, str], log: str, folder: str) -> str | None:
