@@ -154,20 +154,30 @@ def draw_noise(
     lines: torch.Tensor, dose: float, scanner: Scanner, geometry: Geometry, generator: torch.Generator
 ) -> torch.Tensor:
     """Noise of line integrals that a scan at ``dose`` has over one at full dose; shape and units of ``lines``."""
-    photons = scanner.photons * geometry.bow_tie(scanner.bow_tie)
-    inverse = torch.exp(lines) / photons
-    variance = (1 - dose) / dose * inverse * (1 + (1 + dose) / dose * scanner.electronic**2 * inverse)
-    noise = torch.randn(lines.shape, generator=generator) * variance.sqrt()
+    photons = (scanner.photons * geometry.bow_tie(scanner.bow_tie)).expand_as(lines)
+    inverse = torch.exp(lines) / photons  # one over the photons that arrive at full dose
+    added = (1 - dose) / dose * inverse * (1 + (1 + dose) / dose * scanner.electronic**2 * inverse)
+    noise = torch.randn(lines.shape, generator=generator) * added.sqrt()
     starved = inverse > dose / STARVED
     if bool(starved.any()):
-        expected = (photons.expand_as(lines) * torch.exp(-lines))[starved] * dose
-        counts = torch.poisson(expected, generator=generator)
-        counts += scanner.electronic * torch.randn(counts.shape, generator=generator)
-        drawn = -torch.log(counts.clamp(min=1) / (photons.expand_as(lines)[starved] * dose)) - lines[starved]
-        # The scan has its own share of this noise already.
+        arriving = (photons * torch.exp(-lines))[starved] * dose
+        drawn = starved_noise(arriving, photons[starved] * dose, lines[starved], scanner.electronic, generator)
+        # The scan has its own share of this noise already: what is drawn is shrunk to the spread that is to be added.
         total = inverse[starved] / dose * (1 + scanner.electronic**2 * inverse[starved] / dose)
-        noise[starved] = drawn * (variance[starved] / total).clamp(max=1).sqrt()
+        noise[starved] = drawn * (added[starved] / total).clamp(max=1).sqrt()
     return noise
+
+
+def starved_noise(
+    arriving: torch.Tensor, sent: torch.Tensor, lines: torch.Tensor, electronic: float, generator: torch.Generator
+) -> torch.Tensor:
+    """All the noise of line integrals where few photons arrive, and their logarithm is skewed: counts are drawn.
+
+    ``arriving`` and ``sent`` are the photons expected behind and before the body, ``lines`` the true integrals.
+    """
+    counts = torch.poisson(arriving, generator=generator)
+    counts += electronic * torch.randn(counts.shape, generator=generator)
+    return -torch.log(counts.clamp(min=1) / sent) - lines
 
 
 def _slice_seed(seed: int, z: int) -> int:
