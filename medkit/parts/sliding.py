@@ -145,21 +145,11 @@ def _outputs(
     network: Callable[[Tensor], Tensor], images: Tensor, cuts: Sequence[Cut], batch: int
 ) -> Iterator[tuple[Sequence[Cut], Tensor]]:
     """What the network makes of the windows, ``batch`` at a time, or half as many once memory has run out."""
-    halved = False
-    at = 0
+    halved, at = False, 0
     while at < len(cuts):
         chosen = cuts[at : at + batch]
-        try:
-            output = network(torch.stack([images[item][_all_channels(cut)] for item, cut in chosen]))
-        except torch.OutOfMemoryError as error:
-            if halved or len(chosen) == 1:
-                size = "x".join(str(part.stop - part.start) for part in chosen[0][1])
-                raise RunError(
-                    f"the device's memory does not hold {len(chosen)} windows of {size}",
-                    hint="make the window or the batch smaller, or use the CPU",
-                ) from error
-            output = None
-        if output is None:  # here, so that the error no longer holds the memory of what failed
+        output = _unless_memory_runs_out(network, images, chosen, last=halved or len(chosen) == 1)
+        if output is None:
             halved, batch = True, len(chosen) // 2
             warnings.warn(f"out of memory: going on with {batch} windows at a time", stacklevel=3)
             if images.is_cuda:
@@ -167,3 +157,22 @@ def _outputs(
             continue
         yield chosen, output
         at += len(chosen)
+
+
+def _unless_memory_runs_out(
+    network: Callable[[Tensor], Tensor], images: Tensor, chosen: Sequence[Cut], last: bool
+) -> Tensor | None:
+    """What the network makes of the chosen windows; None if memory runs out, unless this was the ``last`` attempt.
+
+    It returns, so that no error is left that holds the memory of what failed.
+    """
+    try:
+        return network(torch.stack([images[item][_all_channels(cut)] for item, cut in chosen]))
+    except torch.OutOfMemoryError as error:
+        if not last:
+            return None
+        size = "x".join(str(part.stop - part.start) for part in chosen[0][1])
+        raise RunError(
+            f"the device's memory does not hold {len(chosen)} windows of {size}",
+            hint="make the window or the batch smaller, or use the CPU",
+        ) from error
