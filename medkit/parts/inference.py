@@ -51,8 +51,28 @@ def prepare_for_inference(module: nn.Module, run: Callable[[nn.Module], Any]) ->
     return copied
 
 
+ELSE = 0
+"""In the place of a convolution or a batch norm: anything else."""
+
+
 class _Watch(TorchFunctionMode):
-    """Who reads the outputs of convolutions, and what each batch norm reads."""
+    """Who reads the outputs of convolutions, and what each batch norm reads.
+
+    Functions are given tensors, not modules, so a convolution is known by the ``id`` of its weight and a batch norm by
+    that of its running mean.
+
+    Attributes
+    ----------
+    convs, norms:
+        The modules that are watched.
+    outputs:
+        Of each map that a convolution gave, by its ``id``: the map and the convolution. References are weak, for
+        intermediate maps must not outlive the pass; an ``id`` may be that of a later tensor then.
+    readers:
+        Of each convolution, the batch norms that read an output of it, and ``ELSE`` for any other reader.
+    sources:
+        Of each batch norm, the convolutions whose outputs it read, and ``ELSE`` for anything else.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -60,7 +80,6 @@ class _Watch(TorchFunctionMode):
         known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
         norms: list[Any] = [m for m in module.modules() if type(m) in known]
         self.norms: dict[int, Norm] = {id(m.running_mean): m for m in norms if m.running_mean is not None}
-        # Weak references: intermediate maps must not outlive the pass.
         self.outputs: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self.readers: dict[int, set[int]] = {}
         self.sources: dict[int, set[int]] = {}
@@ -69,41 +88,46 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = {**(kwargs or {})}
-        inputs = [(t, self._conv_of(t)) for t in tensors_in([*args, *given.values()])]
+        read = [conv for tensor in tensors_in([*args, *given.values()]) if (conv := self._conv_of(tensor)) != ELSE]
+        norm = self._norm_of(func, args, given)
+        source = self._conv_of(args[0] if args else given["input"]) if norm != ELSE else ELSE
         result = func(*args, **given)
-        norm = 0
-        if func is F.batch_norm:
-            norm = id(args[1] if len(args) > 1 else given["running_mean"])
-            read = args[0] if args else given["input"]
-            self.sources.setdefault(norm, set()).add(self._conv_of(read))
+        if norm != ELSE:
+            self.sources.setdefault(norm, set()).add(source)
         # Asking for a shape or a type reads nothing.
         if result is None or any(True for _ in tensors_in(result)):
-            for _, conv in inputs:
-                if conv:
-                    self.readers.setdefault(conv, set()).add(norm)
+            for conv in read:
+                self.readers.setdefault(conv, set()).add(norm)
         if func in CONVOLUTIONS:
             weight = id(args[1] if len(args) > 1 else given["weight"])
             if weight in self.convs:
                 self.outputs[id(result)] = (weakref.ref(result), weight)
         return result
 
+    @staticmethod
+    def _norm_of(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> int:
+        """The batch norm that is called, by its running mean, or ``ELSE``."""
+        if func is not F.batch_norm:
+            return ELSE
+        return id(args[1] if len(args) > 1 else given["running_mean"])
+
     def _conv_of(self, tensor: Tensor) -> int:
-        """The weight of the convolution that made ``tensor``, or 0."""
-        reference, weight = self.outputs.get(id(tensor), (None, 0))
-        return weight if reference is not None and reference() is tensor else 0
+        """The convolution that made ``tensor``, or ``ELSE``."""
+        reference, conv = self.outputs.get(id(tensor), (None, ELSE))
+        return conv if reference is not None and reference() is tensor else ELSE
 
     def read(self, result: Any) -> None:
         """Count a map that leaves the network as read."""
         for tensor in tensors_in(result):
-            if conv := self._conv_of(tensor):
-                self.readers.setdefault(conv, set()).add(0)
+            if (conv := self._conv_of(tensor)) != ELSE:
+                self.readers.setdefault(conv, set()).add(ELSE)
 
     def pairs(self) -> Iterator[tuple[Conv, Norm]]:
         """Convolutions that only one batch norm reads, which reads nothing else."""
-        for weight, readers in self.readers.items():
+        for conv, readers in self.readers.items():
             (reader, *others) = readers
-            if not others and reader in self.norms and self.sources[reader] == {weight}:
-                yield self.convs[weight], self.norms[reader]
+            if not others and reader in self.norms and self.sources[reader] == {conv}:
+                yield self.convs[conv], self.norms[reader]
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
