@@ -28,9 +28,12 @@ def _samples_at_once(x: Tensor) -> int:
 
 def mix(spectrum: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Pointwise product before the ReLU: (n,C,H,F) complex to (n,2C,H*F) real."""
-    n, channels = spectrum.shape[:2]
-    stacked = torch.cat([spectrum.real, spectrum.imag], dim=1).view(n, 2 * channels, -1)
-    return torch.baddbmm(bias[None, :, None], weight.expand(n, -1, -1), stacked)
+    return torch.baddbmm(bias[None, :, None], weight.expand(len(spectrum), -1, -1), _parts(spectrum).flatten(2))
+
+
+def _parts(spectrum: Tensor) -> Tensor:
+    """Real parts of all channels, then imaginary ones: (n,C,H,F) complex to (n,2C,H,F) real."""
+    return torch.cat([spectrum.real, spectrum.imag], dim=1)
 
 
 def conv_backward(grad: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,19 +91,18 @@ class LeanFFTConv(torch.autograd.Function):
         edges = edge_columns(width)
         step = _samples_at_once(x)
         for i in range(0, n, step):
-            g = torch.fft.rfft2(grad[i : i + step], norm="ortho")
-            g = torch.cat([g.real, g.imag], dim=1).view(-1, 2 * channels, height * frequencies)
-            g.mul_(spectral_mask[i : i + step])
-            grid = g.view(-1, 2 * channels, height, frequencies)
+            # mask * rfft2(g), which all three gradients of the spectral branch are made of.
+            masked = _parts(torch.fft.rfft2(grad[i : i + step], norm="ortho")).flatten(2)
+            masked.mul_(spectral_mask[i : i + step])
+            at_edges = masked.view(-1, 2 * channels, height, frequencies)[..., edges]
             if wants_bias:
-                d_bias += 2 * g.sum((0, 2)) - grid[..., edges].sum((0, 2, 3))
+                d_bias += 2 * masked.sum((0, 2)) - at_edges.sum((0, 2, 3))
             if wants_weight:
-                s = torch.fft.rfft2(x[i : i + step], norm="ortho")
-                s = torch.cat([s.real, s.imag], dim=1)
-                d_weight += 2 * torch.einsum("nap,nbp->ab", g, s.flatten(2))
-                d_weight -= torch.einsum("nahf,nbhf->ab", grid[..., edges], s[..., edges])
+                spectrum = _parts(torch.fft.rfft2(x[i : i + step], norm="ortho"))
+                d_weight += 2 * torch.einsum("nap,nbp->ab", masked, spectrum.flatten(2))
+                d_weight -= torch.einsum("nahf,nbhf->ab", at_edges, spectrum[..., edges])
             if ctx.needs_input_grad[0]:
-                back = torch.matmul(weight.t(), g).view(-1, 2 * channels, height, frequencies)
+                back = torch.matmul(weight.t(), masked).view(-1, 2 * channels, height, frequencies)
                 real, imaginary = back.chunk(2, dim=1)
                 dx[i : i + step] += inverse(torch.complex(real, imaginary), height, width)
         if ctx.needs_input_grad[0]:
@@ -120,19 +122,19 @@ def infer(x: Tensor, conv_weight: Tensor, conv_bias: Tensor, mix_weight: Tensor,
         real, imaginary = mixed.view(n, 2 * channels, height, frequencies).chunk(2, dim=1)
         return out.add_(inverse(torch.complex(real, imaginary), height, width))
     complex_type = torch.complex128 if x.dtype == torch.float64 else torch.complex64
-    spectrum = torch.empty((channels, height, frequencies), dtype=complex_type)
-    flat = torch.view_as_real(spectrum).view(channels, height * frequencies, 2)
     columns = height * frequencies
-    stacked = torch.empty((2 * channels, min(COLUMNS, columns)), dtype=x.dtype)
+    spectrum = torch.empty((channels, height, frequencies), dtype=complex_type)  # of one image, mixed in place
+    pairs = torch.view_as_real(spectrum).view(channels, columns, 2)
+    parts = torch.empty((2 * channels, min(COLUMNS, columns)), dtype=x.dtype)  # of a tile, all real ones first
     for i in range(n):
         for c in range(0, channels, SLAB):
             spectrum[c : c + SLAB] = torch.fft.rfft2(x[i, c : c + SLAB], norm="ortho")
-        for p in range(0, columns, COLUMNS):
-            tile = flat[:, p : p + COLUMNS]
-            size = tile.shape[1]
-            stacked[:channels, :size] = tile[..., 0]
-            stacked[channels:, :size] = tile[..., 1]
-            mixed = torch.addmm(mix_bias[:, None], weight, stacked[:, :size]).relu_()
+        for first in range(0, columns, COLUMNS):
+            tile = pairs[:, first : first + COLUMNS]
+            length = tile.shape[1]
+            parts[:channels, :length] = tile[..., 0]
+            parts[channels:, :length] = tile[..., 1]
+            mixed = torch.addmm(mix_bias[:, None], weight, parts[:, :length]).relu_()
             tile[..., 0] = mixed[:channels]
             tile[..., 1] = mixed[channels:]
         for c in range(0, channels, SLAB):
