@@ -67,6 +67,9 @@ class Measurement:
         wrong = [f"'{row.name}' failed: {row.reason}" for row in self.rows.values() if row.status == "failed"]
         if wrong and self.result.status == "ok":
             self.result.status, self.result.reason = "failed", "; ".join(wrong)
+        for row in self.rows.values():
+            if row.status == "ok" and row.seconds is None:
+                row.status, row.reason = "skipped", "the case failed before it was timed"
 
     def _make(self, variant: Variant) -> None:
         row = self.rows[variant.name]
