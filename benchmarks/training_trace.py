@@ -77,20 +77,24 @@ class Watched:
         self.seconds: list[float] = []
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        batches = self._endless()
-        for number in range(self.steps):
-            if number == self.warm_up:
-                _finish()
-                self.watch.start()
-            begun = time.perf_counter()
-            with record_function(WAITING):
-                batch = next(batches)
-            with record_function(STEP):
-                yield batch
-                if number + 1 == self.steps:
+        batches, watching = self._endless(), False
+        try:
+            for number in range(self.steps):
+                if number == self.warm_up:
                     _finish()
-            self.seconds.append(time.perf_counter() - begun)
-        self.watch.stop()
+                    self.watch.start()
+                    watching = True
+                begun = time.perf_counter()
+                with record_function(WAITING):
+                    batch = next(batches)
+                with record_function(STEP):
+                    yield batch
+                    if number + 1 == self.steps:
+                        _finish()
+                self.seconds.append(time.perf_counter() - begun)
+        finally:
+            if watching:  # also where a step has failed: the next recipe's profiler could not start otherwise
+                self.watch.stop()
 
     def _endless(self) -> Iterator[Batch]:
         for epoch in range(self.steps):
