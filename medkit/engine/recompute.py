@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(part: nn.Module) -> list[str]:
-    """Have the blocks of ``part`` keep their inputs only while training, and compute again what lies between.
+    """Have the blocks of ``part`` keep their inputs only where gradients may be asked for, and compute again the rest.
 
     Blocks are the members of the part's outermost lists and sequences that consist of layers themselves (a ResNet's
     residual blocks, a decoder's levels); without any, it is the part as a whole. Numbers stay the same: random draws
@@ -48,7 +48,7 @@ class _Recomputed(nn.Module):
     """Mixed into the class of a block."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self.training and torch.is_grad_enabled()):
+        if not torch.is_grad_enabled() or not (self.training or any(p.requires_grad for p in self.parameters())):
             return super().forward(*args, **kwargs)
         before = [buffer.clone() for buffer in self.buffers()]
 

@@ -48,6 +48,30 @@ class Dropping(nn.Module):
         return [self.blocks(x)]
 
 
+def kept(net: nn.Module, x: Tensor) -> int:
+    """Numbers that a forward pass keeps for gradients, outside of blocks that are computed again."""
+    count = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal count
+        count += tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(x)
+    return count
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_blocks_keep_their_inputs_only_wherever_gradients_may_be_asked_for(training: bool) -> None:
+    """Losses on held-out cases are computed in evaluation mode, with gradients for those that need them."""
+    plain = Dropping().train(training)
+    saving = copy.deepcopy(plain)
+    checkpoint_activations(saving)
+    x = torch.randn(2, 1, 8, 8)
+    assert kept(saving, x) < kept(plain, x) / 4
+
+
 @pytest.mark.parametrize(
     "make",
     [Dropping, lambda: TimmEncoder("test_resnet", in_channels=1), lambda: MultiTaskDiscriminator(base=8)],
