@@ -52,7 +52,7 @@ def backward(
     if combine == "pcgrad" and len(each) > 1:
         _surgery(each, trained, shared, runtime.strategy, generator, earlier)
         return
-    torch.stack(each).sum().backward()
+    _total(each).backward()
     trained = [p for p in trained if not is_divided(p)]  # the gradients of others are averaged already
     if runtime.world_size > 1:
         _average(trained, runtime.strategy.any_true([p.grad is not None for p in trained]), runtime.strategy)
@@ -77,7 +77,7 @@ def accumulate(
     """
     each = _weighted(losses, weight)
     if combine != "pcgrad" or len(each) == 1:
-        torch.stack(each).sum().backward()
+        _total(each).backward()
         return None
     several, own = _split([p for p in parameters if p.requires_grad], shared)
     return [
@@ -88,6 +88,10 @@ def accumulate(
 
 def _weighted(losses: Mapping[str, Tensor], weight: float) -> list[Tensor]:
     return [loss if weight == 1 else loss * weight for loss in losses.values()]
+
+
+def _total(losses: Sequence[Tensor]) -> Tensor:
+    return losses[0] if len(losses) == 1 else torch.stack(list(losses)).sum()
 
 
 def _average(parameters: Sequence[nn.Parameter], reached: Sequence[bool], strategy: Strategy) -> None:

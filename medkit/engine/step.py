@@ -137,7 +137,9 @@ class Step:
 
 def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
     """Losses as numbers; the device is waited for once."""
-    return dict(zip(losses, torch.stack([loss.detach().float() for loss in losses.values()]).tolist(), strict=True))
+    found = [loss.detach().float() for loss in losses.values()]
+    values = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
+    return dict(zip(losses, values, strict=True))
 
 
 def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -22,6 +23,9 @@ from medkit.registry.plugins import Hooks
 from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
 
+EVERY = 0.1
+"""Seconds between two looks of a bar at where a stage stands."""
+
 
 class ShowProgress:
     """A bar of a stage's steps with the losses' means over the epoch so far, and a line for each epoch."""
@@ -31,6 +35,7 @@ class ShowProgress:
         self.epochs = self.steps = self.counted = 0
         self.sums: dict[str, float] = {}
         self._bar = ExitStack()
+        self._shown = 0.0
         self._advance: Callable[..., Any] = _nothing
 
     def stage_started(self, event: StageStarted) -> None:
@@ -44,8 +49,11 @@ class ShowProgress:
         self.counted += 1
         for key, value in event.losses.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
-        means = {key: value / self.counted for key, value in self.sums.items()}
-        self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means))
+        now = time.monotonic()
+        if now - self._shown >= EVERY or event.step == self.steps:  # nobody sees more
+            self._shown = now
+            means = {key: value / self.counted for key, value in self.sums.items()}
+            self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means))
 
     def epoch_ended(self, event: EpochEnded) -> None:
         self.sums, self.counted = {}, 0
