@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import medkit
+from medkit.engine.settings import Wanted
 from medkit.errors import InputError
 from medkit.recipe import recipe_from
 from medkit.recipe.blocks import Block
@@ -15,7 +16,7 @@ from medkit.recipe.json_schema import json_schema
 from medkit.registry import Entry
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_constant
-from medkit.runs.run import kept_metric
+from medkit.runs.checks import judged_number
 
 
 def recipe(**stage: Any) -> dict[str, Any]:
@@ -138,7 +139,8 @@ def test_metrics_that_would_be_recorded_under_one_name_are_refused(tmp_path: Pat
 def test_the_epoch_is_chosen_by_the_metric_that_is_recorded_as_named() -> None:
     made = recipe(metrics=[{"use": "rmse", "window_width": 80}, "rmse", "dice"], keep_best={"metric": "rmse"})
     stage = recipe_from(made).stages[0]
-    assert kept_metric(stage, [block.build() for block in stage.metrics]) == ("val/rmse", False)
+    found = judged_number(stage, [block.build() for block in stage.metrics], "keep_best")
+    assert found == Wanted("val/rmse", higher_is_better=False)
 
 
 def shorthand() -> dict[str, Any]:
