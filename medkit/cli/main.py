@@ -13,8 +13,8 @@ from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS
 from medkit.errors import ElsewhereError, MedkitError, StoppedError
 
-INTERRUPTIBLE = ("run", "resume")
-"""Commands that save and exit with 130 when a signal asks them to stop."""
+INTERRUPTIBLE = ("run", "resume", "evaluate")
+"""Commands that leave a run folder in order, and exit with 130, when a signal asks them to stop."""
 
 
 def main() -> None:

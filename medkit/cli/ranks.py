@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from medkit.cli.components import load_files
+from medkit.engine import interrupt
 from medkit.engine.ranks import Place, agreed, place
-from medkit.errors import InputError
+from medkit.errors import InputError, StoppedError
+
+
+@contextmanager
+def stoppable(hint: str) -> Iterator[None]:
+    """Inside, signals end the command with 130 and ``hint``, after whatever is under way has cleaned up."""
+    interrupt.begin(f"interrupted at once; {hint}")
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("interrupted", hint=hint) from None
 
 
 def place_here(devices: int) -> Place:

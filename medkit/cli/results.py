@@ -12,7 +12,7 @@ import typer
 from medkit.cli.components import load_files
 from medkit.cli.options import Device, Devices, Json, PluginFile, RunDir
 from medkit.cli.output import show_json, show_table
-from medkit.cli.ranks import given, load_files_together, place_here, repeated
+from medkit.cli.ranks import given, load_files_together, place_here, repeated, stoppable
 from medkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,29 +41,30 @@ def evaluate(
 
     Example: medkit evaluate runs/first --split external1
     """
-    here = place_here(devices)
-    load_files_together(here, plugin, device)
-    if devices > 1:
-        from medkit.engine.launch import launch
+    with stoppable("the same command measures again"):
+        here = place_here(devices)
+        load_files_together(here, plugin, device)
+        if devices > 1:
+            from medkit.engine.launch import launch
 
-        words = [*given("--stage", stage), *given("--allow-seen", allow_seen), *given("--device", device)]
-        words += [*repeated("--plugin", plugin), *(["--json"] if json else [])]
-        launch(devices, ["evaluate", str(folder), "--split", split, *words])
-        return
-    from medkit.reporting.tables import SEEN_MARK
-    from medkit.runs.measure import evaluate_again
-    from medkit.runs.seen import banners
+            words = [*given("--stage", stage), *given("--allow-seen", allow_seen), *given("--device", device)]
+            words += [*repeated("--plugin", plugin), *(["--json"] if json else [])]
+            launch(devices, ["evaluate", str(folder), "--split", split, *words])
+            return
+        from medkit.reporting.tables import SEEN_MARK
+        from medkit.runs.measure import evaluate_again
+        from medkit.runs.seen import banners
 
-    found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
-    if not here.is_main:
-        return
-    if json:
-        show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
-        return
-    rows = [_line(e.stage, name, value) for e in found for name, value in e.values.items()]
-    show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
-    for text in banners(folder):
-        print(f"{SEEN_MARK} {text}")
+        found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
+        if not here.is_main:
+            return
+        if json:
+            show_json({e.stage: {name: value.json() for name, value in e.values.items()} for e in found})
+            return
+        rows = [_line(e.stage, name, value) for e in found for name, value in e.values.items()]
+        show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
+        for text in banners(folder):
+            print(f"{SEEN_MARK} {text}")
 
 
 def _line(stage: str, metric: str, value: MetricValue) -> tuple[Any, ...]:

@@ -180,6 +180,21 @@ def test_the_place_of_a_rank_is_not_given_twice(start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_interrupted_evaluation_lets_others_into_the_run_folder(start, tmp_path: Path) -> None:
+    assert start("run", recipe(tmp_path, epochs=1), "--out", "out", "--device", "cpu").wait(120) == 0
+    process = start("evaluate", "out", "--split", "test", "--device", "cpu")
+    limit = time.monotonic() + 120
+    while not (tmp_path / "out" / "run.lock").exists():
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted; the same command measures again\n")
+    assert not (tmp_path / "out" / "run.lock").exists()
+
+
+@pytest.mark.slow
 def test_weights_of_equal_runs_are_equal_bytes(start, tmp_path: Path) -> None:
     words = ["run", recipe(tmp_path), "--device", "cpu", "--out"]
     runs = [start(*words, name) for name in ("one", "two")]
