@@ -86,14 +86,17 @@ def locked(folder: RunFolder, command: str) -> Iterator[Lock]:
     InputError
         if another process holds it, or may hold it on another machine.
     """
-    lock = acquire(folder.path, command)
-    for note in lock.notes:
-        folder.log(note)
-        print(f"medkit: {folder.path}: {note}", file=sys.stderr)
-    with interrupt.cleaning(lock.release):
-        try:
+    lock: Lock | None = None
+    try:
+        with interrupt.deferred():  # a signal in its midst would leave the lock behind
+            lock = acquire(folder.path, command)
+        for note in lock.notes:
+            folder.log(note)
+            print(f"medkit: {folder.path}: {note}", file=sys.stderr)
+        with interrupt.cleaning(lock.release):
             yield lock
-        finally:
+    finally:
+        if lock is not None:
             lock.release()
 
 
@@ -141,10 +144,14 @@ def acquire(folder: Path, command: str) -> Lock:
             continue
         except OSError as error:
             raise RunError(f"cannot be written: {reason(error)}", str(path)) from error
-        with os.fdopen(file, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
+        try:
+            with os.fdopen(file, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return Lock(path, holder, notes)
 
 
