@@ -149,8 +149,10 @@ def acquire(folder: Path, command: str) -> Lock:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
-        except BaseException:
+        except BaseException as error:
             path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise RunError(f"cannot be written: {reason(error)}", str(path), "is the disk full?") from error
             raise
         return Lock(path, holder, notes)
 
