@@ -1,9 +1,9 @@
 """Evaluation on two ranks against one rank alone, in turn and in one launch: ``benchmarks/results/ratio-evaluation.json``.
 
 A segmenter of slices (ResNet-18, U-Net decoder) on phantoms of 8 x 128 x 128, every rank with one thread. A look after
-an epoch has no intervals and no pictures; a test has both, which the main rank makes for all.
+an epoch has no intervals and no pictures; a test has both.
 
-python benchmarks/bench_evaluation_ranks.py [--patients 31] [--rounds 7]
+python benchmarks/bench_evaluation_ranks.py [--patients 25] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -50,13 +50,22 @@ def recipe(patients: int) -> Recipe:
     return recipe_from({"medkit": 1, "name": "bench", "data": {"d": data}, "stages": [stage], "report": {}})
 
 
-def timed(runtime: Runtime, work: Callable[[], Any]) -> float:
-    """Seconds from when all ranks begin to when all have ended."""
-    runtime.barrier("the start")
-    start = time.perf_counter()
-    work()
-    runtime.barrier("the end")
-    return time.perf_counter() - start
+class Clock:
+    """Seconds from when all ranks begin to when all have ended, and the CPU seconds of the busiest of them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.strategy = runtime.strategy
+        self.cpu: dict[str, list[float]] = {}
+
+    def timed(self, way: str, work: Callable[[], Any]) -> float:
+        self.strategy.barrier("the start")
+        start, cpu = time.perf_counter(), time.process_time()
+        work()
+        mine = time.process_time() - cpu
+        self.strategy.barrier("the end")
+        wall = time.perf_counter() - start
+        self.cpu.setdefault(way, []).append(max(self.strategy.gather(mine, "CPU seconds"), default=0.0))
+        return wall
 
 
 def on_a_rank(arguments: argparse.Namespace) -> None:
@@ -67,7 +76,9 @@ def on_a_rank(arguments: argparse.Namespace) -> None:
     stage = bench.recipe.stages[0]
     dataset, objective = bench.dataset(stage), bench.objective(stage)
     cases = dataset.cases("test")
-    dataset.prepare_all(cases)
+    if together.is_main:
+        dataset.prepare_all(cases)
+    together.strategy.barrier("the preparation")
     look = Request(dataset, cases, bench.metrics(stage), "s", "test", stage.unit, intervals=False)
     found = []
     for name, request in (("a look", look), ("a test", replace(look, intervals=True, examples=4))):
@@ -76,18 +87,25 @@ def on_a_rank(arguments: argparse.Namespace) -> None:
             if together.is_main:
                 evaluate(objective, request, alone)
 
-        ways = {"one rank": by_one, "two ranks": partial(evaluate, objective, request, together)}
-        times = take_turns({way: partial(timed, together, work) for way, work in ways.items()}, arguments.rounds, "own")
-        note = f"{len(cases)} volumes of 8x128x128, a thread a rank, all on one machine."
-        found.append(Ratio.of(f"evaluation: {name}", times, "one rank", "two ranks", at_least=1.7, note=note))
+        works = {"one rank": by_one, "two ranks": partial(evaluate, objective, request, together)}
+        clock = Clock(together)
+        wall = take_turns(
+            {way: partial(clock.timed, way, work) for way, work in works.items()}, arguments.rounds, "own"
+        )
+        cpu = {way: seconds[1:] for way, seconds in clock.cpu.items()}  # without the warm-up
+        load = f"{os.getloadavg()[0]:.0f} processes ran on {os.cpu_count()} cores"
+        note = f"{len(cases)} volumes of 8x128x128, a thread a rank; CPU seconds are the busiest rank's; {load}."
+        for what, times in (("CPU", cpu), ("wall", wall)) if together.is_main else ():
+            title = f"evaluation, {name}: {what}"
+            found.append(Ratio.of(title, times, "one rank", "two ranks", at_least=1.7, note=note))
     if together.is_main:
         save("evaluation", found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=31)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--patients", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if "WORLD_SIZE" in os.environ:
         on_a_rank(arguments)

@@ -15,7 +15,7 @@ from medkit.engine.runtime import Runtime
 from medkit.evaluation.case_table import read_cases
 from medkit.evaluation.embeddings import Embedded
 from medkit.evaluation.items import MAPS, check_predictions
-from medkit.evaluation.measure import CaseRows, joined, measured, rows_of, stack
+from medkit.evaluation.measure import CaseRows, in_order, joined, measured, rows_of, stack
 from medkit.evaluation.pictures import picture, spread
 from medkit.evaluation.prediction import ByNetwork, ByProgram, CasePrediction, Predictor, ahead
 from medkit.evaluation.results import (
@@ -104,11 +104,17 @@ def evaluate(
         on several ranks, if that or anything else has happened on one of them.
     """
     evaluator, what = _Evaluator(objective, request, runtime, predicted), f"the evaluation of {request.where}"
+    strategy = runtime.strategy
     with together(runtime, what):
         mine = evaluator.share(progress)
-    each = runtime.strategy.gather(mine, what)
+    rows, pictures = in_order(strategy.gather(mine, what)), []
+    if request.examples:
+        shown = strategy.share(spread([kept.truth for kept in rows], request.examples), what)
+        with together(runtime, what):
+            own = evaluator.pictures(shown)
+        pictures = strategy.gather(own, what)
     with together(runtime, what):
-        return evaluator.whole(each) if runtime.is_main else None
+        return evaluator.whole(rows, pictures) if runtime.is_main else None
 
 
 class _Evaluator:
@@ -148,23 +154,26 @@ class _Evaluator:
             kept.features = self.embedded.rows(items, prediction.features)
         return kept
 
-    def whole(self, each: Sequence[Sequence[CaseRows]]) -> Evaluation:
-        """What comes of the rows of all ranks."""
-        request = self.request
-        rows = sorted((kept for share in each for kept in share), key=lambda kept: kept.index)
+    def pictures(self, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """This rank's share of the cases that are shown, predicted once more."""
+        found = {}
+        for index in shown[self.runtime.rank :: self.runtime.world_size]:
+            prediction = self.predictor.predict(self.predictor.load(self.request.cases[index]))
+            found[index] = picture(self.predictor.objective, prediction, self.runtime.device)
+        return found
+
+    def whole(self, rows: Sequence[CaseRows], pictures: Sequence[Mapping[int, dict[str, Any]]]) -> Evaluation:
+        """What comes of the rows of all cases and the pictures of all ranks."""
+        drawn = {index: shown for share in pictures for index, shown in share.items()}
         return Evaluation(
-            request.stage,
-            request.split,
+            self.request.stage,
+            self.request.split,
             self._values(rows),
             [line for kept in rows for line in kept.lines],
-            [self._picture(i) for i in spread([kept.truth for kept in rows], request.examples)],
+            [drawn[index] for index in sorted(drawn)],
             self.embedded.embedding([row for kept in rows for row in kept.features]),
             sum(kept.slices for kept in rows),
         )
-
-    def _picture(self, index: int) -> dict[str, Any]:
-        prediction = self.predictor.predict(self.predictor.load(self.request.cases[index]))
-        return picture(self.predictor.objective, prediction, self.runtime.device)
 
     def _values(self, rows: Sequence[CaseRows]) -> dict[str, MetricValue]:
         """The number of each metric over all cases."""

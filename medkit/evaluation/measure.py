@@ -111,3 +111,8 @@ def stack(rows: Sequence[Mapping[str, Any]]) -> Columns:
 def joined(blocks: Sequence[Columns]) -> Columns:
     """Stacked rows of several cases, one after the other: what :func:`stack` makes of all rows."""
     return {key: np.concatenate([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
+
+
+def in_order(shares: Sequence[Sequence[CaseRows]]) -> list[CaseRows]:
+    """The rows of all ranks in the order of the cases."""
+    return sorted((kept for share in shares for kept in share), key=lambda kept: kept.index)

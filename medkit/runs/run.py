@@ -214,20 +214,20 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
 
 
 def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hooks, report: Report | None) -> None:
-    """Write the report of what was measured and say what has failed; where nothing was, that is all there is to say."""
+    """Write the report, of what was measured and of what has failed."""
     if not session.main:
         return
     folder = session.folder
-    if not folder.file("results.json").exists():
-        if errors:
-            raise errors[0]
+    measured = folder.file("results.json").exists()
+    if not measured and not errors:
         folder.write_json("results.json", {})  # nothing but training and validation splits
     merge_cases(folder.path)
-    run_.results = read_results(folder.path)
+    if measured or not errors:
+        run_.results = read_results(folder.path)
     if report is not None:
         session.say(f"report: {report(folder.path, hooks)}")
     if errors:
-        raise _failure(run_.failed, folder)
+        raise _failure(run_.failed, folder) if measured else errors[0]
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import small_recipe
 
-from medkit.errors import InputError
+import medkit
+from medkit.errors import InputError, RunError
 from medkit.evaluation.results import Evaluation, MetricValue, write_results
 from medkit.reporting.report import write_report
 from medkit.reporting.run_results import RunResults
@@ -74,3 +76,12 @@ def test_variants_are_compared_with_the_stage_whichever_was_finished_first(folde
         evaluated(folder, stage, dice)
     (found,) = RunResults.read(folder).comparisons("s")
     assert (found.first, found.second, round(found.test.difference, 6)) == ("s", "s@v", 0.2)
+
+
+def test_a_run_that_fails_altogether_ends_with_its_error_and_a_report_that_says_it(tmp_path: Path) -> None:
+    diverging = small_recipe("r", epochs=2, optim={"use": "sgd", "lr": 1e30})
+    with pytest.raises(RunError, match="not finite"):
+        medkit.run(diverging, tmp_path / "run", device="cpu", quiet=True)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Stages that failed" in page
+    assert "not finite" in page
