@@ -29,7 +29,7 @@ FORMAT = 1
 """Raised when equal keys would no longer mean equal weights."""
 COMPUTES = (*LIBRARIES, "opencv-python-headless", "nibabel", "scipy", "scikit-image")
 """Libraries whose other version may give other numbers."""
-SHOWS = ("bench", "cli", "reporting", "template", "testing")
+SHOWS = ("bench", "cli", "reporting", "studies", "template", "testing")
 """Wings of medkit that no weight and no result comes from."""
 
 
@@ -86,14 +86,14 @@ class Keys:
                 fields = sorted((name, repr(value)) for name, value in case.fields.items())
                 voxels = key_of(dataset.source.identity(case)) if dataset.cache is None else dataset.keys.of(case).hex()
                 said = [case.id, case.patient, case.center, case.fold, repr(case.label), fields, voxels]
-                found.update(json.dumps(said).encode() + b"\n")
+                found.update(json.dumps(said, default=repr).encode() + b"\n")
             self._cases[stage.data, split] = found.hexdigest()
         return self._cases[stage.data, split]
 
 
 def digest(content: Any) -> str:
     """A digest of plain data."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(content, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
 
 
 def by_content(value: Any) -> Any:
@@ -124,10 +124,13 @@ def own_code() -> str:
 def _components(stage: Stage, data: Any) -> Iterator[tuple[str, list[str]]]:
     """Each component that a stage uses, with its plugin's version and a digest of its source."""
     versions = {info.name: info.version for info in plugins.plugins()}
-    used: Sequence[Any] = [stage.objective, stage.optim, stage.schedule, *stage.metrics, data.source]
+    used: Sequence[Any] = [stage.objective, stage.optim, stage.schedule, stage.clip, *stage.metrics, data.source]
     for block in (inner for one in [*used, *data.prepare, *data.augment] for inner in blocks(one)):
         entry: Entry = block.entry
-        yield f"{block.kind} {block.name}", [versions.get(entry.plugin, ""), code_of(entry.load())]
+        made = entry.load()
+        while isinstance(made, functools.partial):
+            made = made.func
+        yield f"{block.kind} {block.name}", [versions.get(entry.plugin, ""), code_of(made)]
 
 
 def is_external(block: Block) -> bool:
