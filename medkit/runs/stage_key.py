@@ -42,7 +42,7 @@ class StageKey:
 
 
 class Keys:
-    """Keys of the stages of a workbench; one for its folder's stages too, as they were trained."""
+    """Keys of the stages of a workbench."""
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
