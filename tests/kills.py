@@ -42,7 +42,7 @@ class Trial:
     def start(self, out: str) -> subprocess.Popen[bytes]:
         """Start the run, or go on with it."""
         words = ["run", self.recipe, "--out", out, "--resume", "--device", "cpu", "--devices", str(self.ranks)]
-        environment = os.environ | {"MEDKIT_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"MEDKIT_CACHE": str(self.cache), "OMP_NUM_THREADS": "1", "MEDKIT_LINK": "0"}
         with (self.folder / f"{out}.txt").open("ab") as said:
             command = [sys.executable, "-m", "medkit", *words, *self.options]
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said, stderr=said)
