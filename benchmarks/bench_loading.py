@@ -1,15 +1,17 @@
-"""Batches by processes and by a thread, preparation by processes, and what shards cost: ``results/ratio-loading.json``.
+"""Batches by processes and by a thread, preparation by processes, and what shards cost: ``results/ratio-*.json``.
 
 Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. Ways take turns in one
 process, with one thread each; what one thread does alone is compared by the CPU time that it takes. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
 mapped, and makes the same float32 batches of them.
 
-python benchmarks/bench_loading.py [--rounds 7]
+python benchmarks/bench_loading.py [batches] [preparation] [shards] [--rounds 7]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -73,7 +75,8 @@ class Numbers:
         return time.perf_counter() - wall
 
 
-def batches_by(data: Dataset, rounds: int) -> list[Ratio]:
+def batches_by(folder: Path, rounds: int) -> list[Ratio]:
+    data = dataset(folder)
     ways = {
         "thread": Numbers(Epochs(loader(data, "slice", BATCH, 45, augment=SEVEN))),
         "two processes": Numbers(Epochs(loader(data, "slice", BATCH, 45, workers=2, augment=SEVEN))),
@@ -84,23 +87,22 @@ def batches_by(data: Dataset, rounds: int) -> list[Ratio]:
     note = "540 slices of 256x256 an epoch, seven augmentations, nobody else at work in the training's process."
     return [
         Ratio.of("batches: time", wall, "thread", "two processes", at_least=1.4, note=note),
-        Ratio.of("batches: CPU of the training's process", cpu, "two processes", "thread", at_most=0.25),
+        Ratio.of("batches: CPU of the training's process", cpu, "two processes", "thread", at_most=0.25, note=note),
     ]
 
 
-def preparation(rounds: int) -> Ratio:
+def preparation(folder: Path, rounds: int) -> list[Ratio]:
     source = Heads(DEPTH, 16)
     for case in source.cases():
         source.load(case)  # into memory, so that reading costs nothing
 
     def prepare(jobs: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            data = Dataset(source, {"train": {}}, STEPS, Path(folder))
-            data.prepare_all(data.cases("train"), jobs=jobs)
+        data = Dataset(source, {"train": {}}, STEPS, Path(tempfile.mkdtemp(dir=folder)))
+        data.prepare_all(data.cases("train"), jobs=jobs)
 
     times = take_turns({"one process": partial(prepare, 1), "two processes": partial(prepare, 2)}, rounds)
     note = f"Preparation of 16 cases of {DEPTH} slices of 512x512."
-    return Ratio.of("preparation", times, "one process", "two processes", at_least=1.6, note=note)
+    return [Ratio.of("preparation", times, "one process", "two processes", at_least=1.6, note=note)]
 
 
 def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeats: int, rounds: int) -> dict[str, Any]:
@@ -161,7 +163,6 @@ def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
             writer.add(key, arrays, meta)
 
     def read(wanted: list[str], from_folders: bool) -> None:
-        cache.shards.refresh()
         for i in rng.permutation(count):
             found = cache.read_folder(wanted[i]) if from_folders else cache.shards.read(wanted[i])
             assert found is not None
@@ -173,24 +174,34 @@ def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
     return Ratio.of("small samples", times, "folders", "shards", at_least=30, note=note)
 
 
+def shards(folder: Path, rounds: int) -> list[Ratio]:
+    data = dataset(folder / "cache")
+    slices = against_bare_maps(data, folder, "slice", BATCH, 20, rounds)
+    volumes = against_bare_maps(data, folder, "volume", 1, 1, rounds)
+    note = "256x256 in float32 with masks of uint8, batches of 20 slices and of one volume of 24; CPU time."
+    return [
+        Ratio.of("a slice", slices, "shards", "bare memory map", at_most=1.3, note=note),
+        Ratio.of("a whole case", volumes, "shards", "bare memory map", at_most=1.2, note=note),
+        small_samples(folder, rounds),
+    ]
+
+
+WHAT = {"batches": batches_by, "preparation": preparation, "shards": shards}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", choices=list(WHAT), help="default: all of them")
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    given = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = dataset(folder / "cache")
-        found = batches_by(data, rounds)
-        found.append(preparation(rounds))
-        slices = against_bare_maps(data, folder, "slice", BATCH, 20, rounds)
-        note = "256x256 in float32 with masks of uint8, batches of 20 slices and of one volume of 24."
-        found.append(Ratio.of("a slice", slices, "shards", "bare memory map", at_most=1.3, note=note))
-        volumes = against_bare_maps(data, folder, "volume", 1, 1, rounds)
-        found.append(Ratio.of("a whole case", volumes, "shards", "bare memory map", at_most=1.2))
-        found.append(small_samples(folder, rounds))
-        save("loading", found)
+    for what in given.what or WHAT:
+        busy = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory() as folder:
+            found = WHAT[what](Path(folder), given.rounds)
+        others = f"When it began, {busy:.1f} processes were at work on {os.cpu_count()} cores."
+        save(what, [dataclasses.replace(ratio, note=f"{ratio.note} {others}") for ratio in found])
 
 
 if __name__ == "__main__":

@@ -298,7 +298,7 @@ class Shards:
         fresh = check and not rows.checked[row]
         if zlib.crc32(content) != rows.checksum[row]:
             raise ValueError("the checksum of its header differs")
-        header = json.loads(content)
+        header = json.loads(content.decode())
         arrays = {}
         position = start + len(content)
         for name, (shape, kind, checksum) in header["arrays"].items():
@@ -376,8 +376,11 @@ class Shards:
                         indexes[entry.name.removesuffix(".parquet")] = (found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             pass
+        known = {name: stamp for name, (stamp, _) in self._indexes.items()}
+        if self._rows is not None and known == indexes:
+            return self._rows  # and what is known of its checksums stays known
         for name in sorted(indexes):
-            if name not in self._indexes or self._indexes[name][0] != indexes[name]:
+            if known.get(name) != indexes[name]:
                 self._indexes[name] = (indexes[name], self._load(name))
         self._indexes = {name: self._indexes[name] for name in sorted(indexes)}
         return self._merge()
