@@ -19,6 +19,7 @@ from medkit.protocols import (
     Transform,
     Turn,
     VolumeOperator,
+    offered,
 )
 from medkit.protocols.events import (
     EpochEnded,
@@ -85,4 +86,5 @@ __all__ = [
     "VolumeOperator",
     "Weights",
     "hookimpl",
+    "offered",
 ]

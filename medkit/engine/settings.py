@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from medkit.engine.optimizers import Optimization
 from medkit.engine.unfreeze import Plan
-
-
-class Clip(Protocol):
-    """Changes the ``grad`` of parameters in place, all of which have one."""
-
-    def clip(self, parameters: Sequence[Any]) -> None: ...
+from medkit.protocols import Clip
 
 
 @dataclass(frozen=True)

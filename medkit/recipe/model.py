@@ -23,6 +23,7 @@ SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
 Unit = Literal["slice", "volume", "patch"]
 Draw = Literal["uniform", "positive"]
+Positive = Annotated[float, Gt(0)]
 OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
 """What a stage may say beside the arguments of any optimizer, and ..."""
 SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
@@ -81,8 +82,8 @@ RECORDS: dict[str, type] = {"keep_best": KeepBest, "early_stop": EarlyStop, "unf
 class Stage:
     """One training: an objective on a data block.
 
-    ``clip`` is the largest norm of a step's gradient; ``accumulate`` batches make one optimizer step; ``shard`` names
-    parts whose weights, gradients and moments are divided among the ranks; ``workers`` processes read batches.
+    ``clip`` bounds a step's gradient, as a number its norm; ``accumulate`` batches make one optimizer step; ``shard``
+    names parts whose weights, gradients and moments are divided among the ranks; ``workers`` processes read batches.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Stage:
     optim: Block | dict[str, Block] = None  # type: ignore[assignment]
     schedule: Block | dict[str, Block] = None  # type: ignore[assignment]
     metrics: list[Block] = field(default_factory=list)
-    clip: Annotated[float, Gt(0)] | None = None
+    clip: Positive | Block | None = None
     accumulate: Annotated[int, Gt(0)] = 1
     keep_best: KeepBest | None = None
     early_stop: EarlyStop | None = None

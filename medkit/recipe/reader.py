@@ -19,6 +19,7 @@ from medkit.recipe.model import (
     SCHEDULE_KEYS,
     SEPARATOR,
     DataBlock,
+    Positive,
     Recipe,
     Report,
     Stage,
@@ -179,7 +180,7 @@ class _Reader(Pieces):
         objective = self.block(entries["objective"], "objective", f"{path}.objective")
         stage = Stage(name, objective)  # type: ignore[arg-type]
         types = hints(Stage)
-        special = {"name", "objective", "optim", "schedule", "metrics", "repeat", *RECORDS}
+        special = {"name", "objective", "optim", "schedule", "clip", "metrics", "repeat", *RECORDS}
         for key, child in entries.items():
             if key not in special:
                 found = self.value(child, f"{path}.{key}", types[key])
@@ -193,6 +194,14 @@ class _Reader(Pieces):
         optim, schedule = entries.get("optim"), entries.get("schedule")
         stage.optim = self.per_turn(optim, "optimizer", "adam", f"{path}.optim", OPTIMIZER_KEYS)
         stage.schedule = self.per_turn(schedule, "schedule", "constant", f"{path}.schedule", SCHEDULE_KEYS)
+        if (clip := entries.get("clip")) is not None:
+            named = isinstance(clip.value, str | dict)
+            where = f"{path}.clip"
+            found = self.block(clip, "clip", where) if named else self.value(clip, where, Positive | None)
+            if isinstance(found, Reference):
+                self.problem(clip.place, where, "a bound on gradients is no part of an earlier stage")
+            else:
+                stage.clip = found
         if "metrics" in entries:
             stage.metrics = self.blocks(entries["metrics"], "metric", f"{path}.metrics")
             for i, metric in enumerate(stage.metrics):

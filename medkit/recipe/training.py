@@ -113,7 +113,9 @@ def training_in_words(stage: Stage) -> str:
     said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
     if stage.accumulate > 1:
         said.append(f"{stage.accumulate} batches a step")
-    if stage.clip is not None:
+    if isinstance(stage.clip, Block):
+        said.append(f"gradients bound by {stage.clip.name}")
+    elif stage.clip is not None:
         said.append(f"gradients up to norm {stage.clip:g}")
     if (stop := stage.early_stop) is not None:
         said.append(f"ends after {stop.patience} epochs without a better {stop.metric} on {stop.split}")

@@ -9,13 +9,15 @@ from medkit.engine.optimizers import Optimization, check_rates, check_resumable
 from medkit.engine.settings import Wanted
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.results import recorded
-from medkit.protocols import Objective, offered
+from medkit.parts.clipping import Norm
+from medkit.protocols import Clip, Objective, offered
 from medkit.recipe import Recipe, Stage
+from medkit.recipe.blocks import Block
 from medkit.recipe.model import EarlyStop, KeepBest
 
 
 def check_turns(stage: Stage, objective: Any) -> None:
-    """Refuse turns that the engine cannot take, and optimizers and schedules that do not build."""
+    """Refuse turns that the engine cannot take, and optimizers, schedules and bounds that do not build."""
     where = f"stages.{stage.name}.objective"
     turns = objective.turns()
     for turn in turns:
@@ -30,6 +32,7 @@ def check_turns(stage: Stage, objective: Any) -> None:
             what = f"turn '{turn.name}' wants pcgrad, and no parameters are shared between its tasks"
             raise InputError(what, where, "shared_parameters(turn) has to name them")
     names = [turn.name for turn in turns]
+    bound_of(stage)
     optimizers, schedules = stage.optimizers(names), stage.schedules(names)
     for turn in turns:
         how = Optimization.of(optimizers[turn.name], schedules[turn.name])
@@ -39,6 +42,14 @@ def check_turns(stage: Stage, objective: Any) -> None:
         except InputError as error:
             where = str(optimizers[turn.name].mark)
             raise InputError(f"stages.{stage.name}.optim: {error.what}", where, error.hint) from error
+
+
+def bound_of(stage: Stage) -> Clip | None:
+    """What bounds the gradients of a stage."""
+    if isinstance(stage.clip, Block):
+        found: Clip = stage.clip.build()
+        return found
+    return None if stage.clip is None else Norm(stage.clip)
 
 
 def check_predicts(stage: Stage, objective: Any) -> None:

@@ -29,10 +29,9 @@ from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
 from medkit.errors import InputError
 from medkit.evaluation.ready import first_slice, ready
-from medkit.parts.clipping import Norm
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
-from medkit.runs.checks import judged_by_loss, judged_number
+from medkit.runs.checks import bound_of, judged_by_loss, judged_number
 from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.footprint import Footprint
@@ -181,7 +180,7 @@ class BuiltInTrainer:
             optimizations={turn: Optimization.of(optimizers[turn], schedules[turn]) for turn in turns},
             unfreeze=stage.unfreeze,
             shard=stage.divided,
-            clip=None if stage.clip is None else Norm(stage.clip),
+            clip=bound_of(stage),
             accumulate=stage.accumulate,
             keep_best=judged_number(stage, self.metrics, "keep_best"),
             early_stop=self._patience(),

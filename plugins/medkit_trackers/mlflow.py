@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class MLflow(Tracker):
         chosen = _chosen()
         store = chosen or f"sqlite:///{quote(str(home(event.folder) / 'mlflow.db'))}"
         self._client = MlflowClient(store)
-        if kept is not None and kept["store"] == store:
+        key = hashlib.sha256(chosen.encode()).hexdigest()[:16] if chosen else "here"  # an address may hold a password
+        if kept is not None and kept["store"] == key:
             self._run = kept["run"]
             self._client.update_run(self._run, status="RUNNING")
             return kept
@@ -51,7 +53,7 @@ class MLflow(Tracker):
         experiment = found.experiment_id if found else self._client.create_experiment(event.name, where)
         self._run = self._client.create_run(experiment, run_name=event.folder.name).info.run_id
         self._describe(event)
-        return {"store": store, "run": self._run}
+        return {"store": key, "run": self._run}
 
     def _describe(self, event: RunStarted) -> None:
         from mlflow.entities import Param

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from helpers import small_recipe
 
+import medkit
 from medkit import testing
 from medkit.errors import InputError
 from medkit.registry.build import build
@@ -89,7 +95,7 @@ def test_mlflow_has_one_run_in_the_run_folder(name: str, tmp_path: Path):
     folder = tmp_path / "run 50% of ä"
     tell(name, folder)
     kept = json.loads((folder / "trackers" / "mlflow.json").read_text())
-    client = MlflowClient(kept["store"])
+    client = MlflowClient(f"sqlite:///{quote(str(folder / 'trackers' / 'mlflow.db'))}")
     experiment = client.get_experiment_by_name("checked")
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_id, run.info.status) == (kept["run"], "FAILED")
@@ -169,3 +175,42 @@ def _told(name: str, folder: Path, **arguments: Any) -> dict[str, Any]:
             getattr(tracker, event.method)(event)
     started = RunStarted("checked", folder, {"data": {"d": {"source": "here"}}, "seed": 1}, 1, "cpu", "fp32")
     return {**told, "settings": tracker.settings(started)}
+
+
+@pytest.mark.parametrize("name", [needs("tensorboard")])
+def test_a_run_is_tracked_from_its_epochs_to_its_test_results(name: str, tmp_path: Path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
+    recipe = small_recipe("tracked", {"maps": {"cases": 2}}, epochs=2)
+    run = medkit.run(recipe, tmp_path / "run", quiet=True, track=[{"use": name, "every": 1}])
+    found = EventAccumulator(str(run.folder / "trackers" / "tensorboard"))
+    found.Reload()
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    curve = [(event.step, event.value) for event in found.Scalars("s/train/cls")]
+    assert curve == [(line["epoch"], pytest.approx(line["train/cls"])) for line in lines]
+    assert [event.step for event in found.Scalars("s/step/cls")] == [1, 2]  # a batch an epoch
+    assert found.Scalars("s/final/test/auc")[0].value == pytest.approx(run.results["s"]["test"]["auc"].value)
+    assert {"s/test/1/image", "s/test/2/image"} <= set(found.Tags()["images"])
+
+
+@pytest.mark.parametrize("name", [needs(name) for name in NAMES])
+@pytest.mark.slow
+def test_nothing_that_a_tracker_says_ends_on_stdout(name: str, tmp_path: Path):
+    """Also not as Python ends, which is when some libraries say good-bye."""
+    code = f"import medkit; from helpers import small_recipe; medkit.run(small_recipe('t'), 'run', track=['{name}'])"
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+    environ = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "warning" not in done.stderr
+    assert (tmp_path / "run" / "trackers" / f"{name}.json").is_file()

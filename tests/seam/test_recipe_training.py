@@ -63,6 +63,14 @@ def test_a_recipe_without_them_trains_as_before() -> None:
     assert (how.no_decay, how.layer_decay, how.by) == (False, None, "epoch")
 
 
+def test_a_bound_on_gradients_may_be_a_component(tmp_path: Path) -> None:
+    read = recipe_from(recipe(clip={"use": "norm", "limit": 0.5}))
+    stage = read.stages[0]
+    assert stage.clip.plain() == {"use": "medkit:norm", "limit": 0.5}  # type: ignore[union-attr]
+    assert load_recipe(read.write(tmp_path / "r.yaml")).resolved() == read.resolved()
+    assert "gradients bound by medkit:norm" in training_in_words(stage)
+
+
 def test_each_turn_has_keys_of_its_own() -> None:
     objective = {
         "use": "adversarial",
@@ -83,6 +91,11 @@ def test_each_turn_has_keys_of_its_own() -> None:
     [
         ({"clip": 0}, "stages.s.clip: 0 is not"),
         ({"clip": -1.0}, "stages.s.clip: -1.0 is not"),
+        ({"clip": {"use": "norm"}}, "stages.s.clip: 'medkit:norm' needs 'limit'"),
+        ({"clip": {"use": "nrm", "limit": 1}}, "did you mean 'medkit:norm'"),
+        ({"clip": {"use": "norm", "limit": 0}}, "stages.s.clip.limit: 0 is not"),
+        ({"clip": {"from": "s.encoder"}}, "stages.s.clip: a bound on gradients is no part of an earlier stage"),
+        ({"clip": [1.0]}, "stages.s.clip: [1.0] is not"),
         ({"accumulate": 0}, "stages.s.accumulate: 0 is not int > 0"),
         ({"workers": "some"}, "stages.s.workers: 'some' is not"),
         ({"workers": -1}, "stages.s.workers: -1 is not"),
