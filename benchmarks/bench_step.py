@@ -3,6 +3,10 @@
 The engine does everything it always does: seeding, the check for losses that are not finite, sums for the log, progress,
 the checkpoint of an epoch's end. Both end with the very same weights. ``checkpointing`` is the recipe option of that
 name: what it costs in time and saves in memory.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_step.py
+
+keeps the ratio of CPU times of the two loops in benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from medkit.bench import Case, Target, Variant
+from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.engine.events import Events
 from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
@@ -30,6 +35,10 @@ from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.protocols import Batch, Turn
 from medkit.runs.listeners import ShowProgress
+
+AT_MOST = 1.05
+NOTE = "Step: whole epochs in CPU time, the two checkpoints of each and its one set of numbers among them."
+SIZES = ((16, 64, 300), (16, 128, 100), (32, 128, 100))  # width of the network, side of the images, steps
 
 
 class Net(nn.Module):
@@ -154,7 +163,7 @@ def encoders(size: int, memory: bool) -> Case:
 
 
 def cases() -> list[Case]:
-    at_most = (Target("engine", "time", 1.10),)
+    at_most = (Target("engine", "time", AT_MOST),)
     return [
         loops(4, 16, 20),
         loops(16, 64, 300, at_most),
@@ -167,3 +176,18 @@ def cases() -> list[Case]:
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_step(case, versus) -> None:
     versus(case)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    device, found = torch.device("cpu"), []
+    for width, side, steps in SIZES:
+        ways = {name: training(way, width, side, steps, device) for name, way in (("engine", engine), ("bare", bare))}
+        name = f"a training step of 8 images {side}x{side}, width {width}, {steps} steps an epoch"
+        numbers = take_turns(ways, 15, clock="cpu")
+        found.append(Ratio.of(name, numbers, "engine", "bare", at_most=AT_MOST, unit="s of CPU time", note=NOTE))
+    save("step", found)
+
+
+if __name__ == "__main__":
+    main()
