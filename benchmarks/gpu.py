@@ -193,7 +193,11 @@ def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     if wheels and any(wheels.glob("setuptools-*.whl")):
         subprocess.run([*pip, "--upgrade", "setuptools"], check=False, env=environment)
-    subprocess.run([*pip, f"{source}[test]"], check=True, env=environment, timeout=run.left)
+    done = subprocess.run([*pip, f"{source}[test]"], env=environment, timeout=run.left, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise OSError("; ".join(lines) or f"pip ended with {done.returncode}")
     return python, source
 
 
