@@ -6,12 +6,10 @@ import contextlib
 import hashlib
 import random
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from medkit.engine.ranks import Place, place
 from medkit.engine.strategy import Replicated, Single, Strategy
@@ -58,9 +56,6 @@ class Runtime:
         """True on the one rank that writes."""
         return self.strategy.is_main
 
-    ranks = world_size
-    main = is_main
-
     @property
     def description(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
@@ -70,24 +65,6 @@ class Runtime:
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
-    def barrier(self, what: str = "a barrier") -> None:
-        self.strategy.barrier(what)
-
-    def average(self, tensors: Sequence[Tensor]) -> None:
-        self.strategy.average(tensors)
-
-    def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        self.strategy.broadcast(tensors)
-
-    def broadcast_buffers(self, module: nn.Module) -> None:
-        self.strategy.broadcast_buffers(module)
-
-    def any_true(self, values: Sequence[bool]) -> list[bool]:
-        return self.strategy.any_true(values)
-
-    def all_true(self, value: bool) -> bool:
-        return self.strategy.all_true(value)
 
 
 def _check_precision(precision: str) -> None:

@@ -36,7 +36,8 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
         what = "divided parts are not compiled"
         pieces.problem(entries["shard"].mark, f"{path}.shard", what, "leave 'compile' or 'shard' out")
     for name in stage.shard or ():
-        if name not in parts:
+        # What an objective adds to the parts it is given (an average of one) is known when it is built.
+        if name not in parts and not any(name.startswith(f"{part}_") for part in parts):
             what = f"the objective has no part '{name}'"
             pieces.problem(entries["shard"].mark, f"{path}.shard", what, names_there(name, parts))
 
@@ -111,8 +112,8 @@ def training_in_words(stage: Stage) -> str:
     optimizers, schedules = _turns(stage.optim), _turns(stage.schedule)
     said = [f"{turn}{_optimizer(block)}" for turn, block in optimizers.items()]
     said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
-    if stage.accumulate > 1:
-        said.append(f"{stage.accumulate} batches a step")
+    if items := items_a_step(stage.batch, stage.accumulate):
+        said.append(items)
     if isinstance(stage.clip, Block):
         said.append(f"gradients bound by {stage.clip.name}")
     elif stage.clip is not None:
@@ -122,6 +123,13 @@ def training_in_words(stage: Stage) -> str:
     if stage.divided:
         said.append(f"{' and '.join(stage.divided)} divided among the ranks")
     return ", ".join(said)
+
+
+def items_a_step(batch: int, accumulate: int, ranks: int = 1) -> str:
+    """How many items a step is made of, where that is more than ``batch``; else nothing."""
+    factors = [f"{ranks} ranks"] if ranks > 1 else []
+    factors += [f"{accumulate} batches a step"] if accumulate > 1 else []
+    return f"{batch * ranks * accumulate} items a step ({', '.join([f'{batch} a batch', *factors])})" if factors else ""
 
 
 def _turns(blocks: Block | dict[str, Block]) -> dict[str, Block]:

@@ -52,6 +52,14 @@ def bound_of(stage: Stage) -> Clip | None:
     return None if stage.clip is None else Norm(stage.clip)
 
 
+def check_ranks(stage: Stage, cases: int, ranks: int) -> None:
+    """Refuse more ranks than there are items to train on: some of them would have nothing to do."""
+    items = cases * stage.slices
+    if items < ranks and not stage.balance:  # balanced kinds are repeated until all ranks have some
+        what = f"{ranks} ranks have {items} items of '{stage.train}' to train on, so some would have none"
+        raise InputError(what, f"stages.{stage.name}.train", f"start {items} ranks at most")
+
+
 def check_predicts(stage: Stage, objective: Any) -> None:
     """Refuse metrics of a stage all of whose heads have nothing to evaluate."""
     heads = dict(getattr(objective, "heads", {}).items())

@@ -73,7 +73,7 @@ def run(
         if runtime.is_main:
             found = environment(runtime.description, settings.precision, runtime.world_size, recipe.seed)
             folder.start(recipe, {**found, "notices": bench.notices(), "track": trackers.plain()})
-        runtime.barrier("the start of the run")
+        runtime.strategy.barrier("the start of the run")
         bench.folder = folder
         return _through(bench, folder, settings, report, trackers, broken)
 
@@ -177,7 +177,7 @@ def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> lis
             session.events.emit(StageFailed(stage.name, run_.failed[stage.name]))
             if session.main:
                 folder.keep_failed(run_.failed)
-        session.bench.runtime.barrier()
+        session.bench.runtime.strategy.barrier(f"the end of stage {stage.name}")
     return errors
 
 

@@ -103,7 +103,7 @@ class Workbench:
             stage.batch,
             self.seed(stage),
             rank=self.runtime.rank,
-            ranks=self.runtime.ranks,
+            ranks=self.runtime.world_size,
             repeats=stage.slices,
             positive=partial(dataset.positive, cases) if stage.balance else None,
         )

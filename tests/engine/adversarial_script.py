@@ -70,7 +70,7 @@ def main() -> None:
         critic_steps=3,
         ema=0.9,
     )
-    with Progress(quiet=runtime.ranks > 1) as progress:
+    with Progress(quiet=runtime.world_size > 1) as progress:
         settings = TrainingSettings(
             stage="small",
             epochs=2,
@@ -80,7 +80,7 @@ def main() -> None:
         )
         loader, events = Loader(given.kill, runtime.rank), Events(own=[ShowProgress(progress)])
         Trainer(objective, loader, settings, runtime, given.folder, events).fit()
-    if runtime.ranks > 1:
+    if runtime.world_size > 1:
         mine = torch.cat([t.detach().double().reshape(-1) for t in objective.state_dict().values()])
         first = mine.clone()
         dist.broadcast(first, 0)

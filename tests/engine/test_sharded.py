@@ -34,7 +34,7 @@ def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(two_
     assert {name: tensor.shape for name, tensor in kept.items()} == {n: t.shape for n, t in whole.items()}
     assert state["position"]["world_size"] == 2
     before = {name.removeprefix("weights."): tensor for name, tensor in kept.items() if name.startswith("weights.")}
-    after = train(Runtime(torch.device("cpu")), folder / "for one", EMA[::2], [])
+    after = train(Runtime(torch.device("cpu")), folder / "for one", EMA[::2], "resume")
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
     assert any(not torch.equal(after[name], before[name]) for name in before)
     assert not list(folder.rglob("*.distcp"))
@@ -44,6 +44,15 @@ def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(two_
 def test_an_average_follows_a_divided_generator(two_ranks: Callable[..., Path]) -> None:
     folder = two_ranks(SCRIPT, "ema")
     assert literal_eval((folder / "told0").read_text())["divided against whole"] <= ROUNDING
+
+
+@pytest.mark.slow
+def test_a_divided_encoder_beside_whole_heads_is_opened_and_bounded_as_a_whole_one(
+    two_ranks: Callable[..., Path],
+) -> None:
+    folder = two_ranks(SCRIPT, "encoder")
+    # Whole, it lies in channels_last, whose convolutions round otherwise.
+    assert literal_eval((folder / "told0").read_text())["divided against whole"] <= 1e-4
 
 
 class Two(nn.Module):
