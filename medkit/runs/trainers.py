@@ -31,7 +31,8 @@ from medkit.errors import InputError
 from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
-from medkit.runs.checks import bound_of, judged_by_loss, judged_number
+from medkit.recipe.training import items_a_step
+from medkit.runs.checks import bound_of, check_ranks, judged_by_loss, judged_number
 from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.footprint import Footprint
@@ -121,6 +122,8 @@ class BuiltInTrainer:
     def check(self) -> None:
         if self.stage.unfreeze is not None:
             stages_of(self.objective, self.stage.unfreeze.part)
+        cases = self.bench.dataset(self.stage).cases(self.stage.train)
+        check_ranks(self.stage, len(cases), self.bench.runtime.world_size)
         check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.draw(self.stage, self.objective)
@@ -154,6 +157,8 @@ class BuiltInTrainer:
 
         if (draw := bench.draw(stage)) is not None:
             say(f"{DRAWN[draw]} (draw: {draw})")
+        if items := items_a_step(stage.batch, stage.accumulate, bench.runtime.world_size):
+            say(items)
         settings = self.settings()
         validate = None
         if stage.validate:
