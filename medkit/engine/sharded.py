@@ -36,13 +36,8 @@ class Sharded(Replicated):
     """
 
     def __init__(self, ranks: Replicated, parts: Mapping[str, nn.Module]) -> None:
-        self.device, self.patience, self.rank, self.world_size = (
-            ranks.device,
-            ranks.patience,
-            ranks.rank,
-            ranks.world_size,
-        )
-        self.numbers, self.waiting = ranks.numbers, ranks.waiting
+        self.device, self.rank, self.world_size = ranks.device, ranks.rank, ranks.world_size
+        self.patience, self.numbers, self.waiting = ranks.patience, ranks.numbers, ranks.waiting
         self.parts: dict[str, FSDPModule] = {}
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for name, part in parts.items():
@@ -107,10 +102,10 @@ class Division:
         if not shard or not isinstance(ranks, Replicated):
             return cls(objective, objective, runtime)
         ranks.broadcast([*objective.parameters(), *objective.buffers()])
-        trained = copy.deepcopy(objective)
+        trained = copy.deepcopy(objective.to("cpu")).to(runtime.device)
         parts = trained.parts()
         sharded = Sharded(ranks, {name: parts[name] for name in shard})
-        return cls(objective.to("cpu"), trained, replace(runtime, strategy=sharded))
+        return cls(objective, trained, replace(runtime, strategy=sharded))
 
     def put_together(self) -> Any:
         """Bring ``measured`` up to date, on every rank, and return it."""
