@@ -46,15 +46,6 @@ def test_an_average_follows_a_divided_generator(two_ranks: Callable[..., Path]) 
     assert literal_eval((folder / "told0").read_text())["divided against whole"] <= ROUNDING
 
 
-@pytest.mark.slow
-def test_a_divided_encoder_beside_whole_heads_is_opened_and_bounded_as_a_whole_one(
-    two_ranks: Callable[..., Path],
-) -> None:
-    folder = two_ranks(SCRIPT, "encoder")
-    # Whole, it lies in channels_last, whose convolutions round otherwise.
-    assert literal_eval((folder / "told0").read_text())["divided against whole"] <= 1e-4
-
-
 class Two(nn.Module):
     def __init__(self, combine: str = "sum") -> None:
         super().__init__()
