@@ -10,6 +10,7 @@ python benchmarks/bench_loading.py [batches] [preparation] [shards] [--rounds 7]
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
 import os
 import tempfile
@@ -34,6 +35,7 @@ from medkit.data.sampler import Sampler
 
 SEVEN = [ShiftScaleRotate(), ShiftIntensity(), HorizontalFlip(), Brightness(), Contrast(), GaussNoise(), Blur()]
 DEPTH, BATCH = 24, 20
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def dataset(folder: Path, cases: int = 12, prepared: bool = True) -> Dataset:
@@ -196,6 +198,10 @@ def main() -> None:
     given = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    # Whether freed memory goes back to the system, to be fetched page by page again, is luck: here it stays, for all ways.
+    libc = ctypes.CDLL(None)
+    libc.mallopt(TRIM_THRESHOLD, 1 << 30)
+    libc.mallopt(MMAP_THRESHOLD, 1 << 30)
     for what in given.what or WHAT:
         busy = os.getloadavg()[0]
         with tempfile.TemporaryDirectory() as folder:
