@@ -88,6 +88,13 @@ class SGD:
     nesterov: bool = False
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov, fused=True
         )
+        if self.momentum:
+            # The fused step takes velocities of all weights or of none, and some weights are opened later. From zero,
+            # the first velocity is the gradient, as it is without one.
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p, requires_grad=False)
+        return optimizer
