@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from medkit.cli.components import load_files
 from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid
 from medkit.cli.output import show_json
 from medkit.errors import InputError
+
+if TYPE_CHECKING:
+    from medkit.data.volume import Units
 
 
 def predict(
@@ -47,12 +50,14 @@ def predict(
 
     Example: medkit predict runs/first --input scans/0001 --output masks/0001
     """
+    from medkit.runs.predict import PredictSettings
     from medkit.runs.predict import predict as apply
+    from medkit.runs.reading import Reading
 
     load_files(plugin)
-    options: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap, "fields": _fields(field)}
-    options |= {"allow_gaps": allow_gaps, "units": units}
-    found = apply(folder, input, output, stage=stage, device=device, resample=resample, **options)
+    reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
+    settings = PredictSettings(threshold, resample, tile, overlap)
+    found = apply(folder, input, output, stage=stage, reading=reading, settings=settings, device=device)
     if found["seen_in_training"] is True:
         print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
     for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
@@ -80,11 +85,14 @@ def explain(
 
     Example: medkit explain runs/first --input hand.png --output maps --field sex=1
     """
+    from medkit.runs.explain import Question
     from medkit.runs.explain import explain as apply
+    from medkit.runs.reading import Reading
 
     load_files(plugin)
-    options: dict[str, Any] = {"fields": _fields(field), "allow_gaps": allow_gaps, "units": units, "against": against}
-    found = apply(folder, input, output, stage=stage, head=head, target=target, device=device, **options)
+    reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
+    question = Question(head, target, against)
+    found = apply(folder, input, output, stage=stage, reading=reading, question=question, device=device)
     for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)

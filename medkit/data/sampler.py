@@ -12,7 +12,8 @@ from medkit.errors import InputError
 class Sampler:
     """The order of the cases of every epoch: a pure function of (seed, epoch).
 
-    All ranks share one permutation, and each takes every ``ranks``-th item of it.
+    All ranks share one permutation, and each takes every ``ranks``-th item of it. Where that would leave a rank with a
+    single item although a batch holds more, cases are visited again: batch statistics need two.
 
     Parameters
     ----------
@@ -54,7 +55,12 @@ class Sampler:
     def _order(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, 0])
         if self.positive is None:
-            return rng.permutation(self.count * self.repeats) % self.count
+            order = rng.permutation(self.count * self.repeats) % self.count
+            if self.batch > 1 and 1 < self.ranks <= len(order) < 2 * self.ranks:
+                # Whoever has one item only gets the one after it, too.
+                after = np.arange(len(order), 2 * self.ranks) - self.ranks + 1
+                order = np.concatenate([order, order[after % len(order)]])
+            return order
         positive = self.positive()
         yes, no = np.flatnonzero(positive), np.flatnonzero(~positive)
         if not len(yes) or not len(no):

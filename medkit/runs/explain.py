@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from medkit.data.dataset import doubts_told, input_case, prepare_record
 from medkit.data.loader import whole
-from medkit.data.volume import Units
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
@@ -25,11 +25,35 @@ from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields
 from medkit.runs.origin import input_named, origin, patient_of
+from medkit.runs.reading import Reading
 from medkit.runs.seen import seen_in_training
 from medkit.runs.workbench import Workbench
 
 NUMBERS = ("class_probability", "probability", "value")
 OVER = 0.45  # share of the map's colour in an overlay
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be explained.
+
+    Parameters
+    ----------
+    head:
+        Which head; default: the first that gives one number or class an image.
+    target:
+        The class that Grad-CAM explains; default: the likeliest one of each slice.
+    against:
+        Let Grad-CAM show what lowers the score instead: what speaks against the class, or for a smaller value.
+    """
+
+    head: str | None = None
+    target: int | None = None
+    against: bool = False
+
+
+PLAIN = Reading()
+LIKELIEST = Question()
 
 
 def explain(
@@ -38,12 +62,8 @@ def explain(
     output: str | Path,
     *,
     stage: str | None = None,
-    head: str | None = None,
-    target: int | None = None,
-    against: bool = False,
-    fields: Mapping[str, float] | None = None,
-    allow_gaps: bool = False,
-    units: Units | None = None,
+    reading: Reading = PLAIN,
+    question: Question = LIKELIEST,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Write what a head says about each slice of an image, and where the encoder looked, into a new folder.
@@ -63,44 +83,36 @@ def explain(
         A new folder.
     stage:
         Default: the last stage with a head that gives one number or class an image.
-    head:
-        Which head; default: the first such one.
-    target:
-        The class that Grad-CAM explains; default: the likeliest one of each slice.
-    against:
-        Let Grad-CAM show what lowers the score instead: what speaks against the class, or for a smaller value.
-    fields:
-        What the head wants to know beside the image, such as ``{"sex": 1}``.
-    allow_gaps, units:
-        As :func:`medkit.data.io.read_volume` has them.
+    reading:
+        How the image is read, and what is known of it.
+    question:
+        Which head and class, and whether for or against it.
 
     Raises
     ------
     InputError
         if the input cannot be read, ``output`` exists, or no head gives one number or class an image.
     """
-    from medkit.data.io import read_volume
-
     folder = RunFolder.open(Path(run))
     recipe = folder.recipe()
     runtime = Runtime.start(device=device)
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
-    case = input_case(fields)
+    case, against = input_case(reading.fields), question.against
     with whole_folder(Path(output)) as new:  # says at once if the output exists
-        volume = read_volume(input, allow_gaps=allow_gaps, units=units)
+        volume = reading.volume(input)
         sample = prepare_record(Record(volume), case, steps)
         notes = [*volume.notes, *doubts_told(sample, volume.place)]
         objective = bench.trained(chosen).eval()
-        check_fields(fields or {}, objective)
+        check_fields(reading.fields, objective)
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        name, part = _head(objective, chosen, batch, head)
+        name, part = _head(objective, chosen, batch, question.head)
         slices, empty = [], []
         for z in range(len(sample.image)):
             image, given = batch["image"][z : z + 1], _given(part, batch)
-            numbers, score = _asked(objective, part, image, given, target)
+            numbers, score = _asked(objective, part, image, given, question.target)
             asked = partial(_negative, score) if against else score
             seen, cam = sample.image[z], grad_cam(objective.encoder, asked, image)[0]
             _write(new / f"{z:04d}.activation.png", _overlay(seen, activation(objective.encoder, image)[0]))

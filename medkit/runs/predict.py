@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from medkit.data.transforms import Resize, Window
-from medkit.data.volume import Units, Volume
+from medkit.data.volume import Volume
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import input_named, origin, patient_of
+from medkit.runs.reading import Reading
 from medkit.runs.seen import seen_in_training
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What is made of a prediction.
+
+    Parameters
+    ----------
+    threshold:
+        Probability above which a voxel is positive.
+    resample:
+        Write NIfTI of a DICOM series whose slices vary in distance or are sheared by a tilt, which NIfTI cannot hold,
+        on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
+    tile:
+        Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
+    overlap:
+        Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
+    """
+
+    threshold: float = 0.5
+    resample: bool = False
+    tile: int | None = None
+    overlap: float | None = None
+
+
+DEFAULT = PredictSettings()
+PLAIN = Reading()
 
 
 def predict(
@@ -28,13 +57,8 @@ def predict(
     output: str | Path,
     *,
     stage: str | None = None,
-    threshold: float = 0.5,
-    resample: bool = False,
-    tile: int | None = None,
-    overlap: float | None = None,
-    fields: Mapping[str, float] | None = None,
-    allow_gaps: bool = False,
-    units: Units | None = None,
+    reading: Reading = PLAIN,
+    settings: PredictSettings = DEFAULT,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Predict one DICOM series or NIfTI image and write masks or images of its geometry.
@@ -54,19 +78,10 @@ def predict(
         A run folder.
     stage:
         Which stage's model; default: the recipe's last one that is no variant.
-    threshold:
-        Probability above which a voxel is positive.
-    resample:
-        Write NIfTI of a DICOM series whose slices vary in distance or are sheared by a tilt, which NIfTI cannot hold,
-        on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
-    tile:
-        Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
-    overlap:
-        Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
-    fields:
-        What a head wants to know beside the image, such as ``{"sex": 1}``.
-    allow_gaps, units:
-        As :func:`medkit.data.io.read_volume` has them.
+    reading:
+        How the image is read, and what is known of it.
+    settings:
+        Threshold, grid and tiles.
 
     Raises
     ------
@@ -74,7 +89,7 @@ def predict(
         if the input cannot be read, ``output`` exists or cannot hold the input's grid, the stage has no tiles, or its
         images cannot be brought back to the source's units.
     """
-    from medkit.data.io import check_output, is_nifti_name, read_volume
+    from medkit.data.io import check_output, is_nifti_name
 
     folder = RunFolder.open(Path(run))
     recipe = folder.recipe()
@@ -83,23 +98,24 @@ def predict(
     for path in (output, *([_beside(output, True)] if is_nifti_name(output) else [])):
         if path.exists():
             raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
+    threshold, resample = settings.threshold, settings.resample
     if not 0 <= threshold <= 1:
         raise InputError(f"a probability lies in [0, 1], not {threshold}", "--threshold")
-    image = read_volume(Path(input), allow_gaps=allow_gaps, units=units)
+    image = reading.volume(input)
     if is_nifti_name(output):  # an image is expected: say at once what would stop it from being written
         check_output(image, output, resample=resample)
     bench = Workbench(recipe, Runtime.start(device=device), folder)
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
     window = _window(steps, str(folder.path)) if chosen.unit == "patch" else None
     objective = bench.trained(chosen)
-    _tile(objective, chosen, tile, overlap)
+    _tile(objective, chosen, settings)
     summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(image, Path(input))}
     summary["seen_in_training"] = seen_in_training(folder, chosen.name, image, patient_of(image))
 
     def accepts(gives: set[str]) -> None:
         _check_kind(gives, chosen, image, output, resample)
 
-    predicted = trainer_of(bench, chosen, objective).predict_image(image, fields or {}, accepts)
+    predicted = trainer_of(bench, chosen, objective).predict_image(image, reading.fields, accepts)
     probability = predicted.mask_probability
     notes = [*image.notes, *predicted.notes]
     if notes:
@@ -184,8 +200,9 @@ def _last(recipe: Recipe) -> Stage:
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
 
-def _tile(objective: Any, stage: Stage, tile: int | None, overlap: float | None) -> None:
+def _tile(objective: Any, stage: Stage, settings: PredictSettings) -> None:
     """Have a denoiser take slices in tiles of other sizes than its recipe says."""
+    tile, overlap = settings.tile, settings.overlap
     if tile is None and overlap is None:
         return
     if not hasattr(objective, "tile"):

@@ -23,7 +23,7 @@ from medkit.data.io import read_volume
 from medkit.errors import InputError
 from medkit.front import run
 from medkit.recipe import load_recipe
-from medkit.runs.predict import predict
+from medkit.runs.predict import PredictSettings, predict
 
 WINDOW = (0, 80)
 
@@ -291,4 +291,4 @@ def test_a_dicom_series_goes_into_no_folder_that_is_named_as_a_file(call, scans,
 @pytest.mark.parametrize("threshold", [float("nan"), 5, -0.1])
 def test_a_threshold_that_is_no_probability_is_refused_from_python_too(denoiser, scans, tmp_path, threshold):
     with pytest.raises(InputError, match=r"a probability lies in \[0, 1\]"):
-        predict(denoiser, scans / "nifti.nii.gz", tmp_path / "out.nii", threshold=threshold)
+        predict(denoiser, scans / "nifti.nii.gz", tmp_path / "out.nii", settings=PredictSettings(threshold))

@@ -131,6 +131,15 @@ def test_ranks_take_equal_numbers_of_steps_and_share_the_epoch(source: Make, n: 
         assert together == names(single.epoch(0))[: len(together)]
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_no_rank_is_left_with_a_single_case_where_a_batch_holds_more(source: Make, n: int) -> None:
+    given = source(n=n)
+    seen = [names(loader(given, batch=2, rank=r, ranks=2).epoch(0)) for r in range(2)]
+    assert [len(set(each)) for each in seen] == [2, 2]
+    assert len(set(seen[0] + seen[1])) == n
+    assert len(names(loader(given, batch=1, rank=0, ranks=2).epoch(0))) == n // 2
+
+
 def test_more_ranks_than_cases_is_refused(source: Make) -> None:
     with pytest.raises(InputError, match="too few for 4 ranks"):
         loader(source(n=3), ranks=4)

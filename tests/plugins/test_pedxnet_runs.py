@@ -19,8 +19,9 @@ from medkit.evaluation.embeddings import read_embedding
 from medkit.front import run
 from medkit.recipe import load_recipe
 from medkit.reporting.figures_embedding import embedding_map
-from medkit.runs.explain import explain
+from medkit.runs.explain import Question, explain
 from medkit.runs.predict import predict
+from medkit.runs.reading import Reading
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +91,7 @@ def test_too_few_features_give_no_map(finished: Path) -> None:
 
 
 def test_explain_writes_maps_of_the_bone_age_and_its_value(finished: Path, hand: Path, tmp_path: Path) -> None:
-    found = explain(finished, hand, tmp_path / "maps", fields={"sex": 1}, device="cpu")
+    found = explain(finished, hand, tmp_path / "maps", reading=Reading({"sex": 1}), device="cpu")
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {
         "0000.activation.png",
         "0000.grad_cam.png",
@@ -118,10 +119,12 @@ def test_an_empty_grad_cam_is_said_to_be_and_the_other_sign_is_offered(
     tensors, _ = read_tensors(path)
     tensors["head.weight"] = torch.zeros_like(tensors["head.weight"])  # the same age whatever the image
     write_tensors(path, tensors, {})
-    found = explain(folder, hand, tmp_path / "maps", fields={"sex": 1}, device="cpu")
+    found = explain(folder, hand, tmp_path / "maps", reading=Reading({"sex": 1}), device="cpu")
     assert found["empty_grad_cam"] == [0]
     assert "nothing there raises the score; look with --against" in found["note"]
-    against = explain(folder, hand, tmp_path / "against", fields={"sex": 1}, against=True, device="cpu")
+    against = explain(
+        folder, hand, tmp_path / "against", reading=Reading({"sex": 1}), question=Question(against=True), device="cpu"
+    )
     assert (against["grad_cam"], against["empty_grad_cam"]) == ("what lowers the score", [0])
     fine = explain(finished, hand, tmp_path / "fine", stage="views", device="cpu")
     assert (fine["empty_grad_cam"], "note" in fine) == ([], False)
@@ -130,7 +133,7 @@ def test_an_empty_grad_cam_is_said_to_be_and_the_other_sign_is_offered(
 def test_a_predicted_value_has_its_unit_and_goes_into_the_file_that_is_named(
     finished: Path, hand: Path, tmp_path: Path
 ) -> None:
-    found = predict(finished, hand, tmp_path / "age.json", fields={"sex": 1}, device="cpu")
+    found = predict(finished, hand, tmp_path / "age.json", reading=Reading({"sex": 1}), device="cpu")
     assert json.loads((tmp_path / "age.json").read_text()) == found
     assert found["unit"] == "months"
     assert "synthetic phantoms" in " ".join(found["notices"])
@@ -138,11 +141,13 @@ def test_a_predicted_value_has_its_unit_and_goes_into_the_file_that_is_named(
     weights = (finished / "weights" / "bone_age.encoder.safetensors").read_bytes()
     assert found["weights"]["encoder"] == f"sha256:{hashlib.sha256(weights).hexdigest()}"
     with pytest.raises(InputError, match=r"ages\.nii\.gz: stage 'bone_age' gives value and no image; .*\.json"):
-        predict(finished, hand, tmp_path / "ages.nii.gz", fields={"sex": 1}, device="cpu")
+        predict(finished, hand, tmp_path / "ages.nii.gz", reading=Reading({"sex": 1}), device="cpu")
 
 
 def test_explain_tells_all_class_probabilities(finished: Path, hand: Path, tmp_path: Path) -> None:
-    found = explain(finished, hand, tmp_path / "maps", stage="views", target=2, device="cpu")["slices"][0]
+    found = explain(finished, hand, tmp_path / "maps", stage="views", question=Question(target=2), device="cpu")[
+        "slices"
+    ][0]
     assert sum(found["class_probability"]) == pytest.approx(1, abs=1e-4)
     assert found["class"] == int(np.argmax(found["class_probability"]))
     assert found["explained"] == 2
@@ -156,22 +161,24 @@ def test_explain_asks_for_what_the_head_needs_and_leaves_nothing(finished: Path,
 
 def test_explain_of_a_class_that_is_not_there_says_which_are(finished: Path, hand: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="classes: 0 to 6"):
-        explain(finished, hand, tmp_path / "maps", stage="views", target=7, device="cpu")
+        explain(finished, hand, tmp_path / "maps", stage="views", question=Question(target=7), device="cpu")
 
 
 def test_explain_names_the_heads_there_are(finished: Path, hand: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no head 'ages'; did you mean 'age'"):
-        explain(finished, hand, tmp_path / "maps", head="ages", fields={"sex": 1}, device="cpu")
+        explain(
+            finished, hand, tmp_path / "maps", question=Question(head="ages"), reading=Reading({"sex": 1}), device="cpu"
+        )
 
 
 def test_explain_overwrites_nothing(finished: Path, hand: Path, tmp_path: Path) -> None:
     (tmp_path / "maps").mkdir()
     with pytest.raises(InputError, match="the output exists"):
-        explain(finished, hand, tmp_path / "maps", fields={"sex": 1}, device="cpu")
+        explain(finished, hand, tmp_path / "maps", reading=Reading({"sex": 1}), device="cpu")
 
 
 def test_predict_tells_the_bone_age_of_a_boy(finished: Path, hand: Path, tmp_path: Path) -> None:
-    found = predict(finished, hand, tmp_path / "age", fields={"sex": 1}, device="cpu")
+    found = predict(finished, hand, tmp_path / "age", reading=Reading({"sex": 1}), device="cpu")
     assert 60 < found["value"] < 200
     assert json.loads((tmp_path / "age" / "prediction.json").read_text()) == found
 
