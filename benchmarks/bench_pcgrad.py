@@ -95,7 +95,7 @@ def step(combine: str, stacked: bool, patches: int, device: torch.device) -> Cal
         if stacked:  # as the published loop does: every task's pass then walks all heads
             joined = torch.stack(list(losses.values()))
             losses = dict(zip(losses, joined.unbind(), strict=True))
-        backward(losses, parameters, runtime, combine=combine, shared=shared, generator=generator)
+        backward(losses, parameters, runtime, shared=shared if combine == "pcgrad" else None, generator=generator)
         return [p.grad for p in own if p.grad is not None]
 
     return run

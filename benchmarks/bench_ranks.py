@@ -79,7 +79,7 @@ def by_task(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
     """PCGrad as the engine does it: a message a task, while the next task's backward pass runs."""
     generator, shared = torch.Generator().manual_seed(0), list(net.encoder.parameters())
     parameters = [*shared, *net.heads.parameters()]
-    backward(net.losses(x), parameters, runtime, combine="pcgrad", shared=shared, generator=generator)
+    backward(net.losses(x), parameters, runtime, shared=shared, generator=generator)
 
 
 def gradients(way: Callable[..., None], net: ThreeTasks, x: Tensor, runtime: Runtime) -> list[Tensor]:

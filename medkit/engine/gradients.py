@@ -21,8 +21,7 @@ def backward(
     parameters: Sequence[nn.Parameter],
     runtime: Runtime,
     *,
-    combine: str = "sum",
-    shared: Sequence[nn.Parameter] = (),
+    shared: Sequence[nn.Parameter] | None = None,
     generator: torch.Generator | None = None,
     weight: float = 1.0,
     earlier: Earlier | None = None,
@@ -35,11 +34,9 @@ def backward(
         One scalar a task, weights applied.
     parameters:
         What this turn trains.
-    combine:
-        ``sum``, or ``pcgrad``: the ``shared`` parameters get projected task gradients, all others the gradient of
-        the sum.
     shared:
-        Parameters that several tasks train.
+        Parameters that several tasks train: they get projected task gradients (PCGrad), all others the gradient of the
+        sum. None: the sum is everybody's.
     generator:
         Draws the order of projections; equal on all ranks.
     weight:
@@ -49,7 +46,7 @@ def backward(
     """
     trained = [p for p in parameters if p.requires_grad]
     each = _weighted(losses, weight)
-    if combine == "pcgrad" and len(each) > 1:
+    if shared is not None and len(each) > 1:
         _surgery(each, trained, shared, runtime.strategy, generator, earlier)
         return
     _total(each).backward()
@@ -66,8 +63,7 @@ def accumulate(
     losses: Mapping[str, Tensor],
     parameters: Sequence[nn.Parameter],
     *,
-    combine: str = "sum",
-    shared: Sequence[nn.Parameter] = (),
+    shared: Sequence[nn.Parameter] | None = None,
     weight: float = 1.0,
     earlier: Earlier | None = None,
 ) -> Earlier | None:
@@ -76,7 +72,7 @@ def accumulate(
     What can be added up is in ``.grad``; what is projected task by task is returned.
     """
     each = _weighted(losses, weight)
-    if combine != "pcgrad" or len(each) == 1:
+    if shared is None or len(each) == 1:
         _total(each).backward()
         return None
     several, own = _split([p for p in parameters if p.requires_grad], shared)

@@ -74,8 +74,7 @@ class Step:
         for i, batch in enumerate(batches):
             losses, values = self._losses(batch, replace(place, step=place.step + i), votes)
             means.append(self.means.send(values, items_of(batch)))
-            how: dict[str, Any] = {"combine": self.turn.combine, "shared": self._shared()}
-            how["weight"] = votes.weight / len(batches)
+            how: dict[str, Any] = {"shared": self._shared(), "weight": votes.weight / len(batches)}
             if i + 1 < len(batches):
                 earlier = accumulate(losses, self.parameters, earlier=earlier, **how)
             else:
@@ -106,8 +105,9 @@ class Step:
             self.means.agree(values, f"losses of stage {self.settings.stage}")
         return losses, values
 
-    def _shared(self) -> Sequence[nn.Parameter]:
-        return self.objective.shared_parameters(self.turn.name) if self.turn.combine == "pcgrad" else ()
+    def _shared(self) -> Sequence[nn.Parameter] | None:
+        """The parameters whose task gradients are projected; None where gradients are summed."""
+        return self.objective.shared_parameters(self.turn.name) if self.turn.combine == "pcgrad" else None
 
     def _generator(self, place: Place) -> torch.Generator | None:
         if self.turn.combine != "pcgrad":

@@ -39,7 +39,7 @@ def reference() -> list[torch.Tensor]:
 
 
 expected = reference()
-backward(losses(inputs[runtime.rank]), parameters, runtime, combine="pcgrad", shared=list(shared.parameters()))
+backward(losses(inputs[runtime.rank]), parameters, runtime, shared=list(shared.parameters()))
 for found, wanted in zip(shared.parameters(), expected, strict=True):
     torch.testing.assert_close(found.grad, wanted)
 assert all(p.grad is None for p in idle.parameters()), "what no rank reached has no gradient"

@@ -53,7 +53,7 @@ def sent_at_the_end() -> list[torch.Tensor]:
 
 expected = sent_at_the_end()
 generator = torch.Generator().manual_seed(3)
-backward(losses(), [*several, *own], runtime, combine="pcgrad", shared=several, generator=generator)
+backward(losses(), [*several, *own], runtime, shared=several, generator=generator)
 for p, wanted in zip([*several, *own], expected, strict=True):
     if p.grad is not None:
         assert torch.equal(p.grad, wanted)

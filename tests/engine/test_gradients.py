@@ -59,7 +59,7 @@ def test_gradients_without_conflict_are_summed_and_specific_ones_are_plain() -> 
     expected = [p.grad.clone() for p in parameters]
     for p in parameters:
         p.grad = None
-    backward(losses(), parameters, RUNTIME, combine="pcgrad", shared=list(shared.parameters()))
+    backward(losses(), parameters, RUNTIME, shared=list(shared.parameters()))
     for p, e in zip(parameters, expected, strict=True):
         torch.testing.assert_close(p.grad, e)
 
@@ -67,7 +67,7 @@ def test_gradients_without_conflict_are_summed_and_specific_ones_are_plain() -> 
 def test_conflicting_gradients_lose_their_opposed_part() -> None:
     w = nn.Parameter(torch.zeros(2))
     losses = {"right": (w * torch.tensor([1.0, 0.0])).sum(), "left": (w * torch.tensor([-1.0, 1.0])).sum()}
-    backward(losses, [w], RUNTIME, combine="pcgrad", shared=[w])
+    backward(losses, [w], RUNTIME, shared=[w])
     # (1,0) less its part along (-1,1) is (.5,.5); (-1,1) less its part along (1,0) is (0,1).
     torch.testing.assert_close(w.grad, torch.tensor([0.5, 1.5]))
 
@@ -76,4 +76,4 @@ def test_a_shared_parameter_that_the_turn_does_not_train_is_an_error() -> None:
     a, stranger = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
     losses = {"x": (a * stranger).sum(), "y": (a - stranger).sum()}
     with pytest.raises(RunError, match="1 shared parameters are not among those this turn trains"):
-        backward(losses, [a], RUNTIME, combine="pcgrad", shared=[a, stranger])
+        backward(losses, [a], RUNTIME, shared=[a, stranger])

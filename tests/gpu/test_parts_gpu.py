@@ -27,7 +27,7 @@ def surgery(device: torch.device, dtype: torch.dtype = torch.float32) -> list[Te
     losses = {"one": net["one"](features).mean(), "two": (1 - features).square().mean() - net["two"](features).mean()}
     made = torch.Generator().manual_seed(0)
     shared = list(net["body"].parameters())
-    backward(losses, list(net.parameters()), Runtime(device), combine="pcgrad", shared=shared, generator=made)
+    backward(losses, list(net.parameters()), Runtime(device), shared=shared, generator=made)
     return [p.grad.double().cpu() for p in net.parameters() if p.grad is not None]
 
 
