@@ -53,6 +53,8 @@ class RunFolder:
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
     ``cases/``              rows of evaluations that are not in ``cases.csv`` yet
+    ``ledgers/``            ``STAGE.json``: digests of whom a stage and its chain have seen
+    ``seen.json``           tested patients that were seen in training: by which stage, and why it was allowed
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
     ``trackers/``           what experiment trackers keep of the run
