@@ -29,8 +29,6 @@ FORMAT = 1
 """Raised when equal keys would no longer mean equal weights."""
 COMPUTES = (*LIBRARIES, "opencv-python-headless", "nibabel", "scipy", "scikit-image")
 """Libraries whose other version may give other numbers."""
-NEITHER = ("evaluate", "workers")
-"""Keys of a stage's block that no weight depends on."""
 SHOWS = ("bench", "cli", "reporting", "studies", "template", "testing")
 """Wings of medkit that no weight and no result comes from."""
 
@@ -68,7 +66,7 @@ class Keys:
                 "libraries": made_with(COMPUTES)["libraries"],
                 "runtime": [bench.runtime.device.type, bench.runtime.precision, bench.runtime.world_size],
                 "seed": bench.recipe.seed,
-                "stage": by_content({name: value for name, value in own.items() if name not in NEITHER}),
+                "stage": by_content({name: value for name, value in own.items() if name != "evaluate"}),
                 "data": by_content({k: v for k, v in resolved["data"][stage.data].items() if k != "splits"}),
                 "cases": [self._digest(stage, split) for split in stage.splits([])],
                 "parents": {name: [known["training"], known["weights"]] for name, known in parents.items()},
