@@ -17,7 +17,14 @@ MEETING = 30.0
 
 
 class FailedTogether(Exception):
-    """A failure that every rank knows of, so that all of them can go on with something else; its cause says why."""
+    """A failure that every rank knows of, so that all of them can go on with something else; its cause says why.
+
+    ``met`` is True where the ranks have told each other why already: they do not meet a second time for it.
+    """
+
+    def __init__(self, met: bool = False) -> None:
+        super().__init__()
+        self.met = met
 
 
 @contextmanager
@@ -43,7 +50,7 @@ def together(runtime: Runtime, what: str) -> Iterator[None]:
     each = runtime.strategy.gather(None if error is None else _told(error), what)
     first = runtime.strategy.share(next((told for told in each if told is not None), None), what)
     if first is not None:
-        raise FailedTogether from error or RunError(*first)
+        raise FailedTogether(met=True) from error or RunError(*first)
 
 
 def _told(error: Exception) -> tuple[str, str | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -44,6 +44,7 @@ class Step:
             separate(self.optimizer, [p for name in settings.shard for p in parts[name].parameters()])
         self.rate = self.optimization.optimizer.lr
         self.means = LossMeans(runtime.strategy)
+        self.tasks: list[str] = []
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Set the learning rate of an epoch that begins, or goes on, at optimizer step ``step`` of ``steps``."""
@@ -95,6 +96,7 @@ class Step:
             with self.runtime.strategy.computing(), self.runtime.autocast():
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
             self._refuse_no_losses(losses)
+            self._refuse_other_tasks(losses)
             values = numbers_of(losses)
             bad = [f"{key} = {value}" for key, value in values.items() if not math.isfinite(value)]
             if bad:
@@ -104,6 +106,16 @@ class Step:
         if votes.news:
             self.means.agree(values, f"losses of stage {self.settings.stage}")
         return losses, values
+
+    def _refuse_other_tasks(self, losses: Mapping[str, Tensor]) -> None:
+        """Gradients that are projected belong to tasks by their place, so every batch has to give the same losses."""
+        if self.turn.combine != "pcgrad":
+            return
+        if self.tasks and list(losses) != self.tasks:
+            what = f"a batch gives the losses {', '.join(losses)}, the first one gave {', '.join(self.tasks)}"
+            hint = "pcgrad needs the same losses of every batch: give 0 where there is nothing to lose"
+            raise RunError(what, f"stage {self.settings.stage}", hint)
+        self.tasks = list(losses)
 
     def _shared(self) -> Sequence[nn.Parameter] | None:
         """The parameters whose task gradients are projected; None where gradients are summed."""

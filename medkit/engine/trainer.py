@@ -145,7 +145,9 @@ class Trainer:
     def _schedule_place(self) -> tuple[int, int, int]:
         """The epoch, the optimizer step in it, and how many steps it has."""
         size = self.settings.accumulate
-        return self.state.epoch, self.state.step // size, -(-self.loader.steps // size)
+        steps = -(-self.loader.steps // size)
+        # A training that goes on at the very end of an epoch tells the rate of its last step.
+        return self.state.epoch, min(self.state.step // size, steps - 1), steps
 
     def train_step(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Take every turn's steps on the batches of one step; returns the losses."""

@@ -164,6 +164,8 @@ class RunFolder:
         """Add one line to ``metrics.jsonl``."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(_json(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # as the checkpoint after it is, which says that this epoch is over
 
     def drop_metrics_after(self, stage: str, epoch: int) -> None:
         """Forget lines of epochs that a resumed run will train again, so that no epoch is told twice."""

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from medkit.engine.checkpoint import LAST, PREVIOUS, read_tensors
 from medkit.errors import MedkitError
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
-from medkit.evaluation.results import Evaluation, read_results, write_results
+from medkit.evaluation.results import Evaluation, MetricValue, read_results, write_results
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
@@ -138,7 +138,8 @@ def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
         record = folder.key(stage)
         if not folder.done(stage) or record.get("training") != key.training or "weights" not in record:
             return None
-        if not all(folder.weights(stage, part).is_file() for part in record["weights"]):
+        # Names of parts become names of files here, and another user may have written them.
+        if not all(Path(part).name == part and folder.weights(stage, part).is_file() for part in record["weights"]):
             return None
         return Trained(folder, stage, record.get("results") == key.results and folder.file("results.json").is_file())
     except (MedkitError, OSError):
@@ -148,8 +149,11 @@ def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
 # -- linking -------------------------------------------------------------------------------------------------------
 
 
-def link(trained: Trained, folder: RunFolder) -> None:
+def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
     """Take the stage over into ``folder``: weights, ledger, epochs, cost, and what was measured if that is the same.
+
+    Of what was measured only the splits ``tested`` are taken: the other run may have been evaluated on more, which it
+    selects in its own way.
 
     Raises
     ------
@@ -163,6 +167,9 @@ def link(trained: Trained, folder: RunFolder) -> None:
         read_tensors(path)  # refuses what its own checksum does not fit
         if _checksum(path) != checksum:
             raise files.damaged(path, "these are not the weights that its run has written")
+    measured = read_results(other.path).get(stage, {}) if trained.measured else {}
+    if trained.measured and (missing := [split for split in tested if split not in measured]):
+        raise files.damaged(other.file("results.json"), f"nothing is there of '{missing[0]}'")
     lines = [line for line in files.read_lines(other.file("metrics.jsonl")) if line["stage"] == stage]
     costs = cost.read_costs(other).get(stage, {})
     for part in record["weights"]:
@@ -174,7 +181,7 @@ def link(trained: Trained, folder: RunFolder) -> None:
     for notice in record.get("notices", []):
         folder.add_notice(notice)
     if trained.measured:
-        _take_results(other, folder, stage)
+        _take_results(other, folder, stage, {split: measured[split] for split in tested})
     else:
         costs = {key: value for key, value in costs.items() if key != "evaluate_seconds"}
     _merge(folder, cost.FILE, stage, costs)
@@ -182,16 +189,19 @@ def link(trained: Trained, folder: RunFolder) -> None:
     folder.keep_key(stage, {**folder.key(stage), **taken})
 
 
-def _take_results(other: RunFolder, folder: RunFolder, stage: str) -> None:
-    """All that was measured of a stage: numbers, rows, pictures, features, and who had been seen."""
+def _take_results(
+    other: RunFolder, folder: RunFolder, stage: str, measured: Mapping[str, Mapping[str, MetricValue]]
+) -> None:
+    """What was measured of a stage on some splits: numbers, rows, pictures, features, and who had been seen."""
     rows = CaseTable.of_folder(other.path)
-    for split, values in read_results(other.path).get(stage, {}).items():
+    for split, values in measured.items():
         mine = [{name: text for name, text in row.items() if text} for row in rows.of(stage, split)]
-        write_results(folder.path, Evaluation(stage, split, values, mine, []))
+        write_results(folder.path, Evaluation(stage, split, dict(values), mine, []))
         for kept in ("examples", "embeddings"):
             if other.file(f"{kept}/{stage}.{split}.npz").is_file():
                 _same_file(other.file(f"{kept}/{stage}.{split}.npz"), folder.file(f"{kept}/{stage}.{split}.npz"))
-    _merge(folder, seen.FILE, stage, other.read_json(seen.FILE, {}).get(stage, {}))
+    known = other.read_json(seen.FILE, {}).get(stage, {})
+    _merge(folder, seen.FILE, stage, {split: known[split] for split in measured if split in known})
 
 
 def _merge(folder: RunFolder, name: str, stage: str, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -34,6 +35,8 @@ class Holder:
     command: str
     """``run``, ``resume`` or ``evaluate``."""
     host: str
+    machine: str
+    """The system's own name of the machine; hosts of one name may be several."""
     pids: str
     """What process ids on the host count from: its boot and its process namespace (a container has its own)."""
     pid: int
@@ -51,7 +54,18 @@ class Holder:
         pid = os.getpid()
         job, attempt = _job(os.environ)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        return cls(command, socket.gethostname(), _pids(), pid, begun(pid), job, attempt, since, secrets.randbits(62))
+        return cls(
+            command,
+            socket.gethostname(),
+            _machine(),
+            _pids(),
+            pid,
+            begun(pid),
+            job,
+            attempt,
+            since,
+            secrets.randbits(62),
+        )
 
     def __str__(self) -> str:
         job = f", {self.job}" if self.job else ""
@@ -191,7 +205,7 @@ def _refuse_living(found: Holder, mine: Holder, path: Path) -> None:
         if begun(found.pid) != found.begun:
             return
         hint = "wait until it has ended, or end it"
-    elif found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
+    elif found.machine == mine.machine != "" and found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
         return  # the machine was started anew since
     elif found.job is not None and found.job == mine.job and found.attempt < mine.attempt:
         return  # a scheduler ends a job before it starts it again
@@ -207,6 +221,14 @@ def _read(path: Path) -> Holder | None:
         return Holder(**{name: found[name] for name in FIELDS})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _machine() -> str:
+    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with suppress(OSError):
+            text = Path(name).read_text(encoding="ascii").strip()
+            return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()  # the name itself is nobody's business
+    return ""
 
 
 def _pids() -> str:

@@ -112,4 +112,7 @@ def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None
             bench.folder.add_notice(doubt)
         result = bench.seen.counted(stage, result, allow_seen)
         write_results(bench.folder.path, result)
+        # What is measured later, perhaps by another version, is not what the run's key says.
+        if known := bench.folder.key(stage.name):
+            bench.folder.keep_key(stage.name, {name: kept for name, kept in known.items() if name != "results"})
     return result

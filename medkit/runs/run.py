@@ -67,7 +67,7 @@ def run(
         return resume(folder.path, settings, report)
     trackers = agreed(runtime.strategy, lambda: Trackers(settings.track))
     bench = Workbench(recipe, runtime, jobs=settings.jobs, workers=settings.workers)
-    broken = agreed(runtime.strategy, lambda: check_run(bench))
+    broken = _broken_anywhere(runtime, agreed(runtime.strategy, lambda: check_run(bench)))
     agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None)
     with locked_for_all(folder, "run", runtime):
         if runtime.is_main:
@@ -76,6 +76,15 @@ def run(
         runtime.strategy.barrier("the start of the run")
         bench.folder = folder
         return _through(bench, folder, settings, report, trackers, broken)
+
+
+def _broken_anywhere(runtime: Runtime, broken: Mapping[str, RunError]) -> dict[str, RunError]:
+    """The stages whose rehearsal has failed on any rank, on all of them: who is out of memory may be one alone."""
+    what = "the rehearsal of stages"
+    told = {name: (error.what, error.where, error.hint) for name, error in broken.items()}
+    each = runtime.strategy.gather(told, what)
+    known = runtime.strategy.share({name: text for found in each for name, text in found.items()}, what)
+    return {name: broken.get(name) or RunError(*text) for name, text in known.items()}
 
 
 def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str], seed: int | None) -> Recipe:
@@ -190,7 +199,10 @@ def _attempt(session: Session, stage: Stage, broken: Exception | None) -> RunErr
     except LostRank:
         raise  # whatever stage is next, it would miss that rank too
     except Exception as error:
-        return known_to_all(_told(session, stage, error), session.bench.runtime, f"the failure of stage {stage.name}")
+        told = _told(session, stage, error)
+        if isinstance(error, FailedTogether) and error.met:
+            return told
+        return known_to_all(told, session.bench.runtime, f"the failure of stage {stage.name}")
     session.events.emit(StageEnded(stage.name, metrics))
     return None
 

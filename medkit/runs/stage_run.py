@@ -95,7 +95,7 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
             session.say(f"{stage.name}: trained already in {there} under the same key; --link takes it from there")
         return None
     try:
-        links.link(found, session.folder)
+        links.link(found, session.folder, session.bench.evaluated_splits(stage))
     except MedkitError as error:
         session.say(f"{stage.name}: trained already in {there} under the same key, but it is trained again: {error}")
         return None

@@ -53,6 +53,7 @@ def main() -> None:
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 program.wait(LOOK)
+    end(program, 0)  # its children, if it left any: they hold the pipe that medkit reads
     code = program.returncode
     if code < 0:  # end by the same signal, so that whoever looks sees it
         with contextlib.suppress(OSError):  # SIGKILL's handler is the system's own

@@ -19,6 +19,7 @@ from medkit.engine.runtime import Runtime
 from medkit.recipe import Recipe, recipe_from
 from medkit.runs import links
 from medkit.runs.folder import RunFolder
+from medkit.runs.measure import evaluate_again
 from medkit.runs.stage_key import StageKey
 from medkit.runs.workbench import Workbench
 
@@ -125,6 +126,15 @@ def test_another_evaluation_of_linked_weights_is_measured_here(home: Path, tmp_p
     found, first = (json.loads((folder / "results.json").read_text()) for folder in (out, home / "first"))
     assert found["pretext"]["test"] == first["pretext"]["test"]
     assert set(found["pretext"]) == set(found["finer"]) == {"test", "second"}
+
+
+def test_what_the_other_run_was_measured_on_later_is_not_taken(copied: Path, home: Path, tmp_path: Path) -> None:
+    evaluate_again(copied, "val", allow_seen="a look", device="cpu")
+    out = tmp_path / "other"
+    run(home, out, link=True)
+    found = json.loads((out / "results.json").read_text())
+    assert set(found["pretext"]) == set(found["finer"]) == {"test"}
+    assert not any(row.split(",")[1] == "val" for row in (out / "cases.csv").read_text().splitlines())
 
 
 def test_a_linked_stage_gives_its_parts_to_a_stage_that_is_trained(home: Path, tmp_path: Path) -> None:
@@ -331,6 +341,7 @@ from medkit.engine.runtime import Runtime
 from medkit.recipe import load_recipe
 from medkit.registry.plugins import load_file
 from medkit.runs.folder import RunFolder
+from medkit.runs.measure import evaluate_again
 from medkit.runs.workbench import Workbench
 load_file(sys.argv[1])
 recipe = load_recipe(sys.argv[2])

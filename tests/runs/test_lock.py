@@ -90,10 +90,23 @@ def test_a_lock_of_another_machine_is_refused_with_what_to_delete(tmp_path: Path
         locked(RunFolder(tmp_path), "run").__enter__()
 
 
-def test_a_lock_from_before_the_machine_was_started_anew_is_taken_over(tmp_path: Path) -> None:
+def test_a_lock_from_before_the_machine_was_started_anew_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medkit.runs.lock._machine", lambda: "this one")
     left(tmp_path, pids="boot-before pid:[1]")
     with locked(RunFolder(tmp_path), "run") as lock:
         assert len(lock.notes) == 1
+
+
+@pytest.mark.parametrize("mine", ["this one", ""])
+def test_a_lock_of_a_machine_that_only_has_the_same_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str
+) -> None:
+    left(tmp_path, machine="" if not mine else "another", pids="boot-of-another pid:[1]")
+    monkeypatch.setattr("medkit.runs.lock._machine", lambda: mine)
+    with pytest.raises(InputError, match="cannot be looked for"):
+        locked(RunFolder(tmp_path), "run").__enter__()
 
 
 def test_a_job_that_its_scheduler_has_started_again_takes_its_own_lock_over(

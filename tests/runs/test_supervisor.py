@@ -60,6 +60,15 @@ def test_a_program_of_a_killed_medkit_is_killed_with_what_it_has_started(tmp_pat
     assert [gone(pid) for pid in pids] == [True, True]
 
 
+def test_what_a_program_leaves_behind_when_it_ends_is_ended(tmp_path: Path) -> None:
+    leaving = STUBBORN.replace("time.sleep(600)\n", "os._exit(3)\n")
+    assert leaving.count("time.sleep(600)") == 1
+    with pytest.raises(RunError, match="exit code 3"):
+        run(tmp_path, leaving)
+    pids = [int(text) for text in (tmp_path / "log.txt").read_text().splitlines()[-1].split()]
+    assert [gone(pid) for pid in pids] == [True, True]
+
+
 @pytest.mark.slow
 def test_a_program_is_ended_with_all_of_its_own_even_if_it_does_not_listen(tmp_path: Path) -> None:
     pids: list[int] = []
