@@ -23,12 +23,13 @@ STEP = {
     ("environ", "wanted"),
     [
         ({}, Place()),
-        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, Place(1, 1, 2, "torchrun")),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, Place(1, 1, 2, "torchrun", 2)),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Place(3, 1, 4, "torchrun", 2)),
         (STEP, Place(3, 1, 4, "srun")),
         ({**STEP, "SLURM_STEP_NUM_TASKS": "1"}, Place()),
         ({**STEP, "WORLD_SIZE": "1"}, Place(0, 0, 1, "torchrun")),
     ],
-    ids=["alone", "torchrun", "srun", "srun with one task", "one rank inside a step"],
+    ids=["alone", "torchrun", "torchrun on two machines", "srun", "srun with one task", "one rank inside a step"],
 )
 def test_the_environment_names_the_place(environ: dict[str, str], wanted: Place) -> None:
     assert place(environ) == wanted

@@ -17,6 +17,7 @@ from medkit.engine import checkpoint, interrupt
 from medkit.engine.events import StepEnded
 from medkit.engine.optimizers import Optimization
 from medkit.engine.settings import Patience, Wanted
+from medkit.errors import RunError
 from medkit.parts.clipping import Norm
 from medkit.parts.optimizers import SGD, Adam
 from medkit.parts.schedules import Constant, Cosine
@@ -182,3 +183,17 @@ def test_who_is_asked_to_stop_saves_at_the_next_step_and_goes_on_from_there(tmp_
     train(again, tmp_path / "broken", Loader(1), **options)
     for a, b in zip(straight.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class Forgetful(Task):
+    """Leaves a loss out after the first batch."""
+
+    def losses(self, turn: str, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        found = super().losses(turn, batch)
+        return found if batch["ids"] == ["0"] else {"down": found["down"]}
+
+
+def test_losses_that_come_and_go_are_refused_where_gradients_are_projected(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"a batch gives the losses down, the first one gave up, down.*pcgrad"):
+        train(Forgetful("pcgrad"), tmp_path / "a", Loader(4))
+    train(Forgetful("sum"), tmp_path / "b", Loader(4))
