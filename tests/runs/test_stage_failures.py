@@ -127,3 +127,35 @@ def test_ranks_fail_together_and_go_on_together(tmp_path: Path, when: str) -> No
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "ValueError: shape trouble in a plugin" in state(folder)["failed"]["bad0"]
     assert (folder / "report.html").is_file()
+
+
+LISTENER = """
+from medkit.api import hookimpl
+
+class Tracker:
+    def stage_started(self, event):
+        if event.stage == "bad0":
+            raise ValueError("no server answers")
+
+@hookimpl
+def medkit_register(registry):
+    pass
+
+@hookimpl
+def medkit_listeners(run):
+    return [Tracker()]
+"""
+
+
+@pytest.mark.slow
+def test_what_fails_on_the_main_rank_alone_between_its_meetings_costs_the_stage_only(tmp_path: Path) -> None:
+    path, folder, listener = tmp_path / "r.yaml", tmp_path / "run", tmp_path / "tracker_of_mine.py"
+    path.write_text(json.dumps(stages("never")))
+    listener.write_text(LISTENER)
+    words = ["run", str(path), "--out", str(folder), "--devices", "2", "--device", "cpu"]
+    words += ["--plugin", str(PLUGIN), "--plugin", str(listener)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MEDKIT_STRICT": "1", "MEDKIT_TIMEOUT": "60"}
+    done = subprocess.run([sys.executable, "-m", "medkit", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert state(folder)["done"] == ["good"], done.stderr[-3000:]
+    assert "no server answers" in state(folder)["failed"]["bad0"]
