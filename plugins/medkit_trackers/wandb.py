@@ -50,7 +50,7 @@ class Wandb(Tracker):
         return {"run": key}
 
     def local(self) -> bool:
-        return _mode() != "online"
+        return _mode() == "disabled"  # an offline folder is there to be sent, by `wandb sync`
 
     def numbers(self, values: Mapping[str, float], axis: str, at: int) -> None:
         self._run.log({**values, axis: at})
