@@ -147,9 +147,7 @@ def test_an_interruption_exits_with_130_names_the_folder_and_resume_goes_on_to_t
     environ = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     keys = ["--set", "stages.pretext.epochs=8"]
     command = [sys.executable, "-m", "medkit", "run", "tiny_ich_cls", "--out", "out", *keys]
-    # Jobs of a background shell ignore SIGINT, and so do what they start.
-    reset = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True, **reset)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
     log, limit = tmp_path / "out" / "metrics.jsonl", time.monotonic() + 120
     while not log.exists() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)

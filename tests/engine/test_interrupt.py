@@ -18,9 +18,7 @@ ALL = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
-    # Jobs of a background shell ignore SIGINT, and so do what they start.
-    reset = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    return subprocess.run([sys.executable, "-c", START + program], capture_output=True, text=True, check=False, **reset)
+    return subprocess.run([sys.executable, "-c", START + program], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", ALL)
