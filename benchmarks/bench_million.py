@@ -109,7 +109,7 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, Any]]:
     yield "files", len(files)
     yield "bytes", sum(file.stat().st_size for file in files)
     command = [sys.executable, __file__, "--samples", str(count), "--folder", str(folder), "--epoch"]
-    yield "epoch", json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    yield "epoch", json.loads(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     ask = 'import sysconfig; print(sysconfig.get_path("purelib"))'
-    own = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+    own = subprocess.run([python, "-c", ask], check=True, capture_output=True, encoding="utf-8").stdout.strip()
     # Not --system-site-packages: the Python at hand may be an environment itself, whose packages that leaves out.
     seen = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     Path(own, "parent.pth").write_text("\n".join(seen) + "\n", encoding="utf-8")
@@ -193,7 +193,9 @@ def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     if wheels and any(wheels.glob("setuptools-*.whl")):
         subprocess.run([*pip, "--upgrade", "setuptools"], check=False, env=environment)
-    done = subprocess.run([*pip, f"{source}[test]"], env=environment, timeout=run.left, capture_output=True, text=True)
+    done = subprocess.run(
+        [*pip, f"{source}[test]"], env=environment, timeout=run.left, capture_output=True, encoding="utf-8"
+    )
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n")
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

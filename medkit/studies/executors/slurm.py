@@ -60,7 +60,7 @@ class Slurm:
                 *(f"--chdir={Path.cwd()}", f"--output={folder}/slurm-%a.out", *self.options, str(folder / "array.sh")),
             ],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
         if done.returncode:
             raise RunError(f"sbatch refused the job: {done.stderr.strip()}", str(folder / "array.sh"))
@@ -69,7 +69,7 @@ class Slurm:
         return f"job {self.job}, an array of {len(rows)} tasks, {min(self.at_once, len(rows))} at once"
 
     def running(self) -> bool:
-        done = subprocess.run(["squeue", "--noheader", f"--jobs={self.job}"], capture_output=True, text=True)
+        done = subprocess.run(["squeue", "--noheader", f"--jobs={self.job}"], capture_output=True, encoding="utf-8")
         if done.returncode == 0:
             return bool(done.stdout.strip())
         # A job that has ended is soon forgotten; any other error is the controller not answering just now.
