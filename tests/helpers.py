@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,3 +75,14 @@ def large_enough(recipe: Recipe, path: Path) -> Path:
     """Write a small recipe with images of 64 x 64: batch norm takes a batch of one of them, as a rank may see."""
     recipe.write(path)
     return load_recipe(path, set=["data.d.source.size=[64, 64]"]).write(path)
+
+
+def gpu_script(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
+    """``.ci/gpu`` with this Python."""
+    return subprocess.run(
+        [Path(__file__).resolve().parents[1] / ".ci" / "gpu", *map(str, arguments)],
+        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers import gpu_script
 from medkit_benchmarks.gpu import Run, Step, outcomes_told, run_for, steps, suite_told, training_told
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def script(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROOT / ".ci" / "gpu", *map(str, arguments)],
-        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -87,7 +75,7 @@ def test_all_steps_together_fit_their_time() -> None:
 
 @pytest.mark.parametrize("arguments", [("--device", "tpu"), ("--wheels", "/nowhere"), ("--wheel", "x", "y")])
 def test_mistakes_are_refused_before_anything_is_done(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = script(*arguments, "--results", tmp_path / "results")
+    done = gpu_script(*arguments, "--results", tmp_path / "results")
     assert done.returncode == 2
     assert "usage" in done.stderr
     assert not (tmp_path / "results").exists()

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def script(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROOT / ".ci" / "gpu", *map(str, arguments)],
-        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"} | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+from helpers import gpu_script
 
 
 def test_the_whole_script_is_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     arguments = ("--device", "cpu", "--installed", "--seconds", 900, "--results", tmp_path / "results")
-    done = script(*arguments, OUT=str(tmp_path / "out"), MEDKIT_SHARED="/nowhere")
+    done = gpu_script(*arguments, OUT=str(tmp_path / "out"), MEDKIT_SHARED="/nowhere")
     summary = (tmp_path / "out" / "rehearsal-summary.txt").read_text()
     assert done.returncode == 0, summary + done.stdout[-3000:] + done.stderr[-3000:]
     assert "its numbers mean nothing" in summary
@@ -40,5 +27,5 @@ def test_the_whole_script_is_rehearsed_on_a_cpu(tmp_path: Path) -> None:
 def test_medkit_is_installed_without_a_network_into_an_environment_that_sees_the_packages_at_hand(
     tmp_path: Path,
 ) -> None:
-    done = script("--device", "cpu", "--seconds", 120, "--results", tmp_path, PIP_INDEX_URL="http://127.0.0.1:9")
+    done = gpu_script("--device", "cpu", "--seconds", 120, "--results", tmp_path, PIP_INDEX_URL="http://127.0.0.1:9")
     assert "installing: done" in (tmp_path / "rehearsal-summary.txt").read_text(), done.stdout + done.stderr
