@@ -1,53 +1,62 @@
-"""The best epoch of a training: a listener that keeps its weights."""
+"""The best epoch of a training: its weights, kept beside the checkpoints."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from medkit.engine import checkpoint
 from medkit.engine.events import EpochEnded
 from medkit.engine.settings import Wanted
 from medkit.engine.state import TrainingState
-from medkit.engine.strategy import Strategy
 from medkit.errors import InputError
 
 
 class BestWeights:
-    """Keeps the weights of the epoch whose validated number was best, beside the checkpoints.
+    """Keeps the weights of the epoch whose validated number was best, in a file that bears the epoch's number.
 
-    It is told of each epoch on every rank, with the same numbers, and one of them writes.
+    Every checkpoint names the best epoch before it, so a training that goes on from one, be it the one before the last,
+    finds the weights of that very epoch. It is told of each epoch on every rank, with the same numbers, and one of them
+    writes.
     """
 
     def __init__(
-        self,
-        wanted: Wanted,
-        objective: Any,
-        state: TrainingState,
-        path: Path,
-        strategy: Strategy,
-        say: Callable[[str], None],
+        self, wanted: Wanted, state: TrainingState, folder: Path, writes: bool, say: Callable[[str], None]
     ) -> None:
-        self.wanted, self.objective, self.state = wanted, objective, state
-        self.path, self.strategy, self.say = path, strategy, say
+        self.wanted, self.state, self.folder, self.writes, self.say = wanted, state, folder, writes, say
+        self.before: int | None = None  # the best epoch of the checkpoint before the last
 
-    def epoch_ended(self, event: EpochEnded) -> None:
+    def file(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch}.safetensors"
+
+    def epoch_ended(self, event: EpochEnded, weights: Mapping[str, Tensor]) -> None:
         key = self.wanted.key
         value = wanted_number(event, key, "keep_best")
+        self.before = self.state.best_epoch
         if math.isnan(value):
             self.say(f"{event.stage}: {key} is nan after epoch {event.epoch}, which cannot be kept as the best")
         elif self.wanted.improves(value, self.state.best):
             self.state.best, self.state.best_epoch = value, event.epoch
-            tensors = checkpoint.tensors_of(self.objective, self.strategy.whole)
-            if self.strategy.is_main:
-                checkpoint.write_tensors(self.path, tensors, {})
+            if self.writes:
+                checkpoint.write_tensors(self.file(event.epoch), weights, {"stage": event.stage, "epoch": event.epoch})
 
-    def take(self, stage: str) -> None:
+    def remove_older(self) -> None:
+        """Remove weights that neither the last checkpoint nor the one before names."""
+        named = {self.file(epoch) for epoch in (self.before, self.state.best_epoch) if epoch is not None}
+        for path in self.folder.glob("best-*.safetensors") if self.writes else []:
+            if path not in named:
+                with suppress(OSError):
+                    path.unlink()
+
+    def take(self, stage: str, objective: Any) -> None:
         """Put the best epoch's weights into the objective."""
         if self.state.best_epoch is not None:
-            checkpoint.load_weights(self.path, self.objective)
+            checkpoint.load_weights(self.file(self.state.best_epoch), objective)
         else:
             self.say(no_best(stage, self.wanted.key))
 

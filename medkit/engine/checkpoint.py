@@ -20,7 +20,7 @@ from medkit.engine.divided import divided_like
 from medkit.errors import InputError, RunError, did_you_mean
 
 Whole = Callable[[Tensor], Tensor]
-LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], ledger: str = "") -> None:

@@ -21,6 +21,12 @@ def whole(tensor: Tensor, keep: bool = True) -> Tensor:
     return full.cpu() if keep else full.new_empty(0)
 
 
+def own_slice(tensor: Tensor) -> Tensor:
+    """What this rank holds of a tensor; no other rank is asked."""
+    held: Any = tensor
+    return held.to_local() if is_divided(tensor) else tensor
+
+
 def divided_like(tensor: Tensor, own: Tensor) -> Tensor:
     """This rank's slice of a whole tensor, where its own tensor is divided; else the tensor itself."""
     if not is_divided(own):

@@ -15,12 +15,13 @@ from medkit.errors import InputError, RunError
 FORMAT = 2
 """Raised when a stage that was begun by an earlier version could not be continued to the numbers of either."""
 
+WEIGHTS = "weights."
+
 Optimizers = Mapping[str, torch.optim.Optimizer]
+Packed = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-def pack(
-    module: nn.Module, optimizers: Optimizers, whole: Whole = as_it_is
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(module: nn.Module, optimizers: Optimizers, whole: Whole = as_it_is) -> Packed:
     """Weights, buffers and all that the optimizers keep, as flat tensors and plain data for JSON.
 
     Each optimizer's whole ``state_dict()`` is kept: moments, and what some (Prodigy, schedule-free ones) write into
@@ -32,7 +33,7 @@ def pack(
     RunError
         if an optimizer keeps something else than tensors, numbers and texts: it could not be resumed exactly.
     """
-    tensors = {f"weights.{name}": tensor for name, tensor in tensors_of(module, whole).items()}
+    tensors = {f"{WEIGHTS}{name}": tensor for name, tensor in tensors_of(module, whole).items()}
     tensors |= {f"buffers.{name}": buffer for name, buffer in _unsaved_buffers(module).items()}
     kept: dict[str, Any] = {}
     for turn, optimizer in optimizers.items():
@@ -54,8 +55,7 @@ def unpack(
     if plain.get("format") != FORMAT:
         hint = "train it again; a stage that was begun and ended by two versions would have the numbers of neither"
         raise InputError("this checkpoint was written by another version of medkit", where, hint)
-    weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    load_tensors(module, weights, where)
+    load_tensors(module, weights_in(tensors), where)
     with torch.no_grad():
         for name, buffer in _unsaved_buffers(module).items():
             kept = tensors.get(f"buffers.{name}")
@@ -76,6 +76,11 @@ def unpack(
             if isinstance(key, int) and parameters[key] in optimizer.state:
                 parameter = parameters[key]
                 optimizer.state[parameter] = _as_saved(values, optimizer.state[parameter])
+
+
+def weights_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The module's own weights and buffers among packed tensors."""
+    return {name.removeprefix(WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)}
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

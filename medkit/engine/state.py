@@ -7,14 +7,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medkit.engine import checkpoint
-from medkit.engine.packing import pack, unpack
-from medkit.engine.strategy import Strategy
+from medkit.engine.packing import Optimizers, Packed, unpack
 from medkit.errors import InputError
-
-Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 @dataclass
@@ -55,13 +50,12 @@ class TrainingState:
     def next_epoch(self) -> None:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
-    def save(self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, strategy: Strategy) -> None:
-        """Write the checkpoint of ``stage``, on the main rank, with what all have; the one before is kept."""
-        tensors, plain = pack(objective, optimizers, strategy.whole)
-        if strategy.is_main:
-            position = {**asdict(self), "world_size": strategy.world_size}
-            written = {"stage": stage, "position": position, "plain": plain}
-            checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
+    def save(self, folder: Path, stage: str, packed: Packed, world_size: int = 1) -> None:
+        """Write the checkpoint of ``stage``; the one before is kept."""
+        tensors, plain = packed
+        position = {**asdict(self), "world_size": world_size}
+        written = {"stage": stage, "position": position, "plain": plain}
+        checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
 
     def restore(
         self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, world_size: int = 1

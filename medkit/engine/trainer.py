@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import torch
 
-from medkit.engine import checkpoint, interrupt
+from medkit.engine import interrupt
 from medkit.engine.agreement import Votes, together
 from medkit.engine.best import BestWeights
 from medkit.engine.clock import CheckpointClock
+from medkit.engine.divided import own_slice
 from medkit.engine.early_stop import EarlyStop
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted, StepEnded
+from medkit.engine.packing import Packed, pack, weights_in
 from medkit.engine.runtime import Runtime, seed_step
 from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
@@ -72,8 +74,7 @@ class Trainer:
             self.patience = EarlyStop(settings.early_stop, self.state, self.say)
         self.best = None
         if settings.keep_best is not None:
-            path = folder / checkpoint.BEST
-            self.best = BestWeights(settings.keep_best, objective, self.state, path, runtime.strategy, self.say)
+            self.best = BestWeights(settings.keep_best, self.state, folder, runtime.is_main, self.say)
         self.opened: set[str] = set()
         self.steps_heard = False
 
@@ -105,8 +106,7 @@ class Trainer:
         # Also at the very start: a run may end between the first epoch's line and its checkpoint.
         self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
         if state.fresh:
-            with together(self.runtime, f"the first checkpoint of stage {self.settings.stage}"):
-                self.save()
+            self.save(f"the first checkpoint of stage {self.settings.stage}")
         else:
             self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
 
@@ -187,30 +187,44 @@ class Trainer:
         """Keep the best weights, tell the numbers, and save the position at the next epoch's begin."""
         event = EpochEnded(self.settings.stage, self.state.epoch + 1, metrics)
         what = f"the end of epoch {event.epoch} of stage {event.stage}"
-        with interrupt.deferred(), together(self.runtime, what):  # what was measured is saved, too
-            if self.best is not None:
-                self.best.epoch_ended(event)
-            self.events.emit(event)
-            if self.patience is not None:
-                self.patience.epoch_ended(event)
-            self.state.next_epoch()
-            self.save()
+        with interrupt.deferred():  # what was measured is saved, too
+            packed = self.packed()
+            with together(self.runtime, what):
+                if self.best is not None:
+                    self.best.epoch_ended(event, weights_in(packed[0]))
+                self.events.emit(event)
+                if self.patience is not None:
+                    self.patience.epoch_ended(event)
+                self.state.next_epoch()
+                self.write(packed)
+                if self.best is not None:
+                    self.best.remove_older()
 
     def take_best(self) -> None:
         """End with the best epoch's weights where they are asked for."""
         self.runtime.strategy.barrier(f"the end of stage {self.settings.stage}")
         if self.best is not None:
-            self.best.take(self.settings.stage)
+            self.best.take(self.settings.stage, self.objective)
 
-    def save(self) -> None:
-        self.state.save(self.folder, self.settings.stage, self.objective, self._optimizers(), self.runtime.strategy)
+    def packed(self) -> Packed:
+        """What a checkpoint holds; ranks put it together before anything can fail on one of them alone."""
+        return pack(self.objective, self._optimizers(), self.runtime.strategy.whole)
+
+    def write(self, packed: Packed) -> None:
+        """Write the checkpoint, on the main rank."""
+        if self.runtime.is_main:
+            self.state.save(self.folder, self.settings.stage, packed, self.runtime.world_size)
         self.clock.restart()
+
+    def save(self, what: str) -> None:
+        packed = self.packed()
+        with together(self.runtime, what):
+            self.write(packed)
 
     def save_inside(self, stop: bool = False) -> None:
         """Save inside an epoch, and end there if that is asked for."""
-        with together(self.runtime, f"a checkpoint of stage {self.settings.stage}"):
-            self._refuse_broken()
-            self.save()
+        self._refuse_broken()
+        self.save(f"a checkpoint of stage {self.settings.stage}")
         if stop or self.votes.stop:
             raise KeyboardInterrupt
 
@@ -245,11 +259,13 @@ class Trainer:
 
     def _refuse_broken(self) -> None:
         """Keep weights that are not finite (a gradient overflowed under a finite loss) out of checkpoints."""
-        bad = [n for n, p in self.objective.named_parameters() if not bool(torch.isfinite(p.detach()).all())]
-        if bad:
-            raise RunError(
-                f"weights are not finite after epoch {self.state.epoch + 1}, step {self.state.step}: "
-                f"{', '.join(bad[:3])}",
-                f"stage {self.settings.stage}",
-                "lower the learning rate; the checkpoint from before is kept",
-            )
+        with together(self.runtime, f"a look at the weights of stage {self.settings.stage}"):
+            held = ((name, own_slice(p.detach())) for name, p in self.objective.named_parameters())
+            bad = [name for name, values in held if not bool(torch.isfinite(values).all())]
+            if bad:
+                raise RunError(
+                    f"weights are not finite after epoch {self.state.epoch + 1}, step {self.state.step}: "
+                    f"{', '.join(bad[:3])}",
+                    f"stage {self.settings.stage}",
+                    "lower the learning rate; the checkpoint from before is kept",
+                )

@@ -19,6 +19,7 @@ from medkit.errors import InputError
 from medkit.protocols import Turn
 
 SCRIPT = Path(__file__).with_name("sharded_script.py")
+FAULTS = Path(__file__).with_name("sharded_faults_script.py")
 ROUNDING = 1e-6
 
 
@@ -44,6 +45,13 @@ def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(two_
 def test_an_average_follows_a_divided_generator(two_ranks: Callable[..., Path]) -> None:
     folder = two_ranks(SCRIPT, "ema")
     assert literal_eval((folder / "told0").read_text())["divided against whole"] <= ROUNDING
+
+
+def test_a_full_disk_and_an_overflow_on_one_rank_end_all_ranks_with_that_error(two_ranks: Callable[..., Path]) -> None:
+    folder = two_ranks(FAULTS)
+    for rank in range(2):
+        assert "best-1.safetensors: cannot be written" in (folder / f"disk{rank}").read_text()
+        assert "weights are not finite after epoch 1, step 1: net.weight" in (folder / f"overflow{rank}").read_text()
 
 
 class Two(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from helpers import fit
 from torch import nn
 
+from medkit.engine.events import EpochEnded
 from medkit.engine.progress import Progress
 from medkit.engine.settings import Wanted
 from medkit.engine.unfreeze import open_stages, unfreeze
@@ -152,6 +153,39 @@ def test_the_best_epoch_is_the_one_kept(tmp_path: Path) -> None:
     position = train(task, tmp_path, validate=validate, keep_best=Wanted("val/score", True))
     assert position.best_epoch == 2
     assert torch.equal(task.head.weight, seen[1])
+
+
+class Killed:
+    """Ends the training after an epoch's weights are kept, before its checkpoint is written."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        if event.epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("lost", ["the last checkpoint was not written", "the last checkpoint is deleted"])
+def test_the_weights_taken_are_those_of_the_best_epoch_that_the_checkpoint_names(tmp_path: Path, lost: str) -> None:
+    """Trained again, on another number of ranks say, an epoch may be judged otherwise."""
+    scores = [0.5, 0.9, 0.1]
+
+    def validate(epoch: int) -> dict[str, float]:
+        first.setdefault(epoch, task.head.weight.detach().clone())
+        return {"val/score": scores[epoch]}
+
+    first: dict[int, torch.Tensor] = {}
+    task, written = Task(), lost.endswith("deleted")
+    options: dict[str, Any] = {"validate": validate, "keep_best": Wanted("val/score", True)}
+    with pytest.raises(KeyboardInterrupt):
+        train(task, tmp_path, listeners=[Killed(3 if written else 2)], **options)
+    if written:
+        (tmp_path / "last.safetensors").unlink()
+    scores[1], task = 0.2, Task()
+    assert train(task, tmp_path, **options).best_epoch == 1
+    assert torch.equal(task.head.weight, first[0])
+    assert [path.name for path in tmp_path.glob("best*")] == ["best-1.safetensors"]
 
 
 def test_a_best_epoch_that_nothing_decides_is_told(tmp_path: Path) -> None:
