@@ -20,7 +20,7 @@ PAGE = "docs/plugins.md#pretext"
 class Multitask(nn.Module):
     """Pretext heads trained together on a shared encoder (thesis part B, section 2.2.1).
 
-    Heads whose ``view`` returns the same input tensor share one encoder pass.
+    Heads whose inputs are the same memory share one encoder pass, but for those that have an ``encode`` of their own.
 
     Parameters
     ----------
@@ -93,13 +93,10 @@ class Multitask(nn.Module):
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         outputs: dict[str, Tensor] = {}
         found: dict[str, Tensor] = {}
-        passes: list[tuple[Tensor, list[Tensor]]] = []
+        encode = Passes(self.encoder)
         for name, head in self.heads.items():
-            view, target = _view(name, head, batch)
-            features = next((f for seen, f in passes if seen is view), None)
-            if features is None:
-                features = self.encoder(view)
-                passes.append((view, features))
+            inputs, target = _view(name, head, batch)
+            features = head.encode(self.encoder, inputs) if hasattr(head, "encode") else encode(inputs)
             outputs[name] = head(features, **self._fields(batch, _needs(head)))
             terms = head.loss(outputs[name], target)
             if not isinstance(terms, Mapping) or not terms:
@@ -119,8 +116,10 @@ class Multitask(nn.Module):
             given = dict(zip(fields, values, strict=True))
             merged: dict[str, Tensor] = {}
             for name, head in self.heads.items():
+                if not hasattr(head, "predict"):
+                    continue
                 wanted = {key: given[key] for key in _needs(head)}
-                found = offered(PretextHead, head, "predict")(head(features, **wanted))
+                found = head.predict(head(features, **wanted))
                 if not isinstance(found, Mapping):
                     what = f"predict of head '{name}' gives {type(found).__name__}, not predictions by name"
                     raise InputError(what, hint=f"such as {{'probability': (N,)}}: {PAGE}")
@@ -146,10 +145,31 @@ class Multitask(nn.Module):
         return found
 
 
-def _view(name: str, head: nn.Module, batch: Batch) -> tuple[Tensor, Any]:
+class Passes:
+    """The passes of an encoder over the images of one batch: what is the same memory is encoded once."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self.done: list[tuple[Tensor, list[Tensor]]] = []
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        for seen, features in self.done:
+            if seen is images or _place(seen) == _place(images):
+                return features
+        features = self.encoder(images)
+        self.done.append((images, features))
+        return features
+
+
+def _place(images: Tensor) -> tuple[Any, ...]:
+    """Where images lie, and how they are read from there."""
+    return images.device, images.data_ptr(), images.dtype, images.shape, images.stride()
+
+
+def _view(name: str, head: nn.Module, batch: Batch) -> tuple[Any, Any]:
     """Input and target of a head, which leaves the batch as it is: the other heads get the same one."""
     before = {key: (value, value._version) for key, value in dict.items(batch) if isinstance(value, Tensor)}
-    found: tuple[Tensor, Any] = offered(PretextHead, head, "view")(batch)
+    found: tuple[Any, Any] = offered(PretextHead, head, "view")(batch)
     for key, (value, version) in before.items():
         if dict.get(batch, key) is not value or value._version != version:
             what = f"head '{name}' changes '{key}' of the batch in its view, which other heads and targets see"

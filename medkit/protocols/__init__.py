@@ -184,9 +184,14 @@ class Encoder(Protocol):
 class PretextHead(Protocol):
     """A task on top of the shared encoder.
 
-    ``view`` picks the encoder's input and the target from a batch, which it leaves as it is; heads that return the very
-    same input tensor share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict``
-    maps the raw output to standard prediction names (module docstring). ``forward`` and ``loss`` are the least.
+    ``view`` picks the encoder's input and the target from a batch, which it leaves as it is; heads whose inputs are the
+    same memory share one encoder pass. ``loss`` names its terms; they are summed into one task loss. ``predict``
+    maps the raw output for whole images (``encoder(image)``) to standard prediction names (module docstring); a head
+    without it is not asked in evaluation. ``forward`` and ``loss`` are the least.
+
+    A head that wants more of the encoder than ``encoder(images)`` has an ``encode`` of its own: a learned token at
+    masked places, tokens that are dropped. It is given what ``view`` returned as input, which may then be a tuple of
+    tensors, and ``forward`` gets what it returns.
 
     What ``view`` takes from the batch also decides which slices are drawn where the recipe leaves it open (``draw``):
     a head that takes ``mask`` or ``label`` gets slices with positive voxels, any other gets them as they lie in the
@@ -201,6 +206,11 @@ class PretextHead(Protocol):
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Default: the image itself, as input and as target."""
         return batch["image"], batch["image"]
+
+    @with_default
+    def encode(self, encoder: Callable[..., Any], inputs: Any) -> Any:
+        """The features that ``forward`` gets. Default: the pyramid of the images, shared with other heads."""
+        return encoder(inputs)
 
     def forward(self, features: list[Tensor]) -> Tensor: ...
 

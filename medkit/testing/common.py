@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -21,6 +22,15 @@ from medkit.registry.schema import schema_of
 from medkit.registry.static import static_schema
 
 CHANNELS, STRIDES = (6, 8, 12), (2, 4, 8)
+PATCH, PREFIX_TOKENS, WIDTH = (8, 8), 1, 10
+BESIDE: dict[str, Any] = {
+    "channels": CHANNELS,
+    "strides": STRIDES,
+    "patch": PATCH,
+    "prefix_tokens": PREFIX_TOKENS,
+    "width": WIDTH,
+}
+"""What the encoder beside a component offers."""
 
 
 def check_schema(constructor: Callable[..., Any]) -> None:
@@ -46,12 +56,15 @@ def check_schema(constructor: Callable[..., Any]) -> None:
 
 
 def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: str = "", seed: int = 0) -> Any:
-    """A component under a seed, with an encoder's channels and strides where it asks for them; ``kind`` checks it."""
+    """A component under a seed, with what it asks for of the encoder beside it; ``kind`` checks it."""
     check_schema(constructor)
-    given = {"channels": CHANNELS, "strides": STRIDES}
-    wanted = schema_of(constructor).arguments
+    given = {}
+    for name, argument in schema_of(constructor).arguments.items():
+        root, _, attribute = argument.given.path.partition(".") if argument.given is not None else ("", "", "")
+        if root == "encoder" and attribute in BESIDE:
+            given[name] = BESIDE[attribute]
     torch.manual_seed(seed)
-    component = constructor(**{k: v for k, v in given.items() if k in wanted} | dict(arguments))
+    component = constructor(**given | dict(arguments))
     if kind:
         try:
             check_promises(component, kind, getattr(constructor, "__name__", kind))
@@ -84,6 +97,39 @@ def example_features(size: tuple[int, int], batch: int = 3, dtype: torch.dtype =
         torch.randn(batch, c, -(-size[0] // s), -(-size[1] // s), generator=made).to(dtype)
         for c, s in zip(CHANNELS, STRIDES, strict=True)
     ]
+
+
+class ExampleEncoder(nn.Module):
+    """The encoder beside a head that has an ``encode`` of its own: a pyramid of maps, and tokens of patches.
+
+    Shapes: (N,1,H,W) to maps as :func:`example_features` has them; ``tokens`` to (N,P+K,D) as
+    :class:`medkit.protocols.Encoder` says.
+    """
+
+    patch, prefix_tokens, width = PATCH, PREFIX_TOKENS, WIDTH
+    channels, strides = CHANNELS, STRIDES
+
+    def __init__(self) -> None:
+        super().__init__()
+        made = torch.Generator().manual_seed(5)
+        sizes = zip(CHANNELS, STRIDES, strict=True)
+        self.kernels = nn.ParameterList(torch.randn(c, 1, s, s, generator=made) / s for c, s in sizes)
+        self.embed = nn.Parameter(torch.randn(WIDTH, 1, *PATCH, generator=made) / PATCH[0])
+        self.prefix = nn.Parameter(torch.randn(1, PREFIX_TOKENS, WIDTH, generator=made))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [F.conv2d(_whole(x, (s, s)), k, stride=s) for k, s in zip(self.kernels, STRIDES, strict=True)]
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        found = F.conv2d(_whole(x, PATCH), self.embed, stride=PATCH).flatten(2).transpose(1, 2)
+        if keep is not None:
+            found = found.gather(1, keep[..., None].expand(-1, -1, WIDTH))
+        return torch.cat([self.prefix.expand(len(x), -1, -1), found + found.mean(1, keepdim=True)], 1)
+
+
+def _whole(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Images with zeros below and at the right, up to whole patches."""
+    return F.pad(x, (0, -x.shape[3] % patch[1], 0, -x.shape[2] % patch[0]))
 
 
 def check_gradients(module: nn.Module, loss: Tensor) -> None:

@@ -14,6 +14,7 @@ from medkit.parts.inference import tensors_in
 from medkit.protocols import PretextHead, offered
 from medkit.testing.common import (
     STRIDES,
+    ExampleEncoder,
     build,
     check_construction,
     check_devices,
@@ -41,11 +42,12 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
     """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work.
 
     ``view`` leaves the batch as it is and its target has no graph; predictions have standard names and shapes. Fields
-    in the head's ``needs`` are zeros and ones unless ``batch`` has them.
+    in the head's ``needs`` are zeros and ones unless ``batch`` has them. A head with an ``encode`` of its own is given
+    an encoder of images of one channel that offers tokens.
     """
     head = build(constructor, arguments, "pretext")
     check_construction(constructor, arguments)
-    view_of, predict = offered(PretextHead, head, "view"), offered(PretextHead, head, "predict")
+    view_of = offered(PretextHead, head, "view")
     needs = getattr(head, "needs", ())
     assert isinstance(needs, tuple), "needs is a tuple of field names"
     fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
@@ -54,15 +56,14 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         fields = {name: given[name] for name in needs}
         kept = copy.deepcopy(given)
         torch.manual_seed(4)
-        view, target = view_of(given)
+        inputs, target = view_of(given)
         same(kept, given, "view() changes the batch, which the other heads see too: make a new tensor")
         torch.manual_seed(4)
         again = view_of(given)
-        same([view, target], list(again), "view() differs under the same seed: draw from torch's generator")
-        assert view.shape[0] == 3 or view.dim() == 4, "view() returns images (N,C,H,W)"
-        for tensor in (view, *tensors_in(target)):
+        same([inputs, target], list(again), "view() differs under the same seed: draw from torch's generator")
+        for tensor in (*tensors_in(inputs), *tensors_in(target)):
             assert not tensor.requires_grad, "view() returns tensors with a graph, which would be trained: detach them"
-        features = example_features((view.shape[2], view.shape[3]), len(view))
+        features = _features(head, inputs)
         with told("forward() fails on a pyramid of the channels it was given"), python_and_numpy_rest("forward()"):
             output = head(features, **fields)
         terms = head.loss(output, target)
@@ -74,11 +75,38 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         check_gradients(head, torch.stack(list(terms.values())).sum())
         head.eval()
         with torch.no_grad():
-            check_predictions(predict(head(features, **fields)), view)
+            if hasattr(head, "predict"):
+                whole = example_features((given["image"].shape[2], given["image"].shape[3]))
+                check_predictions(head.predict(head(whole, **fields)), given["image"])
         head.train()
-    check_state(head, lambda m: m(features, **fields), lambda: build(constructor, arguments, seed=9))
-    check_dtype(head, lambda m: m(example_features((32, 32), dtype=torch.float64), **fields))
-    check_devices(head, lambda m, d: m([f.to(d) for f in features], **{k: v.to(d) for k, v in fields.items()}))
+
+    def output_of(head: Any, dtype: torch.dtype = torch.float32, device: Any = None) -> Any:
+        moved = {name: value.to(device) for name, value in fields.items()}
+        return head(_features(head, _moved(inputs, dtype, device)), **moved)
+
+    check_state(head, output_of, lambda: build(constructor, arguments, seed=9))
+    check_dtype(head, lambda m: output_of(m, torch.float64))
+    check_devices(head, lambda m, d: output_of(m, device=d))
+
+
+def _features(head: Any, inputs: Any) -> Any:
+    """What ``forward`` gets: a pyramid of the images' size, or what the head's own ``encode`` makes of an encoder."""
+    first = next(iter(tensors_in(inputs)))
+    if not hasattr(head, "encode"):
+        assert isinstance(inputs, Tensor), f"view() returns images (N,C,H,W), not a {type(inputs).__name__}"
+        assert inputs.dim() == 4, f"view() returns images (N,C,H,W), not {tuple(inputs.shape)}"
+        size = (inputs.shape[2], inputs.shape[3])
+        return [f.to(first.device) for f in example_features(size, len(inputs), inputs.dtype)]
+    encoder = ExampleEncoder().to(first.device, first.dtype)
+    with told("encode() fails on an encoder that offers tokens"), python_and_numpy_rest("encode()"):
+        return head.encode(encoder, inputs)
+
+
+def _moved(inputs: Any, dtype: torch.dtype, device: Any) -> Any:
+    """Tensors elsewhere, images in another precision; indices and masks stay what they are."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device, dtype if inputs.is_floating_point() else inputs.dtype)
+    return tuple(_moved(item, dtype, device) for item in inputs)
 
 
 def example_batch(
