@@ -100,13 +100,26 @@ class Dataset:
         key = self.keys.of(case).hex()
         found = self.cache.read(key, check=check)
         if found is None:
-            sample = prepare_record(self.source.load(case), case, self.steps)
+            sample = self.prepared(case)
             self.cache.write(key, *pack(sample))
             found = self.cache.read(key)
             if found is None:
                 return sample
         sample = unpack(case, *found, self.steps)
         check_label(case, sample.any_positive)  # again: the manifest may have changed since
+        return sample
+
+    def prepared(self, case: Case) -> Sample:
+        """The case read and prepared anew, for the cache to keep under its key.
+
+        Raises
+        ------
+        InputError
+            if its files have changed since the key was worked out.
+        """
+        self.keys.of(case)
+        sample = prepare_record(self.source.load(case), case, self.steps)
+        self.keys.confirm(case)
         return sample
 
     def _from_memory(self, case: Case) -> Sample:

@@ -44,7 +44,7 @@ def key_of(*parts: Any) -> str:
 class KeyTable:
     """The keys of a source's cases, each worked out when it is first asked for: a million of them take 17 MB.
 
-    Files are looked at then, and not again as long as the process lives.
+    Files are looked at then, and once more when the case is prepared.
     """
 
     def __init__(self, source: Source, preparation: str) -> None:
@@ -64,9 +64,23 @@ class KeyTable:
             self._work_out(row, case)
         return self._digests[row].tobytes()
 
+    def confirm(self, case: Case) -> None:
+        """Look at the files of a case once more, after they were read.
+
+        Raises
+        ------
+        InputError
+            if they have changed: what was read of them is not what the key stands for.
+        """
+        if self._look(case) != self.of(case):
+            hint = "start again when nothing writes to them any more"
+            raise InputError(f"the files of case '{case.id}' have changed since they were first looked at", hint=hint)
+
+    def _look(self, case: Case) -> bytes:
+        return bytes.fromhex(key_of(self.source.identity(case), self.preparation))
+
     def _work_out(self, row: int, case: Case) -> None:
-        key = bytes.fromhex(key_of(self.source.identity(case), self.preparation))
-        self._digests[row] = np.frombuffer(key, np.uint8)
+        self._digests[row] = np.frombuffer(self._look(case), np.uint8)
         self._known[row] = True
 
     def all(self, cases: Sequence[Case]) -> np.ndarray:

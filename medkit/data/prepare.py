@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from medkit.data.processes import settle
-from medkit.data.sample import pack, prepare_record
+from medkit.data.sample import pack
 from medkit.data.shards import ShardWriter
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Case
@@ -114,7 +114,7 @@ def _one_by_one(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int],
 
 
 def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> str:
-    sample = prepare_record(dataset.source.load(case), case, dataset.steps)
+    sample = dataset.prepared(case)
     writer.add(dataset.keys.of(case).hex(), *pack(sample))
     return sample.doubt
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -109,9 +109,14 @@ class ShardWriter:
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         _sweep(self.folder)
-        self._file = (self.folder / f"{self._name}.shard").open("wb")
-        with suppress(OSError):  # some file systems have no locks
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = self.folder / f"{self._name}.shard"
+        while self._file is None:
+            self._file = path.open("wb")
+            with suppress(OSError):  # some file systems have no locks
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            if not _is_at(path, self._file):  # swept before it was locked
+                self._file.close()
+                self._file = None
 
     def _write(self, content: bytes | memoryview) -> int:
         """Write at the next aligned position, and give that."""
@@ -177,6 +182,14 @@ def _index(rows: Sequence[tuple[bytes, int, int, int, int, str]]) -> bytes:
 
 def _host() -> str:
     return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file still bears a name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _sweep(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Sequence
@@ -167,9 +168,13 @@ class LowDoseScan:
         return pair(block, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
 
     def identity(self, case: Case) -> str:
-        voxels = hashlib.blake2b(np.ascontiguousarray(self.scan().voxels), digest_size=16).hexdigest()
         settings = (VERSION, self.dose, self.photons, self.electronic, self.kernel, self.seed, self.shares, case.id)
-        return f"low_dose_scan {settings} of {voxels}"
+        return f"low_dose_scan {settings} of {self._voxels}"
+
+    @functools.cached_property
+    def _voxels(self) -> str:
+        """A digest of the scan's voxels, which are read once."""
+        return hashlib.blake2b(np.ascontiguousarray(self.scan().voxels), digest_size=16).hexdigest()
 
 
 def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: Any, seed: int) -> Record:

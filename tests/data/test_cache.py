@@ -18,6 +18,7 @@ from medkit.data.cache import Cache, described, key_of
 from medkit.data.dataset import Dataset
 from medkit.data.transforms import CLAHE, Resize, Window
 from medkit.errors import InputError, RunError
+from medkit.protocols import Case, Record
 
 STEPS = [Window(), CLAHE(), Resize((16, 20))]
 ARRAYS = {"image": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "mask": np.ones((2, 3, 4), np.uint8)}
@@ -288,7 +289,9 @@ def test_a_changed_number_beside_the_arrays_is_noticed(source: Callable[..., Any
     assert given.loads == 2
 
 
-def test_a_case_is_looked_at_once_in_a_process(source: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_case_is_looked_at_before_and_after_it_is_read_and_not_again(
+    source: Callable[..., Any], tmp_path: Path
+) -> None:
     given = source(n=1)
     asked = []
     identity = given.identity
@@ -296,4 +299,29 @@ def test_a_case_is_looked_at_once_in_a_process(source: Callable[..., Any], tmp_p
     data = dataset(given, tmp_path)
     for _ in range(3):
         data.sample(given.cases()[0])
-    assert asked == ["c0"]
+    assert asked == ["c0", "c0"]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_refused_and_not_kept(
+    source: Callable[..., Any], tmp_path: Path
+) -> None:
+    given, file = source(n=2), tmp_path / "scan"
+    load, identity = given.load, given.identity
+
+    def replaced(case: Case) -> Record:
+        file.write_text("longer than it was")
+        return load(case)
+
+    file.write_text("first")
+    given.load = replaced
+    given.identity = lambda case: f"{identity(case)} {file.stat().st_size}"
+    data = dataset(given, tmp_path / "cache")
+    one, other = given.cases()
+    with pytest.raises(InputError, match="the files of case 'c0' have changed"):
+        data.sample(one)
+    file.write_text("first")
+    with pytest.raises(InputError, match="the files of case 'c1' have changed"):
+        data.prepare_all([other])
+    given.load = load
+    file.write_text("first")
+    assert dataset(given, tmp_path / "cache").missing(given.cases()) == [0, 1]

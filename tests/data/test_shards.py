@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,6 +239,23 @@ def test_what_a_killed_writer_never_made_readable_is_removed_by_the_next(tmp_pat
         write(tmp_path, range(1, 2))
         assert len(list(tmp_path.glob("*.shard"))) == 2
     assert len(Shards(tmp_path)) == 2
+
+
+def test_a_shard_that_is_swept_before_its_writer_has_locked_it_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, swept = fcntl.flock, []
+
+    def late(*arguments: Any) -> None:
+        if not swept:  # another writer of this machine begins at this very moment
+            swept.append(shard_of(tmp_path))
+            shards._sweep(tmp_path)
+            assert not swept[0].exists()
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write(tmp_path, range(2))
+    assert_there(Shards(tmp_path), range(2))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
