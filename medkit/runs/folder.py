@@ -34,7 +34,7 @@ LIBRARIES = (
 STARTED = time.time()
 FOLDERS = ("checkpoints", "weights", "examples")
 FIRST = r"environment\.json|state\.json"
-LEFT = re.compile(rf"run\.lock|log\.txt|{FIRST}|\.({FIRST}|recipe\.yaml)\.\d+\.tmp")
+LEFT = re.compile(rf"run\.lock|log\.txt|{FIRST}|\.({FIRST}|recipe\.yaml|run\.lock)\.\d+\.tmp")
 """Files that a run has before its ``recipe.yaml``."""
 UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 """Files whose writer was killed."""

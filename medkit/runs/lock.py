@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,13 +20,14 @@ from pathlib import Path
 from medkit.engine import interrupt
 from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
-from medkit.errors import InputError, RunError
-from medkit.records import reason
+from medkit.errors import InputError
+from medkit.records import write_error
 from medkit.runs.folder import RunFolder
 
 NAME = "run.lock"
 PATIENCE = 60.0  # seconds that a network disk may take to show a new file on another machine
-YOUNG = 2.0  # seconds that a lock may be without content: it is just being written
+YOUNG = 2.0  # seconds that a lock may be without content where file systems have no links: it is just being written
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True)
@@ -148,27 +150,47 @@ def _look_for(folder: Path, token: int, rank: int) -> None:
 def acquire(folder: Path, command: str) -> Lock:
     """Take the lock; one that a process of this machine has left behind is taken over."""
     path, holder, notes = folder / NAME, Holder.this(command), []
+    while not _made(path, holder):
+        if note := _remove_left(path, holder):
+            notes.append(note)
+    return Lock(path, holder, notes)
+
+
+def _made(path: Path, holder: Holder) -> bool:
+    """Whether the lock could be made: with its content, for one without any may be taken over."""
     content = json.dumps(asdict(holder)).encode()
-    while True:
+    temporary = path.with_name(f".{path.name}.{holder.token}.tmp")
+    try:
+        _write(temporary, content)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            if note := _remove_left(path, holder):
-                notes.append(note)
-            continue
+            os.link(temporary, path)
+        except FileNotFoundError:  # the one who works here has tidied up
+            return False
         except OSError as error:
-            raise RunError(f"cannot be written: {reason(error)}", str(path)) from error
-        try:
-            with os.fdopen(file, "wb") as opened:
-                opened.write(content)
-                opened.flush()
-                os.fsync(opened.fileno())
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise RunError(f"cannot be written: {reason(error)}", str(path), "is the disk full?") from error
-            raise
-        return Lock(path, holder, notes)
+            if error.errno not in NO_LINKS:
+                raise
+            _write(path, content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise write_error(error, path, temporary) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file, or none."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with os.fdopen(file, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _remove_left(path: Path, mine: Holder) -> str | None:

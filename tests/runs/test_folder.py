@@ -87,7 +87,9 @@ def test_of_two_runs_that_want_a_folder_in_the_same_moment_one_gets_it(tmp_path:
         assert won == [1]
 
 
-@pytest.mark.parametrize("left", [(), ("environment.json",), ("environment.json", "state.json", ".recipe.yaml.77.tmp")])
+@pytest.mark.parametrize(
+    "left", [(), ("environment.json",), ("environment.json", "state.json", ".recipe.yaml.77.tmp", ".run.lock.5.tmp")]
+)
 def test_a_start_that_was_killed_can_be_made_again(
     tmp_path: Path, left: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -162,6 +163,33 @@ def test_a_lock_whose_maker_was_killed_before_it_wrote_is_taken_over(
     (tmp_path / NAME).touch()
     with locked(RunFolder(tmp_path), "run") as lock:
         assert lock.notes == ["a lock without content is taken over"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_lock_is_there_with_its_content_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Whoever is stopped for long in the midst of making one does not lose it meanwhile."""
+    there: list[bool] = []
+    fsync, link = os.fsync, os.link
+
+    def written(file: int) -> None:
+        fsync(file)
+        there.append((tmp_path / NAME).exists())
+
+    def linked(*names: Any) -> None:
+        if not links:
+            raise OSError(errno.EPERM, "Operation not permitted")  # as FAT has it
+        link(*names)
+
+    monkeypatch.setattr(os, "fsync", written)
+    monkeypatch.setattr(os, "link", linked)
+    with locked(RunFolder(tmp_path), "run"):
+        assert not there[0]
+        with pytest.raises(InputError, match="works in this run folder"):
+            locked(RunFolder(tmp_path), "run").__enter__()
+        assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_lock_that_is_just_being_written_is_waited_for(tmp_path: Path) -> None:
