@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import timm
 from pydantic import Field
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from medkit.errors import InputError, did_you_mean
+from medkit.errors import InputError
+from medkit.parts.encoder_models import Blocks, create, outline, takes
+from medkit.parts.encoder_stages import by_blocks, by_levels, layers_of
+from medkit.parts.encoder_tokens import has_tokens, tokens_of
 from medkit.registry.marks import Weights
 
 
@@ -38,6 +40,12 @@ class TimmEncoder(nn.Module):
     """
 
     net: Any
+    patch: tuple[int, int]
+    """Height and width of a patch; a plain vision transformer has it, and with it ``tokens``."""
+    prefix_tokens: int
+    """Tokens before those of the patches: class, distillation, registers."""
+    width: int
+    """Channels of a token."""
 
     def __init__(
         self,
@@ -48,14 +56,12 @@ class TimmEncoder(nn.Module):
         depth: Annotated[int, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        if not timm.is_model(model):
-            hint = did_you_mean(model, timm.list_models()) or "timm.list_models() names them all"
-            raise InputError(f"timm has no model named '{model}'", hint=hint)
+        outline(model)
         hub = weights is not None and weights.startswith("hub:")
         name = f"{model}.{weights[4:]}" if hub and weights is not None and weights[4:] else model
-        levels: dict[str, Any] = {} if depth is None else {"out_indices": tuple(range(depth))}
+        options = {key: True for key in ("dynamic_img_size", "dynamic_img_pad") if takes(model, key)}
         try:
-            self.net = timm.create_model(name, pretrained=hub, features_only=True, in_chans=in_channels, **levels)
+            self.net = create(model, name, in_channels, pretrained=hub, depth=depth, options=options)
         except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
             raise InputError(f"timm's '{model}' cannot return a feature pyramid: {error}") from error
         except IndexError as error:
@@ -65,8 +71,16 @@ class TimmEncoder(nn.Module):
                 f"weights '{weights}' cannot be fetched: {str(error).splitlines()[0]}",
                 hint="without a network, give the path of a safetensors file",
             ) from error
-        self.channels = tuple(int(c) for c in self.net.feature_info.channels())
-        self.strides = tuple(int(s) for s in self.net.feature_info.reduction())
+        if isinstance(self.net, Blocks):
+            self.channels, self.strides = self.net.channels, self.net.strides
+        else:
+            self.channels = tuple(int(c) for c in self.net.feature_info.channels())
+            self.strides = tuple(int(s) for s in self.net.feature_info.reduction())
+        self._layers = layers_of(outline(model)) if isinstance(self.net, Blocks) else None
+        if isinstance(self.net, Blocks) and has_tokens(self.net.model):
+            self.patch = tuple(self.net.model.patch_embed.patch_size)
+            self.prefix_tokens = self.net.model.num_prefix_tokens
+            self.width = self.net.model.embed_dim
         if stem_stride is not None:
             self._set_stem(stem_stride)
         if weights is not None and not hub:
@@ -81,27 +95,36 @@ class TimmEncoder(nn.Module):
         first.stride = (1, 1)
         self.strides = tuple(s // 2 for s in self.strides)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return list(self.net(x))
+    def forward(self, x: Tensor, *, as_tokens: bool = False, keep: Tensor | None = None) -> Any:
+        """The pyramid; ``as_tokens`` and ``keep`` are for :attr:`tokens`."""
+        if as_tokens:
+            return tokens_of(self.net.model, x, keep)
+        maps = self.net(x)
+        last = getattr(self.net, "output_fmt", None) == "NHWC"
+        return [m.permute(0, 3, 1, 2) for m in maps] if last else list(maps)
+
+    @property
+    def tokens(self) -> Callable[..., Tensor]:
+        """``tokens(x, keep=None)``: (N,C,H,W) to (N,P+K,D), which plain vision transformers alone have.
+
+        P tokens stand before the K patches that ``keep`` (N,K) names, by their indices in row order; null keeps all.
+        D is :attr:`width`, P :attr:`prefix_tokens`, and patches are of the size :attr:`patch`. The last level of the
+        pyramid is that of all patches.
+        """
+        if "patch" not in self.__dict__:
+            raise AttributeError("tokens")
+        return self._tokens
+
+    def _tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        # A call of the module, so that what is wrapped around it (divided weights, compilation) is there for this too.
+        tokens: Tensor = self(x, as_tokens=True, keep=keep)
+        return tokens
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
-        """Named groups of layers from input to output, together every parameter once."""
-        units: list[tuple[str, nn.Module]] = []
-        for name, child in self.net.named_children():
-            if isinstance(child, nn.Sequential) and name in ("blocks", "stages", "features"):
-                units += [(f"{name}.{i}", block) for i, block in child.named_children()]
-            else:
-                units.append((name, child))
-        ends = {str(m).replace("_", ".") for m in self.net.feature_info.module_name()}
-        groups: list[list[tuple[str, nn.Module]]] = [[]]
-        for unit in units:
-            groups[-1].append(unit)
-            if unit[0].replace("_", ".") in ends:
-                groups.append([])
-        if not any(list(m.parameters()) for _, m in groups[-1]) and len(groups) > 1:
-            tail = groups.pop()
-            groups[-1] += tail
-        return [("stem" if i == 0 else g[-1][0], nn.ModuleList(m for _, m in g)) for i, g in enumerate(groups)]
+        """Named groups of layers from input to output, together every parameter once: levels, or blocks."""
+        if self._layers is None:
+            return by_levels(self.net)
+        return by_blocks(self.net.model, self._layers)
 
 
 def _pyramid_name(name: str, own: Mapping[str, Tensor]) -> str:

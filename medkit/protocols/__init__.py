@@ -181,6 +181,24 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that also gives tokens of some of an image's patches, as plain vision transformers do.
+
+    ``tokens(x, keep)`` goes from (N,C,H,W) to (N,P+K,D): ``prefix_tokens`` = P tokens that stand for no patch, then
+    those of the K patches that ``keep`` (N,K) names by their indices in row order; without ``keep``, of all. ``patch``
+    is their height and width, and the image has ceil(H / height) by ceil(W / width) of them; ``width`` is D. An encoder
+    without tokens has none of these attributes, so a head asks for one of them as it asks for channels
+    (``Annotated[int, Given("encoder.width")]``) and is refused beside any other encoder.
+    """
+
+    patch: tuple[int, int]
+    prefix_tokens: int
+    width: int
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
 class PretextHead(Protocol):
     """A task on top of the shared encoder.
 
