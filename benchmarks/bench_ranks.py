@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.engine.agreement import Votes
 from medkit.engine.clock import CheckpointClock
-from medkit.engine.gradients import backward, gram, project
+from medkit.engine.gradients import PIECE, backward, project
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
 from medkit.engine.settings import TrainingSettings
@@ -54,7 +55,7 @@ class ThreeTasks(nn.Module):
 
 
 def flat(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
-    """PCGrad with one message, when the last task's backward pass has ended."""
+    """PCGrad as release 0.1 had it: one message, when the last task's backward pass has ended."""
     losses = list(net.losses(x).values())
     shared, own = list(net.encoder.parameters()), list(net.heads.parameters())
     tasks = []
@@ -67,12 +68,25 @@ def flat(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
     runtime.strategy.any_true([True] * len(shared))
     runtime.strategy.any_true([True] * len(own))
     runtime.strategy.average([*(g for task in tasks for g in task), *(p.grad for p in own if p.grad is not None)])
-    weights = project(gram(tasks), torch.Generator().manual_seed(0))
+    weights = project(pair_by_pair(tasks), torch.Generator().manual_seed(0))
     for p, *gradients in zip(shared, *tasks, strict=True):
-        total = torch.mul(gradients[0], weights[0], out=torch.empty_like(p))
+        total = gradients[0] * weights[0]
         for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
             total.add_(gradient, alpha=weight)
         p.grad = total
+
+
+def pair_by_pair(tasks: list[list[Tensor]]) -> Tensor:
+    """Inner products of all pairs of tasks, each pair's over the whole network before the next."""
+    products = torch.zeros(len(tasks), len(tasks), dtype=torch.float64)
+    for i, j in combinations_with_replacement(range(len(tasks)), 2):
+        dots = [
+            torch.dot(p, q)
+            for a, b in zip(tasks[i], tasks[j], strict=True)
+            for p, q in zip(a.reshape(-1).split(PIECE), b.reshape(-1).split(PIECE), strict=True)
+        ]
+        products[i, j] = products[j, i] = torch.stack(dots).double().sum().item()
+    return products
 
 
 def by_task(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:

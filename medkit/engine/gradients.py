@@ -133,7 +133,10 @@ def _surgery(
     weights = project(gram(task_gradients), generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
         # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
-        total = torch.mul(gradients[0], weights[0], out=torch.empty_like(p))
+        # What came by a message may be overwritten; autograd itself may give one tensor to two parameters.
+        first = gradients[0]
+        reused = strategy.world_size > 1 and first.stride() == p.stride()
+        total = torch.mul(first, weights[0], out=first if reused else torch.empty_like(p))
         for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
             total.add_(gradient, alpha=weight)
         p.grad = total
@@ -184,17 +187,17 @@ def _where(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
 def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     """(K,K) float64 inner products of K task gradients, each a list of tensors, without copying them together."""
     tasks = len(gradients)
+    dots: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(tasks) for j in range(i, tasks)}
+    for tensors in zip(*gradients, strict=True):
+        # A piece of every task is multiplied by all others while it lies in the processor's cache.
+        for pieces in zip(*(tensor.reshape(-1).split(PIECE) for tensor in tensors), strict=True):
+            for (i, j), found in dots.items():
+                found.append(torch.dot(pieces[i], pieces[j]))
     result = torch.zeros(tasks, tasks, dtype=torch.float64)
-    for i in range(tasks):
-        for j in range(i, tasks):
+    for (i, j), found in dots.items():
+        if found:
             # Pieces are short enough for partial sums in single precision; only their total needs more.
-            dots = [
-                torch.dot(p, q)
-                for a, b in zip(gradients[i], gradients[j], strict=True)
-                for p, q in zip(a.reshape(-1).split(PIECE), b.reshape(-1).split(PIECE), strict=True)
-            ]
-            if dots:
-                result[i, j] = result[j, i] = torch.stack(dots).double().sum().item()
+            result[i, j] = result[j, i] = torch.stack(found).double().sum().item()
     return result
 
 

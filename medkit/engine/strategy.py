@@ -319,9 +319,11 @@ class _Sent:
         self.starts = [0]
         for tensor in tensors:
             self.starts.append(self.starts[-1] + -(-tensor.numel() // step) * step)
-        self.flat = torch.zeros(self.starts[-1], dtype=kind, device=tensors[0].device)
+        self.flat = torch.empty(self.starts[-1], dtype=kind, device=tensors[0].device)
         for tensor, place in zip(tensors, self._places(), strict=True):
             place.copy_(tensor)
+        for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
+            self.flat[start + tensor.numel() : after].zero_()  # what lies between is added up, too
         with _told("in an average"):
             self.work = dist.all_reduce(self.flat, group=group, async_op=True)
 
