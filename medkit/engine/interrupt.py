@@ -35,6 +35,8 @@ class _State:
     speak = True
     cleaners: list[Callable[[], None]] = []
     installed: list[signal.Signals] = []
+    terminals: list[int] = []
+    """Which of the standard streams a terminal showed at the start."""
 
 
 def install(speak: bool = True) -> None:
@@ -47,6 +49,7 @@ def install(speak: bool = True) -> None:
     _State.speak = speak
     if threading.current_thread() is not threading.main_thread():
         return
+    _State.terminals = [stream for stream in (0, 1, 2) if os.isatty(stream)]
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -127,6 +130,8 @@ def leave_to_parent() -> None:
 
 def _handle(number: int, frame: object) -> None:
     name = signal.Signals(number).name
+    if name == "SIGHUP":
+        _leave_terminal()
     if _State.asked is not None:
         if number == signal.SIGINT:
             _end(_State.farewell or "interrupted")
@@ -136,6 +141,14 @@ def _handle(number: int, frame: object) -> None:
         _end(f"interrupted by {name} before anything was begun")
     if not _State.waiting:
         raise KeyboardInterrupt(name)
+
+
+def _leave_terminal() -> None:
+    """Print into the void where a terminal was closed: each write to it would be an error, and a reason to fail."""
+    for stream in _State.terminals:
+        if not os.isatty(stream):
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
 def _end(text: str) -> None:
