@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medkit import compat
 
 if TYPE_CHECKING:
+    from medkit.evaluation.verdict import verdict
     from medkit.front import resume, run
     from medkit.recipe import load_recipe
     from medkit.registry.build import build
@@ -22,11 +23,12 @@ _LAZY = {
     "load_recipe": "medkit.recipe",
     "run": "medkit.front",
     "resume": "medkit.front",
+    "verdict": "medkit.evaluation.verdict",
 }
 
 compat.install()
 
-__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "resume", "run"]
+__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "resume", "run", "verdict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs
+from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs, verdict
 
 app = typer.Typer(
     name="medkit",
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": results.evaluate,
     "report": results.report,
     "compare": results.compare,
+    "verdict": verdict.verdict,
     "simulate-dose": data.simulate_dose,
     "bench": bench.bench,
     "doctor": plugins.doctor,

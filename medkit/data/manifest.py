@@ -14,8 +14,8 @@ INDEX = re.compile(r"__index_level_\d+__")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_manifest(path: Path) -> Any:
-    """A CSV or Parquet file as a ``pyarrow.Table``; columns without a name are left out.
+def read_manifest(path: Path, what: str = "manifest") -> Any:
+    """A CSV or Parquet file as a ``pyarrow.Table``; columns without a name are left out. Errors call it ``what``.
 
     Raises
     ------
@@ -23,15 +23,15 @@ def read_manifest(path: Path) -> Any:
         naming the file and, of a CSV, the line.
     """
     if not path.is_file():
-        raise InputError("there is no such manifest", str(path))
+        raise InputError(f"there is no such {what}", str(path))
     try:
-        table = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, what)
     except InputError:
         raise
     except Exception as error:  # whatever a damaged file holds, it is an error of that file
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        what = f"the manifest cannot be read ({first})"
-        raise InputError(what, str(path), "CSV or Parquet with a header") from error
+        hint = "CSV or Parquet with a header"
+        raise InputError(f"the {what} cannot be read ({first})", str(path), hint) from error
     return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
 
 
@@ -43,11 +43,11 @@ def _parquet(path: Path) -> Any:
         return file.read()
 
 
-def _csv(path: Path) -> Any:
+def _csv(path: Path, what: str) -> Any:
     import pyarrow
     import pyarrow.csv
 
-    names = _header(path)
+    names = _header(path, what)
     _check_names(names, path)
     options = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pyarrow.large_string()), strings_can_be_null=True, null_values=[""]
@@ -57,19 +57,19 @@ def _csv(path: Path) -> Any:
         return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(block_size=BLOCK), parsing, options)
     except pyarrow.ArrowInvalid as error:
         if "UTF8" in str(error):
-            raise _encoding(path) from error
+            raise _encoding(path, what) from error
         raise _ragged(path, len(names)) or error from error
 
 
-def _header(path: Path) -> list[str]:
+def _header(path: Path, what: str) -> list[str]:
     """The names of a CSV's columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next((row for row in csv.reader(file) if row), None)
     except UnicodeDecodeError as error:
-        raise _encoding(path) from error
+        raise _encoding(path, what) from error
     if names is None:
-        raise InputError("the manifest is empty", str(path), "CSV or Parquet with a header")
+        raise InputError(f"the {what} is empty", str(path), "CSV or Parquet with a header")
     if len(names) == 1:
         for sign, word in SEPARATORS.items():
             if sign in names[0]:
@@ -84,9 +84,9 @@ def _check_names(names: list[str], path: Path) -> None:
         raise InputError(f"two columns are named '{twice[0]}'", str(path), "which one is meant cannot be told")
 
 
-def _encoding(path: Path) -> InputError:
+def _encoding(path: Path, what: str) -> InputError:
     hint = "save it as 'CSV UTF-8'; in Python: encoding='utf-8'"
-    return InputError("the manifest is no text in UTF-8 (utf-8)", str(path), hint)
+    return InputError(f"the {what} is no text in UTF-8 (utf-8)", str(path), hint)
 
 
 def _ragged(path: Path, width: int) -> InputError | None:

@@ -1,0 +1,105 @@
+"""What a verdict says: numbers, and a sentence for those who read no tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from medkit.evaluation.verdict_power import POWER
+from medkit.evaluation.verdict_variance import Spread
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Method ``a`` against ``b``: the mean difference over trainings and patients, and how sure it is.
+
+    Attributes
+    ----------
+    estimate, low, high:
+        ``a`` minus ``b`` in the metric's unit, with its 95 % interval.
+    p, p_holm:
+        Two-sided; the second corrected for all ``comparisons`` that were made together.
+    probability:
+        That ``a`` beats ``b`` when both are trained once more and their means over as many new patients are compared.
+    shares:
+        Parts of ``patients``, ``seeds`` and ``rest`` in the variance of one training's difference on one patient.
+    smallest_difference:
+        What a study of this design shows with 80 % power.
+    seeds, seeds_b, paired:
+        Trainings of ``a`` and of ``b``, and whether their seeds are the same.
+    notes:
+        What a reader has to know beside the sentence.
+    spread:
+        What more seeds or patients would bring (:func:`medkit.evaluation.verdict_power.designs`).
+
+    Where nothing varies, everything but the estimate is nan.
+    """
+
+    a: str
+    b: str
+    estimate: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    probability: float
+    shares: dict[str, float]
+    smallest_difference: float
+    seeds: int
+    seeds_b: int
+    patients: int
+    paired: bool
+    higher_is_better: bool
+    spread: Spread = field(repr=False, compare=False)
+    comparisons: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def better(self) -> str | None:
+        """The method that is shown to be better, after correction for all comparisons; None if none is."""
+        if not self.p_holm < ALPHA:
+            return None
+        return self.a if (self.estimate > 0) == self.higher_is_better else self.b
+
+    @property
+    def sentence(self) -> str:
+        """All of it in plain English."""
+        design = f"{self.seeds} seeds" if self.paired else f"{self.seeds} and {self.seeds_b} seeds"
+        design += f", {self.patients} patients" + ("" if self.higher_is_better else "; lower is better")
+        difference = f"'{self.a}' minus '{self.b}' is {self.estimate:.3g}"
+        if math.isnan(self.low):
+            return f"{difference} in every training and patient ({design}): nothing varies that it could be judged by."
+        worse = self.b if self.better == self.a else self.a
+        says = f"'{self.better}' is better than '{worse}'"
+        if self.better is None:
+            says = f"No difference between '{self.a}' and '{self.b}' is shown"
+        design += f"; p = {self.p_holm:.2g} after correction" if self.comparisons > 1 else ""
+        parts = [f"{name} {100 * share:.0f} %" for name, share in self.shares.items()]
+        power = f"{self.smallest_difference:.3g} with {100 * POWER:.0f} % power"
+        return (
+            f"{says}: {difference} (95 % interval {self.low:.3g} to {self.high:.3g}; {design}). "
+            f"Trained once more and tested on {self.patients} new patients, '{self.a}' would beat '{self.b}' with a "
+            f"probability {_likely(self.probability)}. Parts of the difference's variance: {', '.join(parts)}. "
+            f"A study of this design shows a difference of {power}."
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Everything but the spread, as plain data; what is undefined is None."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "spread"}
+        plain |= {"notes": list(self.notes), "better": self.better, "sentence": self.sentence}
+        plain["shares"] = {name: _known(share) for name, share in self.shares.items()}
+        return {name: _known(value) for name, value in plain.items()}
+
+
+def _likely(probability: float) -> str:
+    """No probability is told as 0 or 1."""
+    if probability < 0.01:
+        return "below 0.01"
+    return "above 0.99" if probability > 0.99 else f"of {probability:.2f}"
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
