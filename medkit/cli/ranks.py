@@ -37,7 +37,7 @@ def load_files_together(here: Place, plugin: list[str] | None, device: str | Non
         return
     from medkit.engine.runtime import Runtime
 
-    agreed(Runtime.start(device=device).strategy, lambda: load_files(plugin))
+    agreed(Runtime.start(device=device).strategy, lambda: load_files(plugin), "the plugin files")
 
 
 def repeated(option: str, values: list[str] | None) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medkit.engine.agreement import FailedTogether
 from medkit.engine.divided import is_divided
 from medkit.engine.runtime import Runtime
 from medkit.engine.strategy import Message, Strategy
-from medkit.errors import RunError
+from medkit.errors import ElsewhereError, RunError
 
 PIECE = 1 << 17  # elements of one inner product
 
@@ -43,16 +44,37 @@ def backward(
         What this rank counts in the average: the items of its batch over the mean number of all ranks.
     earlier:
         What :func:`accumulate` has kept of other batches of the same step; ``.grad`` has the rest of it.
+
+    Raises
+    ------
+    FailedTogether
+        on all ranks, where it fails on one; but an error in the gradients of divided parts, which travel while they are
+        computed, is raised on that rank alone.
     """
+    strategy = runtime.strategy
     trained = [p for p in parameters if p.requires_grad]
     each = _weighted(losses, weight)
     if shared is not None and len(each) > 1:
-        _surgery(each, trained, shared, runtime.strategy, generator, earlier)
+        _surgery(each, trained, shared, strategy, generator, earlier)
         return
-    _total(each).backward()
-    trained = [p for p in trained if not is_divided(p)]  # the gradients of others are averaged already
-    if runtime.world_size > 1:
-        _average(trained, runtime.strategy.any_true([p.grad is not None for p in trained]), runtime.strategy)
+    whole = [p for p in trained if not is_divided(p)]  # the gradients of others come averaged
+    error: Exception | None = None
+    try:
+        _total(each).backward()
+    except Exception as caught:
+        if strategy.world_size == 1 or len(whole) < len(trained):
+            raise
+        error = caught
+    if strategy.world_size > 1:
+        _average(whole, _agreed(error, [p.grad is not None for p in whole], strategy), strategy)
+
+
+def _agreed(error: Exception | None, reached: Sequence[bool], strategy: Strategy) -> list[bool]:
+    """Which gradients any rank has, once all ranks have computed theirs without an error."""
+    failed, *somewhere = strategy.any_true([error is not None, *reached])
+    if failed:
+        raise FailedTogether from error or ElsewhereError()
+    return somewhere
 
 
 Earlier = list[list[Tensor | None]]
@@ -118,13 +140,22 @@ def _surgery(
     reached = [False] * len(several)
     messages: list[Message] = []
     # Losses stay separate scalars: stacking them would send each task's backward through every head.
+    error: Exception | None = None
     for i, loss in enumerate(losses):
-        mine = _task_gradients(loss, several, own, i + 1 < len(losses), None if earlier is None else earlier[i])
+        mine: Sequence[Tensor | None] = [None] * len(several)
+        try:
+            if error is None:
+                before = None if earlier is None else earlier[i]
+                mine = _task_gradients(loss, several, own, i + 1 < len(losses), before)
+        except Exception as caught:
+            if strategy.world_size == 1:
+                raise
+            error = caught  # other ranks wait for the messages of all tasks
         reached = [before or g is not None for before, g in zip(reached, mine, strict=True)]
         whole = [torch.zeros_like(p) if g is None else g for p, g in zip(several, mine, strict=True)]
         messages.append(strategy.average_async(whole))
     # What no task reached on any rank stays without a gradient, and so without weight decay, as in a sum.
-    agreed = strategy.any_true([*reached, *(p.grad is not None for p in own)])
+    agreed = _agreed(error, [*reached, *(p.grad is not None for p in own)], strategy)
     reached = agreed[: len(several)]
     if strategy.world_size > 1:
         _average(own, agreed[len(several) :], strategy)

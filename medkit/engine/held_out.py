@@ -33,7 +33,7 @@ class HeldOutLosses:
         Gives (number, batch, items in it) of this rank's share of the batches; ranks together have each once.
     needed:
         Whether something of the training hangs on them: then what an objective raises ends it. Otherwise that is said
-        once, and the training goes on without them.
+        once, and the training goes on; the next epoch tries again, as that of a resumed run does.
     """
 
     def __init__(
@@ -48,12 +48,10 @@ class HeldOutLosses:
         self.objective, self.batches, self.seed, self.runtime = objective, batches, seed, runtime
         self.say, self.needed = say, needed
         self.turns = [turn.name for turn in objective.turns()]
-        self.failed = False
+        self.told = False
 
     def __call__(self) -> dict[str, float]:
         """The losses by name, and their sum as ``loss`` where a single turn has them all."""
-        if self.failed:
-            return {}
         sums: dict[str, float] = {}
         items, error = 0.0, None
         try:
@@ -103,9 +101,10 @@ class HeldOutLosses:
             raise FailedTogether from error or ElsewhereError()
         if self.needed and error is not None:
             raise error
-        error = error or ElsewhereError()
-        self.failed = True
-        self.say(f"the losses of validation are left out, they cannot be computed: {cause(error)}")
+        if not self.told:
+            why = cause(error or ElsewhereError())
+            self.say(f"the losses of validation are left out, they cannot be computed: {why}")
+        self.told = True
 
     @contextlib.contextmanager
     def _untouched(self) -> Iterator[None]:

@@ -9,6 +9,20 @@ import torch
 from medkit.engine.strategy import Strategy
 from medkit.protocols import Batch
 
+Sums = dict[str, list[float]]
+"""Of each loss, its sum and how many there were."""
+
+
+def add_to(sums: Sums, losses: Mapping[str, float]) -> None:
+    for name, value in losses.items():
+        total, count = sums.get(name, (0.0, 0))
+        sums[name] = [total + value, count + 1]
+
+
+def means_of(sums: Sums) -> dict[str, float]:
+    """Each loss's mean over those batches that had it."""
+    return {name: total / count for name, (total, count) in sums.items()}
+
 
 class LossMeans:
     """Averages the losses of a turn's steps, by a message that travels while gradients are computed.

@@ -12,7 +12,7 @@ from medkit.engine.checkpoint import Whole, as_it_is, load_tensors, tensors_of
 from medkit.engine.divided import divided_like, is_divided
 from medkit.errors import InputError, RunError
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a stage that was begun by an earlier version could not be continued to the numbers of either."""
 
 WEIGHTS = "weights."

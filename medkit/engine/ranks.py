@@ -73,8 +73,10 @@ def rendezvous(found: Place, environ: Mapping[str, str] = os.environ) -> str:
     return "env://"
 
 
-def agreed(strategy: Strategy, work: Callable[[], Result]) -> Result:
+def agreed(strategy: Strategy, work: Callable[[], Result], what: str) -> Result:
     """``work()`` on every rank; what is wrong on any ends all of them, and is said by one.
+
+    It takes as long as it takes on the slowest rank; ``what`` is told if one does not come to its end.
 
     Raises
     ------
@@ -90,10 +92,11 @@ def agreed(strategy: Strategy, work: Callable[[], Result]) -> Result:
         result = work()
     except Exception as caught:
         error = caught
-    failed = strategy.any_true([rank == strategy.rank and error is not None for rank in range(strategy.world_size)])
-    if error is not None and failed.index(True) == strategy.rank:
+    failed = strategy.gather(error is not None, what)
+    first = strategy.share(failed.index(True) if True in failed else None, what)
+    if error is not None and first == strategy.rank:
         raise error
-    if any(failed):
+    if first is not None:
         raise ElsewhereError(exit_code=getattr(error, "exit_code", InputError.exit_code)) from error
     return result
 

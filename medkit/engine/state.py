@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from medkit.engine import checkpoint
+from medkit.engine.loss_means import Sums
 from medkit.engine.packing import Optimizers, Packed, unpack
 from medkit.errors import InputError
 
@@ -17,9 +17,12 @@ class TrainingState:
     """The next step of the current epoch, and what has been gathered so far."""
 
     epochs: int
+    steps: int = 0
+    """Batches of an epoch on each of the ranks, and how many ranks there are."""
+    world_size: int = 1
     epoch: int = 0
     step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
     best: float | None = None
     best_epoch: int | None = None
     judged: float | None = None
@@ -38,32 +41,22 @@ class TrainingState:
         """Whether the last epoch is over, be it by an early stop."""
         return self.stopped or self.epoch >= self.epochs
 
-    def add(self, losses: Mapping[str, float], batches: int, count: int) -> None:
-        """Add the mean losses of ``batches`` batches, in one of ``count`` steps that a turn takes on them."""
-        for key, value in losses.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value * batches / count
-
-    def means(self, steps: int) -> dict[str, float]:
-        """The losses' means over ``steps`` batches."""
-        return {key: value / max(steps, 1) for key, value in self.sums.items()}
-
     def next_epoch(self) -> None:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
-    def save(self, folder: Path, stage: str, packed: Packed, world_size: int = 1) -> None:
+    def save(self, folder: Path, stage: str, packed: Packed) -> None:
         """Write the checkpoint of ``stage``; the one before is kept."""
         tensors, plain = packed
-        position = {**asdict(self), "world_size": world_size}
-        written = {"stage": stage, "position": position, "plain": plain}
+        written = {"stage": stage, "position": asdict(self), "plain": plain}
         checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
 
     def restore(
-        self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, world_size: int = 1
+        self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, accumulate: int = 1
     ) -> int | None:
         """Go to where the checkpoint in ``folder`` stands, if there is one, and return how many ranks wrote it.
 
-        On another number of ranks a batch has another number of items: the training goes on with the same share of the
-        epoch behind it.
+        On another number of ranks an epoch has another number of batches: the training goes on with the same share of
+        them behind it, at the first of the ``accumulate`` batches of a step.
 
         Raises
         ------
@@ -88,9 +81,12 @@ class TrainingState:
                 "schedules depend on it: keep the number, or start a new run from these weights",
             )
         unpack(tensors, written.get("plain", {}), objective, optimizers, str(path))
-        vars(self).update(vars(saved))
-        before: int = written["position"].get("world_size", world_size)
-        if before != world_size and self.step:
-            self.step, taken = self.step * before // world_size, self.step
-            self.sums = {key: value * self.step / taken for key, value in self.sums.items()}
-        return before
+        steps, world_size = self.steps, self.world_size
+        vars(self).update(vars(saved), steps=steps, world_size=world_size)
+        if saved.world_size != world_size and saved.step:
+            self.step = steps if saved.step == saved.steps else saved.step * steps // saved.steps
+            if self.step < steps:
+                self.step -= self.step % accumulate
+            share = self.step / saved.step
+            self.sums = {name: [total * share, count * share] for name, (total, count) in saved.sums.items() if share}
+        return saved.world_size

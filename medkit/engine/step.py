@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medkit.engine.agreement import FailedTogether, Votes
 from medkit.engine.divided import separate
 from medkit.engine.gradients import Earlier, accumulate, backward
-from medkit.engine.loss_means import LossMeans, items_of
+from medkit.engine.loss_means import LossMeans, Sums, add_to, items_of, means_of
 from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
 from medkit.engine.settings import TrainingSettings
@@ -59,8 +59,8 @@ class Step:
         self.rate = self.optimization.rate(epoch, step, self.settings.epochs, steps)
         set_rate(self.optimizer, self.rate)
 
-    def take(self, batches: Sequence[Batch], place: Place, votes: Votes) -> dict[str, float]:
-        """Train on batches, whose gradients are averaged; returns the means of their losses over all ranks' items.
+    def take(self, batches: Sequence[Batch], place: Place, votes: Votes) -> list[dict[str, float]]:
+        """Train on batches, whose gradients are averaged; returns of each its losses' means over all ranks' items.
 
         Raises
         ------
@@ -77,7 +77,8 @@ class Step:
             means.append(self.means.send(values, items_of(batch)))
             how: dict[str, Any] = {"shared": self._shared(), "weight": votes.weight / len(batches)}
             if i + 1 < len(batches):
-                earlier = accumulate(losses, self.parameters, earlier=earlier, **how)
+                with self._guarded(votes):
+                    earlier = accumulate(losses, self.parameters, earlier=earlier, **how)
             else:
                 drawn = self._generator(place)
                 backward(losses, self.parameters, self.runtime, generator=drawn, earlier=earlier, **how)
@@ -88,7 +89,14 @@ class Step:
         if hasattr(self.objective, "after_step"):
             with self.runtime.strategy.computing():
                 self.objective.after_step(self.turn.name)
-        return _mean([found() for found in means])
+        return [found() for found in means]
+
+    def _guarded(self, votes: Votes) -> AbstractContextManager[None]:
+        """Around gradients that are kept: the next batch's vote is one on them, too.
+
+        Those of divided parts are messages, after which nobody votes any more.
+        """
+        return nullcontext() if self.settings.shard else votes.guarded()
 
     def _losses(self, batch: Batch, place: Place, votes: Votes) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The losses of a batch, and as numbers, once every rank has found its own to be finite."""
@@ -154,12 +162,12 @@ def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(losses, values, strict=True))
 
 
-def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number over those that have it."""
-    if len(found) == 1:
-        return found[0]
-    names = dict.fromkeys(name for values in found for name in values)
-    return {name: fmean(values[name] for values in found if name in values) for name in names}
+def mean_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each loss over those batches that have it."""
+    sums: Sums = {}
+    for losses in each:
+        add_to(sums, losses)
+    return means_of(sums)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

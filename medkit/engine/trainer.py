@@ -17,11 +17,12 @@ from medkit.engine.clock import CheckpointClock
 from medkit.engine.divided import own_slice
 from medkit.engine.early_stop import EarlyStop
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted, StepEnded
+from medkit.engine.loss_means import add_to, means_of
 from medkit.engine.packing import Packed, pack, weights_in
 from medkit.engine.runtime import Runtime, seed_step
 from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
-from medkit.engine.step import Place, Step, to_device
+from medkit.engine.step import Place, Step, mean_of, to_device
 from medkit.engine.unfreeze import stages_of, unfreeze
 from medkit.errors import RunError
 from medkit.protocols import Batch
@@ -66,7 +67,7 @@ class Trainer:
         self.objective, self.loader, self.settings, self.runtime = objective, loader, settings, runtime
         self.folder, self.events, self.validate = folder, events, validate
         self.steps = [Step(objective, turn, settings, runtime) for turn in objective.turns()]
-        self.state = TrainingState(settings.epochs)
+        self.state = TrainingState(settings.epochs, loader.steps, runtime.world_size)
         self.clock = CheckpointClock(settings.checkpoint_seconds)
         self.votes = Votes(runtime, self.clock)
         self.patience = None
@@ -92,11 +93,13 @@ class Trainer:
         """Go to the checkpoint, if there is one, on every rank alike."""
         if self.settings.unfreeze is not None:
             stages_of(self.objective, self.settings.unfreeze.part)
-        world_size = self.runtime.world_size
-        before = self.state.restore(self.folder, self.settings.stage, self.objective, self._optimizers(), world_size)
+        settings, world_size = self.settings, self.runtime.world_size
+        before = self.state.restore(
+            self.folder, settings.stage, self.objective, self._optimizers(), settings.accumulate
+        )
         if before not in (None, world_size):
             what = f"begun on {before} ranks, it goes on on {world_size}: batches have another size in all, and numbers"
-            self.say(f"{self.settings.stage}: {what} differ from those of a run that was not interrupted")
+            self.say(f"{settings.stage}: {what} differ from those of a run that was not interrupted")
         self.runtime.strategy.broadcast([*self.objective.parameters(), *self.objective.buffers()])
 
     def start(self) -> None:
@@ -159,9 +162,10 @@ class Trainer:
         for step in self.steps:
             step.begin_step(*self._schedule_place())
             for repetition in range(step.turn.steps):
-                values = step.take(batches, Place(state.epoch, state.step, repetition), self.votes)
-                state.add(values, len(batches), step.turn.steps)
-                losses |= values
+                each = step.take(batches, Place(state.epoch, state.step, repetition), self.votes)
+                for values in each:
+                    add_to(state.sums, values)
+                losses |= mean_of(each)
         return losses
 
     def _placed(self, batch: Batch, position: int) -> Batch:
@@ -176,7 +180,7 @@ class Trainer:
         metrics: dict[str, float] = {"seconds": round(self.state.seconds, 3)}
         for step in self.steps:
             metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
-        metrics |= {f"train/{key}": value for key, value in self.state.means(self.loader.steps).items()}
+        metrics |= {f"train/{key}": value for key, value in means_of(self.state.sums).items()}
         if self.validate is not None:
             # Ranks may round differently, and have to decide alike.
             found = dict(self.validate(self.state.epoch))
@@ -213,7 +217,7 @@ class Trainer:
     def write(self, packed: Packed) -> None:
         """Write the checkpoint, on the main rank."""
         if self.runtime.is_main:
-            self.state.save(self.folder, self.settings.stage, packed, self.runtime.world_size)
+            self.state.save(self.folder, self.settings.stage, packed)
         self.clock.restart()
 
     def save(self, what: str) -> None:

@@ -18,6 +18,7 @@ from medkit.engine.events import (
     StageStarted,
     StepEnded,
 )
+from medkit.engine.loss_means import Sums, add_to, means_of
 from medkit.engine.progress import Progress, numbers
 from medkit.registry.plugins import Hooks
 from medkit.runs.folder import RunFolder
@@ -32,8 +33,8 @@ class ShowProgress:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.epochs = self.steps = self.counted = 0
-        self.sums: dict[str, float] = {}
+        self.epochs = self.steps = 0
+        self.sums: Sums = {}
         self._bar = ExitStack()
         self._shown = 0.0
         self._advance: Callable[..., Any] = _nothing
@@ -41,22 +42,19 @@ class ShowProgress:
     def stage_started(self, event: StageStarted) -> None:
         self._close()
         self.epochs, self.steps = event.epochs, event.steps
-        self.sums, self.counted = {}, 0
+        self.sums = {}
         if event.steps:
             self._advance = self._bar.enter_context(self.progress.task(event.stage, total=event.epochs * event.steps))
 
     def step_ended(self, event: StepEnded) -> None:
-        self.counted += 1
-        for key, value in event.losses.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
+        add_to(self.sums, event.losses)
         now = time.monotonic()
         if now - self._shown >= EVERY or event.step == self.steps:  # nobody sees more
             self._shown = now
-            means = {key: value / self.counted for key, value in self.sums.items()}
-            self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means))
+            self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means_of(self.sums)))
 
     def epoch_ended(self, event: EpochEnded) -> None:
-        self.sums, self.counted = {}, 0
+        self.sums = {}
         told = {k: v for k, v in event.metrics.items() if "/" in k and not k.startswith("lr/") and not math.isnan(v)}
         self.progress.say(f"{event.stage} {event.epoch}/{self.epochs}: {numbers(told)}")
         if event.epoch >= self.epochs:

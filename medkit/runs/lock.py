@@ -25,6 +25,7 @@ from medkit.records import write_error
 from medkit.runs.folder import RunFolder
 
 NAME = "run.lock"
+LOCK = "the lock of the run folder"
 PATIENCE = 60.0  # seconds that a network disk may take to show a new file on another machine
 YOUNG = 2.0  # seconds that a lock may be without content where file systems have no links: it is just being written
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -128,10 +129,10 @@ def locked_for_all(folder: RunFolder, command: str, runtime: Runtime) -> Iterato
     strategy = runtime.strategy
     with ExitStack() as stack:
         own = locked(folder, command) if runtime.is_main else nullcontext()
-        lock = agreed(strategy, lambda: stack.enter_context(own))
+        lock = agreed(strategy, lambda: stack.enter_context(own), LOCK)
         if runtime.world_size > 1:
-            token = strategy.share(lock.holder.token if lock else None, "the lock of the run folder")
-            agreed(strategy, lambda: _look_for(folder.path, token, runtime.rank))
+            token = strategy.share(lock.holder.token if lock else None, LOCK)
+            agreed(strategy, lambda: _look_for(folder.path, token, runtime.rank), LOCK)
         yield
 
 

@@ -49,12 +49,12 @@ def evaluate_again(
         if patients of the split were seen in training and nothing allows it.
     """
     runtime = Runtime.start(device=device)
-    folder = agreed(runtime.strategy, lambda: RunFolder.open(Path(run)))
+    folder = agreed(runtime.strategy, lambda: RunFolder.open(Path(run)), "the run folder")
     try:
         with locked_for_all(folder, "evaluate", runtime):
-            agreed(runtime.strategy, lambda: refuse_living(folder.path))
-            bench = Workbench(agreed(runtime.strategy, folder.recipe), runtime, folder)
-            stages = agreed(runtime.strategy, lambda: _finished(bench, stage))
+            agreed(runtime.strategy, lambda: refuse_living(folder.path), "the programs of the run")
+            bench = Workbench(agreed(runtime.strategy, folder.recipe, "the recipe"), runtime, folder)
+            stages = agreed(runtime.strategy, lambda: _finished(bench, stage), "the stages")
             _check_seen(bench, stages, split, allow_seen)
             found = [result for item in stages if (result := _evaluate(bench, item, split, allow_seen)) is not None]
             if runtime.is_main:
@@ -86,7 +86,7 @@ def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_see
         return
     for stage in stages:
         dataset, what = bench.dataset(stage), f"the preparation of {stage.name}, {split}"
-        agreed(runtime.strategy, partial(bench.seen.check, stage, split, way_out="'--allow-seen REASON'"))
+        agreed(runtime.strategy, partial(bench.seen.check, stage, split, way_out="'--allow-seen REASON'"), what)
         with together(runtime, what), Progress(not runtime.is_main) as progress:
             mine = dataset.cases(split)[runtime.rank :: runtime.world_size]
             with progress.task(f"{stage.name}: preparing", total=len(mine)) as advance:

@@ -57,18 +57,18 @@ def run(
     ``report`` is asked for a report at the end.
     """
     runtime = Runtime.start(device=settings.device, precision=settings.precision)
-    recipe = agreed(runtime.strategy, lambda: _recipe(recipe, set, skip, seed))
+    recipe = agreed(runtime.strategy, lambda: _recipe(recipe, set, skip, seed), "the recipe")
     if out is None and (runtime.world_size > 1 or settings.resume):
         why = "what is to be resumed" if settings.resume else "several ranks, so that all of them use one folder"
         raise InputError(f"no run folder is given for {why}", "--out")
     folder = RunFolder(Path(out) if out is not None else default_folder(recipe.name))
     if settings.resume and runtime.strategy.share(folder.begun, "whether a run was begun"):
-        agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision))
+        agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision), "the run folder")
         return resume(folder.path, settings, report)
-    trackers = agreed(runtime.strategy, lambda: Trackers(settings.track))
+    trackers = agreed(runtime.strategy, lambda: Trackers(settings.track), "the trackers")
     bench = Workbench(recipe, runtime, jobs=settings.jobs, workers=settings.workers)
-    broken = _broken_anywhere(runtime, agreed(runtime.strategy, lambda: check_run(bench)))
-    agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None)
+    broken = _broken_anywhere(runtime, agreed(runtime.strategy, lambda: check_run(bench), "the check of the run"))
+    agreed(runtime.strategy, lambda: RunFolder.create(folder.path) if runtime.is_main else None, "the run folder")
     with locked_for_all(folder, "run", runtime):
         if runtime.is_main:
             found = environment(runtime.description, settings.precision, runtime.world_size, recipe.seed)
@@ -101,14 +101,16 @@ def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str]
 def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | None = None) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
     runtime = Runtime.start(device=settings.device)
-    folder, begun = agreed(runtime.strategy, lambda: _opened(Path(out), runtime.world_size))
-    runtime = agreed(runtime.strategy, lambda: runtime.with_precision(begun.get("precision", "fp32")))
+    folder, begun = agreed(runtime.strategy, lambda: _opened(Path(out), runtime.world_size), "the run folder")
+    runtime = agreed(runtime.strategy, lambda: runtime.with_precision(begun.get("precision", "fp32")), "the precision")
     with locked_for_all(folder, "resume", runtime):
-        agreed(runtime.strategy, lambda: refuse_living(folder.path))
+        agreed(runtime.strategy, lambda: refuse_living(folder.path), "the programs of the run")
         if runtime.is_main:
             folder.remove_unfinished()
-        trackers = agreed(runtime.strategy, lambda: Trackers([*begun.get("track", []), *settings.track]))
-        bench = agreed(runtime.strategy, lambda: _checked(folder, runtime, settings))
+        trackers = agreed(
+            runtime.strategy, lambda: Trackers([*begun.get("track", []), *settings.track]), "the trackers"
+        )
+        bench = agreed(runtime.strategy, lambda: _checked(folder, runtime, settings), "the check of the run")
         if runtime.is_main and trackers.plain() != begun.get("track", []):
             folder.write_json("environment.json", {**begun, "track": trackers.plain()})
         return _through(bench, folder, settings, report, trackers)
@@ -162,7 +164,7 @@ def _through(
         with _told_of(session, run_, resumed=broken is None):
             session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
             errors = _stages(session, run_, broken or {})
-            agreed(bench.runtime.strategy, lambda: _finish(session, run_, errors, hooks, report))
+            agreed(bench.runtime.strategy, lambda: _finish(session, run_, errors, hooks, report), "the report")
     return run_
 
 

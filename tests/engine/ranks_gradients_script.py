@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from medkit.engine.agreement import FailedTogether
 from medkit.engine.gradients import backward
 from medkit.engine.runtime import Runtime
+from medkit.errors import ElsewhereError
 
 runtime = Runtime.start(device="cpu")
 torch.manual_seed(0)
@@ -53,6 +56,32 @@ if runtime.rank == 1:
 backward(one, parameters, runtime)
 torch.testing.assert_close(b.bias.grad, torch.full((1,), 2.0))
 assert all(p.grad is None for p in idle.parameters())
+
+
+class Fails(torch.autograd.Function):
+    """A backward pass whose memory runs out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        raise MemoryError("too little")
+
+
+for how in ({"shared": list(shared.parameters())}, {}):
+    found = losses(inputs[runtime.rank])
+    if runtime.rank == 1:  # in the second task, when the first one's gradients are on their way
+        found["b"] = Fails.apply(found["b"])
+    try:
+        backward(found, parameters, runtime, **how)
+    except FailedTogether as error:
+        told = type(error.__cause__)
+    assert told is (MemoryError if runtime.rank == 1 else ElsewhereError), told
+    number = torch.tensor([float(runtime.rank)])
+    runtime.strategy.average([number])
+    assert number == 0.5, "no message of the step that failed is left"
 (Path(sys.argv[1]) / f"agreed{runtime.rank}").touch()
 dist.barrier()
 dist.destroy_process_group()

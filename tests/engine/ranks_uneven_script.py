@@ -44,6 +44,7 @@ class Task(nn.Module):
         losses = {"a": (self.a(h) - 3).square().mean(), "b": (self.b(h) + 2).square().mean()}
         if "rare" in batch:  # only the last batch of rank 1 has it
             losses["rare"] = 0.1 * losses["a"]
+            self.rare = losses["rare"].item()
         return losses
 
 
@@ -87,6 +88,8 @@ if mode != "rare":
     for p, q in zip(mine.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(p, q)
     torch.testing.assert_close(found["train/a"], expected["train/a"])
+elif not runtime.is_main:
+    assert found["train/rare"] == mine.rare, "of the one batch that has it"
 assert ("train/rare" in found) == (mode == "rare")
 (folder / f"agreed{runtime.rank}").write_text(repr({k: v for k, v in sorted(found.items()) if "train/" in k}))
 runtime.strategy.barrier("the end")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
 from medkit.errors import RunError
 
@@ -17,11 +18,11 @@ os.environ["MEDKIT_TIMEOUT"] = "2"
 strategy = Runtime.start(device="cpu").strategy
 told = "nothing"
 try:
-    if mode == "late" and strategy.rank == 1:
-        time.sleep(4)
+    if mode == "late":
+        agreed(strategy, lambda: time.sleep(4 * strategy.rank), "validation of stage first")
     if mode == "gone" and strategy.rank == 1:
         os._exit(0)
-    if mode in ("late", "gone"):
+    if mode == "gone":
         strategy.barrier("validation of stage first")
     if mode == "hear":
         parts = [torch.arange(3.0) + strategy.rank, torch.full((2, 2), 5.0 * strategy.rank)]

@@ -75,11 +75,15 @@ class Rank:
 
     world_size = 2
 
-    def __init__(self, rank: int, others: list[bool]) -> None:
-        self.rank, self.others = rank, others
+    def __init__(self, rank: int, failed: list[bool]) -> None:
+        self.rank, self.failed = rank, failed
 
-    def any_true(self, values: list[bool]) -> list[bool]:
-        return [mine or other for mine, other in zip(values, self.others, strict=True)]
+    def gather(self, mine: bool, what: str) -> list[bool]:
+        assert mine == self.failed[self.rank]
+        return self.failed if self.rank == 0 else []
+
+    def share(self, mine: int | None, what: str) -> int | None:
+        return self.failed.index(True) if True in self.failed else None
 
 
 def wrong() -> None:
@@ -88,13 +92,13 @@ def wrong() -> None:
 
 def test_the_first_rank_that_failed_says_why() -> None:
     with pytest.raises(InputError, match="mine"):
-        agreed(Rank(0, [False, True]), wrong)
+        agreed(Rank(0, [True, True]), wrong, "the recipe")
     with pytest.raises(ElsewhereError) as caught:
-        agreed(Rank(1, [True, False]), wrong)
+        agreed(Rank(1, [True, True]), wrong, "the recipe")
     assert caught.value.exit_code == InputError.exit_code
 
 
 def test_a_rank_that_has_not_failed_ends_with_the_one_that_has() -> None:
     with pytest.raises(ElsewhereError):
-        agreed(Rank(0, [False, True]), lambda: 1)
-    assert agreed(Rank(0, [False, False]), lambda: 1) == 1
+        agreed(Rank(0, [False, True]), lambda: 1, "the recipe")
+    assert agreed(Rank(0, [False, False]), lambda: 1, "the recipe") == 1

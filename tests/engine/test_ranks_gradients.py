@@ -10,7 +10,9 @@ PCGRAD = Path(__file__).with_name("ranks_pcgrad_script.py")
 BOTH = {"agreed0", "agreed1"}
 
 
-def test_task_gradients_are_averaged_over_ranks_before_they_are_projected(two_ranks: Callable[..., Path]) -> None:
+def test_task_gradients_are_averaged_over_ranks_before_they_are_projected_and_fail_on_all(
+    two_ranks: Callable[..., Path],
+) -> None:
     assert {path.name for path in two_ranks(SCRIPT).iterdir()} == BOTH
 
 

@@ -15,8 +15,11 @@ from torch import nn
 
 from medkit.engine import checkpoint, interrupt
 from medkit.engine.events import StepEnded
+from medkit.engine.loss_means import means_of
 from medkit.engine.optimizers import Optimization
+from medkit.engine.packing import pack
 from medkit.engine.settings import Patience, Wanted
+from medkit.engine.state import TrainingState
 from medkit.errors import RunError
 from medkit.parts.clipping import Norm
 from medkit.parts.optimizers import SGD, Adam
@@ -95,6 +98,44 @@ def test_a_gradient_is_shortened_to_the_norm_that_clip_allows(tmp_path: Path) ->
     train(bounded, tmp_path / "bounded", clip=Norm(0.5))
     assert moved(free) > 1
     assert moved(bounded) == pytest.approx(0.1 * 0.5, rel=1e-4)
+
+
+class Seldom(Task):
+    """Every third batch has a loss more."""
+
+    def losses(self, turn: str, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        more = {"more": self.net(batch["x"]).square().mean() * 0 + 5} if int(batch["ids"][0]) % 3 == 0 else {}
+        return super().losses(turn, batch) | more
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_loss_that_only_some_batches_have_is_a_mean_over_those(tmp_path: Path, accumulate: int) -> None:
+    told = Told()
+    train(Seldom(), tmp_path, Loader(2), accumulate=accumulate, listeners=[told])
+    assert told.epochs[0].metrics["train/more"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "accumulate", "step", "goes_on"),
+    [
+        ((2, 5), (1, 10), 1, 3, 6),
+        ((2, 5), (1, 10), 4, 3, 4),  # a step is of four batches
+        ((1, 10), (2, 5), 1, 1, 0),
+        ((4, 3), (1, 10), 1, 3, 10),  # the last batch of the four is smaller
+        ((2, 5), (3, 4), 3, 5, 4),
+    ],
+)
+def test_on_other_ranks_a_training_goes_on_at_a_step_with_the_same_share_behind_it(
+    tmp_path: Path, before: tuple[int, int], after: tuple[int, int], accumulate: int, step: int, goes_on: int
+) -> None:
+    task = Task()
+    begun = TrainingState(2, before[1], before[0], step=step, sums={"up": [6.0, step]})
+    begun.save(tmp_path, "small", pack(task, {}))
+    found = TrainingState(2, after[1], after[0])
+    assert found.restore(tmp_path, "small", task, {}, accumulate) == before[0]
+    assert (found.step, found.steps, found.world_size) == (goes_on, after[1], after[0])
+    assert means_of(found.sums) == pytest.approx({"up": 6.0 / step} if goes_on else {})
+    assert [count for _, count in found.sums.values()] == pytest.approx([goes_on] if goes_on else [])
 
 
 @pytest.mark.parametrize("combine", ["sum", "pcgrad"])
