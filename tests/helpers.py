@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
+import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from medkit.engine.events import EpochEnded, Events
 from medkit.engine.optimizers import Optimization
@@ -30,6 +33,29 @@ def edit_dicom(path: Path, **tags: object) -> None:
         else:
             setattr(data, name, value)
     data.save_as(path)
+
+
+class Stopped(BaseException):
+    """The power went."""
+
+
+@contextmanager
+def stopped_after(steps: int) -> Iterator[None]:
+    """Whatever is trained inside is stopped in its ``steps``-th optimizer step; it has to come so far."""
+    taken = 0
+
+    def count(*_: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            raise Stopped
+
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        with pytest.raises(Stopped):
+            yield
+    finally:
+        handle.remove()
 
 
 class Told:

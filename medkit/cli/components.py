@@ -117,6 +117,7 @@ def check(
     from medkit.recipe import load_recipe
     from medkit.recipe.seen import check_seen
     from medkit.recipe.training import training_in_words
+    from medkit.recipe.views import views_in_words
 
     load_files(plugin)
     checked = load_recipe(recipe, set=set or [])
@@ -130,6 +131,9 @@ def check(
     show_table(["stage", "objective", "unit", "data", "epochs", "batch"], rows, f"{checked.name} is well formed")
     for stage in checked.stages:
         print(f"{stage.name}: {training_in_words(stage)}")
+    for name, block in checked.data.items():
+        if told := views_in_words(block):
+            print(f"data block {name}: {told} of each item, for stages that read them")
     for stage in checked.stages:
         if not checked.evaluated_splits(stage):
             print(f"note: stage '{stage.name}' is evaluated on nothing: all splits of '{stage.data}' train or validate")

@@ -376,13 +376,15 @@ class DeviceChain:
         depth, channels = images.shape[:2]
         flat = images.reshape(1, depth * channels, *images.shape[2:])
         flat, moved = self._items(flat, None if mask is None else mask.transpose(0, 1))
-        return flat.view_as(images), None if moved is None else moved.transpose(0, 1)
+        return flat.reshape(depth, channels, *flat.shape[2:]), None if moved is None else moved.transpose(0, 1)
 
     def _items(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         import kornia.augmentation as K
 
+        from medkit.data.augment_device import Crop
+
         for module in self.modules:
-            if isinstance(module, _Symmetry):
+            if isinstance(module, _Symmetry | Crop):
                 moved = module(images, *([] if mask is None else [mask]))
                 images, mask = moved[0], moved[1] if mask is not None else None
                 continue

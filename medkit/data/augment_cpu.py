@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
+
+from medkit.data.augment_crop import Cut, cut_of
 
 
 class WholeAffine(A.Affine):
@@ -38,3 +41,38 @@ class Noise(A.ImageOnlyTransform):
 
     def get_transform_init_args_names(self) -> Mapping[str, Any]:  # type: ignore[override]
         return {"low": self.low, "high": self.high}
+
+
+class Crop(A.DualTransform):
+    """A part with ``scale`` (smallest and largest share) of the image's area, resized to its size or to a square."""
+
+    def __init__(self, scale: tuple[float, float], size: int | None = None, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.scale, self.size = scale, size
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        result = (height, width) if self.size is None else (self.size, self.size)
+        place = self.py_random.random(), self.py_random.random()
+        area = self.py_random.uniform(*self.scale)
+        return {"cut": cut_of((height, width), result, area, place), "result": result}
+
+    def apply(self, img: np.ndarray, cut: Cut, result: tuple[int, int], **params: Any) -> np.ndarray:
+        top, left, height, width = cut
+        how = cv2.INTER_AREA if height > result[0] else cv2.INTER_LINEAR
+        found = cv2.resize(img[top : top + height, left : left + width], result[::-1], interpolation=how)
+        return found.reshape(*result, *img.shape[2:])
+
+    def apply_to_mask(self, mask: np.ndarray, cut: Cut, result: tuple[int, int], **params: Any) -> np.ndarray:
+        # OpenCV's nearest pixel is now the earlier one of two, now the later one.
+        rows, columns = (
+            start + (2 * np.arange(size) + 1) * length // (2 * size)
+            for start, length, size in ((cut.top, cut.height, result[0]), (cut.left, cut.width, result[1]))
+        )
+        return mask[rows[:, None], columns]
+
+    def apply_to_images(self, images: np.ndarray, *args: Any, **params: Any) -> np.ndarray:
+        return np.stack([self.apply(image, **params) for image in images])
+
+    def get_transform_init_args_names(self) -> Mapping[str, Any]:  # type: ignore[override]
+        return {"scale": self.scale, "size": self.size}

@@ -7,7 +7,9 @@ from typing import Any
 import kornia.augmentation as K
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from medkit.data.augment_crop import cut_of
 
 BINOMIAL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 """Sixteenths of the 3x3 Gaussian of OpenCV and of the published code (a standard deviation of 0.85 pixels)."""
@@ -89,3 +91,50 @@ def median3(images: Tensor) -> Tensor:
     """The median of each pixel's 3x3 neighbourhood; edges are repeated."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     return padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2).median(-1).values
+
+
+class Crop(nn.Module):
+    """For each image a part with ``scale`` of its area, resized to its size or to a square; masks follow."""
+
+    def __init__(self, scale: tuple[float, float], size: int | None = None, p: float = 1.0) -> None:
+        super().__init__()
+        self.scale, self.size, self.p = scale, size, p
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """(N,C,H,W) images, and their (N,C,H,W) masks, at the size (h,w) of the result."""
+        shape = (images.shape[2], images.shape[3])
+        result = shape if self.size is None else (self.size, self.size)
+        cuts = torch.tensor([self._cut(shape, result) for _ in range(len(images))])
+        given = [images] if mask is None else [images, mask]
+        found = []
+        for tensor in given:
+            nearest = tensor is mask
+            down = _resampling(cuts[:, 0], cuts[:, 2], shape[0], result[0], nearest).to(tensor)
+            across = _resampling(cuts[:, 1], cuts[:, 3], shape[1], result[1], nearest).to(tensor)
+            found.append(down[:, None] @ tensor @ across[:, None].transpose(-1, -2))
+        return found
+
+    def _cut(self, shape: tuple[int, int], result: tuple[int, int]) -> tuple[int, int, int, int]:
+        happens, area, *place = torch.rand(4).tolist()
+        if happens >= self.p:
+            return (0, 0, *shape)
+        return cut_of(shape, result, self.scale[0] + area * (self.scale[1] - self.scale[0]), (place[0], place[1]))
+
+
+def _resampling(start: Tensor, length: Tensor, full: int, size: int, nearest: bool) -> Tensor:
+    """(N,size,full) weights that bring ``length`` (N,) pixels of ``full`` from ``start`` (N,) on to ``size`` pixels.
+
+    Means over areas where pixels become fewer, else linear between their middles, as OpenCV's INTER_AREA and
+    INTER_LINEAR; or the ``nearest`` pixel, of two as near the later one.
+    """
+    start, length = start[:, None], length[:, None]
+    place = torch.arange(size)
+    pixel = torch.arange(full) - start[:, :, None]  # (N,1,full): counted from where the part begins
+    if nearest:
+        return (pixel == ((2 * place + 1) * length // (2 * size))[:, :, None]).float()
+    ratio = (length.double() / size)[:, :, None]
+    low = place[:, None] * ratio  # (N,size,1): where each pixel of the result begins
+    covered = (torch.minimum(low + ratio, pixel + 1) - torch.maximum(low, pixel)).clamp(min=0)
+    middle = (low + ratio / 2 - 0.5).clamp(min=0).minimum(length[:, :, None] - 1.0)
+    linear = (1 - (middle - pixel).abs()).clamp(min=0)
+    return torch.where(ratio > 1, covered / ratio, linear).float()

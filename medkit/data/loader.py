@@ -14,6 +14,7 @@ from medkit.data.draws import DRAWN, Draw, ItemDraw, SliceDraw, Unit, draw_of
 from medkit.data.sample import Sample
 from medkit.data.sampler import Sampler
 from medkit.data.streams import generators
+from medkit.data.views import NAMES, Views
 from medkit.data.workers import Key, WorkerBatches, by_thread
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Batch, Case
@@ -25,12 +26,19 @@ OPEN = 1024  # samples of which a loader keeps the memory maps at hand
 
 
 class Augmentation:
-    """What changes training images at random, in the loader (``on: cpu``) or on batches, by the engine (``device``)."""
+    """What changes training images at random, in the loader (``on: cpu``) or on batches, by the engine (``device``).
 
-    def __init__(self, steps: Sequence[object] = (), on: str = "cpu") -> None:
+    ``views`` are made of the images beside that, in the same place.
+    """
+
+    def __init__(self, steps: Sequence[object] = (), on: str = "cpu", views: Sequence[Views] = ()) -> None:
         self.chain = CPUChain(steps) if steps and on == "cpu" else None
-        self.on_device = DeviceChain(steps) if steps and on == "device" else None
-        self.unit_range = [type(step).__name__ for step in steps if getattr(step, "unit_range", False)]
+        self.views = [view for view in views if view.chain is not None]
+        changes = DeviceChain(steps) if steps and on == "device" else None
+        later = [view for view in views if view.on_device is not None]
+        self.on_device = OnDevice(changes, later) if changes is not None or later else None
+        every = [*steps, *(step for view in views for step in view.steps)]
+        self.unit_range = [type(step).__name__ for step in every if getattr(step, "unit_range", False)]
 
     def check_range(self, arrays: dict[str, np.ndarray], case: Case) -> None:
         """Augmentations that cut to [0,1] would make other values, such as HU, black and white."""
@@ -39,6 +47,17 @@ class Augmentation:
                 span = f"{arrays[name].min():g} to {arrays[name].max():g}"
                 what = f"the prepared {name} of case '{case.id}' goes from {span}, and {self.unit_range[0]} needs [0,1]"
                 raise InputError(what, hint="prepare it with 'window' or 'min_max', or leave the augmentation out")
+
+
+class OnDevice:
+    """What is done to a batch on its device: its images are changed, and views made of them as they were."""
+
+    def __init__(self, changes: DeviceChain | None, views: Sequence[Views]) -> None:
+        self.changes, self.views = changes, views
+
+    def __call__(self, batch: Batch) -> Batch:
+        changed = dict(batch) if self.changes is None else self.changes(batch)
+        return changed | {view.name: view.of_batch(batch) for view in self.views}
 
 
 class Loader:
@@ -82,8 +101,8 @@ class Loader:
         return self.sampler.steps
 
     @property
-    def device_augment(self) -> DeviceChain | None:
-        """What the engine augments batches by, on their device."""
+    def device_augment(self) -> OnDevice | None:
+        """What the engine augments batches by, and makes views of their images by, on their device."""
         return self.augmentation.on_device
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -142,9 +161,10 @@ class Loader:
         self.augmentation.check_range(arrays, sample.case)
         if self.augmentation.chain is not None:
             arrays = self.draw.augmented(arrays, self.augmentation.chain, rng)
+        views = {view.name: view.of_item(drawn.arrays["image"], self.draw, rng) for view in self.augmentation.views}
         name = sample.case.id if drawn.z is None else f"{sample.case.id}#{drawn.z}"
         fields = {key: float(sample.case.fields[key]) for key in self.dataset.fields}
-        return {**arrays, "label": drawn.label, "id": name, **fields}
+        return {**arrays, **views, "label": drawn.label, "id": name, **fields}
 
     def _sample(self, index: int) -> Sample:
         found = self._opened.get(index)
@@ -176,6 +196,9 @@ class Loader:
             if all(name in item for item in items):
                 self.check_sizes(name, items)
                 batch[name] = torch.from_numpy(_stacked([item[name] for item in items]))[:, None]
+        for name in NAMES:
+            if all(name in item for item in items):
+                batch[name] = torch.from_numpy(_stacked([item[name] for item in items]))[:, :, None]
         if self.draw.unit == "volume":
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):

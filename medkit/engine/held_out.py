@@ -31,6 +31,8 @@ class HeldOutLosses:
     ----------
     batches:
         Gives (number, batch, items in it) of this rank's share of the batches; ranks together have each once.
+    on_device:
+        What is done to a batch on its device, such as making the views that heads compare.
     needed:
         Whether something of the training hangs on them: then what an objective raises ends it. Otherwise that is said
         once, and the training goes on; the next epoch tries again, as that of a resumed run does.
@@ -44,9 +46,10 @@ class HeldOutLosses:
         runtime: Runtime,
         say: Callable[[str], None],
         needed: bool = False,
+        on_device: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.objective, self.batches, self.seed, self.runtime = objective, batches, seed, runtime
-        self.say, self.needed = say, needed
+        self.say, self.needed, self.on_device = say, needed, on_device
         self.turns = [turn.name for turn in objective.turns()]
         self.told = False
 
@@ -76,6 +79,8 @@ class HeldOutLosses:
     def _of(self, number: int, batch: Batch) -> dict[str, float]:
         seed_step(self.seed, EPOCH, number, 0)
         batch = to_device(batch, self.runtime.device)
+        if self.on_device is not None:
+            batch = self.on_device(batch)
         found: dict[str, float] = {}
         for turn in self.turns:
             with self.runtime.autocast():

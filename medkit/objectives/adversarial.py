@@ -112,6 +112,9 @@ class Adversarial(nn.Module):
             return list(self.generator.parameters())
         return list(self.discriminator.shared_parameters())
 
+    def reads(self, batch: Batch) -> set[str]:
+        return {"image", "target"}
+
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         weights = self.weights[turn]
         low, target = batch["image"], batch["target"]

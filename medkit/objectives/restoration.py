@@ -63,6 +63,9 @@ class Restoration(nn.Module):
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         return list(self.generator.parameters())
 
+    def reads(self, batch: Batch) -> set[str]:
+        return {"image", "target"}
+
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         output = self.generator(batch["image"])
         return {

@@ -81,9 +81,16 @@ class VolumeTask(nn.Module):
     def _encoder_trains(self) -> bool:
         return any(p.requires_grad for p in self.encoder.parameters())
 
+    def reads(self, batch: Batch) -> set[str]:
+        return {"image", "lengths", self._target}
+
+    @property
+    def _target(self) -> str:
+        return "label" if self.operator.task == "classification" else "mask"
+
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         logits = self.logits(batch)
-        target = batch["label"] if self.operator.task == "classification" else batch["mask"]
+        target = batch[self._target]
         return {name: self.weights[name] * loss(logits, target) for name, loss in self.criteria.items()}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:

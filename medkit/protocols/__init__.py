@@ -14,6 +14,9 @@ A *batch* is a plain dictionary. Its keys by unit of training, images always flo
 ``patch``  ``image`` and ``target`` (N,C,p,p), cut at the same places
 =========  ===================================================================================================
 
+Where the data block makes ``views`` or ``crops`` and a stage reads them, its batches have ``views`` (N,V,C,H,W) and
+``crops`` (N,K,C,h,w): V and K images made at random of each of the N, before ``augment`` (of a volume's slices, alike).
+
 Every batch also carries ``ids`` (list of str, one an item) and a (N,) or (B,) tensor for each numeric case field
 that the data block asks for (``fields: [age, sex]``).
 
@@ -213,7 +216,9 @@ class PretextHead(Protocol):
 
     What ``view`` takes from the batch also decides which slices are drawn where the recipe leaves it open (``draw``):
     a head that takes ``mask`` or ``label`` gets slices with positive voxels, any other gets them as they lie in the
-    data. State that training changes belongs into parameters and buffers; nothing else is there after a resume.
+    data. One that compares views takes ``batch["views"].flatten(0, 1)``: the V views of the first image, those of the
+    next one, and so on; the data block has to make them. State that training changes belongs into parameters and
+    buffers; nothing else is there after a resume.
 
     A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
     ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them
@@ -373,6 +378,12 @@ class Objective(Protocol):
     def predict(self, batch: Batch) -> dict[str, Tensor]: ...
 
     def parts(self) -> Mapping[str, Any]: ...
+
+    @with_default
+    def reads(self, batch: Batch) -> set[str] | None:
+        """The entries of a batch that losses take, from an example: it decides which slices are drawn (``draw``) and
+        whether views are made. Default: it is not known; slices are drawn evenly, and all views made."""
+        return None
 
     @with_default
     def shared_parameters(self, turn: str) -> Sequence[Any]:

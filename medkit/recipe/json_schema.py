@@ -12,6 +12,7 @@ from medkit.recipe.model import (
     FORMAT,
     OPTIMIZER_KEYS,
     SCHEDULE_KEYS,
+    Crops,
     DataBlock,
     EarlyStop,
     KeepBest,
@@ -20,6 +21,7 @@ from medkit.recipe.model import (
     Report,
     Stage,
     Unfreeze,
+    Views,
     WantedTable,
     hints,
 )
@@ -43,12 +45,18 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "unfreeze": {"anyOf": [_record(Unfreeze, ("part",)), {"type": "null"}]},
         "repeat": {"type": "object", "additionalProperties": {"type": "object"}},
     }
+    steps = {"type": "array", "items": _kind("transform")}
+    views, crops = _record(Views, ("augment",)), _record(Crops, ("size",))
+    for made in (views, crops):
+        made["properties"]["augment"] = steps
     data = _record(DataBlock, ("source", "splits"))
     data["properties"] |= {
         "source": _kind("source"),
         "splits": {"type": "object", "additionalProperties": {"type": "object"}},
-        "prepare": {"type": "array", "items": _kind("transform")},
-        "augment": {"type": "array", "items": _kind("transform")},
+        "prepare": steps,
+        "augment": steps,
+        "views": {"anyOf": [views, {"type": "null"}]},
+        "crops": {"anyOf": [crops, {"type": "null"}]},
     }
     table = _record(WantedTable, ("title", "stage"))
     names = {"type": "array", "items": {"type": "string"}}

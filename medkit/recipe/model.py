@@ -24,10 +24,32 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's g
 Unit = Literal["slice", "volume", "patch"]
 Draw = Literal["uniform", "positive"]
 Positive = Annotated[float, Gt(0)]
+Area = Annotated[float, Gt(0), Le(1)]
 OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
 """What a stage may say beside the arguments of any optimizer, and ..."""
 SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
 """... beside those of any schedule; a component's own argument of such a name goes first."""
+
+
+@dataclass
+class Views:
+    """Views of each item, in batches as ``views`` (N,count,C,H,W): the prepared image, changed by ``augment``."""
+
+    augment: list[Block]
+    count: Annotated[int, Gt(0)] = 2
+
+
+@dataclass
+class Crops:
+    """Squares out of each item, in batches as ``crops`` (N,count,C,size,size).
+
+    ``scale`` has the smallest and the largest share of the image's area that one shows; ``augment`` changes them.
+    """
+
+    size: Annotated[int, Gt(0)]
+    count: Annotated[int, Gt(0)] = 6
+    scale: tuple[Area, Area] = (0.05, 0.3)
+    augment: list[Block] = field(default_factory=list)
 
 
 @dataclass
@@ -39,8 +61,16 @@ class DataBlock:
     prepare: list[Block] = field(default_factory=list)
     augment: list[Block] = field(default_factory=list)
     augment_on: Literal["cpu", "device"] = "cpu"
+    views: Views | None = None
+    crops: Crops | None = None
     fields: list[str] = field(default_factory=list)
     cache: bool = True
+
+    @property
+    def random(self) -> list[Block]:
+        """All steps that change images at random."""
+        more = [block.augment for block in (self.views, self.crops) if block is not None]
+        return [*self.augment, *(step for steps in more for step in steps)]
 
 
 @dataclass(frozen=True)
@@ -305,7 +335,7 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Block | Reference):
         return value.plain()
-    if isinstance(value, DataBlock | Stage | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
+    if isinstance(value, DataBlock | Views | Crops | Stage | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -18,17 +18,20 @@ from medkit.recipe.model import (
     RECORDS,
     SCHEDULE_KEYS,
     SEPARATOR,
+    Crops,
     DataBlock,
     Positive,
     Recipe,
     Report,
     Stage,
+    Views,
     hints,
 )
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.report import read_report
 from medkit.recipe.steps import check_augment, check_prepare
 from medkit.recipe.training import check_training
+from medkit.recipe.views import check_read, read_views
 from medkit.recipe.yaml import Mark, Node, assign
 from medkit.registry import Entry, Registry
 from medkit.registry.plugins import registry
@@ -112,12 +115,18 @@ class _Reader(Pieces):
         for key in ("augment_on", "fields", "cache"):
             if key in entries:
                 setattr(block, key, self.value(entries[key], f"{path}.{key}", types[key]))
+        if "views" in entries:
+            block.views = read_views(self, entries["views"], Views, f"{path}.views")
+        if "crops" in entries:
+            block.crops = read_views(self, entries["crops"], Crops, f"{path}.crops")
         self.steps(block, path)
         return block
 
     def steps(self, block: DataBlock, path: str) -> None:
         """What stands under ``prepare`` and ``augment`` can do what is asked of it there."""
-        for key, steps in (("prepare", block.prepare), ("augment", block.augment)):
+        places = [("prepare", block.prepare), ("augment", block.augment)]
+        places += [(f"{key}.augment", made.augment) for key in ("views", "crops") if (made := getattr(block, key))]
+        for key, steps in places:
             for step in steps:
                 if not isinstance(step, Block):
                     continue  # told already
@@ -215,6 +224,8 @@ class _Reader(Pieces):
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
         check_training(self, stage, entries, path)
+        if stage.data in data:
+            check_read(self, stage, data[stage.data])
         return stage
 
     def stage_fits(self, stage: Stage, entries: dict[str, Node], path: str) -> None:

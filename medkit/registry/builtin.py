@@ -65,6 +65,9 @@ def medkit_register(registry: Registrar) -> None:
         ("dihedral", "Dihedral", "a random one of the square's eight symmetries"),
     ):
         r.transform(name, f"medkit.data.augment:{cls}", text)
+    r.transform(
+        "random_resized_crop", "medkit.data.augment_crop:RandomResizedCrop", "a random part of the image, enlarged"
+    )
     r.objective("multitask", "medkit.objectives.multitask:Multitask", "pretext heads on one shared encoder")
     r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")
     r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")

@@ -125,7 +125,7 @@ def _components(stage: Stage, data: Any) -> Iterator[tuple[str, list[str]]]:
     """Each component that a stage uses, with its plugin's version and a digest of its source."""
     versions = {info.name: info.version for info in plugins.plugins()}
     used: Sequence[Any] = [stage.objective, stage.optim, stage.schedule, stage.clip, *stage.metrics, data.source]
-    for block in (inner for one in [*used, *data.prepare, *data.augment] for inner in blocks(one)):
+    for block in (inner for one in [*used, *data.prepare, *data.random] for inner in blocks(one)):
         entry: Entry = block.entry
         made = entry.load()
         while isinstance(made, functools.partial):

@@ -32,6 +32,7 @@ from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
 from medkit.recipe.training import items_a_step
+from medkit.recipe.views import views_in_words
 from medkit.runs.checks import bound_of, check_ranks, judged_by_loss, judged_number
 from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
@@ -127,6 +128,7 @@ class BuiltInTrainer:
         check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.draw(self.stage, self.objective)
+        self.bench.check_views(self.stage, self.objective)
 
     def rehearse(self) -> None:
         rehearse(self.bench, self.stage, self.objective, self.metrics)
@@ -157,6 +159,9 @@ class BuiltInTrainer:
 
         if (draw := bench.draw(stage)) is not None:
             say(f"{DRAWN[draw]} (draw: {draw})")
+        if told := views_in_words(bench.recipe.data[stage.data]):
+            made = [view.name for view in bench.views(stage)]
+            say(f"{told}; it reads {' and '.join(made) or 'none of them, so none are made'}")
         if items := items_a_step(stage.batch, stage.accumulate, bench.runtime.world_size):
             say(items)
         settings = self.settings()
@@ -215,6 +220,7 @@ class BuiltInTrainer:
     def try_out(self) -> Trial:
         bench, stage, objective = self.bench, self.stage, self.objective
         bench.draw(stage, objective)
+        bench.check_views(stage, objective)
         with closing(bench.loader(stage)) as loader:
             batch = next(iter(loader.epoch(0)))
         one = _OneBatch(batch, loader.device_augment)

@@ -36,7 +36,9 @@ class Validation:
         self.bench, self.stage, self.objective, self.metrics = bench, stage, objective, metrics
         self.split: str = stage.validate
         self.cases = bench.dataset(stage).cases(self.split)
-        self.losses = HeldOutLosses(objective, self.batches, bench.recipe.seed, bench.runtime, say, needed)
+        self.loader = bench.held_out_loader(stage)
+        on_device = self.loader.device_augment
+        self.losses = HeldOutLosses(objective, self.batches, bench.recipe.seed, bench.runtime, say, needed, on_device)
 
     def __call__(self, epoch: int) -> dict[str, float]:
         losses = {loss_key(name, self.split, self.metrics): value for name, value in self.losses().items()}
@@ -53,7 +55,7 @@ class Validation:
 
     def batches(self) -> Iterator[tuple[int, Batch, int]]:
         """Batches as in training but for augmentation, the same ones at each epoch, each on one of the ranks."""
-        loader, runtime = self.bench.held_out_loader(self.stage), self.bench.runtime
+        loader, runtime = self.loader, self.bench.runtime
         count = len(self.cases) * self.stage.slices
         chunks = -(-count // self.stage.batch)
         for number in range(runtime.rank, chunks, runtime.world_size):

@@ -14,6 +14,7 @@ from medkit.data.draws import Draw, ItemDraw, draw_of
 from medkit.data.loader import Augmentation, Loader
 from medkit.data.processes import default_jobs
 from medkit.data.sampler import Sampler
+from medkit.data.views import NAMES, Views, crops
 from medkit.data.workers import count_workers
 from medkit.engine.checkpoint import load_weights
 from medkit.engine.ranks import place
@@ -23,6 +24,7 @@ from medkit.engine.step import to_device
 from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.recipe import DataBlock, Recipe, Stage
+from medkit.recipe.views import lacking
 from medkit.runs.folder import RunFolder
 from medkit.runs.seen import Seen
 from medkit.runs.settings import Workers
@@ -50,7 +52,7 @@ class Workbench:
         self.jobs = max(1, (jobs or default_jobs()) // place().sharing)
         """Processes that this rank may start for preparation."""
         self._datasets: dict[str, Dataset] = {}
-        self._draws: dict[str, Draw] = {}
+        self._read: dict[str, set[str] | None] = {}
         self.seen = Seen(self)
         self.keys = Keys(self)
 
@@ -107,18 +109,19 @@ class Workbench:
             repeats=stage.slices,
             positive=partial(dataset.positive, cases) if stage.balance else None,
         )
-        augmentation = Augmentation([step.build() for step in block.augment], block.augment_on)
+        steps = [step.build() for step in block.augment]
+        augmentation = Augmentation(steps, block.augment_on, self.views(stage))
         wanted = stage.workers if self.workers is None else self.workers
         workers = count_workers(wanted, self.runtime.device.type == "cuda", place().sharing)
         return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation, workers)
 
     def held_out_loader(self, stage: Stage) -> Loader:
-        """Items of the validation split, drawn as in training and not augmented."""
+        """Items of the validation split, drawn as in training and not augmented, with the views that heads compare."""
         dataset = self.dataset(stage)
         assert stage.validate is not None
         cases = dataset.cases(stage.validate)
         sampler = Sampler(len(cases), stage.batch, self.recipe.seed, repeats=stage.slices)
-        return Loader(dataset, cases, sampler, self._item_draw(stage))
+        return Loader(dataset, cases, sampler, self._item_draw(stage), Augmentation(views=self.views(stage)))
 
     def _item_draw(self, stage: Stage) -> ItemDraw:
         draw = self.draw(stage) or "uniform"
@@ -131,24 +134,64 @@ class Workbench:
         What a pretext reads is found by asking it for its view of two slices, so that a head need declare nothing.
         """
         if stage.draw is None and stage.unit != "volume":
-            if stage.name not in self._draws:
-                self._draws[stage.name] = self._found_draw(stage, objective or self._fresh(stage))
-            return self._draws[stage.name]
+            # Patches are cut out of any slice, as published for the denoisers.
+            read = self.reads(stage, objective) if stage.unit == "slice" else None
+            return "positive" if read is not None and read & {"mask", "label"} else "uniform"
         return stage.draw
 
-    def _found_draw(self, stage: Stage, objective: Any) -> Draw:
-        # Patches are cut out of any slice, as published for the denoisers.
-        if stage.unit != "slice" or not hasattr(objective, "reads"):
-            return "uniform"
-        dataset = self.dataset(stage)
-        loader = Loader(dataset, dataset.cases(stage.train)[:1], Sampler(1, 1, self.seed(stage)))
-        batch = to_device(loader.collate([loader.item(0, 0, position) for position in range(2)]), self.runtime.device)
+    def views(self, stage: Stage) -> list[Views]:
+        """The views that batches of ``stage`` hold: those of its data block, if what is trained reads them."""
+        made = self._made(self.recipe.data[stage.data])
+        read = self.reads(stage) if made else None
+        return [view for view in made if read is None or view.name in read]
+
+    def check_views(self, stage: Stage, objective: Any) -> None:
+        """Refuse an objective that reads views which the data block of ``stage`` does not make."""
+        block = self.recipe.data[stage.data]
+        if stage.unit != "slice" and block.views is None and block.crops is None:
+            return  # no case is read only to ask what hardly anybody does on this unit
+        read = self.reads(stage, objective) or set()
+        for name in NAMES:
+            if name in read and getattr(block, name) is None:
+                what, hint = lacking(stage.name, name, stage.data)
+                raise InputError(what, f"stages.{stage.name}", hint)
+
+    def _made(self, block: DataBlock) -> list[Views]:
+        """All views that a data block makes."""
+        found = []
+        if (told := block.views) is not None:
+            found.append(Views(told.count, [step.build() for step in told.augment], block.augment_on))
+        if (squares := block.crops) is not None:
+            steps = [step.build() for step in squares.augment]
+            found.append(crops(squares.count, squares.size, squares.scale, steps, block.augment_on))
+        return found
+
+    def reads(self, stage: Stage, objective: Any = None) -> set[str] | None:
+        """The entries of a batch that the objective of ``stage`` takes; None if it does not say so.
+
+        It is shown a batch of one case.
+        """
+        if stage.name not in self._read:
+            self._read[stage.name] = self._asked(stage, objective or self._fresh(stage))
+        return self._read[stage.name]
+
+    def _asked(self, stage: Stage, objective: Any) -> set[str] | None:
+        if not hasattr(objective, "reads"):
+            return None  # no case has to be read
+        dataset, views = self.dataset(stage), self._made(self.recipe.data[stage.data])
+        sampler, augmentation = Sampler(1, 1, self.seed(stage)), Augmentation(views=views)
+        cases = dataset.cases(stage.train)[:1]
+        loader = Loader(dataset, cases, sampler, draw_of(stage.unit, patch_size=stage.patch_size), augmentation)
         state = torch.get_rng_state()
         try:
-            read = objective.reads(batch)
+            batch = loader.collate([loader.item(0, 0, position) for position in range(2)])
+            batch = to_device(batch, self.runtime.device)
+            if loader.device_augment is not None:
+                batch = loader.device_augment(batch)
+            found: set[str] = objective.reads(batch)
         finally:
             torch.set_rng_state(state)
-        return "positive" if read & {"mask", "label"} else "uniform"
+        return found
 
     def objective(self, stage: Stage) -> Any:
         """A fresh objective of ``stage``, ready to be trained as the stage says.

@@ -117,6 +117,7 @@ def example_batch(
     image = torch.rand(3, 1, *size, generator=made)
     label = torch.tensor([0.0, 1.0, 1.0])
     given: dict[str, Any] = {"image": image, "ids": ["a", "b", "c"]}
+    given |= {"views": torch.rand(3, 2, 1, *size, generator=made), "crops": torch.rand(3, 4, 1, 16, 16, generator=made)}
     if unit == "patch":
         return given | {"target": torch.rand(3, 1, *size, generator=made)} | dict(more)
     given |= {"mask": (torch.rand(3, 1, *size, generator=made) > 0.5).float(), "label": label, **fields}

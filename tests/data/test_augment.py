@@ -21,8 +21,9 @@ from medkit.data.augment import (
     ShiftScaleRotate,
     symmetry,
 )
+from medkit.data.augment_crop import RandomResizedCrop
 
-GEOMETRY = [ShiftScaleRotate(p=1.0), HorizontalFlip(p=1.0), Dihedral()]
+GEOMETRY = [ShiftScaleRotate(p=1.0), HorizontalFlip(p=1.0), Dihedral(), RandomResizedCrop()]
 INTENSITY = [ShiftIntensity(p=1.0), Brightness(p=1.0), Contrast(p=1.0), GaussNoise(p=1.0), Blur(p=1.0)]
 EVERY = [*GEOMETRY, *INTENSITY]
 SILENT = [step for step in EVERY if not isinstance(step, GaussNoise)]

@@ -22,6 +22,7 @@ from medkit.data.augment import (
     ShiftIntensity,
     ShiftScaleRotate,
 )
+from medkit.data.augment_crop import RandomResizedCrop
 
 STEPS = [
     ShiftScaleRotate(),
@@ -35,6 +36,7 @@ STEPS = [
     GaussNoise(),
     Blur(),
     Dihedral(),
+    RandomResizedCrop((0.3, 1.0)),
 ]
 DRAWS, SIZE = 800, 24
 

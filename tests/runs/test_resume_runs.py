@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from helpers import Stopped, stopped_after
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
@@ -35,29 +34,6 @@ CASES: dict[str, tuple[str, list[str], list[int]]] = {
         [2, 5],
     ),
 }
-
-
-class Stopped(BaseException):
-    """The power went."""
-
-
-@contextmanager
-def stopped_after(steps: int) -> Iterator[None]:
-    """Whatever is trained inside is stopped in its ``steps``-th optimizer step; it has to come so far."""
-    taken = 0
-
-    def count(*_: Any) -> None:
-        nonlocal taken
-        taken += 1
-        if taken == steps:
-            raise Stopped
-
-    handle = register_optimizer_step_post_hook(count)
-    try:
-        with pytest.raises(Stopped):
-            yield
-    finally:
-        handle.remove()
 
 
 @pytest.fixture(scope="module")
