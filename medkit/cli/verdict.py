@@ -1,7 +1,8 @@
-"""``medkit verdict``: whether a method would win again, from a table of values over seeds and patients."""
+"""``medkit verdict``: whether a method would win again, from values of patients over several seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,16 +10,18 @@ import typer
 
 from medkit.cli.options import Json
 from medkit.cli.output import show_json, show_table
+from medkit.errors import InputError
 
 if TYPE_CHECKING:
     from medkit.evaluation.verdict import Verdict
 
 
 def verdict(
-    table: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="TABLE", help="CSV or Parquet with the columns method, seed, patient, value (and case)."
+            metavar="TABLE|DIR...",
+            help="CSV or Parquet with the columns method, seed, patient, value (and case); or run folders.",
         ),
     ],
     b: Annotated[str, typer.Option("--b", metavar="NAME", help="The method that others are held against.")],
@@ -26,9 +29,17 @@ def verdict(
         list[str] | None,
         typer.Option("--a", metavar="NAME", help="The method in question; may be repeated. Default: all others."),
     ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Of run folders: what is compared.")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Of run folders. Default: all with the metric.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Of run folders: the test set.")] = None,
     higher_is_better: Annotated[
-        bool, typer.Option("--higher-is-better/--lower-is-better", help="What the metric's best values are.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--higher-is-better/--lower-is-better",
+            help="Default: higher, or what run folders say of the metric.",
+            show_default=False,
+        ),
+    ] = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Equal seeds of two methods have nothing in common but their name.")
     ] = False,
@@ -47,18 +58,42 @@ def verdict(
     """
     from medkit.evaluation.verdict import verdicts
 
+    table, higher, of = _read(sources, metric, stage, split)
+    higher = higher if higher_is_better is None else higher_is_better
     paired = False if unpaired else None
-    found = verdicts(table, b, a or (), higher_is_better=higher_is_better, paired=paired, common=common)
+    found = verdicts(table, b, a or (), higher_is_better=higher, paired=paired, common=common)
     plans = [_plan(one, difference) for one in found]
     if json:
-        plain = [one.json() | ({"designs": plan} if plan else {}) for one, plan in zip(found, plans, strict=True)]
+        plain = [of | one.json() | ({"designs": p} if p else {}) for one, p in zip(found, plans, strict=True)]
         show_json(plain[0] if a is not None and len(a) == 1 else plain)
         return
+    if of:
+        print(f"{of['metric']} on {of['split']}:")
     for one, plan in zip(found, plans, strict=True):
         print(" ".join([one.sentence, *one.notes]))
         if plan:
             rows = [(row["seeds"], row["patients"] or "no number is enough") for row in plan]
-            show_table(["seeds", "patients"], rows, f"to show a difference of {difference:g}")
+            show_table(["seeds", f"patients that show {difference:g}"], rows)
+
+
+def _read(
+    sources: Sequence[Path], metric: str | None, stage: str | None, split: str | None
+) -> tuple[Any, bool, dict[str, str]]:
+    """The table, whether higher is better, and of run folders the metric and test set that it holds."""
+    if not any(source.is_dir() for source in sources):
+        if len(sources) > 1:
+            raise InputError("one table at a time", hint="put the rows of all seeds and methods into one file")
+        if given := next((n for n, v in {"metric": metric, "stage": stage, "split": split}.items() if v), None):
+            raise InputError(
+                f"--{given} is for run folders", str(sources[0]), "a table holds one metric of one test set"
+            )
+        return sources[0], True, {}
+    if metric is None:
+        raise InputError("which metric of these runs is to be compared?", hint="--metric NAME")
+    from medkit.evaluation.verdict_runs import run_values
+
+    found = run_values(sources, metric, stage, split)
+    return found.rows, found.higher_is_better, {"metric": found.metric, "split": found.split}
 
 
 def _plan(verdict: Verdict, difference: float | None) -> list[dict[str, Any]]:

@@ -55,3 +55,15 @@ def test_other_patients_are_refused_and_may_be_left_out(medkit, table):
     assert "'scratch' has no patient p3 under seed 0" in done.stderr
     assert "--common" in done.stderr
     assert "7 patients" in medkit("verdict", table, "--a", "pretrained", "--b", "scratch", "--common").stdout
+
+
+def test_one_run_is_no_verdict(medkit, finished):
+    done = medkit("verdict", finished, "--metric", "auc", "--split", "internal", "--a", "classify", "--b", "pretext")
+    assert done.returncode == 2
+    assert "'classify' has 1 seed, a verdict needs 3" in done.stderr
+
+
+def test_a_run_folder_needs_a_metric_and_a_table_has_none(medkit, table, finished):
+    assert "--metric NAME" in medkit("verdict", finished, "--b", "x").stderr
+    done = medkit("verdict", table, "--metric", "auc", "--b", "scratch")
+    assert (done.returncode, "--metric is for run folders" in done.stderr) == (2, True)

@@ -1,0 +1,129 @@
+"""The table that a verdict is made from, out of run folders: a run a seed, a stage or variant a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import InputError, did_you_mean
+from medkit.evaluation import files
+from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.pseudo_values import pseudo_values
+from medkit.evaluation.results import MetricValue, read_results, recorded
+from medkit.parts.metrics_classification import AUC
+from medkit.recipe.model import SEPARATOR
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """Rows for :func:`medkit.evaluation.verdict.verdict`, and of what: a metric on a test set."""
+
+    rows: list[Row]
+    metric: str
+    split: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    folder: Path
+    name: str
+    seed: str
+    results: Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
+    cases: CaseTable
+
+    @classmethod
+    def read(cls, folder: Path) -> _Run:
+        if not (folder / "recipe.yaml").is_file():
+            raise InputError("this is neither a table nor a run folder", str(folder))
+        recipe = files.read_recipe(folder)
+        return cls(
+            folder, recipe["name"], str(recipe.get("seed", 0)), read_results(folder), CaseTable.of_folder(folder)
+        )
+
+
+def run_values(folders: Sequence[Path], metric: str, stage: str | None = None, split: str | None = None) -> RunValues:
+    """The values of a metric in several runs.
+
+    Methods are stages and variants by their names (``segment``, ``segment@scratch``), or ``RECIPE:STAGE`` where recipes
+    of the runs have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
+    are empty for the metric are left out. ``auc`` is no mean over cases, so its patients have pseudo-values
+    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without values of cases is refused.
+
+    Parameters
+    ----------
+    stage:
+        With its variants. By default all stages that have the metric.
+    split:
+        A test set. By default the only one there is.
+    """
+    runs = [_Run.read(Path(folder)) for folder in folders]
+    several = len({run.name for run in runs}) > 1
+    metric, split, known = _chosen(runs, metric, stage, split)
+    rows: list[Row] = []
+    taken: dict[tuple[str, str], Path] = {}
+    for run, name in known:
+        method = f"{run.name}:{name}" if several else name
+        if (method, run.seed) in taken:
+            what = f"'{method}' was trained with seed {run.seed} in {taken[method, run.seed]} too"
+            raise InputError(what, str(run.folder), "give runs of different seeds: medkit run RECIPE --seed N")
+        taken[method, run.seed] = run.folder
+        own = {"method": method, "seed": run.seed}
+        rows += [own | value for value in _values(run, name, split, metric)]
+    run, name = known[0]
+    return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better)
+
+
+def _chosen(
+    runs: Sequence[_Run], metric: str, stage: str | None, split: str | None
+) -> tuple[str, str, list[tuple[_Run, str]]]:
+    """The metric by its recorded name, the test set, and the stages that have both, each with its run."""
+    stages = [
+        (run, name) for run in runs for name in run.results if stage in (None, name, name.partition(SEPARATOR)[0])
+    ]
+    where = None if len(runs) > 1 else str(runs[0].folder)
+    if not stages:
+        names = dict.fromkeys(name for run in runs for name in run.results)
+        raise InputError(f"no stage is named '{stage}'", where, did_you_mean(stage or "", names) or ", ".join(names))
+    metrics = dict.fromkeys(m for run, name in stages for found in run.results[name].values() for m in found)
+    metric = recorded(metric, metrics)
+    if metric not in metrics:
+        hint = did_you_mean(metric, metrics) or f"there are {', '.join(metrics)}"
+        raise InputError(f"no stage has the metric '{metric}'", where, hint)
+    splits = dict.fromkeys(s for run, name in stages for s, found in run.results[name].items() if metric in found)
+    if split is None and len(splits) > 1:
+        raise InputError(f"'{metric}' was measured on {', '.join(splits)}", where, "choose one: --split NAME")
+    split = split or next(iter(splits))
+    if split not in splits:
+        hint = did_you_mean(split, splits) or f"there are {', '.join(splits)}"
+        raise InputError(f"'{metric}' was not measured on a split '{split}'", where, hint)
+    return metric, split, [(run, name) for run, name in stages if metric in run.results[name].get(split, {})]
+
+
+def _values(run: _Run, stage: str, split: str, metric: str) -> list[Row]:
+    lines = run.cases.of(stage, split)
+    if metric == AUC.name:
+        lines = [line for line in lines if _number(line, "label") is not None]
+        columns = {name: np.array([_number(line, name) for line in lines]) for name in ("label", "probability")}
+        found = pseudo_values(AUC(), columns, [line["patient"] for line in lines])
+        return [{"patient": patient, "case": patient, "value": value} for patient, value in found.items()]
+    values = [(line, _number(line, metric)) for line in lines]
+    rows = [{"patient": n["patient"], "case": n["case"], "value": value} for n, value in values if value is not None]
+    if not rows:
+        hint = "judge a metric that cases have a value of, or auc; Python: pseudo_values and a table of your own"
+        raise InputError(f"'{metric}' of '{stage}' is no mean over cases: cases.csv has no value of it", None, hint)
+    return rows
+
+
+def _number(line: Mapping[str, Any], column: str) -> float | None:
+    """A cell's number; None where it is empty or not finite."""
+    text = line.get(column)
+    number = math.nan if text in (None, "") else float(str(text))
+    return number if math.isfinite(number) else None

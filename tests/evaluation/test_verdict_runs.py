@@ -1,0 +1,116 @@
+"""Verdicts on run folders: a run a seed, its stages and variants the methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medkit.errors import InputError
+from medkit.evaluation.pseudo_values import pseudo_values
+from medkit.evaluation.results import Evaluation, MetricValue, write_results
+from medkit.evaluation.verdict import verdict
+from medkit.evaluation.verdict_runs import run_values
+from medkit.parts.metrics_classification import AUC, F1
+
+STAGES = {"grade": 1.2, "grade@scratch": 0.6}
+RMSE = MetricValue(0.5, 0.4, 0.6, 24, 0, higher_is_better=False)
+AREA = replace(RMSE, higher_is_better=True)
+
+
+def run(folder: Path, seed: int, recipe: str = "bones", splits: tuple[str, ...] = ("test",)) -> Path:
+    """A run folder with two stages: 12 patients of two cases each, one of which is empty for ``rmse_hu``."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(f"name: {recipe}\nseed: {seed}\nstages: []\nreport: null\n")
+    rng = np.random.default_rng(seed)
+    for stage, gain in STAGES.items():
+        for split in splits:
+            cases: list[dict[str, Any]] = []
+            for i in range(24):
+                label = float(i // 2 % 2)
+                probability = float(1 / (1 + np.exp(-rng.normal(gain * (2 * label - 1)))))
+                value = "" if i == 0 else float(rng.normal(3 - gain, 0.1))
+                names = {"stage": stage, "split": split, "case": f"c{i}", "patient": f"p{i // 2}", "center": ""}
+                cases.append(names | {"label": label, "probability": probability, "rmse_hu": value})
+            values = {"auc": AREA, "rmse_hu": RMSE, "f1": AREA}
+            write_results(folder, Evaluation(stage, split, values, cases, []))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [run(folder / str(seed), seed) for seed in range(3)]
+
+
+def test_variants_are_methods_and_runs_are_seeds(runs: list[Path]) -> None:
+    found = run_values(runs, "rmse")
+    assert (found.metric, found.split, found.higher_is_better) == ("rmse_hu", "test", False)
+    judged = verdict(found.rows, "grade", "grade@scratch", higher_is_better=found.higher_is_better)
+    assert (judged.seeds, judged.patients, judged.better) == (3, 12, "grade")
+    assert judged.estimate == pytest.approx(-0.6, abs=0.1)
+
+
+def test_an_area_under_a_curve_is_judged_by_pseudo_values_of_patients(runs: list[Path]) -> None:
+    judged = verdict(run_values(runs, "auc").rows, "grade", "grade@scratch")
+    assert judged.patients == 12
+    assert judged.low < judged.estimate < judged.high
+
+
+def test_pseudo_values_of_an_area_have_the_area_as_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"label": np.repeat([0.0, 1.0], 15), "probability": np.round(rng.random(30), 1)}
+    names = [f"p{i}" for i in range(30)]
+    assert np.mean(list(pseudo_values(AUC(), rows, names).values())) == pytest.approx(AUC().compute(rows))
+
+
+def test_pseudo_values_leave_out_all_rows_of_a_patient() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"label": np.tile([0.0, 1.0], 10), "probability": rng.random(20)}
+    names = [f"p{i // 4}" for i in range(20)]
+    left = {name: column[4:] for name, column in rows.items()}
+    for metric in (AUC(), F1()):
+        found = pseudo_values(metric, rows, names)
+        assert found["p0"] == pytest.approx(5 * metric.compute(rows) - 4 * metric.compute(left))
+
+
+def test_a_metric_that_is_not_defined_without_a_patient_is_refused() -> None:
+    rows = {"label": np.array([1.0, 0, 0, 0]), "probability": np.arange(4.0)}
+    with pytest.raises(InputError, match="'auc' is not defined without one of its 4 patients"):
+        pseudo_values(AUC(), rows, list("abcd"))
+
+
+def test_recipes_of_different_names_are_part_of_the_methods_names(runs: list[Path], tmp_path: Path) -> None:
+    other = [run(tmp_path / str(seed), seed, "wrists") for seed in range(3)]
+    methods = {row["method"] for row in run_values([*runs, *other], "rmse", stage="grade@scratch").rows}
+    assert methods == {"bones:grade@scratch", "wrists:grade@scratch"}
+
+
+def test_a_seed_that_two_runs_have_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'grade' was trained with seed 0 in"):
+        run_values([*runs, run(tmp_path / "again", 0)], "rmse")
+
+
+def test_of_several_test_sets_one_has_to_be_chosen(tmp_path: Path) -> None:
+    folder = run(tmp_path / "r", 0, splits=("internal", "external"))
+    with pytest.raises(InputError, match="was measured on internal, external; choose one: --split"):
+        run_values([folder], "rmse")
+    assert run_values([folder], "rmse", split="external").split == "external"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"metric": "f1"}, "'f1' of 'grade' is no mean over cases"),
+        ({"metric": "rmes_hu"}, "no stage has the metric 'rmes_hu'; did you mean 'rmse_hu'"),
+        ({"metric": "auc", "stage": "grad"}, "no stage is named 'grad'; did you mean 'grade'"),
+        ({"metric": "auc", "split": "tests"}, "was not measured on a split 'tests'; did you mean 'test'"),
+    ],
+)
+def test_what_runs_do_not_have_is_refused_with_the_nearest(runs: list[Path], wanted: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        run_values(runs, **wanted)
+    assert message in str(error.value)
