@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
-    link: bool | None
+    link: bool | Path | None
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -39,7 +39,7 @@ class ResumeOptions(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
-    link: bool | None
+    link: bool | Path | None
 
 
 def run(

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs, verdict
+from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs, study, verdict
 
 app = typer.Typer(
     name="medkit",
@@ -41,6 +41,7 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(plugins.new, name="new")
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 @app.callback(invoke_without_command=True)

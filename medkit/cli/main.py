@@ -13,7 +13,7 @@ from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS
 from medkit.errors import ElsewhereError, MedkitError, StoppedError
 
-INTERRUPTIBLE = ("run", "resume", "evaluate")
+INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 """Commands that leave a run folder in order, and exit with 130, when a signal asks them to stop."""
 
 

@@ -53,7 +53,7 @@ def prepare(
         return
     from medkit.data.processes import default_jobs
     from medkit.engine.progress import Progress
-    from medkit.studies.executors import executor_of
+    from medkit.executors import executor_of
 
     if jobs is None and on != "local":
         raise InputError(f"--on {on} does not know how many processes to start", "--jobs", "give a number")

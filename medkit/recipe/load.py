@@ -18,6 +18,9 @@ from medkit.recipe.model import Recipe
 from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml_dump import dump
 
+STUDIES = "studies"
+"""The folder of bundled studies, which are no recipes."""
+
 
 def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe given by its path or by the name of a bundled one.
@@ -83,4 +86,5 @@ def bundled() -> Iterator[tuple[str, Path]]:
     """Names and paths of the recipes that come with medkit."""
     root = Path(str(importlib.resources.files("medkit_recipes")))
     for path in sorted(root.rglob("*.yaml")):
-        yield str(path.relative_to(root).with_suffix("")), path
+        if path.parent != root / STUDIES:
+            yield str(path.relative_to(root).with_suffix("")), path

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -112,6 +113,11 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether a run was begun here, which can be gone on with."""
         return (self.path / "recipe.yaml").is_file()
+
+    def remove_start(self) -> None:
+        """Remove what a start has left that was killed; for those who know that nobody else starts here."""
+        if self.path.is_dir() and not self.begun and _startable(self.path):
+            shutil.rmtree(self.path)
 
     def remove_unfinished(self) -> None:
         """Remove what a killed run was just writing; nobody reads it. What other programs wrote is theirs."""

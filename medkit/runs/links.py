@@ -1,6 +1,7 @@
 """Stages that another run has finished under the same key are linked, not trained again.
 
-A small index beside the prepared samples says which run folders have trained under a key. What it names is believed
+A small index beside the prepared samples says which run folders have trained under a key; runs that are told a folder
+keep one there, and take nothing from elsewhere. What it names is believed
 only as far as the folder bears it out: the stage is done there, under that key, and its weights are those that were
 written. So an entry may be stale, and the index may be deleted at any time.
 """
@@ -49,8 +50,9 @@ class Trained:
     measured: bool
 
 
-def wanted(said: bool | None) -> bool | None:
-    """Whether stages are linked: as it was said, else by ``$MEDKIT_LINK``; None where neither says it.
+def wanted(said: bool | Path | None) -> bool | Path | None:
+    """Whether stages are linked, and from which folder: as it was said, else by ``$MEDKIT_LINK``; None where neither
+    says it.
 
     Not unasked: whoever runs the same recipe again may want to see whether the same comes out.
     """
@@ -77,8 +79,8 @@ def begun(folder: RunFolder, stage: str) -> bool:
     return any((folder.checkpoints(stage) / name).exists() for name in (LAST, PREVIOUS))
 
 
-def finish(bench: Workbench, stage: Stage, parts: Iterable[str]) -> None:
-    """Note what a finished stage has written, and let other runs find it."""
+def finish(bench: Workbench, stage: Stage, parts: Iterable[str], root: Path | None = None) -> None:
+    """Note what a finished stage has written, and let other runs find it (those of ``root`` only, if it is given)."""
     folder = bench.folder
     assert folder is not None
     record = folder.key(stage.name)
@@ -87,7 +89,7 @@ def finish(bench: Workbench, stage: Stage, parts: Iterable[str]) -> None:
     weights = {part: _checksum(folder.weights(stage.name, part)) for part in parts}
     notices = record.get("notices") or _notices(bench, stage)
     folder.keep_key(stage.name, {**record, "weights": weights, "notices": notices})
-    _publish(record["training"], folder.path)
+    _publish(record["training"], folder.path, root)
 
 
 def _notices(bench: Workbench, stage: Stage) -> list[str]:
@@ -102,31 +104,40 @@ def _notices(bench: Workbench, stage: Stage) -> list[str]:
 # -- the index -----------------------------------------------------------------------------------------------------
 
 
-def _entry(key: str) -> Path:
-    return cache_folder() / INDEX / f"{key}.json"
+def _entry(key: str, root: Path | None) -> Path:
+    return (root or cache_folder()) / INDEX / f"{key}.json"
 
 
-def _publish(key: str, folder: Path) -> None:
-    known = [path for path in _listed(key) if path != folder.resolve()]
-    names = [str(path) for path in [folder.resolve(), *known][:REMEMBERED]]
+def _publish(key: str, folder: Path, root: Path | None) -> None:
+    path, here = _entry(key, root), folder.resolve()
+    known = [other for other in _listed(key, root) if other != here]
+    kept = [here, *known][:REMEMBERED]
+    # Relative to their root, so that this can be moved with all that is in it.
+    names = [str(one if root is None else os.path.relpath(one, root.resolve())) for one in kept]
     with contextlib.suppress(OSError, MedkitError):  # without the index, the stage is trained again
-        _entry(key).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(_entry(key), (json.dumps({"runs": names}) + "\n").encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps({"runs": names}) + "\n").encode())
 
 
-def _listed(key: str) -> list[Path]:
+def _listed(key: str, root: Path | None) -> list[Path]:
     try:
-        runs = json.loads(_entry(key).read_text(encoding="utf-8"))["runs"]
-        return [Path(name) for name in runs if isinstance(name, str)]
+        runs = json.loads(_entry(key, root).read_text(encoding="utf-8"))["runs"]
+        names = [Path(name) for name in runs if isinstance(name, str)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+    if root is None:
+        return names
+    there = root.resolve()
+    inside = [(there / name).resolve() for name in names]
+    return [path for path in inside if path.is_relative_to(there)]
 
 
-def find(bench: Workbench, stage: Stage, key: StageKey) -> Trained | None:
-    """Another run that has finished the stage under its key; one that was measured alike goes before others."""
+def find(bench: Workbench, stage: Stage, key: StageKey, root: Path | None = None) -> Trained | None:
+    """Another run (of ``root`` only, if it is given) that has finished the stage under its key; one that was measured
+    alike goes before others."""
     assert bench.folder is not None
     here = bench.folder.path.resolve()
-    found = [_trained(path, stage.name, key) for path in _listed(key.training) if path != here]
+    found = [_trained(path, stage.name, key) for path in _listed(key.training, root) if path != here]
     known = [one for one in found if one is not None]
     return next((one for one in known if one.measured), known[0] if known else None)
 

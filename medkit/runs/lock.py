@@ -88,7 +88,7 @@ class Lock:
 
     def release(self) -> None:
         """Let others in. A lock that is no longer ours stays: somebody has removed ours, and holds this."""
-        found = _read(self.path)
+        found = held_by(self.path)
         if isinstance(found, Holder) and found.token == self.holder.token:
             with suppress(OSError):
                 self.path.unlink()
@@ -139,7 +139,7 @@ def locked_for_all(folder: RunFolder, command: str, runtime: Runtime) -> Iterato
 def _look_for(folder: Path, token: int, rank: int) -> None:
     """Refuse a folder that does not hold rank 0's lock: what one rank writes the others have to read."""
     end = time.monotonic() + PATIENCE
-    while (found := _read(folder / NAME)) is None or found.token != token:
+    while (found := held_by(folder / NAME)) is None or found.token != token:
         if time.monotonic() > end:
             what = f"rank {rank}, on {socket.gethostname()}, does not see the run folder of rank 0"
             raise InputError(what, str(folder), "choose an --out on a disk that all machines share")
@@ -206,10 +206,10 @@ def _remove_left(path: Path, mine: Holder) -> str | None:
     try:
         with suppress(OSError):  # a file system without such locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        found, end = _read(path), time.monotonic() + YOUNG
+        found, end = held_by(path), time.monotonic() + YOUNG
         while found is None and time.monotonic() < end:
             time.sleep(0.05)
-            found = _read(path)
+            found = held_by(path)
         try:
             if os.stat(path).st_ino != os.fstat(file).st_ino:
                 return None
@@ -237,13 +237,18 @@ def _refuse_living(found: Holder, mine: Holder, path: Path) -> None:
     raise InputError(f"{found} works in this run folder", str(path.parent), hint)
 
 
-def _read(path: Path) -> Holder | None:
+def held_by(path: Path) -> Holder | None:
     """The holder that a lock names; None if it names none (yet)."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return Holder(**{name: found[name] for name in FIELDS})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def same_process(one: Holder, other: Holder) -> bool:
+    """Whether two locks are of one process."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("host", "machine", "pids", "pid", "begun"))
 
 
 def _machine() -> str:

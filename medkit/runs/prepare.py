@@ -18,11 +18,11 @@ from medkit.data.prepare import fill
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, RunError
+from medkit.executors import ONE_THREAD, Executor, Row
 from medkit.paths import cache_folder
 from medkit.protocols import Case
 from medkit.recipe import Recipe
 from medkit.runs.workbench import Workbench
-from medkit.studies.executors import ONE_THREAD, Executor, Row
 
 POLL = 0.5  # seconds between two looks at what has been prepared
 

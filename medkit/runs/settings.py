@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from medkit.runs.trackers import Track
@@ -34,9 +35,9 @@ class RunSettings:
         Processes that make the batches of each rank, in place of what the recipe says: a number, 0 for a thread, or
         ``auto``. Neither of the two changes a bit of the results.
     link:
-        Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); False
-        trains them again without a word. Default: ``$MEDKIT_LINK``, else they are trained, and it is said that they
-        could be taken.
+        Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); a folder:
+        from runs in it only; False trains them again without a word. Default: ``$MEDKIT_LINK``, else they are trained,
+        and it is said that they could be taken.
     """
 
     precision: str = "fp32"
@@ -46,4 +47,4 @@ class RunSettings:
     track: Sequence[Track] = ()
     jobs: int | None = None
     workers: Workers | None = None
-    link: bool | None = None
+    link: bool | Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medkit.data.cases import union
@@ -31,12 +32,17 @@ class Session:
     folder: RunFolder
     progress: Progress
     events: Events
-    link: bool | None = False
-    """Whether stages are taken from other runs; None: it is only said where they could be."""
+    link: bool | Path | None = False
+    """Whether stages are taken from other runs, or from those in a folder; None: it is only said from where."""
 
     @property
     def main(self) -> bool:
         return self.bench.runtime.is_main
+
+    @property
+    def root(self) -> Path | None:
+        """The folder whose runs share stages; None: all runs do."""
+        return self.link if isinstance(self.link, Path) else None
 
     def say(self, text: str) -> None:
         self.events.emit(Message(text))
@@ -67,7 +73,7 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
     values = evaluate_splits(session, trainer, tested, cost)
     with together(bench.runtime, f"the end of stage {stage.name}"):
         if session.main:
-            links.finish(bench, stage, trainer.objective.parts())
+            links.finish(bench, stage, trainer.objective.parts(), session.root)
             session.folder.mark_done(stage.name)
     return values
 
@@ -79,7 +85,8 @@ def take(session: Session, stage: Stage) -> links.Trained | None:
     with together(bench.runtime, what):
         if session.main:
             key = links.begin(bench, stage)
-            found = None if key is None or links.begun(session.folder, stage.name) else links.find(bench, stage, key)
+            if key is not None and not links.begun(session.folder, stage.name):
+                found = links.find(bench, stage, key, session.root)
             found = _link(session, stage, found) if found is not None else None
     taken: links.Trained | None = bench.runtime.strategy.share(found, what)
     if taken is not None:
@@ -106,7 +113,7 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
 
 def _done(session: Session, stage: Stage) -> dict[str, float]:
     """A stage that was linked with its results is done."""
-    links.finish(session.bench, stage, session.folder.key(stage.name)["weights"])
+    links.finish(session.bench, stage, session.folder.key(stage.name)["weights"], session.root)
     session.folder.mark_done(stage.name)
     found = read_results(session.folder.path).get(stage.name, {})
     return {f"{split}/{name}": value.value for split, values in found.items() for name, value in values.items()}

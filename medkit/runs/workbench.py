@@ -99,8 +99,18 @@ class Workbench:
         """The training loader of ``stage``."""
         block = self.recipe.data[stage.data]
         dataset = self.dataset(stage)
+        steps = [step.build() for step in block.augment]
+        augmentation = Augmentation(steps, block.augment_on, self.views(stage))
+        wanted = stage.workers if self.workers is None else self.workers
+        workers = count_workers(wanted, self.runtime.device.type == "cuda", place().sharing)
+        cases, sampler = dataset.cases(stage.train), self.sampler(stage)
+        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation, workers)
+
+    def sampler(self, stage: Stage) -> Sampler:
+        """Which training cases of ``stage`` each step of an epoch gets."""
+        dataset = self.dataset(stage)
         cases = dataset.cases(stage.train)
-        sampler = Sampler(
+        return Sampler(
             len(cases),
             stage.batch,
             self.seed(stage),
@@ -109,11 +119,6 @@ class Workbench:
             repeats=stage.slices,
             positive=partial(dataset.positive, cases) if stage.balance else None,
         )
-        steps = [step.build() for step in block.augment]
-        augmentation = Augmentation(steps, block.augment_on, self.views(stage))
-        wanted = stage.workers if self.workers is None else self.workers
-        workers = count_workers(wanted, self.runtime.device.type == "cuda", place().sharing)
-        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation, workers)
 
     def held_out_loader(self, stage: Stage) -> Loader:
         """Items of the validation split, drawn as in training and not augmented, with the views that heads compare."""

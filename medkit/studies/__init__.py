@@ -1,1 +1,1 @@
-"""Many commands instead of one: where they run."""
+"""Studies: one recipe, what varies in it, and the trials that come of it."""

@@ -58,15 +58,15 @@ def executor_of(name: str, at_once: int, options: Sequence[str] = ()) -> Executo
     if options and name != "slurm":
         raise InputError("options of sbatch are for --on slurm", "--slurm")
     if name == "local":
-        from medkit.studies.executors.local import Local
+        from medkit.executors.local import Local
 
         return Local(at_once)
     if name == "slurm":
-        from medkit.studies.executors.slurm import Slurm
+        from medkit.executors.slurm import Slurm
 
         return Slurm(at_once, options)
     if name == "ray":
-        from medkit.studies.executors.ray import Ray
+        from medkit.executors.ray import Ray
 
         return Ray()
     raise InputError(f"'{name}' is no place to run at", "--on", f"one of {', '.join(NAMES)}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from medkit.studies.executors import Row
+from medkit.executors import Row
 
 PATIENCE = 10.0  # seconds that a row has to end in good order
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.errors import InputError, RunError
-from medkit.studies.executors import Row
+from medkit.executors import Row
 
 PATIENCE = 10.0  # seconds for a cluster to answer
 RETRIES = 2  # of a row whose node or worker is lost
@@ -27,9 +27,6 @@ class Ray:
             raise InputError("Ray is not installed", "--on ray", "pip install 'medkit-imaging[ray]'") from error
         self._ray: Any = ray
         self._tasks: list[Any] = []
-
-    def start(self, rows: Sequence[Row], folder: Path) -> str:
-        ray = self._ray
         if not ray.is_initialized():
             address = os.environ.get("RAY_ADDRESS", "auto")
             try:
@@ -38,6 +35,9 @@ class Ray:
             except OSError as error:  # ConnectionError is one
                 hint = "start one ('ray start --head'), or name one in RAY_ADDRESS"
                 raise InputError(f"no Ray cluster answers at '{address}'", "--on ray", hint) from error
+
+    def start(self, rows: Sequence[Row], folder: Path) -> str:
+        ray = self._ray
         task = ray.remote(max_retries=RETRIES, num_cpus=1)(run_row)
         known = {name: value for name, value in os.environ.items() if name.startswith("MEDKIT_")}
         folder = folder.absolute()
@@ -50,6 +50,7 @@ class Ray:
     def running(self) -> bool:
         ready, waiting = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
         for task in ready:
+            self._tasks.remove(task)  # each is told of once
             try:
                 problem = self._ray.get(task)
             except self._ray.exceptions.RayError as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medkit.errors import InputError
-from medkit.studies.executors import Row, executor_of
-from medkit.studies.executors.local import Local
+from medkit.executors import Row, executor_of
+from medkit.executors.local import Local
 
 
 def finish(executor: Local) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medkit.errors import InputError, RunError
+from medkit.executors import Row
 from medkit.records import write_atomically
-from medkit.studies.executors import Row
 
 SCRIPT = """#!/bin/bash
 # Row number SLURM_ARRAY_TASK_ID of the file 'rows', one command a line.
@@ -38,6 +38,10 @@ class Slurm:
     def __init__(self, at_once: int, options: Sequence[str] = ()) -> None:
         if shutil.which("sbatch") is None:
             raise InputError("there is no 'sbatch' here", "--on slurm", "call it where jobs are submitted from")
+        asked = subprocess.run(["scontrol", "ping"], capture_output=True, encoding="utf-8")
+        if asked.returncode or " is UP" not in asked.stdout:
+            said = (asked.stderr.strip() or asked.stdout.strip() or "no answer").splitlines()[0]
+            raise InputError(f"SLURM's controller does not answer: {said}", "--on slurm", "is it up? 'scontrol ping'")
         self.at_once, self.options = at_once, list(options)
         self.job = ""
 

@@ -1,0 +1,95 @@
+"""How fast a stage trains and predicts on this machine, from a few of its steps: for estimates of time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medkit.data.loader import whole
+from medkit.engine.events import Events
+from medkit.engine.step import to_device
+from medkit.engine.trainer import Trainer
+from medkit.evaluation.ready import first_slice
+from medkit.protocols import Batch
+from medkit.recipe import Stage
+from medkit.runs.trainers import BuiltInTrainer, trainer_of
+from medkit.runs.workbench import Workbench
+
+STEPS = 3
+"""How many steps are timed, after a first one that is slower."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that a step of the training takes, and that a whole case takes to be predicted."""
+
+    step: float
+    case: float
+
+    def seconds(self, bench: Workbench, stage: Stage) -> float:
+        """The training and the evaluation of a stage, from what is prepared already."""
+        dataset = bench.dataset(stage)
+        validated = len(dataset.cases(stage.validate)) if stage.validate else 0
+        tested = sum(len(dataset.cases(split)) for split in bench.evaluated_splits(stage))
+        return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
+
+
+def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
+    """Take a few steps of a stage's training, from untrained weights, and predict a case; nothing is kept.
+
+    None where a program of its own trains the stage.
+    """
+    trainer = trainer_of(bench, stage, bench.trained(stage))
+    if not isinstance(trainer, BuiltInTrainer):
+        return None
+    bench.draw(stage, trainer.objective)
+    with closing(bench.loader(stage)) as loader:
+        seconds = [_fit(trainer, loader, count) for count in (1, 1, 1 + STEPS)]
+    step = max(0.0, seconds[2] - seconds[1]) / STEPS
+    return Pace(step, _case(trainer))
+
+
+def _fit(trainer: BuiltInTrainer, loader: Any, steps: int) -> float:
+    settings = replace(trainer.settings(), epochs=1, keep_best=None, early_stop=None)
+    few = _Few(loader, steps)
+    with tempfile.TemporaryDirectory() as scratch:
+        begun = time.monotonic()
+        Trainer(trainer.objective, few, settings, trainer.bench.runtime, Path(scratch), Events()).fit()
+        return time.monotonic() - begun
+
+
+def _case(trainer: BuiltInTrainer) -> float:
+    bench, stage = trainer.bench, trainer.stage
+    dataset = bench.dataset(stage)
+    sample = dataset.sample(dataset.cases(stage.train)[0])
+    slices = 1 if stage.unit == "volume" else len(sample.image)
+    batch: Any = whole(sample, dataset.fields)
+    batch = to_device(batch if stage.unit == "volume" else first_slice(batch), bench.runtime.device)
+    objective = trainer.objective.eval()
+    with torch.inference_mode():
+        objective.predict(batch)
+        begun = time.monotonic()
+        objective.predict(batch)
+        return (time.monotonic() - begun) * slices
+
+
+class _Few:
+    """The first steps of a loader's epochs."""
+
+    def __init__(self, loader: Any, steps: int) -> None:
+        self.loader, self.steps = loader, steps
+        self.device_augment = loader.device_augment
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        found: list[Batch] = []
+        while len(found) < self.steps:  # a short epoch is gone through again
+            found += islice(self.loader.epoch(epoch), self.steps - len(found))
+        return iter(found[start:])

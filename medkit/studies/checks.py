@@ -1,0 +1,66 @@
+"""What is looked at before a trial of a study is queued: data, patients, and one rehearsal of each method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError, MedkitError
+from medkit.runs.preflight import check_run
+from medkit.runs.stage_key import digest
+from medkit.runs.workbench import Workbench
+from medkit.studies.trials import Trial
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The workbench of a method's first trial, and the seconds that its checks took."""
+
+    bench: Workbench
+    seconds: float
+
+
+def check_trials(trials: Sequence[Trial], device: str | None, precision: str) -> dict[str, Checked]:
+    """Try the first trial of each method, and look at the data of all.
+
+    Returns
+    -------
+    dict
+        by method what was checked; how slices are drawn is settled in the recipes there.
+
+    Raises
+    ------
+    InputError
+        naming the trial.
+    """
+    runtime = Runtime.start(device=device, precision=precision)
+    found: dict[str, Checked] = {}
+    seen: set[str] = set()
+    for trial in trials:
+        assert trial.recipe is not None
+        bench = Workbench(trial.recipe, runtime)
+        try:
+            if trial.method not in found:
+                begun = time.monotonic()
+                for error in check_run(bench).values():
+                    raise error
+                found[trial.method] = Checked(bench, time.monotonic() - begun)
+            _check_data(bench, seen)
+        except MedkitError as error:
+            raise InputError(f"trial '{trial.name}': {error.what}", error.where, error.hint) from error
+    return found
+
+
+def _check_data(bench: Workbench, seen: set[str]) -> None:
+    """Cases of every split that a trial trains and is tested on; each selection is looked at once."""
+    data = bench.recipe.resolved()["data"]
+    for stage in bench.recipe.stages:
+        splits = stage.splits(bench.evaluated_splits(stage))
+        key = digest([data[stage.data], [str(split) for split in splits], bench.recipe.seed])
+        if key not in seen:
+            seen.add(key)
+            dataset = bench.dataset(stage)
+            for split in splits:
+                dataset.cases(split)

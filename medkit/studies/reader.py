@@ -1,0 +1,248 @@
+"""From a study's file to a study; every problem is told with its file, line and column.
+
+Whether keys and values fit the recipe is found when trials are made of them (:mod:`medkit.studies.trials`).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from medkit import names
+from medkit.errors import InputError, Problems, did_you_mean
+from medkit.recipe import load
+from medkit.recipe import yaml as yaml_marks
+from medkit.recipe.model import FORMAT, Seed
+from medkit.recipe.pieces import Pieces, kind_of, names_there
+from medkit.recipe.yaml import Node
+from medkit.registry.plugins import registry
+from medkit.registry.static import static_schema
+from medkit.studies.study import SEED, Axis, Compare, Fair, Method, Range, Search, Study
+
+TOP = ("medkit", "name", "recipe", "vary", "methods", "compare", "search")
+UNEQUAL = ("data", "draws", "steps")
+SKIP = "skip"
+
+
+def load_study(study: str | Path) -> Study:
+    """Read a study given by its path or by the name of a bundled one.
+
+    Raises
+    ------
+    InputError
+        with every problem found in the file, each with its line and column.
+    """
+    path = Path(study)
+    if not path.is_file():
+        path = _bundled(str(study))
+    root = yaml_marks.read(path, str(study) if Path(study).is_file() else str(path))
+    reader = _Reader(registry(), static_schema, path.resolve().parent)
+    found = reader.study(root, path.read_text(encoding="utf-8"))
+    if reader.problems:
+        raise Problems(reader.problems)
+    assert found is not None
+    return found
+
+
+def bundled() -> Iterator[tuple[str, Path]]:
+    """Names and paths of the studies that come with medkit."""
+    root = Path(str(importlib.resources.files("medkit_recipes"))) / load.STUDIES
+    for path in sorted(root.glob("*.yaml")):
+        yield path.stem, path
+
+
+def _bundled(name: str) -> Path:
+    known = dict(bundled())
+    short = name.removesuffix(".yaml").removeprefix("recipes/").removeprefix("studies/")
+    if short not in known:
+        hint = did_you_mean(short, known) or f"bundled studies: {', '.join(known)}"
+        raise InputError("there is no such file, and no bundled study of that name", name, hint)
+    return known[short]
+
+
+class _Reader(Pieces):
+    def study(self, root: Node, text: str) -> Study | None:
+        top = self.mapping(root, "", TOP, ("medkit", "name", "recipe"))
+        if "medkit" in top and (top["medkit"].value != FORMAT or isinstance(top["medkit"].value, bool)):
+            what = f"format {top['medkit'].value!r} is not known here"
+            self.problem(top["medkit"].mark, "medkit", what, f"this medkit reads {FORMAT}")
+        name = self.value(top["name"], "name", str) if "name" in top else None
+        if name is not None and (fault := names.recipe_fault(name)):
+            self.problem(top["name"].mark, "name", fault)
+        axes = self.axes(top["vary"]) if "vary" in top else ()
+        methods = self.methods(top["methods"]) if "methods" in top else ()
+        compare = self.compare(top["compare"], methods) if "compare" in top else None
+        search = self.search(top["search"], axes, compare) if "search" in top else None
+        found = self.recipe(top["recipe"]) if "recipe" in top else None
+        if self.problems or name is None or found is None:
+            return None
+        if not methods:
+            methods = (Method(name, {}, (), top["recipe"].mark),)
+        path, shown, folder = found
+        return Study(name, path, shown, folder, axes, methods, compare, search, text)
+
+    def recipe(self, node: Node) -> tuple[Path, str, Path | None] | None:
+        """The file of the recipe: beside the study, or a bundled one."""
+        text = self.value(node, "recipe", str)
+        if text is None:
+            return None
+        assert self.folder is not None
+        beside = self.folder / text
+        try:
+            path, _ = load.find(beside if beside.is_file() else text)
+        except InputError as error:
+            self.problem(node.mark, "recipe", error.what, error.hint)
+            return None
+        known = {bundled.resolve() for _, bundled in load.bundled()}
+        return path, text, None if path.resolve() in known else path.resolve().parent
+
+    # -- what varies -------------------------------------------------------------------------------------------
+
+    def axes(self, node: Node) -> tuple[Axis, ...]:
+        entries = self.mapping(node, "vary", None)
+        short = _short(list(entries))
+        found = []
+        for key, child in entries.items():
+            values = self.values(child, f"vary.{key}", key)
+            if values:
+                found.append(Axis(key, short[key], values, child.place))
+        return tuple(found)
+
+    def values(self, node: Node, path: str, key: str) -> dict[str, Node]:
+        """Values by label: of a mapping its keys, of a list what is written there."""
+        if isinstance(node.value, dict):
+            found = dict(node.value)
+        elif isinstance(node.value, list):
+            found = {}
+            for child in node.value:
+                if isinstance(child.value, dict | list):
+                    what = f"{kind_of(child)} has no name of its own"
+                    self.problem(child.mark, path, what, "write a mapping: NAME: VALUE for each")
+                elif _label(child) in found:
+                    self.problem(child.mark, path, f"'{_label(child)}' is there twice")
+                else:
+                    found[_label(child)] = child
+        else:
+            what = f"a list, or a mapping of name to value, is wanted here, not {kind_of(node)}"
+            self.problem(node.place, path, what, f"write [{node.value}] for a single value")
+            return {}
+        if not found and not self.problems:
+            self.problem(node.place, path, "there is no value")
+        if key == SEED:
+            for child in found.values():
+                self.value(child, path, Seed)
+        return found
+
+    def methods(self, node: Node) -> tuple[Method, ...]:
+        found = []
+        for name, child in self.mapping(node, "methods", None).items():
+            path = f"methods.{name}"
+            self.name(name, child.place, path)
+            entries = {} if child.value is None else dict(self.mapping(child, path, None))
+            skip = entries.pop(SKIP, None)
+            left = [] if skip is None else self.value(skip, f"{path}.{SKIP}", list[str]) or []
+            found.append(Method(name, entries, tuple(left), child.place))
+        if not found:
+            self.problem(node.place, "methods", "no method is given")
+        return tuple(found)
+
+    # -- what is compared --------------------------------------------------------------------------------------
+
+    def compare(self, node: Node, methods: tuple[Method, ...]) -> Compare | None:
+        keys = ("metric", "stage", "split", "reference", "fair", "unequal")
+        entries = self.mapping(node, "compare", keys, ("metric", "stage", "split"))
+        said: dict[str, Any] = {}
+        for key, annotation in (("metric", str), ("stage", str), ("split", str), ("reference", str), ("fair", Fair)):
+            if key in entries:
+                said[key] = self.value(entries[key], f"compare.{key}", annotation)
+        known = [method.name for method in methods]
+        if said.get("reference") is not None and said["reference"] not in known:
+            what = f"no method is named '{said['reference']}'"
+            self.problem(entries["reference"].mark, "compare.reference", what, names_there(said["reference"], known))
+        if "unequal" in entries:
+            reasons = self.mapping(entries["unequal"], "compare.unequal", UNEQUAL)
+            said["unequal"] = {key: self.reason(child, f"compare.unequal.{key}") for key, child in reasons.items()}
+        if any(said.get(key) is None for key in ("metric", "stage", "split")):
+            return None
+        return Compare(mark=node.place, **said)
+
+    def reason(self, node: Node, path: str) -> str:
+        text = self.value(node, path, str)
+        if text is not None and not text.strip():
+            self.problem(node.place, path, "no reason is given", "say why; it stands in the report")
+        return text or ""
+
+    # -- what is searched --------------------------------------------------------------------------------------
+
+    def search(self, node: Node, axes: tuple[Axis, ...], compare: Compare | None) -> Search | None:
+        entries = self.mapping(node, "search", ("trials", "over", "metric", "at", "seed"), ("trials", "over"))
+        if compare is None and "compare" not in [problem.where for problem in self.problems]:
+            self.problem(node.place, "search", "there is no 'compare' block, so nothing says what is good", "write one")
+        if "trials" not in entries or "over" not in entries:
+            return None
+        trials = self.value(entries["trials"], "search.trials", Annotated[int, Gt(0)])
+        over = self.mapping(entries["over"], "search.over", None)
+        ranges = [self.range(key, child) for key, child in over.items()]
+        if not ranges:
+            self.problem(entries["over"].place, "search.over", "no key is searched")
+        metric = self.value(entries["metric"], "search.metric", str) if "metric" in entries else None
+        seed = self.value(entries["seed"], "search.seed", Annotated[int, Ge(0)]) if "seed" in entries else 0
+        at = {axis.name: list(axis.values)[0 if axis.key == SEED else -1] for axis in axes}
+        for name, child in self.mapping(entries["at"], "search.at", at).items() if "at" in entries else ():
+            axis = next(axis for axis in axes if axis.name == name)
+            if (label := _label(child)) not in axis.values:
+                hint = names_there(label, axis.values)
+                self.problem(child.mark, f"search.at.{name}", f"'{label}' is no value of it", hint)
+            at[name] = label
+        if compare is None or trials is None or any(found is None for found in ranges):
+            return None
+        kept = tuple(found for found in ranges if found is not None)
+        return Search(trials, kept, metric or compare.metric, at, seed or 0, node.place)
+
+    def range(self, key: str, node: Node) -> Range | None:
+        path = f"search.over.{key}"
+        if isinstance(node.value, list):
+            if len(node.value) < 2:
+                self.problem(node.place, path, "a choice needs two values")
+            return Range(key, choices=tuple(node.value), mark=node.place)
+        entries = self.mapping(node, path, ("low", "high", "log"), ("low", "high"))
+        if "low" not in entries or "high" not in entries:
+            return None
+        low, high = (self.value(entries[end], f"{path}.{end}", float) for end in ("low", "high"))
+        log = self.value(entries["log"], f"{path}.log", bool) if "log" in entries else False
+        if low is None or high is None or log is None:
+            return None
+        if low >= high or (log and low <= 0):
+            what = f"{low:g} to {high:g} is no range" + (" of a logarithm" if log else "")
+            self.problem(node.place, path, what, "low below high" + (", both above 0" if log else ""))
+        whole = all(isinstance(entries[end].value, int) for end in ("low", "high"))
+        return Range(key, low, high, log, whole, mark=node.place)
+
+
+def _short(keys: list[str]) -> dict[str, str]:
+    """The last words of each key, as many as tell it from the others."""
+    found = {}
+    for key in keys:
+        words = key.split(".")
+        for count in range(1, len(words) + 1):
+            name = ".".join(words[-count:])
+            if sum(other in (key, name) or other.endswith(f".{name}") for other in keys) == 1:
+                break
+        found[key] = name
+    return found
+
+
+def _label(node: Node) -> str:
+    value = node.value
+    return (
+        {None: "none", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
+
+
+def labels(point: Mapping[str, str]) -> str:
+    """A point of a study in words: ``seed 1, fraction 0.1``."""
+    return ", ".join(f"{name} {label}" for name, label in point.items())

@@ -1,0 +1,247 @@
+"""A study run: planned, checked, queued, and watched until each trial has ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medkit.engine.progress import Progress
+from medkit.errors import InputError, RunError
+from medkit.executors import Executor, Row, executor_of
+from medkit.paths import cache_folder
+from medkit.records import write_atomically
+from medkit.runs.folder import RunFolder
+from medkit.runs.lock import locked
+from medkit.studies.checks import check_trials
+from medkit.studies.fairness import check_fairness
+from medkit.studies.folder import TOKEN, StudyFolder
+from medkit.studies.status import FAILED, failures, in_words, standing
+from medkit.studies.study import Study
+from medkit.studies.trials import Expansion
+
+POLL = 0.5  # seconds between two looks at the trials
+RESTARTS = 3  # of workers that end, one time after the other, without having ended a trial
+FAREWELL = 30.0  # seconds that workers have to leave when nothing is left for them
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how the trials of a study run.
+
+    Parameters
+    ----------
+    on:
+        ``local``, ``slurm`` or ``ray``.
+    jobs:
+        Workers, each of which runs one trial after the other.
+    threads:
+        Of each worker. Sums are made in another order by other numbers of threads, so it is the same everywhere.
+    slurm:
+        Options for ``sbatch``.
+    plugins:
+        Files of plugins under work.
+    """
+
+    on: str = "local"
+    jobs: int = 1
+    threads: int = 1
+    device: str | None = None
+    precision: str = "fp32"
+    slurm: Sequence[str] = ()
+    plugins: Sequence[str] = ()
+
+
+def run_study(study: Study, out: Path, options: Options, progress: Progress) -> StudyFolder:
+    """Run all trials of a study that have not ended well yet, and wait for them.
+
+    Raises
+    ------
+    InputError
+        if the study, its data, the folder or the cluster are wrong; nothing has been queued then.
+    RunError
+        naming the trials that failed; all others have been run.
+    """
+    trials = Expansion(study).trials()
+    folder = StudyFolder(out)
+    folder.check(study, trials)
+    executors = _executors(options)
+    checked = check_trials(trials, options.device, options.precision)
+    fairness = check_fairness(study, {method: one.bench for method, one in checked.items()})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the output folder cannot be made: {error.strerror}", str(out)) from error
+    with locked(RunFolder(out), "study run"):
+        progress.log = folder.log
+        said = {"options": {**asdict(options), "device": options.device}, "fairness": [asdict(row) for row in fairness]}
+        folder.write_plan(study, trials, said)
+        folder.forget_failures()
+        if options.on != "local":
+            _confirm(folder, executors[0], options)
+        progress.say(f"{study.name}: {len(trials)} trials, in {out}")
+        _through(folder, executors, options, progress)
+        _tell_end(folder, progress)
+    return folder
+
+
+def _executors(options: Options) -> list[Executor]:
+    """One for all workers; on this machine one for each, so that a worker that ends is started again by itself."""
+    if options.on == "local":
+        return [executor_of("local", 1, options.slurm) for _ in range(options.jobs)]
+    return [executor_of(options.on, options.jobs, options.slurm)]
+
+
+def _environ(options: Options) -> dict[str, str]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads))
+    return {**threads, "MEDKIT_CACHE": str(cache_folder().absolute())}
+
+
+def _rows(folder: StudyFolder, options: Options, attempt: int) -> list[Row]:
+    """The workers; their logs are those of an attempt, so that nothing is lost of one that was killed."""
+    words = ["study", "work", str(folder.path.absolute()), "--threads", str(options.threads)]
+    words += ["--precision", options.precision]
+    words += ["--device", options.device] if options.device else []
+    words += [word for file in options.plugins for word in ("--plugin", os.path.abspath(file))]
+    after = f"-{attempt}" if attempt > 1 else ""
+    return [Row(f"worker{number}{after}", words, _environ(options)) for number in range(options.jobs)]
+
+
+def _confirm(folder: StudyFolder, executor: Executor, options: Options) -> None:
+    """Have a worker read a new file of the study's folder, and write beside it what it has read.
+
+    Raises
+    ------
+    InputError
+        if it does not see the folder, or another one under its name.
+    """
+    token = secrets.token_hex(8)
+    answer = folder.path / f"{TOKEN}.seen"
+    answer.unlink(missing_ok=True)
+    write_atomically(folder.path / TOKEN, token.encode())
+    words = ["study", "see", str(folder.path.absolute())]
+    try:
+        executor.start([Row("see", words, _environ(options))], folder.path / "logs")
+        while executor.running():
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        executor.leave()
+        raise
+    except RunError as error:  # a node that has no such folder, in Ray's words
+        raise InputError(error.what, error.where, "choose an --out on a disk that all machines share") from error
+    end = time.monotonic() + FAREWELL
+    while not (answer.is_file() and answer.read_text(encoding="ascii", errors="replace") == token):
+        if time.monotonic() > end:
+            log = folder.path / "logs" / "see.log"
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+            what = "a worker does not see the study's folder" + (f" ({said[-1]})" if said else "")
+            raise InputError(what, str(folder.path), "choose an --out on a disk that all machines share")
+        with suppress(OSError):
+            os.listdir(folder.path)  # network disks remember for a while what was not there
+        time.sleep(POLL)
+
+
+def _through(folder: StudyFolder, executors: Sequence[Executor], options: Options, progress: Progress) -> None:
+    """Keep workers at work until every trial has ended."""
+    watch = _Watch(folder, progress)
+    lost = [0] * len(executors)
+    total = len(folder.trials())
+    try:
+        with progress.task("trials", total=total) as advance:
+            while True:
+                ended, left = watch.look()
+                advance(ended, note=watch.note(options.jobs))
+                if not left:
+                    break
+                _keep_at_work(folder, executors, options, lost, ended)
+                time.sleep(POLL)
+        end = time.monotonic() + FAREWELL
+        while any(_running(executor) for executor in executors) and time.monotonic() < end:
+            time.sleep(POLL / 5)
+    except KeyboardInterrupt:
+        for executor in executors:
+            if told := executor.leave():
+                progress.say(told)
+        raise
+    except BaseException:
+        for executor in executors:
+            executor.leave()
+        raise
+    for executor in executors:
+        if _running(executor):
+            executor.leave()
+
+
+def _keep_at_work(
+    folder: StudyFolder, executors: Sequence[Executor], options: Options, lost: list[int], ended: int
+) -> None:
+    """Start the workers of each executor that has none at work; ``lost`` counts, for each, how often it had to."""
+    waiting = len(folder.trials()) - ended
+    for number, executor in enumerate(executors):
+        if _running(executor):
+            continue
+        if number >= waiting:
+            continue
+        lost[number] += 1
+        rows = _rows(folder, options, lost[number])
+        mine = [rows[number]] if len(executors) > 1 else rows[: max(1, min(options.jobs, waiting))]
+        if lost[number] > RESTARTS + ended:
+            raise RunError(
+                "workers end before any trial has", str(folder.path / "logs"), _last_words(folder, mine[0].name)
+            )
+        executor.start(mine, folder.path / "logs")
+
+
+def _running(executor: Executor) -> bool:
+    try:
+        return executor.running()
+    except RunError:  # a task was lost, with its node; its trial is taken up by another worker
+        return True
+
+
+def _last_words(folder: StudyFolder, name: str) -> str | None:
+    log = folder.path / "logs" / f"{name}.log"
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    return f"{log.name} ends with: {said[-1]}" if said else None
+
+
+class _Watch:
+    """Tells each trial's end once."""
+
+    def __init__(self, folder: StudyFolder, progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
+        self.standing = standing(folder)
+        self._told = set(self.standing.outcomes)
+
+    def look(self) -> tuple[int, int]:
+        """How many trials have ended, and how many have not."""
+        names = {trial.name for trial in self.folder.trials() if self.folder.outcome(trial) is not None}
+        if names - self._told:
+            self.standing = standing(self.folder)
+            for line in failures(self.folder, sorted(names - self._told), self.standing.outcomes):
+                self.progress.say(f"failed: {line}")
+            self._told |= names
+        return len(names), len(self.folder.trials()) - len(names)
+
+    def note(self, jobs: int) -> str:
+        left = self.standing.seconds
+        return "" if left is None else f"about {in_words(left / max(1, jobs))} left"
+
+
+def _tell_end(folder: StudyFolder, progress: Progress) -> None:
+    found = standing(folder)
+    failed = [name for name, state in found.trials.items() if state == FAILED]
+    progress.say(f"{len(found.trials) - len(failed)} of {len(found.trials)} trials finished")
+
+
+def check_end(folder: StudyFolder) -> None:
+    """Raise RunError with a line for each trial that failed, if any did."""
+    found = standing(folder)
+    lines = failures(folder, found.trials, {**found.outcomes}) if found.count(FAILED) else []
+    if lines:
+        what = "\n".join([f"{len(lines)} of {len(found.trials)} trials failed; the report shows the others:", *lines])
+        raise RunError(what, str(folder.path), "'medkit study run' again tries these again")

@@ -1,0 +1,98 @@
+"""What a study says, once its file has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from medkit.recipe.yaml import Mark, Node
+
+Fair = Literal["steps", "seconds"]
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Something that varies beside the methods: a key of the recipe, as ``--set`` takes it, and its values by label."""
+
+    key: str
+    name: str
+    values: Mapping[str, Node]
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared: keys of the recipe with their values, and stages that are left out."""
+
+    name: str
+    changes: Mapping[str, Node]
+    skip: tuple[str, ...]
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Which number decides, and against which method.
+
+    ``fair`` says what all methods get the same of: optimizer steps, or seconds of training. ``unequal`` has the reason
+    for each thing that methods nevertheless differ in (:data:`medkit.studies.fairness.GIVEN`).
+    """
+
+    metric: str
+    stage: str
+    split: str
+    reference: str | None = None
+    fair: Fair = "steps"
+    unequal: Mapping[str, str] = field(default_factory=dict)
+    mark: Mark = field(default=Mark("study"), compare=False)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A key that is searched: numbers from ``low`` to ``high``, or one of ``choices``."""
+
+    key: str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    choices: tuple[Node, ...] = ()
+    mark: Mark = field(default=Mark("study"), compare=False)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Hyper-parameters that each method gets chosen for it, by ``trials`` attempts judged by validation alone.
+
+    ``at`` is the point of the study where the search is held: axis to label.
+    """
+
+    trials: int
+    ranges: tuple[Range, ...]
+    metric: str
+    at: Mapping[str, str]
+    seed: int = 0
+    mark: Mark = field(default=Mark("study"), compare=False)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe, what varies in it, and what is compared."""
+
+    name: str
+    recipe: Path
+    recipe_name: str
+    folder: Path | None
+    """Where relative paths in the recipe start; None: the current folder."""
+    axes: tuple[Axis, ...]
+    methods: tuple[Method, ...]
+    compare: Compare | None = None
+    search: Search | None = None
+    text: str = ""
+    """The study's file."""
+
+    def axis(self, name: str) -> Axis | None:
+        return next((axis for axis in self.axes if axis.name == name), None)

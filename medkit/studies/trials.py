@@ -1,0 +1,174 @@
+"""The trials of a study: a checked recipe for each method and each point of what varies."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from medkit.errors import InputError, Problems
+from medkit.recipe import Recipe
+from medkit.recipe import yaml as yaml_marks
+from medkit.recipe.pieces import names_there
+from medkit.recipe.reader import read_recipe
+from medkit.recipe.yaml import Node, assign
+from medkit.runs.stage_key import by_content, digest
+from medkit.studies.study import SEED, Method, Study
+
+STRANGE = re.compile(r"[^\w@+.~-]+")
+LONGEST = 120  # letters of a folder's name
+MOST = 20  # problems of one study that are told
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study.
+
+    ``point`` has the label of each axis; ``stages`` the planned key of each stage: stages of one planned key are one
+    training.
+    """
+
+    name: str
+    method: str
+    point: Mapping[str, str]
+    stages: Mapping[str, str]
+    kind: str = "trial"
+    """``search`` where it only helps to choose hyper-parameters."""
+    recipe: Recipe | None = field(default=None, compare=False, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "method": self.method,
+            "point": dict(self.point),
+            "stages": dict(self.stages),
+            "kind": self.kind,
+        }
+
+
+class Expansion:
+    """Makes the trials of a study; the recipe's file is read once."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._root = yaml_marks.read(study.recipe, study.recipe_name)
+
+    def trials(self, chosen: Mapping[str, Mapping[str, Node]] | None = None) -> list[Trial]:
+        """All trials, point by point so that the methods of a comparison end together.
+
+        ``chosen`` has the hyper-parameters that a search has found for each method.
+
+        Raises
+        ------
+        Problems
+            whatever is wrong with any of their recipes.
+        """
+        problems: dict[str, InputError] = {}
+        found: list[Trial] = []
+        for point, method in self._combinations():
+            changes = [*method.changes.items(), *(chosen or {}).get(method.name, {}).items()]
+            try:
+                found.append(self.trial(method, point, changes))
+            except Problems as several:
+                problems |= {str(problem): problem for problem in several.problems}
+            except InputError as error:
+                problems[str(error)] = error
+        if problems:
+            told = list(problems.values())[:MOST]
+            if len(problems) > MOST:
+                told.append(InputError(f"and {len(problems) - MOST} more"))
+            raise Problems(told)
+        return _named(found)
+
+    def trial(
+        self, method: Method, point: Mapping[str, str], changes: Sequence[tuple[str, Node]], kind: str = "trial"
+    ) -> Trial:
+        """One trial: the recipe with the point's values, then the method's."""
+        root = copy.deepcopy(self._root)
+        values = [(axis.key, axis.values[point[axis.name]]) for axis in self.study.axes]
+        for key, value in [*values, *changes]:
+            mark = value.place
+            try:
+                assign(root, key, value, mark)
+            except InputError as error:
+                raise InputError(f"{key}: {error.what}", error.where, error.hint) from error
+        recipe = read_recipe(root, folder=self.study.folder)
+        if method.skip:
+            try:
+                recipe = recipe.without(method.skip)
+            except InputError as error:
+                raise InputError(f"methods.{method.name}.skip: {error.what}", str(method.mark), error.hint) from error
+        self._check(recipe, method)
+        return Trial(_name(method.name, point), method.name, dict(point), planned_keys(recipe), kind, recipe)
+
+    def _combinations(self) -> Iterator[tuple[dict[str, str], Method]]:
+        """Every point with every method, seed by seed."""
+        axes = sorted(self.study.axes, key=lambda axis: axis.key != SEED)
+        seeds = [axis for axis in axes if axis.key == SEED]
+        others = [axis for axis in axes if axis.key != SEED]
+        for first in itertools.product(*(axis.values for axis in seeds)):
+            for method in self.study.methods:
+                for rest in itertools.product(*(axis.values for axis in others)):
+                    labels = dict(zip([axis.name for axis in axes], [*first, *rest], strict=True))
+                    yield labels, method
+
+    def _check(self, recipe: Recipe, method: Method) -> None:
+        """What is compared is there: the stage, its metric, a split that it is tested on."""
+        compare = self.study.compare
+        if compare is None:
+            return
+        where = str(compare.mark)
+        names = [stage.name for stage in recipe.stages]
+        if compare.stage not in names:
+            what = f"compare.stage: method '{method.name}' has no stage '{compare.stage}'"
+            raise InputError(what, where, names_there(compare.stage, names))
+        stage = recipe.stage(compare.stage)
+        tested = recipe.evaluated_splits(stage)
+        if compare.split not in tested:
+            what = f"compare.split: stage '{stage.name}' is not tested on '{compare.split}'"
+            raise InputError(what, where, names_there(compare.split, tested))
+        metrics = [metric.entry.name for metric in stage.metrics]
+        if not any(compare.metric == name or compare.metric.startswith(f"{name}_") for name in metrics):
+            what = f"compare.metric: stage '{stage.name}' has no metric '{compare.metric}'"
+            raise InputError(what, where, names_there(compare.metric, metrics))
+
+
+def planned_keys(recipe: Recipe) -> dict[str, str]:
+    """The planned key of each stage: a digest of all in the recipe that its weights come from.
+
+    Within one study two stages of one planned key have one key (:mod:`medkit.runs.stage_key`), which is known only once
+    the stages have been trained that they take parts from.
+    """
+    resolved = recipe.resolved()
+    found: dict[str, str] = {}
+    for stage, own in zip(recipe.stages, resolved["stages"], strict=True):
+        data = resolved["data"][stage.data]
+        seen = [data["splits"].get(split) for split in stage.splits([])]
+        found[stage.name] = digest(
+            {
+                "seed": recipe.seed,
+                "stage": by_content({name: value for name, value in own.items() if name != "evaluate"}),
+                "data": by_content({name: value for name, value in data.items() if name != "splits"}),
+                "splits": seen,
+                "parents": {name: found[name] for name in sorted(stage.takes_from())},
+            }
+        )
+    return found
+
+
+def _name(method: str, point: Mapping[str, str]) -> str:
+    words = [method, *(f"{axis}{label}" for axis, label in point.items())]
+    return STRANGE.sub("_", "-".join(words))[:LONGEST]
+
+
+def _named(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials whose names would be one folder's are told apart by a number."""
+    seen: dict[str, int] = {}
+    found = []
+    for trial in trials:
+        count = seen[trial.name] = seen.get(trial.name, 0) + 1
+        found.append(trial if count == 1 else replace(trial, name=f"{trial.name}~{count}"))
+    return found

@@ -1,0 +1,204 @@
+"""Workers of a study: each stage is trained once, whoever was killed or failed, and whoever is at work beside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies.conftest import recipe, study
+
+from medkit.errors import InputError
+from medkit.studies.claims import Claims
+from medkit.studies.folder import StudyFolder
+from medkit.studies.reader import load_study
+from medkit.studies.results import StudyResults
+from medkit.studies.status import standing
+from medkit.studies.trials import Expansion
+from medkit.studies.work import settings_of, work
+
+Planned = Callable[..., StudyFolder]
+
+
+def go(folder: StudyFolder, say: Callable[[str], None] = lambda text: None) -> None:
+    work(folder, settings_of(folder, device="cpu", precision="fp32", threads=1), say)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def done(home: Path, planned: Planned) -> StudyFolder:
+    """The study of two pretexts and none, run by one worker."""
+    folder = planned(home / "done")
+    go(folder)
+    return folder
+
+
+def logs(folder: StudyFolder) -> dict[str, str]:
+    return {path.parent.name: path.read_text() for path in folder.path.glob("trials/*/log.txt")}
+
+
+def test_all_trials_finish(done: StudyFolder) -> None:
+    found = standing(done)
+    assert (found.count("finished"), len(found.trials)) == (12, 12)
+    assert found.seconds == 0
+
+
+def test_no_stage_is_trained_twice_and_the_logs_say_so(done: StudyFolder) -> None:
+    assert StudyResults.read(done.path).twice() == []
+    said = logs(done)
+    assert sum("pretext: trained already" in text for text in said.values()) == 4
+    trained = [path.parts[-2:] for path in done.path.glob("trials/*/checkpoints/pretext")]
+    assert len(trained) == 4
+    assert sum("finer: trained already" in text for text in said.values()) == 0
+
+
+def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:
+    assert not (home / "cache" / "stages").exists()
+    entries = [json.loads(path.read_text())["runs"] for path in (done.path / "stages").iterdir()]
+    assert all(not os.path.isabs(name) for names in entries for name in names)
+
+
+def test_a_trial_is_the_run_that_its_recipe_is_by_hand(done: StudyFolder, home: Path, tmp_path: Path) -> None:
+    import medkit
+
+    medkit.run(done.path / "recipes" / "cls-seed1-lrfast.yaml", tmp_path / "hand", quiet=True, device="cpu", link=False)
+    for name in ("results.json", "cases.csv"):
+        assert (tmp_path / "hand" / name).read_bytes() == (done.path / "trials/cls-seed1-lrfast" / name).read_bytes()
+
+
+def test_trials_of_a_worker_that_was_killed_are_gone_on_with(
+    done: StudyFolder, home: Path, tmp_path: Path, planned: Planned
+) -> None:
+    folder = planned(tmp_path)
+    words = [sys.executable, "-m", "medkit", "study", "work", str(folder.path), "--device", "cpu"]
+    with (tmp_path / "log").open("w") as log:
+        worker = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + 200
+    while not list(folder.path.glob("trials/cls-seed1-lrslow/checkpoints/*")):
+        assert worker.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    said: list[str] = []
+    go(folder, said.append)
+    assert "cls-seed1-lrslow: gone on with" in said
+    assert StudyResults.read(folder.path).twice() == []
+    assert standing(folder).count("finished") == 12
+    for name in ("cls-seed1-lrslow", "rec-seed2-lrfast"):
+        one, other = (place.path / "trials" / name / "results.json" for place in (folder, done))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_failed_trial_is_told_and_costs_only_those_that_share_what_failed(
+    home: Path, tmp_path: Path, planned: Planned
+) -> None:
+    said = study()
+    said["vary"]["seed"] = [1]
+    del said["methods"]["rec"]
+    said["methods"]["lost"] = {"stages.pretext.optim": {"use": "sgd", "lr": 1e30}}
+    folder = planned(tmp_path, said)
+    go(folder)
+    found = standing(folder)
+    assert found.count("finished") == 4
+    first, second = (found.outcomes[f"lost-seed1-lr{name}"] for name in ("slow", "fast"))
+    assert "not finite" in first.error
+    assert "stage 'pretext' is that of trial 'lost-seed1-lrslow', where it failed" in second.error
+    assert not (folder.path / "trials" / "lost-seed1-lrfast").exists()
+    folder.forget_failures()
+    assert standing(folder).count("waiting") == 2
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(home: Path, tmp_path: Path, planned: Planned) -> None:
+    folder = planned(tmp_path)
+    for trial in folder.trials():
+        for _ in range(3):
+            folder.count_attempt(trial, 1)
+    go(folder)
+    assert {found.error for found in standing(folder).outcomes.values()} == {"a worker was killed over it 3 times"}
+
+
+def test_what_another_worker_claims_is_left_alone(tmp_path: Path) -> None:
+    with Claims(tmp_path) as mine, Claims(tmp_path) as other, mine.of(["a", "b"]) as held:
+        assert held
+        with other.of(["c", "b"]) as taken:
+            assert not taken
+        with other.of(["c"]) as free:
+            assert free
+    with Claims(tmp_path) as other, other.of(["a", "b", "c"]) as held:
+        assert held
+
+
+def test_a_claim_of_a_silent_machine_is_taken_over(tmp_path: Path) -> None:
+    with Claims(tmp_path) as mine:
+        with mine.of(["a"]):
+            lock = tmp_path / "a" / "run.lock"
+            said = json.loads(lock.read_text()) | {"host": "elsewhere", "machine": "another", "pids": "others"}
+        lock.write_text(json.dumps(said))
+        with mine.of(["a"]) as held:
+            assert not held
+        long_ago = time.time() - 1000
+        os.utime(lock, (long_ago, long_ago))
+        with mine.of(["a"]) as held:
+            assert held
+
+
+def refused(folder: StudyFolder, path: Path) -> str:
+    read = load_study(path)
+    with pytest.raises(InputError) as caught:
+        folder.check(read, Expansion(read).trials())
+    return str(caught.value)
+
+
+def test_the_folder_of_another_study_is_refused(done: StudyFolder, tmp_path: Path, write_study: Any) -> None:
+    said = study()
+    said["name"] = "other_study"
+    path = write_study(tmp_path, said)
+    assert "the folder holds the study 'small_study', and this is 'other_study'" in refused(done, path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.docx").touch()
+    assert "holds no study" in refused(StudyFolder(tmp_path / "full"), path)
+
+
+def test_a_changed_trial_is_refused_and_a_further_one_is_not(
+    done: StudyFolder, tmp_path: Path, write_study: Any
+) -> None:
+    made = recipe()
+    made["stages"][1]["batch"] = 3
+    message = refused(done, write_study(tmp_path, None, made))
+    assert "trial 'scratch-seed1-lrslow' of another recipe: stages.finer.batch is 2 there and 3 here" in message
+    said = study()
+    said["vary"]["seed"] = [1, 2, 3]
+    read = load_study(write_study(tmp_path, said))
+    done.check(read, Expansion(read).trials())
+
+
+def test_methods_that_were_measured_on_different_cases_are_not_compared(
+    home: Path, tmp_path: Path, planned: Planned
+) -> None:
+    said = study()
+    said["vary"] = {"seed": [1]}
+    del said["methods"]["rec"]
+    said["methods"]["cls"] = {
+        "data.d.splits.test": {"fold": "val"},
+        "stages.finer.validate": None,
+        "stages.pretext.validate": None,
+    }
+    folder = planned(tmp_path, said)
+    go(folder)
+    with pytest.raises(InputError, match="'scratch-seed1' and 'cls-seed1' were measured on different cases"):
+        StudyResults.read(folder.path)
