@@ -52,6 +52,10 @@ class Executor(Protocol):
         """Whoever waited is interrupted: end the rows, or let them go on and say how to end them."""
         ...
 
+    def end(self) -> None:
+        """End all rows, wherever they are."""
+        ...
+
 
 def executor_of(name: str, at_once: int, options: Sequence[str] = ()) -> Executor:
     """The executor ``name``, with at most ``at_once`` rows at work; ``options`` are for ``sbatch``."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from medkit.data.processes import die_with
 from medkit.executors import Row
 
 PATIENCE = 10.0  # seconds that a row has to end in good order
@@ -44,9 +45,13 @@ class Local:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **row.environ},
                 start_new_session=True,
+                preexec_fn=lambda: die_with(None),  # whoever waits for rows may be killed, and leaves none behind
             )
 
     def leave(self) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._waiting = []
         for process in self._running:
             _signal(process, signal.SIGTERM)

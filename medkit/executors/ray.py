@@ -60,6 +60,9 @@ class Ray:
         return bool(waiting)
 
     def leave(self) -> None:
+        self.end()
+
+    def end(self) -> None:
         for task in self._tasks:
             self._ray.cancel(task, force=True)
 

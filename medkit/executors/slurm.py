@@ -81,3 +81,7 @@ class Slurm:
 
     def leave(self) -> str:
         return f"job {self.job} goes on; 'scancel {self.job}' ends it"
+
+    def end(self) -> None:
+        if self.job:
+            subprocess.run(["scancel", "--quiet", self.job], capture_output=True, check=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from medkit.registry.plugins import Hooks
 from medkit.reporting import figures
 from medkit.reporting.curves import learning_curves
 from medkit.reporting.figures_embedding import embedding_map
+from medkit.reporting.page import page
 from medkit.reporting.paper_table_text import as_html, write_tables
 from medkit.reporting.paper_tables import paper_tables
 from medkit.reporting.run_results import RunResults
@@ -59,18 +59,15 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     InputError
         if no stage has ended yet, well or not.
     """
-    import jinja2
-
     run = RunResults.read(folder)
     if not run.failed:
         read_results(folder)  # says how to go on with a run that has none
     environment = {"libraries": {}, "plugins": {}} | files.read_json(folder / "environment.json")
     tables = paper_tables(run)
     write_tables(folder, tables)
-    engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = engine.from_string(resources("medkit.reporting").joinpath("report.html").read_text(encoding="utf-8"))
     lines = _by_stage(files.read_lines(folder / "metrics.jsonl"))
-    page = template.render(
+    text = page(
+        "report.html",
         name=run.recipe["name"],
         environment=environment,
         notices=[*banners(folder), *environment.get("notices", [])],
@@ -86,7 +83,7 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
         p_value=p_value,
     )
     path = folder / "report.html"
-    write_atomically(path, encoded(page))
+    write_atomically(path, encoded(text))
     return path
 
 

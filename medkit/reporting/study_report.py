@@ -1,21 +1,44 @@
-"""The report of a study: one self-contained HTML file, and its tables as CSV and JSON."""
+"""The report of a study: one self-contained HTML file, and its numbers as CSV and JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from medkit.errors import InputError
+from medkit.evaluation import files
 from medkit.records import encoded, write_atomically
-from medkit.reporting.tables import number
+from medkit.reporting.page import page
+from medkit.reporting.tables import number, p_value
+from medkit.studies.fairness import fairness_table, given_of
+from medkit.studies.folder import StudyFolder
+from medkit.studies.judge import PSEUDO, Judged, judged, value_rows
+from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
+from medkit.studies.status import FINISHED, failures, in_words
 from medkit.studies.tables import Table
 
 
 @dataclass(frozen=True)
+class Picture:
+    title: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    tables: Sequence[Table]
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
 class Written:
-    """What was written: the page, its tables, its verdicts in words."""
+    """What was written: the page, the tables that a terminal shows, the verdicts in words."""
 
     path: Path
     tables: Sequence[Table]
@@ -23,7 +46,8 @@ class Written:
 
 
 def write_study_report(folder: Path) -> Written:
-    """Write ``report.html``, ``summary.json``, ``trials.csv`` and ``cases.csv`` into a study's folder.
+    """Write ``report.html``, ``summary.json``, ``trials.csv`` and ``cases.csv`` into a study's folder, of what has been
+    measured so far.
 
     Raises
     ------
@@ -31,17 +55,149 @@ def write_study_report(folder: Path) -> Written:
         if methods were measured on different cases.
     """
     found = StudyResults.read(folder)
-    tables = [_results(found)]
+    verdicts = judged(found)
+    results, effects, cost = _results(found), _effects(found, verdicts), _cost(found)
+    given = fairness_table(given_of(found.about))
+    sections = [Section(results.title, [results]), Section("Effects", [effects])] if results.rows else []
+    sections += [Section("What methods were given", [given]), Section("Cost", [cost])]
+    text = page(
+        "study.html",
+        name=found.about["name"],
+        about={"libraries": {}} | dict(found.about),
+        counts=_counts(found),
+        notices=found.notices,
+        warnings=_warnings(found),
+        failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
+        verdicts=[{"place": _place(found, one.place), "sentences": one.sentences} for one in verdicts],
+        values=PSEUDO if found.metric == "auc" and any(one.verdicts for one in verdicts) else "",
+        sections=[section for section in sections if any(table.rows for table in section.tables)],
+        shared=_shared(found),
+        study=files.read_text(folder / "study.yaml"),
+    )
+    _write_numbers(folder, found, verdicts)
+    path = folder / "report.html"
+    write_atomically(path, encoded(text))
+    sentences = [sentence for one in verdicts for sentence in _told(found, one)]
+    return Written(path, [results] if results.rows else [], sentences)
+
+
+def _write_numbers(folder: Path, found: StudyResults, verdicts: Sequence[Judged]) -> None:
     write_atomically(folder / "trials.csv", encoded(as_csv(found.trial_rows())))
-    content = {"metric": found.metric, "summaries": [asdict(one) for one in found.summaries()]}
-    write_atomically(folder / "summary.json", encoded(json.dumps(content, indent=1) + "\n"))
-    return Written(folder / "trials.csv", tables, [])
+    rows = []
+    for measured in found.measured:
+        place = dict(measured.trial.point)
+        try:
+            rows += [row | place for row in value_rows(measured, found.metric)]
+        except InputError:  # the metric has no value of a case
+            continue
+    write_atomically(folder / "cases.csv", encoded(as_csv(rows)))
+    content = {
+        "study": found.about["name"],
+        "metric": found.metric,
+        "summaries": [asdict(one) for one in found.summaries()],
+        "verdicts": [
+            {"place": list(one.place), "why_not": one.why_not, "verdicts": [v.json() for v in one.verdicts]}
+            for one in verdicts
+        ],
+        "cost": {method: {"seconds": done, "unshared": alone} for method, (done, alone) in found.cost().items()},
+        "trained_twice": found.twice(),
+    }
+    write_atomically(folder / "summary.json", encoded(json.dumps(_plain(content), indent=1) + "\n"))
+
+
+def _plain(value: Any) -> Any:
+    """Plain data without NaN, which is no JSON."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _counts(found: StudyResults) -> str:
+    ended = sum(outcome.status == FINISHED for outcome in found.outcomes.values())
+    return f"{ended} of {len(found.trials)} trials finished"
+
+
+def _place(found: StudyResults, place: Sequence[str]) -> str:
+    return labels(dict(zip(found.axes, place, strict=True)))
+
+
+def _told(found: StudyResults, one: Judged) -> list[str]:
+    start = f"{_place(found, one.place)}: " if one.place else ""
+    return [start + sentence for sentence in one.sentences]
+
+
+def _warnings(found: StudyResults) -> list[str]:
+    told = [f"Trained twice although one training would have done: {line}." for line in found.twice()]
+    for kind, reason in (found.compare.get("unequal") or {}).items():
+        told.append(f"Methods are given different {kind}: {reason}")
+    return told
 
 
 def _results(found: StudyResults) -> Table:
     rows = [
-        (one.method, *one.place, number(one.mean), "–" if one.sd is None else number(one.sd), one.seeds)
+        (
+            one.method,
+            *one.place,
+            number(one.mean),
+            "–" if one.sd is None else number(one.sd),
+            number(one.low),
+            number(one.high),
+            one.seeds,
+        )
         for one in found.summaries()
     ]
-    title = f"{found.metric} on {found.compare.get('split', '')}"
-    return Table(title, ["method", *found.axes, "mean", "sd over seeds", "seeds"], rows)
+    compare = found.compare
+    title = f"{found.metric} of '{compare.get('stage', '')}' on {compare.get('split', '')}"
+    columns = ["method", *found.axes, "mean", "sd over seeds", "lowest", "highest", "seeds"]
+    return Table(title, columns, rows)
+
+
+def _effects(found: StudyResults, verdicts: Sequence[Judged]) -> Table:
+    """Each method against the reference."""
+    rows = [
+        (
+            *one.place,
+            f"{v.a} − {v.b}",
+            number(v.estimate),
+            f"{number(v.low)} to {number(v.high)}",
+            p_value(v.p_holm),
+            number(v.probability),
+            number(v.smallest_difference),
+            f"{v.seeds} seeds, {v.patients} patients",
+        )
+        for one in verdicts
+        for v in one.verdicts
+    ]
+    columns = [
+        *found.axes,
+        "pair",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "would win again",
+        "could be shown",
+        "from",
+    ]
+    note = (
+        "'Would win again' is the probability that the first beats the second when both are trained once more and "
+        "tested on as many new patients; 'could be shown' is the difference that such a study shows in 80 of 100 cases."
+    )
+    return Table("each method against the reference", columns, rows, note)
+
+
+def _cost(found: StudyResults) -> Table:
+    rows = []
+    for method, (done, alone) in found.cost().items():
+        trials = [trial for trial in found.trials if trial.method == method]
+        rows.append((method, len(trials), in_words(done), in_words(alone)))
+    note = "Training and evaluation; a shared stage counts once in the first number, for every trial in the second."
+    return Table("cost", ["method", "trials", "as it was done", "if nothing were shared"], rows, note)
+
+
+def _shared(found: StudyResults) -> str:
+    trained = sum(not line.linked for line in found.trainings)
+    taken = len(found.trainings) - trained
+    twice = "none was trained twice" if not found.twice() else f"{len(found.twice())} were trained twice"
+    return f"{trained} stages were trained and {taken} taken from another trial under the same key; {twice}."

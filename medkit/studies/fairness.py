@@ -127,3 +127,8 @@ def fairness_table(rows: Sequence[Given]) -> Table:
         if row.stage == stage
     ]
     return Table("what methods are given", columns, shown)
+
+
+def given_of(about: Mapping[str, Any]) -> list[Given]:
+    """What was kept of it in ``study.json``."""
+    return [Given(**row) for row in about.get("fairness", [])]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from medkit.studies.study import Study
 from medkit.studies.trials import Trial
 
 FORMAT = 1
-PLAN, STUDY, TOKEN = "trials.jsonl", "study.json", "token"
+PLAN, STUDY, TOKEN, OPEN = "trials.jsonl", "study.json", "token", "open"
+SILENT = 120.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,27 @@ class StudyFolder:
         lines = [json.dumps(trial.plain()) for trial in [*known, *trials]]
         write_atomically(self.path / PLAN, "".join(f"{line}\n" for line in lines).encode())
         self._plan = None
+
+    @contextmanager
+    def open_for_more(self) -> Iterator[None]:
+        """Inside, trials may be added to the plan: workers that find none wait for them."""
+        try:
+            self.stay_open(begin=True)
+            yield
+        finally:
+            (self.path / OPEN).unlink(missing_ok=True)
+
+    def stay_open(self, begin: bool = False) -> None:
+        """Say once more that trials may be added, if that was said."""
+        if begin or (self.path / OPEN).is_file():
+            write_atomically(self.path / OPEN, b"")
+
+    def is_open(self) -> bool:
+        """Whether trials may be added; not where whoever adds them has been silent for long."""
+        try:
+            return time.time() - (self.path / OPEN).stat().st_mtime < SILENT
+        except FileNotFoundError:
+            return False
 
     def trials(self) -> list[Trial]:
         """The planned trials; read again when the plan has changed."""

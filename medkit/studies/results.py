@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,8 +124,8 @@ class StudyResults:
         """The metric over seeds, for each point and method."""
         groups: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         for found in self.measured:
-            if self.metric in found.values and (value := found.values[self.metric].value) is not None:
-                groups.setdefault((found.trial.method, found.place), []).append(float(value))
+            if self.metric in found.values and math.isfinite(value := found.values[self.metric].value):
+                groups.setdefault((found.trial.method, found.place), []).append(value)
         return [
             Summary(
                 method,

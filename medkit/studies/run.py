@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, RunError
@@ -19,10 +20,11 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked
 from medkit.studies.checks import check_trials
 from medkit.studies.fairness import check_fairness
-from medkit.studies.folder import TOKEN, StudyFolder
+from medkit.studies.folder import STUDY, TOKEN, StudyFolder
+from medkit.studies.search import check_search, run_search
 from medkit.studies.status import FAILED, failures, in_words, standing
 from medkit.studies.study import Study
-from medkit.studies.trials import Expansion
+from medkit.studies.trials import Expansion, Trial
 
 POLL = 0.5  # seconds between two looks at the trials
 RESTARTS = 3  # of workers that end, one time after the other, without having ended a trial
@@ -66,12 +68,15 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     RunError
         naming the trials that failed; all others have been run.
     """
-    trials = Expansion(study).trials()
+    expansion = Expansion(study)
+    trials = expansion.trials()
     folder = StudyFolder(out)
-    folder.check(study, trials)
+    folder.check(study, [] if study.search else trials)  # what a search chooses is not known yet
     executors = _executors(options)
     checked = check_trials(trials, options.device, options.precision)
     fairness = check_fairness(study, {method: one.bench for method, one in checked.items()})
+    if study.search:
+        check_search(study, {method: one.bench.recipe for method, one in checked.items()})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,14 +84,35 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     with locked(RunFolder(out), "study run"):
         progress.log = folder.log
         said = {"options": {**asdict(options), "device": options.device}, "fairness": [asdict(row) for row in fairness]}
-        folder.write_plan(study, trials, said)
+        folder.write_plan(study, [] if study.search else trials, said)
         folder.forget_failures()
         if options.on != "local":
             _confirm(folder, executors[0], options)
         progress.say(f"{study.name}: {len(trials)} trials, in {out}")
-        _through(folder, executors, options, progress)
+        with Crew(folder, executors, options, progress) as crew:
+            if study.search:
+                trials = _searched(study, expansion, folder, crew)
+            crew.through()
         _tell_end(folder, progress)
     return folder
+
+
+def _searched(study: Study, expansion: Expansion, folder: StudyFolder, crew: Crew) -> list[Trial]:
+    """Search hyper-parameters for each method, and plan the trials with what was chosen."""
+
+    def run(attempts: Sequence[Trial]) -> None:
+        folder.add(attempts, replace=False)
+        crew.through()
+
+    with folder.open_for_more():
+        chosen = run_search(study, folder, run)
+        for one in chosen:
+            crew.progress.say(f"search: {one}")
+        trials = expansion.trials({one.method: one.values for one in chosen})
+        folder.check(study, trials)
+        folder.add(trials, replace=False)
+    folder.write_json(STUDY, {**folder.about(), "search": [one.plain() for one in chosen]})
+    return trials
 
 
 def _executors(options: Options) -> list[Executor]:
@@ -145,55 +171,56 @@ def _confirm(folder: StudyFolder, executor: Executor, options: Options) -> None:
         time.sleep(POLL)
 
 
-def _through(folder: StudyFolder, executors: Sequence[Executor], options: Options, progress: Progress) -> None:
-    """Keep workers at work until every trial has ended."""
-    watch = _Watch(folder, progress)
-    lost = [0] * len(executors)
-    total = len(folder.trials())
-    try:
-        with progress.task("trials", total=total) as advance:
+class Crew:
+    """The workers of a study, kept at work for as long as the block lasts and interrupted with it."""
+
+    def __init__(
+        self, folder: StudyFolder, executors: Sequence[Executor], options: Options, progress: Progress
+    ) -> None:
+        self.folder, self.executors, self.options, self.progress = folder, executors, options, progress
+        self._started = [0] * len(executors)
+        self._watch = _Watch(folder, progress)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            end = time.monotonic() + FAREWELL
+            while any(_running(executor) for executor in self.executors) and time.monotonic() < end:
+                time.sleep(POLL / 5)
+        for executor in self.executors:
+            if kind is None and _running(executor):  # such as a task of a node that has gone
+                executor.end()
+            elif kind is not None and (told := executor.leave()):
+                self.progress.say(told)
+
+    def through(self) -> None:
+        """Wait until every trial of the plan has ended."""
+        with self.progress.task("trials", total=len(self.folder.trials())) as advance:
             while True:
-                ended, left = watch.look()
-                advance(ended, note=watch.note(options.jobs))
+                ended, left = self._watch.look()
+                advance(ended, note=self._watch.note(self.options.jobs))
                 if not left:
-                    break
-                _keep_at_work(folder, executors, options, lost, ended)
+                    return
+                self.folder.stay_open()
+                self._keep_at_work(left, ended)
                 time.sleep(POLL)
-        end = time.monotonic() + FAREWELL
-        while any(_running(executor) for executor in executors) and time.monotonic() < end:
-            time.sleep(POLL / 5)
-    except KeyboardInterrupt:
-        for executor in executors:
-            if told := executor.leave():
-                progress.say(told)
-        raise
-    except BaseException:
-        for executor in executors:
-            executor.leave()
-        raise
-    for executor in executors:
-        if _running(executor):
-            executor.leave()
 
-
-def _keep_at_work(
-    folder: StudyFolder, executors: Sequence[Executor], options: Options, lost: list[int], ended: int
-) -> None:
-    """Start the workers of each executor that has none at work; ``lost`` counts, for each, how often it had to."""
-    waiting = len(folder.trials()) - ended
-    for number, executor in enumerate(executors):
-        if _running(executor):
-            continue
-        if number >= waiting:
-            continue
-        lost[number] += 1
-        rows = _rows(folder, options, lost[number])
-        mine = [rows[number]] if len(executors) > 1 else rows[: max(1, min(options.jobs, waiting))]
-        if lost[number] > RESTARTS + ended:
-            raise RunError(
-                "workers end before any trial has", str(folder.path / "logs"), _last_words(folder, mine[0].name)
-            )
-        executor.start(mine, folder.path / "logs")
+    def _keep_at_work(self, left: int, ended: int) -> None:
+        """Start the workers of each executor that has none at work, up to as many as there are trials."""
+        for number, executor in enumerate(self.executors):
+            if number >= left or _running(executor):
+                continue
+            self._started[number] += 1
+            rows = _rows(self.folder, self.options, self._started[number])
+            mine = [rows[number]] if len(self.executors) > 1 else rows[: max(1, min(self.options.jobs, left))]
+            if self._started[number] > RESTARTS + ended:
+                words = _last_words(self.folder, mine[0].name)
+                raise RunError("workers end before any trial has", str(self.folder.path / "logs"), words)
+            executor.start(mine, self.folder.path / "logs")
 
 
 def _running(executor: Executor) -> bool:

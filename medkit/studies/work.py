@@ -26,15 +26,15 @@ MOST = 3  # times that a worker may be killed over one trial
 Say = Callable[[str], None]
 
 
-def work(folder: StudyFolder, settings: RunSettings, say: Say, forever: Callable[[], bool] = lambda: False) -> None:
-    """Run trials until each has ended, here or elsewhere; ``forever`` says whether more may come.
+def work(folder: StudyFolder, settings: RunSettings, say: Say) -> None:
+    """Run trials until each has ended, here or elsewhere, and no more are to come.
 
     Whoever interrupts it finds the trial that was just running resumable.
     """
     with Claims(folder.path / "claims") as claims:
         while True:
             left = [trial for trial in folder.trials() if folder.outcome(trial) is None]
-            if not left and not forever():
+            if not left and not folder.is_open():
                 return
             if not any(_tried(folder, trial, claims, settings, say) for trial in left):
                 time.sleep(POLL)

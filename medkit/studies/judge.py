@@ -1,0 +1,96 @@
+"""Verdicts of a study: whether each method would beat the reference in a new training on new patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import InputError
+from medkit.evaluation.verdict import Verdict, verdicts
+from medkit.parts.metrics_classification import AUC
+from medkit.studies.results import Measured, StudyResults
+from medkit.studies.study import SEED
+
+PSEUDO = (
+    "Values of patients are pseudo-values of the AUC: what it is with a patient, times the number of patients, less "
+    "what it is without her, times that number less one; their mean is the AUC without its bias"
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdicts at one point of a study, or why there are none."""
+
+    place: tuple[str, ...]
+    verdicts: Sequence[Verdict]
+    why_not: str = ""
+
+    @property
+    def sentences(self) -> list[str]:
+        return [found.sentence for found in self.verdicts] or [f"No verdict: {self.why_not}."]
+
+
+def judged(found: StudyResults) -> list[Judged]:
+    """Every method against the reference, point by point; p is corrected for the methods of a point."""
+    reference = found.compare.get("reference")
+    if reference is None:
+        return []
+    places: dict[tuple[str, ...], list[Measured]] = {}
+    for measured in found.measured:
+        places.setdefault(measured.place, []).append(measured)
+    return [_judged(found.metric, place, mine, reference) for place, mine in places.items()]
+
+
+def _judged(metric: str, place: tuple[str, ...], measured: Sequence[Measured], reference: str) -> Judged:
+    higher = all(one.values[metric].higher_is_better for one in measured if metric in one.values)
+    try:
+        rows = [row for one in measured for row in value_rows(one, metric)]
+        return Judged(place, verdicts(rows, reference, higher_is_better=higher))
+    except InputError as error:
+        return Judged(place, [], error.what)
+
+
+def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:
+    """A row for each case, or for each patient, of one trial: method, seed, patient, value.
+
+    Raises
+    ------
+    InputError
+        if the metric has no value of a case, nor is one of which pseudo-values can be made.
+    """
+    start = {"method": measured.trial.method, SEED: measured.trial.point.get(SEED, "")}
+    known = [row for row in measured.cases if row.get(metric) not in (None, "")]
+    if known:
+        return [start | {"patient": row["patient"], "case": row["case"], "value": float(row[metric])} for row in known]
+    if metric == AUC.name:
+        found = pseudo_values(measured.cases)
+        return [start | {"patient": patient, "value": value} for patient, value in found.items()]
+    raise InputError(f"'{metric}' has no value of one case")
+
+
+def pseudo_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The jackknife pseudo-value of each patient (Quenouille 1956, Tukey 1958): n A - (n - 1) A without her, for the
+    area A under the ROC curve of the cases of n patients.
+
+    Raises
+    ------
+    InputError
+        where the area is not defined without some patient.
+    """
+    rows = [row for row in rows if row.get("label") not in (None, "")]
+    labels = np.array([float(row["label"]) for row in rows])
+    scores = np.array([float(row["probability"]) for row in rows])
+    names = np.array([str(row["patient"]) for row in rows])
+    patients = list(dict.fromkeys(names.tolist()))
+    whole = AUC().compute({"label": labels, "probability": scores})
+    found = {}
+    for patient in patients:
+        others = names != patient
+        without = AUC().compute({"label": labels[others], "probability": scores[others]})
+        found[patient] = len(patients) * whole - (len(patients) - 1) * without
+    if not np.isfinite(list(found.values())).all():
+        raise InputError("without some patient all cases are of one kind, so the AUC is not defined")
+    return found

@@ -1,0 +1,234 @@
+"""Hyper-parameters chosen for each method by validation alone, with Optuna (the extra ``search``).
+
+Every method gets the same number of attempts. They are asked for in rounds of a fixed size, each round seeded by its
+number, so what is chosen depends neither on how many workers there are nor on when a study was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medkit.errors import InputError, RunError
+from medkit.evaluation import files
+from medkit.recipe import Recipe, Report
+from medkit.recipe.yaml import Node
+from medkit.studies.folder import StudyFolder
+from medkit.studies.study import Method, Range, Search, Study
+from medkit.studies.trials import Expansion, Trial, planned_keys
+
+JOURNAL = "search.journal"
+ROUND = 4  # attempts of each method that are asked for together
+KIND = "search"
+
+Run = Callable[[Sequence[Trial]], None]
+"""Runs trials that are added to a study's plan, and waits until each has ended."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for a method: values by key, and what validation says of them."""
+
+    method: str
+    values: Mapping[str, Node]
+    score: float
+    attempts: int
+    failed: int
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{key} {node.plain()}" for key, node in self.values.items())
+        return f"{self.method}: {values} ({self.score:.4g} on validation, best of {self.attempts})"
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        values = {key: node.plain() for key, node in self.values.items()}
+        return {
+            "method": self.method,
+            "values": values,
+            "score": self.score,
+            "attempts": self.attempts,
+            "failed": self.failed,
+        }
+
+
+def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
+    """Refuse a search that could not be judged, before anything is written.
+
+    Raises
+    ------
+    InputError
+        where Optuna is missing, a method's stage has no validation split, or a key leads nowhere.
+    """
+    search, compare = study.search, study.compare
+    assert search is not None
+    assert compare is not None
+    _optuna()
+    for method, recipe in recipes.items():
+        stage = recipe.stage(compare.stage)
+        if stage.validate is None:
+            what = f"search: stage '{stage.name}' of method '{method}' has no validation split to choose by"
+            raise InputError(what, str(search.mark), "give it one: validate: SPLIT")
+        _higher(recipe, compare.stage, search)
+    expansion = Expansion(study)
+    for given in study.methods:
+        for one in search.ranges:
+            for value in one.choices or (_node(one, one.low), _node(one, one.high)):
+                expansion.trial(given, search.at, [*given.changes.items(), (one.key, value)])
+
+
+def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:
+    """Search for each method until it has had its attempts; what is in the folder of an earlier search counts.
+
+    Raises
+    ------
+    RunError
+        naming a method of which all attempts failed.
+    """
+    search, expansion = study.search, Expansion(study)
+    assert search is not None
+    while True:
+        asked: list[Trial] = []
+        for method in study.methods:
+            asked += _Attempts(study, folder, method, expansion).next_round(search)
+        if not asked:
+            break
+        run(asked)
+    return [_Attempts(study, folder, method, expansion).best() for method in study.methods]
+
+
+class _Attempts:
+    """The attempts of one method, kept in the journal."""
+
+    def __init__(self, study: Study, folder: StudyFolder, method: Method, expansion: Expansion) -> None:
+        assert study.search is not None
+        assert study.compare is not None
+        self.study, self.folder, self.method, self.expansion = study, folder, method, expansion
+        self.search, self.stage = study.search, study.compare.stage
+        optuna = _optuna()
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.path / JOURNAL)))
+        plain = expansion.trial(method, self.search.at, list(method.changes.items()))
+        assert plain.recipe is not None
+        self.higher = _higher(plain.recipe, self.stage, self.search)
+        direction = "maximize" if self.higher else "minimize"
+        self.optuna = optuna.create_study(
+            study_name=method.name, storage=storage, direction=direction, load_if_exists=True
+        )
+
+    def next_round(self, search: Search) -> list[Trial]:
+        """Tell what has ended, and ask for more; the trials that are to be run."""
+        self._tell()
+        known = self.optuna.get_trials(deepcopy=False)
+        open_ = [trial for trial in known if not trial.state.is_finished()]
+        if not open_ and len(known) < search.trials:
+            number = len(known) // ROUND
+            self.optuna.sampler = _optuna().samplers.TPESampler(seed=search.seed + 1000 * number)
+            for _ in range(min(ROUND, search.trials - len(known))):
+                trial = self.optuna.ask()
+                for one in search.ranges:
+                    _suggest(trial, one)
+            open_ = [t for t in self.optuna.get_trials(deepcopy=False) if not t.state.is_finished()]
+        return [self._trial(trial.number, trial.params) for trial in open_]
+
+    def _tell(self) -> None:
+        states = _optuna().trial.TrialState
+        for trial in self.optuna.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                continue
+            mine = self._trial(trial.number, trial.params)
+            outcome = self.folder.outcome(mine)
+            if outcome is None:
+                continue
+            score = self._score(mine) if outcome.status == "finished" else None
+            if score is None:
+                self.optuna.tell(trial.number, state=states.FAIL)
+            else:
+                self.optuna.tell(trial.number, score)
+
+    def _trial(self, number: int, values: Mapping[str, Any]) -> Trial:
+        nodes = [(one.key, _node(one, values[one.key])) for one in self.search.ranges]
+        changes = [*self.method.changes.items(), *nodes]
+        trial = self.expansion.trial(self.method, self.search.at, changes, KIND)
+        assert trial.recipe is not None
+        recipe = validated_only(trial.recipe)
+        name = f"search-{self.method.name}-{number:03d}"
+        return replace(trial, name=name, recipe=recipe, stages=planned_keys(recipe))
+
+    def _score(self, trial: Trial) -> float | None:
+        """What validation says of the epoch whose weights are kept: of the best one where the stage keeps that."""
+        run = self.folder.run_folder(trial)
+        lines = [line for line in files.read_lines(run.file("metrics.jsonl")) if line["stage"] == self.stage]
+        assert trial.recipe is not None
+        stage = trial.recipe.stage(self.stage)
+        found = [line[key] for line in lines for key in line if _is_metric(key, stage.validate or "", self.search)]
+        found = [value for value in found if value is not None]
+        if not found:
+            return None
+        if stage.keep_best is not None and stage.keep_best.metric == self.search.metric:
+            return float(max(found) if self.higher else min(found))
+        return float(found[-1])
+
+    def best(self) -> Chosen:
+        trials = self.optuna.get_trials(deepcopy=False)
+        states = _optuna().trial.TrialState
+        done = [trial for trial in trials if trial.state == states.COMPLETE]
+        if not done:
+            what = f"all {len(trials)} attempts of method '{self.method.name}' failed in the search"
+            raise RunError(what, str(self.folder.path), f"'medkit study status {self.folder.path}' says why")
+        best = self.optuna.best_trial
+        values = {one.key: _node(one, best.params[one.key]) for one in self.search.ranges}
+        return Chosen(self.method.name, values, best.value, len(trials), len(trials) - len(done))
+
+
+def validated_only(recipe: Recipe) -> Recipe:
+    """The recipe without test splits: hyper-parameters are chosen by what nobody is tested on."""
+    used = {(stage.data, split) for stage in recipe.stages for split in (stage.train, stage.validate)}
+    data = {
+        name: replace(block, splits={split: picks for split, picks in block.splits.items() if (name, split) in used})
+        for name, block in recipe.data.items()
+    }
+    stages = [replace(stage, evaluate=[]) for stage in recipe.stages]
+    return replace(recipe, data=data, stages=stages, report=Report())
+
+
+def _is_metric(key: str, split: str, search: Search) -> bool:
+    return key == f"{split}/{search.metric}" or key.startswith(f"{split}/{search.metric}_")
+
+
+def _higher(recipe: Recipe, stage: str, search: Search) -> bool:
+    """Whether more of the metric is better; one that the stage does not have is an error."""
+    for metric in recipe.stage(stage).metrics:
+        if metric.entry.name == search.metric:
+            return bool(metric.build().higher_is_better)
+    known = [metric.entry.name for metric in recipe.stage(stage).metrics]
+    what = f"search.metric: stage '{stage}' has no metric '{search.metric}'"
+    raise InputError(what, str(search.mark), f"there are: {', '.join(known)}")
+
+
+def _suggest(trial: Any, one: Range) -> None:
+    if one.choices:
+        trial.suggest_categorical(one.key, list(range(len(one.choices))))
+    elif one.whole:
+        trial.suggest_int(one.key, int(one.low), int(one.high), log=one.log)
+    else:
+        trial.suggest_float(one.key, one.low, one.high, log=one.log)
+
+
+def _node(one: Range, value: Any) -> Node:
+    """A value as it stands in a recipe; of a choice its number is known."""
+    if isinstance(value, Node):
+        return value
+    if one.choices:
+        return one.choices[int(value)]
+    return Node(int(value) if one.whole else float(value), one.mark, one.mark)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        what = "a search needs Optuna, which is not installed"
+        raise InputError(what, "search", "pip install 'medkit-imaging[search]'") from error
+    optuna.logging.set_verbosity(logging.WARNING)
+    return optuna

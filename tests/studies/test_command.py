@@ -1,0 +1,82 @@
+"""``medkit study``: interrupted, gone on with, its state and its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies.conftest import study
+
+Command = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    environ = {**os.environ, "MEDKIT_CACHE": str(tmp_path_factory.mktemp("cache")), "COLUMNS": "160"}
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "medkit", "study", *map(str, words)]
+        return subprocess.Popen(line, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    command: Command, write_study: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
+    """A study of two trials whose command got SIGTERM as soon as one had begun; then it was called again."""
+    folder = tmp_path_factory.mktemp("command")
+    said = study()
+    said["vary"], said["methods"] = {"seed": [1]}, {name: said["methods"][name] for name in ("scratch", "cls")}
+    path, out = write_study(folder, said), folder / "out"
+    first = command("run", path, "--out", out, "--jobs", 1)
+    while not list(out.glob("trials/*/recipe.yaml")):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    told = subprocess.CompletedProcess([], first.wait(), *first.communicate())
+    second = command("run", path, "--out", out, "--jobs", 1)
+    outputs = second.communicate()
+    return out, told, subprocess.CompletedProcess([], second.returncode, *outputs)
+
+
+def test_a_signal_ends_it_in_good_order_and_it_says_how_to_go_on(interrupted: Any) -> None:
+    out, first, _ = interrupted
+    assert first.returncode == 130, first.stderr
+    assert f"medkit study run {out.parent / 'study.yaml'} --out {out}' goes on" in first.stderr
+    assert "Traceback" not in first.stderr
+
+
+def test_called_again_it_goes_on_to_the_end_and_writes_its_report(interrupted: Any) -> None:
+    out, _, second = interrupted
+    assert second.returncode == 0, second.stderr
+    assert "2 of 2 trials finished" in second.stderr
+    assert second.stdout.rstrip().endswith(str(out / "report.html"))
+    page = (out / "report.html").read_text()
+    assert "3 stages were trained and 0 taken from another trial under the same key; none was trained twice." in page
+    assert "What methods were given" in page
+    assert "under three seeds" in page or "three" in page
+    found = json.loads((out / "summary.json").read_text())
+    assert [one["method"] for one in found["summaries"]] == ["scratch", "cls"]
+    assert (out / "trials.csv").read_text().startswith("trial,kind,method,seed,status,seconds,auc")
+
+
+def test_status_tells_what_became_of_the_trials(interrupted: Any, command: Command) -> None:
+    out, _, _ = interrupted
+    said = json.loads(command("status", out, "--json").communicate()[0])
+    assert said["counts"] == {"finished": 2, "failed": 0, "running": 0, "waiting": 0}
+
+
+def test_a_folder_without_a_study_is_told(command: Command, tmp_path: Path) -> None:
+    process = command("status", tmp_path)
+    assert "this is not the folder of a study" in process.communicate()[1]
+    assert process.returncode == 2
