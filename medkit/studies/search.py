@@ -88,14 +88,10 @@ def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:
     """
     search, expansion = study.search, Expansion(study)
     assert search is not None
-    while True:
-        asked: list[Trial] = []
-        for method in study.methods:
-            asked += _Attempts(study, folder, method, expansion).next_round(search)
-        if not asked:
-            break
+    attempts = [_Attempts(study, folder, method, expansion) for method in study.methods]
+    while asked := [trial for mine in attempts for trial in mine.next_round(search)]:
         run(asked)
-    return [_Attempts(study, folder, method, expansion).best() for method in study.methods]
+    return [mine.best() for mine in attempts]
 
 
 class _Attempts:
@@ -112,6 +108,7 @@ class _Attempts:
         assert plain.recipe is not None
         self.higher = _higher(plain.recipe, self.stage, self.search)
         direction = "maximize" if self.higher else "minimize"
+        self._made: dict[int, Trial] = {}
         self.optuna = optuna.create_study(
             study_name=method.name, storage=storage, direction=direction, load_if_exists=True
         )
@@ -147,6 +144,11 @@ class _Attempts:
                 self.optuna.tell(trial.number, score)
 
     def _trial(self, number: int, values: Mapping[str, Any]) -> Trial:
+        if number not in self._made:
+            self._made[number] = self._make(number, values)
+        return self._made[number]
+
+    def _make(self, number: int, values: Mapping[str, Any]) -> Trial:
         nodes = [(one.key, _node(one, values[one.key])) for one in self.search.ranges]
         changes = [*self.method.changes.items(), *nodes]
         trial = self.expansion.trial(self.method, self.search.at, changes, KIND)
