@@ -57,10 +57,10 @@ def test_other_patients_are_refused_and_may_be_left_out(medkit, table):
     assert "7 patients" in medkit("verdict", table, "--a", "pretrained", "--b", "scratch", "--common").stdout
 
 
-def test_one_run_is_no_verdict(medkit, finished):
+def test_a_run_with_two_patients_is_no_verdict(medkit, finished):
     done = medkit("verdict", finished, "--metric", "auc", "--split", "internal", "--a", "classify", "--b", "pretext")
     assert done.returncode == 2
-    assert "'classify' has 1 seed, a verdict needs 3" in done.stderr
+    assert "'auc' is not defined without one of its 2 patients" in done.stderr
 
 
 def test_a_run_folder_needs_a_metric_and_a_table_has_none(medkit, table, finished):
