@@ -76,7 +76,7 @@ def run_values(folders: Sequence[Path], metric: str, stage: str | None = None, s
             raise InputError(what, str(run.folder), "give runs of different seeds: medkit run RECIPE --seed N")
         taken[method, run.seed] = run.folder
         own = {"method": method, "seed": run.seed}
-        rows += [own | value for value in _values(run, name, split, metric)]
+        rows += [own | value for value in patient_values(run.cases.of(name, split), metric)]
     run, name = known[0]
     return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better)
 
@@ -107,8 +107,14 @@ def _chosen(
     return metric, split, [(run, name) for run, name in stages if metric in run.results[name].get(split, {})]
 
 
-def _values(run: _Run, stage: str, split: str, metric: str) -> list[Row]:
-    lines = run.cases.of(stage, split)
+def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]:
+    """``patient``, ``case`` and ``value`` of a metric from the lines of ``cases.csv`` of one evaluation.
+
+    Raises
+    ------
+    InputError
+        for a metric that cases have no value of, but for ``auc``.
+    """
     if metric == AUC.name:
         lines = [line for line in lines if _number(line, "label") is not None]
         columns = {name: np.array([_number(line, name) for line in lines]) for name in ("label", "probability")}
@@ -118,7 +124,7 @@ def _values(run: _Run, stage: str, split: str, metric: str) -> list[Row]:
     rows = [{"patient": n["patient"], "case": n["case"], "value": value} for n, value in values if value is not None]
     if not rows:
         hint = "judge a metric that cases have a value of, or auc; Python: pseudo_values and a table of your own"
-        raise InputError(f"'{metric}' of '{stage}' is no mean over cases: cases.csv has no value of it", None, hint)
+        raise InputError(f"'{metric}' is no mean over cases: cases.csv has no value of it", None, hint)
     return rows
 
 
