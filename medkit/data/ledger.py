@@ -28,8 +28,8 @@ METADATA = "ledger"
 """Key of a ledger in the metadata of a safetensors file."""
 
 Role = Literal["train", "select", "validate"]
-ROLES: dict[Role, str] = {"train": "trained on", "select": "used to choose the epoch", "validate": "validated on"}
-"""What was done with patients: trained on, looked at to choose the weights that are kept, or only looked at."""
+ROLES: dict[Role, str] = {"train": "trained on", "select": "used to choose the weights", "validate": "validated on"}
+"""What was done with patients: trained on, looked at to choose what is kept of it, or only looked at."""
 
 
 def space_of(source: Any) -> str:

@@ -149,7 +149,12 @@ def load_weights(path: Path, module: nn.Module, *, allow_missing: bool = False) 
 
 
 def load_tensors(module: nn.Module, weights: Mapping[str, Tensor], where: str, *, allow_missing: bool = False) -> None:
-    """Copy tensors into a module's own, whose memory layout stays; errors as in :func:`load_weights`."""
+    """Copy tensors into a module's own, whose memory layout stays; errors as in :func:`load_weights`.
+
+    A module whose shapes depend on what it has learned from has a method ``make_room(weights)``, which is called first.
+    """
+    if (make_room := getattr(module, "make_room", None)) is not None:
+        make_room(weights)
     own = module.state_dict()
     missing = [] if allow_missing else [name for name in own if name not in weights]
     extra = [name for name in weights if name not in own]

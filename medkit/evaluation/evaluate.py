@@ -17,7 +17,7 @@ from medkit.evaluation.embeddings import Embedded
 from medkit.evaluation.items import MAPS, check_predictions
 from medkit.evaluation.measure import CaseRows, in_order, joined, measured, rows_of, stack
 from medkit.evaluation.pictures import picture, spread
-from medkit.evaluation.prediction import ByNetwork, ByProgram, CasePrediction, Predictor, ahead
+from medkit.evaluation.prediction import ByFeatures, ByNetwork, ByProgram, CasePrediction, Predictor, ahead
 from medkit.evaluation.results import (
     Evaluation,
     MetricValue,
@@ -57,6 +57,8 @@ class Request:
         Bootstrap 95 % intervals over patients; off for the quick look after each epoch.
     examples:
         How many cases to keep pictures of, spread over severe, mild and normal ones.
+    features:
+        Gives what the encoder makes of a case, (D,F) or maps (D,F,h,w), where it has been computed before.
     """
 
     dataset: Dataset
@@ -67,6 +69,7 @@ class Request:
     unit: str
     intervals: bool = True
     examples: int = 0
+    features: Callable[[Case], np.ndarray] | None = None
 
     @property
     def where(self) -> str:
@@ -130,6 +133,8 @@ class _Evaluator:
         request, self.objective = self.request, self.objective.eval()
         if self.predicted is not None:
             return ByProgram(self.objective, self.predicted, request.dataset)
+        if request.features is not None:
+            return ByFeatures(self.objective, request.features, request.dataset, self.runtime.device)
         return ByNetwork(self.objective, request.dataset, request.cases[0], self.runtime.device, self.embedded)
 
     def share(self, progress: Callable[..., None] | None) -> list[CaseRows]:

@@ -85,6 +85,28 @@ class ByNetwork:
         return CasePrediction(loaded.sample, arrays, features=features)
 
 
+class ByFeatures:
+    """Predicts by an objective that takes features of its encoder, which have been computed before."""
+
+    def __init__(
+        self, objective: Any, features: Callable[[Case], np.ndarray], dataset: Dataset, device: torch.device
+    ) -> None:
+        self.objective, self.features, self.dataset, self.device = objective, features, dataset, device
+
+    def load(self, case: Case) -> Loaded:
+        sample = self.dataset.sample(case)
+        _ = sample.native_mask
+        features = torch.from_numpy(np.array(self.features(case)))
+        return Loaded(sample, {**whole(sample, self.dataset.fields), "features": features})
+
+    def predict(self, loaded: Loaded) -> CasePrediction:
+        features = loaded.batch["features"]
+        with torch.inference_mode():
+            predicted = self.objective.predict(to_device(loaded.batch, self.device))
+        arrays = {name: value.float().cpu().numpy() for name, value in predicted.items()}
+        return CasePrediction(loaded.sample, arrays, features=[features.numpy()] if features.ndim == 2 else [])
+
+
 class ByProgram:
     """Hands on what an external program has predicted: ``predicted`` gives a case's arrays on the source grid."""
 

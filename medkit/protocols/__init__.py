@@ -361,7 +361,8 @@ class Turn:
 class Objective(Protocol):
     """A stage's task: an ``nn.Module`` whose direct children are the named parts (``encoder``, ``heads.seg``...).
 
-    ``unit`` is the batch unit it trains on, and the only one unless a tuple ``units`` names several. For every batch
+    ``unit`` is the batch unit it trains on, and the only one unless a tuple ``units`` names several; then ``unit``
+    becomes that of the stage. For every batch
     the engine goes through ``turns`` in order, asks ``losses(turn, batch)`` for the named task losses (weights already
     applied, each a scalar with a graph), turns them into gradients as the turn says and steps that turn's optimizer.
     ``predict`` takes a batch of either unit in eval mode.

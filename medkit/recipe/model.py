@@ -17,6 +17,7 @@ from medkit.recipe.yaml import Mark
 from medkit.recipe.yaml_dump import dump
 from medkit.records import write_atomically
 from medkit.registry.schema import validate
+from medkit.registry.static import static_constant
 
 FORMAT = 1
 SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
@@ -164,6 +165,11 @@ class Stage:
     def divided(self) -> tuple[str, ...]:
         """The parts that are divided among ranks."""
         return tuple(name for name, wanted in self.shard.items() if wanted)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the objective is fitted to features at once, as a probe is, and not trained step by step."""
+        return isinstance(self.objective, Block) and bool(static_constant(self.objective.entry, "fitted"))
 
     def takes_from(self) -> set[str]:
         """Names of the earlier stages that parts are taken from."""

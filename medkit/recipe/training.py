@@ -18,6 +18,12 @@ from medkit.registry.static import static_schema
 
 TOTAL = "loss"
 """The sum of a stage's losses, under which epochs can be judged too."""
+OF_STEPS: tuple[str, ...] = ("batch", "epochs", "optim", "schedule", "clip", "accumulate", "keep_best", "early_stop")
+OF_STEPS += ("unfreeze", "balance", "patches", "patch_size", "slices", "draw", "checkpointing", "compile", "shard")
+OF_STEPS += ("workers",)
+"""Keys of a stage that say how it is trained step by step."""
+USUAL = {"optim": "medkit:adam", "schedule": "medkit:constant"}
+"""What a stage has that says nothing of them."""
 
 
 def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
@@ -31,6 +37,7 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
         if block.keys.get("layer_decay") is not None and not _has_layers(stage):
             what = "it goes by the stages of an encoder, and the objective has none"
             pieces.problem(block.mark, f"{block.path}.layer_decay", what, "leave it out")
+    _check_fitted(pieces, stage, entries, path)
     parts = dict(walk.parts(stage.objective))
     if stage.compile and any((stage.shard or {}).values()):
         what = "divided parts are not compiled"
@@ -40,6 +47,20 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
         if name not in parts and not any(name.startswith(f"{part}_") for part in parts):
             what = f"the objective has no part '{name}'"
             pieces.problem(entries["shard"].mark, f"{path}.shard", what, names_there(name, parts))
+
+
+def _check_fitted(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
+    """What is fitted at once has no steps, epochs or batches: keys that speak of them would do nothing."""
+    if not stage.fitted:
+        return
+    plain = Stage(stage.name, stage.objective)
+    for key in OF_STEPS:
+        said = getattr(stage, key)
+        # A resolved recipe writes defaults out.
+        usual = isinstance(said, Block) and said.plain() == {"use": USUAL.get(key)}
+        if key in entries and said != getattr(plain, key) and not usual:
+            what = f"'{stage.objective.name}' is fitted to features at once, and '{key}' would do nothing"
+            pieces.problem(entries[key].mark, f"{path}.{key}", what, "leave it out")
 
 
 def _each(blocks: Any) -> Iterator[Block]:
@@ -110,6 +131,8 @@ def _has_stages(block: Block) -> bool:
 def training_in_words(stage: Stage) -> str:
     """How a stage is trained, in a line."""
     optimizers, schedules = _turns(stage.optim), _turns(stage.schedule)
+    if stage.fitted:
+        return "fitted to features at once"
     said = [f"{turn}{_optimizer(block)}" for turn, block in optimizers.items()]
     said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
     if items := items_a_step(stage.batch, stage.accumulate):

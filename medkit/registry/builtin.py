@@ -72,6 +72,7 @@ def medkit_register(registry: Registrar) -> None:
     r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")
     r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")
     r.objective("adversarial", "medkit.objectives.adversarial:Adversarial", "generator against discriminator")
+    r.objective("probe", "medkit.objectives.probe:Probe", "a simple classifier on the features of a frozen encoder")
     r.optimizer("adam", "medkit.parts.optimizers:Adam", "Adam with L2 weight decay")
     r.optimizer("adamw", "medkit.parts.optimizers:AdamW", "Adam with decoupled weight decay")
     r.optimizer("sgd", "medkit.parts.optimizers:SGD", "stochastic gradient descent with momentum")

@@ -22,6 +22,8 @@ from medkit.reporting.paper_table_text import as_html, write_tables
 from medkit.reporting.paper_tables import paper_tables
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import Table, how_intervals_were_made, number, p_value, results_table
+from medkit.runs.fitting import choice_told, read_choices
+from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
 from medkit.runs.seen import banners
 
@@ -42,6 +44,7 @@ class Section:
     name: str
     table: Table
     intervals: str
+    choices: Sequence[tuple[str, str]]
     curves: Sequence[Picture]
     pictures: Sequence[Picture]
     box: str
@@ -113,6 +116,7 @@ def _section(
 ) -> Section:
     table = results_table(base, stages, {stage: run.of(stage) for stage in stages})
     splits = list(dict.fromkeys(row.split for row in table.rows))
+    choices = read_choices(RunFolder(folder))
     curves = [Picture(stage, learning_curves(lines.get(stage, [])), "curves") for stage in stages]
     compared = run.comparisons(base)
     heads = [head.name for head in table.heads]
@@ -121,6 +125,7 @@ def _section(
         base,
         table,
         how_intervals_were_made({stage: run.of(stage) for stage in stages}, stages),
+        [(stage, choice_told(choices[stage])) for stage in stages if stage in choices],
         [picture for picture in curves if picture.image],
         [picture for stage in stages for split in splits for picture in _pictures(folder, stage, split)],
         _boxes(run, stages, splits),

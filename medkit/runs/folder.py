@@ -55,6 +55,7 @@ class RunFolder:
     ``cases.csv``           one row per stage, split and case
     ``cases/``              rows of evaluations that are not in ``cases.csv`` yet
     ``ledgers/``            ``STAGE.json``: digests of whom a stage and its chain have seen
+    ``choices.json``        settings of each probe, and those that they were chosen from
     ``seen.json``           tested patients that were seen in training: by which stage, and why it was allowed
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``

@@ -28,7 +28,7 @@ from medkit.evaluation.results import Evaluation, MetricValue, read_results, wri
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
-from medkit.runs import cost, seen
+from medkit.runs import cost, fitting, seen
 from medkit.runs.checks import judged_number
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import StageKey, is_external
@@ -196,6 +196,7 @@ def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
     else:
         costs = {key: value for key, value in costs.items() if key != "evaluate_seconds"}
     _merge(folder, cost.FILE, stage, costs)
+    _merge(folder, fitting.FILE, stage, fitting.read_choices(other).get(stage, {}))
     taken = {"from": str(other.path), "weights": record["weights"], "notices": record.get("notices", [])}
     folder.keep_key(stage, {**folder.key(stage), **taken})
 

@@ -29,7 +29,8 @@ def measure(
     rank. Every rank takes its share of the cases."""
     stage, dataset = trainer.stage, bench.dataset(trainer.stage)
     cases, shown = dataset.cases(split), bench.recipe.report.maps.get("cases", 4)
-    request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=shown)
+    features = trainer.features(cases, split, progress)
+    request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=shown, features=features)
     predicted = trainer.predicted(cases, split, progress)
     with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
         return evaluate(trainer.objective, request, bench.runtime, progress=advance, predicted=predicted)

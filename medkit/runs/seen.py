@@ -96,7 +96,7 @@ class Seen:
         return ledger + Ledger(tuple(self._own(stage)))
 
     def _own(self, stage: Stage) -> Iterator[Entry]:
-        looked: Role = "validate" if stage.keep_best is None else "select"
+        looked: Role = "select" if stage.keep_best is not None or stage.fitted else "validate"
         splits: list[tuple[Role, str]] = [("train", stage.train)]
         if stage.validate is not None:
             splits.append((looked, stage.validate))

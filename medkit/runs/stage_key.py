@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Raised when equal keys would no longer mean equal weights."""
-COMPUTES = (*LIBRARIES, "opencv-python-headless", "nibabel", "scipy", "scikit-image")
+COMPUTES = (*LIBRARIES, "scikit-learn", "opencv-python-headless", "nibabel", "scipy", "scikit-image")
 """Libraries whose other version may give other numbers."""
 SHOWS = ("bench", "cli", "executors", "reporting", "studies", "template", "testing")
 """Wings of medkit that no weight and no result comes from."""

@@ -1,4 +1,5 @@
-"""How a stage is trained and predicts: by medkit's own engine, or by a program of its own, behind one protocol."""
+"""How a stage is trained and predicts, behind one protocol: by medkit's own engine, by a fit to features of a frozen
+encoder, or by a program of its own."""
 
 from __future__ import annotations
 
@@ -36,6 +37,7 @@ from medkit.recipe.views import views_in_words
 from medkit.runs.checks import bound_of, check_ranks, judged_by_loss, judged_number
 from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
+from medkit.runs.fitting import Fitting
 from medkit.runs.footprint import Footprint
 from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer
 from medkit.runs.rehearsal import rehearse
@@ -47,6 +49,8 @@ CHECKPOINT_SECONDS = 60.0
 
 Predicted = Callable[[Case], Mapping[str, np.ndarray]]
 """Reads the predictions of a case, on the source's grid, where they were made beforehand."""
+FeaturesOf = Callable[[Case], np.ndarray]
+"""Reads what an encoder has made of a case: (D,F), or maps (D,F,h,w)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class StageTrainer(Protocol):
         """Predictions of cases that are made all at once; None where the objective predicts case by case."""
         ...
 
+    def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
+        """What the encoder makes of cases, where that is kept; None where it is computed as they are predicted."""
+        ...
+
     def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
         """Predict a new image, of which ``fields`` are known."""
         ...
@@ -106,6 +114,8 @@ def trainer_of(bench: Workbench, stage: Stage, objective: Any) -> StageTrainer:
     """The trainer of a stage's objective."""
     if getattr(objective, "external", False):
         return ExternalTrainer(bench, stage, objective)
+    if getattr(objective, "fitted", False):
+        return FittingTrainer(bench, stage, objective)
     return BuiltInTrainer(bench, stage, objective)
 
 
@@ -204,6 +214,9 @@ class BuiltInTrainer:
     def predicted(self, cases: Sequence[Case], split: str, progress: Progress) -> Predicted | None:
         return None
 
+    def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
+        return None
+
     def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
         bench, stage, runtime = self.bench, self.stage, self.bench.runtime
         check_fields(fields, self.objective)
@@ -259,6 +272,41 @@ class _OneBatch:
         return iter([self.batch] if start == 0 else [])
 
 
+class FittingTrainer(BuiltInTrainer):
+    """Fits what an objective puts on features of its encoder, which are computed once (:mod:`medkit.runs.fitting`)."""
+
+    def __init__(self, bench: Workbench, stage: Stage, objective: Any) -> None:
+        super().__init__(bench, stage, objective)
+        self.fitting = Fitting(bench, stage, objective)
+
+    def check(self) -> None:
+        self.fitting.check()
+
+    def rehearse(self) -> None:
+        rehearse(self.bench, self.stage, self.objective, self.metrics)
+
+    def train(self, progress: Progress, events: Events) -> None:
+        stage = self.stage
+
+        def say(text: str) -> None:
+            events.emit(Message(f"{stage.name}: {text}"))
+
+        events.emit(StageStarted(stage.name, 1, 0))
+        choice = self.fitting.fit(progress, say)
+        error = {} if choice.error is None else {"squared_error": choice.error}
+        events.emit(EpochEnded(stage.name, 1, {**choice.settings, **error}))
+
+    def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
+        self.fitting.compute(split, progress)
+        return self.fitting.of
+
+    def try_out(self) -> Trial:
+        images, features = self.fitting.first()
+        self.rehearse()
+        frozen = sum(p.numel() for p in self.objective.parameters())
+        return Trial(f"image {images}", f"from features {features}", "0", f"{frozen:,}")
+
+
 class ExternalTrainer:
     """Has a program of its own train and predict, on cases as their source has them."""
 
@@ -296,6 +344,9 @@ class ExternalTrainer:
         with work.task(f"{self.stage.name}: predicting {split}"):
             found: Predicted = self.objective.predict_cases(work, cases, split)
         return found
+
+    def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
+        return None
 
     def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
         accepts({"mask_probability"})

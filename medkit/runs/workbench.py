@@ -226,6 +226,8 @@ class Workbench:
         if stage.unit not in units:
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}', but on {' or '.join(units)}"
             raise InputError(what, f"stages.{stage.name}.unit")
+        if len(units) > 1:
+            objective.unit = stage.unit
         if "encoder" in objective.parts():
             # Two-dimensional convolutions are about twice as fast so; spectra are not.
             for layer in objective.modules():

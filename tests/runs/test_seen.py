@@ -89,7 +89,7 @@ def test_training_on_the_test_set_is_refused(tmp_path: Path) -> None:
 
 def test_a_test_set_that_chooses_the_epoch_is_refused(tmp_path: Path) -> None:
     chosen = stage("classify", validate="internal", keep_best={"metric": "auc", "split": "internal"})
-    assert "used to choose the epoch" in refused(recipe(chosen), tmp_path / "run")
+    assert "used to choose the weights" in refused(recipe(chosen), tmp_path / "run")
 
 
 def test_a_test_set_that_is_looked_at_after_every_epoch_is_refused(tmp_path: Path) -> None:

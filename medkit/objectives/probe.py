@@ -1,0 +1,178 @@
+"""A probe: how much of what is asked for can be read from the features of an encoder that is not trained any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+from torch import Tensor, nn
+
+from medkit.errors import InputError
+from medkit.objectives.common import in_chunks
+from medkit.parts.probes import PROBES, Choice, Items
+from medkit.protocols import Batch, Turn
+from medkit.registry.marks import Slot
+
+
+class Probe(nn.Module):
+    """A simple classifier on the features of a frozen encoder: k-NN, logistic, linear, or ridge regression of a value.
+
+    The encoder is in evaluation mode throughout: batch norm uses its running statistics. Features of a slice are the
+    mean over its deepest map; with ``unit: volume`` those of a volume are the mean over its slices. Images are not
+    augmented. Settings of the classifier are chosen by the stage's validation split, never by a test split
+    (:mod:`medkit.parts.probes`).
+
+    Parameters
+    ----------
+    encoder:
+        Feature pyramid of single slices, usually taken from a pretext stage.
+    classifier:
+        ``knn``, ``logistic`` (L-BFGS), ``linear`` (gradient descent), or ``ridge``, whose labels are values.
+    target:
+        ``label``: the class or value of a slice or volume; a slice that has a mask is positive where the mask is.
+        ``mask``: a linear layer on the maps segments (``classifier: linear``).
+    classes:
+        Of labels: 0 and 1, or 0 to classes - 1.
+    grid:
+        Values to choose from by name, ``{C: [0.1, 1]}``: k of knn, C of logistic, lr and weight_decay of linear, alpha
+        of ridge. What is left out has defaults.
+    stride:
+        For masks: maps of this stride or more are put side by side, brought to the size of the largest of them.
+    cells:
+        For masks: most cells of these maps that are fitted to. All that are positive are among them, up to a half.
+    steps:
+        Steps of ``linear``, of 256 items each.
+    slices_at_once:
+        Slices an encoder pass takes.
+    """
+
+    fitted: ClassVar[bool] = True
+    unit = "slice"
+    units = ("slice", "volume")
+    encoder: Any
+    head: Any
+
+    def __init__(
+        self,
+        encoder: Annotated[Any, Slot("encoder")],
+        classifier: Literal["knn", "logistic", "linear", "ridge"] = "logistic",
+        target: Literal["label", "mask"] = "label",
+        classes: Annotated[int, Gt(1)] = 2,
+        grid: dict[str, list[float]] = {},  # noqa: B006
+        stride: Annotated[int, Gt(0)] = 8,
+        cells: Annotated[int, Gt(1)] = 200_000,
+        steps: Annotated[int, Gt(0)] = 1000,
+        slices_at_once: Annotated[int, Gt(0)] = 32,
+    ) -> None:
+        super().__init__()
+        if target == "mask" and (classifier != "linear" or classes != 2):
+            hint = "write 'classifier: linear', and no 'classes'"
+            raise InputError("masks are segmented by a linear layer, positive or not", hint=hint)
+        if classifier == "ridge" and classes != 2:
+            raise InputError("ridge regresses a value and has no classes", hint="leave 'classes' out")
+        self.encoder, self.target, self.stride, self.cells = encoder, target, stride, cells
+        self.slices_at_once = slices_at_once
+        self.levels = [i for i, s in enumerate(encoder.strides) if s >= stride] if target == "mask" else []
+        if target == "mask" and not self.levels:
+            have = ", ".join(map(str, encoder.strides))
+            raise InputError(f"the encoder has no map of stride {stride} or more", hint=f"its strides: {have}")
+        width = sum(encoder.channels[i] for i in self.levels) if self.levels else encoder.channels[-1]
+        options = {"steps": steps} if classifier == "linear" else {}
+        self.head = PROBES[classifier](width, 0 if classifier == "ridge" else classes, grid, **options)
+
+    @property
+    def how(self) -> str:
+        """What is taken of the encoder's maps."""
+        return f"maps {self.levels}" if self.levels else "mean of the deepest map"
+
+    def turns(self) -> Sequence[Turn]:
+        return ()
+
+    def parts(self) -> Mapping[str, Any]:
+        return {"encoder": self.encoder, "head": self.head}
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        raise InputError("a probe is fitted at once, not trained batch by batch")
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N,C,H,W) to features (N,F), or for masks maps (N,F,h,w)."""
+        maps = self.encoder.eval()(images)
+        if not self.levels:
+            return maps[-1].mean((2, 3))
+        chosen = [maps[i] for i in self.levels]
+        size = chosen[0].shape[2:]
+        return torch.cat([chosen[0], *(_resized(one, size) for one in chosen[1:])], 1)
+
+    def items(self, features: np.ndarray, label: np.ndarray) -> Items:
+        """What a case is to be fitted to, for labels: its slices, or with ``unit: volume`` their mean.
+
+        ``features`` (D,F); ``label`` (D,), nan where it is not known: such items are left out.
+        """
+        if self.unit == "volume":
+            # A volume is positive where any slice is; otherwise all have its own label.
+            features, label = features.mean(0, keepdims=True), label.max(keepdims=True)
+        known = ~np.isnan(label)
+        return Items(np.ascontiguousarray(features[known], np.float32), label[known])
+
+    def cells_of(self, maps: np.ndarray, mask: np.ndarray, most: int, seed: Sequence[int]) -> Items:
+        """What a case is to be fitted to, for masks: up to ``most`` cells of its maps (D,F,h,w).
+
+        A cell's target is the share of it that ``mask`` (D,H,W) covers. Positive cells are taken first, up to a half;
+        others are drawn, and each counts for as many as it stands for.
+        """
+        share = F.adaptive_avg_pool2d(torch.from_numpy(np.array(mask, np.float32))[:, None], maps.shape[2:])
+        target = share.numpy().reshape(-1)
+        rng = np.random.default_rng(seed)
+        chosen: list[np.ndarray] = []
+        weight: list[np.ndarray] = []
+        positive = np.flatnonzero(target)
+        for group, room in ((positive, most // 2), (np.flatnonzero(target == 0), most)):
+            room -= sum(len(one) for one in chosen)
+            taken = group if len(group) <= room else np.sort(rng.choice(group, room, replace=False))
+            chosen.append(taken)
+            weight.append(np.full(len(taken), len(group) / max(1, len(taken))))
+        index = np.concatenate(chosen)
+        flat = np.moveaxis(maps, 1, 3).reshape(-1, maps.shape[1])
+        return Items(np.ascontiguousarray(flat[index], np.float32), target[index], np.concatenate(weight))
+
+    def fit(self, train: Items, validate: Items | None, seed: int) -> Choice:
+        """Fit the classifier to items of the training split, choosing its settings by those of the validation split."""
+        found: Choice = self.head.fit(train, validate, seed)
+        return found
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Of the batch's ``features`` where it has them, else of its images."""
+        features = (
+            batch["features"] if "features" in batch else in_chunks(self.encode, batch["image"], self.slices_at_once)
+        )
+        if self.levels:
+            return self._masks(features, batch)
+        features = features.float()
+        if self.unit == "volume":
+            lengths = batch["lengths"].tolist()
+            features = torch.stack([one.mean(0) for one in features.split(lengths)])
+        found = self.head(features)
+        if not self.head.classes:
+            return {"value": found[:, 0]}
+        return {"class_probability": found} if self.head.outputs > 1 else {"probability": found[:, 0]}
+
+    def _masks(self, maps: Tensor, batch: Batch) -> dict[str, Tensor]:
+        def one(part: Tensor) -> Tensor:
+            found = self.head(part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]))
+            small = found.reshape(len(part), 1, *part.shape[2:])
+            return _resized(small, batch["image"].shape[2:])
+
+        probability = in_chunks(one, maps, self.slices_at_once)
+        if self.unit == "volume" and "lengths" in batch:
+            each = torch.stack([v.max() for v in probability.split(batch["lengths"].tolist())])
+        else:
+            each = probability.amax((1, 2, 3))
+        return {"mask_probability": probability, "probability": each}
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(maps.float(), size=tuple(size), mode="bilinear", align_corners=False)

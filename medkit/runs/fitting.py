@@ -1,0 +1,182 @@
+"""Stages that are fitted to features of a frozen encoder: features computed once, settings chosen, the choice kept."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from medkit.data.cases import column
+from medkit.engine.agreement import together
+from medkit.engine.progress import Progress
+from medkit.errors import InputError
+from medkit.evaluation.features import Encoded, Encoding, Features, encoding_key
+from medkit.parts.probes import Choice, Items
+from medkit.protocols import Case
+from medkit.recipe import Stage
+from medkit.runs.folder import RunFolder
+from medkit.runs.workbench import Workbench
+
+FILE = "choices.json"
+"""``{stage: {split, settings, error, tried, items}}``: the settings of each probe, and what they were chosen from."""
+
+
+class Fitting:
+    """Fits the objective of a stage, on all ranks alike."""
+
+    def __init__(self, bench: Workbench, stage: Stage, objective: Any) -> None:
+        self.bench, self.stage, self.objective = bench, stage, objective
+        self._features: Features | None = None
+
+    @property
+    def where(self) -> str:
+        return f"stage {self.stage.name}"
+
+    @property
+    def features(self) -> Features:
+        """Features of the stage's data by its encoder."""
+        if self._features is None:
+            objective, runtime = self.objective, self.bench.runtime
+            objective.eval()
+            key = encoding_key(objective.encoder, objective.how, objective.slices_at_once, runtime)
+            encoding = Encoding(objective.encode, key, objective.slices_at_once)
+            self._features = Features(self.bench.dataset(self.stage), encoding, runtime)
+        return self._features
+
+    def check(self) -> None:
+        """Refuse what is known before any voxel is read: nothing to choose by, labels that are no classes."""
+        if self.stage.validate is None and self.objective.head.chooses:
+            what = "settings of the probe are chosen by validation, and the stage has no split for it"
+            hint = "write 'validate: SPLIT', or a 'grid' with one value of each setting"
+            raise InputError(what, f"stages.{self.stage.name}.validate", hint)
+        classes = self.objective.head.classes
+        if not classes or self.objective.target != "label":
+            return
+        for split in (self.stage.train, self.stage.validate):
+            labels = column(self.bench.dataset(self.stage).cases(split), "label") if split else np.zeros(0)
+            known = labels[~np.isnan(labels)]
+            if (wrong := known[(known != np.floor(known)) | (known < 0) | (known >= classes)]).size:
+                what = f"a label of split '{split}' is {wrong[0]:g}, which is no class from 0 to {classes - 1}"
+                hint = "write how many 'classes' there are, or 'classifier: ridge' for values"
+                raise InputError(what, f"stages.{self.stage.name}.objective", hint)
+
+    def compute(self, split: str, progress: Progress) -> int:
+        """Compute this rank's share of the features of a split; returns how many cases had none yet."""
+        runtime, cases = self.bench.runtime, self.bench.dataset(self.stage).cases(split)
+        mine = cases[runtime.rank :: runtime.world_size]
+        with progress.task(f"{self.stage.name}: encoding {split}", total=len(mine)) as advance:
+            return self.features.compute(mine, advance)
+
+    def of(self, case: Case) -> np.ndarray:
+        """The features of a case."""
+        return self.features.of(case).features
+
+    def fit(self, progress: Progress, say: Callable[[str], None]) -> Choice:
+        """Fit the objective; every rank has the same afterwards."""
+        bench, stage, runtime = self.bench, self.stage, self.bench.runtime
+        train = self._items(stage.train, progress, say)
+        validate = self._items(stage.validate, progress, say) if stage.validate else None
+        choice: Choice | None = None
+        with together(runtime, f"the fit of {self.where}"):
+            if runtime.is_main:
+                assert train is not None
+                choice = self.objective.fit(train, validate, bench.seed(stage))
+                say(_told(choice, stage.validate, len(train)))
+                self._keep(choice, train, validate)
+        state = {name: tensor.cpu() for name, tensor in self.objective.head.state_dict().items()}
+        what = f"what {self.where} has learned"
+        choice, state = runtime.strategy.share((choice, state), what)
+        if not runtime.is_main:
+            self.objective.head.make_room(state)
+            self.objective.head.load_state_dict(state)
+        assert choice is not None
+        return choice
+
+    def _items(self, split: str, progress: Progress, say: Callable[[str], None]) -> Items | None:
+        """All items of a split, in the order of its cases, on the main rank; None on others."""
+        runtime, what = self.bench.runtime, f"the features of {self.where}, {split}"
+        with together(runtime, what):
+            new = self.compute(split, progress)
+            mine = list(self._mine(split))
+        count = int(runtime.strategy.sum([new])[0])
+        total = len(self.bench.dataset(self.stage).cases(split))
+        say(f"features of {total} cases of '{split}': {count} encoded, {total - count} there already")
+        shares = runtime.strategy.gather(mine, what)
+        if not runtime.is_main:
+            return None
+        return Items.joined([items for _, items in sorted((one for share in shares for one in share), key=_position)])
+
+    def _mine(self, split: str) -> Iterator[tuple[int, Items]]:
+        """Position and items of this rank's share of the cases."""
+        dataset, runtime, objective = self.bench.dataset(self.stage), self.bench.runtime, self.objective
+        cases = dataset.cases(split)
+        mine = range(runtime.rank, len(cases), runtime.world_size)
+        most = max(2, objective.cells // len(cases))
+        for position in mine:
+            case = cases[position]
+            encoded = self.features.of(case)
+            if objective.target == "mask":
+                mask = dataset.sample(case).mask
+                if mask is None:
+                    raise InputError(f"case '{case.id}' of split '{split}' has no mask to segment", self.where)
+                seed = [self.bench.seed(self.stage), zlib.crc32(case.id.encode())]
+                yield position, objective.cells_of(encoded.features, mask, most, seed)
+                continue
+            yield position, objective.items(encoded.features, labels_of(case, encoded))
+
+    def _keep(self, choice: Choice, train: Items, validate: Items | None) -> None:
+        """Write down what was chosen from what."""
+        folder, stage = self.bench.folder, self.stage
+        assert folder is not None
+        counts = {stage.train: len(train), **({} if validate is None else {str(stage.validate): len(validate)})}
+        kept: dict[str, Any] = {"split": stage.validate, "settings": choice.settings, "error": choice.error}
+        kept |= {"tried": list(choice.tried), "items": counts}
+        folder.write_json(FILE, {**read_choices(folder), stage.name: kept})
+
+    def first(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the first training case's images and of their features, for a dry run."""
+        sample = self.bench.dataset(self.stage).sample(self.bench.dataset(self.stage).cases(self.stage.train)[0])
+        images = torch.from_numpy(np.array(sample.image[: self.objective.slices_at_once]))[:, None]
+        with torch.inference_mode():
+            found = self.objective.eval().encode(images.to(self.bench.runtime.device))
+        return tuple(images.shape), tuple(found.shape)
+
+
+def labels_of(case: Case, encoded: Encoded) -> np.ndarray:
+    """(D,) the label of each slice: whether its mask is positive, else the case's own; nan where neither is known."""
+    if encoded.positive is not None:
+        return np.asarray(encoded.positive, np.float64)
+    return np.full(len(encoded.features), np.nan if case.label is None else float(case.label))
+
+
+def _position(one: tuple[int, Items]) -> int:
+    return one[0]
+
+
+def _told(choice: Choice, split: str | None, items: int) -> str:
+    if choice.tried:
+        return f"{choice.told()} of {len(choice.tried)} settings, by '{split}'; fitted to {items} items"
+    return f"{choice.told()}; fitted to {items} items"
+
+
+def read_choices(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
+    """What the probes of a run have chosen, by stage."""
+    found: dict[str, Mapping[str, Any]] = folder.read_json(FILE, {})
+    return found
+
+
+def choice_told(kept: Mapping[str, Any]) -> str:
+    """A choice in a sentence: what was kept, of what, by what."""
+    settings = ", ".join(f"{name} = {value:g}" for name, value in kept["settings"].items())
+    items = " and ".join(f"{count} of '{split}'" for split, count in kept["items"].items())
+    if not kept["tried"]:
+        return f"{settings} was given; items: {items}"
+    grid = {name: list(dict.fromkeys(one[name] for one in kept["tried"])) for name in kept["settings"]}
+    tried = "; ".join(f"{name} of {', '.join(f'{value:g}' for value in values)}" for name, values in grid.items())
+    return (
+        f"{settings} was chosen on '{kept['split']}' by the least mean squared error of what is predicted there "
+        f"({kept['error']:.4g}), from {tried}; items: {items}"
+    )
