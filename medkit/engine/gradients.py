@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from medkit.engine.strategy import Message, Strategy
 from medkit.errors import ElsewhereError, RunError
 
 PIECE = 1 << 17  # elements of one inner product
+COSINE = "cosine/"
+"""What names of cosines begin with, among the means of an epoch."""
 
 
 def backward(
@@ -26,8 +29,10 @@ def backward(
     generator: torch.Generator | None = None,
     weight: float = 1.0,
     earlier: Earlier | None = None,
-) -> None:
+) -> Tensor | None:
     """Put into ``.grad`` of every trainable parameter the combined gradient, averaged over ranks.
+
+    Returns the Gram matrix of the tasks' gradients where they were projected.
 
     Parameters
     ----------
@@ -55,8 +60,7 @@ def backward(
     trained = [p for p in parameters if p.requires_grad]
     each = _weighted(losses, weight)
     if shared is not None and len(each) > 1:
-        _surgery(each, trained, shared, strategy, generator, earlier)
-        return
+        return _surgery(each, trained, shared, strategy, generator, earlier)
     whole = [p for p in trained if not is_divided(p)]  # the gradients of others come averaged
     error: Exception | None = None
     try:
@@ -67,6 +71,7 @@ def backward(
         error = caught
     if strategy.world_size > 1:
         _average(whole, _agreed(error, [p.grad is not None for p in whole], strategy), strategy)
+    return None
 
 
 def _agreed(error: Exception | None, reached: Sequence[bool], strategy: Strategy) -> list[bool]:
@@ -130,8 +135,8 @@ def _surgery(
     strategy: Strategy,
     generator: torch.Generator | None,
     earlier: Earlier | None = None,
-) -> None:
-    """Project conflicts away, as all ranks together see them.
+) -> Tensor:
+    """Project conflicts away, as all ranks together see them; returns the Gram matrix of what was there before.
 
     The gradients of a task travel while the next task's backward pass runs. What tasks do not share is the gradient of
     their sum, which is there after the last one.
@@ -161,7 +166,8 @@ def _surgery(
         _average(own, agreed[len(several) :], strategy)
     several = _where(several, reached)
     task_gradients = [_where(message.wait(), reached) for message in messages]
-    weights = project(gram(task_gradients), generator)
+    products = gram(task_gradients)
+    weights = project(products, generator)
     for p, *gradients in zip(several, *task_gradients, strict=True):
         # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
         # What came by a message may be overwritten; autograd itself may give one tensor to two parameters.
@@ -171,6 +177,7 @@ def _surgery(
         for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
             total.add_(gradient, alpha=weight)
         p.grad = total
+    return products
 
 
 def _split(
@@ -230,6 +237,20 @@ def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
             # Pieces are short enough for partial sums in single precision; only their total needs more.
             result[i, j] = result[j, i] = torch.stack(found).double().sum().item()
     return result
+
+
+def cosines(products: Tensor, tasks: Sequence[str]) -> dict[str, float]:
+    """The cosine between the gradients of each two tasks, ``cosine/A~B``, of their Gram matrix; below 0 they conflict.
+
+    A task without a gradient has none.
+    """
+    g = products.tolist()
+    return {
+        f"{COSINE}{tasks[i]}~{tasks[j]}": g[i][j] / math.sqrt(g[i][i] * g[j][j])
+        for i in range(len(tasks))
+        for j in range(i + 1, len(tasks))
+        if g[i][i] > 0 and g[j][j] > 0
+    }
 
 
 def project(

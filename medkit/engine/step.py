@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medkit.engine.agreement import FailedTogether, Votes
 from medkit.engine.divided import separate
-from medkit.engine.gradients import Earlier, accumulate, backward
+from medkit.engine.gradients import Earlier, accumulate, backward, cosines
 from medkit.engine.loss_means import LossMeans, Sums, add_to, items_of, means_of
 from medkit.engine.optimizers import set_rate, turn_parameters
 from medkit.engine.runtime import Runtime, shared_generator
@@ -45,6 +45,8 @@ class Step:
         self.rate = self.optimization.optimizer.lr
         self.means = LossMeans(runtime.strategy)
         self.tasks: list[str] = []
+        self.cosines: dict[str, float] = {}
+        """Between the gradients of the tasks of the last step, where they were projected."""
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Set the learning rate of an epoch that begins, or goes on, at optimizer step ``step`` of ``steps``."""
@@ -81,7 +83,8 @@ class Step:
                     earlier = accumulate(losses, self.parameters, earlier=earlier, **how)
             else:
                 drawn = self._generator(place)
-                backward(losses, self.parameters, self.runtime, generator=drawn, earlier=earlier, **how)
+                products = backward(losses, self.parameters, self.runtime, generator=drawn, earlier=earlier, **how)
+                self.cosines = {} if products is None else cosines(products, list(losses))
         if self.settings.clip is not None:
             self.runtime.strategy.clip(self.settings.clip, [p for p in self.parameters if p.grad is not None])
         self.optimizer.step()

@@ -165,6 +165,7 @@ class Trainer:
                 each = step.take(batches, Place(state.epoch, state.step, repetition), self.votes)
                 for values in each:
                     add_to(state.sums, values)
+                add_to(state.sums, step.cosines)
                 losses |= mean_of(each)
         return losses
 

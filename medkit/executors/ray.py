@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -31,7 +32,7 @@ class Ray:
             address = os.environ.get("RAY_ADDRESS", "auto")
             try:
                 _knock(address)
-                ray.init(address=address, log_to_driver=False, logging_level="error")
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except OSError as error:  # ConnectionError is one
                 hint = "start one ('ray start --head'), or name one in RAY_ADDRESS"
                 raise InputError(f"no Ray cluster answers at '{address}'", "--on ray", hint) from error

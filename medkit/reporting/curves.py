@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from medkit.engine.gradients import COSINE
 from medkit.reporting.figures import LINES, drawn
 
 TRAIN, RATE = "train/", "lr"
@@ -42,10 +43,12 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
     """What is drawn beside what.
 
     A loss that is validated too has a panel of its own, with both curves: where they part, the stage overfits. Other
-    training losses share one. Validated numbers have one each: a fraction and a volume would flatten each other.
+    training losses share one, and so do the cosines between tasks' gradients. Validated numbers have one each: a
+    fraction and a volume would flatten each other.
     """
     keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith(f"{RATE}/")))
-    losses = [key.removeprefix(TRAIN) for key in keys if key.startswith(TRAIN)]
+    between = {key: key.removeprefix(TRAIN + COSINE) for key in keys if key.startswith(TRAIN + COSINE)}
+    losses = [key.removeprefix(TRAIN) for key in keys if key.startswith(TRAIN) and key not in between]
     validated = [key for key in keys if not key.startswith(TRAIN)]
     both = {loss: _counterparts(loss, losses, validated) for loss in losses}
     found = []
@@ -54,6 +57,8 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
     for loss, others in both.items():
         if others:
             found.append(Panel(f"loss {loss}", {key: key.partition("/")[0] for key in (TRAIN + loss, *others)}))
+    if between:
+        found.append(Panel("cosines of gradients", between))
     of_losses = {key for others in both.values() for key in others}
     found += [Panel(key, {key: key}) for key in validated if key not in of_losses]
     return found

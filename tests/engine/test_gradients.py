@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from medkit.engine.gradients import backward, gram, project
+from medkit.engine.gradients import backward, cosines, gram, project
 from medkit.engine.runtime import Runtime
 from medkit.errors import RunError
 
@@ -77,3 +77,17 @@ def test_a_shared_parameter_that_the_turn_does_not_train_is_an_error() -> None:
     losses = {"x": (a * stranger).sum(), "y": (a - stranger).sum()}
     with pytest.raises(RunError, match="1 shared parameters are not among those this turn trains"):
         backward(losses, [a], RUNTIME, shared=[a, stranger])
+
+
+def test_the_cosines_of_task_gradients_are_those_of_their_gram_matrix() -> None:
+    tasks = [[torch.tensor([1.0, 0.0])], [torch.tensor([-3.0, 4.0])], [torch.zeros(2)]]
+    assert cosines(gram(tasks), ["a", "b", "idle"]) == {"cosine/a~b": pytest.approx(-0.6)}
+
+
+def test_a_projected_step_returns_the_gram_matrix_of_what_was_there_before() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    losses = {"a": weight[0] + 0 * weight[1], "b": -weight[0] + weight[1]}
+    products = backward(losses, [weight], RUNTIME, shared=[weight])
+    assert products is not None
+    assert products.tolist() == [[1, -1], [-1, 2]]
+    assert backward({"a": weight.sum()}, [weight], RUNTIME, shared=[weight]) is None

@@ -13,14 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.conftest import study
+from studies.conftest import recipe, study
+
+from medkit.cli.new_plugin import write_plugin
 
 Command = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``medkit new plugin turned`` writes: a pretext of somebody else's."""
+    return write_plugin("turned", tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="module")
+def command(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     environ = {**os.environ, "MEDKIT_CACHE": str(tmp_path_factory.mktemp("cache")), "COLUMNS": "160"}
+    environ["PYTHONPATH"] = str(plugin)
 
     def start(*words: object) -> subprocess.Popen[str]:
         line = [sys.executable, "-m", "medkit", "study", *map(str, words)]
@@ -31,20 +40,24 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 @pytest.fixture(scope="module")
 def interrupted(
-    command: Command, write_study: Any, tmp_path_factory: pytest.TempPathFactory
+    command: Command, plugin: Path, write_study: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
     """A study of two trials whose command got SIGTERM as soon as one had begun; then it was called again."""
     folder = tmp_path_factory.mktemp("command")
     said = study()
-    said["vary"], said["methods"] = {"seed": [1]}, {name: said["methods"][name] for name in ("scratch", "cls")}
-    path, out = write_study(folder, said), folder / "out"
-    first = command("run", path, "--out", out, "--jobs", 1)
+    said["vary"], said["methods"] = {"seed": [1]}, {"scratch": said["methods"]["scratch"]}
+    said["methods"]["turned"] = {"stages.pretext.objective.heads": {"turn": {"use": "turned"}}}
+    made = recipe()
+    made["stages"][0]["metrics"] = []
+    path, out = write_study(folder, said, made), folder / "out"
+    words = ("run", path, "--out", out, "--jobs", 1, "--plugin", plugin / "medkit_turned" / "__init__.py")
+    first = command(*words)
     while not list(out.glob("trials/*/recipe.yaml")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
     first.send_signal(signal.SIGTERM)
     told = subprocess.CompletedProcess([], first.wait(), *first.communicate())
-    second = command("run", path, "--out", out, "--jobs", 1)
+    second = command(*words)
     outputs = second.communicate()
     return out, told, subprocess.CompletedProcess([], second.returncode, *outputs)
 
@@ -56,6 +69,11 @@ def test_a_signal_ends_it_in_good_order_and_it_says_how_to_go_on(interrupted: An
     assert "Traceback" not in first.stderr
 
 
+def test_a_pretext_of_another_plugin_is_a_method_by_one_line(interrupted: Any) -> None:
+    out, _, _ = interrupted
+    assert (out / "trials/turned-seed1/weights/pretext.heads.turn.safetensors").is_file()
+
+
 def test_called_again_it_goes_on_to_the_end_and_writes_its_report(interrupted: Any) -> None:
     out, _, second = interrupted
     assert second.returncode == 0, second.stderr
@@ -64,9 +82,9 @@ def test_called_again_it_goes_on_to_the_end_and_writes_its_report(interrupted: A
     page = (out / "report.html").read_text()
     assert "3 stages were trained and 0 taken from another trial under the same key; none was trained twice." in page
     assert "What methods were given" in page
-    assert "under three seeds" in page or "three" in page
+    assert "three seeds" in page
     found = json.loads((out / "summary.json").read_text())
-    assert [one["method"] for one in found["summaries"]] == ["scratch", "cls"]
+    assert [one["method"] for one in found["summaries"]] == ["scratch", "turned"]
     assert (out / "trials.csv").read_text().startswith("trial,kind,method,seed,status,seconds,auc")
 
 
