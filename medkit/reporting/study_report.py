@@ -12,6 +12,7 @@ from typing import Any
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.records import encoded, write_atomically
+from medkit.reporting.figures_study import Effect, cost_bars, forest, label_curves, seed_dots
 from medkit.reporting.page import page
 from medkit.reporting.tables import number, p_value
 from medkit.studies.fairness import fairness_table, given_of
@@ -21,6 +22,9 @@ from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures, in_words
 from medkit.studies.tables import Table
+
+FRACTION = "fraction"
+"""The last word of an axis of label fractions."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,11 @@ def write_study_report(folder: Path) -> Written:
     verdicts = judged(found)
     results, effects, cost = _results(found), _effects(found, verdicts), _cost(found)
     given = fairness_table(given_of(found.about))
-    sections = [Section(results.title, [results]), Section("Effects", [effects])] if results.rows else []
-    sections += [Section("What methods were given", [given]), Section("Cost", [cost])]
+    sections = []
+    if results.rows:
+        sections.append(Section(results.title, [results], _result_pictures(found)))
+        sections.append(Section("Effects", [effects], _effect_pictures(found, verdicts)))
+    sections += [Section("What methods were given", [given]), Section("Cost", [cost], _cost_pictures(found))]
     text = page(
         "study.html",
         name=found.about["name"],
@@ -185,6 +192,41 @@ def _effects(found: StudyResults, verdicts: Sequence[Judged]) -> Table:
         "tested on as many new patients; 'could be shown' is the difference that such a study shows in 80 of 100 cases."
     )
     return Table("each method against the reference", columns, rows, note)
+
+
+def _result_pictures(found: StudyResults) -> list[Picture]:
+    """The metric over fractions of the labels, and of each seed."""
+    fraction = next((i for i, axis in enumerate(found.axes) if axis.rpartition(".")[2] == FRACTION), None)
+    curves: dict[str, dict[float, list[float]]] = {}
+    dots: dict[str, dict[str, list[float]]] = {}
+    for (method, place), values in found.values().items():
+        dots.setdefault(_place(found, place), {})[method] = values
+        if fraction is not None:
+            others = [text for i, text in enumerate(place) if i != fraction]
+            name = ", ".join([method, *others])
+            curves.setdefault(name, {})[float(place[fraction])] = values
+    drawn = [
+        (
+            "label efficiency: lines join means, bands reach from the lowest to the highest seed",
+            label_curves(curves, found.metric),
+        ),
+        ("every training, and the mean", seed_dots(dots, found.metric)),
+    ]
+    return [Picture(title, image) for title, image in drawn if image]
+
+
+def _effect_pictures(found: StudyResults, verdicts: Sequence[Judged]) -> list[Picture]:
+    effects = [
+        Effect(v.a, v.estimate, v.low, v.high, _place(found, one.place)) for one in verdicts for v in one.verdicts
+    ]
+    title = f"difference of {found.metric} to '{found.compare.get('reference')}'"
+    image = forest(effects, title)
+    return [Picture(f"{title}, with 95 % intervals over seeds and patients", image)] if image else []
+
+
+def _cost_pictures(found: StudyResults) -> list[Picture]:
+    image = cost_bars(found.cost()) if found.trainings else ""
+    return [Picture("time of each method; in grey what it would be if no stage were shared", image)] if image else []
 
 
 def _cost(found: StudyResults) -> Table:

@@ -120,12 +120,16 @@ class StudyResults:
         """What varies beside methods and seeds."""
         return list(dict.fromkeys(axis for trial in self.trials for axis in trial.point if axis != SEED))
 
-    def summaries(self) -> list[Summary]:
-        """The metric over seeds, for each point and method."""
+    def values(self) -> dict[tuple[str, tuple[str, ...]], list[float]]:
+        """The metric of each seed, for each method and point."""
         groups: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         for found in self.measured:
             if self.metric in found.values and math.isfinite(value := found.values[self.metric].value):
                 groups.setdefault((found.trial.method, found.place), []).append(value)
+        return groups
+
+    def summaries(self) -> list[Summary]:
+        """The metric over seeds, for each point and method."""
         return [
             Summary(
                 method,
@@ -136,7 +140,7 @@ class StudyResults:
                 max(values),
                 len(values),
             )
-            for (method, place), values in groups.items()
+            for (method, place), values in self.values().items()
         ]
 
     def twice(self) -> list[str]:
