@@ -21,6 +21,7 @@ from medkit.protocols import (
     VolumeOperator,
     offered,
 )
+from medkit.protocols.distilling import Distiller
 from medkit.protocols.events import (
     EpochEnded,
     Event,
@@ -47,6 +48,7 @@ __all__ = [
     "Clip",
     "Discriminator",
     "DiscriminatorLoss",
+    "Distiller",
     "Encoder",
     "EpochEnded",
     "Event",

@@ -53,9 +53,11 @@ class Step:
         self._set_rate(epoch, step, steps)
 
     def begin_step(self, epoch: int, step: int, steps: int) -> None:
-        """Set the learning rate of an optimizer step, where it is scheduled by steps."""
+        """Tell the objective of an optimizer step, and set its learning rate where that is scheduled by steps."""
         if self.optimization.by == "step":
             self._set_rate(epoch, step, steps)
+        if hasattr(self.objective, "before_step"):
+            self.objective.before_step(self.turn.name, epoch * steps + step, self.settings.epochs * steps)
 
     def _set_rate(self, epoch: int, step: int, steps: int) -> None:
         self.rate = self.optimization.rate(epoch, step, self.settings.epochs, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -59,6 +59,7 @@ class Adversarial(nn.Module):
 
     unit = "patch"
     units = ("patch", "slice")
+    copied_parts: ClassVar[dict[str, str]] = {"generator_in_training": "generator"}
     discriminator: Any
 
     def __init__(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class Multitask(nn.Module):
         Losses between the raw outputs of two heads, such as SMART-Net's consistency.
     slices_at_once:
         Slices a forward pass takes in evaluation.
+    combine:
+        How the losses' gradients of the encoder become one: their ``sum``, or ``pcgrad``, without their conflicts.
     """
 
     unit = "slice"
@@ -44,11 +47,11 @@ class Multitask(nn.Module):
         heads: Annotated[dict[str, Placed], Slot("pretext", weight=1.0)],
         ties: Annotated[list[Placed], Slot("loss", TieLoss, weight=1.0, between=[])] = [],  # noqa: B006
         slices_at_once: Annotated[int, Field(gt=0)] = 32,
+        combine: Literal["sum", "pcgrad"] = "sum",
     ) -> None:
         super().__init__()
-        if not heads:
-            raise InputError("a multitask objective needs at least one head")
-        self.encoder = encoder
+        self._check_heads(heads)
+        self.encoder, self.combine = encoder, combine
         self.heads = modules(heads)
         self.weights = {name: float(item["weight"]) for name, item in heads.items()}
         self.ties = nn.ModuleList(tie.part for tie in ties)
@@ -63,6 +66,10 @@ class Multitask(nn.Module):
             self.tied.append((name, pair[0], pair[1], float(tie["weight"])))
         self.slices_at_once = slices_at_once
 
+    def _check_heads(self, heads: Mapping[str, Placed]) -> None:
+        if not heads:
+            raise InputError("a multitask objective needs at least one head")
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Batch fields that the heads ask for."""
@@ -71,19 +78,27 @@ class Multitask(nn.Module):
     def reads(self, batch: Batch) -> set[str]:
         """Entries of ``batch`` that the heads take their inputs and targets from."""
         watched = Watched(batch)
-        for name, head in self.heads.items():
+        for view in self._views(watched):
             try:
-                _view(name, head, watched)
+                view()
             except MedkitError:
                 raise
             except Exception:
                 continue  # a fault of the head, told when its stage is trained; what it has read by then counts
         return watched.read
 
+    def _views(self, batch: Batch) -> Iterator[Callable[[], Any]]:
+        """How each head picks its input from ``batch``."""
+        for name, head in self.heads.items():
+            yield partial(seen_by, PretextHead, name, head, batch)
+
     def turns(self) -> Sequence[Turn]:
-        return [Turn("train", tuple(self.parts()))]
+        return [Turn("train", tuple(self._trained()), self.combine)]
 
     def parts(self) -> Mapping[str, Any]:
+        return self._trained()
+
+    def _trained(self) -> dict[str, Any]:
         ties = {f"ties.{i}": tie for i, tie in enumerate(self.ties) if any(True for _ in tie.parameters())}
         return {"encoder": self.encoder, **{f"heads.{n}": head for n, head in self.heads.items()}, **ties}
 
@@ -91,19 +106,17 @@ class Multitask(nn.Module):
         return list(self.encoder.parameters())
 
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        return self.head_losses(batch, Passes(self.encoder))
+
+    def head_losses(self, batch: Batch, encode: Passes) -> dict[str, Tensor]:
+        """The losses of heads and ties."""
         outputs: dict[str, Tensor] = {}
         found: dict[str, Tensor] = {}
-        encode = Passes(self.encoder)
         for name, head in self.heads.items():
-            inputs, target = _view(name, head, batch)
+            inputs, target = seen_by(PretextHead, name, head, batch)
             features = head.encode(self.encoder, inputs) if hasattr(head, "encode") else encode(inputs)
             outputs[name] = head(features, **self._fields(batch, _needs(head)))
-            terms = head.loss(outputs[name], target)
-            if not isinstance(terms, Mapping) or not terms:
-                what = f"the loss of head '{name}' gives {type(terms).__name__}, not its terms by name"
-                raise InputError(what, hint=f"such as {{'mse': loss}}: {PAGE}")
-            total = next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())
-            found[name] = self.weights[name] * total  # type: ignore[assignment]
+            found[name] = self.weights[name] * total(name, head.loss(outputs[name], target))
         for tie, (name, a, b, weight) in zip(self.ties, self.tied, strict=True):
             found[name] = weight * tie(outputs[a], outputs[b])
         return found
@@ -166,10 +179,18 @@ def _place(images: Tensor) -> tuple[Any, ...]:
     return images.device, images.data_ptr(), images.dtype, images.shape, images.stride()
 
 
-def _view(name: str, head: nn.Module, batch: Batch) -> tuple[Any, Any]:
-    """Input and target of a head, which leaves the batch as it is: the other heads get the same one."""
+def total(name: str, terms: Any) -> Tensor:
+    """The sum of the terms that a head's loss has named."""
+    if not isinstance(terms, Mapping) or not terms:
+        what = f"the loss of head '{name}' gives {type(terms).__name__}, not its terms by name"
+        raise InputError(what, hint=f"such as {{'mse': loss}}: {PAGE}")
+    return next(iter(terms.values())) if len(terms) == 1 else sum(terms.values())  # type: ignore[return-value]
+
+
+def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[Any, Any]:
+    """What a head's ``view`` takes from the batch, which it leaves as it is: the other heads get the same one."""
     before = {key: (value, value._version) for key, value in dict.items(batch) if isinstance(value, Tensor)}
-    found: tuple[Any, Any] = offered(PretextHead, head, "view")(batch)
+    found: tuple[Any, Any] = offered(protocol, head, "view")(batch)
     for key, (value, version) in before.items():
         if dict.get(batch, key) is not value or value._version != version:
             what = f"head '{name}' changes '{key}' of the batch in its view, which other heads and targets see"

@@ -53,6 +53,7 @@ KINDS = (
     "schedule",
     "clip",
     "tracker",
+    "distiller",
 )
 """Kinds of component; the first, second, third, fifth, sixth and seventh are the public promise."""
 
@@ -367,7 +368,8 @@ class Objective(Protocol):
     applied, each a scalar with a graph), turns them into gradients as the turn says and steps that turn's optimizer.
     ``predict`` takes a batch of either unit in eval mode.
     ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may name and what a later
-    stage may take by ``from: stage.part``.
+    stage may take by ``from: stage.part``. One that makes copies of parts names them in a class constant
+    ``copied_parts`` (copy to part), so that recipes may name them too.
     """
 
     unit: str
@@ -390,6 +392,12 @@ class Objective(Protocol):
     def shared_parameters(self, turn: str) -> Sequence[Any]:
         """The parameters that several tasks of ``turn`` train, for PCGrad. Default: there are none."""
         return ()
+
+    @with_default
+    def before_step(self, turn: str, step: int, steps: int) -> None:
+        """Told of an optimizer step of ``turn`` before its losses: it is the ``step``-th, from 0, of ``steps`` in the
+        whole training. For what changes with time: what is kept of it belongs into a buffer. Default: nothing is done.
+        """
 
     @with_default
     def after_step(self, turn: str) -> None:

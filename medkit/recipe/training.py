@@ -43,8 +43,7 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
         what = "divided parts are not compiled"
         pieces.problem(entries["shard"].mark, f"{path}.shard", what, "leave 'compile' or 'shard' out")
     for name in stage.shard or ():
-        # What an objective adds to the parts it is given (an average of one) is known when it is built.
-        if name not in parts and not any(name.startswith(f"{part}_") for part in parts):
+        if name not in parts:
             what = f"the objective has no part '{name}'"
             pieces.problem(entries["shard"].mark, f"{path}.shard", what, names_there(name, parts))
 
@@ -89,7 +88,7 @@ def losses_of(stage: Stage) -> Iterator[str]:
         return
     for value in stage.objective.arguments.values():
         for name, block in value.items() if isinstance(value, dict) else ():
-            if isinstance(block, Block) and block.kind in ("pretext", "loss"):
+            if isinstance(block, Block) and block.kind in ("pretext", "distiller", "loss"):
                 yield name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from medkit.recipe.blocks import Block, Reference
-from medkit.registry.static import static_schema
+from medkit.registry.static import static_constant, static_schema
 
 
 def children(value: Any) -> Iterable[tuple[str, Any]]:
@@ -17,15 +17,19 @@ def children(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def parts(block: Any) -> Iterable[tuple[str, Any]]:
-    """Named components inside an objective: ``encoder``, ``heads.seg`` and so on."""
+    """Named components inside an objective: ``encoder``, ``heads.seg`` and so on; copies of them that it makes."""
     if not isinstance(block, Block):
         return
+    found = {}
     for name, value in block.arguments.items():
         if isinstance(value, Block | Reference):
-            yield name, value
+            found[name] = value
         for key, child in children(value):
             if isinstance(child, Block | Reference):
-                yield f"{name}.{key}", child
+                found[f"{name}.{key}"] = child
+    copies = static_constant(block.entry, "copied_parts") or {}
+    yield from found.items()
+    yield from ((copy, found[part]) for copy, part in copies.items() if part in found)
 
 
 def blocks(value: Any) -> Iterable[Block]:

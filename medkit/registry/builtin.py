@@ -69,6 +69,7 @@ def medkit_register(registry: Registrar) -> None:
         "random_resized_crop", "medkit.data.augment_crop:RandomResizedCrop", "a random part of the image, enlarged"
     )
     r.objective("multitask", "medkit.objectives.multitask:Multitask", "pretext heads on one shared encoder")
+    r.objective("distillation", "medkit.objectives.distillation:Distillation", "a student learns from its own average")
     r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")
     r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")
     r.objective("adversarial", "medkit.objectives.adversarial:Adversarial", "generator against discriminator")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, get_args, get_origin, get_type_hints
 
 from medkit import protocols
 from medkit.errors import InputError
+from medkit.protocols.distilling import Distiller
 from medkit.protocols.events import Listener
 from medkit.protocols.external import ExternalObjective
 from medkit.protocols.losses import CONTRACTS, DiscriminatorLoss, TieLoss
@@ -34,9 +35,10 @@ PROMISED: dict[str, tuple[type, ...]] = {
     "schedule": (protocols.Schedule,),
     "clip": (protocols.Clip,),
     "tracker": (Listener,),
+    "distiller": (Distiller,),
 }
 """By kind, the protocols of which a component keeps one."""
-MODULES = ("encoder", "pretext", "operator", "generator", "discriminator", "loss", "objective")
+MODULES = ("encoder", "pretext", "operator", "generator", "discriminator", "loss", "objective", "distiller")
 """Kinds that are ``torch.nn.Module``: their weights are trained, saved and moved."""
 DOCS = "docs/plugins.md"
 

@@ -167,3 +167,6 @@ class Registrar:
 
     def tracker(self, name: str, target: str, summary: str) -> None:
         self._add("tracker", name, target, summary)
+
+    def distiller(self, name: str, target: str, summary: str) -> None:
+        self._add("distiller", name, target, summary)

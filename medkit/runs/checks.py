@@ -62,9 +62,12 @@ def check_ranks(stage: Stage, cases: int, ranks: int) -> None:
 
 def check_predicts(stage: Stage, objective: Any) -> None:
     """Refuse metrics of a stage all of whose heads have nothing to evaluate."""
-    heads = dict(getattr(objective, "heads", {}).items())
-    if stage.metrics and heads and not any(hasattr(head, "predict") for head in heads.values()):
-        what = f"there is nothing to measure: no head of the stage has a method predict ({', '.join(heads)})"
+    if not stage.metrics or not hasattr(objective, "heads"):
+        return
+    heads = dict(objective.heads.items())
+    if not any(hasattr(head, "predict") for head in heads.values()):
+        named = ", ".join(heads) or "it has none"
+        what = f"there is nothing to measure: no head of the stage has a method predict ({named})"
         hint = "leave 'metrics' out, or give the head one: docs/plugins.md#pretext"
         raise InputError(what, f"stages.{stage.name}.metrics", hint)
 

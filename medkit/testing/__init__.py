@@ -24,6 +24,7 @@ from medkit.testing.common import (
     check_state,
 )
 from medkit.testing.data import check_augmentation, check_source, check_transform
+from medkit.testing.distilling import check_distiller
 from medkit.testing.events import check_tracker, example_events
 from medkit.testing.heads import check_pretext
 from medkit.testing.losses import check_loss
@@ -38,6 +39,7 @@ __all__ = [
     "check_construction",
     "check_devices",
     "check_discriminator",
+    "check_distiller",
     "check_dtype",
     "check_encoder",
     "check_generator",
@@ -110,4 +112,5 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "schedule": check_schedule,
     "clip": check_clip,
     "tracker": check_tracker,
+    "distiller": check_distiller,
 }

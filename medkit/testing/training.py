@@ -14,6 +14,9 @@ from medkit.protocols import Objective, offered
 from medkit.testing.common import build, python_and_numpy_rest, same
 from medkit.testing.heads import check_predictions, example_batch
 
+STEPS = 10
+"""Of the whole training that the steps of a check are the beginning of."""
+
 
 def check_objective(
     constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any
@@ -86,6 +89,7 @@ def _steps(
         torch.manual_seed(number)
         for name, optimizer in optimizers.items():
             optimizer.zero_grad()
+            offered(Objective, objective, "before_step")(name, number, STEPS)
             with python_and_numpy_rest("losses()"):
                 losses = objective.losses(name, batch)
             assert isinstance(losses, Mapping), f"losses() returns a dictionary, not a {type(losses).__name__}"
