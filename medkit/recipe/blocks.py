@@ -150,6 +150,8 @@ class Block:
         found = found.part if isinstance(found, Placed) else found
         for attribute in attributes:
             if not hasattr(found, attribute):
+                if argument.default is not MISSING:
+                    return None
                 raise InputError(f"'{self.name}' needs the {attribute} of the {root}, and this {root} has none")
             found = getattr(found, attribute)
         return found

@@ -51,9 +51,9 @@ class MAE(nn.Module):
 
     def __init__(
         self,
-        patch: Patch,
-        prefix_tokens: PrefixTokens,
-        width: EncoderWidth,
+        patch: Patch = None,
+        prefix_tokens: PrefixTokens = None,
+        width: EncoderWidth = None,
         ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75,
         norm_pix: bool = True,
         decoder_width: Width = 256,
