@@ -21,6 +21,7 @@ __all__ = ["FEWEST_SEEDS", "Verdict", "verdict", "verdicts"]
 
 FEWEST_SEEDS = 3
 """With fewer trainings nothing can be said of another one."""
+BOUND = 1e100
 
 
 def verdict(
@@ -107,6 +108,9 @@ def _judged(
     patients = of_a.shape[1]
     if patients < FEWEST:
         raise InputError(f"{patients} patients, a verdict needs {FEWEST}", where, "test on more patients")
+    largest = float(np.abs([*of_a.flat, *of_b.flat]).max())
+    if largest > BOUND or 0 < largest < 1 / BOUND:
+        raise InputError(f"values as large as {largest:.1g} cannot be squared", where, "take another unit")
     if not (np.ptp(of_a, axis=0).any() or np.ptp(of_b, axis=0).any()) and (of_a[0] != of_b[0]).any():
         hint = "give the values of separate trainings; methods without chance are compared by a test over patients"
         raise InputError(f"'{a}' and '{b}' have the same values under every seed", where, hint)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from medkit.errors import InputError
 from medkit.evaluation.verdict import Verdict, verdicts
-from medkit.parts.metrics_classification import AUC
+from medkit.evaluation.verdict_runs import patient_values
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.study import SEED
 
@@ -54,7 +52,7 @@ def _judged(metric: str, place: tuple[str, ...], measured: Sequence[Measured], r
 
 
 def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:
-    """A row for each case, or for each patient, of one trial: method, seed, patient, value.
+    """A row for each case, or for each patient, of one trial: method, seed, patient, case, value.
 
     Raises
     ------
@@ -62,35 +60,4 @@ def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:
         if the metric has no value of a case, nor is one of which pseudo-values can be made.
     """
     start = {"method": measured.trial.method, SEED: measured.trial.point.get(SEED, "")}
-    known = [row for row in measured.cases if row.get(metric) not in (None, "")]
-    if known:
-        return [start | {"patient": row["patient"], "case": row["case"], "value": float(row[metric])} for row in known]
-    if metric == AUC.name:
-        found = pseudo_values(measured.cases)
-        return [start | {"patient": patient, "value": value} for patient, value in found.items()]
-    raise InputError(f"'{metric}' has no value of one case")
-
-
-def pseudo_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The jackknife pseudo-value of each patient (Quenouille 1956, Tukey 1958): n A - (n - 1) A without her, for the
-    area A under the ROC curve of the cases of n patients.
-
-    Raises
-    ------
-    InputError
-        where the area is not defined without some patient.
-    """
-    rows = [row for row in rows if row.get("label") not in (None, "")]
-    labels = np.array([float(row["label"]) for row in rows])
-    scores = np.array([float(row["probability"]) for row in rows])
-    names = np.array([str(row["patient"]) for row in rows])
-    patients = list(dict.fromkeys(names.tolist()))
-    whole = AUC().compute({"label": labels, "probability": scores})
-    found = {}
-    for patient in patients:
-        others = names != patient
-        without = AUC().compute({"label": labels[others], "probability": scores[others]})
-        found[patient] = len(patients) * whole - (len(patients) - 1) * without
-    if not np.isfinite(list(found.values())).all():
-        raise InputError("without some patient all cases are of one kind, so the AUC is not defined")
-    return found
+    return [start | row for row in patient_values(measured.cases, metric)]

@@ -186,6 +186,7 @@ REFUSED: dict[str, tuple[Rows, str]] = {
         [row | {"value": (row["method"] == "a") * float(row["patient"][1:])} for row in rows()],
         "the same values under every seed",
     ),
+    "out of reach": ([row | {"value": row["value"] * 1e200} for row in rows()], "cannot be squared"),
     "nothing": ([], "no rows"),
 }
 

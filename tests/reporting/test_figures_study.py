@@ -51,7 +51,8 @@ def test_costs_are_shown_in_a_unit_that_fits(longest: float, unit: str) -> None:
 
 def test_more_methods_than_colours_differ_in_their_marks() -> None:
     many = {f"m{i}": {0.1: [0.5], 1.0: [0.6 + i / 100]} for i in range(14)}
-    assert all(f"<!-- m{i} -->" in svg(label_curves(many, "AUC")) for i in range(14))
+    text = svg(label_curves(many, "AUC"))
+    assert all(f"<!-- m{i} -->" in text for i in range(14))
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
