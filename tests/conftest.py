@@ -16,6 +16,8 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+    del os.environ[name]  # benchmarks that a test starts would take themselves for a worker's, and not run
 os.environ["MEDKIT_LINK"] = "0"  # a stage that is linked would agree with itself in every test of determinism
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -61,7 +61,8 @@ def backward(
     each = _weighted(losses, weight)
     if shared is not None and len(each) > 1:
         return _surgery(each, trained, shared, strategy, generator, earlier)
-    whole = [p for p in trained if not is_divided(p)]  # the gradients of others come averaged
+    # The gradients of divided ones come averaged.
+    whole = trained if strategy.world_size == 1 else [p for p in trained if not is_divided(p)]
     error: Exception | None = None
     try:
         _total(each).backward()
