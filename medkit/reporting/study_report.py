@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from medkit.records import encoded, write_atomically
 from medkit.reporting.figures_study import Effect, cost_bars, forest, label_curves, seed_dots
 from medkit.reporting.page import page
 from medkit.reporting.tables import number, p_value
+from medkit.studies.effects import conflicts, effects, plan_in
+from medkit.studies.factorial import Plan
 from medkit.studies.fairness import fairness_table, given_of
 from medkit.studies.folder import StudyFolder
 from medkit.studies.judge import PSEUDO, Judged, judged, value_rows
 from medkit.studies.reader import labels
-from medkit.studies.results import StudyResults, as_csv
+from medkit.studies.results import StudyResults, as_csv, comparisons
 from medkit.studies.status import FINISHED, failures, in_words
 from medkit.studies.tables import Table
 
@@ -58,54 +60,112 @@ def write_study_report(folder: Path) -> Written:
     InputError
         if methods were measured on different cases.
     """
-    found = StudyResults.read(folder)
-    verdicts = judged(found)
-    results, effects, cost = _results(found), _effects(found, verdicts), _cost(found)
-    given = fairness_table(given_of(found.about))
-    sections = []
-    if results.rows:
-        sections.append(Section(results.title, [results], _result_pictures(found)))
-        sections.append(Section("Effects", [effects], _effect_pictures(found, verdicts)))
+    each = [StudyResults.read(folder, i) for i in range(len(comparisons(StudyResults.read(folder).study)))]
+    found, about = each[0], {"libraries": {}} | dict(each[0].about)
+    parts = [_compared(one) for one in each]
+    given, cost = fairness_table(given_of(found.about)), _cost(found)
+    sections = [section for part in parts for section in part.sections]
+    sections += [Section("Conflicts between pretexts", [_conflicts(folder)])]
     sections += [Section("What methods were given", [given]), Section("Cost", [cost], _cost_pictures(found))]
+    pseudo = any(part.metric == "auc" and any(one.verdicts for one in part.verdicts) for part in parts)
     text = page(
         "study.html",
         name=found.about["name"],
-        about={"libraries": {}} | dict(found.about),
+        about=about,
         counts=_counts(found),
         notices=found.notices,
         warnings=_warnings(found),
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
-        verdicts=[{"place": _place(found, one.place), "sentences": one.sentences} for one in verdicts],
-        values=PSEUDO if found.metric == "auc" and any(one.verdicts for one in verdicts) else "",
+        verdicts=[
+            {
+                "place": ", ".join(word for word in (part.title, _place(found, one.place)) if word),
+                "sentences": one.sentences,
+            }
+            for part in parts
+            for one in part.verdicts
+        ],
+        values=PSEUDO if pseudo else "",
         sections=[section for section in sections if any(table.rows for table in section.tables)],
         shared=_shared(found),
         study=files.read_text(folder / "study.yaml"),
     )
-    _write_numbers(folder, found, verdicts)
+    _write_numbers(folder, each, parts)
     path = folder / "report.html"
     write_atomically(path, encoded(text))
-    sentences = [sentence for one in verdicts for sentence in _told(found, one)]
-    return Written(path, [results] if results.rows else [], sentences)
+    sentences = [sentence for part in parts for one in part.verdicts for sentence in _told(found, one)]
+    return Written(path, [table for part in parts for table in part.tables if table.rows], sentences)
 
 
-def _write_numbers(folder: Path, found: StudyResults, verdicts: Sequence[Judged]) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """What is said of one compared number: its verdicts, of methods or of the factors of a plan."""
+
+    title: str
+    metric: str
+    verdicts: Sequence[Judged]
+    tables: Sequence[Table]
+    sections: Sequence[Section]
+
+
+def _compared(found: StudyResults) -> _Part:
+    plan = plan_in(found.study)
+    verdicts = judged(found) if plan is None else effects(found)
+    results, differences = _results(found), _effects(found, verdicts)
+    if plan is not None:
+        differences = replace(differences, title="each factor", note=f"{differences.note} {_confounded(plan)}")
+    sections = []
+    if results.rows:
+        sections.append(Section(results.title, [results], _result_pictures(found)))
+        sections.append(Section(f"Effects on {results.title}", [differences], _effect_pictures(found, verdicts)))
+    return _Part(results.title, found.metric, verdicts, [results], sections)
+
+
+def _confounded(plan: Plan) -> str:
+    text = (
+        f"A plan of {len(plan.signs)} runs: the effect of a factor is the mean of runs with it less that of runs without, "
+        "free of other factors' effects and of interactions of two."
+    )
+    if aliases := plan.aliases():
+        shown = "; ".join(" = ".join("×".join(pair) for pair in group) for group in aliases)
+        text += f" Interactions that cannot be told apart: {shown}."
+    return text
+
+
+def _conflicts(folder: Path) -> Table:
+    rows = [
+        (" ~ ".join(one.tasks), number(one.mean), number(one.low), number(one.high), one.trainings)
+        for one in sorted(conflicts(StudyFolder(folder)), key=lambda one: one.mean)
+    ]
+    note = "The cosine between two tasks' gradients of the encoder in the last epoch; below 0 they conflict."
+    return Table("Conflicts between pretexts", ["tasks", "mean cosine", "lowest", "highest", "trainings"], rows, note)
+
+
+def _write_numbers(folder: Path, each: Sequence[StudyResults], parts: Sequence[_Part]) -> None:
+    """``trials.csv``, ``cases.csv`` of the first number (a table for ``medkit verdict``), ``summary.json`` of all."""
+    found = each[0]
     write_atomically(folder / "trials.csv", encoded(as_csv(found.trial_rows())))
     rows = []
     for measured in found.measured:
-        place = dict(measured.trial.point)
         try:
-            rows += [row | place for row in value_rows(measured, found.metric)]
+            rows += [row | dict(measured.trial.point) for row in value_rows(measured, found.metric)]
         except InputError:  # the metric has no value of a case
             continue
     write_atomically(folder / "cases.csv", encoded(as_csv(rows)))
     content = {
         "study": found.about["name"],
-        "metric": found.metric,
-        "summaries": [asdict(one) for one in found.summaries()],
-        "verdicts": [
-            {"place": list(one.place), "why_not": one.why_not, "verdicts": [v.json() for v in one.verdicts]}
-            for one in verdicts
+        "compared": [
+            {
+                **{key: one.compare.get(key) for key in ("stage", "split")},
+                "metric": one.metric,
+                "summaries": [asdict(summary) for summary in one.summaries()],
+                "verdicts": [
+                    {"place": list(at.place), "why_not": at.why_not, "verdicts": [v.json() for v in at.verdicts]}
+                    for at in part.verdicts
+                ],
+            }
+            for one, part in zip(each, parts, strict=True)
         ],
+        "conflicts": [asdict(one) for one in conflicts(StudyFolder(folder))],
         "cost": {method: {"seconds": done, "unshared": alone} for method, (done, alone) in found.cost().items()},
         "trained_twice": found.twice(),
     }
@@ -216,11 +276,10 @@ def _result_pictures(found: StudyResults) -> list[Picture]:
 
 
 def _effect_pictures(found: StudyResults, verdicts: Sequence[Judged]) -> list[Picture]:
-    effects = [
-        Effect(v.a, v.estimate, v.low, v.high, _place(found, one.place)) for one in verdicts for v in one.verdicts
-    ]
-    title = f"difference of {found.metric} to '{found.compare.get('reference')}'"
-    image = forest(effects, title)
+    lines = [Effect(v.a, v.estimate, v.low, v.high, _place(found, one.place)) for one in verdicts for v in one.verdicts]
+    to = "runs without it" if plan_in(found.study) else f"'{found.compare.get('reference')}'"
+    title = f"difference of {found.metric} to {to}"
+    image = forest(lines, title)
     return [Picture(f"{title}, with 95 % intervals over seeds and patients", image)] if image else []
 
 

@@ -20,7 +20,7 @@ from medkit.engine.trainer import Trainer
 from medkit.evaluation.ready import first_slice
 from medkit.protocols import Batch
 from medkit.recipe import Stage
-from medkit.runs.trainers import BuiltInTrainer, trainer_of
+from medkit.runs.trainers import BuiltInTrainer, FittingTrainer, trainer_of
 from medkit.runs.workbench import Workbench
 
 STEPS = 3
@@ -39,6 +39,8 @@ class Pace:
         dataset = bench.dataset(stage)
         validated = len(dataset.cases(stage.validate)) if stage.validate else 0
         tested = sum(len(dataset.cases(split)) for split in bench.evaluated_splits(stage))
+        if stage.fitted:  # features of every case, once
+            return (len(dataset.cases(stage.train)) + validated + tested) * self.case
         return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
 
 
@@ -48,6 +50,11 @@ def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
     None where a program of its own trains the stage.
     """
     trainer = trainer_of(bench, stage, bench.trained(stage))
+    if isinstance(trainer, FittingTrainer):
+        trainer.fitting.first()
+        begun = time.monotonic()
+        trainer.fitting.first()
+        return Pace(0.0, time.monotonic() - begun)
     if not isinstance(trainer, BuiltInTrainer):
         return None
     bench.draw(stage, trainer.objective)

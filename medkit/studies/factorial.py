@@ -11,6 +11,8 @@ import numpy as np
 
 MOST = 16
 """Factors: 32 runs."""
+NONE = "none"
+"""The method without any factor."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Plan:
     def runs(self) -> list[tuple[str, ...]]:
         """The factors of each run."""
         return [tuple(f for f, sign in zip(self.factors, row, strict=True) if sign > 0) for row in self.signs]
+
+    @staticmethod
+    def name(run: Sequence[str]) -> str:
+        """What the method is called that a run is."""
+        return "+".join(run) or NONE
 
     def aliases(self) -> list[tuple[tuple[str, str], ...]]:
         """Two-factor interactions that cannot be told from each other."""

@@ -21,7 +21,7 @@ DRAWS = ("unit", "draw", "slices", "balance", "patches", "patch_size")
 
 @dataclass(frozen=True)
 class Given:
-    """What one method gets in one stage; ``steps`` of the optimizer are None where a program of its own trains."""
+    """What one method gets in one stage; ``steps`` of the optimizer are None where none are taken."""
 
     method: str
     stage: str
@@ -102,7 +102,7 @@ def _split(train: Any) -> str:
 
 def _steps(bench: Workbench, stage: Stage) -> int | None:
     """Steps of the optimizer in a whole training, without early stops."""
-    if is_external(stage.objective):
+    if stage.fitted or is_external(stage.objective):
         return None
     return math.ceil(bench.sampler(stage).steps / stage.accumulate) * stage.epochs
 

@@ -21,9 +21,10 @@ from medkit.recipe.pieces import Pieces, kind_of, names_there
 from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema
+from medkit.studies.factorial import MOST, NONE, Plan, plan_of
 from medkit.studies.study import SEED, Axis, Compare, Fair, Method, Range, Search, Study
 
-TOP = ("medkit", "name", "recipe", "vary", "methods", "compare", "search")
+TOP = ("medkit", "name", "recipe", "vary", "methods", "cross", "compare", "search")
 UNEQUAL = ("data", "draws", "steps")
 SKIP = "skip"
 
@@ -74,7 +75,11 @@ class _Reader(Pieces):
         if name is not None and (fault := names.recipe_fault(name)):
             self.problem(top["name"].mark, "name", fault)
         axes = self.axes(top["vary"]) if "vary" in top else ()
-        methods = self.methods(top["methods"]) if "methods" in top else ()
+        plan, methods = None, self.methods(top["methods"]) if "methods" in top else ()
+        if "cross" in top:
+            if "methods" in top:
+                self.problem(top["cross"].place, "cross", "its runs are the methods; leave 'methods' out")
+            plan, methods = self.cross(top["cross"])
         compare = self.compare(top["compare"], methods) if "compare" in top else None
         search = self.search(top["search"], axes, compare) if "search" in top else None
         found = self.recipe(top["recipe"]) if "recipe" in top else None
@@ -83,7 +88,7 @@ class _Reader(Pieces):
         if not methods:
             methods = (Method(name, {}, (), top["recipe"].mark),)
         path, shown, folder = found
-        return Study(name, path, shown, folder, axes, methods, compare, search, text)
+        return Study(name, path, shown, folder, axes, methods, compare, search, plan, text)
 
     def recipe(self, node: Node) -> tuple[Path, str, Path | None] | None:
         """The file of the recipe: beside the study, or a bundled one."""
@@ -137,23 +142,52 @@ class _Reader(Pieces):
                 self.value(child, path, Seed)
         return found
 
-    def methods(self, node: Node) -> tuple[Method, ...]:
+    def methods(self, node: Node, path: str = "methods") -> tuple[Method, ...]:
         found = []
-        for name, child in self.mapping(node, "methods", None).items():
-            path = f"methods.{name}"
-            self.name(name, child.place, path)
-            entries = {} if child.value is None else dict(self.mapping(child, path, None))
-            skip = entries.pop(SKIP, None)
-            left = [] if skip is None else self.value(skip, f"{path}.{SKIP}", list[str]) or []
-            found.append(Method(name, entries, tuple(left), child.place))
+        for name, child in self.mapping(node, path, None).items():
+            self.name(name, child.place, f"{path}.{name}")
+            found.append(self.method(name, child, f"{path}.{name}"))
         if not found:
-            self.problem(node.place, "methods", "no method is given")
+            self.problem(node.place, path, "no method is given")
         return tuple(found)
+
+    def method(self, name: str, node: Node, path: str) -> Method:
+        entries = {} if node.value is None else dict(self.mapping(node, path, None))
+        skip = entries.pop(SKIP, None)
+        left = [] if skip is None else self.value(skip, f"{path}.{SKIP}", list[str]) or []
+        return Method(name, entries, tuple(left), node.place)
+
+    def cross(self, node: Node) -> tuple[Plan | None, tuple[Method, ...]]:
+        """The runs of a factorial plan as methods: ``base`` with the changes of the factors that a run has; the run
+        without any is ``none``."""
+        entries = self.mapping(node, "cross", ("base", "none", "factors"), ("none", "factors"))
+        if "factors" not in entries or "none" not in entries:
+            return None, ()
+        factors = self.methods(entries["factors"], "cross.factors")
+        if not 1 < len(factors) <= MOST:
+            what = f"{len(factors)} factors cannot be crossed"
+            self.problem(entries["factors"].place, "cross.factors", what, f"2 to {MOST} can")
+            return None, ()
+        base = dict(self.mapping(entries["base"], "cross.base", None)) if "base" in entries else {}
+        none = self.method(NONE, entries["none"], "cross.none")
+        plan = plan_of([factor.name for factor in factors])
+        known = {factor.name: factor for factor in factors}
+        found = []
+        for run in plan.runs:
+            changes = base
+            for factor in run:
+                changes = _together(changes, known[factor].changes)
+            name = plan.name(run)
+            if run and (fault := names.fault(name)):
+                self.problem(entries["factors"].place, "cross.factors", f"of a run with {len(run)} of them: {fault}")
+            skip = tuple(stage for factor in run for stage in known[factor].skip)
+            found.append(Method(name, changes, skip, node.place) if run else none)
+        return plan, tuple(found)
 
     # -- what is compared --------------------------------------------------------------------------------------
 
     def compare(self, node: Node, methods: tuple[Method, ...]) -> Compare | None:
-        keys = ("metric", "stage", "split", "reference", "fair", "unequal")
+        keys = ("metric", "stage", "split", "reference", "fair", "unequal", "also")
         entries = self.mapping(node, "compare", keys, ("metric", "stage", "split"))
         said: dict[str, Any] = {}
         for key, annotation in (("metric", str), ("stage", str), ("split", str), ("reference", str), ("fair", Fair)):
@@ -168,7 +202,15 @@ class _Reader(Pieces):
             said["unequal"] = {key: self.reason(child, f"compare.unequal.{key}") for key, child in reasons.items()}
         if any(said.get(key) is None for key in ("metric", "stage", "split")):
             return None
+        also = self.items(entries["also"], "compare.also") if "also" in entries else []
+        said["also"] = tuple(one for i, child in enumerate(also) if (one := self.also(child, i)) is not None)
         return Compare(mark=node.place, **said)
+
+    def also(self, node: Node, number: int) -> Compare | None:
+        path, keys = f"compare.also[{number}]", ("metric", "stage", "split")
+        entries = self.mapping(node, path, keys, keys)
+        said = {key: self.value(entries[key], f"{path}.{key}", str) for key in keys if key in entries}
+        return Compare(mark=node.place, **said) if all(said.get(key) is not None for key in keys) else None
 
     def reason(self, node: Node, path: str) -> str:
         text = self.value(node, path, str)
@@ -221,6 +263,17 @@ class _Reader(Pieces):
             self.problem(node.place, path, what, "low below high" + (", both above 0" if log else ""))
         whole = all(isinstance(entries[end].value, int) for end in ("low", "high"))
         return Range(key, low, high, log, whole, mark=node.place)
+
+
+def _together(one: Mapping[str, Node], other: Mapping[str, Node]) -> dict[str, Node]:
+    """Both sets of changes; where both give a mapping for one key, its entries are put together."""
+    found = dict(one)
+    for key, node in other.items():
+        before = found.get(key)
+        if before is not None and isinstance(before.value, dict) and isinstance(node.value, dict):
+            node = Node({**before.value, **node.value}, node.mark, node.key)
+        found[key] = node
+    return found
 
 
 def _short(keys: list[str]) -> dict[str, str]:

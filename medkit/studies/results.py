@@ -74,6 +74,7 @@ class StudyResults:
     path: Path
     about: Mapping[str, Any]
     study: Mapping[str, Any]
+    compare: Mapping[str, Any]
     trials: Sequence[Trial]
     outcomes: Mapping[str, Outcome]
     measured: Sequence[Measured]
@@ -81,8 +82,8 @@ class StudyResults:
     notices: Sequence[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> StudyResults:
-        """Read the folder of a study.
+    def read(cls, path: Path, number: int = 0) -> StudyResults:
+        """Read the folder of a study, for its first comparison or another one (``compare.also``).
 
         Raises
         ------
@@ -92,7 +93,7 @@ class StudyResults:
         folder = StudyFolder.open(path)
         trials = folder.trials()
         study = yaml_marks.read(path / "study.yaml").plain()
-        compare = study.get("compare") or {}
+        compare = comparisons(study)[number]
         outcomes = {trial.name: found for trial in trials if (found := folder.outcome(trial)) is not None}
         finished = [
             t for t in trials if t.kind == "trial" and t.name in outcomes and outcomes[t.name].status == "finished"
@@ -100,11 +101,8 @@ class StudyResults:
         measured = [made for trial in finished if (made := _measured(folder, trial, compare)) is not None]
         _check_cases(measured, path)
         trainings = [line for trial in trials for line in _trainings(folder, trial)]
-        return cls(path, folder.about(), study, trials, outcomes, measured, trainings, _notices(folder, finished))
-
-    @property
-    def compare(self) -> Mapping[str, Any]:
-        return self.study.get("compare") or {}
+        notices = _notices(folder, finished)
+        return cls(path, folder.about(), study, compare, trials, outcomes, measured, trainings, notices)
 
     @cached_property
     def metric(self) -> str:
@@ -191,6 +189,13 @@ class StudyResults:
                         "case": row["case"],
                         "value": float(row[column]),
                     }
+
+
+def comparisons(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a study compares: its first number, then those of ``also``, against the same reference."""
+    first = dict(study.get("compare") or {})
+    others = first.pop("also", None) or []
+    return [first, *({**first, **other} for other in others)]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

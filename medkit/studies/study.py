@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from medkit.recipe.yaml import Mark, Node
+from medkit.studies.factorial import Plan
 
 Fair = Literal["steps", "seconds"]
 SEED = "seed"
@@ -47,6 +48,8 @@ class Compare:
     reference: str | None = None
     fair: Fair = "steps"
     unequal: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Compare, ...] = ()
+    """Other numbers that are reported in the same way."""
     mark: Mark = field(default=Mark("study"), compare=False)
 
 
@@ -91,6 +94,8 @@ class Study:
     methods: tuple[Method, ...]
     compare: Compare | None = None
     search: Search | None = None
+    plan: Plan | None = None
+    """Where methods are the runs of a plan that crosses factors."""
     text: str = ""
     """The study's file."""
 

@@ -16,7 +16,7 @@ from medkit.recipe.pieces import names_there
 from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml import Node, assign
 from medkit.runs.stage_key import by_content, digest
-from medkit.studies.study import SEED, Method, Study
+from medkit.studies.study import SEED, Compare, Method, Study
 
 STRANGE = re.compile(r"[^\w@+.~-]+")
 LONGEST = 120  # letters of a folder's name
@@ -117,9 +117,11 @@ class Expansion:
 
     def _check(self, recipe: Recipe, method: Method) -> None:
         """What is compared is there: the stage, its metric, a split that it is tested on."""
-        compare = self.study.compare
-        if compare is None:
-            return
+        if self.study.compare is not None:
+            for compare in (self.study.compare, *self.study.compare.also):
+                self._check_compared(compare, recipe, method)
+
+    def _check_compared(self, compare: Compare, recipe: Recipe, method: Method) -> None:
         where = str(compare.mark)
         names = [stage.name for stage in recipe.stages]
         if compare.stage not in names:

@@ -1,0 +1,110 @@
+"""What each factor of a crossed study does: the difference between runs with it and runs without it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medkit.engine.gradients import COSINE
+from medkit.errors import InputError
+from medkit.evaluation import files
+from medkit.evaluation.verdict import Verdict, verdict
+from medkit.studies.factorial import Plan, plan_of
+from medkit.studies.folder import StudyFolder
+from medkit.studies.judge import Judged, value_rows
+from medkit.studies.results import Measured, StudyResults
+from medkit.studies.study import SEED
+
+
+def plan_in(study: Mapping[str, Any]) -> Plan | None:
+    """The plan of a crossed study, of its file."""
+    cross = study.get("cross")
+    return None if cross is None else plan_of(list(cross["factors"]))
+
+
+def effects(found: StudyResults) -> list[Judged]:
+    """For each point, each factor's effect: the mean of the runs with it less that of those without it, over seeds and
+    patients. By the plan it is free of all other factors' effects, and of interactions of two."""
+    plan = plan_in(found.study)
+    if plan is None:
+        return []
+    places: dict[tuple[str, ...], list[Measured]] = {}
+    for measured in found.measured:
+        places.setdefault(measured.place, []).append(measured)
+    return [_effects(found.metric, plan, place, mine) for place, mine in places.items()]
+
+
+def _effects(metric: str, plan: Plan, place: tuple[str, ...], measured: Sequence[Measured]) -> Judged:
+    higher = all(one.values[metric].higher_is_better for one in measured if metric in one.values)
+    try:
+        values = _values(metric, plan, measured)
+        return Judged(place, [_effect(factor, values, higher) for factor in plan.factors])
+    except InputError as error:
+        return Judged(place, [], error.what)
+
+
+Values = dict[tuple[str, ...], dict[tuple[str, str], float]]
+"""Of each run of a plan, by its factors: the value of each seed and patient."""
+
+
+def _values(metric: str, plan: Plan, measured: Sequence[Measured]) -> Values:
+    runs = {plan.name(run): run for run in plan.runs}
+    cells: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {run: {} for run in plan.runs}
+    for one in measured:
+        for row in value_rows(one, metric):
+            key = (str(row[SEED]), str(row["patient"]))
+            cells[runs[one.trial.method]].setdefault(key, []).append(row["value"])
+    found = {run: {key: statistics.fmean(several) for key, several in mine.items()} for run, mine in cells.items()}
+    wanted = {key for mine in found.values() for key in mine}
+    for run, mine in found.items():
+        if missing := wanted - set(mine):
+            seed, patient = sorted(missing)[0]
+            what = f"run '{plan.name(run)}' of the plan lacks seed {seed}, patient {patient}"
+            raise InputError(what, None, "effects need all runs")
+    return found
+
+
+def _effect(factor: str, values: Values, higher: bool) -> Verdict:
+    rows = []
+    names = {True: factor, False: f"without {factor}"}
+    for having, name in names.items():
+        runs = [mine for run, mine in values.items() if (factor in run) == having]
+        for seed, patient in runs[0]:
+            mean = statistics.fmean(mine[seed, patient] for mine in runs)
+            rows.append({"method": name, SEED: seed, "patient": patient, "value": mean})
+    return verdict(rows, names[True], names[False], higher_is_better=higher)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The cosine between the gradients of two tasks on what they share, over the trainings that had both."""
+
+    tasks: tuple[str, str]
+    mean: float
+    low: float
+    high: float
+    trainings: int
+
+
+def conflicts(folder: StudyFolder) -> list[Conflict]:
+    """Cosines that PCGrad has logged, of the last epoch of every training that was not taken from another trial."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for trial in folder.trials():
+        run = folder.run_folder(trial)
+        last: dict[str, dict[str, Any]] = {}
+        for line in files.read_lines(run.file("metrics.jsonl")):
+            last[line["stage"]] = line
+        for stage, line in last.items():
+            if run.key(stage).get("from"):
+                continue
+            for key, value in line.items():
+                _, is_cosine, tasks = key.partition(f"/{COSINE}")
+                if is_cosine and value is not None:
+                    one, _, other = tasks.partition("~")
+                    found.setdefault((one, other), []).append(value)
+    return [
+        Conflict(tasks, statistics.fmean(values), min(values), max(values), len(values))
+        for tasks, values in found.items()
+    ]
