@@ -78,7 +78,7 @@ def write_study_report(folder: Path) -> Written:
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
         verdicts=[
             {
-                "place": ", ".join(word for word in (part.title, _place(found, one.place)) if word),
+                "place": ", ".join(filter(None, (part.title, _place(found, one.place)))),
                 "sentences": one.sentences,
             }
             for part in parts
@@ -122,8 +122,8 @@ def _compared(found: StudyResults) -> _Part:
 
 def _confounded(plan: Plan) -> str:
     text = (
-        f"A plan of {len(plan.signs)} runs: the effect of a factor is the mean of runs with it less that of runs without, "
-        "free of other factors' effects and of interactions of two."
+        f"A plan of {len(plan.signs)} runs: a factor's effect is the mean of runs with it less that of runs without,"
+        " free of other factors' effects and of interactions of two."
     )
     if aliases := plan.aliases():
         shown = "; ".join(" = ".join("×".join(pair) for pair in group) for group in aliases)
