@@ -73,7 +73,7 @@ def verdicts(
     """
     cells, where = read_cells(table)
     method_cells(cells, reference, where)
-    others = list(methods) or [method for method in cells if method != reference]
+    others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
     if not others:
         raise InputError(f"there is no other method than '{reference}'", where)
     found = [_judged(cells, where, (other, reference), higher_is_better, paired, common) for other in others]
@@ -115,7 +115,10 @@ def _judged(
         hint = "give the values of separate trainings; methods without chance are compared by a test over patients"
         raise InputError(f"'{a}' and '{b}' have the same values under every seed", where, hint)
     spread = paired_spread(_differences(of_a, of_b)) if paired else unpaired_spread(of_a, of_b)
-    notes = _notes(methods, spread, patients, paired, left_out)
+    notes = [f"{left_out} that not all have were left out."] if left_out else []
+    if paired and (different := len(np.unique(np.hstack([of_a, of_b]), axis=0))) < len(of_a):
+        notes.append(f"Only {different} of {len(of_a)} seeds differ in their values: others may be one training.")
+    notes += _notes(methods, spread, paired)
     return _of_spread(methods, spread, higher_is_better, paired, notes)
 
 
@@ -126,7 +129,7 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _of_spread(
-    methods: tuple[str, str], spread: Spread, higher_is_better: bool, paired: bool, notes: tuple[str, ...]
+    methods: tuple[str, str], spread: Spread, higher_is_better: bool, paired: bool, notes: Sequence[str]
 ) -> Verdict:
     estimate, error = float(spread.estimate), spread.of_estimate()
     half, p = float(error.within()), float(2 * error.below(-abs(estimate)))
@@ -146,7 +149,7 @@ def _of_spread(
         patients=spread.patients,
         paired=paired,
         higher_is_better=higher_is_better,
-        notes=notes,
+        notes=tuple(notes),
         spread=spread,
     )
 
@@ -178,14 +181,12 @@ def _numeric(name: str) -> tuple[float, str]:
         return math.inf, name
 
 
-def _notes(methods: tuple[str, str], spread: Spread, patients: int, paired: bool, left_out: int) -> tuple[str, ...]:
+def _notes(methods: tuple[str, str], spread: Spread, paired: bool) -> list[str]:
     notes = []
-    if left_out:
-        notes.append(f"{left_out} patients that not all have were left out.")
-    if patients < FEW:
-        notes.append(f"Few patients ({patients}): intervals rest on values that are not too skewed.")
+    if spread.patients < FEW:
+        notes.append(f"Few patients ({spread.patients}): intervals rest on values that are not too skewed.")
     if not paired:
         notes.append(f"Seeds of '{methods[0]}' and '{methods[1]}' are taken as separate trainings.")
     if not float(spread.of_seeds) > 0 and float(spread.of_estimate().variance) > 0:
         notes.append("No variance of seeds was found; few seeds can miss it.")
-    return tuple(notes)
+    return notes

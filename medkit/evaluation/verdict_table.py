@@ -128,8 +128,8 @@ def method_cells(cells: Cells, method: str, where: str | None) -> dict[str, dict
 
 def matched(
     cells: Cells, methods: Sequence[str], seeds: Mapping[str, Sequence[str]], common: bool, where: str | None
-) -> tuple[dict[str, Values], int]:
-    """The values of some methods and seeds on the same cases, and how many patients were left out.
+) -> tuple[dict[str, Values], str]:
+    """The values of some methods and seeds on the same cases, and in words what was left out; "" if nothing was.
 
     Returns ``{method: Values}``. A case counts where every method has it under every seed.
 
@@ -154,7 +154,10 @@ def matched(
             for seed in seeds[method]
         ]
         found[method] = Values(method, tuple(seeds[method]), tuple(kept), np.array(rows))
-    return found, len({patient for patient, _ in everything}) - len(kept)
+    patients = len({patient for patient, _ in everything}) - len(kept)
+    cases = sum(patient in kept for patient, _ in everything - everywhere)
+    counts = [f"{n} {what}" for n, what in ((patients, "patients"), (cases, "cases of other patients")) if n]
+    return found, " and ".join(counts)
 
 
 def _unmatched(

@@ -206,6 +206,19 @@ def test_what_both_have_can_be_compared(kind: str) -> None:
     assert any("left out" in note for note in found.notes) == (kind != "other seeds")
 
 
+def test_cases_that_are_left_out_of_patients_who_stay_are_told() -> None:
+    table = [row | {"case": "x"} for row in rows()]
+    extra = table[0] | {"case": "y"}
+    (note,) = (n for n in verdict([*table, extra], "a", "b", common=True).notes if "left out" in n)
+    assert note.startswith("1 cases of other patients")
+
+
+def test_one_training_under_two_seeds_is_told() -> None:
+    table = rows()
+    table += [row | {"seed": 9} for row in table if row["seed"] == 0]
+    assert any("Only 4 of 5 seeds differ" in note for note in verdict(table, "a", "b").notes)
+
+
 def test_a_method_is_not_compared_with_itself() -> None:
     with pytest.raises(InputError, match="compared with itself"):
         verdict(rows(), "a", "a")
