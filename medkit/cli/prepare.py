@@ -31,7 +31,7 @@ def prepare(
     set: Set = None,
     plugin: PluginFile = None,
     part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
-    failures: Annotated[Path | None, typer.Option("--failures", hidden=True)] = None,
+    of: Annotated[Path | None, typer.Option("--of", hidden=True)] = None,
 ) -> None:
     """Prepare the cases of a recipe and keep them, so that runs find them ready.
 
@@ -48,7 +48,7 @@ def prepare(
     if part is not None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is prepared is kept before it ends
         number, parts = _part(part)
-        if preparing.prepare_part(checked, number, parts, failures, lambda text: print(text, file=sys.stderr)):
+        if preparing.prepare_part(checked, number, parts, of, lambda text: print(text, file=sys.stderr)):
             raise typer.Exit(1)
         return
     from medkit.data.processes import default_jobs

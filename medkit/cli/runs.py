@@ -161,7 +161,9 @@ def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
         from medkit.runs.folder import RunFolder
 
         if folder and RunFolder(folder).begun:
-            raise StoppedError("interrupted", hint=f"resumable: {go_on}") from None
+            other = devices > 1 and not RunFolder(folder).bound_to_ranks()
+            hint = f"resumable: {go_on}{', or another number of ranks' if other else ''}"
+            raise StoppedError("interrupted", hint=hint) from None
         raise StoppedError("interrupted before anything was written") from None
 
 

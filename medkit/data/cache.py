@@ -87,6 +87,11 @@ class Cache:
             if self._path(key).is_dir() and (found := self.read_folder(key, check=False)) is not None:
                 yield position, found[1]
 
+    def count(self, keys: np.ndarray) -> int:
+        """How many of ``keys``, (n,16) uint8, are there by now; nothing of them is read."""
+        there = self.shards.contains(keys)
+        return int(there.sum()) + sum(self._path(keys[i].tobytes().hex()).is_dir() for i in np.flatnonzero(~there))
+
     def writer(self) -> ShardWriter:
         """What many samples are written by, into shards of its own."""
         return ShardWriter(self.shards.folder)

@@ -39,6 +39,28 @@ class Hierarchy:
         return {int(number): self.levels[level][number] for number in np.unique(self.of_finest[level])}
 
 
+@dataclass(frozen=True)
+class ByDate:
+    """Rows before a day (YYYY-MM-DD) are for training, the others are later.
+
+    Attributes
+    ----------
+    straddling:
+        What to do about patients on both sides: ``leave_out`` takes none of their earlier rows.
+    """
+
+    column: str
+    day: str
+    straddling: Straddling = "error"
+
+    @classmethod
+    def of(cls, column: str | None, day: str | None, straddling: Straddling, where: str) -> ByDate | None:
+        """A split by what may be left out; one of the two alone is an :class:`InputError`."""
+        if (column is None) != (day is None):
+            raise InputError("a split by date needs both its column and its day", where)
+        return None if column is None or day is None else cls(column, day, straddling)
+
+
 @dataclass
 class Sampled:
     """What :func:`sample_manifest` chose.
@@ -118,9 +140,7 @@ def sample_manifest(
     patient: str,
     seed: int = 0,
     total: int | None = None,
-    date: str | None = None,
-    split_date: str | None = None,
-    straddling: Straddling = "error",
+    by_date: ByDate | None = None,
 ) -> Sampled:
     """Balanced training samples of equal size for every level, drawn for each level on its own.
 
@@ -134,10 +154,8 @@ def sample_manifest(
         Column with the patient.
     total:
         Rows of each sample; default: the most that every level can give.
-    date, split_date:
-        Rows whose ``date`` is before ``split_date`` (YYYY-MM-DD) are for training, the others are ``later``.
-    straddling:
-        What to do about patients on both sides of the split date: ``leave_out`` takes none of their earlier rows.
+    by_date:
+        What is for training, and what is ``later``; default: all rows are for training.
 
     Raises
     ------
@@ -145,20 +163,18 @@ def sample_manifest(
         for unknown classes, missing columns or values, classes with too few rows, patients on both sides.
     """
     where = str(path)
-    if (date is None) != (split_date is None):
-        raise InputError("a split by date needs both its column and its day", where)
     table = read_columns(Path(path), [column, patient])
-    for name in (column, patient, date):
-        if name is not None and name not in table.column_names:
+    for name in (column, patient, *([by_date.column] if by_date else [])):
+        if name not in table.column_names:
             hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
             raise InputError(f"the manifest has no column '{name}'", where, hint)
     codes = class_codes(table[column], hierarchy.finest, f"{where}: {column}")
     earlier = codes >= 0
     later = np.zeros(len(codes), bool)
-    if date is not None and split_date is not None:
-        after = _on_or_after(table[date], split_date, f"{where}: {date}")
+    if by_date is not None:
+        after = _on_or_after(table[by_date.column], by_date.day, f"{where}: {by_date.column}")
         later, earlier = earlier & after, earlier & ~after
-        earlier = _apart(table[patient], earlier, later, straddling, f"{where}: {patient}")
+        earlier = _apart(table[patient], earlier, later, by_date.straddling, f"{where}: {patient}")
     training = np.where(earlier, codes, -1)
     try:
         total = common_total(training, hierarchy) if total is None else total

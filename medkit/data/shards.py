@@ -335,11 +335,11 @@ class Shards:
             raise ValueError(f"the shard ends at byte {len(memory)} and this sample at {end}")
         return memory
 
-    def count(self, keys: np.ndarray) -> int:
-        """How many of ``keys``, (n,16) uint8, are there by now."""
+    def contains(self, keys: np.ndarray) -> np.ndarray:
+        """(n,) booleans: which of ``keys``, (n,16) uint8, are there by now."""
         if self._changed():
             self.refresh()
-        return int((self._current().find_all(keys) >= 0).sum())
+        return self._current().find_all(keys) >= 0
 
     def metas(self, keys: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
         """Position and JSON of every one of ``keys``, (n,16) uint8, that is there, shard by shard; no voxel is read."""

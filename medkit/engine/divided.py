@@ -40,8 +40,8 @@ def divided_like(tensor: Tensor, own: Tensor) -> Tensor:
 def separate(optimizer: optim.Optimizer, parameters: list[nn.Parameter]) -> None:
     """Split each group of a fresh optimizer into what is among ``parameters`` and what is not.
 
-    torch's fused steps take no tensors of both kinds at once. Groups are split on a single rank too, so that a
-    checkpoint means the same on any number of them.
+    torch's fused steps take no tensors of both kinds at once, and that of SGD no divided ones at all. Groups are split
+    on a single rank too, so that a checkpoint means the same on any number of them.
     """
     among = {id(p) for p in parameters}
     groups = []
@@ -49,5 +49,6 @@ def separate(optimizer: optim.Optimizer, parameters: list[nn.Parameter]) -> None
         for kind in (True, False):
             chosen = [p for p in group["params"] if (id(p) in among) is kind]
             if chosen:
-                groups.append({**group, "params": chosen})
+                slower = {"fused": False} if kind and isinstance(optimizer, optim.SGD) else {}
+                groups.append({**group, "params": chosen, **slower})
     optimizer.param_groups[:] = groups

@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from medkit.data.processes import die_with
+from medkit.engine.launch import AFTER_A_SIGNAL
 from medkit.executors import Row
 
-PATIENCE = 10.0  # seconds that a row has to end in good order
+PATIENCE = AFTER_A_SIGNAL + 10.0  # seconds that rows have to end in good order: more than one gives to its ranks
 
 
 class Local:
@@ -52,17 +54,17 @@ class Local:
         self.end()
 
     def end(self) -> None:
+        """Let rows save and stop; a second Ctrl-C ends them at once."""
         self._waiting = []
         for process in self._running:
-            _signal(process, signal.SIGTERM)
-        for process in self._running:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
+            process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        try:
+            for process in self._running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, end - time.monotonic()))
+        finally:
+            for process in self._running:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # also what it has started
                 process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)

@@ -12,6 +12,7 @@ from medkit.evaluation import files
 from medkit.evaluation.comparisons import Comparison
 from medkit.evaluation.embeddings import read_embedding
 from medkit.evaluation.results import read_examples, read_results, recorded
+from medkit.recipe.training import items_a_step
 from medkit.records import encoded, write_atomically
 from medkit.registry.plugins import Hooks
 from medkit.reporting import figures
@@ -169,13 +170,7 @@ def _batches(recipe: Mapping[str, Any], ranks: int) -> dict[str, list[str]]:
     """How many items a step of the optimizer sees, with the stages that it holds for."""
     found: dict[str, list[str]] = {}
     for stage in recipe["stages"]:
-        if not isinstance(batch := stage.get("batch"), int):
-            continue
-        accumulated = stage.get("accumulate") or 1
-        factors = [f"batches of {batch}"]
-        factors += [f"{ranks} ranks"] if ranks > 1 else []
-        factors += [f"{accumulated} batches a step"] if accumulated > 1 else []
-        total = batch * ranks * accumulated
-        text = f"a step sees {total} items" + (f" ({' × '.join(factors)})" if len(factors) > 1 else "")
-        found.setdefault(text, []).append(stage["name"])
+        if isinstance(batch := stage.get("batch"), int):
+            text = items_a_step(batch, stage.get("accumulate") or 1, ranks) or f"{batch} items a step"
+            found.setdefault(text, []).append(stage["name"])
     return found

@@ -133,6 +133,10 @@ class RunFolder:
     def weights(self, stage: str, part: str) -> Path:
         return self.path / "weights" / f"{stage}.{part}.safetensors"
 
+    def all_weights(self, stage: str) -> list[Path]:
+        """The weights of every part that is there."""
+        return sorted((self.path / "weights").glob(f"{stage}.*.safetensors"))
+
     def checkpoints(self, stage: str) -> Path:
         return self.path / "checkpoints" / stage
 
@@ -153,6 +157,10 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The resolved recipe, checked by the components installed."""
         return load_recipe(self.file("recipe.yaml"))
+
+    def bound_to_ranks(self) -> list[str]:
+        """Stages that are not done and go on on as many ranks as they were begun on, for nothing of them is divided."""
+        return [stage.name for stage in self.recipe().stages if not (self.done(stage.name) or stage.divided)]
 
     def resumable(self) -> dict[str, Any]:
         """The environment of the run, if everything is there that says how to go on with it.

@@ -150,7 +150,7 @@ def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
         if not folder.done(stage) or record.get("training") != key.training or "weights" not in record:
             return None
         # Names of parts become names of files here, and another user may have written them.
-        if not all(Path(part).name == part and folder.weights(stage, part).is_file() for part in record["weights"]):
+        if {folder.weights(stage, part) for part in record["weights"]} != set(folder.all_weights(stage)):
             return None
         return Trained(folder, stage, record.get("results") == key.results and folder.file("results.json").is_file())
     except (MedkitError, OSError):

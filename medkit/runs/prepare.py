@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medkit.data.cases import union
+from medkit.data.cases import take, union
 from medkit.data.dataset import Dataset
 from medkit.data.prepare import fill
 from medkit.engine.progress import Progress
@@ -22,8 +22,10 @@ from medkit.executors import ONE_THREAD, Executor, Row
 from medkit.paths import cache_folder
 from medkit.protocols import Case
 from medkit.recipe import Recipe
+from medkit.records import write_atomically
 from medkit.runs.workbench import Workbench
 
+MISSING = "missing.json"  # positions of the cases that parts share, by data block
 POLL = 0.5  # seconds between two looks at what has been prepared
 
 
@@ -60,19 +62,25 @@ def blocks_of(recipe: Recipe) -> list[Block]:
     return found
 
 
-def prepare_part(recipe: Recipe, part: int, parts: int, failures: Path | None, say: Callable[[str], None]) -> int:
+def prepare_part(recipe: Recipe, part: int, parts: int, folder: Path | None, say: Callable[[str], None]) -> int:
     """Prepare every ``parts``-th case from the ``part``-th on, in this process; returns how many fail.
 
-    Failures are said, and written to ``failures``, one JSON object a line, as they occur.
+    Failures are said as they occur. ``folder`` is that of a preparation which this is a part of: it says which cases
+    are dealt out, those that were missing, and gets the failures, one JSON object a line.
     """
-    count = 0
+    count, missing = 0, {} if folder is None else json.loads((folder / MISSING).read_text(encoding="utf-8"))
     for block in blocks_of(recipe):
-        for failure in fill(block.dataset, block.cases[part::parts]):
+        cases = block.cases
+        if block.name in missing:
+            chosen = np.zeros(len(cases), bool)
+            chosen[missing[block.name]] = True
+            cases = take(cases, chosen)
+        for failure in fill(block.dataset, cases[part::parts]):
             count += 1
             say(f"case '{failure.case}': {failure.error}")
-            if failures is not None:
+            if folder is not None:
                 line = json.dumps({"block": block.name, "case": failure.case, "error": str(failure.error)})
-                with failures.open("a", encoding="utf-8") as file:
+                with _failures(folder, part).open("a", encoding="utf-8") as file:
                     file.write(f"{line}\n")
     return count
 
@@ -100,6 +108,8 @@ def prepare(
         return 0
     folder = cache_folder() / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder.mkdir(parents=True)
+    dealt_out = json.dumps({name: positions.tolist() for name, positions in missing.items()})
+    write_atomically(folder / MISSING, dealt_out.encode())
     rows = list(_rows(arguments, min(parts, wanted), folder))
     progress.say(f"{executor.start(rows, folder)}; logs are in {folder}")
     if not wait:
@@ -129,20 +139,24 @@ def prepare(
 def _rows(arguments: Sequence[str], parts: int, folder: Path) -> Iterator[Row]:
     environ = {**ONE_THREAD, "MEDKIT_CACHE": str(cache_folder().absolute())}
     for part in range(parts):
-        own = ["--part", f"{part}/{parts}", "--failures", str((folder / f"part-{part}.failures").absolute())]
+        own = ["--part", f"{part}/{parts}", "--of", str(folder.absolute())]
         yield Row(f"part-{part}", ["prepare", *arguments, *own], environ)
+
+
+def _failures(folder: Path, part: int) -> Path:
+    return folder / f"part-{part}.failures"
 
 
 def _count(block: Block, keys: np.ndarray) -> int:
     assert block.dataset.cache is not None
-    return block.dataset.cache.shards.count(keys)
+    return block.dataset.cache.count(keys)
 
 
 def _failed(left: dict[str, list[str]], rows: Sequence[Row], folder: Path) -> RunError:
     """Every case that is not there, with the reason that its part gave; and the last words of parts that gave none."""
     said: dict[tuple[str, str], str] = {}
-    for row in rows:
-        path = folder / f"{row.name}.failures"
+    for part in range(len(rows)):
+        path = _failures(folder, part)
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             found = json.loads(line)
             said[found["block"], found["case"]] = found["error"]
@@ -161,9 +175,9 @@ def _failed(left: dict[str, list[str]], rows: Sequence[Row], folder: Path) -> Ru
 
 
 def _last_words(rows: Sequence[Row], folder: Path) -> str:
-    for row in rows:
+    for part, row in enumerate(rows):
         log = folder / f"{row.name}.log"
         text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
-        if not (folder / f"{row.name}.failures").exists() and text:
+        if not _failures(folder, part).exists() and text:
             return f"{log.name} ends with: {text.splitlines()[-1]}"
     return f"Their logs are in {os.fspath(folder)}"

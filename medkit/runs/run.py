@@ -120,14 +120,12 @@ def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
     """A run folder that can be gone on with on so many ranks, and how it was begun."""
     folder = RunFolder.open(path)
     begun = folder.resumable()
-    if world_size != begun.get("ranks", 1):
-        left = [stage.name for stage in folder.recipe().stages if not (folder.done(stage.name) or stage.divided)]
-        if left:
-            raise InputError(
-                f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {world_size}",
-                str(folder.path),
-                f"resume it with the same --devices; only stages with 'shard' may change it, and '{left[0]}' has none",
-            )
+    if world_size != begun.get("ranks", 1) and (left := folder.bound_to_ranks()):
+        raise InputError(
+            f"the run was started on {begun.get('ranks', 1)} ranks and is resumed on {world_size}",
+            str(folder.path),
+            f"resume it with the same --devices; only stages with 'shard' may change it, and '{left[0]}' has none",
+        )
     return folder, begun
 
 

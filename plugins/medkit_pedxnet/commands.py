@@ -32,7 +32,7 @@ def pedxnet(
     Example: medkit data pedxnet radiographs.parquet --out pedxnet --seed 0
     """
     from medkit.api import InputError
-    from medkit.data.sampling import sample_manifest
+    from medkit.data.sampling import ByDate, sample_manifest
     from medkit.data.whole import whole_folder
     from medkit_pedxnet.sources_views import write_chosen
     from medkit_pedxnet.views import LEVELS, Views
@@ -48,9 +48,7 @@ def pedxnet(
             patient=patient_column,
             seed=seed,
             total=total,
-            date=date_column,
-            split_date=split_date,
-            straddling="leave_out" if leave_out else "error",
+            by_date=ByDate.of(date_column, split_date, "leave_out" if leave_out else "error", str(manifest)),
         )
         summary: dict[str, Any] = {"seed": seed, "total": sampled.total, "later": len(sampled.later), "hip_in": hip_in}
         for level in LEVELS:

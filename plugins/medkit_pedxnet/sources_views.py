@@ -13,7 +13,7 @@ from pydantic import Field
 
 from medkit.api import Case, InputError, Record, Slot
 from medkit.data.manifest import texts
-from medkit.data.sampling import Sampled, encoded, sample_manifest
+from medkit.data.sampling import ByDate, Sampled, encoded, sample_manifest
 from medkit.data.whereabouts import below
 from medkit.errors import did_you_mean
 from medkit_pedxnet.listed import Listed, ListedSource
@@ -100,9 +100,7 @@ class ViewManifest(ListedSource):
             patient=self.patient,
             seed=self.seed,
             total=self.total,
-            date=self.date,
-            split_date=self.split_date,
-            straddling=self.straddling,
+            by_date=ByDate.of(self.date, self.split_date, self.straddling, str(self.path)),
         )
 
     def write_sample(self, path: str | Path) -> None:

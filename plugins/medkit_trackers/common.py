@@ -52,6 +52,9 @@ class Tracker:
         self.every = every
         self._images_wanted = images
         self._steps = 0
+        self._path: Path | None = None
+        self._opened: dict[str, Any] = {}
+        self._told: dict[str, int] = {}  # up to which place of each axis
 
     # What a tracker has to offer.
 
@@ -84,8 +87,11 @@ class Tracker:
     def run_started(self, event: RunStarted) -> None:
         path = event.folder / FOLDER / f"{self.name}.json"
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        told = kept.pop("told", {}) if kept is not None else {}
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, encoded(json.dumps(self.open(event, kept)) + "\n"))
+        self._path, self._opened = path, self.open(event, kept)
+        self._told = told if self._opened == kept else {}
+        self._keep()
 
     def stage_started(self, event: StageStarted) -> None:
         self._steps = event.steps
@@ -103,7 +109,9 @@ class Tracker:
     def images(self, event: Images) -> None:
         if self.local() if self._images_wanted is None else self._images_wanted:
             found = {f"{event.stage}/{event.split}/{name}": image for name, image in event.images.items()}
-            self.pictures(found, f"{event.stage}/epoch", event.epoch)
+            if self._is_new(images := f"{event.stage}/{event.split}/images", event.epoch):
+                self.pictures(found, f"{event.stage}/epoch", event.epoch)
+                self._has_told(images, event.epoch)
 
     def stage_ended(self, event: StageEnded) -> None:
         values = {f"{event.stage}/final/{name}": value for name, value in event.metrics.items()}
@@ -123,8 +131,22 @@ class Tracker:
 
     def _finite(self, values: Mapping[str, float], axis: str, at: int) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        if finite:
+        if finite and self._is_new(axis, at):
             self.numbers(finite, axis, at)
+            self._has_told(axis, at)
+
+    def _is_new(self, axis: str, at: int) -> bool:
+        """Whether a place was not told before the run was interrupted, which tells it again when it goes on."""
+        return at > self._told.get(axis, 0)
+
+    def _has_told(self, axis: str, at: int) -> None:
+        self._told[axis] = at
+        if self._path is not None:
+            self._keep()
+
+    def _keep(self) -> None:
+        assert self._path is not None
+        write_atomically(self._path, encoded(json.dumps({**self._opened, "told": self._told}) + "\n"))
 
 
 def flat(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:

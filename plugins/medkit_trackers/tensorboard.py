@@ -40,10 +40,12 @@ class TensorBoard(Tracker):
     def numbers(self, values: Mapping[str, float], axis: str, at: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, at)
+        self._writer.flush()  # what counts as told is on the disk, should the run be killed
 
     def pictures(self, pictures: Mapping[str, Any], axis: str, at: int) -> None:
         for name, image in pictures.items():
             self._writer.add_image(name, image, at, dataformats="HW")
+        self._writer.flush()
 
     def note(self, text: str) -> None:
         self._writer.add_text("notes", text)

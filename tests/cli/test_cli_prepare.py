@@ -63,6 +63,12 @@ def test_a_part_prepares_its_own_cases_only(medkit: Command, folder: Path) -> No
     assert rest.stdout == "3 cases prepared\n", rest.stderr
 
 
+def test_parts_share_the_cases_that_are_missing(medkit: Command, folder: Path) -> None:
+    assert medkit("prepare", "small.yaml", "--part", "0/2").returncode == 0  # every second one
+    assert medkit("prepare", "small.yaml", "--jobs", 2).stdout == "2 cases prepared\n"
+    assert len(list((folder / "cache" / "shards").glob("*.shard"))) == 3, "each of the two parts has found a case"
+
+
 def test_a_block_that_keeps_nothing_is_told(medkit: Command, folder: Path) -> None:
     done = medkit("prepare", "small.yaml", "--set", "data.d.cache=false")
     assert done.returncode == 2

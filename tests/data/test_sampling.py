@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from medkit.data.sampling import Hierarchy, balanced, sample_manifest
+from medkit.data.sampling import ByDate, Hierarchy, balanced, sample_manifest
 from medkit.errors import InputError
 
 FINE = ("cat", "dog", "carp", "pike", "rook")
@@ -114,7 +114,7 @@ def test_a_class_without_rows_is_named(tmp_path: Path) -> None:
 def test_later_rows_keep_their_natural_balance(tmp_path: Path) -> None:
     path = manifest(tmp_path)
     found = sample_manifest(
-        path, TREE, column="animal", patient="patient", date="date", split_date="2018-04-01", seed=0
+        path, TREE, column="animal", patient="patient", by_date=ByDate("date", "2018-04-01"), seed=0
     )
     assert np.array_equal(found.later, np.arange(90, sum(COUNTS)))
     assert all((rows < 90).all() for rows in found.train.values())
@@ -125,7 +125,7 @@ def test_dates_may_be_text_or_times(tmp_path: Path, written: str) -> None:
     days = np.datetime64("2018-01-01") + np.arange(sum(COUNTS))
     values = days.astype(str) if written == "text" else days.astype("datetime64[ms]") + np.timedelta64(5, "h")
     found = sample_manifest(
-        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", date="date", split_date="2018-04-01"
+        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", by_date=ByDate("date", "2018-04-01")
     )
     assert len(found.later) == sum(COUNTS) - 90
 
@@ -137,7 +137,7 @@ def test_dates_without_dashes_are_dates(tmp_path: Path, written: Any) -> None:
     days = (np.datetime64("2018-01-01") + np.arange(sum(COUNTS))).astype(str)
     values = [day if written == "2018-01-01" else type(written)(day.replace("-", "")) for day in days]
     found = sample_manifest(
-        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", date="date", split_date="2018-04-01"
+        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", by_date=ByDate("date", "2018-04-01")
     )
     assert len(found.later) == sum(COUNTS) - 90
 
@@ -146,7 +146,7 @@ def test_the_day_of_a_time_is_that_of_its_own_time_zone(tmp_path: Path) -> None:
     days = pandas.Series(np.datetime64("2018-01-01") + np.arange(sum(COUNTS))).dt.as_unit("ms")
     values = (days + pandas.Timedelta("5h")).dt.tz_localize("Asia/Seoul")  # the day before, in UTC
     found = sample_manifest(
-        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", date="date", split_date="2018-04-01"
+        manifest(tmp_path, date=values), TREE, column="animal", patient="patient", by_date=ByDate("date", "2018-04-01")
     )
     assert len(found.later) == sum(COUNTS) - 90
 
@@ -154,7 +154,7 @@ def test_the_day_of_a_time_is_that_of_its_own_time_zone(tmp_path: Path) -> None:
 def test_numbers_that_are_no_days_are_refused(tmp_path: Path) -> None:
     path = manifest(tmp_path, date=np.arange(sum(COUNTS), dtype=np.int32))
     with pytest.raises(InputError, match="this is no date"):
-        drawn(path, date="date", split_date="2018-04-01")
+        drawn(path, by_date=ByDate("date", "2018-04-01"))
 
 
 def straddlers(folder: Path) -> Path:
@@ -165,14 +165,14 @@ def straddlers(folder: Path) -> Path:
 
 def test_patients_on_both_sides_of_the_date_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 patients are on both sides of the split date: p\d, p\d"):
-        drawn(straddlers(tmp_path), date="date", split_date="2018-04-01")
+        drawn(straddlers(tmp_path), by_date=ByDate("date", "2018-04-01"))
 
 
 def test_a_patient_with_spaces_around_the_name_is_the_same(tmp_path: Path) -> None:
     patients = [f"p{i}" for i in range(sum(COUNTS))]
     patients[100], patients[110] = "p7 ", " p3"
     with pytest.raises(InputError, match="2 patients are on both sides"):
-        drawn(manifest(tmp_path, patient=patients), date="date", split_date="2018-04-01")
+        drawn(manifest(tmp_path, patient=patients), by_date=ByDate("date", "2018-04-01"))
 
 
 def test_earlier_images_of_such_patients_can_be_left_out(tmp_path: Path) -> None:
@@ -181,9 +181,7 @@ def test_earlier_images_of_such_patients_can_be_left_out(tmp_path: Path) -> None
         TREE,
         column="animal",
         patient="patient",
-        date="date",
-        split_date="2018-04-01",
-        straddling="leave_out",
+        by_date=ByDate("date", "2018-04-01", "leave_out"),
     )
     assert all(not {3, 7} & set(rows.tolist()) for rows in found.train.values())
     assert {100, 110} <= set(found.later.tolist())
@@ -191,14 +189,14 @@ def test_earlier_images_of_such_patients_can_be_left_out(tmp_path: Path) -> None
 
 def test_a_date_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="YYYY-MM-DD"):
-        drawn(manifest(tmp_path), date="date", split_date="July 2018")
+        drawn(manifest(tmp_path), by_date=ByDate("date", "July 2018"))
 
 
 def test_a_row_without_a_patient_is_told(tmp_path: Path) -> None:
     patients = [f"p{i}" for i in range(sum(COUNTS))]
     patients[5] = None  # type: ignore[call-overload]
     with pytest.raises(InputError, match="1 rows have no patient"):
-        drawn(manifest(tmp_path, patient=patients), date="date", split_date="2018-04-01")
+        drawn(manifest(tmp_path, patient=patients), by_date=ByDate("date", "2018-04-01"))
 
 
 def test_a_missing_column_is_named_with_the_nearest_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from medkit.engine.divided import separate
 from medkit.engine.runtime import Runtime
 from medkit.engine.sharded import check_division
 from medkit.errors import InputError
+from medkit.parts.optimizers import SGD
 from medkit.protocols import Turn
 
 SCRIPT = Path(__file__).with_name("sharded_script.py")
@@ -93,3 +94,10 @@ def test_groups_of_an_optimizer_hold_divided_or_whole_weights() -> None:
     separate(optimizer, list(two.body.parameters()))
     found = [(group["params"], group["weight_decay"]) for group in optimizer.param_groups]
     assert found == [([two.body.weight], 0.0), ([two.head.bias], 0.0), ([two.head.weight], 0)]
+
+
+def test_divided_weights_take_no_fused_step_of_sgd_for_torch_has_none() -> None:
+    two = Two()
+    optimizer = SGD(lr=0.1).build(two.parameters())
+    separate(optimizer, list(two.body.parameters()))
+    assert [group["fused"] for group in optimizer.param_groups] == [False, True]

@@ -185,6 +185,10 @@ def spoilt(folder: Path, how: str) -> None:
         shutil.rmtree(folder)
     elif how == "no weights":
         (folder / "weights" / "pretext.encoder.safetensors").unlink()
+    elif how == "a part that is not named":
+        state = json.loads((folder / "state.json").read_text())
+        del state["keys"]["pretext"]["weights"]["encoder"]
+        (folder / "state.json").write_text(json.dumps(state))
     elif how == "another key":
         state = json.loads((folder / "state.json").read_text())
         state["keys"]["pretext"]["training"] = "0" * 32
@@ -217,7 +221,9 @@ def key_of(made: dict[str, Any], folder: Path, name: str = "pretext") -> StageKe
     return found
 
 
-@pytest.mark.parametrize("how", ["gone", "no weights", "another key", "not done", "damaged"])
+@pytest.mark.parametrize(
+    "how", ["gone", "no weights", "a part that is not named", "another key", "not done", "damaged"]
+)
 def test_a_stale_entry_of_the_index_is_passed_over(copied: Path, tmp_path: Path, how: str) -> None:
     bench = bench_of(settled(plain()), tmp_path / "out")
     stage = bench.recipe.stage("pretext")
