@@ -21,7 +21,7 @@ from medkit.studies.fairness import fairness_table, given_of
 from medkit.studies.folder import StudyFolder
 from medkit.studies.judge import PSEUDO, Judged, judged, value_rows
 from medkit.studies.reader import labels
-from medkit.studies.results import StudyResults, as_csv, comparisons
+from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures, in_words
 from medkit.studies.tables import Table
 
@@ -60,7 +60,8 @@ def write_study_report(folder: Path) -> Written:
     InputError
         if methods were measured on different cases.
     """
-    each = [StudyResults.read(folder, i) for i in range(len(comparisons(StudyResults.read(folder).study)))]
+    count = max(1, len(StudyFolder.open(folder).compared()))
+    each = [StudyResults.read(folder, number) for number in range(count)]
     found, about = each[0], {"libraries": {}} | dict(each[0].about)
     parts = [_compared(one) for one in each]
     given, cost = fairness_table(given_of(found.about)), _cost(found)
@@ -197,6 +198,13 @@ def _told(found: StudyResults, one: Judged) -> list[str]:
 
 def _warnings(found: StudyResults) -> list[str]:
     told = [f"Trained twice although one training would have done: {line}." for line in found.twice()]
+    for trial in found.trials:
+        own = found.own_data.get(trial.name)
+        if own is not None and not own.beaten:
+            told.append(
+                f"'{trial.name}' does not beat the trivial answer on its own training data: {own.metric} "
+                f"{number(own.value)}, and {number(own.trivial)} without looking at any image."
+            )
     for kind, reason in (found.compare.get("unequal") or {}).items():
         told.append(f"Methods are given different {kind}: {reason}")
     return told

@@ -47,6 +47,7 @@ class StudyFolder:
     ``recipes/TRIAL.yaml``   the resolved recipe of each trial
     ``trials/TRIAL/``        its run folder
     ``outcomes/TRIAL.json``  how it ended
+    ``own_data/TRIAL.json``  what it is worth on its own training data
     ``attempts/TRIAL``       how often it was begun, where a worker was killed over it
     ``claims/``              who is at work on what
     ``stages/``              which trial has trained a stage under which key
@@ -103,11 +104,14 @@ class StudyFolder:
                 what = f"the folder holds trial '{trial.name}' of another recipe: {found[0]} is {found[1]!r} there"
                 raise InputError(f"{what} and {found[2]!r} here", str(self.path), "give the changed study a new --out")
 
-    def write_plan(self, study: Study, trials: Sequence[Trial], said: Mapping[str, Any]) -> None:
-        """Write recipes, plan and the study itself; what was there of the same study stays."""
-        for name in ("recipes", "trials", "outcomes", "attempts", "claims", "stages", "logs"):
+    def write_plan(self, study: Study, trials: Sequence[Trial] | None, said: Mapping[str, Any]) -> None:
+        """Write recipes, plan and the study itself; what was there of the same study stays.
+
+        Without trials, which a search adds, the plan is what it was.
+        """
+        for name in ("recipes", "trials", "outcomes", "own_data", "attempts", "claims", "stages", "logs"):
             (self.path / name).mkdir(exist_ok=True)
-        self.add(trials)
+        self.add(trials or [], replace=trials is not None)
         write_atomically(self.path / "study.yaml", encoded(study.text))
         about = {"format": FORMAT, "name": study.name, "recipe": study.recipe_name, **made_with(LIBRARIES)}
         self.write_json(STUDY, {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S"), **self.about(), **said})
@@ -156,6 +160,14 @@ class StudyFolder:
         """``study.json``."""
         return dict(files.read_json(self.path / STUDY)) if (self.path / STUDY).is_file() else {}
 
+    def compared(self) -> list[dict[str, Any]]:
+        """What the study compares: its first number, then those of ``also``; [] where it compares nothing."""
+        said = yaml_marks.read(self.path / "study.yaml").plain().get("compare")
+        if not said:
+            return []
+        first = {key: value for key, value in said.items() if key != "also"}
+        return [first, *({**first, **other} for other in said.get("also") or [])]
+
     def write_json(self, name: str, content: Any) -> None:
         write_atomically(self.path / name, f"{json.dumps(content, indent=1)}\n".encode())
 
@@ -165,6 +177,11 @@ class StudyFolder:
         """How a trial ended; None if it has not."""
         path = self.path / "outcomes" / f"{trial.name}.json"
         return Outcome(**files.read_json(path)) if path.is_file() else None
+
+    def own_data(self, trial: Trial) -> dict[str, Any] | None:
+        """What a trial is worth on its own training data (:mod:`medkit.studies.own_data`), where that was measured."""
+        path = self.path / "own_data" / f"{trial.name}.json"
+        return dict(files.read_json(path)) if path.is_file() else None
 
     def keep_outcome(self, trial: Trial, outcome: Outcome) -> None:
         said = {name: value for name, value in vars(outcome).items() if value}

@@ -19,6 +19,7 @@ from medkit.recipe import yaml as yaml_marks
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
 from medkit.studies.folder import Outcome, StudyFolder
+from medkit.studies.own_data import OwnData
 from medkit.studies.study import SEED
 from medkit.studies.trials import Trial
 
@@ -80,6 +81,7 @@ class StudyResults:
     measured: Sequence[Measured]
     trainings: Sequence[Training]
     notices: Sequence[str] = field(default_factory=list)
+    own_data: Mapping[str, OwnData] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, number: int = 0) -> StudyResults:
@@ -93,7 +95,7 @@ class StudyResults:
         folder = StudyFolder.open(path)
         trials = folder.trials()
         study = yaml_marks.read(path / "study.yaml").plain()
-        compare = comparisons(study)[number]
+        compare = (folder.compared() or [{}])[number]
         outcomes = {trial.name: found for trial in trials if (found := folder.outcome(trial)) is not None}
         finished = [
             t for t in trials if t.kind == "trial" and t.name in outcomes and outcomes[t.name].status == "finished"
@@ -102,7 +104,8 @@ class StudyResults:
         _check_cases(measured, path)
         trainings = [line for trial in trials for line in _trainings(folder, trial)]
         notices = _notices(folder, finished)
-        return cls(path, folder.about(), study, compare, trials, outcomes, measured, trainings, notices)
+        own = {trial.name: OwnData(**kept) for trial in finished if (kept := folder.own_data(trial))}
+        return cls(path, folder.about(), study, compare, trials, outcomes, measured, trainings, notices, own)
 
     @cached_property
     def metric(self) -> str:
@@ -189,13 +192,6 @@ class StudyResults:
                         "case": row["case"],
                         "value": float(row[column]),
                     }
-
-
-def comparisons(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a study compares: its first number, then those of ``also``, against the same reference."""
-    first = dict(study.get("compare") or {})
-    others = first.pop("also", None) or []
-    return [first, *({**first, **other} for other in others)]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

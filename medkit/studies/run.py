@@ -84,7 +84,7 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     with locked(RunFolder(out), "study run"):
         progress.log = folder.log
         said = {"options": {**asdict(options), "device": options.device}, "fairness": [asdict(row) for row in fairness]}
-        folder.write_plan(study, [] if study.search else trials, said)
+        folder.write_plan(study, None if study.search else trials, said)
         folder.forget_failures()
         if options.on != "local":
             _confirm(folder, executors[0], options)
@@ -180,6 +180,7 @@ class Crew:
         self.folder, self.executors, self.options, self.progress = folder, executors, options, progress
         self._started = [0] * len(executors)
         self._watch = _Watch(folder, progress)
+        self._ended_before = self._watch.look()[0]
 
     def __enter__(self) -> Crew:
         return self
@@ -217,7 +218,7 @@ class Crew:
             self._started[number] += 1
             rows = _rows(self.folder, self.options, self._started[number])
             mine = [rows[number]] if len(self.executors) > 1 else rows[: max(1, min(self.options.jobs, left))]
-            if self._started[number] > RESTARTS + ended:
+            if self._started[number] > RESTARTS + ended - self._ended_before:
                 words = _last_words(self.folder, mine[0].name)
                 raise RunError("workers end before any trial has", str(self.folder.path / "logs"), words)
             executor.start(mine, self.folder.path / "logs")

@@ -16,12 +16,19 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Axis:
-    """Something that varies beside the methods: a key of the recipe, as ``--set`` takes it, and its values by label."""
+    """Something that varies beside the methods: its values by label, and the keys of the recipe that have them.
+
+    ``key`` is as ``--set`` takes it, or several with commas between them, which have the same value.
+    """
 
     key: str
     name: str
     values: Mapping[str, Node]
     mark: Mark
+
+    @property
+    def keys(self) -> list[str]:
+        return [key.strip() for key in self.key.split(",")]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Expansion:
     ) -> Trial:
         """One trial: the recipe with the point's values, then the method's."""
         root = copy.deepcopy(self._root)
-        values = [(axis.key, axis.values[point[axis.name]]) for axis in self.study.axes]
+        values = [(key, axis.values[point[axis.name]]) for axis in self.study.axes for key in axis.keys]
         for key, value in [*values, *changes]:
             mark = value.place
             try:

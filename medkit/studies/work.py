@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from medkit.errors import MedkitError
@@ -18,6 +19,8 @@ from medkit.runs.run import run
 from medkit.runs.settings import RunSettings
 from medkit.studies.claims import Claims
 from medkit.studies.folder import Outcome, StudyFolder, shared
+from medkit.studies.own_data import on_own_data
+from medkit.studies.study import SEED
 from medkit.studies.trials import Trial
 
 POLL = 0.3  # seconds between two looks at what others do
@@ -50,8 +53,24 @@ def _tried(folder: StudyFolder, trial: Trial, claims: Claims, settings: RunSetti
         claims.free(folder.run_folder(trial))
         outcome = _lost(folder, trial) or _attempt(folder, trial, settings, say)
         folder.keep_outcome(trial, outcome)
+        if outcome.status == "finished":
+            _look_at_own_data(folder, trial, settings, say)
         say(f"{trial.name}: {outcome.status}" + (f": {outcome.error}" if outcome.error else ""))
     return True
+
+
+def _look_at_own_data(folder: StudyFolder, trial: Trial, settings: RunSettings, say: Say) -> None:
+    """Of the first seed it is measured whether a trial beats the trivial answer on its own training data."""
+    compare = folder.compared()
+    if not compare or trial.kind != "trial" or trial.point.get(SEED) != folder.trials()[0].point.get(SEED):
+        return
+    try:
+        found = on_own_data(folder, trial, compare[0], settings)
+    except MedkitError as error:
+        say(f"{trial.name}: not measured on its own training data: {error}")
+    else:
+        if found is not None:
+            folder.write_json(f"own_data/{trial.name}.json", asdict(found))
 
 
 def _lost(folder: StudyFolder, trial: Trial) -> Outcome | None:

@@ -35,6 +35,16 @@ def test_trials_share_the_stages_that_nothing_they_vary_changes(tmp_path: Path, 
     ]
 
 
+def test_keys_beside_each_other_have_the_same_value(tmp_path: Path, write_study: Any) -> None:
+    said = study()
+    said["vary"] = {"stages.finer.batch, stages.pretext.batch": [2, 3]}
+    said["methods"] = {"cls": None}
+    del said["compare"]["reference"]
+    found = trials(write_study(tmp_path, said))
+    assert [trial.name for trial in found] == ["cls-batch2", "cls-batch3"]
+    assert [[stage.batch for stage in trial.recipe.stages] for trial in found if trial.recipe] == [[2, 2], [3, 3]]
+
+
 WRONG = {
     "an unknown key": (lambda s: s.update(varry={}), r"study.yaml:\d+:1: varry: unknown key; did you mean 'vary'\?"),
     "a key that leads nowhere": (

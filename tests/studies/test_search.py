@@ -51,7 +51,7 @@ def ends_well(folder: StudyFolder, said: Study, stop: int = 10**9) -> Callable[[
 def planned_folder(path: Path, said: Study) -> StudyFolder:
     folder = StudyFolder(path)
     path.mkdir()
-    folder.write_plan(said, [], {})
+    folder.write_plan(said, None, {})
     return folder
 
 

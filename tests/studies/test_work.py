@@ -74,6 +74,15 @@ def test_no_stage_is_trained_twice_and_the_logs_say_so(done: StudyFolder) -> Non
     assert sum("finer: trained already" in text for text in said.values()) == 0
 
 
+def test_the_first_seed_is_measured_on_its_own_training_data_beside_its_results(done: StudyFolder) -> None:
+    for trial in done.trials():
+        found = done.own_data(trial)
+        assert found is not None
+        assert (found["metric"], found["trivial"]) == ("auc", 0.5)
+        results = json.loads((done.path / "trials" / trial.name / "results.json").read_text())
+        assert set(results["finer"]) == {"test"}
+
+
 def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:
     assert not (home / "cache" / "stages").exists()
     entries = [json.loads(path.read_text())["runs"] for path in (done.path / "stages").iterdir()]
