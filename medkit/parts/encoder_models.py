@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -14,7 +15,11 @@ from torch import Tensor, nn
 from medkit.errors import InputError, did_you_mean
 
 LEVELS = 4
-"""Levels of the pyramid of a network all of whose blocks have one stride."""
+"""Levels of the pyramid of a network all of whose blocks are alike."""
+ANY_SIZE = "dynamic_img_size"
+"""The argument by which timm's transformers take images of other sizes than the one that they are made for."""
+REFUSED = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, IndexError, NotImplementedError)
+"""What timm's networks raise for sizes and arguments that they do not take."""
 
 
 @functools.cache
@@ -42,13 +47,95 @@ def is_plain(model: str) -> bool:
     """Whether all blocks of a model have the same stride and width, as those of a plain vision transformer have."""
     levels = getattr(outline(model), "feature_info", [])
     alike = {(level["reduction"], level["num_chs"]) for level in levels}
-    return len(levels) > 1 and len(alike) == 1 and hasattr(outline(model), "forward_intermediates")
+    whole = outline(model)
+    return len(levels) > 1 and len(alike) == 1 and hasattr(whole, "prune_intermediate_layers")
 
 
 def evenly(blocks: int, levels: int = LEVELS) -> list[int]:
     """Which of ``blocks`` end a level, if ``levels`` are to be as deep as each other: 2, 5, 8, 11 of 12."""
     levels = min(levels, blocks)
     return [(i + 1) * blocks // levels - 1 for i in range(levels)]
+
+
+@dataclass(frozen=True)
+class Design:
+    """All that decides an encoder's network, but for its weights; the fields are those of the encoder."""
+
+    model: str
+    in_channels: int = 1
+    stem_stride: int | None = None
+    depth: int | None = None
+    image_size: tuple[int, int] | None = None
+
+    @property
+    def own_size(self) -> tuple[int, int]:
+        """Height and width of the images that it is made for."""
+        if self.image_size is not None:
+            return self.image_size
+        height, width = outline(self.model).pretrained_cfg["input_size"][1:]
+        return int(height), int(width)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the model's own."""
+        found: dict[str, Any] = {"in_chans": self.in_channels}
+        if takes(self.model, ANY_SIZE):
+            found[ANY_SIZE] = True
+        if self.image_size is not None and takes(self.model, "img_size"):
+            found["img_size"] = self.image_size
+        return found
+
+    def whole(self) -> Any:
+        """The model with its classifier, without memory for its weights."""
+        with torch.device("meta"):
+            return timm.create_model(self.model, **self.options)
+
+    def build(self, tag: str | None = None) -> Any:
+        """The network, its weights drawn, or timm's own of ``tag`` (empty: the model's default one).
+
+        A network all of whose blocks are alike gives the ends of its quarters, others what timm has as their pyramid.
+        """
+        name = f"{self.model}.{tag}" if tag else self.model
+        pretrained = tag is not None
+        net: Any
+        if is_plain(self.model):
+            whole: Any = timm.create_model(name, pretrained=pretrained, **self.options)
+            ends = evenly(len(whole.feature_info))
+            if self.depth is not None and self.depth > len(ends):
+                raise IndexError(self.depth)
+            net = Blocks(whole, ends[: self.depth])
+        else:
+            levels: dict[str, Any] = {} if self.depth is None else {"out_indices": tuple(range(self.depth))}
+            net = timm.create_model(name, pretrained=pretrained, features_only=True, **levels, **self.options)
+        self._set_stem(net)
+        return net
+
+    def declared(self, net: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and strides of a network as timm has them, with the stem's stride."""
+        if isinstance(net, Blocks):
+            return net.channels, net.strides
+        strides = [int(stride) for stride in net.feature_info.reduction()]
+        halved = self.stem_stride == 1 and first_convolution(outline(self.model)).stride[0] == 2
+        return (
+            tuple(int(channels) for channels in net.feature_info.channels()),
+            tuple(stride // 2 if halved else stride for stride in strides),
+        )
+
+    def _set_stem(self, net: nn.Module) -> None:
+        if self.stem_stride is None:
+            return
+        first = first_convolution(net)
+        if first.stride[0] == self.stem_stride:
+            return
+        if first.stride[0] != 2 or self.stem_stride != 1:
+            raise InputError(
+                f"the first convolution has stride {first.stride[0]}, which cannot become {self.stem_stride}"
+            )
+        first.stride = (1, 1)
+
+
+def first_convolution(net: nn.Module) -> nn.Conv2d:
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
 class Blocks(nn.Module):
@@ -72,19 +159,13 @@ class Blocks(nn.Module):
         return maps
 
 
-def create(
-    model: str, name: str, in_channels: int, *, pretrained: bool, depth: int | None, options: dict[str, Any]
-) -> Any:
-    """The network; ``name`` is the model's with the tag of its weights, ``options`` are constructor's arguments.
-
-    A network all of whose blocks are alike gives the ends of its quarters, others what timm has as their pyramid.
-    """
-    if is_plain(model):
-        whole: Any = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, **options)
-        ends = evenly(len(whole.feature_info))
-        if depth is not None and depth > len(ends):
-            raise IndexError(depth)
-        return Blocks(whole, ends[:depth])
-    if depth is not None:
-        options = {**options, "out_indices": tuple(range(depth))}
-    return timm.create_model(name, pretrained=pretrained, features_only=True, in_chans=in_channels, **options)
+def names_in(net: nn.Module, whole: nn.Module) -> Mapping[str, str]:
+    """The network's names of a whole model's tensors, by timm's: ``stages.0.x`` is ``stages_0.x`` in a pyramid."""
+    own = net.state_dict()
+    found = {}
+    for name in whole.state_dict():
+        for mine in (name, name.replace(".", "_", 1), f"model.{name}", f"body.{name}"):
+            if mine in own:
+                found[name] = mine
+                break
+    return found

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from timm.models import group_parameters
 from torch import nn
 
+from medkit.parts.encoder_models import names_in
+
 Stages = Sequence[tuple[str, nn.Module]]
 
 
+def stages_of(net: Any, whole: Any) -> Stages:
+    """Groups of the layers of ``net``, a pyramid of the timm model ``whole``: by blocks if it attends, else by levels.
+
+    Where levels cannot be told apart (networks that timm does not take to pieces) it is by blocks, too.
+    """
+    levels = by_levels(net)
+    if not hasattr(whole, "group_matcher") or (len(levels) > 1 and not _attends(whole)):
+        return levels
+    names = names_in(net, whole)
+    layers = {name: layer for name, layer in layers_of(whole).items() if name in names}
+    return by_blocks(net, {id(net.get_parameter(names[name])): layer for name, layer in layers.items()})
+
+
+def _attends(whole: nn.Module) -> bool:
+    """Whether any layer has heads of attention."""
+    return any(hasattr(module, "num_heads") for module in whole.modules())
+
+
 def by_levels(net: Any) -> Stages:
-    """A stage for each level of the pyramid, with the stem of its own where the first level ends behind it."""
+    """A stage for each level of the pyramid, with a stem of its own where the first level ends behind it."""
     units: list[tuple[str, nn.Module]] = []
     for name, child in net.named_children():
         if isinstance(child, nn.Sequential) and name in ("blocks", "stages", "features"):
             units += [(f"{name}.{i}", block) for i, block in child.named_children()]
         else:
             units.append((name, child))
-    ends = {str(m).replace("_", ".") for m in net.feature_info.module_name()}
+    info = getattr(net, "feature_info", None)
+    ends = {str(m).replace("_", ".") for m in info.module_name()} if info is not None else set()
     groups: list[list[tuple[str, nn.Module]]] = [[]]
     for unit in units:
         groups[-1].append(unit)
@@ -31,14 +53,14 @@ def by_levels(net: Any) -> Stages:
     return [("stem" if i == 0 else g[-1][0], nn.ModuleList(m for _, m in g)) for i, g in enumerate(groups)]
 
 
-def layers_of(model: Any) -> Mapping[str, int]:
+def layers_of(whole: Any) -> Mapping[str, int]:
     """The layer of each parameter of a timm model, from the stem (0) on, as timm lets rates fall with depth.
 
     What timm has in no layer lies with the classifier, unless it was made before the blocks, as embeddings are.
     """
-    layers: dict[str, int] = group_parameters(model, model.group_matcher(), reverse=True)
+    layers: dict[str, int] = group_parameters(whole, whole.group_matcher(), reverse=True)
     last = max(layers.values())
-    for name, _ in model.named_parameters():
+    for name, _ in whole.named_parameters():
         if layers[name] == 1:
             break
         if layers[name] == last:
@@ -46,28 +68,41 @@ def layers_of(model: Any) -> Mapping[str, int]:
     return layers
 
 
-def by_blocks(net: nn.Module, layer: Mapping[str, int]) -> Stages:
-    """A stage for each layer: the stem, then each block, the last with the norm behind it.
+def by_blocks(net: nn.Module, layers: Mapping[int, int]) -> Stages:
+    """A stage for each layer, of which ``layers`` has the number by the parameter's id: the stem, then each block.
 
-    ``layer`` has the number of every parameter's.
+    Norms behind the last block are part of it, and what blocks share is part of the first of them.
     """
     held: dict[int, list[tuple[str, nn.Module]]] = {}
-    for number, name, module in _pieces(net, "", layer):
+    for number, name, module in _pieces(net, "", layers, set()):
         held.setdefault(number, []).append((name, module))
+    for number in sorted(held):
+        if number and number - 1 not in held:  # the norm behind blocks that are not built
+            held.setdefault(max(n for n in held if n < number), []).extend(held.pop(number))
     stages: list[tuple[str, nn.Module]] = []
     for number in sorted(held):
         largest = max(held[number], key=lambda piece: sum(p.numel() for p in piece[1].parameters()))
-        stages.append((largest[0] if stages else "stem", nn.ModuleList(module for _, module in held[number])))
+        # As timm names it, not as the pyramid does: blocks.3, stages.0.
+        name = re.sub(r"^(model|body)\.|(?<=[a-z])_(?=\d+(\.|$))", lambda m: "." if m[0] == "_" else "", largest[0])
+        stages.append((name if stages else "stem", nn.ModuleList(module for _, module in held[number])))
     return stages
 
 
-def _pieces(module: nn.Module, prefix: str, layer: Mapping[str, int]) -> Iterator[tuple[int, str, nn.Module]]:
+def _pieces(
+    module: nn.Module, prefix: str, layers: Mapping[int, int], seen: set[int]
+) -> Iterator[tuple[int, str, nn.Module]]:
     """The largest modules whose parameters are all of one layer, and lists of those that lie between them."""
-    found = {layer[f"{prefix}{name}"] for name, _ in module.named_parameters()}
-    if len(found) == 1:
-        yield found.pop(), prefix[:-1], module
+    inside = {id(p) for p in module.parameters()}
+    numbers = {layers[p] for p in inside}
+    if not inside - seen:
+        return
+    if len(numbers) == 1 and not inside & seen:
+        seen |= inside
+        yield numbers.pop(), prefix[:-1], module
         return
     for name, parameter in module.named_parameters(recurse=False):
-        yield layer[f"{prefix}{name}"], f"{prefix}{name}", nn.ParameterList([parameter])
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            yield layers[id(parameter)], f"{prefix}{name}", nn.ParameterList([parameter])
     for name, child in module.named_children():
-        yield from _pieces(child, f"{prefix}{name}.", layer)
+        yield from _pieces(child, f"{prefix}{name}.", layers, seen)

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
+import torch.nn.functional as F
 from pydantic import Field
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.parts.encoder_models import Blocks, create, outline, takes
-from medkit.parts.encoder_stages import by_blocks, by_levels, layers_of
+from medkit.parts.encoder_models import REFUSED, Blocks, Design, names_in, outline, takes
+from medkit.parts.encoder_shapes import (
+    first_line,
+    is_channels_last,
+    lack,
+    multiple_of,
+    refused_size,
+    sizes_of,
+)
+from medkit.parts.encoder_stages import stages_of
 from medkit.parts.encoder_tokens import has_tokens, tokens_of
+from medkit.parts.encoder_weights import load_backbone, statistics_of
 from medkit.registry.marks import Weights
+
+Side = Annotated[int, Field(gt=0)]
 
 
 class TimmEncoder(nn.Module):
     """A timm backbone as a feature pyramid, shallow to deep.
 
-    Shapes: (N,C,H,W) to a list of (N,channels[i],H/strides[i],W/strides[i]). Nothing is ever downloaded unless
-    ``weights`` says ``hub:``.
+    Shapes: (N,C,H,W) to a list of (N,channels[i],H/strides[i],W/strides[i]), sizes rounded up: where the network itself
+    would round down or fail, the image is padded with zeros below and on the right. Of plain vision transformers the
+    pyramid is what four evenly spaced blocks give, all at the stride of a patch and through the last norm; they also
+    have :attr:`tokens`. Nothing is ever downloaded unless ``weights`` says ``hub:``.
 
     Parameters
     ----------
     model:
-        Name of a timm model that can return features, such as ``resnet50``.
+        Name of a timm model, such as ``resnet50``, ``swin_tiny_patch4_window7_224`` or ``vit_small_patch16_dinov3``.
     in_channels:
         Channels of the input; pretrained weights of colour images are summed over colours for 1.
     weights:
@@ -37,11 +52,23 @@ class TimmEncoder(nn.Module):
     depth:
         Levels of the pyramid to keep, from the shallowest; deeper layers are not built. null keeps all. Small images
         gain nothing from a deepest map of 2x2.
+    image_size:
+        Side, or height and width, of the images that positions and windows are made for; null is the model's own. Most
+        networks take images of other sizes all the same, the others say so. Pretrained positions are resampled.
+    normalize:
+        What is done with images of values in [0,1]: ``pretrained`` takes the mean and deviation that the weights were
+        trained with, averaged over colours where images have another number of channels; a pair is the mean and
+        deviation of all channels; null: nothing. It is saved with the weights.
+    prefix:
+        How names in the file of ``weights`` begin before those of this network, such as ``teacher.backbone.``; null:
+        found, and told.
     """
 
     net: Any
+    mean: Tensor
+    deviation: Tensor
     patch: tuple[int, int]
-    """Height and width of a patch; a plain vision transformer has it, and with it ``tokens``."""
+    """Height and width of a patch; plain vision transformers alone have it, and with it :attr:`tokens`."""
     prefix_tokens: int
     """Tokens before those of the patches: class, distillation, registers."""
     width: int
@@ -54,54 +81,86 @@ class TimmEncoder(nn.Module):
         weights: Weights | None = None,
         stem_stride: Literal[1, 2] | None = None,
         depth: Annotated[int, Field(gt=0)] | None = None,
+        image_size: Side | tuple[Side, Side] | None = None,
+        normalize: Literal["pretrained"] | tuple[float, float] | None = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__()
-        outline(model)
-        hub = weights is not None and weights.startswith("hub:")
-        name = f"{model}.{weights[4:]}" if hub and weights is not None and weights[4:] else model
-        options = {key: True for key in ("dynamic_img_size", "dynamic_img_pad") if takes(model, key)}
-        try:
-            self.net = create(model, name, in_channels, pretrained=hub, depth=depth, options=options)
-        except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
-            raise InputError(f"timm's '{model}' cannot return a feature pyramid: {error}") from error
-        except IndexError as error:
-            raise InputError(f"timm's '{model}' has fewer than {depth} levels, the 'depth' asked for") from error
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"weights '{weights}' cannot be fetched: {str(error).splitlines()[0]}",
-                hint="without a network, give the path of a safetensors file",
-            ) from error
-        if isinstance(self.net, Blocks):
-            self.channels, self.strides = self.net.channels, self.net.strides
-        else:
-            self.channels = tuple(int(c) for c in self.net.feature_info.channels())
-            self.strides = tuple(int(s) for s in self.net.feature_info.reduction())
-        self._layers = layers_of(outline(model)) if isinstance(self.net, Blocks) else None
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.design = Design(model, in_channels, stem_stride, depth, size)
+        tag = weights.removeprefix("hub:") if weights is not None and weights.startswith("hub:") else None
+        self.net = _built(self.design, tag)
+        self.channels, self.strides = self.design.declared(self.net)
+        if normalize is not None:
+            mean, deviation = statistics_of(model, tag, in_channels) if normalize == "pretrained" else normalize
+            self.register_buffer("mean", torch.as_tensor(mean).expand(in_channels).clone())
+            self.register_buffer("deviation", torch.as_tensor(deviation).expand(in_channels).clone())
         if isinstance(self.net, Blocks) and has_tokens(self.net.model):
-            self.patch = tuple(self.net.model.patch_embed.patch_size)
-            self.prefix_tokens = self.net.model.num_prefix_tokens
-            self.width = self.net.model.embed_dim
-        if stem_stride is not None:
-            self._set_stem(stem_stride)
-        if weights is not None and not hub:
-            load_backbone(self.net, Path(weights))
+            height, width = self.net.model.patch_embed.patch_size
+            self.patch = (int(height), int(width))
+            self.prefix_tokens = int(self.net.model.num_prefix_tokens)
+            self.width = int(self.net.model.embed_dim)
+        if weights is not None and tag is None:
+            load_backbone(self, self.design, Path(weights), prefix)
 
-    def _set_stem(self, stride: int) -> None:
-        first = next(m for m in self.net.modules() if isinstance(m, nn.Conv2d))
-        if first.stride[0] == stride:
-            return
-        if first.stride[0] != 2 or stride != 1:
-            raise InputError(f"the first convolution has stride {first.stride[0]}, which cannot become {stride}")
-        first.stride = (1, 1)
-        self.strides = tuple(s // 2 for s in self.strides)
+    @property
+    def unpadded(self) -> bool:
+        """Whether maps may be smaller than promised, since not all convolutions are padded."""
+        return sizes_of(self.design).unpadded
+
+    @property
+    def only_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that the network takes, if it takes no others."""
+        return sizes_of(self.design).only
 
     def forward(self, x: Tensor, *, as_tokens: bool = False, keep: Tensor | None = None) -> Any:
-        """The pyramid; ``as_tokens`` and ``keep`` are for :attr:`tokens`."""
-        if as_tokens:
-            return tokens_of(self.net.model, x, keep)
-        maps = self.net(x)
-        last = getattr(self.net, "output_fmt", None) == "NHWC"
-        return [m.permute(0, 3, 1, 2) for m in maps] if last else list(maps)
+        """The pyramid; ``as_tokens`` and ``keep`` are for :attr:`tokens`.
+
+        Raises
+        ------
+        InputError
+            if the network does not take images of this size, with what to set.
+        """
+        height, width = x.shape[-2:]
+        x = self._padded(x)
+        if "mean" in self._buffers:
+            x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]
+        try:
+            if as_tokens:
+                return tokens_of(self.net.model, x, keep)
+            maps = list(self.net(x))
+        except torch.OutOfMemoryError:
+            raise
+        except REFUSED as error:
+            if self.only_size not in (None, (height, width)):
+                raise refused_size(self.design, (height, width)) from error
+            raise
+        if is_channels_last(self.net):
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        if x.shape[-2:] != (height, width):
+            maps = [m[:, :, : -(-height // s), : -(-width // s)] for m, s in zip(maps, self.strides, strict=True)]
+        if lack([m.shape[1:] for m in maps], self.channels, self.strides, (height, width)) != 0:
+            self._check(maps, (height, width))
+        return maps
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """``x`` with rows below and columns on the right until the network takes its sides."""
+        deepest = math.lcm(*self.strides)
+        missing = [-side % deepest for side in x.shape[-2:]]
+        if not any(missing) or multiple_of(self.design, deepest) == 1:
+            return x
+        return F.pad(x, (0, missing[1], 0, missing[0]))
+
+    @torch.compiler.disable
+    def _check(self, maps: list[Tensor], size: tuple[int, int]) -> None:
+        """Refuse maps that are not those promised, unless they are smaller for want of padding."""
+        found = [tuple(m.shape[1:]) for m in maps]
+        if lack(found, self.channels, self.strides, size) is not None and self.unpadded:
+            return
+        if self.only_size not in (None, size):
+            raise refused_size(self.design, size)
+        what = f"timm's '{self.design.model}' makes maps {found} of images of {size[0]} x {size[1]}"
+        raise InputError(f"{what}, which are not {self.channels} channels of strides {self.strides}")
 
     @property
     def tokens(self) -> Callable[..., Tensor]:
@@ -121,40 +180,45 @@ class TimmEncoder(nn.Module):
         return tokens
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
-        """Named groups of layers from input to output, together every parameter once: levels, or blocks."""
-        if self._layers is None:
-            return by_levels(self.net)
-        return by_blocks(self.net.model, self._layers)
+        """Named groups of layers from input to output, together every parameter once.
+
+        Of networks with attention they are the stem and each block, of others the stem and each level.
+        """
+        return stages_of(self.net, outline(self.design.model))
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that timm takes out of weight decay, such as positions and classes."""
+        whole = outline(self.design.model)
+        if not hasattr(whole, "no_weight_decay"):
+            return set()
+        names = names_in(self.net, whole)
+        return {f"net.{names[name]}" for name in whole.no_weight_decay() if name in names}
 
 
-def _pyramid_name(name: str, own: Mapping[str, Tensor]) -> str:
-    """timm's name of a whole model's tensor as its pyramid has it: ``stages.0.x`` is ``stages_0.x`` there."""
-    flat = name.replace(".", "_", 1)
-    return flat if flat in own and name not in own else name
-
-
-def load_backbone(net: nn.Module, path: Path) -> None:
-    """Load a backbone's safetensors file; a classifier that the pyramid has not is left out, nothing else.
-
-    Colour weights of the first convolution are summed for one channel, or spread over others, as timm does.
-    """
-    from medkit.parts.weights import read_safetensors
-
-    tensors = read_safetensors(path)
-    own = net.state_dict()
-    tensors = {_pyramid_name(name, own): tensor for name, tensor in tensors.items()}
-    missing = [name for name in own if name not in tensors]
-    if missing:
-        # A file written from an encoder of ours carries the attribute's name.
-        tensors = {name.removeprefix("net."): tensor for name, tensor in tensors.items()}
-        missing = [name for name in own if name not in tensors]
-    first = next(name for name, tensor in own.items() if tensor.dim() == 4)
-    if first in tensors and tensors[first].dim() == 4 and tensors[first].shape[1] == 3 != own[first].shape[1]:
-        tensors[first] = adapt_input_conv(own[first].shape[1], tensors[first])
-    wrong = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
-    if missing or wrong:
-        names = ", ".join((missing or wrong)[:3])
-        what = "lacks" if missing else "has another shape for"
-        raise InputError(f"the file {what} {len(missing or wrong)} tensors of this backbone ({names})", str(path))
-    kept: dict[str, Any] = {name: tensors[name] for name in own}
-    net.load_state_dict(kept)
+def _built(design: Design, tag: str | None) -> Any:
+    """The network with weights drawn, or of timm's ``tag``; what timm refuses is an :class:`InputError`."""
+    model, size = design.model, design.image_size
+    outline(model)
+    if size is not None and not takes(model, "img_size"):
+        unsized = Design(model, design.in_channels)
+        if sizes_of(unsized).only not in (None, size):
+            raise refused_size(unsized, size)
+    sized = "" if size is None else f" for images of {size[0]} x {size[1]}"
+    try:
+        return design.build(tag)
+    except InputError:
+        raise
+    except IndexError as error:
+        raise InputError(f"timm's '{model}' has fewer than {design.depth} levels, the 'depth' asked for") from error
+    except (OSError, ValueError) as error:
+        if tag is None:
+            raise InputError(f"timm's '{model}' cannot be built{sized}: {first_line(error)}") from error
+        raise InputError(
+            f"weights 'hub:{tag}' cannot be fetched: {first_line(error)}",
+            hint="without a network, give the path of a safetensors file",
+        ) from error
+    except REFUSED as error:
+        hint = "sides have to be multiples of its patches and windows" if sized else None
+        raise InputError(
+            f"timm's '{model}' cannot return a feature pyramid{sized}: {first_line(error)}", hint=hint
+        ) from error

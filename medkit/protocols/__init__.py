@@ -168,7 +168,8 @@ class Encoder(Protocol):
     """An ``nn.Module`` from (N,C,H,W) to a feature pyramid, shallow to deep.
 
     ``channels[i]`` and ``strides[i]`` describe the i-th feature map, ceil(H / stride) by ceil(W / stride); an encoder
-    whose convolutions are not padded says so by a class attribute ``unpadded = True``, and its maps are smaller.
+    whose convolutions are not padded says so by an attribute ``unpadded = True``, and its maps are smaller. One that
+    takes images of a single size has that in an attribute ``only_size`` (height, width), and refuses others.
     ``stages()`` lists named submodules from input to output, together holding every parameter, for gradual unfreezing;
     an encoder without parameters (``medkit:identity``) lists none.
     """

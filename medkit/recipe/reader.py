@@ -12,6 +12,7 @@ from medkit import names
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.given import check_given
 from medkit.recipe.model import (
     FORMAT,
     OPTIMIZER_KEYS,
@@ -224,6 +225,7 @@ class _Reader(Pieces):
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
         check_training(self, stage, entries, path)
+        check_given(self, stage, {s.name: s for s in before})
         if stage.data in data:
             check_read(self, stage, data[stage.data])
         return stage

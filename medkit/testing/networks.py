@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medkit.errors import InputError
 from medkit.protocols import Encoder, offered
 from medkit.registry.schema import schema_of
 from medkit.testing.common import (
@@ -23,23 +24,45 @@ from medkit.testing.common import (
 
 
 def check_encoder(
-    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, int] = (64, 96), **arguments: Any
+    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, int] | None = None, **arguments: Any
 ) -> None:
     """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output.
 
-    ``image`` is the height and width it is tried on.
+    ``image`` is the height and width it is tried on (default: 64 x 96, or the only size that it takes). An encoder that
+    takes one size only has to refuse others as its user's mistake.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
         arguments["in_channels"] = in_channels
     encoder = build(constructor, arguments, "encoder")
     check_construction(constructor, arguments)
+    only = getattr(encoder, "only_size", None)
+    image = image or only or (64, 96)
     x = torch.randn(2, in_channels, *image)
+    _check_maps(encoder, x)
+    assert list(encoder.strides) == sorted(encoder.strides), "strides go from shallow to deep"
+    found = [id(p) for _, stage in offered(Encoder, encoder, "stages")() for p in stage.parameters()]
+    assert len(found) == len(set(found)), "stages() holds a parameter twice"
+    assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
+    if found:  # an encoder may do nothing but hand the image on
+        check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
+    other = torch.randn(1, in_channels, image[0] + 1, image[1] + 3)
+    if only is None:
+        _check_maps(encoder, other)
+    else:
+        _check_refused(encoder, other)
+    check_state(encoder, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
+    check_dtype(encoder, lambda m: m(x.double()))
+    check_devices(encoder, lambda m, d: m(x.to(d)))
+
+
+def _check_maps(encoder: Any, x: torch.Tensor) -> None:
+    """Maps have the declared channels, and the image's size over the declared strides."""
     maps = encoder(x)
     assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
     for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
         assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, {channels} are declared"
-        expected = tuple(-(-side // stride) for side in image)
+        expected = tuple(-(-side // stride) for side in x.shape[2:])
         size = tuple(feature.shape[2:])
         if getattr(encoder, "unpadded", False):
             assert all(a <= b for a, b in zip(size, expected, strict=True)), (
@@ -47,16 +70,16 @@ def check_encoder(
             )
         else:
             assert size == expected, f"stride {stride} makes {expected}, not {size}"
-    assert list(encoder.strides) == sorted(encoder.strides), "strides go from shallow to deep"
-    found = [id(p) for _, stage in offered(Encoder, encoder, "stages")() for p in stage.parameters()]
-    assert len(found) == len(set(found)), "stages() holds a parameter twice"
-    assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
-    if found:  # an encoder may do nothing but hand the image on
-        check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
-    encoder(torch.randn(1, in_channels, image[0] + 1, image[1] + 3))
-    check_state(encoder, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
-    check_dtype(encoder, lambda m: m(x.double()))
-    check_devices(encoder, lambda m, d: m(x.to(d)))
+
+
+def _check_refused(encoder: Any, x: torch.Tensor) -> None:
+    hint: str | None = None
+    try:
+        encoder(x)
+    except InputError as error:
+        hint = error.hint or ""
+    assert hint is not None, f"only_size is {encoder.only_size}, and an image of {tuple(x.shape[2:])} is taken"
+    assert hint, "an image of another size is refused without saying what to do"
 
 
 def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
