@@ -102,11 +102,17 @@ class Votes:
     def sound(self, mine: bool, items: int = 0, news: bool = False) -> bool:
         """Whether a step has gone well up to here on every rank; it is one on ``items`` items."""
         strategy = self.runtime.strategy
-        asked = [not mine, interrupt.requested(), self.clock.due(), news, items]
-        broken, stop, save, some_news, total = strategy.sum(asked)
+        asked = [not mine, interrupt.requested(), self.clock.due(), news, items, False]
+        broken, stop, save, some_news, total, gathering = strategy.sum(asked)
         self.stop, self.save, self.news = self.stop or stop > 0, self.save or save > 0, some_news > 0
         self.weight = items * strategy.world_size / total if total else 1.0
-        return not broken
+        return not broken and not gathering
+
+    def all_gather(self) -> bool:
+        """Whether every rank, in the middle of its losses, is about to ask for the rows of all; a vote like the others,
+        so that one that has failed on the way is heard."""
+        broken, *_, gathering = self.runtime.strategy.sum([False, False, False, False, 0, True])
+        return not broken and gathering == self.runtime.world_size
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -119,6 +125,8 @@ class Votes:
         """
         try:
             yield
+        except FailedTogether:
+            raise  # all ranks know of it
         except Exception as error:
             if self.runtime.world_size == 1:
                 raise

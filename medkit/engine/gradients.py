@@ -53,8 +53,8 @@ def backward(
     Raises
     ------
     FailedTogether
-        on all ranks, where it fails on one; but an error in the gradients of divided parts, which travel while they are
-        computed, is raised on that rank alone.
+        on all ranks, where it fails on one; but an error in gradients that travel while they are computed, those of
+        divided parts and of losses that compare rows of all ranks, is raised on that rank alone.
     """
     strategy = runtime.strategy
     trained = [p for p in parameters if p.requires_grad]
@@ -67,7 +67,7 @@ def backward(
     try:
         _total(each).backward()
     except Exception as caught:
-        if strategy.world_size == 1 or len(whole) < len(trained):
+        if strategy.world_size == 1 or strategy.gathers or len(whole) < len(trained):
             raise
         error = caught
     if strategy.world_size > 1:
@@ -154,7 +154,7 @@ def _surgery(
                 before = None if earlier is None else earlier[i]
                 mine = _task_gradients(loss, several, own, i + 1 < len(losses), before)
         except Exception as caught:
-            if strategy.world_size == 1:
+            if strategy.world_size == 1 or strategy.gathers:
                 raise
             error = caught  # other ranks wait for the messages of all tasks
         reached = [before or g is not None for before, g in zip(reached, mine, strict=True)]

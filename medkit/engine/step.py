@@ -16,9 +16,11 @@ from medkit.engine.divided import separate
 from medkit.engine.gradients import Earlier, accumulate, backward, cosines
 from medkit.engine.loss_means import LossMeans, Sums, add_to, items_of, means_of
 from medkit.engine.optimizers import set_rate, turn_parameters
+from medkit.engine.rows import Rows
 from medkit.engine.runtime import Runtime, shared_generator
 from medkit.engine.settings import TrainingSettings
 from medkit.errors import ElsewhereError, RunError
+from medkit.parts.across_ranks import gathering
 from medkit.protocols import Batch, Turn
 
 
@@ -74,6 +76,7 @@ class Step:
             on several ranks, wherever it fails on one of them.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self.runtime.strategy.gathers = False
         earlier: Earlier | None = None
         means = []
         for i, batch in enumerate(batches):
@@ -99,14 +102,15 @@ class Step:
     def _guarded(self, votes: Votes) -> AbstractContextManager[None]:
         """Around gradients that are kept: the next batch's vote is one on them, too.
 
-        Those of divided parts are messages, after which nobody votes any more.
+        Those of divided parts are messages, after which nobody votes any more, and so are those of rows of all ranks.
         """
-        return nullcontext() if self.settings.shard else votes.guarded()
+        return nullcontext() if self.settings.shard or self.runtime.strategy.gathers else votes.guarded()
 
     def _losses(self, batch: Batch, place: Place, votes: Votes) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The losses of a batch, and as numbers, once every rank has found its own to be finite."""
         with votes.guarded():
-            with self.runtime.strategy.computing(), self.runtime.autocast():
+            rows = Rows(self.runtime.strategy, votes) if self.runtime.world_size > 1 else None
+            with self.runtime.strategy.computing(), self.runtime.autocast(), gathering(rows):
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
             self._refuse_no_losses(losses)
             self._refuse_other_tasks(losses)

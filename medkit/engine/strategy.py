@@ -44,7 +44,13 @@ class Message(Protocol):
 
 
 class Strategy(Protocol):
-    """What a training asks of its ranks."""
+    """What a training asks of its ranks.
+
+    ``gathers`` says whether losses of the step under way compare rows of all ranks (:mod:`medkit.engine.rows`): then
+    messages are a part of the backward pass, and a rank that fails in it fails alone.
+    """
+
+    gathers: bool
 
     @property
     def rank(self) -> int: ...
@@ -85,6 +91,10 @@ class Strategy(Protocol):
         """Each value, in double precision, added over all ranks."""
         ...
 
+    def total(self, tensor: Tensor) -> Tensor:
+        """A tensor of one shape on all ranks, added over them."""
+        ...
+
     def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         """On the main rank the items of all ranks, in their order; nothing on the others. ``what`` is told if one is
         missing, and none is waited for longer than ``seconds``, if they are given."""
@@ -121,6 +131,7 @@ class Single:
     rank = 0
     world_size = 1
     is_main = True
+    gathers = False
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         pass
@@ -142,6 +153,9 @@ class Single:
 
     def sum(self, values: Sequence[float]) -> list[float]:
         return list(values)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        return tensor
 
     def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         return [item]
@@ -188,6 +202,8 @@ class Replicated:
     patience:
         Seconds at a barrier; default: ``$MEDKIT_TIMEOUT``, else twelve hours.
     """
+
+    gathers = False
 
     def __init__(self, device: torch.device, patience: float | None = None) -> None:
         self.device, self.patience = device, _patience() if patience is None else patience
@@ -261,6 +277,12 @@ class Replicated:
         with _told("in a sum"):
             dist.all_reduce(total, group=self.numbers)
         return total.tolist()
+
+    def total(self, tensor: Tensor) -> Tensor:
+        wide = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32), copy=True).contiguous()
+        with _told("in a sum of rows"):
+            dist.all_reduce(wide, group=self._group(wide))
+        return wide.to(tensor.dtype)
 
     def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         self.barrier(what, seconds)

@@ -1,10 +1,38 @@
-"""Rows of all ranks, for losses that compare the items of a batch."""
+"""Rows of the batches of all ranks, for losses that compare every item with all others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from torch import Tensor
+
+Gather = Callable[[Tensor], tuple[Tensor, int]]
+
+_how: ContextVar[Gather | None] = ContextVar("gather_rows", default=None)
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
-    """All ranks' rows (sum n, D) of these (n,D), in the order of ranks, and where the own ones begin."""
-    return rows, 0
+    """The rows of all ranks, (n,D) to (sum of all n, D), one rank's after the other's, and the index of the own first.
+
+    Ranks may have different n. In the losses of a training step every rank has to ask as often, in the same order. A
+    loss that is a mean over a rank's *own* rows, each compared with all, then trains as on one rank with the whole
+    batch: gradients flow to the rows of the others too. So does a loss of all rows that every rank computes alike,
+    such as a covariance.
+
+    On one rank, and wherever nothing is trained (losses of validation, whose batches each lie on one rank), it returns
+    its argument and 0. Ask in ``loss``, not in ``forward``, which may be computed a second time (``checkpointing``).
+    """
+    gather = _how.get()
+    return (rows, 0) if gather is None else gather(rows)
+
+
+@contextmanager
+def gathering(gather: Gather | None) -> Iterator[None]:
+    """Have :func:`gather_rows` ask ``gather`` inside; the engine says so around losses."""
+    token = _how.set(gather)
+    try:
+        yield
+    finally:
+        _how.reset(token)
