@@ -100,6 +100,10 @@ class CaseTable(Sequence[Case]):
             arrays["id"][row].as_py(), arrays["patient"][row].as_py(), center, fold, label if known else None, fields
         )
 
+    def shares(self, other: Sequence[Case]) -> bool:
+        """Whether both are selections of the same table."""
+        return isinstance(other, CaseTable) and self._columns is other._columns
+
     def row_of(self, case_id: str) -> int:
         """The row, in the columns, of the case named ``case_id``; raises KeyError if there is none."""
         columns = self._columns

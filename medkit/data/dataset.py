@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +159,57 @@ class Dataset:
         return np.flatnonzero(~there).tolist()
 
     def positive(self, cases: Sequence[Case]) -> np.ndarray:
-        """Which cases are positive, (n,) booleans; known labels are not looked up in the mask."""
-        labels = column(cases, "label")
-        unknown = np.flatnonzero(np.isnan(labels))
-        if len(unknown) and self.cache is not None:
-            for i, meta in self.cache.metas(self.keys.all(take(cases, np.isnan(labels)))):
-                labels[unknown[i]] = np.nan if meta["any_positive"] is None else meta["any_positive"]
-        for i in np.flatnonzero(np.isnan(labels)).tolist():
-            labels[i] = self.sample(cases[i]).label > 0
+        """Which cases are positive, (n,) booleans; known labels are not looked up in the mask.
+
+        Raises
+        ------
+        InputError
+            if of some it is not known.
+        """
+        labels = self.labels(cases)
+        missing = np.flatnonzero(np.isnan(labels))
+        if len(missing):
+            what = f"{len(missing)} of {len(cases)} cases have no label, such as '{cases[int(missing[0])].id}'"
+            raise InputError(f"{what}: they are neither positive nor negative", hint="leave out 'balance'")
         return labels != 0
+
+    def labels(self, cases: Sequence[Case], jobs: int = 1) -> np.ndarray:
+        """(n,) labels of cases, their own or those of their masks, nan for none; masks that have not been read are
+        read by ``jobs`` processes."""
+        labels = column(cases, "label")
+        unknown = take(cases, np.isnan(labels))
+        masked = getattr(self.source, "masked", None)
+        if masked is not None:
+            unknown = take(unknown, np.asarray(masked(unknown), bool)) if len(unknown) else unknown
+        if not len(unknown):
+            return labels
+        if self.cache is not None and jobs > 1:
+            self.prepare_all(unknown, jobs=jobs)
+        found = dict(zip((case.id for case in unknown), self._of_masks(unknown).tolist(), strict=True))
+        for i in np.flatnonzero(np.isnan(labels)).tolist():
+            labels[i] = found.get(cases[i].id, np.nan)
+        return labels
+
+    def labelled(self, cases: Sequence[Case], by: Collection[str] = ("label",)) -> np.ndarray:
+        """(n,) which cases have a ``label`` (their own or that of a mask), a ``mask``, or both: what ``by`` names."""
+        masked = getattr(self.source, "masked", None)
+        if masked is None:
+            known = ~np.isnan(column(cases, "label")) if "mask" not in by else np.zeros(len(cases), bool)
+            known[~known] = ~np.isnan(self._of_masks(take(cases, ~known)))
+            return known
+        with_mask = np.asarray(masked(cases), bool)
+        return with_mask if "mask" in by else with_mask | ~np.isnan(column(cases, "label"))
+
+    def _of_masks(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n,) whether each case's mask has a positive voxel, as 0 and 1; nan where there is none."""
+        found, left = np.full(len(cases), np.nan), np.ones(len(cases), bool)
+        if self.cache is not None and len(cases):
+            for i, meta in self.cache.metas(self.keys.all(cases)):
+                found[i], left[i] = np.nan if meta["any_positive"] is None else meta["any_positive"], False
+        for i in np.flatnonzero(left).tolist():
+            any_positive = self.sample(cases[i]).any_positive
+            found[i] = np.nan if any_positive is None else any_positive
+        return found
 
     def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
         """Cases that have been prepared, in their order, with the digests of their slices."""

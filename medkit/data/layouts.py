@@ -53,6 +53,9 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
         if mask is None or mine.empty:
             missing = "mask" if mask is None else "row in the csv"
             raise InputError(f"patient {number} has no {missing}", str(scan))
+        if mine[list(SUBTYPES)].isna().any(axis=None):
+            hint = "no entry is not the same as no bleeding"
+            raise InputError(f"patient {number} has slices without a diagnosis", str(diagnosis), hint)
         kinds = {name.lower(): int((mine[name].astype(float) > 0).any()) for name in SUBTYPES}
         label = int(any(kinds.values()))
         rows.append(
@@ -94,10 +97,13 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
     for name, value in read_table(labels_file)[["ID", "Label"]].itertuples(index=False):
         image, _, kind = str(name).rpartition("_")
         labels.setdefault(image, {})[kind] = int(value)
+    kinds_there = {kind for known in labels.values() for kind in known}
     series: dict[str, list[tuple[Path, str]]] = {}
     for path in sorted(images.glob("[!.]*.dcm")):
         if path.stem not in labels:
             raise InputError(f"{labels_file.name} has no label for this image", str(path))
+        if lacking := kinds_there - set(labels[path.stem]):
+            raise InputError(f"{labels_file.name} does not say whether this image is '{min(lacking)}'", str(path))
         header = read_header(path)
         series.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, str(header.get("PatientID"))))
     if not series:
@@ -106,8 +112,7 @@ def rsna_hemorrhage(folder: Path, lists: Path | None = None, seed: int = 0) -> A
     for uid, files in sorted(series.items()):
         listing = write_listing([path for path, _ in files], lists / f"{uid}.txt")
         kinds = {
-            kind: int(any(labels[path.stem].get(kind, 0) for path, _ in files))
-            for kind in sorted(labels[files[0][0].stem])
+            kind: int(any(labels[path.stem][kind] for path, _ in files)) for kind in sorted(labels[files[0][0].stem])
         }
         label = kinds.pop("any", int(any(kinds.values())))
         rows.append(

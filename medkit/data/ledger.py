@@ -49,12 +49,28 @@ def space_of(source: Any) -> str:
 def people(source: Any, cases: Sequence[Case]) -> list[str]:
     """Whom the cases show, each once: their patients, or what a method ``person(case)`` of the source (or of the one it
     wraps) says."""
-    while source is not None:
-        person = getattr(source, "person", None)
-        if person is not None:
-            return list(dict.fromkeys(str(person(case)).strip() for case in cases))
-        source = getattr(source, "source", None)
+    if _person(source) is not None:
+        return list(dict.fromkeys(person_of_each(source, cases)))
     return list(dict.fromkeys(str(patient).strip() for patient in encoded(cases, "patient")[1]))
+
+
+def person_of_each(source: Any, cases: Sequence[Case]) -> list[str]:
+    """Whom each case shows, as :func:`people` names them."""
+    person = _person(source)
+    if person is not None:
+        return [str(person(case)).strip() for case in cases]
+    codes, patients = encoded(cases, "patient")
+    names = [str(patient).strip() for patient in patients]
+    return [names[code] for code in codes.tolist()]
+
+
+def _person(source: Any) -> Any:
+    """The method ``person`` of a source, or of the one it wraps."""
+    while source is not None:
+        if (person := getattr(source, "person", None)) is not None:
+            return person
+        source = getattr(source, "source", None)
+    return None
 
 
 def space_of_scan(voxels: np.ndarray) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class ManifestSource:
     image:
         Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file.
     mask:
-        Column with the mask, on the image's grid; an empty cell is a normal scan. Absent column: no masks.
+        Column with the mask, on the image's grid. Absent column: no masks.
     target:
         Column with the paired image of a denoising task, on the image's grid. Absent column: none.
     patient:
@@ -42,7 +42,7 @@ class ManifestSource:
     fold:
         Column with the fold.
     label:
-        Column with a label (a number); without one it follows from the mask.
+        Column with a label (a number), an empty cell for none; without one it follows from the mask.
     case:
         Column with a unique name of each row; default: the image's path.
     root:
@@ -55,6 +55,10 @@ class ManifestSource:
     check_pairs:
         Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
         meant to look different.
+    no_mask:
+        What rows without a mask are, where there is a column of masks: ``normal`` scans, whose mask is empty, or
+        ``unlabelled``, with no mask at all. Default: normal where the label is 0, unlabelled where there is none;
+        without a column of labels it has to be said.
     space:
         Whose patients these are, such as the hospital's name. Equal patients of two manifests are one patient (who may
         not be trained on and tested on), unless their spaces differ.
@@ -74,10 +78,14 @@ class ManifestSource:
     space: str | None = None
     allow_gaps: bool = False
     units: Units | None = None
+    no_mask: Literal["normal", "unlabelled"] | None = None
 
     def __post_init__(self) -> None:
+        if self.no_mask not in (None, "normal", "unlabelled"):
+            raise InputError(f"rows without a mask are normal or unlabelled, not '{self.no_mask}'", "no_mask")
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
+        self._masked = np.zeros(0, bool)  # rows that have a mask, be it that of a normal scan
 
     @property
     def notice(self) -> str:
@@ -129,6 +137,9 @@ class ManifestSource:
             pyarrow.default_memory_pool().release_unused()
             problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
         labels = self._labels(table, problem)
+        self._masked = self._with_mask(labels, problem)
+        if self.label is None and self.no_mask == "normal" and self.mask in self._files:
+            labels[self._files[self.mask].is_null().to_numpy(zero_copy_only=False)] = 0.0
         if problems:
             raise Problems([error for _, error in sorted(problems, key=lambda found: found[0])[:SHOWN]])
         columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels}
@@ -155,9 +166,30 @@ class ManifestSource:
             values = dict(wrong)
             problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is no finite number")
             return labels
+        return np.full(len(table), np.nan)
+
+    def _with_mask(self, labels: np.ndarray, problem: Callable[..., None]) -> np.ndarray:
+        """Which rows have a mask; no mask is that of a normal scan only where something says so."""
         if self.mask not in self._files:
-            return np.full(len(table), np.nan)
-        return np.where(self._files[self.mask].is_null().to_numpy(zero_copy_only=False), 0.0, np.nan)
+            return np.zeros(len(labels), bool)
+        empty = self._files[self.mask].is_null().to_numpy(zero_copy_only=False)
+        if self.no_mask == "normal":
+            return np.ones(len(labels), bool)
+        if self.no_mask is None:
+            said = f"no mask: {empty.sum()} of {len(empty)} rows have none, and nothing says whether they are normal"
+            hint = "'no_mask: normal' or 'no_mask: unlabelled' in the source, or 'label: COLUMN' where 0 is normal"
+            if self.label is None:
+                problem(islice(_rows(empty), 1), lambda _: said, hint)
+            else:
+                told = "'no_mask: unlabelled' in the source if it was not drawn"
+                problem(_rows(empty & (labels > 0)), lambda row: f"labelled {labels[row]:g}, and has no mask", told)
+        return ~empty | (labels == 0)
+
+    def masked(self, cases: Sequence[Case]) -> np.ndarray:
+        """(n,) which cases have a mask, that of a normal scan included."""
+        if isinstance(cases, CaseTable) and cases.shares(self.cases()):
+            return self._masked[cases.rows]
+        return self._masked[[self.row(case) for case in cases]]
 
     def _row(self, case: Case) -> dict[str, Any]:
         """The image, mask and target of a case that the manifest has columns for."""
@@ -188,10 +220,10 @@ class ManifestSource:
         image = read_volume(row[self.image], allow_gaps=self.allow_gaps, units=self.units)
         record = Record(image)
         if self.mask in row:
-            if row[self.mask] is None:
-                record.mask = image.like(np.zeros(image.voxels.shape, np.uint8))
-            else:
+            if row[self.mask] is not None:
                 record.mask = self._read_mask(row, image)
+            elif self._masked[self.row(case)]:
+                record.mask = image.like(np.zeros(image.voxels.shape, np.uint8))
         if row.get(self.target) is not None:
             record.target = read_volume(row[self.target], allow_gaps=self.allow_gaps, units=self.units)
             difference = image.same_grid(record.target)
@@ -221,6 +253,8 @@ class ManifestSource:
         said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]
         if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks
             said.append("check_pairs: False")
+        if self.mask in self._files and not self._masked[self.row(case)]:
+            said.append("unlabelled")  # one whose row says later that it is normal has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
 

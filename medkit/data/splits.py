@@ -170,6 +170,8 @@ def assign_folds(
 ) -> list[str]:
     """A fold for each row such that all rows of a patient share one, stratified by the patient's largest label.
 
+    Patients none of whose rows has a label (None or nan) are a stratum of their own.
+
     Parameters
     ----------
     patients, labels:
@@ -182,7 +184,8 @@ def assign_folds(
     strata: dict[str, list[str]] = {}
     largest: dict[str, Any] = {}
     for patient, label in zip(patients, labels, strict=True):
-        largest[patient] = label if patient not in largest else max(largest[patient], label)
+        known = [one for one in (largest.get(patient), label) if one is not None and one == one]
+        largest[patient] = max(known) if known else None
     for patient, label in largest.items():
         strata.setdefault(str(label), []).append(patient)
     rng = np.random.default_rng(seed)

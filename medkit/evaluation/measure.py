@@ -89,18 +89,51 @@ def _line(item: Mapping[str, Any], where: tuple[str, str]) -> dict[str, Any]:
 
 
 def measured(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
-    """The row of one item, or None if it is empty for the metric."""
+    """The row of one item, or None if it is empty for the metric, as one without the truth that the metric reads is."""
+    return row_and_lack(metric, item, stage)[0]
+
+
+def row_and_lack(metric: Any, item: Mapping[str, Any], stage: str) -> tuple[dict[str, Any] | None, set[str]]:
+    """As :func:`measured`, with what the metric asked for that is not known: ``label``, ``mask``."""
+    unknown = unlabelled(item)
+    asked = Asked(item) if unknown else item
     try:
         missing = [key for key in getattr(metric, "needs", ()) if key not in item]
         if missing:
             raise KeyError(missing[0])
-        row: dict[str, Any] | None = metric.per_case(item)
+        row: dict[str, Any] | None = metric.per_case(asked)
+        if isinstance(asked, Asked) and (lack := asked.read & unknown):
+            return None, lack  # whatever it makes of a label that is no number
     except KeyError as error:
+        if error.args[0] in unknown:
+            return None, {error.args[0]}
         raise RunError(
             f"metric '{metric.name}' needs {error}, which stage '{stage}' does not give",
             hint=f"there are: {', '.join(sorted(item))}",
         ) from error
-    return row
+    return row, set()
+
+
+class Asked(dict[str, Any]):
+    """An item that keeps in ``read`` what it was asked for by name; a copy of all of it is no question."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        super().__init__(item)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+
+def unlabelled(item: Mapping[str, Any]) -> set[str]:
+    """What is not known of an item: its ``label``, its ``mask``, or both."""
+    found = {"label"} if math.isnan(item.get("label", math.nan)) else set()
+    return found if "mask" in item else {*found, "mask"}
 
 
 def stack(rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -27,8 +27,9 @@ class MetricValue:
     ``n`` rows (``counted`` says of what) of ``n_patients`` patients were counted, ``n_empty`` were empty by the
     metric's ``rule``. ``method`` says how the interval was made, or why there is none; in ``n_undefined`` of a
     bootstrap's draws the metric was not defined. Of the test set itself there are the numbers of its ``patients``,
-    ``cases`` and ``slices``, and of its patients who were ``seen`` in training (:mod:`medkit.runs.seen`). ``extras``
-    hold numbers that go with the value, such as the low-dose input's own.
+    ``cases`` and ``slices``, and of its patients who were ``seen`` in training (:mod:`medkit.runs.seen`). The stage has
+    ``trained_on`` so many patients, ``trained_of`` so many of the split that it trains on (more, where it trains on a
+    fraction). ``extras`` hold numbers that go with the value, such as the low-dose input's own.
     """
 
     value: float
@@ -48,6 +49,8 @@ class MetricValue:
     cases: int = 0
     slices: int = 0
     seen: int = 0
+    trained_on: int = 0
+    trained_of: int = 0
 
     def json(self) -> dict[str, Any]:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extras"}

@@ -89,6 +89,9 @@ class Probe(nn.Module):
         """What is taken of the encoder's maps."""
         return f"maps {self.levels}" if self.levels else "mean of the deepest map"
 
+    def reads(self, batch: Batch) -> set[str]:
+        return {"image", self.target}
+
     def turns(self) -> Sequence[Turn]:
         return ()
 

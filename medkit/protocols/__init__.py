@@ -95,7 +95,8 @@ class Case:
 class Record:
     """The voxels of one case on the source grid: HU for CT, stored units otherwise.
 
-    ``mask`` holds 0 and 1; ``target`` is the paired image of a denoising case. Both lie on the image's grid.
+    ``mask`` holds 0 and 1, and is None where none was drawn; ``target`` is the paired image of a denoising case. Both
+    lie on the image's grid.
     """
 
     image: Volume
@@ -111,6 +112,9 @@ class Source(Protocol):
     ``notice`` (str), which heads the report. One that wraps another source keeps it in an attribute ``source``.
     Fields that say what an image shows, from coarse to fine, may be named in an attribute ``groups`` (tuple of str):
     the report colours its map of embedded images by them.
+
+    A case without a mask is unlabelled, not normal: ``Record.mask`` of a normal one is empty. A source that knows
+    without reading voxels which cases have a mask says so by a method ``masked(cases)``, (n,) booleans.
 
     No patient may be trained on and tested on, in the whole chain of a recipe. Equal patients of all sources are taken
     for one, unless the sources have another attribute ``space`` (str): the hospital, the public set, a phantom's seed.
@@ -312,6 +316,9 @@ class Metric(Protocol):
     and every further field of the case's manifest under its own name. Predictions are there if the stage makes them;
     all are finite. Where the source does not say how large its voxels are (a PNG), all five sizes and places are nan:
     a metric in mm or mL is then nan too, never a number of pixels.
+
+    A case whose label is nan, or that has no mask, is unlabelled: a metric that reads what is not known gets no row of
+    it, and the case is counted as empty.
 
     ``per_case`` returns the row to keep (the same keys for every case, numbers or text), or None when the case is empty
     for this metric (``empty`` says the rule in words). None takes the case out of the mean, so it is for what the

@@ -33,6 +33,7 @@ from medkit.registry.static import static_schema
 def json_schema(registry: Registry) -> dict[str, Any]:
     """A JSON Schema (2020-12): top-level keys, data blocks, stages, and one definition a kind of component."""
     stage = _record(Stage, ("name", "objective"))
+    del stage["properties"]["fraction"]  # it stands under 'train'
     turns = {"type": "object"}
     stage["properties"] |= {
         "objective": _kind("objective"),
@@ -43,6 +44,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "keep_best": {"anyOf": [_record(KeepBest, ("metric",)), {"type": "null"}]},
         "early_stop": {"anyOf": [_record(EarlyStop, ("metric",)), {"type": "null"}]},
         "unfreeze": {"anyOf": [_record(Unfreeze, ("part",)), {"type": "null"}]},
+        "train": {"anyOf": [{"type": "string"}, _train()]},
         "repeat": {"type": "object", "additionalProperties": {"type": "object"}},
     }
     steps = {"type": "array", "items": _kind("transform")}
@@ -82,6 +84,12 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         },
         "$defs": {kind: _component(registry, kind) for kind in KINDS},
     }
+
+
+def _train() -> dict[str, Any]:
+    """A split and the fraction of its patients that is trained on."""
+    properties = {"split": {"type": "string"}, "fraction": json_type(hints(Stage)["fraction"])}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _kind(kind: str, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class Stage:
 
     ``clip`` bounds a step's gradient, as a number its norm; ``accumulate`` batches make one optimizer step; ``shard``
     names parts whose weights, gradients and moments are divided among the ranks; ``workers`` processes read batches.
+    ``fraction`` stands in a recipe under ``train``, beside the split: that share of its patients is trained on.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Stage:
     batch: Annotated[int, Gt(0)] = 1
     epochs: Annotated[int, Gt(0)] = 1
     train: str = "train"
+    fraction: Area | None = None
     validate: str | None = "val"
     optim: Block | dict[str, Block] = None  # type: ignore[assignment]
     schedule: Block | dict[str, Block] = None  # type: ignore[assignment]
@@ -160,6 +162,11 @@ class Stage:
     def splits(self, tested: Sequence[str]) -> list[str]:
         """Every split that the stage touches if it is tested on ``tested``, once."""
         return list(dict.fromkeys([self.train, *([self.validate] if self.validate else []), *tested]))
+
+    @property
+    def trained_split(self) -> str | dict[str, Any]:
+        """What the recipe says under ``train``."""
+        return self.train if self.fraction is None else {"split": self.train, "fraction": self.fraction}
 
     @property
     def divided(self) -> tuple[str, ...]:
@@ -341,7 +348,10 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Block | Reference):
         return value.plain()
-    if isinstance(value, DataBlock | Views | Crops | Stage | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
+    if isinstance(value, Stage):
+        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "fraction"}
+        return plain if value.fraction is None else {**plain, "train": value.trained_split}
+    if isinstance(value, DataBlock | Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

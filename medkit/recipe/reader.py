@@ -172,7 +172,7 @@ class _Reader(Pieces):
         return result
 
     def stage(self, node: Node, path: str, data: dict[str, DataBlock], before: list[Stage]) -> Stage | None:
-        known = [f.name for f in fields(Stage)]
+        known = [f.name for f in fields(Stage) if f.name != "fraction"]
         if isinstance(node.value, dict) and "name" in node.value and isinstance(node.value["name"].value, str):
             path = f"stages.{node.value['name'].value}"
         entries = self.mapping(node, path, [*known, "repeat"], ("name", "objective"))
@@ -190,11 +190,13 @@ class _Reader(Pieces):
         objective = self.block(entries["objective"], "objective", f"{path}.objective")
         stage = Stage(name, objective)  # type: ignore[arg-type]
         types = hints(Stage)
-        special = {"name", "objective", "optim", "schedule", "clip", "metrics", "repeat", *RECORDS}
+        special = {"name", "objective", "train", "optim", "schedule", "clip", "metrics", "repeat", *RECORDS}
         for key, child in entries.items():
             if key not in special:
                 found = self.value(child, f"{path}.{key}", types[key])
                 setattr(stage, key, found)
+        if "train" in entries:
+            self.trained_split(stage, entries["train"], f"{path}.train")
         if stage.draw is not None and stage.unit == "volume":
             what, hint = "whole volumes are trained on, so no slice is drawn", "leave 'draw' out"
             self.problem(entries["draw"].mark, f"{path}.draw", what, hint)
@@ -229,6 +231,18 @@ class _Reader(Pieces):
         if stage.data in data:
             check_read(self, stage, data[stage.data])
         return stage
+
+    def trained_split(self, stage: Stage, node: Node, path: str) -> None:
+        """``train``: the name of a split, or the split and the fraction of its patients."""
+        if not isinstance(node.value, dict):
+            stage.train = self.value(node, path, str)
+            return
+        types = hints(Stage)
+        entries = self.mapping(node, path, ("split", "fraction"))
+        if "split" in entries:
+            stage.train = self.value(entries["split"], f"{path}.split", str)
+        if "fraction" in entries:
+            stage.fraction = self.value(entries["fraction"], f"{path}.fraction", types["fraction"])
 
     def stage_fits(self, stage: Stage, entries: dict[str, Node], path: str) -> None:
         """What the objective takes: its unit, and images of one channel."""

@@ -134,6 +134,8 @@ def training_in_words(stage: Stage) -> str:
         return "fitted to features at once"
     said = [f"{turn}{_optimizer(block)}" for turn, block in optimizers.items()]
     said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
+    if stage.fraction is not None:
+        said.append(f"{stage.fraction:g} of the patients of '{stage.train}'")
     if items := items_a_step(stage.batch, stage.accumulate):
         said.append(items)
     if isinstance(stage.clip, Block):

@@ -299,6 +299,10 @@ def override(root: Node, assignment: str) -> None:
     assign(root, path.strip(), value, Mark(where))
 
 
+SHORT = {"train": ("split", "fraction")}
+"""Keys of a stage whose plain value is short for a mapping that has it under the first of these names."""
+
+
 def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
     """Put a copy of ``value`` at a dotted ``path`` below ``root``."""
     keys = path.split(".")
@@ -310,6 +314,8 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
             if last:
                 node.value[key] = _placed(value, mark)
                 return
+            if keys[i + 1] in SHORT.get(key, ()) and "objective" in node.value:
+                _write_out(node, key, mark)
             if key not in node.value:
                 # A stage's name may hold dots of its own only through its parts, so a near word is the best help.
                 raise InputError(
@@ -331,6 +337,15 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
             node = node.value[index]
         else:
             raise InputError(f"'{done}' is a plain value and has no '{key}'", str(mark))
+
+
+def _write_out(stage: Node, key: str, mark: Mark) -> None:
+    """Make what is short for a mapping, or not there, that mapping."""
+    found = stage.value.get(key)
+    if found is None:
+        stage.value[key] = Node({}, mark)
+    elif not isinstance(found.value, dict):
+        stage.value[key] = Node({SHORT[key][0]: found}, found.mark, found.key)
 
 
 def _index(nodes: list[Node], key: str) -> int | None:

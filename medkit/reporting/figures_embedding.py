@@ -29,7 +29,8 @@ def embedding_map(embedding: Embedding) -> str:
     if len(embedding.features) < FEWEST or np.ptp(embedding.features, axis=0).max() == 0:
         return ""
     at = tsne(embedding.features)
-    panels = embedding.groups or {"class": np.array([f"{label:g}" for label in embedding.label])}
+    classes = ["unlabelled" if np.isnan(label) else f"{label:g}" for label in embedding.label]
+    panels = embedding.groups or {"class": np.array(classes)}
 
     def draw() -> Figure:
         figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False)

@@ -148,6 +148,8 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
         notes.append(f"{missed:.0f} missed")
     if blank := value.extras.get("blank_slices"):
         notes.append(f"{number(value.extras.get('plain'))} with {blank:.0f} blank slices")
+    if value.trained_on < value.trained_of:
+        notes.append(f"trained on {value.trained_on} of {value.trained_of} patients")
     if mark:
         notes.append(seen_note(value))
     return Cell(number(value.value) + mark, tuple(notes), best)

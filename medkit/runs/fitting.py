@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,9 @@ class Fitting:
                 hint = "write how many 'classes' there are, or 'classifier: ridge' for values"
                 raise InputError(what, f"stages.{self.stage.name}.objective", hint)
 
-    def compute(self, split: str, progress: Progress) -> int:
-        """Compute this rank's share of the features of a split; returns how many cases had none yet."""
-        runtime, cases = self.bench.runtime, self.bench.dataset(self.stage).cases(split)
+    def compute(self, split: str, cases: Sequence[Case], progress: Progress) -> int:
+        """Compute this rank's share of the features of a split's cases; returns how many cases had none yet."""
+        runtime = self.bench.runtime
         mine = cases[runtime.rank :: runtime.world_size]
         with progress.task(f"{self.stage.name}: encoding {split}", total=len(mine)) as advance:
             return self.features.compute(mine, advance)
@@ -99,20 +99,20 @@ class Fitting:
         """All items of a split, in the order of its cases, on the main rank; None on others."""
         runtime, what = self.bench.runtime, f"the features of {self.where}, {split}"
         with together(runtime, what):
-            new = self.compute(split, progress)
-            mine = list(self._mine(split))
+            cases = self.bench.trained_on(self.stage, split)
+            new = self.compute(split, cases, progress)
+            mine = list(self._mine(split, cases))
         count = int(runtime.strategy.sum([new])[0])
-        total = len(self.bench.dataset(self.stage).cases(split))
+        total = len(cases)
         say(f"features of {total} cases of '{split}': {count} encoded, {total - count} there already")
         shares = runtime.strategy.gather(mine, what)
         if not runtime.is_main:
             return None
         return Items.joined([items for _, items in sorted((one for share in shares for one in share), key=_position)])
 
-    def _mine(self, split: str) -> Iterator[tuple[int, Items]]:
+    def _mine(self, split: str, cases: Sequence[Case]) -> Iterator[tuple[int, Items]]:
         """Position and items of this rank's share of the cases."""
         dataset, runtime, objective = self.bench.dataset(self.stage), self.bench.runtime, self.objective
-        cases = dataset.cases(split)
         mine = range(runtime.rank, len(cases), runtime.world_size)
         most = max(2, objective.cells // len(cases))
         for position in mine:

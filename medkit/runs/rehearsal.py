@@ -14,8 +14,9 @@ from medkit.data.loader import whole
 from medkit.engine.memory import shortage_told
 from medkit.engine.step import to_device
 from medkit.errors import InputError, MedkitError, RunError
-from medkit.evaluation.evaluate import measured, stack
+from medkit.evaluation.evaluate import stack
 from medkit.evaluation.items import check_predictions, items_of
+from medkit.evaluation.measure import row_and_lack
 from medkit.guard import cause
 from medkit.recipe import Stage
 from medkit.runs.workbench import Workbench
@@ -35,7 +36,23 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
     splits = [*bench.evaluated_splits(stage), *([stage.validate] if stage.validate else [])]
     if not metrics or not splits:
         return
-    sample = dataset.sample(dataset.cases(splits[0])[0])
+    cases = dataset.cases(splits[0])
+    lacking = _rehearse(bench, stage, objective, metrics, dataset.sample(cases[0]))
+    for truth, name in lacking.items():
+        other = next((sample for sample in map(dataset.sample, cases) if _has(sample, truth)), None)
+        if other is None:
+            what = f"metric '{name}' needs the {truth}, which no case of '{splits[0]}' has"
+            raise InputError(what, f"stages.{stage.name}", "leave it out, or label some")
+        _rehearse(bench, stage, objective, metrics, other)
+
+
+def _has(sample: Sample, truth: str) -> bool:
+    return sample.mask is not None if truth == "mask" else not np.isnan(sample.label)
+
+
+def _rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[Any], sample: Sample) -> dict[str, str]:
+    """Rehearse on one case; returns what is not known of it, and a metric that asked for that."""
+    dataset = bench.dataset(stage)
     if stage.unit != "volume":
         sample = one_slice(sample)
     objective.eval()
@@ -54,20 +71,25 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
     try:
         check_predictions(arrays, sample, where)
         items = items_of(sample, arrays, stage.unit)
+        lacking: dict[str, str] = {}
         for metric in metrics:
             if hasattr(metric, "to"):
                 metric.to(device)
-            _try(metric, items, stage.name)
+            lacking |= dict.fromkeys(_try(metric, items, stage.name), metric.name)
     except RunError as error:
         raise InputError(error.what, error.where or where, error.hint) from error
+    return lacking
 
 
-def _try(metric: Any, items: Sequence[Mapping[str, Any]], stage: str) -> None:
+def _try(metric: Any, items: Sequence[Mapping[str, Any]], stage: str) -> set[str]:
+    """Measure a case; returns what the metric asked for that is not known of it."""
     try:
-        kept = [row for row in (measured(metric, item, stage) for item in items) if row is not None]
+        found = [row_and_lack(metric, item, stage) for item in items]
+        kept = [row for row, _ in found if row is not None]
         if kept:
             metric.compute(stack(kept))
             metric.score(kept[0])
+        return {truth for _, lack in found for truth in lack}
     except MedkitError:
         raise
     except Exception as error:

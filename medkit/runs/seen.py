@@ -28,6 +28,8 @@ from medkit.runs.folder import RunFolder
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
 
+Part = tuple[str, str, float | None]
+"""A split of a data block: its names, and the fraction of its patients, where it is one."""
 SHOWN = 5
 LEDGERS = "ledgers"
 FILE = "seen.json"
@@ -68,9 +70,9 @@ class Seen:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self._people: dict[tuple[str, str], dict[int, str]] = {}
+        self._people: dict[Part, dict[int, str]] = {}
         self._ledgers: dict[str, Ledger] = {}
-        self._images: dict[tuple[str, str], np.ndarray] = {}
+        self._images: dict[Part, np.ndarray] = {}
 
     def ledger(self, stage: Stage) -> Ledger:
         """Whom the chain of ``stage`` has seen: what was written down when it trained, else by its recipe."""
@@ -101,29 +103,33 @@ class Seen:
         if stage.validate is not None:
             splits.append((looked, stage.validate))
         for role, split in splits:
-            patients = self._digests(stage, split)
+            part = self._part(stage, split, role == "train")
+            patients = np.sort(np.fromiter(self._named(stage, part), np.uint64))
             space = space_of(self.bench.dataset(stage).source)
-            images = self._images.get((stage.data, split), NOTHING)
+            images = self._images.get(part, NOTHING)
             yield Entry(role, patients, images, self.bench.recipe.name, stage.name, stage.data, split, space)
 
-    def _named(self, stage: Stage, split: str) -> dict[int, str]:
-        """The people of a split by their digests."""
-        key = (stage.data, split)
-        if key not in self._people:
-            dataset = self.bench.dataset(stage)
-            space = space_of(dataset.source)
-            names = people(dataset.source, dataset.cases(split))
-            self._people[key] = {digest(space, name): name for name in names}
-        return self._people[key]
+    def _part(self, stage: Stage, split: str, training: bool) -> Part:
+        """A split as a stage uses it."""
+        return stage.data, split, stage.fraction if training else None
 
-    def _digests(self, stage: Stage, split: str) -> np.ndarray:
-        return np.sort(np.fromiter(self._named(stage, split), np.uint64))
+    def _cases(self, stage: Stage, part: Part) -> Sequence[Case]:
+        _, split, fraction = part
+        return self.bench.dataset(stage).cases(split) if fraction is None else self.bench.train_cases(stage)
+
+    def _named(self, stage: Stage, part: Part) -> dict[int, str]:
+        """The people of a split, or of a fraction of it, by their digests."""
+        if part not in self._people:
+            source = self.bench.dataset(stage).source
+            space, names = space_of(source), people(source, self._cases(stage, part))
+            self._people[part] = {digest(space, name): name for name in names}
+        return self._people[part]
 
     def found(
         self, stage: Stage, split: str, roles: tuple[Role, ...] = tuple(ROLES), copies: Sequence[Case] = ()
     ) -> Found:
         """Which patients of ``split`` the chain of ``stage`` has seen in these roles, or under other names."""
-        named = self._named(stage, split)
+        named = self._named(stage, self._part(stage, split, False))
         patients = np.fromiter(named, np.uint64)
         seen = np.zeros(len(patients), bool)
         how, other = [], False
@@ -246,9 +252,12 @@ class Seen:
         """Take the images that ``stage`` trains and validates on, which have been prepared, into its ledger."""
         dataset = self.bench.dataset(stage)
         for split in (stage.train, stage.validate):
-            if split is not None and (stage.data, split) not in self._images:
-                each = (one for _, mine in dataset.digests(dataset.cases(split)) for one in mine)
-                self._images[stage.data, split] = np.unique(np.fromiter(each, np.uint64))
+            if split is None:
+                continue
+            part = self._part(stage, split, split == stage.train)
+            if part not in self._images:
+                each = (one for _, mine in dataset.digests(self._cases(stage, part)) for one in mine)
+                self._images[part] = np.unique(np.fromiter(each, np.uint64))
         self.look_again()  # ledgers of later stages hold this one's
 
     def look_again(self) -> None:
@@ -274,6 +283,8 @@ class Seen:
             "cases": found.cases,
             "slices": evaluation.slices,
             "seen": found.seen,
+            "trained_on": len(self._named(stage, self._part(stage, stage.train, True))),
+            "trained_of": len(self._named(stage, self._part(stage, stage.train, False))),
         }
         folder = self.bench.folder
         if folder is not None:

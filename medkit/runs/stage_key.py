@@ -46,7 +46,7 @@ class Keys:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self._cases: dict[tuple[str, str], str] = {}
+        self._cases: dict[tuple[str, str, float | None], str] = {}
 
     def of(self, stage: Stage) -> StageKey | None:
         """The key of a stage, or None where it takes a part of a stage that has none."""
@@ -66,9 +66,9 @@ class Keys:
                 "libraries": made_with(COMPUTES)["libraries"],
                 "runtime": [bench.runtime.device.type, bench.runtime.precision, bench.runtime.world_size],
                 "seed": bench.recipe.seed,
-                "stage": by_content({name: value for name, value in own.items() if name != "evaluate"}),
+                "stage": by_content({name: value for name, value in own.items() if name not in ("evaluate", "train")}),
                 "data": by_content({k: v for k, v in resolved["data"][stage.data].items() if k != "splits"}),
-                "cases": [self._digest(stage, split) for split in stage.splits([])],
+                "cases": [self._digest(stage, split, split == stage.train) for split in stage.splits([])],
                 "parents": {name: [known["training"], known["weights"]] for name, known in parents.items()},
                 "components": dict(sorted(_components(stage, bench.recipe.data[stage.data]))),
             }
@@ -77,18 +77,20 @@ class Keys:
         shown = bench.recipe.report.maps
         return StageKey(training, digest([training, list(measured.items()), shown, allowed]))
 
-    def _digest(self, stage: Stage, split: str) -> str:
-        """All cases of a split in their order: what is known of each, and what its voxels come from."""
-        if (stage.data, split) not in self._cases:
+    def _digest(self, stage: Stage, split: str, training: bool = False) -> str:
+        """All cases of a split, or of the fraction of it that is trained on, in their order: what is known of each, and
+        what its voxels come from."""
+        key = (stage.data, split, stage.fraction if training else None)
+        if key not in self._cases:
             dataset = self.bench.dataset(stage)
             found = hashlib.blake2b(digest_size=16)
-            for case in dataset.cases(split):
+            for case in self.bench.train_cases(stage) if training else dataset.cases(split):
                 fields = sorted((name, repr(value)) for name, value in case.fields.items())
                 voxels = key_of(dataset.source.identity(case)) if dataset.cache is None else dataset.keys.of(case).hex()
                 said = [case.id, case.patient, case.center, case.fold, repr(case.label), fields, voxels]
                 found.update(json.dumps(said, default=repr).encode() + b"\n")
-            self._cases[stage.data, split] = found.hexdigest()
-        return self._cases[stage.data, split]
+            self._cases[key] = found.hexdigest()
+        return self._cases[key]
 
 
 def digest(content: Any) -> str:

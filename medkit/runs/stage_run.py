@@ -123,7 +123,9 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
     """Prepare the cases of all splits that the stage touches; each rank takes its share."""
     runtime, stage = session.bench.runtime, trainer.stage
     dataset = session.bench.dataset(stage)
-    wanted = union([dataset.cases(split) for split in trainer.prepared(tested)])
+    splits = trainer.prepared(tested)
+    parts = [dataset.cases(split) for split in splits if split != stage.train or split in tested]
+    wanted = union([*([session.bench.train_cases(stage)] if stage.train in splits else []), *parts])
     with session.progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance, jobs=session.bench.jobs)
 

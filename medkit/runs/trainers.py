@@ -133,12 +133,14 @@ class BuiltInTrainer:
     def check(self) -> None:
         if self.stage.unfreeze is not None:
             stages_of(self.objective, self.stage.unfreeze.part)
-        cases = self.bench.dataset(self.stage).cases(self.stage.train)
-        check_ranks(self.stage, len(cases), self.bench.runtime.world_size)
+        check_ranks(self.stage, len(self.bench.train_cases(self.stage)), self.bench.runtime.world_size)
         check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.draw(self.stage, self.objective)
         self.bench.check_views(self.stage, self.objective)
+        if hasattr(self.bench.dataset(self.stage).source, "masked"):  # else who is labelled is known once all are read
+            self.bench.reads(self.stage, self.objective)
+            self.bench.trained_on(self.stage, self.stage.train)
 
     def rehearse(self) -> None:
         rehearse(self.bench, self.stage, self.objective, self.metrics)
@@ -163,12 +165,14 @@ class BuiltInTrainer:
     def train(self, progress: Progress, events: Events) -> None:
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
+        bench.reads(stage, self.objective)  # asked now, none has to be made for it
 
         def say(text: str) -> None:
             events.emit(Message(f"{stage.name}: {text}"))
 
         if (draw := bench.draw(stage)) is not None:
             say(f"{DRAWN[draw]} (draw: {draw})")
+        self._tell_cases(say)
         if told := views_in_words(bench.recipe.data[stage.data]):
             made = [view.name for view in bench.views(stage)]
             say(f"{told}; it reads {' and '.join(made) or 'none of them, so none are made'}")
@@ -187,6 +191,17 @@ class BuiltInTrainer:
         division.put_together()
         if settings.keep_best is not None and state.best_epoch is None and bench.runtime.is_main:
             bench.folder.add_notice(no_best(stage.name, settings.keep_best.key))
+
+    def _tell_cases(self, say: Callable[[str], None]) -> None:
+        """Say, and keep for the report, on which fraction the stage trains, and which cases it leaves out."""
+        bench, stage = self.bench, self.stage
+        assert bench.folder is not None
+        told_of = [bench.fraction_in_words(stage)]
+        told_of += [bench.left_out(stage, split) for split in (stage.train, stage.validate) if split is not None]
+        for told in filter(None, told_of):
+            say(told)
+            if bench.runtime.is_main:
+                bench.folder.add_notice(f"{stage.name}: {told}.")
 
     def settings(self) -> TrainingSettings:
         """How the stage's recipe says that it is trained."""
@@ -292,12 +307,14 @@ class FittingTrainer(BuiltInTrainer):
             events.emit(Message(f"{stage.name}: {text}"))
 
         events.emit(StageStarted(stage.name, 1, 0))
+        self.bench.reads(stage, self.objective)
+        self._tell_cases(say)
         choice = self.fitting.fit(progress, say)
         error = {} if choice.error is None else {"squared_error": choice.error}
         events.emit(EpochEnded(stage.name, 1, {**choice.settings, **error}))
 
     def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
-        self.fitting.compute(split, progress)
+        self.fitting.compute(split, cases, progress)
         return self.fitting.of
 
     def try_out(self) -> Trial:
@@ -332,12 +349,16 @@ class ExternalTrainer:
     def train(self, progress: Progress, events: Events) -> None:
         bench, stage = self.bench, self.stage
         dataset = bench.dataset(stage)
+        assert bench.folder is not None
         work = self._work(progress, events)
         events.emit(StageStarted(stage.name, stage.epochs, 0))
         events.emit(Message(f"{stage.name}: {self.objective.ignores}"))
-        validate = dataset.cases(stage.validate) if stage.validate else []
+        if told := bench.fraction_in_words(stage):
+            events.emit(Message(f"{stage.name}: {told}"))
+            bench.folder.add_notice(f"{stage.name}: {told}.")
+        train, validate = bench.train_cases(stage), dataset.cases(stage.validate) if stage.validate else []
         with work.task(stage.name):
-            self.objective.train_cases(work, dataset.cases(stage.train), validate, stage.epochs, bench.recipe.seed)
+            self.objective.train_cases(work, train, validate, stage.epochs, bench.recipe.seed)
 
     def predicted(self, cases: Sequence[Case], split: str, progress: Progress) -> Predicted | None:
         work = self._work(progress, Events())

@@ -38,6 +38,7 @@ class Validation:
         self.cases = bench.dataset(stage).cases(self.split)
         self.loader = bench.held_out_loader(stage)
         on_device = self.loader.device_augment
+        self.learnable = bench.trained_on(stage, self.split)  # of the others no loss is known
         self.losses = HeldOutLosses(objective, self.batches, bench.recipe.seed, bench.runtime, say, needed, on_device)
 
     def __call__(self, epoch: int) -> dict[str, float]:
@@ -56,12 +57,12 @@ class Validation:
     def batches(self) -> Iterator[tuple[int, Batch, int]]:
         """Batches as in training but for augmentation, the same ones at each epoch, each on one of the ranks."""
         loader, runtime = self.loader, self.bench.runtime
-        count = len(self.cases) * self.stage.slices
+        count = len(self.learnable) * self.stage.slices
         chunks = -(-count // self.stage.batch)
         for number in range(runtime.rank, chunks, runtime.world_size):
             # Of about the same size: losses that compare the items of a batch need more than the one left over.
             positions = range(number * count // chunks, (number + 1) * count // chunks)
-            items = [loader.item(position % len(self.cases), 0, position) for position in positions]
+            items = [loader.item(position % len(self.learnable), 0, position) for position in positions]
             for _, same in groupby(items, key=lambda item: item["image"].shape[1:]):
                 group = list(same)
                 yield number, loader.collate(group), len(group)

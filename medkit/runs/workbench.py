@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from medkit.data.augment import CPUChain, DeviceChain
+from medkit.data.cases import take
 from medkit.data.dataset import Dataset
 from medkit.data.draws import Draw, ItemDraw, draw_of
+from medkit.data.fractions import Chosen, choose
+from medkit.data.ledger import person_of_each
 from medkit.data.loader import Augmentation, Loader
 from medkit.data.processes import default_jobs
 from medkit.data.sampler import Sampler
@@ -21,8 +26,9 @@ from medkit.engine.ranks import place
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime, seed_all
 from medkit.engine.step import to_device
-from medkit.errors import InputError, RunError
+from medkit.errors import InputError, MedkitError, RunError
 from medkit.paths import cache_folder
+from medkit.protocols import Batch, Case
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.recipe.views import lacking
 from medkit.runs.folder import RunFolder
@@ -53,6 +59,8 @@ class Workbench:
         """Processes that this rank may start for preparation."""
         self._datasets: dict[str, Dataset] = {}
         self._read: dict[str, set[str] | None] = {}
+        self._fractions: dict[tuple[str, str, float], Chosen] = {}
+        self._trained_on: dict[tuple[str, str], Sequence[Case]] = {}
         self.seen = Seen(self)
         self.keys = Keys(self)
 
@@ -103,13 +111,14 @@ class Workbench:
         augmentation = Augmentation(steps, block.augment_on, self.views(stage))
         wanted = stage.workers if self.workers is None else self.workers
         workers = count_workers(wanted, self.runtime.device.type == "cuda", place().sharing)
-        cases, sampler = dataset.cases(stage.train), self.sampler(stage)
-        return Loader(dataset, cases, sampler, self._item_draw(stage), augmentation, workers)
+        cases = self.trained_on(stage, stage.train)
+        return Loader(dataset, cases, self.sampler(stage, cases), self._item_draw(stage), augmentation, workers)
 
-    def sampler(self, stage: Stage) -> Sampler:
-        """Which training cases of ``stage`` each step of an epoch gets."""
+    def sampler(self, stage: Stage, cases: Sequence[Case] | None = None) -> Sampler:
+        """Which training cases of ``stage`` each step of an epoch gets; of all cases, if those are not asked for that
+        losses can be computed on."""
+        cases = self.train_cases(stage) if cases is None else cases
         dataset = self.dataset(stage)
-        cases = dataset.cases(stage.train)
         return Sampler(
             len(cases),
             stage.batch,
@@ -124,9 +133,74 @@ class Workbench:
         """Items of the validation split, drawn as in training and not augmented, with the views that heads compare."""
         dataset = self.dataset(stage)
         assert stage.validate is not None
-        cases = dataset.cases(stage.validate)
+        cases = self.trained_on(stage, stage.validate)
         sampler = Sampler(len(cases), stage.batch, self.recipe.seed, repeats=stage.slices)
         return Loader(dataset, cases, sampler, self._item_draw(stage), Augmentation(views=self.views(stage)))
+
+    def train_cases(self, stage: Stage) -> Sequence[Case]:
+        """The cases of the split that ``stage`` trains on, or of the fraction of it, labelled or not."""
+        cases = self.dataset(stage).cases(stage.train)
+        return cases if stage.fraction is None else take(cases, self.fraction(stage).inside)
+
+    def fraction(self, stage: Stage) -> Chosen:
+        """Which patients of its split a stage trains on; the same ones for all stages, under one seed of the recipe."""
+        assert stage.fraction is not None
+        key = (stage.data, stage.train, stage.fraction)
+        if key not in self._fractions:
+            dataset = self.dataset(stage)
+            cases = dataset.cases(stage.train)
+            people, labels = person_of_each(dataset.source, cases), dataset.labels(cases, self.jobs)
+            self._fractions[key] = choose(people, labels, stage.fraction, self.recipe.seed)
+        return self._fractions[key]
+
+    def check_fraction(self, stage: Stage, objective: Any) -> None:
+        """Refuse a fraction without a patient, or, where labels are read, without a case of some class."""
+        if stage.fraction is not None:
+            chosen, where = self.fraction(stage), f"stages.{stage.name}.train.fraction"
+            chosen.check(stage.fraction, where, classes=False)
+            read = self.reads(stage, objective)
+            chosen.check(stage.fraction, where, classes=read is None or bool(read & {"label", "mask"}))
+
+    def fraction_in_words(self, stage: Stage) -> str:
+        """How many patients a fraction has, and by what it is stratified; nothing where all are trained on."""
+        if stage.fraction is None:
+            return ""
+        found = self.fraction(stage)
+        share = f"{found.patients} of {found.total} patients of '{stage.train}'"
+        return f"it trains on {share} (fraction {stage.fraction:g}, {found.strata})"
+
+    def trained_on(self, stage: Stage, split: str) -> Sequence[Case]:
+        """The cases of a split that losses of ``stage`` can be computed on: those that have the labels and masks that
+        its objective reads. All of them, where it reads neither or does not say.
+
+        Raises
+        ------
+        InputError
+            if none is left.
+        """
+        key = (stage.name, split)
+        if key not in self._trained_on:
+            cases = self.train_cases(stage) if split == stage.train else self.dataset(stage).cases(split)
+            truths = self._truths(stage)
+            found = take(cases, self.dataset(stage).labelled(cases, truths)) if truths else cases
+            if not len(found):
+                what = f"stage '{stage.name}' reads {' and '.join(truths)}, which no case of '{split}' has"
+                hint = "on unlabelled cases only heads that read no labels can be trained"
+                raise InputError(what, f"stages.{stage.name}", hint)
+            self._trained_on[key] = found
+        return self._trained_on[key]
+
+    def left_out(self, stage: Stage, split: str) -> str:
+        """How many cases of a split a stage leaves out, in words; nothing where it takes all."""
+        every = self.train_cases(stage) if split == stage.train else self.dataset(stage).cases(split)
+        some = self.trained_on(stage, split)
+        missing = len(every) - len(some)
+        why = f"without the {' and '.join(self._truths(stage))} that it reads"
+        return f"{missing} of {len(every)} cases of '{split}' are left out, {why}" if missing else ""
+
+    def _truths(self, stage: Stage) -> list[str]:
+        """Which of label and mask the objective of a stage reads."""
+        return sorted((self.reads(stage) or set()) & {"label", "mask"})
 
     def _item_draw(self, stage: Stage) -> ItemDraw:
         draw = self.draw(stage) or "uniform"
@@ -174,7 +248,7 @@ class Workbench:
     def reads(self, stage: Stage, objective: Any = None) -> set[str] | None:
         """The entries of a batch that the objective of ``stage`` takes; None if it does not say so.
 
-        It is shown a batch of one case.
+        It is shown a batch of one case that has a mask, if there is one.
         """
         if stage.name not in self._read:
             self._read[stage.name] = self._asked(stage, objective or self._fresh(stage))
@@ -183,20 +257,36 @@ class Workbench:
     def _asked(self, stage: Stage, objective: Any) -> set[str] | None:
         if not hasattr(objective, "reads"):
             return None  # no case has to be read
-        dataset, views = self.dataset(stage), self._made(self.recipe.data[stage.data])
-        sampler, augmentation = Sampler(1, 1, self.seed(stage)), Augmentation(views=views)
-        cases = dataset.cases(stage.train)[:1]
-        loader = Loader(dataset, cases, sampler, draw_of(stage.unit, patch_size=stage.patch_size), augmentation)
+        cases = self.dataset(stage).cases(stage.train)
+        example = self._with_mask(stage, cases)
         state = torch.get_rng_state()
         try:
-            batch = loader.collate([loader.item(0, 0, position) for position in range(2)])
-            batch = to_device(batch, self.runtime.device)
-            if loader.device_augment is not None:
-                batch = loader.device_augment(batch)
-            found: set[str] = objective.reads(batch)
+            found: set[str] | None = objective.reads(self._example(stage, example))
+        except MedkitError:
+            # A head may refuse a case without a mask; if another one has one, it is shown that.
+            other = next((case for case in cases if self.dataset(stage).sample(case).mask is not None), None)
+            if other is None or other.id == example.id:
+                raise
+            found = objective.reads(self._example(stage, other))
         finally:
             torch.set_rng_state(state)
         return found
+
+    def _with_mask(self, stage: Stage, cases: Sequence[Case]) -> Case:
+        """A case that has a mask, where the source knows of one without reading voxels; else the first."""
+        masked = getattr(self.dataset(stage).source, "masked", None)
+        if masked is not None and (there := np.flatnonzero(masked(cases))).size:
+            return cases[int(there[0])]
+        return cases[0]
+
+    def _example(self, stage: Stage, case: Case) -> Batch:
+        """Two items of a case as one batch of the stage, not augmented."""
+        augmentation = Augmentation(views=self._made(self.recipe.data[stage.data]))
+        draw, sampler = draw_of(stage.unit, patch_size=stage.patch_size), Sampler(1, 1, self.seed(stage))
+        loader = Loader(self.dataset(stage), [case], sampler, draw, augmentation)
+        batch = loader.collate([loader.item(0, 0, position) for position in range(2)])
+        batch = to_device(batch, self.runtime.device)
+        return batch if loader.device_augment is None else loader.device_augment(batch)
 
     def objective(self, stage: Stage) -> Any:
         """A fresh objective of ``stage``, ready to be trained as the stage says.

@@ -25,7 +25,7 @@ class Concurrence(ShareMetric):
     def __init__(self, on: Literal["positives", "negatives", "all"] = "all") -> None:
         self.on = on
         self.name = "concurrence" if on == "all" else f"concurrence_{on}"
-        self.empty = "slices of the other class are left out" if on != "all" else "none"
+        self.empty = "slices of the other class, or without a label, are left out" if on != "all" else "none"
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         if self.on != "all" and (case["label"] > 0) != (self.on == "positives"):

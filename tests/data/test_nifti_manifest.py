@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -92,13 +93,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def manifest(folder: Path, rows: str, header: str = "image,mask,patient,center,fold") -> ManifestSource:
+def manifest(
+    folder: Path, rows: str, header: str = "image,mask,patient,center,fold", **arguments: Any
+) -> ManifestSource:
     (folder / "m.csv").write_text(f"{header}\n{rows}")
-    return ManifestSource(str(folder / "m.csv"))
+    return ManifestSource(str(folder / "m.csv"), **arguments)
 
 
-def test_an_empty_mask_cell_is_a_normal_scan_and_255_is_a_mask(folder: Path) -> None:
-    source = manifest(folder, "0.nii,,007,A,train\n1.nii,byte.nii,008,B,test\n")
+def test_an_empty_mask_cell_is_a_normal_scan_where_the_recipe_says_so_and_255_is_a_mask(folder: Path) -> None:
+    source = manifest(folder, "0.nii,,007,A,train\n1.nii,byte.nii,008,B,test\n", no_mask="normal")
     normal, positive = source.cases()
     assert (normal.label, normal.patient, normal.center) == (0.0, "007", "A")
     assert not source.load(normal).mask.voxels.any()
@@ -141,7 +144,7 @@ def test_an_empty_mask_of_a_positive_label_is_refused(folder: Path) -> None:
 
 
 def test_an_empty_split_says_what_values_there_are(folder: Path) -> None:
-    source = manifest(folder, "0.nii,,p,A,train\n")
+    source = manifest(folder, "0.nii,empty.nii,p,A,train\n")
     with pytest.raises(InputError, match="split 'test' is empty after fold = test; values of fold: train"):
         Dataset(source, {"test": {"fold": "test"}})
 
@@ -149,7 +152,7 @@ def test_an_empty_split_says_what_values_there_are(folder: Path) -> None:
 def test_parquet_manifests_read_like_csv(folder: Path) -> None:
     table = pandas.DataFrame({"image": ["0.nii", "1.nii"], "mask": [None, "one.nii"], "patient": ["p", "q"]})
     write_manifest(table, folder / "m.parquet")
-    source = ManifestSource(str(folder / "m.parquet"))
+    source = ManifestSource(str(folder / "m.parquet"), no_mask="normal")
     assert [case.label for case in source.cases()] == [0.0, None]
 
 
@@ -165,7 +168,7 @@ def test_the_ct_ich_layout_becomes_a_manifest(tmp_path: Path) -> None:
     assert len(table) == 10
     assert table["label"].sum() == table["epidural"].sum() == 5
     assert set(table["fold"]) == {"train", "val", "test"}
-    write_manifest(table.assign(mask=None), tmp_path / "m.csv")
+    write_manifest(table.drop(columns="mask"), tmp_path / "m.csv")
     assert len(ManifestSource(str(tmp_path / "m.csv")).cases()) == 10
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,9 @@ def to_nnunet(
     units: Annotated[
         str | None, typer.Option("--units", metavar="HU", help="What the voxels are in, where the file does not tell.")
     ] = None,
+    no_mask: Annotated[
+        str | None, typer.Option("--no-mask", metavar="normal", help="What rows without a mask are, if there are any.")
+    ] = None,
 ) -> None:
     """Write scans and masks of a manifest as a raw data set of nnU-Net, for use outside medkit.
 
@@ -57,7 +60,8 @@ def to_nnunet(
 
     columns = list(read_table(path).columns)
     name = case or ("case" if "case" in columns else None)
-    source = ManifestSource(str(path), case=name, allow_gaps=allow_gaps, units=cast(Any, units))
+    read: dict[str, Any] = {"units": units, "no_mask": no_mask}
+    source = ManifestSource(str(path), case=name, allow_gaps=allow_gaps, **read)
     cases = list(source.cases())
     wanted = fold or (["train", "val"] if any(c.fold for c in cases) else [""])
     chosen = [c for c in cases if c.fold in wanted]

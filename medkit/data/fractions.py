@@ -1,0 +1,137 @@
+"""A fraction of a split: the beginning of one order of its patients, so that a smaller fraction lies inside a larger.
+
+The order is a pure function of the patients, their labels and a seed. Every stratum comes evenly in it, so that each
+beginning has about the shares of the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medkit.errors import InputError
+
+RANGES = 5
+"""Strata of labels that are measurements: ranges with equally many patients."""
+AT_LEAST = 5
+"""Cases that each of more than two classes has on average; labels that repeat less often are measurements."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which of the cases are in a fraction.
+
+    Attributes
+    ----------
+    inside:
+        (n,) booleans.
+    patients, total:
+        How many there are in it, and in all.
+    strata:
+        What it is stratified by, in words.
+    classes:
+        (n,) the class of each case, as ``label = 1`` or ``unlabelled``; nothing where labels are measurements.
+    smallest:
+        The least fraction in which every class is.
+    """
+
+    inside: np.ndarray
+    patients: int
+    total: int
+    strata: str
+    classes: Sequence[str]
+    smallest: float
+
+    def check(self, fraction: float, where: str, classes: bool = True) -> None:
+        """Refuse a fraction without a patient, or without a case of some class, if ``classes`` matter.
+
+        Raises
+        ------
+        InputError
+            with the smallest fraction that works.
+        """
+        if not self.patients:
+            what = f"{fraction:g} of {self.total} patients is none"
+            raise InputError(what, where, f"the smallest fraction with one is {_up(0.5 / self.total):g}")
+        kept = {name for name, inside in zip(self.classes, self.inside, strict=False) if inside}
+        missing = sorted(set(self.classes) - kept - {UNLABELLED})
+        if missing and classes:
+            what = f"in {self.patients} of {self.total} patients there is no case with {' or '.join(missing)}"
+            hint = f"the smallest fraction with every class is {self.smallest:g}"
+            raise InputError(what, where, hint)
+
+
+UNLABELLED = "unlabelled"
+
+
+def choose(people: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> Chosen:
+    """The cases of a fraction of the patients.
+
+    Parameters
+    ----------
+    people:
+        Whom each case shows.
+    labels:
+        (n,) labels of the cases, nan where there is none.
+    """
+    largest: dict[str, float] = {}
+    for name, label in zip(people, labels.tolist(), strict=True):
+        known = largest.get(name, math.nan)
+        largest[name] = label if math.isnan(known) else known if math.isnan(label) else max(known, label)
+    names = list(largest)
+    each = np.array([largest[name] for name in names])
+    strata, by, are_classes = _strata(each, labels)
+    order = _order(names, strata, seed)
+    count = math.floor(fraction * len(names) + 0.5 + 1e-9)
+    chosen = {names[i] for i in order[:count]}
+    inside = np.array([name in chosen for name in people], bool)
+    classes = [UNLABELLED if math.isnan(y) else f"label = {y:g}" for y in labels.tolist()] if are_classes else []
+    return Chosen(inside, count, len(names), by, classes, _smallest(people, classes, [names[i] for i in order]))
+
+
+def _strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]:
+    """The stratum of each patient by the largest label, what that is in words, and whether labels are classes."""
+    known = labels[~np.isnan(labels)]
+    distinct = np.unique(known)
+    if not len(distinct):
+        return np.zeros(len(each), int), "not stratified, for no case has a label", False
+    missing = np.isnan(each)
+    whole = bool((distinct == np.round(distinct)).all())
+    if len(distinct) <= 2 or (whole and len(known) >= AT_LEAST * len(distinct)):
+        found, words = np.searchsorted(distinct, np.where(missing, 0, each)), "stratified by label"
+        counts = len(distinct)
+    else:
+        edges = np.quantile(each[~missing], np.linspace(0, 1, RANGES + 1)[1:-1])
+        found, words = np.searchsorted(edges, np.where(missing, 0, each)), f"stratified by {RANGES} ranges of the label"
+        counts = RANGES
+    words += " (a patient's largest)" if len(labels) > len(each) else ""
+    return np.where(missing, counts, found), words, counts == len(distinct)
+
+
+def _order(names: Sequence[str], strata: np.ndarray, seed: int) -> list[int]:
+    """All patients, those of each stratum in an order of the seed's and evenly spread."""
+    drawn = [hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest() for name in names]
+    place: dict[int, float] = {}
+    for stratum in np.unique(strata).tolist():
+        mine = sorted(np.flatnonzero(strata == stratum).tolist(), key=lambda i: drawn[i])
+        place |= {i: (rank + 0.5) / len(mine) for rank, i in enumerate(mine)}
+    return sorted(place, key=lambda i: (place[i], drawn[i]))
+
+
+def _smallest(people: Sequence[str], classes: Sequence[str], order: Sequence[str]) -> float:
+    """The least fraction of the order with a case of every class."""
+    first = {name: position for position, name in enumerate(order)}
+    earliest: dict[str, int] = {}
+    for name, kind in zip(people, classes, strict=False):
+        if kind != UNLABELLED:
+            earliest[kind] = min(earliest.get(kind, len(order)), first[name])
+    return _up((max(earliest.values(), default=0) + 0.5) / len(order))
+
+
+def _up(fraction: float) -> float:
+    """Rounded up to four digits behind the point."""
+    return min(1.0, math.ceil(fraction * 1e4 - 1e-6) / 1e4)
