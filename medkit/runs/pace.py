@@ -40,7 +40,7 @@ class Pace:
         validated = len(dataset.cases(stage.validate)) if stage.validate else 0
         tested = sum(len(dataset.cases(split)) for split in bench.evaluated_splits(stage))
         if stage.fitted:  # features of every case, once
-            return (len(dataset.cases(stage.train)) + validated + tested) * self.case
+            return (len(bench.trained_on(stage, stage.train)) + validated + tested) * self.case
         return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
 
 

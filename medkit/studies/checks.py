@@ -58,9 +58,11 @@ def _check_data(bench: Workbench, seen: set[str]) -> None:
     data = bench.recipe.resolved()["data"]
     for stage in bench.recipe.stages:
         splits = stage.splits(bench.evaluated_splits(stage))
-        key = digest([data[stage.data], [str(split) for split in splits], bench.recipe.seed])
+        key = digest([data[stage.data], [str(split) for split in splits], stage.fraction, bench.recipe.seed])
         if key not in seen:
             seen.add(key)
             dataset = bench.dataset(stage)
             for split in splits:
                 dataset.cases(split)
+            if stage.fraction is not None:
+                bench.check_fraction(stage, bench.trained(stage))
