@@ -25,7 +25,7 @@ from medkit.engine.state import TrainingState
 from medkit.engine.step import Place, Step, mean_of, to_device
 from medkit.engine.unfreeze import stages_of, unfreeze
 from medkit.errors import RunError
-from medkit.protocols import Batch
+from medkit.protocols import Batch, Objective, offered
 
 
 class Batches(Protocol):
@@ -182,6 +182,7 @@ class Trainer:
         for step in self.steps:
             metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
         metrics |= {f"train/{key}": value for key, value in means_of(self.state.sums).items()}
+        metrics |= {f"train/{key}": value for key, value in offered(Objective, self.objective, "numbers")().items()}
         if self.validate is not None:
             # Ranks may round differently, and have to decide alike.
             found = dict(self.validate(self.state.epoch))

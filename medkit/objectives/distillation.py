@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import modules
-from medkit.objectives.multitask import Multitask, Passes, seen_by, total
+from medkit.objectives.multitask import Multitask, Passes, numbers_of, seen_by, total
 from medkit.protocols import Batch
 from medkit.protocols.distilling import Distiller
 from medkit.protocols.losses import TieLoss
@@ -105,6 +105,9 @@ class Distillation(Multitask):
         for name, head in self.distil.items():
             yield partial(seen_by, Distiller, name, head, batch)
 
+    def numbers(self) -> dict[str, float]:
+        return {**super().numbers(), **numbers_of(self.distil)}
+
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         encode = Passes(self.encoder)
         found = self.head_losses(batch, encode)
@@ -176,7 +179,10 @@ def _momentum(distil: Mapping[str, nn.Module]) -> float:
     wanted = {name: float(getattr(head, "momentum", MOMENTUM)) for name, head in distil.items()}
     if len(set(wanted.values())) > 1:
         said = ", ".join(f"{value:g} ({name})" for name, value in wanted.items())
-        raise InputError(f"the distilling heads have one teacher and want different momenta: {said}", hint="'momentum'")
+        raise InputError(
+            f"the distilling heads have one teacher and want different momenta: {said}",
+            hint="write 'momentum' in the objective",
+        )
     return next(iter(wanted.values()))
 
 

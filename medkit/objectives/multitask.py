@@ -105,6 +105,10 @@ class Multitask(nn.Module):
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         return list(self.encoder.parameters())
 
+    def numbers(self) -> dict[str, float]:
+        """What heads tell of themselves, under their names."""
+        return numbers_of(self.heads)
+
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         return self.head_losses(batch, Passes(self.encoder))
 
@@ -196,6 +200,12 @@ def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[A
             what = f"head '{name}' changes '{key}' of the batch in its view, which other heads and targets see"
             raise InputError(what, hint=f"change a copy, batch['{key}'].clone(): {PAGE}")
     return found
+
+
+def numbers_of(heads: Any) -> dict[str, float]:
+    """What those heads say that have a method ``numbers``: ``NAME_NUMBER``."""
+    able = {name: head for name, head in heads.items() if hasattr(head, "numbers")}
+    return {f"{name}_{key}": float(value) for name, head in able.items() for key, value in head.numbers().items()}
 
 
 def _needs(head: nn.Module) -> tuple[str, ...]:

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.api import Batch, Channels
 from medkit_ssl.pooling import Pool
 from medkit_ssl.precision import precise
 from medkit_ssl.projector import Projector, Width, perceptron
+from medkit_ssl.spread import Spreading
 from medkit_ssl.views import compared, pairs
 
 
-class BYOL(nn.Module):
+class BYOL(Spreading):
     """Bootstrap your own latent (Grill et al. 2020, eq. 2): ``2 - 2 cos`` of prediction and teacher, no negatives.
 
     Summed for both orders of two views (for V views it is twice the mean over ordered pairs), so between 0 and 8. What
-    keeps it from a constant answer are predictor, batch norm (here of each rank's rows) and the slow teacher; watch
-    what is trained on the encoder afterwards. The paper starts the teacher's momentum at 0.996 for 300 epochs of
+    keeps it from a constant answer are predictor, batch norm (here of each rank's rows) and the slow teacher;
+    ``train/NAME_spread`` tells if they do. The paper starts the teacher's momentum at 0.996 for 300 epochs of
     ImageNet.
 
     Parameters
@@ -51,5 +52,6 @@ class BYOL(nn.Module):
     @precise
     def loss(self, student: Sequence[Tensor], teacher: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
         predicted, wanted = (F.normalize(rows[0], dim=2) for rows in (student, teacher))
+        self.spread(predicted)
         distances = [(2 - 2 * (a * b).sum(1)).mean() for a, b in pairs(predicted, wanted)]
         return {"distance": 2 * torch.stack(distances).mean()}

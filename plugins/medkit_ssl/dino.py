@@ -16,13 +16,14 @@ from medkit.parts.across_ranks import gather_rows
 from medkit_ssl.pooling import Pool, Pooled
 from medkit_ssl.precision import precise
 from medkit_ssl.projector import Width
+from medkit_ssl.spread import Spreading
 from medkit_ssl.views import compared
 
 Temperature = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class DINO(nn.Module):
+class DINO(Spreading):
     """Self-distillation with no labels (Caron et al. 2021, eq. 1 to 4): cross-entropy to a centred, sharp teacher.
 
     The student sees the two ``views`` and, if the data block makes them, the smaller ``crops``; the teacher the views.
@@ -95,6 +96,7 @@ class DINO(nn.Module):
     @precise
     def loss(self, student: Sequence[Tensor], teacher: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
         (said,) = teacher
+        self.spread(student[0])
         wanted = torch.softmax((said - self.centre) / self.temperature(progress), 2)
         logs = [F.log_softmax(rows / self.student_temperature, 2) for rows in student]
         views, *crops = logs

@@ -8,17 +8,18 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.api import Batch, Channels
 from medkit.parts.across_ranks import gather_rows
 from medkit_ssl.pooling import Pool
 from medkit_ssl.precision import precise
 from medkit_ssl.projector import Projector, Width, perceptron
+from medkit_ssl.spread import Spreading
 from medkit_ssl.views import compared, pairs
 
 
-class MoCo(nn.Module):
+class MoCo(Spreading):
     """Momentum contrast, version 3 (Chen, Xie & He 2021, Algorithm 1): InfoNCE both ways, negatives of all ranks.
 
     With queries q of the student (after the predictor) and keys k of the teacher, of length 1, the loss of a pair of
@@ -63,6 +64,7 @@ class MoCo(nn.Module):
     @precise
     def loss(self, student: Sequence[Tensor], teacher: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
         queries, keys = (F.normalize(rows[0], dim=2) for rows in (student, teacher))
+        self.spread(queries)
         every, first = gather_rows(keys.flatten(1))
         every = every.unflatten(1, keys.shape[1:])
         terms = []

@@ -7,17 +7,18 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.api import Batch, Channels
 from medkit.parts.across_ranks import gather_rows
 from medkit_ssl.pooling import Pool
 from medkit_ssl.precision import precise
 from medkit_ssl.projector import Projector, Width
+from medkit_ssl.spread import Spreading
 from medkit_ssl.views import compared
 
 
-class SimCLR(nn.Module):
+class SimCLR(Spreading):
     """Contrast views of images (Chen et al. 2020, eq. 1): NT-Xent, with negatives of all ranks.
 
     Shapes: pyramid of the V views of N items, item by item, to rows (NV,D). The loss of a view i with another one j of
@@ -65,6 +66,7 @@ class SimCLR(nn.Module):
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         own = F.normalize(output, dim=1)
         every, first = gather_rows(own)
+        self.spread(every)
         return {"nt_xent": nt_xent(own, every, first, target.shape[1], self.temperature)}
 
 

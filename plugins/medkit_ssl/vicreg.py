@@ -7,13 +7,14 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.api import Batch, Channels
 from medkit.parts.across_ranks import gather_rows
 from medkit_ssl.pooling import Pool
 from medkit_ssl.precision import precise
 from medkit_ssl.projector import Projector, Width
+from medkit_ssl.spread import Spreading
 from medkit_ssl.views import compared
 
 GAMMA, EPSILON = 1.0, 1e-4
@@ -21,7 +22,7 @@ GAMMA, EPSILON = 1.0, 1e-4
 Weight = Annotated[float, Field(ge=0)]
 
 
-class VICReg(nn.Module):
+class VICReg(Spreading):
     """Variance, invariance and covariance of two views (Bardes, Ponce & LeCun 2022, section 4.1 and Algorithm 1).
 
     Shapes: pyramid of the two views of N items, item by item, to rows (2N,D). With rows Z and Z' of the first and the
@@ -71,6 +72,7 @@ class VICReg(nn.Module):
     @precise
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         every, _ = gather_rows(output)
+        self.spread(every)
         one, other = every[0::2], every[1::2]
         variance, covariance = (a + b for a, b in zip(spread(one), spread(other), strict=True))
         terms = {"invariance": F.mse_loss(one, other), "variance": variance, "covariance": covariance}

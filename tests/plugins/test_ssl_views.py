@@ -202,6 +202,20 @@ def test_crops_are_seen_by_the_student_only_and_need_not_be_there():
     assert [len(student), len(teacher)] == [1, 1]
 
 
+# -- collapse ------------------------------------------------------------------------------------------------------
+
+
+def test_the_spread_is_1_of_rows_that_point_anywhere_and_0_of_a_collapse():
+    head = SimCLR((2,)).double()
+    z = torch.tensor([[[1.0, 0.0], [-2.0, 0.0]], [[0.0, 3.0], [0.0, -4.0]]], dtype=torch.float64)
+    head.loss(z.flatten(0, 1), z)
+    assert head.numbers() == {"spread": pytest.approx(1.0)}
+    head.loss(torch.ones(4, 2), z)
+    assert head.numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
+    head.eval().loss(z.flatten(0, 1), z)
+    assert head.numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
+
+
 # -- precision -----------------------------------------------------------------------------------------------------
 
 
