@@ -1,6 +1,6 @@
 """Runs killed by SIGKILL at random moments and gone on with, until they end; what they end with is compared.
 
-python tests/kills.py FOLDER [--kills 100] [--seed 0] [--system NAME] [--ranks N]: over three systems on one and on two
+python tests/kills.py FOLDER [--kills 100] [--seed 0] [--system NAME] [--ranks N]: over four systems on one and on two
 ranks, or some of them; the log is FOLDER/kills.log.
 """
 
@@ -25,6 +25,7 @@ SYSTEMS = {
         "tiny_ldct_mtdgan",
         ["--set", "stages.denoise.objective.ema=0.9", "--set", "stages.denoise.epochs=4"],
     ),
+    "DINO beside SMART-Net": ("tiny_ssl_smartnet", []),
     "PedXnet": ("tiny_pedxnet_boneage", ["--set", "stages.bone_age.epochs=2"]),
 }
 

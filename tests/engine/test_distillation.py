@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from medkit.parts.optimizers import SGD
 from medkit.parts.schedules import Constant
 from medkit.recipe.model import Unfreeze
 from medkit.registry.marks import Placed
-from medkit.testing import check_objective
+from medkit.testing import check_distiller, check_objective
 
 CHANNELS = (3, 4)
 
@@ -182,6 +184,14 @@ def test_no_head_and_two_heads_of_one_name_are_refused():
         objective(distil={})
     with pytest.raises(InputError, match="'byol' is the name of a head and of a distilling head"):
         objective(heads=placed(byol=Rotation(CHANNELS)))
+
+
+def test_the_distilling_head_of_the_docs_keeps_every_promise(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "plugins.md").read_text()
+    section = page.split("### distiller")[1]
+    (tmp_path / "agree.py").write_text(section.split("```python")[1].split("```")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_distiller(importlib.import_module("agree").Agree, width=4)
 
 
 def test_views_of_equal_memory_are_encoded_once_by_multitask_too():
