@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, plugins, predict, prepare, results, runs, study, verdict
+from medkit.cli import bench, components, data, encoders, plugins, predict, prepare, results, runs, study, verdict
 
 app = typer.Typer(
     name="medkit",
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Any] = {
     "plugins": plugins.plugins,
     "predict": predict.predict,
     "explain": predict.explain,
+    "embed": encoders.embed,
     "evaluate": results.evaluate,
     "report": results.report,
     "compare": results.compare,
