@@ -30,6 +30,7 @@ COMMANDS: dict[str, Any] = {
     "predict": predict.predict,
     "explain": predict.explain,
     "embed": encoders.embed,
+    "card": encoders.card,
     "evaluate": results.evaluate,
     "report": results.report,
     "compare": results.compare,

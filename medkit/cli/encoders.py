@@ -1,4 +1,4 @@
-"""``medkit embed``: what an encoder makes of many images."""
+"""``medkit embed`` and ``medkit card``: what an encoder makes of many images, and what that is worth."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, PluginFile
+from medkit.cli.options import Device, Json, PluginFile
 from medkit.cli.output import show_json
+from medkit.errors import InputError
 
 Encoder = Annotated[
     str,
@@ -61,3 +62,46 @@ def embed(
     for note in found["notices"]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)
+
+
+def card(
+    encoder: Encoder,
+    on: Annotated[str, typer.Option("--on", metavar="PANEL", help="A panel's path, or 'phantoms'.")] = "phantoms",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="New folder; default cards/NAME-DATE-TIME.")
+    ] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option("--beside", metavar="ENCODER", help="Another encoder to compare features with.")
+    ] = None,
+    stage: StageName = None,
+    json: Json = False,
+    device: Device = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Judge an encoder by the tasks of a panel, beside random encoders of the same architecture.
+
+    The card is a page (card.html) and its numbers (card.json): k-NN, logistic and linear probes, a probe of masks, what
+    more labels bring, the spread over seeds, whether the centre can be read from the features, what low doses
+    cost, collapse, likeness to other encoders, speed and memory, and whom the weights have seen. Nothing but probes
+    is trained. The panel 'phantoms' is made of synthetic images and takes minutes; docs/cards.md has how to write one.
+
+    Example: medkit card runs/first --on phantoms --out cards/first
+
+    Example: medkit card timm:resnet18@resnet18.safetensors --beside runs/first
+    """
+    from medkit.paths import default_folder
+    from medkit.reporting.card import write_card
+    from medkit.runs.card import card as judge
+
+    load_files(plugin)
+    folder = out or Path("cards") / default_folder(Path(encoder.replace(":", "-")).name).name
+    if folder.exists():
+        raise InputError("the output exists", str(folder), "name a new folder: nothing is overwritten")
+    found = judge(encoder, on, stage=stage, beside=beside or [], device=device)
+    path = write_card(folder, found)
+    for note in found["notices"]:
+        print(f"note: {note}", file=sys.stderr)
+    if json:
+        show_json(found)
+    else:
+        print(path)

@@ -19,7 +19,8 @@ from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml_dump import dump
 
 STUDIES = "studies"
-"""The folder of bundled studies, which are no recipes."""
+PANELS = "panels"
+"""The folders of bundled studies and panels, which are no recipes."""
 
 
 def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
@@ -86,5 +87,5 @@ def bundled() -> Iterator[tuple[str, Path]]:
     """Names and paths of the recipes that come with medkit."""
     root = Path(str(importlib.resources.files("medkit_recipes")))
     for path in sorted(root.rglob("*.yaml")):
-        if path.parent != root / STUDIES:
+        if path.parent not in (root / STUDIES, root / PANELS):
             yield str(path.relative_to(root).with_suffix("")), path

@@ -101,7 +101,7 @@ class Fitting:
         with together(runtime, what):
             cases = self.bench.trained_on(self.stage, split)
             new = self.compute(split, cases, progress)
-            mine = list(self._mine(split, cases))
+            mine = list(self.items_of(split, cases))
         count = int(runtime.strategy.sum([new])[0])
         total = len(cases)
         say(f"features of {total} cases of '{split}': {count} encoded, {total - count} there already")
@@ -110,7 +110,7 @@ class Fitting:
             return None
         return Items.joined([items for _, items in sorted((one for share in shares for one in share), key=_position)])
 
-    def _mine(self, split: str, cases: Sequence[Case]) -> Iterator[tuple[int, Items]]:
+    def items_of(self, split: str, cases: Sequence[Case]) -> Iterator[tuple[int, Items]]:
         """Position and items of this rank's share of the cases."""
         dataset, runtime, objective = self.bench.dataset(self.stage), self.bench.runtime, self.objective
         mine = range(runtime.rank, len(cases), runtime.world_size)

@@ -1,0 +1,233 @@
+"""What a card measures of one encoder: probes, label curves, centres, doses, features without a task, speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from medkit.engine.progress import Progress
+from medkit.evaluation.evaluate import Request, evaluate, measured
+from medkit.evaluation.measure import stack
+from medkit.evaluation.results import MetricValue
+from medkit.evaluation.values import value_of
+from medkit.parts.metrics_multiclass import MacroRecall
+from medkit.parts.probes import Items, Logistic
+from medkit.protocols import Case
+from medkit.recipe import Stage
+from medkit.runs.cost import meter_of
+from medkit.runs.fitting import Fitting, labels_of
+from medkit.runs.panel import Panel
+from medkit.runs.workbench import Workbench
+
+ROWS = 1000
+"""Most slices whose features are looked at without a task: singular values of more take long and say the same."""
+REPEATS = 5
+"""Passes that the throughput is the median of."""
+Json = dict[str, Any]
+
+
+@dataclass
+class Judge:
+    """Judges encoders by a panel.
+
+    Fitted probes are kept: a probe that was fitted to all patients serves the test at lower doses too.
+    """
+
+    panel: Panel
+    bench: Workbench
+    progress: Progress
+    _probes: dict[tuple[int, str], Fitting] = field(default_factory=dict)
+
+    def probe(self, encoder: nn.Module, stage: Stage) -> Fitting:
+        """The probe of a stage on an encoder, not fitted when it is asked for first."""
+        key = (id(encoder), stage.name)
+        if key not in self._probes:
+            objective = self.panel.objective(stage, encoder).to(self.bench.runtime.device).eval()
+            self._probes[key] = Fitting(self.bench, stage, objective)
+        return self._probes[key]
+
+    def items(self, probe: Fitting, split: str) -> list[Items]:
+        """Items of each case of a split, in their order."""
+        cases = self.bench.dataset(probe.stage).cases(split)
+        probe.compute(split, cases, self.progress)
+        return [items for _, items in probe.items_of(split, cases)]
+
+    # -- probes ------------------------------------------------------------------------------------------------------
+
+    def probed(self, encoder: nn.Module, stage: Stage) -> Json:
+        """A probe fitted to all training patients: its first metric with the interval, and what was chosen."""
+        probe = self.probe(encoder, stage)
+        train, validate = (Items.joined(self.items(probe, split)) for split in (stage.train, str(stage.validate)))
+        choice = probe.objective.fit(train, validate, self.bench.seed(stage))
+        return {**self.measured(probe, intervals=True).json(), "chosen": choice.settings}
+
+    def measured(self, probe: Fitting, intervals: bool) -> MetricValue:
+        """The first metric of a fitted probe on the panel's test split."""
+        stage, split = probe.stage, self.panel.looked.test
+        dataset, metrics = self.bench.dataset(stage), self.bench.metrics(stage)
+        cases = dataset.cases(split)
+        probe.compute(split, cases, self.progress)
+        request = Request(dataset, cases, metrics, stage.name, split, stage.unit, intervals, 0, probe.of)
+        found = evaluate(probe.objective, request, self.bench.runtime)
+        assert found is not None
+        return found.values[metrics[0].name]
+
+    def curve(self, encoder: nn.Module, stage: Stage) -> dict[str, list[float]]:
+        """The first metric by the fraction of training patients, one value a seed; settings are chosen by all of
+        validation each time."""
+        probe = self.probe(encoder, stage)
+        train, cases = self.items(probe, stage.train), self.bench.dataset(stage).cases(stage.train)
+        validate = Items.joined(self.items(probe, str(stage.validate)))
+        found: dict[str, list[float]] = {}
+        for seed in self.panel.looked.seeds:
+            order = ordered(cases, train, seed)
+            for fraction in sorted(self.panel.looked.fractions):
+                kept = order[: max(1, round(fraction * len(order)))]
+                chosen = {position for group in kept for position in group}
+                some = Items.joined([items for i, items in enumerate(train) if i in chosen])
+                value = float("nan")
+                if not probe.objective.head.classes or len(np.unique(some.target)) > 1:
+                    probe.objective.fit(some, validate, self.bench.seed(stage))
+                    value = self.measured(probe, intervals=False).value
+                found.setdefault(f"{fraction:g}", []).append(value)
+        probe.objective.fit(Items.joined(train), validate, self.bench.seed(stage))
+        return found
+
+    # -- beside the tasks --------------------------------------------------------------------------------------------
+
+    def at_dose(self, encoder: nn.Module, data: str) -> MetricValue:
+        """The probe of the dose's stage, fitted at full dose, on the same test cases from another data block."""
+        stage = self.bench.recipe.stage(self.panel.looked.dose["stage"])
+        probe, metric = self.probe(encoder, stage), self.bench.metrics(stage)[0]
+        other = Fitting(self.bench, replace(stage, data=data), probe.objective)
+        split = self.panel.looked.test
+        other.compute(split, self.bench.dataset(other.stage).cases(split), self.progress)
+        rows, patients = [], []
+        for case in self.bench.dataset(stage).cases(split):
+            # Labels are those of the scan, for a noisy image has no mask of its own.
+            labels = labels_of(case, probe.features.of(case))
+            features = torch.from_numpy(np.array(other.of(case))).to(self.bench.runtime.device)
+            batch = {"features": features, "lengths": torch.tensor([len(features)])}
+            with torch.inference_mode():
+                predicted = {name: value.cpu().numpy() for name, value in probe.objective.predict(batch).items()}
+            if stage.unit == "volume":
+                labels = labels.max(keepdims=True)
+            for i, label in enumerate(labels):
+                item = {name: value[i] for name, value in predicted.items()}
+                row = measured(metric, {"id": case.id, "patient": case.patient, "label": label, **item}, stage.name)
+                if row is not None:
+                    rows.append(row)
+                    patients.append(case.patient)
+        return value_of(metric, stack(rows), patients, 0, True)
+
+    def center(self, encoder: nn.Module) -> list[MetricValue]:
+        """How well the centre is told from the mean features of cases of other patients, one value a seed.
+
+        Half of each centre's patients are fitted to by logistic regression (C = 1), the others are told; the number is
+        the mean recall over centres, whose chance is one over their number.
+        """
+        assert self.panel.looked.center is not None
+        stage = next(s for s in self.bench.recipe.stages if s.data == self.panel.looked.center)
+        probe, dataset = self.probe(encoder, _plain(self.bench, stage)), self.bench.dataset(stage)
+        cases = list({c.id: c for split in dataset.splits for c in dataset.cases(split)}.values())
+        probe.features.compute(cases)
+        features = np.stack([np.asarray(probe.of(case)).mean(0) for case in cases])
+        names = sorted({case.center for case in cases})
+        number = np.array([names.index(case.center) for case in cases], float)
+        patients = np.array([case.patient for case in cases])
+        found = []
+        for seed in self.panel.looked.seeds:
+            rng, fitted = np.random.default_rng(seed), set()
+            for index in range(len(names)):
+                mine = np.unique(patients[number == index])
+                fitted |= set(rng.permutation(mine)[: max(1, len(mine) // 2)].tolist())
+            train = np.isin(patients, sorted(fitted))
+            head = Logistic(features.shape[1], max(3, len(names)), {"C": [1.0]})
+            head.fit(Items(features[train], number[train]), None, seed)
+            told = head(torch.from_numpy(features[~train])).numpy().argmax(1)
+            rows = {"class": number[~train].astype(int), "said": told}
+            found.append(value_of(MacroRecall(), rows, patients[~train].tolist(), 0, True))
+        return found
+
+    def shown(self) -> tuple[Stage, list[Case]]:
+        """The stage whose images features are looked at by, and its test cases."""
+        looked = self.panel.looked
+        stage = self.bench.recipe.stage(looked.features or self.bench.recipe.stages[0].name)
+        return stage, list(self.bench.dataset(stage).cases(looked.test))
+
+    def features(self, encoder: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features of test slices, those of the same slices turned over, and whose they are."""
+        stage, cases = self.shown()
+        probe, dataset = self.probe(encoder, _plain(self.bench, stage)), self.bench.dataset(stage)
+        probe.features.compute(cases)
+        first, second, patients = [], [], []
+        for case in cases:
+            own = np.asarray(probe.of(case))
+            images = torch.from_numpy(np.array(dataset.sample(case).image))[:, None].flip(3)
+            with torch.inference_mode():
+                parts = [probe.objective.encode(p.to(self.bench.runtime.device)).cpu() for p in images.split(32)]
+            first.append(own)
+            second.append(torch.cat(parts).numpy())
+            patients += [case.patient] * len(own)
+        rows = np.linspace(0, len(patients) - 1, min(ROWS, len(patients))).round().astype(int)
+        return np.concatenate(first)[rows], np.concatenate(second)[rows], np.array(patients)[rows]
+
+    def speed(self, encoder: nn.Module) -> Json:
+        """Slices a second and the most memory, encoding as the panel's probes do."""
+        stage, cases = self.shown()
+        probe, device = self.probe(encoder, _plain(self.bench, stage)), self.bench.runtime.device
+        images = torch.from_numpy(np.array(self.bench.dataset(stage).sample(cases[0]).image))[:, None]
+        images = images.repeat(-(-32 // len(images)), 1, 1, 1)[:32].to(device)
+        meter, seconds = meter_of(device), []
+        meter.restart()
+        with torch.inference_mode():
+            for _ in range(REPEATS + 1):  # the first pass warms up
+                begun = time.perf_counter()
+                probe.objective.encode(images).cpu()
+                seconds.append(time.perf_counter() - begun)
+        rates = sorted(len(images) / one for one in seconds[1:])
+        return {
+            "slices_per_second": rates[REPEATS // 2],
+            "low": rates[0],
+            "high": rates[-1],
+            "repeats": REPEATS,
+            "image": list(images.shape[2:]),
+            "peak_mb": meter.peak,
+            "memory": meter.kind,
+            "device": self.bench.runtime.description,
+            "parameters": sum(p.numel() for p in encoder.parameters()),
+        }
+
+
+def _plain(bench: Workbench, stage: Stage) -> Stage:
+    """A stage of the same images whose features are those of slices, not maps."""
+    for other in bench.recipe.stages:
+        if other.data == stage.data and other.objective.arguments.get("target", "label") == "label":
+            return other
+    return stage
+
+
+def ordered(cases: Sequence[Case], items: Sequence[Items], seed: int) -> list[list[int]]:
+    """Positions of the cases of each patient, patients in an order whose every beginning is a stratified draw.
+
+    Patients are drawn at random within each kind (their largest label) and dealt so that kinds stay in proportion: the
+    patients of a fraction are among those of every larger one.
+    """
+    mine: dict[str, list[int]] = {}
+    for position, case in enumerate(cases):
+        mine.setdefault(case.patient, []).append(position)
+    kinds: dict[float, list[str]] = {}
+    for patient, positions in mine.items():
+        labels = [float(items[p].target.max()) for p in positions if len(items[p])]
+        kinds.setdefault(max(labels, default=-1.0), []).append(patient)
+    rng, placed = np.random.default_rng(seed), []
+    for kind in sorted(kinds):
+        drawn = rng.permutation(np.array(kinds[kind])).tolist()
+        placed += [((i + 0.5) / len(drawn), kind, patient) for i, patient in enumerate(drawn)]
+    return [mine[patient] for _, _, patient in sorted(placed)]
