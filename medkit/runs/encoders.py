@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from medkit.data.ledger import Ledger, read_ledger
-from medkit.engine.checkpoint import load_weights
 from medkit.engine.runtime import Runtime, seed_all
 from medkit.errors import InputError
 from medkit.parts.encoders import TimmEncoder
@@ -116,7 +115,6 @@ def _of_run(path: Path, runtime: Runtime, stage: str | None) -> NamedEncoder:
     if not file.is_file():
         raise InputError(f"stage '{chosen.name}' has no trained encoder", str(file), f"medkit resume {path}")
     encoder = Workbench(recipe, runtime, folder).part(chosen.name, "encoder").eval()
-    load_weights(file, encoder)
     notices = folder.read_json("environment.json", {}).get("notices", [])
     ledger = recorded_ledger(folder, chosen.name)
     name = f"{path.resolve().name} {chosen.name}"
