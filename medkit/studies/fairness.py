@@ -54,10 +54,9 @@ def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given
     rows = [_given(method, bench, stage, tuning) for method, bench in benches.items() for stage in bench.recipe.stages]
     if study.compare is None:
         return rows
-    kinds = {name: read for name, read in GIVEN.items() if not (name == "steps" and study.compare.fair == "seconds")}
     for name in dict.fromkeys(row.stage for row in rows):
         mine = [row for row in rows if row.stage == name]
-        for kind, read in kinds.items():
+        for kind, read in GIVEN.items():
             other = next((row for row in mine if read(row) != read(mine[0])), None)
             if other is not None and kind not in study.compare.unequal:
                 what = f"methods '{mine[0].method}' and '{other.method}' get different {kind} in stage '{name}'"

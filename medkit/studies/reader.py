@@ -22,7 +22,7 @@ from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema
 from medkit.studies.factorial import MOST, NONE, Plan, plan_of
-from medkit.studies.study import SEED, Axis, Compare, Fair, Method, Range, Search, Study
+from medkit.studies.study import SEED, Axis, Compare, Method, Range, Search, Study
 
 TOP = ("medkit", "name", "recipe", "vary", "methods", "cross", "compare", "search")
 UNEQUAL = ("data", "draws", "steps")
@@ -187,10 +187,10 @@ class _Reader(Pieces):
     # -- what is compared --------------------------------------------------------------------------------------
 
     def compare(self, node: Node, methods: tuple[Method, ...]) -> Compare | None:
-        keys = ("metric", "stage", "split", "reference", "fair", "unequal", "also")
+        keys = ("metric", "stage", "split", "reference", "unequal", "also")
         entries = self.mapping(node, "compare", keys, ("metric", "stage", "split"))
         said: dict[str, Any] = {}
-        for key, annotation in (("metric", str), ("stage", str), ("split", str), ("reference", str), ("fair", Fair)):
+        for key, annotation in (("metric", str), ("stage", str), ("split", str), ("reference", str)):
             if key in entries:
                 said[key] = self.value(entries[key], f"compare.{key}", annotation)
         known = [method.name for method in methods]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from medkit.recipe.yaml import Mark, Node
 from medkit.studies.factorial import Plan
 
-Fair = Literal["steps", "seconds"]
 SEED = "seed"
 
 
@@ -45,15 +43,13 @@ class Method:
 class Compare:
     """Which number decides, and against which method.
 
-    ``fair`` says what all methods get the same of: optimizer steps, or seconds of training. ``unequal`` has the reason
-    for each thing that methods nevertheless differ in (:data:`medkit.studies.fairness.GIVEN`).
+    ``unequal`` has the reason for each thing that methods differ in (:data:`medkit.studies.fairness.GIVEN`).
     """
 
     metric: str
     stage: str
     split: str
     reference: str | None = None
-    fair: Fair = "steps"
     unequal: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Compare, ...] = ()
     """Other numbers that are reported in the same way."""
