@@ -84,7 +84,7 @@ def two_ranks(tmp_path: Path) -> Callable[..., Path]:
             folder = tmp_path / f"ranks{attempt}"
             folder.mkdir()
             command = [*words, *arguments, str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
             if ABORTED not in done.stderr:
                 break
         assert done.returncode == 0, done.stderr[-4000:]

@@ -21,7 +21,7 @@ def medkit(folder: Path, *arguments: str, **environ: str) -> subprocess.Complete
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "150"} | environ,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 
@@ -148,6 +148,6 @@ def test_without_pytest_benchmark_the_error_says_what_to_install(tmp_path: Path)
 
 def test_suites_run_under_pytest_alone() -> None:
     command = [sys.executable, "-m", "pytest", str(ROOT / "benchmarks" / "bench_metrics.py"), "-k", "64x64"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout
     assert "SSIM of a pair 64x64" in done.stdout

@@ -94,7 +94,7 @@ def test_the_package_installs_into_a_fresh_environment_passes_its_tests_and_trai
     def do(*command: object) -> str:
         arguments = [str(python), *map(str, command)]
         done = subprocess.run(
-            arguments, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False
+            arguments, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout

@@ -31,7 +31,7 @@ def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         env=os.environ | environ | {"PYTHONPATH": str(package)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

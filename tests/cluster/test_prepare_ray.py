@@ -28,7 +28,7 @@ def cluster() -> Iterator[str]:
 def prepare(cache: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "medkit", "prepare", "tiny_ich_seg", "--on", "ray", "--jobs", "2", *options]
     environ = {**os.environ, "MEDKIT_CACHE": str(cache), **environ}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600)
 
 
 def test_tasks_prepare_all_cases_and_a_second_time_none(cluster: str, tmp_path: Path) -> None:

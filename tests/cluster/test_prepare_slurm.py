@@ -35,7 +35,7 @@ def slurm() -> Iterator[dict[str, str]]:
 def prepare(environ: dict[str, str], cache: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "medkit", "prepare", "tiny_ich_seg", "--on", "slurm", "--jobs", "2", *options]
     environ = {**environ, "MEDKIT_CACHE": str(cache)}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600)
 
 
 def test_an_array_prepares_all_cases_and_a_second_one_none(slurm: dict[str, str], tmp_path: Path) -> None:

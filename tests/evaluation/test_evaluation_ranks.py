@@ -35,9 +35,9 @@ def test_a_run_evaluated_again_on_two_ranks_keeps_its_numbers(tmp_path: Path) ->
     run = medkit.run(small_recipe("again"), tmp_path / "run", device="cpu", quiet=True)
     before = (run.folder / "results.json").read_bytes()
     command = [sys.executable, "-m", "medkit", "evaluate", str(run.folder), "--split", "test", "--device", "cpu"]
-    alone = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, timeout=120)
+    alone = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, timeout=600)
     together = subprocess.run(
-        [*command, "--json", "--devices", "2"], capture_output=True, text=True, check=True, timeout=120
+        [*command, "--json", "--devices", "2"], capture_output=True, text=True, check=True, timeout=600
     )
     assert together.stdout == alone.stdout
     assert (run.folder / "results.json").read_bytes() == before

@@ -64,7 +64,7 @@ def trained(
     while _epochs(folder / "run") < 2 and program.poll() is None:
         time.sleep(0.5)
     program.send_signal(signal.SIGINT)
-    _, said = program.communicate(timeout=60)
+    _, said = program.communicate(timeout=600)
     assert program.returncode == 130, said
     done = command("resume", folder / "run")
     if logs := os.environ.get("MEDKIT_NIGHTLY_LOGS"):

@@ -105,7 +105,7 @@ def assert_same(found: Path, wanted: Path) -> None:
 
 
 def after_epochs(cluster: Cluster, run: str, count: int) -> None:
-    path, limit = cluster.work / run / "metrics.jsonl", time.monotonic() + 120
+    path, limit = cluster.work / run / "metrics.jsonl", time.monotonic() + 600
     while not path.exists() or path.read_text().count("\n") < count:
         assert time.monotonic() < limit
         time.sleep(0.1)
@@ -154,7 +154,7 @@ def test_a_job_whose_time_is_up_is_requeued_until_the_run_is_finished(cluster: C
 
 def test_an_array_trains_one_seed_a_job(cluster: Cluster) -> None:
     number = cluster.submit("--array=1-2", "seeds.sh", "tiny_ich_cls", "array", "--device", "cpu")
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 600
     while cluster.call("squeue", "-h", "-j", number):
         assert time.monotonic() < limit
         time.sleep(0.3)

@@ -67,7 +67,7 @@ def test_a_folder_that_workers_do_not_see_is_refused(slurm: Path, tmp_path: Path
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no mounts are allowed here")
     process = started(written(tmp_path), own / "out", environment(slurm, tmp_path), "--on", "slurm", before=alone)
-    said = process.communicate(timeout=200)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 2, said
     assert "a worker does not see the study's folder" in said
     assert "choose an --out on a disk that all machines share" in said

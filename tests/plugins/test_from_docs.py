@@ -53,7 +53,7 @@ def train(folder: Path, *options: str) -> Path:
         env=os.environ | {"MEDKIT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

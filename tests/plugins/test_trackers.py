@@ -228,7 +228,7 @@ def test_nothing_that_a_tracker_says_ends_on_stdout(name: str, tmp_path: Path):
         env=environ,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
