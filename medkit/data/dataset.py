@@ -178,9 +178,9 @@ class Dataset:
         read by ``jobs`` processes."""
         labels = column(cases, "label")
         unknown = take(cases, np.isnan(labels))
-        masked = getattr(self.source, "masked", None)
-        if masked is not None:
-            unknown = take(unknown, np.asarray(masked(unknown), bool)) if len(unknown) else unknown
+        have_masks = getattr(self.source, "have_masks", None)
+        if have_masks is not None:
+            unknown = take(unknown, np.asarray(have_masks(unknown), bool)) if len(unknown) else unknown
         if not len(unknown):
             return labels
         if self.cache is not None and jobs > 1:
@@ -192,12 +192,12 @@ class Dataset:
 
     def labelled(self, cases: Sequence[Case], by: Collection[str] = ("label",)) -> np.ndarray:
         """(n,) which cases have a ``label`` (their own or that of a mask), a ``mask``, or both: what ``by`` names."""
-        masked = getattr(self.source, "masked", None)
-        if masked is None:
+        have_masks = getattr(self.source, "have_masks", None)
+        if have_masks is None:
             known = ~np.isnan(column(cases, "label")) if "mask" not in by else np.zeros(len(cases), bool)
             known[~known] = ~np.isnan(self._of_masks(take(cases, ~known)))
             return known
-        with_mask = np.asarray(masked(cases), bool)
+        with_mask = np.asarray(have_masks(cases), bool)
         return with_mask if "mask" in by else with_mask | ~np.isnan(column(cases, "label"))
 
     def _of_masks(self, cases: Sequence[Case]) -> np.ndarray:

@@ -185,7 +185,7 @@ class ManifestSource:
                 problem(_rows(empty & (labels > 0)), lambda row: f"labelled {labels[row]:g}, and has no mask", told)
         return ~empty | (labels == 0)
 
-    def masked(self, cases: Sequence[Case]) -> np.ndarray:
+    def have_masks(self, cases: Sequence[Case]) -> np.ndarray:
         """(n,) which cases have a mask, that of a normal scan included."""
         if isinstance(cases, CaseTable) and cases.shares(self.cases()):
             return self._masked[cases.rows]

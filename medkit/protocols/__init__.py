@@ -114,7 +114,7 @@ class Source(Protocol):
     the report colours its map of embedded images by them.
 
     A case without a mask is unlabelled, not normal: ``Record.mask`` of a normal one is empty. A source that knows
-    without reading voxels which cases have a mask says so by a method ``masked(cases)``, (n,) booleans.
+    without reading voxels which cases have a mask says so by a method ``have_masks(cases)``, (n,) booleans.
 
     No patient may be trained on and tested on, in the whole chain of a recipe. Equal patients of all sources are taken
     for one, unless the sources have another attribute ``space`` (str): the hospital, the public set, a phantom's seed.

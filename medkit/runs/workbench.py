@@ -274,8 +274,8 @@ class Workbench:
 
     def _with_mask(self, stage: Stage, cases: Sequence[Case]) -> Case:
         """A case that has a mask, where the source knows of one without reading voxels; else the first."""
-        masked = getattr(self.dataset(stage).source, "masked", None)
-        if masked is not None and (there := np.flatnonzero(masked(cases))).size:
+        have_masks = getattr(self.dataset(stage).source, "have_masks", None)
+        if have_masks is not None and (there := np.flatnonzero(have_masks(cases))).size:
             return cases[int(there[0])]
         return cases[0]
 

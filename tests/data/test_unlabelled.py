@@ -47,8 +47,8 @@ def test_no_mask_is_a_normal_scan_by_its_label_and_none_at_all_without_one(folde
     masks = [made.load(case).mask for case in made.cases()]
     assert [None if mask is None else bool(mask.voxels.any()) for mask in masks] == [True, False, None, False]
     assert [case.label for case in made.cases()] == [1.0, 0.0, None, 0.0]
-    assert made.masked(made.cases()).tolist() == [True, True, False, True]
-    assert made.masked([made.cases()[2], made.cases()[0]]).tolist() == [False, True]
+    assert made.have_masks(made.cases()).tolist() == [True, True, False, True]
+    assert made.have_masks([made.cases()[2], made.cases()[0]]).tolist() == [False, True]
 
 
 def test_no_mask_without_any_label_has_to_be_explained(folder: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_row_that_is_labelled_later_is_another_sample(folder: Path) -> None:
 def test_who_has_a_label_and_who_a_mask(folder: Path, cached: bool, knows: bool, monkeypatch: Any) -> None:
     made = source(folder, *MIXED[:3], "d.nii,,s,1", label="bleed", no_mask="unlabelled")
     if not knows:
-        monkeypatch.delattr(ManifestSource, "masked")
+        monkeypatch.delattr(ManifestSource, "have_masks")
     data = Dataset(made, {"all": {}}, cache_dir=folder / "cache" if cached else None)
     cases = data.cases("all")
     assert data.labelled(cases).tolist() == [True, True, False, True]
