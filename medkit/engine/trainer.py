@@ -182,7 +182,9 @@ class Trainer:
         for step in self.steps:
             metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
         metrics |= {f"train/{key}": value for key, value in means_of(self.state.sums).items()}
-        metrics |= {f"train/{key}": value for key, value in offered(Objective, self.objective, "numbers")().items()}
+        metrics |= {
+            f"train/{key}": value for key, value in offered(Objective, self.objective, "epoch_numbers")().items()
+        }
         if self.validate is not None:
             # Ranks may round differently, and have to decide alike.
             found = dict(self.validate(self.state.epoch))

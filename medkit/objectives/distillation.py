@@ -105,8 +105,8 @@ class Distillation(Multitask):
         for name, head in self.distil.items():
             yield partial(seen_by, Distiller, name, head, batch)
 
-    def numbers(self) -> dict[str, float]:
-        return {**super().numbers(), **numbers_of(self.distil)}
+    def epoch_numbers(self) -> dict[str, float]:
+        return {**super().epoch_numbers(), **numbers_of(self.distil)}
 
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         encode = Passes(self.encoder)

@@ -105,7 +105,7 @@ class Multitask(nn.Module):
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         return list(self.encoder.parameters())
 
-    def numbers(self) -> dict[str, float]:
+    def epoch_numbers(self) -> dict[str, float]:
         """What heads tell of themselves, under their names."""
         return numbers_of(self.heads)
 
@@ -204,8 +204,8 @@ def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[A
 
 def numbers_of(heads: Any) -> dict[str, float]:
     """What those heads say that have a method ``numbers``: ``NAME_NUMBER``."""
-    able = {name: head for name, head in heads.items() if hasattr(head, "numbers")}
-    return {f"{name}_{key}": float(value) for name, head in able.items() for key, value in head.numbers().items()}
+    able = {name: head for name, head in heads.items() if hasattr(head, "epoch_numbers")}
+    return {f"{name}_{key}": float(value) for name, head in able.items() for key, value in head.epoch_numbers().items()}
 
 
 def _needs(head: nn.Module) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ class Distiller(Protocol):
     to rows on the student's side only. ``momentum`` (float), if there is one, is the share of the average that the
     method's first step keeps, which the recipe may change.
 
-    ``numbers()``, if there is such a method, is that of a pretext head.
+    ``epoch_numbers()``, if there is such a method, is that of a pretext head.
 
     State that training changes (a centre) belongs into buffers. On several ranks it has to be equal on all of them:
     make it from the rows of all (:func:`medkit.parts.across_ranks.gather_rows`).

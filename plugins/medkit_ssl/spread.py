@@ -34,5 +34,5 @@ class Spreading(nn.Module):
         super().__init__()
         self.spread = Spread()
 
-    def numbers(self) -> dict[str, float]:
+    def epoch_numbers(self) -> dict[str, float]:
         return {"spread": float(self.spread.value)}

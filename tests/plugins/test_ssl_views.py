@@ -209,11 +209,11 @@ def test_the_spread_is_1_of_rows_that_point_anywhere_and_0_of_a_collapse():
     head = SimCLR((2,)).double()
     z = torch.tensor([[[1.0, 0.0], [-2.0, 0.0]], [[0.0, 3.0], [0.0, -4.0]]], dtype=torch.float64)
     head.loss(z.flatten(0, 1), z)
-    assert head.numbers() == {"spread": pytest.approx(1.0)}
+    assert head.epoch_numbers() == {"spread": pytest.approx(1.0)}
     head.loss(torch.ones(4, 2), z)
-    assert head.numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
+    assert head.epoch_numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
     head.eval().loss(z.flatten(0, 1), z)
-    assert head.numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
+    assert head.epoch_numbers() == {"spread": pytest.approx(0.0, abs=1e-6)}
 
 
 # -- precision -----------------------------------------------------------------------------------------------------
