@@ -182,9 +182,8 @@ class Trainer:
         for step in self.steps:
             metrics["lr" if len(self.steps) == 1 else f"lr/{step.turn.name}"] = step.rate
         metrics |= {f"train/{key}": value for key, value in means_of(self.state.sums).items()}
-        metrics |= {
-            f"train/{key}": value for key, value in offered(Objective, self.objective, "epoch_numbers")().items()
-        }
+        told = offered(Objective, self.objective, "epoch_numbers")()
+        metrics |= {f"train/{key}": value for key, value in told.items()}
         if self.validate is not None:
             # Ranks may round differently, and have to decide alike.
             found = dict(self.validate(self.state.epoch))

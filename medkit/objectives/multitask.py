@@ -203,7 +203,7 @@ def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[A
 
 
 def numbers_of(heads: Any) -> dict[str, float]:
-    """What those heads say that have a method ``numbers``: ``NAME_NUMBER``."""
+    """What those heads say that have a method ``epoch_numbers``: ``NAME_NUMBER``."""
     able = {name: head for name, head in heads.items() if hasattr(head, "epoch_numbers")}
     return {f"{name}_{key}": float(value) for name, head in able.items() for key, value in head.epoch_numbers().items()}
 

@@ -216,8 +216,8 @@ class PretextHead(Protocol):
     maps the raw output for whole images (``encoder(image)``) to standard prediction names (module docstring); a head
     without it is not asked in evaluation. ``forward`` and ``loss`` are the least.
 
-    A head that can tell more of its training than its loss has a method ``epoch_numbers()``, from names to numbers, which
-    are asked for at the end of every epoch and told as ``train/HEAD_NAME``.
+    A head that can tell more of its training than its loss has a method ``epoch_numbers()``, from names to numbers,
+    which are asked for at the end of every epoch and told as ``train/HEAD_NAME``.
 
     A head that wants more of the encoder than ``encoder(images)`` has an ``encode`` of its own: a learned token at
     masked places, tokens that are dropped. It is given what ``view`` returned as input, which may then be a tuple of

@@ -138,9 +138,8 @@ class BuiltInTrainer:
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.draw(self.stage, self.objective)
         self.bench.check_views(self.stage, self.objective)
-        if hasattr(
-            self.bench.dataset(self.stage).source, "have_masks"
-        ):  # else who is labelled is known once all are read
+        # With another source, who is labelled is known once all are read.
+        if hasattr(self.bench.dataset(self.stage).source, "have_masks"):
             self.bench.reads(self.stage, self.objective)
             self.bench.trained_on(self.stage, self.stage.train)
 
