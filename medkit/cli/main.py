@@ -41,7 +41,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno == errno.EIO and interrupt.requested():  # the terminal was closed while something was printed
+        if error.errno == errno.EIO and (interrupt.leave_terminal() or interrupt.requested()):
             _end(StoppedError("interrupted"), "interrupted", StoppedError.exit_code)
         if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             _end(error, f"{error.filename or 'output'}: {error.strerror}", 1)

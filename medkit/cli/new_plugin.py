@@ -32,7 +32,7 @@ def write_plugin(name: str, out: Path) -> Path:
         if ``name`` is no Python name in small letters, or the folder exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or name.startswith("_"):
-        raise InputError(f"'{name:.100}' is no Python name in small letters", hint="for example: rotation")
+        raise InputError(f"'{name:.100}' is no Python name in small letters", hint="for example: turns")
     if len(name) > 40:
         raise InputError(f"a name of {len(name)} letters is too long", hint="40 are enough")
     if name in sys.stdlib_module_names or name in {info.name for info in plugins()} or find_spec(name):

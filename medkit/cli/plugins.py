@@ -25,7 +25,7 @@ def plugins(
 ) -> None:
     """List the plugins; 'why NAME' tells why one was left out, 'freeze' prints requirement lines.
 
-    Example: medkit plugins why rotation
+    Example: medkit plugins why turns
     """
     from medkit.registry import plugins as plugin
 
@@ -111,12 +111,12 @@ def _new() -> None:
 
 @new.command("plugin")
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="A Python name, such as rotation.")],
+    name: Annotated[str, typer.Argument(help="A Python name, such as turns.")],
     out: Annotated[Path, typer.Option("--out", help="Where the package folder is made.")] = Path("."),
 ) -> None:
     """Write a plugin package with a working pretext, its test and a recipe, ready to be installed.
 
-    Example: medkit new plugin rotation && pip install -e medkit-rotation
+    Example: medkit new plugin turns && pip install -e medkit-turns
     """
     from medkit.cli.new_plugin import write_plugin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -173,6 +174,9 @@ def _show_results(finished: Run) -> None:
         _print_results(finished)
     except BrokenPipeError:  # nobody reads any more; the run is whole all the same
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno != errno.EIO or not interrupt.leave_terminal():
+            raise
 
 
 def _print_results(finished: Run) -> None:

@@ -75,6 +75,15 @@ def asked_by() -> str | None:
     return _State.asked
 
 
+def leave_terminal() -> bool:
+    """Print into the void where the terminal was closed, as each write to it would be an error; whether it was."""
+    closed = [stream for stream in _State.terminals if not os.isatty(stream)]
+    for stream in closed:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    return bool(closed)
+
+
 def clear() -> None:
     """Forget what was asked; for a process that starts another run after an interrupted one."""
     _State.asked = None
@@ -131,7 +140,7 @@ def leave_to_parent() -> None:
 def _handle(number: int, frame: object) -> None:
     name = signal.Signals(number).name
     if name == "SIGHUP":
-        _leave_terminal()
+        leave_terminal()
     if _State.asked is not None:
         if number == signal.SIGINT:
             _end(_State.farewell or "interrupted")
@@ -141,14 +150,6 @@ def _handle(number: int, frame: object) -> None:
         _end(f"interrupted by {name} before anything was begun")
     if not _State.waiting:
         raise KeyboardInterrupt(name)
-
-
-def _leave_terminal() -> None:
-    """Print into the void where a terminal was closed: each write to it would be an error, and a reason to fail."""
-    for stream in _State.terminals:
-        if not os.isatty(stream):
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
 
 
 def _end(text: str) -> None:

@@ -15,18 +15,18 @@ from medkit.cli.new_plugin import write_plugin
 
 ROW = "Rotation (Gidaris et al.)"
 SETS = (
-    "stages.pretext.repeat.rotation={objective.heads: {turn: {use: rotation, hidden: 16}}}",
-    "stages.classify.repeat.rotation={objective.encoder: {from: pretext@rotation.encoder}}",
-    f"report.tables.0.rows.rotation={ROW}",
+    "stages.pretext.repeat.turns={objective.heads: {turn: {use: turns, hidden: 16}}}",
+    "stages.classify.repeat.turns={objective.encoder: {from: pretext@turns.encoder}}",
+    f"report.tables.0.rows.turns={ROW}",
 )
 
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """medkit with the plugin of the folder on Python's path, so that nothing is installed."""
-    package = folder / "medkit-rotation"
+    package = folder / "medkit-turns"
     environ = {"MEDKIT_CACHE": str(folder / "cache"), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "medkit", *map(str, arguments), "--plugin", package / "medkit_rotation" / "__init__.py"],
+        [sys.executable, "-m", "medkit", *map(str, arguments), "--plugin", package / "medkit_turns" / "__init__.py"],
         cwd=folder,
         env=os.environ | environ | {"PYTHONPATH": str(package)},
         capture_output=True,
@@ -39,8 +39,8 @@ def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the run, and what the command printed."""
-    folder = tmp_path_factory.mktemp("rotation")
-    write_plugin("rotation", folder)
+    folder = tmp_path_factory.mktemp("turns")
+    write_plugin("turns", folder)
     made = call(folder, "run", "tiny_table6", "--out", "run", *(word for text in SETS for word in ("--set", text)))
     assert made.returncode == 0, made.stderr
     return folder / "run", made.stdout
@@ -49,7 +49,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.mark.slow
 def test_the_row_is_trained_on_the_stranger_s_pretext(done: tuple[Path, str]) -> None:
     lines = [json.loads(line) for line in (done[0] / "metrics.jsonl").read_text().splitlines()]
-    (mine,) = (line for line in lines if line["stage"] == "pretext@rotation")
+    (mine,) = (line for line in lines if line["stage"] == "pretext@turns")
     assert "train/turn" in mine
 
 
@@ -62,7 +62,7 @@ def test_the_row_stands_in_the_table_that_the_command_prints(done: tuple[Path, s
 
 @pytest.mark.slow
 def test_a_stage_with_a_table_is_not_printed_twice(done: tuple[Path, str]) -> None:
-    assert "classify@rotation" not in done[1]
+    assert "classify@turns" not in done[1]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from helpers import large_enough, small_recipe
 
 from medkit.engine.checkpoint import read_tensors
 
-LONG = 60  # epochs; no test waits for them
+LONG = 5000  # epochs; no test waits for them
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, Problems
 from medkit.recipe import Recipe, recipe_from
 from medkit.recipe.views import views_in_words
-from medkit.registry.plugins import load_file, registry
+from medkit.registry import plugins
 from medkit.runs import trainers
 from medkit.runs.workbench import Workbench
 
@@ -30,9 +31,10 @@ CROPS = {"count": 3, "size": 16, "scale": [0.1, 0.3]}
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        if not any(entry.name == "agree" for entry in registry().of_kind("pretext")):
-            load_file(Path(__file__).with_name("views_plugin.py"))
+        plugins.load_file(Path(__file__).with_name("views_plugin.py"))
         yield
+    plugins._loaded.cache_clear()
+    del sys.modules["views_plugin"]
 
 
 def recipe(*heads: str, data: dict[str, Any] | None = None, **stage: Any) -> Recipe:
