@@ -112,3 +112,45 @@ def gpu_script(*arguments: object, **environ: str) -> subprocess.CompletedProces
         text=True,
         check=False,
     )
+
+
+def grouped(path: Path) -> None:
+    """Give a DICOM file what a whole study has: patient, study, and frame of reference."""
+    edit_dicom(
+        path,
+        **dict.fromkeys(("PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"), ""),
+        **{"PatientName": "Test^A", "PatientID": "P1", "StudyID": "1", "StudyDate": "20200101", "StudyTime": "101010"},
+        **{"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "PositionReferenceIndicator": ""},
+        **{"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "SeriesNumber": 2, "PatientPosition": "HFS"},
+        **{"AcquisitionNumber": 1, "ContentDate": "20200101", "ContentTime": "101010", "KVP": "120"},
+    )
+
+
+def enhanced(folder: Path, path: Path) -> None:
+    """Write the slices of a folder, by name, as the frames of one enhanced CT file."""
+    slices = [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+    made = pydicom.dcmread(sorted(folder.iterdir())[0])
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    made.NumberOfFrames, made.PixelData = len(slices), b"".join(data.PixelData for data in slices)
+    shared = _item(PlaneOrientationSequence=_item(ImageOrientationPatient=made.ImageOrientationPatient))
+    scale = {name: made.get(name) for name in ("RescaleSlope", "RescaleIntercept")}
+    shared.PixelValueTransformationSequence = [_item(**scale, RescaleType="HU")]
+    each = [
+        _item(
+            PlanePositionSequence=_item(ImagePositionPatient=data.ImagePositionPatient),
+            PixelMeasuresSequence=_item(PixelSpacing=data.PixelSpacing, SliceThickness=data.SliceThickness),
+        )
+        for data in slices
+    ]
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", *scale):
+        delattr(made, name)
+    made.SharedFunctionalGroupsSequence, made.PerFrameFunctionalGroupsSequence = [shared], each
+    made.save_as(path, enforce_file_format=True)
+
+
+def _item(**tags: Any) -> pydicom.Dataset:
+    made = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(made, name, [value] if isinstance(value, pydicom.Dataset) else value)
+    return made

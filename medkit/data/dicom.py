@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pydicom
 
+from medkit.data.dicom_frames import Frame, frames_of
 from medkit.data.dicom_geometry import stack
-from medkit.data.dicom_header import Header, find_header, pixel_spacing, read_header
+from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, pixel_spacing, read_header
 from medkit.data.dicom_pixels import (
     apply_modality,
     extent,
@@ -50,12 +51,14 @@ CLASSIC = "convert it to single-frame images (emf2sf of dcm4che) or to NIfTI (dc
 DIGITS = re.compile(r"\d+")
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".part", ".partial", ".tmp", ".crdownload", ".filepart")
 """Endings of files that are packed or were not copied to their end."""
+SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 LOOKED = 1000
 """Files below a folder without images whose headers are read to say where there are some."""
 
 
 def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
-    """Headers of image files by series. Scouts, dose reports and files that are no DICOM are left out.
+    """Headers of images by series, of each frame where a file has several. Left out are scouts, segmentations, dose
+    reports and files that are no DICOM.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
         or no image is left.
     """
     series: dict[str, list[Header]] = {}
-    left_out = {"scout or localizer": 0, "no image": 0, "not DICOM": 0}
+    left_out = {"scout or localizer": 0, "segmentation": 0, "no image": 0, "not DICOM": 0}
     strangers: list[Path] = []
     for path in files:
         header = find_header(path)
@@ -76,13 +79,18 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
         elif header.get("Rows") is None:
             _check_no_image(header)
             left_out["no image"] += 1
-        elif {"LOCALIZER", "SCOUT", "TOPOGRAM"} & {*header.words("ImageType")}:
-            left_out["scout or localizer"] += 1
+        elif header.text("SOPClassUID") in SEGMENTATIONS:
+            left_out["segmentation"] += 1
         else:
-            series.setdefault(header.text("SeriesInstanceUID"), []).append(header)
+            images = [image for image in frames_of(header) if not SCOUTS & {*image.words("ImageType")}]
+            if images:
+                series.setdefault(header.text("SeriesInstanceUID"), []).extend(images)
+            else:
+                left_out["scout or localizer"] += 1
     if not series:
         found = ", ".join(f"{count} {name}" for name, count in left_out.items() if count) or "nothing"
-        raise InputError(f"no DICOM image was found here ({found})", where)
+        hint = "a segmentation is read as the mask of its images" if left_out["segmentation"] else None
+        raise InputError(f"no DICOM image was found here ({found})", where, hint)
     _check_strangers(strangers, (header.path for headers in series.values() for header in headers))
     return series
 
@@ -212,7 +220,7 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False) -> Volume:
     ------
     InputError
         for missing or duplicate slices, mixed orientation, pixel size or size, no position or spacing, colour,
-        multi-frame, enhanced or cut files.
+        several frames without functional groups, or cut files.
     """
     found = scan(files, str(files[0] if len(files) == 1 else files[0].parent))
     if len(found) > 1:
@@ -230,7 +238,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     headers, notes = found.headers, [*notes, *found.notes, *_fewer_than_acquired(headers)]
     check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
     voxels = read_stack(headers)
-    header: dict[str, Any] = {"format": "dicom", "files": [str(header.path) for header in headers]}
+    header: dict[str, Any] = {"format": "dicom", **_files(headers)}
     units, why = _units(headers, voxels)
     if why:
         header["not_hu"] = why
@@ -244,6 +252,16 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     for note in notes:
         warnings.warn(f"{where}: {note}", stacklevel=3)
     return Volume(axial.voxels, axial.affine, positions, header, units, found.thickness_known, tuple(notes))
+
+
+def _files(headers: Sequence[Header]) -> dict[str, Any]:
+    """The file of each slice; of frames, the files that have them, and which of them each slice is."""
+    files = [str(header.path) for header in headers]
+    frames = [(header.path, header.index) for header in headers if isinstance(header, Frame)]
+    if not frames:
+        return {"files": files}
+    own = list(dict.fromkeys(files))
+    return {"files": own, "frames": [(own.index(str(path)), index) for path, index in frames]}
 
 
 def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned, first: Header) -> np.ndarray:
@@ -260,17 +278,15 @@ def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned,
 
 
 def _check_images(headers: Sequence[Header]) -> None:
-    """Grey, single-frame images of one size, told by their own headers."""
+    """Grey images of one size, told by their own headers."""
     first = headers[0]
     for header in headers:
         frames = header.number("NumberOfFrames") or 1
-        if frames > 1:
-            what = f"{frames:g} frames in one file are not supported"
+        if frames > 1 and not isinstance(header, Frame):
+            what = f"{frames:g} frames in one file, without functional groups that say where each lies"
             raise InputError(what, header.where("NumberOfFrames"), CLASSIC)
-        for tag in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-            if header.has(tag):
-                what = "an enhanced image keeps place, spacing and rescale in functional groups, which are not read"
-                raise InputError(what, header.where(tag), CLASSIC)
+        if header.text("PixelPresentation").upper() in ("COLOR", "TRUE_COLOR", "MIXED"):
+            raise InputError("this is a colour image", header.where("PixelPresentation"), "grey values are wanted")
         if (header.number("SamplesPerPixel") or 1) != 1:
             raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are wanted")
         for tag in ("Rows", "Columns"):

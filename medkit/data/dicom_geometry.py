@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import Header, pixel_spacing, vector
 from medkit.errors import InputError
 
@@ -103,6 +104,11 @@ def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
         if gap >= SAME_PLACE:
             continue
         instance = after.text("SOPInstanceUID")
+        if isinstance(after, Frame) and after.path == before.path:
+            what = f"lies where {before.name} does: several volumes in one file (phases, energies, stacks)?"
+            raise InputError(
+                what, after.where("ImagePositionPatient"), "write each as a file of its own: dcm2niix FILE"
+            )
         if instance and instance == before.text("SOPInstanceUID"):
             what = f"is a copy of {before.name}: the same SOPInstanceUID is here twice"
             raise InputError(what, after.where("SOPInstanceUID"), "take one of the two away")

@@ -23,6 +23,9 @@ warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """CT Image Storage, the enhanced one, and the legacy converted enhanced one."""
 
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation Storage, and that of label maps."""
+
 
 @dataclass
 class Header:

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import CT_CLASSES, Header
 from medkit.errors import InputError
 
@@ -155,14 +156,14 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     if found is not None:
         return found
     try:
-        data = pydicom.dcmread(header.path)
+        data = header.frames.data if isinstance(header, Frame) else pydicom.dcmread(header.path)
         if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {element.keyword for element in data}:
             raise InputError("the file holds no pixels", header.where("PixelData"))
         if getattr(data, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian:
             # pydicom cuts unused bits off before it swaps the bytes, so that values come out wrong.
             what = "big-endian pixels are not read: this form was retired"
             raise InputError(what, str(header.path), "convert it: dcmconv +te IN OUT (DCMTK)")
-        return np.asarray(data.pixel_array)
+        return np.asarray(data.pixel_array) if not isinstance(header, Frame) else header.frames.stored(header.index)
     except InputError:
         raise
     except (RuntimeError, NotImplementedError) as error:

@@ -91,11 +91,6 @@ def test_a_radiograph_in_monochrome1_is_inverted(shared: Path) -> None:
     assert np.corrcoef(stored.ravel()[::97], found.ravel()[::97])[0, 1] == pytest.approx(-1)
 
 
-def test_several_frames_in_one_file_are_refused(shared: Path) -> None:
-    with pytest.raises(InputError, match=r"\(0028,0008\) NumberOfFrames"):
-        read_volume(shared / "realdata" / "dicom_awkward_pydicom" / "eCT_Supplemental.dcm")
-
-
 def test_a_truncated_file_is_named(copy: Path) -> None:
     path = copy / "18.dcm"
     path.write_bytes(path.read_bytes()[:200_000])

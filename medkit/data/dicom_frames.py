@@ -1,0 +1,138 @@
+"""Frames of a multi-frame DICOM file as images of their own: functional groups say what a single image's header does.
+
+An enhanced CT or MR file (PS3.3 A.38, A.36) keeps what all frames share in one item, and what each has of its own in
+one item a frame: place, orientation, pixel size, rescale. A frame is a header that has them where others have them, so
+that it is judged, stacked and turned into HU as a slice in a file of its own is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from medkit.data.dicom_header import Header
+from medkit.errors import InputError
+
+SHARED, EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
+    "PlaneOrientationSequence": {"ImageOrientationPatient": "ImageOrientationPatient"},
+    "PixelMeasuresSequence": {
+        "PixelSpacing": "PixelSpacing",
+        "SliceThickness": "SliceThickness",
+        "SpacingBetweenSlices": "SpacingBetweenSlices",
+    },
+    "PixelValueTransformationSequence": {
+        "RescaleIntercept": "RescaleIntercept",
+        "RescaleSlope": "RescaleSlope",
+        "RescaleType": "RescaleType",
+    },
+    "FrameContentSequence": {"AcquisitionNumber": "FrameAcquisitionNumber", "StackID": "StackID"},
+    "CTImageFrameTypeSequence": {"ImageType": "FrameType", "PixelPresentation": "PixelPresentation"},
+    "MRImageFrameTypeSequence": {"ImageType": "FrameType"},
+    "CTReconstructionSequence": {"ConvolutionKernel": "ConvolutionKernel"},
+    "SegmentIdentificationSequence": {"ReferencedSegmentNumber": "ReferencedSegmentNumber"},
+}
+"""Tags of a single image by the functional group that holds them, and what they are called there."""
+MOVED = {tag for tags in GROUPS.values() for tag in tags} - {"ImageType", "AcquisitionNumber"}
+"""Tags that only a functional group can tell; one beside them at the top of the file is not meant."""
+
+
+class Frames:
+    """The pixels of a file of several frames; the file is read once, when the first of them is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def data(self) -> pydicom.Dataset:
+        return pydicom.dcmread(self.path)
+
+    def stored(self, index: int) -> np.ndarray:
+        """(H,W) stored values of one frame."""
+        from pydicom.pixels import pixel_array
+
+        return np.asarray(pixel_array(self.data, index=index))
+
+
+@dataclass
+class Frame(Header):
+    """One frame of a file.
+
+    Attributes
+    ----------
+    index:
+        Which one, from 0.
+    own:
+        What functional groups say of it, by the tags that a single image has.
+    frames:
+        The pixels of all frames of its file.
+    """
+
+    index: int = 0
+    own: Mapping[str, Any] = field(default_factory=dict)
+    frames: Frames = field(default_factory=lambda: Frames(Path()))
+
+    def has(self, name: str) -> bool:
+        return name in self.own or (name not in MOVED and super().has(name))
+
+    def get(self, name: str) -> Any:
+        if name not in self.own:
+            return None if name in MOVED else super().get(name)
+        value = self.own[name]
+        return None if value is None or value == "" else value
+
+    @property
+    def name(self) -> str:
+        return f"frame {self.index + 1} of {self.path.name}"
+
+    def where(self, tag: str) -> str:
+        return f"{super().where(tag)}, frame {self.index + 1}"
+
+
+def frames_of(header: Header) -> list[Header]:
+    """The images that a file holds: its frames, or itself where it has no functional groups.
+
+    Raises
+    ------
+    InputError
+        if there are not as many items of functional groups as frames, or one of them cannot be read.
+    """
+    if not (header.has(SHARED) or header.has(EACH)):
+        return [header]
+    count = int(header.number("NumberOfFrames") or 1)
+    shared, each = _items(header, SHARED), _items(header, EACH)
+    if len(shared) > 1:
+        raise InputError(f"one item is wanted, and there are {len(shared)}", header.where(SHARED))
+    if len(each) != count:
+        what = f"{len(each)} items for {count} frames: which is whose cannot be told"
+        raise InputError(what, header.where(EACH), "get the original file; this one was changed")
+    common = dict(_told(header, shared[0], SHARED)) if shared else {}
+    pixels = Frames(header.path)
+    return [
+        Frame(header.path, header.data, None, None, i, {**common, **dict(_told(header, item, EACH))}, pixels)
+        for i, item in enumerate(each)
+    ]
+
+
+def _items(header: Header, name: str) -> list[pydicom.Dataset]:
+    value = header.get(name)
+    return [] if value is None else list(value)
+
+
+def _told(header: Header, item: pydicom.Dataset, name: str) -> Iterator[tuple[str, Any]]:
+    """What one item of functional groups says, by the tags of a single image."""
+    try:
+        for group, tags in GROUPS.items():
+            for inside in (item.get(group) or [])[:1]:
+                for tag, called in tags.items():
+                    if called in inside:
+                        yield tag, inside.get(called)
+    except Exception as error:  # a value is parsed when it is asked for
+        raise InputError("a functional group cannot be read", header.where(name)) from error
