@@ -99,7 +99,7 @@ class Fitting:
         """All items of a split, in the order of its cases, on the main rank; None on others."""
         runtime, what = self.bench.runtime, f"the features of {self.where}, {split}"
         with together(runtime, what):
-            cases = self.bench.trained_on(self.stage, split)
+            cases = self.bench.cases.learnable(self.stage, split)
             new = self.compute(split, cases, progress)
             mine = list(self.items_of(split, cases))
         count = int(runtime.strategy.sum([new])[0])
