@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medkit.data.cases import column
+from medkit.data.loader import with_channels
 from medkit.engine.agreement import together
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
@@ -139,7 +140,7 @@ class Fitting:
     def first(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The shapes of the first training case's images and of their features, for a dry run."""
         sample = self.bench.dataset(self.stage).sample(self.bench.dataset(self.stage).cases(self.stage.train)[0])
-        images = torch.from_numpy(np.array(sample.image[: self.objective.slices_at_once]))[:, None]
+        images = with_channels(np.array(sample.image[: self.objective.slices_at_once]))
         with torch.inference_mode():
             found = self.objective.eval().encode(images.to(self.bench.runtime.device))
         return tuple(images.shape), tuple(found.shape)

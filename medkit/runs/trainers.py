@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.dataset import doubts_told, input_case, prepare_record
+from medkit.data.dataset import doubts_told, input_case
 from medkit.data.loader import DRAWN, whole
 from medkit.data.volume import Volume
 from medkit.engine.best import no_best
@@ -39,7 +39,7 @@ from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.fitting import Fitting
 from medkit.runs.footprint import Footprint
-from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer
+from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer, prepared
 from medkit.runs.rehearsal import rehearse
 from medkit.runs.validation import Validation
 from medkit.runs.workbench import Workbench
@@ -237,8 +237,7 @@ class BuiltInTrainer:
         bench, stage, runtime = self.bench, self.stage, self.bench.runtime
         check_fields(fields, self.objective)
         case = input_case(fields)
-        steps = [step.build() for step in bench.recipe.data[stage.data].prepare]
-        sample = prepare_record(Record(image), case, steps)
+        sample = prepared(bench.recipe, stage, image, case)
         batch = to_device(whole(sample, tuple(case.fields)), runtime.device)
         objective = ready(self.objective.eval(), batch, runtime.device)
         accepts(set(first_predictions(objective, batch, runtime)))
