@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from typing import Any
 import pydicom
 import pytest
 import torch
+from medkit_benchmarks import mixed_tree
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from medkit.data.tree_table import Choices
+from medkit.data.tree_write import write as write_tree
 from medkit.engine.events import EpochEnded, Events
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
@@ -154,3 +158,32 @@ def _item(**tags: Any) -> pydicom.Dataset:
     for name, value in tags.items():
         setattr(made, name, [value] if isinstance(value, pydicom.Dataset) else value)
     return made
+
+
+KIND_OF = {
+    "scout": "scout",
+    "report": "report",
+    "sharp": "another chosen",
+    "coronal": "not axial",
+    "capture": "secondary capture",
+    "copy": "copy",
+    "gap": "gaps",
+}
+"""What a part of a mixed tree is left out for."""
+
+
+def check_mixed_tree(folder: Path, studies: int) -> None:
+    """Each study of a tree of mixed contents gives its right series, every other file is in a line with its reason."""
+    made = mixed_tree.write(folder / "tree", studies, slices=4)
+    written = write_tree(folder / "tree", folder / "cases.csv", Choices(slices=4))
+    assert [row["series"] for row in written.rows] == list(made.right)
+    for row in written.rows:
+        image = Path(row["image"])
+        files = image.read_text().split() if image.suffix == ".txt" else map(str, image.glob("[!.]*"))
+        assert {Path(name).parent for name in files} == {made.right[row["series"]].resolve()}
+    assert {kind: written.left_out[KIND_OF[kind]] for kind in made.left_out} == made.left_out
+    with written.left_out_path.open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["kind"] != "hidden"]
+    assert all(line["reason"] and line["place"] for line in lines)
+    accounted = sum(int(line["images"]) for line in lines) + sum(row["slices"] for row in written.rows)
+    assert accounted == written.files == made.files

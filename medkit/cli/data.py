@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from medkit.cli.options import AllowGaps, UnitsSaid
+from medkit.cli import data_folder
+from medkit.cli.options import AllowGaps, Lists, UnitsSaid
 from medkit.guard import cause, guarded
 
 
@@ -68,21 +69,17 @@ def _of_plugins() -> dict[str, str]:
 
 app = typer.Typer(
     cls=_WithPlugins,
-    help="Turn public data sets' folders into manifests.",
+    help="Turn folders of images, and those of public data sets, into manifests.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Out = Annotated[Path, typer.Option("--out", help="The manifest to write: .csv or .parquet.")]
-Lists = Annotated[
-    Path | None,
-    typer.Option("--lists", metavar="DIR", help="Where lists of a series' files go; default: OUT_series beside OUT."),
-]
 
 
 @app.callback()
 def _data() -> None:
-    """Turn public data sets' folders into manifests."""
+    """Turn folders of images, and those of public data sets, into manifests."""
 
 
 @app.command("ct-ich")
@@ -136,6 +133,9 @@ def ldct_projection(folder: Folder, out: Out, lists: Lists = None) -> None:
     left_out = manifest.attrs["left_out"]
     if left_out:
         print(f"left out, no low-dose images (GE): {len(left_out)} patients: {', '.join(left_out)}")
+
+
+app.command("folder")(data_folder.folder)
 
 
 def _lists(lists: Path | None, out: Path) -> Path:

@@ -15,6 +15,10 @@ UnitsSaid = Annotated[
     str | None,
     typer.Option("--units", metavar="HU|stored", help="What the voxels are in, where the file does not tell."),
 ]
+Lists = Annotated[
+    Path | None,
+    typer.Option("--lists", metavar="DIR", help="Where lists of a series' files go; default: OUT_series beside OUT."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 PluginFile = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")

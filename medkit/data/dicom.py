@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 
 from medkit.data.dicom_frames import Frame, frames_of
-from medkit.data.dicom_geometry import stack
+from medkit.data.dicom_geometry import Stack, stack
 from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, pixel_spacing, read_header
 from medkit.data.dicom_pixels import (
     apply_modality,
@@ -36,6 +36,10 @@ __all__ = [
     "Header",
     "apply_modality",
     "assemble",
+    "check_images",
+    "examine",
+    "form",
+    "is_scout",
     "padding_mask",
     "padding_range",
     "read_files",
@@ -45,6 +49,7 @@ __all__ = [
     "scan",
     "values_of",
     "visible",
+    "why_image",
 ]
 
 CLASSIC = "convert it to single-frame images (emf2sf of dcm4che) or to NIfTI (dcm2niix)"
@@ -72,8 +77,9 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
     for path in files:
         header = find_header(path)
         if header is None:
-            if path.suffix.lower() in (".dcm", ".ima"):
-                raise InputError("this is not a DICOM file, though its name says so", str(path), "is it cut short?")
+            why = why_image(path, ())
+            if why is not None:
+                raise InputError(why[0], str(path), why[1])
             strangers.append(path)
             left_out["not DICOM"] += 1
         elif header.get("Rows") is None:
@@ -82,7 +88,7 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
         elif header.text("SOPClassUID") in SEGMENTATIONS:
             left_out["segmentation"] += 1
         else:
-            images = [image for image in frames_of(header) if not SCOUTS & {*image.words("ImageType")}]
+            images = [image for image in frames_of(header) if not is_scout(image)]
             if images:
                 series.setdefault(header.text("SeriesInstanceUID"), []).extend(images)
             else:
@@ -93,6 +99,11 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
         raise InputError(f"no DICOM image was found here ({found})", where, hint)
     _check_strangers(strangers, (header.path for headers in series.values() for header in headers))
     return series
+
+
+def is_scout(header: Header) -> bool:
+    """True for a picture that a scan was planned on."""
+    return bool(SCOUTS & {*header.words("ImageType")})
 
 
 def _check_no_image(header: Header) -> None:
@@ -107,17 +118,26 @@ def _check_strangers(strangers: Sequence[Path], images: Iterable[Path]) -> None:
     """Raise for a file that is no DICOM but is named as the images beside it are: one of them, cut short or packed."""
     if not strangers:
         return
-    forms = {_form(path.name) for path in images}
+    forms = {form(path.name) for path in images}
     for path in strangers:
-        packed = path.suffix.lower() in PACKED
-        form = _form(path.stem if packed else path.name)
-        if "0" in form and form in forms:
-            what = "this is not a DICOM file, though it is named as the images beside it are"
-            hint = "unpack it" if packed else "is it cut short? take it away if it is none of them"
-            raise InputError(what, str(path), hint)
+        why = why_image(path, forms)
+        if why is not None:
+            raise InputError(why[0], str(path), why[1])
 
 
-def _form(name: str) -> str:
+def why_image(path: Path, forms: Container[str]) -> tuple[str, str] | None:
+    """What makes a file that is no DICOM one of the images beside it, whose names have ``forms``, and what to do."""
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return "this is not a DICOM file, though its name says so", "is it cut short?"
+    packed = path.suffix.lower() in PACKED
+    own = form(path.stem if packed else path.name)
+    if "0" not in own or own not in forms:
+        return None
+    what = "this is not a DICOM file, though it is named as the images beside it are"
+    return what, "unpack it" if packed else "is it cut short? take it away if it is none of them"
+
+
+def form(name: str) -> str:
     """A name without its numbers and the ending that DICOM files may have or not."""
     return DIGITS.sub("0", name).removesuffix(".dcm")
 
@@ -231,11 +251,11 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False) -> Volume:
 
 def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence[str] = ()) -> Volume:
     """Order headers, check them, read their pixels."""
-    _check_images(headers)
     if len(headers) == 1 and headers[0].get("ImagePositionPatient") is None:
+        check_images(headers)
         return _flat(headers[0], notes)
-    found = stack(headers, allow_gaps)
-    headers, notes = found.headers, [*notes, *found.notes, *_fewer_than_acquired(headers)]
+    found = examine(headers, allow_gaps)
+    headers, notes = found.headers, [*notes, *found.notes]
     check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
     voxels = read_stack(headers)
     header: dict[str, Any] = {"format": "dicom", **_files(headers)}
@@ -252,6 +272,14 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     for note in notes:
         warnings.warn(f"{where}: {note}", stacklevel=3)
     return Volume(axial.voxels, axial.affine, positions, header, units, found.thickness_known, tuple(notes))
+
+
+def examine(headers: list[Header], allow_gaps: bool = False) -> Stack:
+    """What headers alone say of a series: its slices in order, or the error that reading it would end with."""
+    check_images(headers)
+    found = stack(headers, allow_gaps)
+    found.notes += _fewer_than_acquired(headers)
+    return found
 
 
 def _files(headers: Sequence[Header]) -> dict[str, Any]:
@@ -277,7 +305,7 @@ def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned,
     return np.ascontiguousarray(positions)
 
 
-def _check_images(headers: Sequence[Header]) -> None:
+def check_images(headers: Sequence[Header]) -> None:
     """Grey images of one size, told by their own headers."""
     first = headers[0]
     for header in headers:

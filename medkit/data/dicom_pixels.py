@@ -68,7 +68,7 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
     """
     header = _header(data)
     ct = header.text("Modality") == "CT"
-    _check_rescale(header, ct)
+    check_rescale(header, ct)
     limits = (stored.min(), stored.max()) if stored.size else (0, 0)
     padding = _padding(stored, padding_range(header), limits)
     values = _values(stored, header, padding, limits, out)
@@ -219,7 +219,7 @@ def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndar
     return stored
 
 
-def _check_rescale(header: Header, ct: bool) -> None:
+def check_rescale(header: Header, ct: bool) -> None:
     """A CT image says how its stored values become HU: both tags are required there."""
     if not ct or header.has("ModalityLUTSequence"):
         return

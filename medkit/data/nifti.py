@@ -57,7 +57,7 @@ def read_nifti(path: Path) -> Volume:
         data = data.astype(np.int16 if small else np.float32)
     else:
         raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
-    affine, notes = _place(image, path)
+    affine, notes = place_of(image, path)
     if more > 0:
         notes = [f"{more} bytes lie behind its voxels: was it longer?", *notes]
     if mended:
@@ -139,7 +139,7 @@ def _unzipped(path: Path) -> tuple[Any, int]:
     return kind.from_bytes(data), more
 
 
-def _place(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
+def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     """The affine in the file's own unit of length, and what is to be said about it."""
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:

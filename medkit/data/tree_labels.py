@@ -1,0 +1,128 @@
+"""A table of labels, joined to the cases of a tree by exact text; what matches nothing is told, both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medkit.data.manifest import read_manifest, texts
+from medkit.data.splits import look_alikes
+from medkit.data.tree_table import COLUMNS, Gathered, LeftOut
+from medkit.errors import InputError, did_you_mean
+
+KEYS = ("case", "name", "id", "series", "study", "accession", "patient", "folder")
+"""What a case may be called by, the most particular first."""
+NAMES = ("id", "case", "image", "name", "series", "study", "accession", "patient", "file")
+PATHS = ("mask", "target")
+SHOWN = 3
+
+
+def join(found: Gathered, path: Path, left_out: LeftOut, column: str | None = None, by: str | None = None) -> list[str]:
+    """Put the columns of a table beside the cases, and say by what they were joined.
+
+    Parameters
+    ----------
+    column:
+        The one that holds the ids; default: ``id``, or another usual name, or the first.
+    by:
+        What the ids name: ``case``, ``name`` of file or folder, ``series``, ``study``, ``accession``, ``patient`` or
+        the first ``folder``. Default: what the most of them are found among.
+
+    Returns
+    -------
+    list of str
+        What a user should know. Ids without a case are lines of what is left out.
+
+    Raises
+    ------
+    InputError
+        if an id stands there twice or matches nothing at all, or a column is one of the manifest's own.
+    """
+    table = read_manifest(Path(path), "table of labels")
+    names = list(table.column_names)
+    if column is None:
+        lower = {name.strip().lower(): name for name in reversed(names)}
+        column = next((lower[name] for name in NAMES if name in lower), names[0])
+    if column not in names:
+        raise InputError(
+            f"the table has no column '{column}'", str(path), did_you_mean(column, names) or _listed(names)
+        )
+    others = [name for name in names if name != column]
+    if not others:
+        raise InputError("the table has one column, so nothing to join", str(path))
+    for name in others:
+        if name in COLUMNS and name != "patient":
+            raise InputError(f"the column '{name}' is one of the manifest's own", str(path), "give it another name")
+    ids = texts(table, column, str(path)).to_pylist()
+    rows: dict[str, int] = {}
+    for row, text in enumerate(ids):
+        if text is None:
+            raise InputError(f"no value in '{column}'", f"{path}:{row + 2}")
+        if text in rows:
+            raise InputError(f"'{text}' stands here twice", f"{path}:{row + 2}", f"also in line {rows[text] + 2}")
+        rows[text] = row
+    by = by or _best(found, rows, path)
+    if by not in KEYS:
+        raise InputError(f"cases are not called by '{by}'", "--by", did_you_mean(by, KEYS) or _listed(KEYS))
+    matched = [rows.get(keys.get(by, "")) for keys in found.keys]
+    if not any(row is not None for row in matched):
+        raise _nothing(found, ids, path, column)
+    columns = {name: table[name].to_pylist() for name in others}
+    for case, at in zip(found.rows, matched, strict=True):
+        for name, values in columns.items():
+            value = None if at is None else values[at]
+            if name in PATHS and value:
+                value = str(Path(path).resolve().parent / str(value).strip())
+            if name == "patient" and not value:
+                continue
+            case[name] = value
+    used = {row for row in matched if row is not None}
+    unused = [text for text, row in rows.items() if row not in used]
+    for text in unused:
+        left_out.add("label", f"{path}:{rows[text] + 2}", f"no case has the {by} '{text}'", images=0)
+    without = [keys.get(by) or keys["case"] for keys, at in zip(found.keys, matched, strict=True) if at is None]
+    said = [f"labels: '{column}' is the {by} of {len(matched) - len(without)} of {len(matched)} cases"]
+    if len(used) < len(matched) - len(without):
+        said.append(f"labels: {len(used)} ids stand for several cases each")
+    if without:
+        said.append(f"labels: {len(without)} cases have no line: {_some(without)}{_alike(without, unused)}")
+    if unused:
+        said.append(f"labels: {len(unused)} ids have no case: {_some(unused)}")
+    return said
+
+
+def _best(found: Gathered, rows: dict[str, int], path: Path) -> str:
+    """What the most ids are found among; equally many that mean other cases cannot be decided."""
+    matches = {key: [rows.get(keys.get(key, "")) for keys in found.keys] for key in KEYS}
+    count = {key: sum(row is not None for row in matched) for key, matched in matches.items()}
+    best = max(KEYS, key=lambda key: count[key])
+    other = next((key for key in KEYS if count[key] == count[best] > 0 and matches[key] != matches[best]), None)
+    if other is not None:
+        what = f"ids could be the {best} or the {other} of as many cases"
+        raise InputError(what, str(path), f"say which: --by {best} or --by {other}")
+    return best
+
+
+def _nothing(found: Gathered, ids: list[str], path: Path, column: str) -> InputError:
+    examples = {key: next((keys[key] for keys in found.keys if keys.get(key)), None) for key in KEYS}
+    there = ", ".join(f"{key} '{value}'" for key, value in examples.items() if value)
+    names = [value for keys in found.keys for key in KEYS if (value := keys.get(key))]
+    hint = f"cases are called by: {there}{_alike(names, ids)}"
+    return InputError(f"no id in '{column}' (such as '{ids[0]}') is that of a case", str(path), hint)
+
+
+def _alike(some: list[str], others: list[str]) -> str:
+    """That a name looks like another and is none, for one of them."""
+    for group in look_alikes([*some, *others]):
+        pair = [next((name for name in group if name in names), None) for names in (set(some), set(others))]
+        if all(pair):
+            return f"; '{pair[0]}' looks like '{pair[1]}', and is another text"
+    return ""
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _listed(names: Any) -> str:
+    return f"there are: {', '.join(names)}"
