@@ -112,7 +112,7 @@ def trained(training: Training, runtime: Runtime, folder: Path, tiny: bool) -> d
     stage = next(stage for stage in made.stages if stage.name == (made.stages[0].name if tiny else training.stage))
     bench = Workbench(made, runtime)
     trainer = BuiltInTrainer(bench, stage, bench.objective(stage))
-    bench.draw(stage, trainer.objective)
+    bench.reads.draw(stage, trainer.objective)
     dataset = bench.dataset(stage)
     dataset.prepare_all(dataset.cases(stage.train))
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (runtime.device.type == "cuda")]

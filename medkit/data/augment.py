@@ -320,7 +320,7 @@ def _forms(steps: Sequence[Any], where: str) -> list[Any]:
 
 
 class CPUChain:
-    """Augmentations of one item on the CPU: ``chain(arrays, rng)`` on (D,H,W) arrays."""
+    """Augmentations of one item on the CPU: ``chain(arrays, rng)`` on (D,H,W) arrays, images also (D,C,H,W)."""
 
     def __init__(self, steps: Sequence[Any]) -> None:
         import albumentations as A
@@ -330,14 +330,22 @@ class CPUChain:
     def __call__(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         self.compose.set_random_seed(int(rng.integers(2**31)))
         names = [name for name in ("image", "target") if name in arrays]
-        images = np.stack([arrays[name] for name in names], -1)
+        several = arrays["image"].ndim == 4
+        if several:
+            images = np.moveaxis(np.concatenate([arrays[name] for name in names], 1), 1, -1)
+        else:
+            images = np.stack([arrays[name] for name in names], -1)
         given: dict[str, Any] = {"images": images}
         if "mask" in arrays:
             given["masks"] = arrays["mask"]
         result = self.compose(**given)
-        out: dict[str, np.ndarray] = {
-            n: np.ascontiguousarray(np.asarray(result["images"])[..., i]) for i, n in enumerate(names)
-        }
+        found = np.asarray(result["images"])
+        out: dict[str, np.ndarray]
+        if several:
+            parts = np.split(np.moveaxis(found, -1, 1), len(names), 1)
+            out = {n: np.ascontiguousarray(part) for n, part in zip(names, parts, strict=True)}
+        else:
+            out = {n: np.ascontiguousarray(found[..., i]) for i, n in enumerate(names)}
         if "mask" in arrays:
             out["mask"] = np.ascontiguousarray(result["masks"])
         return out

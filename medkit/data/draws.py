@@ -23,7 +23,7 @@ Chain = Callable[[Arrays, np.random.Generator], Arrays]
 
 
 class Drawn(NamedTuple):
-    """What was drawn of a case.
+    """What was drawn of a case; images of several channels have them after their slices, (n,C,H,W).
 
     Attributes
     ----------
@@ -125,10 +125,11 @@ class PatchDraw:
         """Squares inside the foreground box of one slice, (1,H,W) to (patches,size,size)."""
         size = self.size
         guide = arrays.get("target", arrays["image"])[0] > 0
+        guide = guide.any(0) if guide.ndim == 3 else guide
         height, width = guide.shape
-        grow = [(0, 0), (0, max(0, size - height)), (0, max(0, size - width))]
-        if grow[1][1] or grow[2][1]:
-            arrays = {name: np.pad(array, grow) for name, array in arrays.items()}
+        grow = [(0, max(0, size - height)), (0, max(0, size - width))]
+        if grow[0][1] or grow[1][1]:
+            arrays = {name: np.pad(array, [(0, 0)] * (array.ndim - 2) + grow) for name, array in arrays.items()}
             height, width = max(height, size), max(width, size)
         rows, columns = np.flatnonzero(guide.any(1)), np.flatnonzero(guide.any(0))
         corners = []
@@ -139,7 +140,7 @@ class PatchDraw:
             low = min(low, full - size)
             corners.append(rng.integers(low, max(low, min(high, full) - size) + 1, self.patches))
         return {
-            name: np.stack([a[0, y : y + size, x : x + size] for y, x in zip(*corners, strict=True)])
+            name: np.stack([a[0, ..., y : y + size, x : x + size] for y, x in zip(*corners, strict=True)])
             for name, a in arrays.items()
         }
 

@@ -195,10 +195,10 @@ class Loader:
         for name in ("image", "mask", "target"):
             if all(name in item for item in items):
                 self.check_sizes(name, items)
-                batch[name] = torch.from_numpy(_stacked([item[name] for item in items]))[:, None]
+                batch[name] = with_channels(_stacked([item[name] for item in items]))
         for name in NAMES:
             if all(name in item for item in items):
-                batch[name] = torch.from_numpy(_stacked([item[name] for item in items]))[:, :, None]
+                batch[name] = with_channels(_stacked([item[name] for item in items]), 2)
         if self.draw.unit == "volume":
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):
@@ -216,18 +216,24 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
+def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
+    """Images as a tensor with channels at ``axis``: one where the array, (...,H,W), has none there."""
+    found = torch.from_numpy(array)
+    return found if found.dim() == axis + 3 else found.unsqueeze(axis)
+
+
 def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:
     """All slices of one case as a volume batch, for evaluation."""
     batch: Batch = {
         "ids": [sample.case.id],
-        "image": torch.from_numpy(np.array(sample.image))[:, None],
+        "image": with_channels(np.array(sample.image)),
         "lengths": torch.tensor([len(sample.image)]),
         "label": torch.tensor([sample.label]),
     }
     for name in ("mask", "target"):
         array = getattr(sample, name)
         if array is not None:
-            batch[name] = torch.from_numpy(np.array(array, dtype=np.float32))[:, None]
+            batch[name] = with_channels(np.array(array, dtype=np.float32))
     for name in fields:
         batch[name] = torch.tensor([float(sample.case.fields[name])])
     return batch

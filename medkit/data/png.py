@@ -1,4 +1,4 @@
-"""Reading PNG radiographs: 8 or 16 bit grey, whole files only."""
+"""Reading PNG radiographs: 8 or 16 bit, grey or with colours as channels; whole files only."""
 
 from __future__ import annotations
 
@@ -26,6 +26,30 @@ def read_png(path: Path) -> Volume:
     InputError
         for a cut, damaged or too large file, colour, or transparency.
     """
+    image = _pixels(path)
+    return _volume(_grey(image, path) if image.ndim == 3 else image, path)
+
+
+def read_colours(path: Path) -> list[Volume]:
+    """Red, green and blue of an image as volumes, each as :func:`read_png` has a grey one; grey is all three alike.
+
+    Raises
+    ------
+    InputError
+        for a file that is no PNG, and as :func:`read_png`.
+    """
+    with path.open("rb") as file:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
+            raise InputError("colours are read from PNG files, and this is none", str(path), "leave 'colour' out")
+    image = _pixels(path)
+    if image.ndim == 2:
+        return [_volume(image, path) for _ in range(3)]
+    _check_opaque(image, path)
+    return [_volume(image[..., channel], path) for channel in (2, 1, 0)]  # OpenCV has blue first
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """(H,W) or, with colours, (H,W,C) as the file has them."""
     data = path.read_bytes()
     _check_chunks(data, path)
     if len(data) < 24 or data[12:16] != b"IHDR":
@@ -35,8 +59,11 @@ def read_png(path: Path) -> Volume:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError("the PNG image cannot be decoded", str(path), "is the file damaged?")
-    if image.ndim == 3:
-        image = _grey(image, path)
+    return image
+
+
+def _volume(image: np.ndarray, path: Path) -> Volume:
+    """A volume of one slice (H,W)."""
     small = image.max() <= np.iinfo(np.int16).max
     affine = np.zeros((4, 4))
     affine[2, 0] = affine[1, 1] = affine[0, 2] = affine[3, 3] = 1
@@ -47,11 +74,16 @@ def read_png(path: Path) -> Volume:
 
 def _grey(image: np.ndarray, path: Path) -> np.ndarray:
     """The one channel of an image (H,W,C) whose colour channels are equal."""
-    if image.shape[2] == 4 and (image[..., 3] != np.iinfo(image.dtype).max).any():
-        raise InputError("this PNG image is partly transparent", str(path), "grey values are wanted")
+    _check_opaque(image, path)
     if (image[..., :3] != image[..., :1]).any():
-        raise InputError("this is a colour image", str(path), "grey values are wanted")
+        hint = "grey values are wanted; of a manifest, 'colour: true' takes colours as three channels"
+        raise InputError("this is a colour image", str(path), hint)
     return image[..., 0]
+
+
+def _check_opaque(image: np.ndarray, path: Path) -> None:
+    if image.shape[2] == 4 and (image[..., 3] != np.iinfo(image.dtype).max).any():
+        raise InputError("this PNG image is partly transparent", str(path), "opaque pixels are wanted")
 
 
 def _check_chunks(data: bytes, path: Path) -> None:

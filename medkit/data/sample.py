@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medkit.data.channels import one_shown
 from medkit.data.copies import image_digests
 from medkit.data.transforms import prepare, restore
 from medkit.data.units import doubt_of
@@ -27,7 +28,7 @@ class Sample:
     Attributes
     ----------
     image, target:
-        (D,H,W) float32 after preparation.
+        (D,H,W) float32 after preparation; (D,C,H,W) where there are several channels.
     mask:
         (D,H,W) uint8 on the prepared grid.
     packed_mask:
@@ -41,7 +42,7 @@ class Sample:
     shapes:
         In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
     digests:
-        Of the source's slices: :func:`medkit.data.copies.image_digests`.
+        Of the source's slices, of several images the first's: :func:`medkit.data.copies.image_digests`.
     doubt:
         What speaks against image or target being CT in HU where a step needs it and no file settles it; or "".
     positive_voxels:
@@ -73,6 +74,11 @@ class Sample:
             return None
         shape = (len(self.image), *self.native_shape)
         return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
+
+    @property
+    def shown(self) -> np.ndarray:
+        """(D,H,W) the channel of the image that people are shown."""
+        return one_shown(self.image, self.steps)
 
     @property
     def label(self) -> float:
@@ -108,18 +114,24 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
     Raises
     ------
     InputError
-        if mask or target lie on another grid, the mask holds other values than 0 and 1, voxels are not finite, or a
-        step needs CT in HU and image or target is none.
+        if mask, target or further channels lie on another grid, the mask holds other values than 0 and 1, voxels are
+        not finite, or a step needs CT in HU and image or target is none.
     """
     image = record.image
     doubts = [
         doubt_of(volume, step.needs_hu, f"case '{case.id}'")
         for step in steps
         if getattr(step, "needs_hu", None)
-        for volume in (image, record.target)
+        for volume in (image, *record.channels, record.target)
         if volume is not None
     ]
+    for other in record.channels:
+        difference = image.same_grid(other)
+        if difference is not None:
+            raise InputError(f"case '{case.id}': its images lie on different grids ({difference})", other.place)
     arrays = {"image": image.voxels}
+    if record.channels:
+        arrays["image"] = np.stack([image.voxels, *(other.voxels for other in record.channels)], 1)
     for name in ("mask", "target"):
         other = getattr(record, name)
         if other is not None:

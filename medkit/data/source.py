@@ -30,7 +30,8 @@ class ManifestSource:
     path:
         The manifest.
     image:
-        Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file.
+        Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file. Several columns
+        (``[t1, flair]``) give images of several channels, all on one grid.
     mask:
         Column with the mask, on the image's grid. Absent column: no masks.
     target:
@@ -52,6 +53,8 @@ class ManifestSource:
     units:
         ``HU`` if images and targets are in HU although files or voxels do not show it, as crops without air; ``stored``
         if they are not although they look like it. Default: what files and voxels show.
+    colour:
+        Take PNG images in colour, red, green and blue as three channels.
     check_pairs:
         Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
         meant to look different.
@@ -65,7 +68,7 @@ class ManifestSource:
     """
 
     path: Path
-    image: str = "image"
+    image: str | tuple[str, ...] = "image"
     mask: str = "mask"
     target: str = "target"
     patient: str = "patient"
@@ -79,13 +82,22 @@ class ManifestSource:
     allow_gaps: bool = False
     units: Units | None = None
     no_mask: Literal["normal", "unlabelled"] | None = None
+    colour: bool = False
 
     def __post_init__(self) -> None:
         if self.no_mask not in (None, "normal", "unlabelled"):
             raise InputError(f"rows without a mask are normal or unlabelled, not '{self.no_mask}'", "no_mask")
+        self.images = (self.image,) if isinstance(self.image, str) else tuple(self.image)
+        if not self.images or len(set(self.images)) < len(self.images):
+            raise InputError(f"images come from one column or from several different ones, not {self.image}", "image")
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
         self._masked = np.zeros(0, bool)  # rows that have a mask, be it that of a normal scan
+
+    @property
+    def channels(self) -> int:
+        """How many channels a case has: one of each image, or three."""
+        return len(self.images) * (3 if self.colour else 1)
 
     @property
     def notice(self) -> str:
@@ -105,7 +117,7 @@ class ManifestSource:
 
         where = str(self.path)
         table = read_manifest(Path(self.path))
-        for name in (self.image, self.patient, self.label, self.case):
+        for name in (*self.images, self.patient, self.label, self.case):
             if name is not None and name not in table.column_names:
                 hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
                 raise InputError(f"the manifest has no column '{name}'", where, hint)
@@ -118,20 +130,21 @@ class ManifestSource:
                 problems.append((row, InputError(what(row), self._where(row), hint)))
 
         patients = texts(table, self.patient, where)
-        images = texts(table, self.image, where)
+        images = texts(table, self.images[0], where)
         problem(_rows(patients.is_null()), lambda _: f"no value in '{self.patient}'", "every row needs its patient")
-        problem(_rows(images.is_null()), lambda _: f"no value in '{self.image}'")
+        for name in self.images:
+            problem(_rows(texts(table, name, where).is_null()), lambda _, n=name: f"no value in '{n}'")  # type: ignore[misc]
         names = images if self.case is None else texts(table, self.case, where)
         problem(_rows(names.is_null()), lambda _: f"no value in '{self.case}'") if self.case else None
         problem(_again(names), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
         places = None
-        for role in (self.image, self.mask, self.target):
+        for role in (*self.images, self.mask, self.target):
             cells = texts(table, role, where)
             if cells is None:
                 continue
             self._files[role] = paths = below(self._root(), cells)
             there, found = whereabouts(paths)
-            if role == self.image:
+            if role == self.images[0]:
                 places = images if found is None else found
             del found
             pyarrow.default_memory_pool().release_unused()
@@ -149,7 +162,7 @@ class ManifestSource:
             cells = texts(table, name, where) if name else None
             if cells is not None:
                 columns[key] = compute.dictionary_encode(cells)
-        used = {self.image, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
+        used = {*self.images, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
         made = CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
         pyarrow.default_memory_pool().release_unused()
         return made
@@ -217,8 +230,8 @@ class ManifestSource:
         from medkit.data.pairs import check_pair
 
         row = self._row(case)
-        image = read_volume(row[self.image], allow_gaps=self.allow_gaps, units=self.units)
-        record = Record(image)
+        image, *others = (volume for name in self.images for volume in self._read_images(row[name]))
+        record = Record(image, channels=others)
         if self.mask in row:
             if row[self.mask] is not None:
                 record.mask = self._read_mask(row, image)
@@ -233,6 +246,15 @@ class ManifestSource:
                 check_pair(image, record.target, row[self.target])
         return record
 
+    def _read_images(self, path: str) -> list[Any]:
+        """The image in a file or folder, or its colours."""
+        from medkit.data.io import read_volume
+        from medkit.data.png import read_colours
+
+        if self.colour:
+            return [*read_colours(Path(path))]
+        return [read_volume(path, allow_gaps=self.allow_gaps, units=self.units)]
+
     def _read_mask(self, row: dict[str, Any], image: Any) -> Any:
         from medkit.data.io import read_volume
 
@@ -240,7 +262,7 @@ class ManifestSource:
         difference = image.same_grid(mask)
         if difference:
             raise InputError(
-                f"mask and image '{row[self.image]}' lie on different grids ({difference})", row[self.mask]
+                f"mask and image '{row[self.images[0]]}' lie on different grids ({difference})", row[self.mask]
             )
         values = np.unique(mask.voxels)
         if np.array_equal(values, [0, 255]) or np.array_equal(values, [255]):
@@ -251,6 +273,8 @@ class ManifestSource:
 
     def identity(self, case: Case) -> str:
         said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]
+        if self.colour:
+            said.append("colour: True")
         if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks
             said.append("check_pairs: False")
         if self.mask in self._files and not self._masked[self.row(case)]:

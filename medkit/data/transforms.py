@@ -1,6 +1,8 @@
 """Preparation of images: deterministic steps from source voxels to what a network sees.
 
 Arrays are (D,H,W). ``image`` and ``target`` get every step; ``mask`` follows geometry only, by nearest neighbour.
+Images of several channels are (D,C,H,W): a step that makes channels (:mod:`medkit.data.channels`) sees all of them, any
+other one after the other.
 """
 
 from __future__ import annotations
@@ -251,19 +253,32 @@ def fuse(steps: Sequence[Any]) -> list[Any]:
 
 
 def prepare(steps: Sequence[Any], arrays: Arrays) -> tuple[Arrays, list[tuple[int, int]]]:
-    """Run a chain over the arrays of one case; images come out float32, masks uint8.
+    """Run a chain over the arrays of one case; images come out float32, (D,H,W) or (D,C,H,W), masks uint8.
 
     The second result is the in-plane shape before each step of the joined chain, for :func:`restore`.
     """
     arrays = dict(arrays)
     shapes = []
     for step in fuse(steps):
-        shapes.append(arrays["image"].shape[1:])
-        arrays = step.apply(arrays)
+        shapes.append(arrays["image"].shape[-2:])
+        arrays = _applied(step, arrays)
     for name in IMAGES:
         if name in arrays:
             arrays[name] = np.ascontiguousarray(arrays[name], np.float32)
     return arrays, shapes
+
+
+def _applied(step: Any, arrays: Arrays) -> Arrays:
+    """What a step makes of images; of several channels one after the other, unless it makes channels itself."""
+    several = [name for name in IMAGES if name in arrays and arrays[name].ndim == 4]
+    if not several or hasattr(step, "channels"):
+        return dict(step.apply(arrays))
+    count = arrays[several[0]].shape[1]
+    each = [
+        step.apply({name: array[:, c] if name in several else array for name, array in arrays.items()})
+        for c in range(count)
+    ]
+    return {name: np.stack([one[name] for one in each], 1) if name in several else each[0][name] for name in arrays}
 
 
 def restore(steps: Sequence[Any], array: np.ndarray, shapes: Sequence[tuple[int, int]]) -> np.ndarray:

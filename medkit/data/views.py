@@ -37,7 +37,7 @@ class Views:
         self.on_device = DeviceChain(self.steps) if on == "device" else None
 
     def of_item(self, image: np.ndarray, draw: ItemDraw, rng: np.random.Generator) -> np.ndarray:
-        """(n,count,h,w) of an image (n,H,W): a slice, patches or all slices of a volume."""
+        """(n,count,h,w) of an image (n,H,W), or (n,count,C,h,w): a slice, patches or all slices of a volume."""
         assert self.chain is not None
         found = [draw.augmented({"image": image}, self.chain, rng)["image"] for _ in range(self.count)]
         return np.stack(found, 1)

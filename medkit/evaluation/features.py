@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from medkit.data.cache import Cache
 from medkit.data.dataset import Dataset
 from medkit.data.keys import code_of, key_of
+from medkit.data.loader import with_channels
 from medkit.data.sample import Sample
 from medkit.engine.checkpoint import checksum, tensors_of
 from medkit.engine.runtime import Runtime
@@ -165,10 +166,10 @@ class Features:
         return sample
 
     def _encode(self, pieces: Sequence[np.ndarray], waiting: deque[_Waiting]) -> None:
-        """Encode slices (n,H,W) batch by batch and give the features to the cases that wait for them, in order."""
+        """Encode slices (n,H,W) or (n,C,H,W) batch by batch, and give the features to the waiting cases in order."""
         size, owners = self.encoding.batch, iter([w for w in waiting if w.left])
         owner = next(owners)
-        images = torch.from_numpy(np.concatenate(pieces))[:, None]
+        images = with_channels(np.concatenate(pieces))
         for part in images.split(size):
             given = len(part)
             if given < size:

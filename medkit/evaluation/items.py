@@ -45,7 +45,7 @@ def check_predictions(arrays: Mapping[str, np.ndarray], sample: Sample, where: s
         }
         if not fits.get(name, True) or (name in fits and len(array) not in (1, depth)):
             raise RunError(f"{name} of {case} has the shape {array.shape}, for {depth} slices", where)
-        if name in MAPS and (array.ndim != 4 or len(array) != depth or array.shape[2:] != sample.image.shape[1:]):
+        if name in MAPS and (array.ndim != 4 or len(array) != depth or array.shape[2:] != sample.image.shape[-2:]):
             raise RunError(f"{name} of {case} has the shape {array.shape}, its image {sample.image.shape}", where)
 
 
@@ -93,7 +93,7 @@ def items_of(
             restored = native_mask if native_mask is not None else sample.restore(np.ascontiguousarray(array[:, 0]))
             item[name] = restored
         elif name in MAPS:
-            item[name] = array[:, 0]
+            item[name] = array[:, 0] if array.shape[1] == 1 else array
         else:
             item[name] = array
     if unit == "slice":

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from medkit.data.channels import one_shown
+from medkit.data.loader import with_channels
 from medkit.evaluation.items import MAPS
 from medkit.evaluation.maps import activation
 from medkit.evaluation.prediction import CasePrediction
@@ -36,13 +38,13 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
     """One slice of a case: image, truth, prediction and the encoder's activation."""
     sample = prediction.sample
     z = _telling(prediction)
-    shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.image[z]}
+    shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.shown[z]}
     if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
         shown["volume_ml"] = float((sample.native_mask.sum((1, 2)) * sample.slice_volumes).sum() / 1000)
     shown |= dict(_layers(prediction, z))
     encoder = objective.parts().get("encoder")
     if encoder is not None and any(True for _ in encoder.parameters()):  # the identity shows nothing new
-        image = torch.from_numpy(np.array(sample.image[z : z + 1]))[:, None].to(device)
+        image = with_channels(np.array(sample.image[z : z + 1])).to(device)
         shown["activation"] = activation(encoder, image)[0]
     return shown
 
@@ -61,7 +63,7 @@ def _layers(prediction: CasePrediction, z: int) -> Iterator[tuple[str, np.ndarra
     for name in ("mask", "target"):
         array = getattr(prediction.sample, name)
         if array is not None:
-            yield name, np.asarray(array[z])
+            yield name, one_shown(array[z : z + 1], prediction.sample.steps)[0]
     for name in MAPS:
         if name in prediction.arrays:
-            yield name, prediction.arrays[name][z, 0]
+            yield name, one_shown(prediction.arrays[name][z : z + 1], prediction.sample.steps)[0]

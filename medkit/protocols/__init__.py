@@ -95,13 +95,15 @@ class Case:
 class Record:
     """The voxels of one case on the source grid: HU for CT, stored units otherwise.
 
-    ``mask`` holds 0 and 1, and is None where none was drawn; ``target`` is the paired image of a denoising case. Both
-    lie on the image's grid.
+    ``mask`` holds 0 and 1, and is None where none was drawn; ``target`` is the paired image of a denoising case;
+    ``channels`` are further images of the case, such as other sequences, channels of it after ``image``. All lie on the
+    image's grid.
     """
 
     image: Volume
     mask: Volume | None = None
     target: Volume | None = None
+    channels: Sequence[Volume] = ()
 
 
 @runtime_checkable
@@ -112,6 +114,9 @@ class Source(Protocol):
     ``notice`` (str), which heads the report. One that wraps another source keeps it in an attribute ``source``.
     Fields that say what an image shows, from coarse to fine, may be named in an attribute ``groups`` (tuple of str):
     the report colours its map of embedded images by them.
+
+    One whose records have ``channels`` says how many images make a case in an attribute ``channels`` (int), so that it
+    is known before any is read; every case has as many.
 
     A case without a mask is unlabelled, not normal: ``Record.mask`` of a normal one is empty. A source that knows
     without reading voxels which cases have a mask says so by a method ``have_masks(cases)``, (n,) booleans.
@@ -137,6 +142,8 @@ class Transform(Protocol):
 
     ``arrays`` maps ``image``, ``mask``, ``target`` (those the case has) to (D,H,W) arrays; the result has the same
     keys and the same D. A step that changes H or W undoes it in ``restore`` for one (D,H,W) float array.
+    Images of several channels are handed over channel by channel. A step that makes channels has a method
+    ``channels(count)``, how many it makes of ``count``: it gets images of several as (D,C,H,W), and gives that.
     Results are kept on disk by the step's class, source code and arguments, which are plain data, arrays, paths or data
     classes. What the code takes from elsewhere (another installed package) is not seen: a class attribute ``version``
     (int), raised when the step's numbers change, has them made again.
@@ -301,7 +308,7 @@ class Metric(Protocol):
     ``id``                str               of the case, ``CASE#3`` for its fourth slice
     ``patient center``    str               whose it is, and from where
     ``label``             float             1 where the mask has a positive voxel, else the case's own; nan if unknown
-    ``image``             (D,H,W) float32   on the *prepared* grid, in the window
+    ``image``             (D,H,W) float32   on the *prepared* grid, in the window; (D,C,H,W) of several channels
     ``target``            (D,H,W) float32   as ``image``, where the data has targets
     ``mask``              (D,h,w) uint8     on the *source* grid, where the data has masks
     ``mask_probability``  (D,h,w) float32   a prediction brought back to the *source* grid, in [0,1]

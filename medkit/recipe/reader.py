@@ -12,6 +12,7 @@ from medkit import names
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.channels import channels_of, settle_channels
 from medkit.recipe.given import check_given
 from medkit.recipe.model import (
     FORMAT,
@@ -65,6 +66,8 @@ class _Reader(Pieces):
     def __init__(self, components: Registry, schema: Callable[[Entry], Schema], folder: Path | None) -> None:
         super().__init__(components, schema, folder)
         self.places: dict[tuple[str, str], Mark] = {}
+        self.channels: dict[str, int] = {}
+        """Of the images of each data block."""
 
     def recipe(self, root: Node) -> Recipe | None:
         known = ("medkit", "name", "seed", "data", "stages", "report")
@@ -82,6 +85,10 @@ class _Reader(Pieces):
         for key, child in self.mapping(top["data"], "data", None).items() if "data" in top else ():
             self.name(key, child.place, f"data.{key}")
             data[key] = self.data_block(child, f"data.{key}")
+            try:
+                self.channels[key] = channels_of(data[key])
+            except InputError as error:
+                self.problems.append(error)
         if "data" in top and not data:
             self.problem(top["data"].place, "data", "no data block is given")
         stages = self.stages(top["stages"], data) if "stages" in top else []
@@ -226,6 +233,8 @@ class _Reader(Pieces):
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
+        if stage.data in self.channels:
+            settle_channels(self, stage, self.channels[stage.data], {s.name: s for s in before})
         check_training(self, stage, entries, path)
         check_given(self, stage, {s.name: s for s in before})
         if stage.data in data:
@@ -245,7 +254,7 @@ class _Reader(Pieces):
             stage.fraction = self.value(entries["fraction"], f"{path}.fraction", types["fraction"])
 
     def stage_fits(self, stage: Stage, entries: dict[str, Node], path: str) -> None:
-        """What the objective takes: its unit, and images of one channel."""
+        """What the objective takes: its unit."""
         if not isinstance(stage.objective, Block):
             return
         own = static_constant(stage.objective.entry, "unit")
@@ -254,12 +263,6 @@ class _Reader(Pieces):
             place = entries["unit"].mark if "unit" in entries else entries["name"].mark
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}'"
             self.problem(place, f"{path}.unit", what, " or ".join(f"write 'unit: {unit}'" for unit in units))
-        for block in walk.blocks(stage.objective):
-            default = static_schema(block.entry).arguments.get("in_channels")
-            found = block.arguments.get("in_channels", 1 if default is None else default.default)
-            if block.kind in ("encoder", "generator", "discriminator") and isinstance(found, int) and found != 1:
-                what = f"images of data block '{stage.data}' have one channel, not {found}"
-                self.problem(block.mark, f"{block.path}.in_channels", what, "write 'in_channels: 1'")
 
     def stage_references(
         self, stage: Stage, entries: dict[str, Node], path: str, data: dict[str, DataBlock], before: list[Stage]

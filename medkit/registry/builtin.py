@@ -47,6 +47,8 @@ def medkit_register(registry: Registrar) -> None:
     r.metric("r2", "medkit.parts.metrics_regression:R2", "coefficient of determination")
     r.source("manifest", "medkit.data.source:ManifestSource", "cases listed in a CSV or Parquet file")
     r.transform("window", "medkit.data.transforms:Window", "HU window to [0,1]")
+    r.transform("windows", "medkit.data.channels:Windows", "several HU windows as channels")
+    r.transform("neighbours", "medkit.data.channels:Neighbours", "slices beside each one as channels (2.5-D)")
     r.transform("clahe", "medkit.data.transforms:CLAHE", "contrast limited adaptive histogram equalisation")
     r.transform("resize", "medkit.data.transforms:Resize", "in-plane resize")
     r.transform("min_max", "medkit.data.transforms:MinMax", "slice-wise range to [0,1]")

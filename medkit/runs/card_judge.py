@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from medkit.data.fractions import choose
+from medkit.data.ledger import person_of_each
 from medkit.engine.progress import Progress
 from medkit.evaluation.evaluate import Request, evaluate, measured
 from medkit.evaluation.measure import stack
@@ -80,20 +81,20 @@ class Judge:
 
     def curve(self, encoder: nn.Module, stage: Stage) -> dict[str, list[float]]:
         """The first metric by the fraction of training patients, one value a seed; settings are chosen by all of
-        validation each time."""
+        validation each time. Undefined where a fraction is of no patient, or of one class."""
         probe = self.probe(encoder, stage)
         train, cases = self.items(probe, stage.train), self.bench.dataset(stage).cases(stage.train)
         validate = Items.joined(self.items(probe, str(stage.validate)))
+        people = person_of_each(self.bench.dataset(stage).source, cases)
+        labels = np.array([float(items.target.max()) if len(items) else np.nan for items in train])
         found: dict[str, list[float]] = {}
         for seed in self.panel.looked.seeds:
-            order = ordered(cases, train, seed)
             for fraction in sorted(self.panel.looked.fractions):
-                kept = order[: max(1, round(fraction * len(order)))]
-                chosen = {position for group in kept for position in group}
-                some = Items.joined([items for i, items in enumerate(train) if i in chosen])
+                chosen = choose(people, labels, fraction, seed)
+                some = [items for items, inside in zip(train, chosen.inside, strict=True) if inside]
                 value = float("nan")
-                if not probe.objective.head.classes or len(np.unique(some.target)) > 1:
-                    probe.objective.fit(some, validate, self.bench.seed(stage))
+                if some and _has_classes(probe, joined := Items.joined(some)):
+                    probe.objective.fit(joined, validate, self.bench.seed(stage))
                     value = self.measured(probe, intervals=False).value
                 found.setdefault(f"{fraction:g}", []).append(value)
         probe.objective.fit(Items.joined(train), validate, self.bench.seed(stage))
@@ -213,21 +214,6 @@ def _plain(bench: Workbench, stage: Stage) -> Stage:
     return stage
 
 
-def ordered(cases: Sequence[Case], items: Sequence[Items], seed: int) -> list[list[int]]:
-    """Positions of the cases of each patient, patients in an order whose every beginning is a stratified draw.
-
-    Patients are drawn at random within each kind (their largest label) and dealt so that kinds stay in proportion: the
-    patients of a fraction are among those of every larger one.
-    """
-    mine: dict[str, list[int]] = {}
-    for position, case in enumerate(cases):
-        mine.setdefault(case.patient, []).append(position)
-    kinds: dict[float, list[str]] = {}
-    for patient, positions in mine.items():
-        labels = [float(items[p].target.max()) for p in positions if len(items[p])]
-        kinds.setdefault(max(labels, default=-1.0), []).append(patient)
-    rng, placed = np.random.default_rng(seed), []
-    for kind in sorted(kinds):
-        drawn = rng.permutation(np.array(kinds[kind])).tolist()
-        placed += [((i + 0.5) / len(drawn), kind, patient) for i, patient in enumerate(drawn)]
-    return [mine[patient] for _, _, patient in sorted(placed)]
+def _has_classes(probe: Fitting, items: Items) -> bool:
+    """Whether there is something to tell apart, for a probe that classifies."""
+    return not probe.objective.head.classes or len(np.unique(items.target)) > 1

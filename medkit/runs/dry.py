@@ -62,7 +62,7 @@ def _try(bench: Workbench, stage: Stage, found: DryRun) -> None:
     objective = bench.objective(stage)
     check_turns(stage, objective)
     check_predicts(stage, objective)
-    bench.check_fraction(stage, objective)
+    bench.cases.check_fraction(stage, objective)
     trainer = trainer_of(bench, stage, objective)
     begun = time.monotonic()
     trainer.meter.restart()

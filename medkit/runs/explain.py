@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.dataset import doubts_told, input_case, prepare_record
+from medkit.data.dataset import doubts_told, input_case
 from medkit.data.loader import whole
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.maps import activation, grad_cam
-from medkit.protocols import Batch, PretextHead, Record, offered
+from medkit.protocols import Batch, PretextHead, offered
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
-from medkit.runs.inference import check_fields
+from medkit.runs.inference import check_fields, prepared
 from medkit.runs.origin import input_named, origin, patient_of
 from medkit.runs.reading import Reading
 from medkit.runs.seen import seen_in_training
@@ -98,11 +98,10 @@ def explain(
     runtime = Runtime.start(device=device)
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)
-    steps = [step.build() for step in recipe.data[chosen.data].prepare]
     case, against = input_case(reading.fields), question.against
     with whole_folder(Path(output)) as new:  # says at once if the output exists
         volume = reading.volume(input)
-        sample = prepare_record(Record(volume), case, steps)
+        sample = prepared(recipe, chosen, volume, case)
         notes = [*volume.notes, *doubts_told(sample, volume.place)]
         objective = bench.trained(chosen).eval()
         check_fields(reading.fields, objective)
@@ -114,7 +113,7 @@ def explain(
             image, given = batch["image"][z : z + 1], _given(part, batch)
             numbers, score = _asked(objective, part, image, given, question.target)
             asked = partial(_negative, score) if against else score
-            seen, cam = sample.image[z], grad_cam(objective.encoder, asked, image)[0]
+            seen, cam = sample.shown[z], grad_cam(objective.encoder, asked, image)[0]
             _write(new / f"{z:04d}.activation.png", _overlay(seen, activation(objective.encoder, image)[0]))
             _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, cam))
             slices.append({"slice": z, **numbers})

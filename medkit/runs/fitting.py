@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medkit.data.cases import column
+from medkit.data.loader import with_channels
 from medkit.engine.agreement import together
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
@@ -99,7 +100,7 @@ class Fitting:
         """All items of a split, in the order of its cases, on the main rank; None on others."""
         runtime, what = self.bench.runtime, f"the features of {self.where}, {split}"
         with together(runtime, what):
-            cases = self.bench.trained_on(self.stage, split)
+            cases = self.bench.cases.learnable(self.stage, split)
             new = self.compute(split, cases, progress)
             mine = list(self.items_of(split, cases))
         count = int(runtime.strategy.sum([new])[0])
@@ -139,7 +140,7 @@ class Fitting:
     def first(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The shapes of the first training case's images and of their features, for a dry run."""
         sample = self.bench.dataset(self.stage).sample(self.bench.dataset(self.stage).cases(self.stage.train)[0])
-        images = torch.from_numpy(np.array(sample.image[: self.objective.slices_at_once]))[:, None]
+        images = with_channels(np.array(sample.image[: self.objective.slices_at_once]))
         with torch.inference_mode():
             found = self.objective.eval().encode(images.to(self.bench.runtime.device))
         return tuple(images.shape), tuple(found.shape)

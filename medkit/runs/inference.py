@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from medkit.data.sample import Sample, prepare_record
+from medkit.data.volume import Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.ready import first_slice
-from medkit.protocols import Batch
+from medkit.protocols import Batch, Case, Record
+from medkit.recipe import Recipe, Stage
+from medkit.recipe.channels import images_of
 
 Accepts = Callable[[set[str]], None]
 """Refuses, by the names of the predictions, what could not be written; asked before the work is done."""
@@ -40,6 +44,21 @@ def check_fields(fields: Mapping[str, Any], objective: Any) -> None:
         if name not in needs:
             hint = did_you_mean(name, needs) or f"fields: {', '.join(needs) or 'none'}"
             raise InputError(f"no head needs the field '{name}'", "--field", hint)
+
+
+def prepared(recipe: Recipe, stage: Stage, image: Volume, case: Case) -> Sample:
+    """A new image, prepared as those that a stage was trained on.
+
+    Raises
+    ------
+    InputError
+        if these were made of several images each.
+    """
+    block = recipe.data[stage.data]
+    if (wanted := images_of(block.source)) != 1:
+        what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and this is one"
+        raise InputError(what, image.place, "'medkit evaluate RUN' measures it on the cases of a manifest")
+    return prepare_record(Record(image), case, [step.build() for step in block.prepare])
 
 
 def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:

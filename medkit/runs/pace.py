@@ -40,7 +40,7 @@ class Pace:
         validated = len(dataset.cases(stage.validate)) if stage.validate else 0
         tested = sum(len(dataset.cases(split)) for split in bench.evaluated_splits(stage))
         if stage.fitted:  # features of every case, once
-            return (len(bench.trained_on(stage, stage.train)) + validated + tested) * self.case
+            return (len(bench.cases.learnable(stage, stage.train)) + validated + tested) * self.case
         return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
 
 
@@ -57,7 +57,7 @@ def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
         return Pace(0.0, time.monotonic() - begun)
     if not isinstance(trainer, BuiltInTrainer):
         return None
-    bench.draw(stage, trainer.objective)
+    bench.reads.draw(stage, trainer.objective)
     with closing(bench.loader(stage)) as loader:
         seconds = [_fit(trainer, loader, count) for count in (1, 1, 1 + STEPS)]
     step = max(0.0, seconds[2] - seconds[1]) / STEPS

@@ -54,7 +54,7 @@ def _check_stage(bench: Workbench, stage: Stage) -> RunError | None:
         if name not in bench.dataset(stage).fields:
             hint = f"write 'fields: [{name}]' there"
             raise InputError(f"stage '{stage.name}' needs '{name}' of every case", f"data.{stage.data}", hint)
-    bench.check_fraction(stage, objective)
+    bench.cases.check_fraction(stage, objective)
     trainer = trainer_of(bench, stage, objective)
     trainer.check()
     try:

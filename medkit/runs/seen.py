@@ -115,7 +115,7 @@ class Seen:
 
     def _cases(self, stage: Stage, part: Part) -> Sequence[Case]:
         _, split, fraction = part
-        return self.bench.dataset(stage).cases(split) if fraction is None else self.bench.train_cases(stage)
+        return self.bench.dataset(stage).cases(split) if fraction is None else self.bench.cases.train(stage)
 
     def _named(self, stage: Stage, part: Part) -> dict[int, str]:
         """The people of a split, or of a fraction of it, by their digests."""

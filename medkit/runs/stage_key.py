@@ -84,7 +84,7 @@ class Keys:
         if key not in self._cases:
             dataset = self.bench.dataset(stage)
             found = hashlib.blake2b(digest_size=16)
-            for case in self.bench.train_cases(stage) if training else dataset.cases(split):
+            for case in self.bench.cases.train(stage) if training else dataset.cases(split):
                 fields = sorted((name, repr(value)) for name, value in case.fields.items())
                 voxels = key_of(dataset.source.identity(case)) if dataset.cache is None else dataset.keys.of(case).hex()
                 said = [case.id, case.patient, case.center, case.fold, repr(case.label), fields, voxels]

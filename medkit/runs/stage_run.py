@@ -125,7 +125,7 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
     dataset = session.bench.dataset(stage)
     splits = trainer.prepared(tested)
     parts = [dataset.cases(split) for split in splits if split != stage.train or split in tested]
-    wanted = union([*([session.bench.train_cases(stage)] if stage.train in splits else []), *parts])
+    wanted = union([*([session.bench.cases.train(stage)] if stage.train in splits else []), *parts])
     with session.progress.task(f"{stage.name}: preparing", total=len(wanted)) as advance:
         dataset.prepare_all(wanted[runtime.rank :: runtime.world_size], progress=advance, jobs=session.bench.jobs)
 

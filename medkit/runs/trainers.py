@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.dataset import doubts_told, input_case, prepare_record
+from medkit.data.dataset import doubts_told, input_case
 from medkit.data.loader import DRAWN, whole
 from medkit.data.volume import Volume
 from medkit.engine.best import no_best
@@ -39,7 +39,7 @@ from medkit.runs.cost import Meter, meter_of
 from medkit.runs.external import Work
 from medkit.runs.fitting import Fitting
 from medkit.runs.footprint import Footprint
-from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer
+from medkit.runs.inference import Accepts, ImagePrediction, check_fields, first_predictions, infer, prepared
 from medkit.runs.rehearsal import rehearse
 from medkit.runs.validation import Validation
 from medkit.runs.workbench import Workbench
@@ -133,15 +133,15 @@ class BuiltInTrainer:
     def check(self) -> None:
         if self.stage.unfreeze is not None:
             stages_of(self.objective, self.stage.unfreeze.part)
-        check_ranks(self.stage, len(self.bench.train_cases(self.stage)), self.bench.runtime.world_size)
+        check_ranks(self.stage, len(self.bench.cases.train(self.stage)), self.bench.runtime.world_size)
         check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.
-        self.stage.draw = self.bench.draw(self.stage, self.objective)
-        self.bench.check_views(self.stage, self.objective)
+        self.stage.draw = self.bench.reads.draw(self.stage, self.objective)
+        self.bench.reads.check_views(self.stage, self.objective)
         # With another source, who is labelled is known once all are read.
         if hasattr(self.bench.dataset(self.stage).source, "have_masks"):
-            self.bench.reads(self.stage, self.objective)
-            self.bench.trained_on(self.stage, self.stage.train)
+            self.bench.reads.of(self.stage, self.objective)
+            self.bench.cases.learnable(self.stage, self.stage.train)
 
     def rehearse(self) -> None:
         rehearse(self.bench, self.stage, self.objective, self.metrics)
@@ -166,16 +166,16 @@ class BuiltInTrainer:
     def train(self, progress: Progress, events: Events) -> None:
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
-        bench.reads(stage, self.objective)  # asked now, none has to be made for it
+        bench.reads.of(stage, self.objective)  # asked now, none has to be made for it
 
         def say(text: str) -> None:
             events.emit(Message(f"{stage.name}: {text}"))
 
-        if (draw := bench.draw(stage)) is not None:
+        if (draw := bench.reads.draw(stage)) is not None:
             say(f"{DRAWN[draw]} (draw: {draw})")
         self._tell_cases(say)
         if told := views_in_words(bench.recipe.data[stage.data]):
-            made = [view.name for view in bench.views(stage)]
+            made = [view.name for view in bench.reads.views(stage)]
             say(f"{told}; it reads {' and '.join(made) or 'none of them, so none are made'}")
         if items := items_a_step(stage.batch, stage.accumulate, bench.runtime.world_size):
             say(items)
@@ -197,8 +197,8 @@ class BuiltInTrainer:
         """Say, and keep for the report, on which fraction the stage trains, and which cases it leaves out."""
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
-        told_of = [bench.fraction_in_words(stage)]
-        told_of += [bench.left_out(stage, split) for split in (stage.train, stage.validate) if split is not None]
+        told_of = [bench.cases.fraction_in_words(stage)]
+        told_of += [bench.cases.left_out(stage, split) for split in (stage.train, stage.validate) if split is not None]
         for told in filter(None, told_of):
             say(told)
             if bench.runtime.is_main:
@@ -237,8 +237,7 @@ class BuiltInTrainer:
         bench, stage, runtime = self.bench, self.stage, self.bench.runtime
         check_fields(fields, self.objective)
         case = input_case(fields)
-        steps = [step.build() for step in bench.recipe.data[stage.data].prepare]
-        sample = prepare_record(Record(image), case, steps)
+        sample = prepared(bench.recipe, stage, image, case)
         batch = to_device(whole(sample, tuple(case.fields)), runtime.device)
         objective = ready(self.objective.eval(), batch, runtime.device)
         accepts(set(first_predictions(objective, batch, runtime)))
@@ -248,8 +247,8 @@ class BuiltInTrainer:
 
     def try_out(self) -> Trial:
         bench, stage, objective = self.bench, self.stage, self.objective
-        bench.draw(stage, objective)
-        bench.check_views(stage, objective)
+        bench.reads.draw(stage, objective)
+        bench.reads.check_views(stage, objective)
         with closing(bench.loader(stage)) as loader:
             batch = next(iter(loader.epoch(0)))
         one = _OneBatch(batch, loader.device_augment)
@@ -308,7 +307,7 @@ class FittingTrainer(BuiltInTrainer):
             events.emit(Message(f"{stage.name}: {text}"))
 
         events.emit(StageStarted(stage.name, 1, 0))
-        self.bench.reads(stage, self.objective)
+        self.bench.reads.of(stage, self.objective)
         self._tell_cases(say)
         choice = self.fitting.fit(progress, say)
         error = {} if choice.error is None else {"squared_error": choice.error}
@@ -354,10 +353,10 @@ class ExternalTrainer:
         work = self._work(progress, events)
         events.emit(StageStarted(stage.name, stage.epochs, 0))
         events.emit(Message(f"{stage.name}: {self.objective.ignores}"))
-        if told := bench.fraction_in_words(stage):
+        if told := bench.cases.fraction_in_words(stage):
             events.emit(Message(f"{stage.name}: {told}"))
             bench.folder.add_notice(f"{stage.name}: {told}.")
-        train, validate = bench.train_cases(stage), dataset.cases(stage.validate) if stage.validate else []
+        train, validate = bench.cases.train(stage), dataset.cases(stage.validate) if stage.validate else []
         with work.task(stage.name):
             self.objective.train_cases(work, train, validate, stage.epochs, bench.recipe.seed)
 

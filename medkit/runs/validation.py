@@ -38,7 +38,7 @@ class Validation:
         self.cases = bench.dataset(stage).cases(self.split)
         self.loader = bench.held_out_loader(stage)
         on_device = self.loader.device_augment
-        self.learnable = bench.trained_on(stage, self.split)  # of the others no loss is known
+        self.learnable = bench.cases.learnable(stage, self.split)  # of the others no loss is known
         self.losses = HeldOutLosses(objective, self.batches, bench.recipe.seed, bench.runtime, say, needed, on_device)
 
     def __call__(self, epoch: int) -> dict[str, float]:

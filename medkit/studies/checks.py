@@ -65,4 +65,4 @@ def _check_data(bench: Workbench, seen: set[str]) -> None:
             for split in splits:
                 dataset.cases(split)
             if stage.fraction is not None:
-                bench.check_fraction(stage, bench.trained(stage))
+                bench.cases.check_fraction(stage, bench.trained(stage))

@@ -75,7 +75,7 @@ def _shown(row: Given, kind: str) -> str:
 def _given(method: str, bench: Workbench, stage: Stage, tuning: str) -> Given:
     plain: dict[str, Any] = next(s for s in bench.recipe.resolved()["stages"] if s["name"] == stage.name)
     block = bench.recipe.resolved()["data"][stage.data]
-    cases = bench.train_cases(stage)
+    cases = bench.cases.train(stage)
     samples = [by_content({key: block[key] for key in DATA}), [case.id for case in cases]]
     draws = {key: plain[key] for key in DRAWS if plain.get(key) not in (None, False, 1)}
     if stage.unit != "patch":

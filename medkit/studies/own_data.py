@@ -51,7 +51,7 @@ def on_own_data(folder: StudyFolder, trial: Trial, compare: Mapping[str, str], s
     if metric is None or not metric.higher_is_better:
         return None
     trainer = trainer_of(bench, stage, bench.trained(stage))
-    cases, dataset = bench.trained_on(stage, stage.train), bench.dataset(stage)
+    cases, dataset = bench.cases.learnable(stage, stage.train), bench.dataset(stage)
     with Progress(quiet=True) as progress:
         features = trainer.features(cases, stage.train, progress)
         wanted = Request(

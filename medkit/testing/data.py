@@ -29,6 +29,9 @@ def check_source(source: Any) -> None:
     assert len({case.id for case in cases}) == len(cases), "two cases share an id"
     assert all(case.patient for case in cases), "a case has no patient"
     record, again = source.load(cases[0]), source.load(cases[0])
+    promised = getattr(source, "channels", 1)
+    found = 1 + len(record.channels)
+    assert found == promised, f"its attribute channels says {promised}, and a case has {found} images"
     assert np.isfinite(record.image.voxels).all(), "voxels of the first case are not finite (NaN or infinite)"
     assert np.array_equal(record.image.voxels, again.image.voxels), "loading a case twice gives different voxels"
     assert source.identity(cases[0]) == source.identity(cases[0]), "identity() changes between two calls"
@@ -41,10 +44,15 @@ def check_source(source: Any) -> None:
         other = getattr(record, name)
         if other is not None:
             assert record.image.same_grid(other) is None, f"the {name} lies on another grid than the image"
+    for other in record.channels:
+        assert record.image.same_grid(other) is None, "its images lie on different grids"
 
 
 def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
-    """Keys and depth stay; the same input gives the same output; ``restore`` brings the shape back."""
+    """Keys and depth stay; the same input gives the same output; ``restore`` brings the shape back.
+
+    One that makes channels makes as many as it says.
+    """
     rng = np.random.default_rng(0)
     voxels = rng.normal(30, 30, (3, 40, 36)).astype(np.int16) if image is None else image
     mask = (rng.random(voxels.shape) > 0.5).astype(np.uint8)
@@ -52,8 +60,13 @@ def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
     second = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
     assert set(first) == {"image", "mask"}, "a transform keeps the keys"
     assert all(len(array) == len(voxels) for array in first.values()), "a transform keeps the number of slices"
-    assert first["image"].shape == first["mask"].shape, "image and mask have different shapes afterwards"
+    image = first["image"]
+    if hasattr(transform, "channels"):
+        promised, made = transform.channels(1), image.shape[1] if image.ndim == 4 else 1
+        assert made == promised, f"channels(1) says {promised}, and apply() makes {made}"
+        image = image[:, 0] if image.ndim == 4 else image
+    assert image.shape == first["mask"].shape, "image and mask have different shapes afterwards"
     assert np.array_equal(first["image"], second["image"]), "a transform of preparation is deterministic"
     assert set(np.unique(first["mask"])) <= {0, 1}, "the mask is no longer 0 and 1"
-    back = transform.restore(first["image"].astype(np.float32), voxels.shape[1:])
+    back = transform.restore(image.astype(np.float32), voxels.shape[1:])
     assert back.shape == voxels.shape, f"restore() gives {back.shape}, the source was {voxels.shape}"

@@ -22,6 +22,17 @@ def write(path: Path, image: np.ndarray) -> Path:
     return path
 
 
+def test_colours_are_channels_if_wanted(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (6, 8, 3)).astype(np.uint8)
+    write(tmp_path / "a.png", image)  # blue, green, red, as OpenCV has them
+    (tmp_path / "cases.csv").write_text("patient,image\np,a.png\n")
+    source = ManifestSource(tmp_path / "cases.csv", colour=True)
+    dataset = Dataset(source, {"train": {}})
+    found = dataset.sample(dataset.cases("train")[0]).image
+    np.testing.assert_array_equal(found[0], image.transpose(2, 0, 1)[::-1])
+    assert source.channels == 3
+
+
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 4095), (np.uint16, 65535)])
 def test_grey_values_are_those_of_the_file(tmp_path: Path, dtype: type, top: int) -> None:
     image = np.linspace(0, top, 12 * 9).reshape(12, 9).astype(dtype)

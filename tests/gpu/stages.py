@@ -77,7 +77,7 @@ class Prepared:
         self.stage = next(one for one in made.stages if one.name == stage)
         torch.manual_seed(0)
         self.objective = bench.objective(self.stage)
-        bench.draw(self.stage, self.objective)
+        bench.reads.draw(self.stage, self.objective)
         self.batches = Few(bench.loader(self.stage), 3)
         settings = BuiltInTrainer(bench, self.stage, self.objective).settings()
         self.settings = replace(settings, epochs=epochs, keep_best=None, checkpoint_seconds=0.0)

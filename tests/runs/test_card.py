@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 from medkit.errors import InputError, MedkitError
-from medkit.parts.probes import Items
-from medkit.protocols import Case
 from medkit.reporting.card import card_page, write_card
 from medkit.runs.card import card
-from medkit.runs.card_judge import ordered
 from medkit.runs.panel import read_panel
 
 
@@ -100,18 +96,6 @@ def test_the_page_warns_of_test_patients_that_were_seen(found):
     ledger = {"known": True, "seen": [], "test": [{"data": "ich", "patients": 6, "seen": 2}]}
     text = card_page({**found, "encoder": {**found["encoder"], "ledger": ledger}})
     assert "2 of 6 test patients of &#39;ich&#39; were seen" in text
-
-
-def test_fractions_are_nested_by_patient_and_in_proportion():
-    cases = [Case(f"c{i}", f"p{i // 2}") for i in range(40)]
-    items = [Items(np.zeros((1, 2), np.float32), np.array([float(i // 2 % 4 == 0)])) for i in range(40)]
-    order = ordered(cases, items, 3)
-    assert sorted(position for group in order for position in group) == list(range(40))
-    assert all(cases[a].patient == cases[b].patient for a, b in order)
-    for count in (4, 8, 12, 20):
-        positive = sum(items[group[0]].target[0] for group in order[:count])
-        assert positive == count / 4
-    assert order != ordered(cases, items, 4)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_denoisers_and_whole_volumes_are_not_drawn_by_masks() -> None:
     found = bench(medkit.load_recipe("tiny_ldct"))
     assert found.loader(found.recipe.stages[0]).draw.prefer == "uniform"
     found = bench(medkit.load_recipe("tiny_ich_cls"))
-    assert found.draw(found.recipe.stage("classify")) is None
+    assert found.reads.draw(found.recipe.stage("classify")) is None
 
 
 def test_whole_volumes_have_no_slice_to_draw() -> None:
@@ -111,7 +111,7 @@ def test_what_a_strangers_head_takes_from_a_batch_decides(read: Any, draw: str) 
     objective = found.objective(found.recipe.stages[1])
     objective.heads = nn.ModuleDict({"odd": Stranger(read)})
     state = torch.get_rng_state()
-    assert found.draw(found.recipe.stages[1], objective) == draw
+    assert found.reads.draw(found.recipe.stages[1], objective) == draw
     assert torch.equal(torch.get_rng_state(), state), "asking draws nothing of the training's numbers"
 
 

@@ -43,7 +43,7 @@ def bench(made: Recipe) -> Workbench:
 
 
 def patients(found: Workbench, name: str) -> set[str]:
-    return {case.patient for case in found.train_cases(found.recipe.stage(name))}
+    return {case.patient for case in found.cases.train(found.recipe.stage(name))}
 
 
 def test_all_stages_and_variants_have_the_same_patients_and_smaller_fractions_lie_inside() -> None:
@@ -52,7 +52,7 @@ def test_all_stages_and_variants_have_the_same_patients_and_smaller_fractions_li
     assert patients(found, "s") == patients(found, "s@sgd") < patients(found, "s@half") < every
     assert {
         name.split("#")[0] for batch in found.loader(found.recipe.stage("s")).epoch(0) for name in batch["ids"]
-    } == {case.id for case in found.train_cases(found.recipe.stage("s"))}
+    } == {case.id for case in found.cases.train(found.recipe.stage("s"))}
     other = bench(recipe({"split": "train", "fraction": 0.3}).with_seed(7))
     assert patients(other, "s") != patients(found, "s")
 
@@ -60,7 +60,7 @@ def test_all_stages_and_variants_have_the_same_patients_and_smaller_fractions_li
 def test_a_plain_split_name_stays_valid_and_trains_on_all() -> None:
     made = recipe("train").without(["s@half"])
     assert made.resolved()["stages"][0]["train"] == "train"
-    assert len(bench(made).train_cases(made.stages[0])) == len(bench(made).dataset(made.stages[0]).cases("train"))
+    assert len(bench(made).cases.train(made.stages[0])) == len(bench(made).dataset(made.stages[0]).cases("train"))
 
 
 @pytest.mark.parametrize("train", [None, "train", {"split": "train", "fraction": 0.9}])

@@ -96,8 +96,8 @@ def test_what_the_source_of_a_head_does_not_show_is_refused_before_anything_is_w
 
 def test_a_head_that_asks_whether_there_are_views_does_without(tmp_path: Path) -> None:
     made = bench(recipe("either", data={}))
-    assert made.views(made.recipe.stages[0]) == []
-    made.check_views(made.recipe.stages[0], made.objective(made.recipe.stages[0]))
+    assert made.reads.views(made.recipe.stages[0]) == []
+    made.reads.check_views(made.recipe.stages[0], made.objective(made.recipe.stages[0]))
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_views_are_said_in_words() -> None:
 def test_only_what_a_stage_reads_is_made_for_it(on: str) -> None:
     made = bench(recipe("local", data={"views": VIEWS, "crops": CROPS, "augment_on": on}))
     pretext, segment = made.recipe.stages
-    assert [view.name for view in made.views(pretext)] == ["crops"]
-    assert made.views(segment) == []
+    assert [view.name for view in made.reads.views(pretext)] == ["crops"]
+    assert made.reads.views(segment) == []
     assert "crops" not in next(iter(made.loader(segment).epoch(0)))
 
 
 def test_heads_that_compare_views_get_slices_as_they_lie_in_the_data() -> None:
     made = bench(recipe("agree", "local"))
-    assert made.draw(made.recipe.stages[0]) == "uniform"
+    assert made.reads.draw(made.recipe.stages[0]) == "uniform"
 
 
 def test_heads_that_take_the_same_views_share_one_pass_of_the_encoder() -> None:

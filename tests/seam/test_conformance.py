@@ -50,7 +50,7 @@ def test_a_registered_metric_keeps_every_promise(name):
 
 @pytest.mark.parametrize("name", [entry.full_name for entry in registry().of_kind("transform")])
 def test_a_registered_transform_keeps_every_promise(name):
-    check_component("transform", name)
+    check_component("transform", name, **{"medkit:windows": {"windows": [[0, 80], [-20, 180]]}}.get(name, {}))
 
 
 def test_the_phantoms_keep_every_promise_of_a_source():
