@@ -81,8 +81,13 @@ def describe(data: pydicom.Dataset, kind: Kind, description: str, series: str, s
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source
     item.PurposeOfReferenceCodeSequence = [_code(*SOURCE_IMAGE)]
     data.SourceImageSequence = [item]
-    number = data.get("SeriesNumber")
-    data.SeriesNumber = 9000 + (int(number) if str(number or "").isdigit() and int(number) < 10**8 else 0)
+    data.SeriesNumber = series_number(data)
+
+
+def series_number(source: pydicom.Dataset) -> int:
+    """The number of a series derived from that of ``source``, behind those of a scanner."""
+    number = str(source.get("SeriesNumber") or "")
+    return 9000 + (int(number) if number.isdigit() and int(number) < 10**8 else 0)
 
 
 def _drop(data: pydicom.Dataset, kind: Kind) -> None:

@@ -47,10 +47,10 @@ class Stack:
 def stack(headers: list[Header], allow_gaps: bool) -> Stack:
     """Order headers along the slice normal and check that they are the slices of one stack."""
     first = headers[0]
-    along, down = _axes(first)
+    along, down = axes(first)
     rows, columns = pixel_spacing(first)
     for header in headers[1:]:
-        other = np.concatenate(_axes(header))
+        other = np.concatenate(axes(header))
         if np.abs(other - np.concatenate([along, down])).max() > 1e-3:
             raise InputError(f"orientation differs from {first.name}", header.where("ImageOrientationPatient"))
         if not np.allclose(pixel_spacing(header), (rows, columns), rtol=1e-3, atol=0):
@@ -89,7 +89,7 @@ def stack(headers: list[Header], allow_gaps: bool) -> Stack:
     return Stack(headers, affine, positions if uneven else None, bool(len(gaps) or thickness > 0), notes)
 
 
-def _axes(header: Header) -> tuple[np.ndarray, np.ndarray]:
+def axes(header: Header) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors along a row and down a column."""
     value = vector(header, "ImageOrientationPatient", 6)
     along, down = value[:3], value[3:]

@@ -33,7 +33,7 @@ class ManifestSource:
         Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file. Several columns
         (``[t1, flair]``) give images of several channels, all on one grid.
     mask:
-        Column with the mask, on the image's grid. Absent column: no masks.
+        Column with the mask, on the image's grid; or a DICOM Segmentation of it. Absent column: no masks.
     target:
         Column with the paired image of a denoising task, on the image's grid. Absent column: none.
     patient:
@@ -256,8 +256,11 @@ class ManifestSource:
         return [read_volume(path, allow_gaps=self.allow_gaps, units=self.units)]
 
     def _read_mask(self, row: dict[str, Any], image: Any) -> Any:
+        from medkit.data.dicom_seg import read_mask, segmentation_in
         from medkit.data.io import read_volume
 
+        if (segmentation := segmentation_in(Path(row[self.mask]))) is not None:
+            return read_mask(segmentation, image)
         mask = read_volume(row[self.mask], allow_gaps=self.allow_gaps)
         difference = image.same_grid(mask)
         if difference:

@@ -1,0 +1,161 @@
+"""Reading DICOM Segmentation objects: each segment as a mask on the grid of the image that it belongs to.
+
+A segmentation holds frames of one segment each (PS3.3 A.51), often of those slices alone where the segment is, with the
+place of each; or frames of segment numbers (label maps). What is read is laid on the image's grid frame by frame, so a
+tilt or slices that vary in distance make no difference; a frame that lies on no slice is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.data.dicom import visible
+from medkit.data.dicom_frames import Frame, frames_of
+from medkit.data.dicom_geometry import axes
+from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, is_dicom, pixel_spacing, read_header, vector
+from medkit.data.dicom_pixels import extent, stored_pixels
+from medkit.data.limits import check_size
+from medkit.data.volume import Volume
+from medkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One class of a segmentation: what it is called, and (D,H,W) of 0 and 1 where it is."""
+
+    label: str
+    mask: np.ndarray
+
+
+def segmentation_in(path: Path) -> Path | None:
+    """The segmentation that a name stands for: a file, or the one file of a folder; None for anything else."""
+    if path.is_dir():
+        files = visible(path)
+        return segmentation_in(files[0]) if len(files) == 1 else None
+    if not path.is_file() or not is_dicom(path):
+        return None
+    header = find_header(path)
+    return path if header is not None and header.text("SOPClassUID") in SEGMENTATIONS else None
+
+
+def read_mask(path: Path, image: Volume) -> Volume:
+    """The one segment of a segmentation as a mask on the image's grid.
+
+    Raises
+    ------
+    InputError
+        as :func:`read_segments` does; also for several segments.
+    """
+    segments = read_segments(path, image)
+    if len(segments) != 1:
+        names = ", ".join(f"'{segment.label}'" for segment in segments)
+        what = f"a mask is one segment, and this segmentation has {len(segments)}: {names}"
+        raise InputError(what, str(path), "write each of them as a file of its own")
+    return image.like(segments[0].mask)
+
+
+def read_segments(path: Path, image: Volume) -> list[Segment]:
+    """The segments of a DICOM Segmentation in the order of their numbers, each on the image's grid.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    image:
+        The image, read from DICOM or from NIfTI. Frames may show a part of its slices, or of their pixels.
+
+    Raises
+    ------
+    InputError
+        naming file, tag and frame: fractional segments, another frame of reference than the image's, a frame that lies
+        on no slice of the image, a segment that is not described.
+    """
+    header = read_header(path)
+    frames = frames_of(header)
+    if not isinstance(frames[0], Frame):
+        raise InputError("missing in a segmentation", header.where("PerFrameFunctionalGroupsSequence"))
+    kind = header.text("SegmentationType")
+    if kind not in ("BINARY", "LABELMAP"):
+        what = f"segments of type {kind or 'unknown'} are no masks of 0 and 1"
+        raise InputError(what, header.where("SegmentationType"), "write them as BINARY, above a threshold of your own")
+    _check_reference(header, image)
+    check_size((len(frames), *extent(header)), header.where("NumberOfFrames"))
+    described = _described(header)
+    masks = {number: np.zeros(image.voxels.shape, np.uint8) for number in described}
+    for frame in frames:
+        values = stored_pixels(frame)
+        shown = _numbers(values) if kind == "LABELMAP" else [int(frame.number("ReferencedSegmentNumber") or 0)]
+        for number in shown:
+            if number not in masks:
+                where = frame.where("SegmentSequence" if kind == "LABELMAP" else "ReferencedSegmentNumber")
+                raise InputError(f"segment {number} is not described", where)
+            inside = values == number if kind == "LABELMAP" else values > 0
+            masks[number][_placed(frame, inside, image)] = 1
+    return [Segment(label, masks[number]) for number, label in sorted(described.items())]
+
+
+def _described(header: Header) -> dict[int, str]:
+    items: Sequence[Any] = header.get("SegmentSequence") or []
+    found = {int(item.get("SegmentNumber") or 0): str(item.get("SegmentLabel") or "").strip() for item in items}
+    if not found:
+        raise InputError("missing in a segmentation", header.where("SegmentSequence"))
+    found.pop(0, None)  # what a label map calls its background
+    return {number: label or str(number) for number, label in found.items()}
+
+
+def _numbers(values: np.ndarray) -> list[int]:
+    return [int(number) for number in np.unique(values) if number]
+
+
+def _check_reference(header: Header, image: Volume) -> None:
+    """Positions mean nothing to each other in two frames of reference."""
+    files = image.header.get("files")
+    if image.header.get("format") != "dicom" or not files:
+        return
+    theirs, tag = read_header(Path(files[0])).text("FrameOfReferenceUID"), "FrameOfReferenceUID"
+    if theirs and header.text(tag) and header.text(tag) != theirs:
+        raise InputError("another frame of reference than the image's", header.where(tag), "is it of another scan?")
+
+
+def _placed(frame: Header, inside: np.ndarray, image: Volume) -> tuple[np.ndarray, ...]:
+    """The voxels of the image that pixels of a frame are."""
+    down, along = _steps(frame)
+    first = vector(frame, "ImagePositionPatient", 3)
+    places, basis = image.slice_positions(), image.affine[:3, :3].copy()
+    start = image.affine[:3, 3]
+    slice_number = 0.0
+    if image.positions is not None:  # its slices lie across its first axis
+        normal = np.cross(basis[:, 1], basis[:, 2])
+        basis[:, 0] = normal / np.linalg.norm(normal)
+        nearest = int(np.abs((places - first) @ basis[:, 0]).argmin())
+        start, slice_number = places[nearest], float(nearest)
+    back = np.linalg.inv(basis)
+    origin, by_row, by_column = (np.rint(back @ v).astype(int) for v in (first - start, down, along))
+    origin[0] += int(slice_number)
+    rows, columns = extent(frame)
+    row, column = (side.ravel() for side in np.meshgrid([0, rows - 1], [0, columns - 1]))
+    corners = origin + row[:, None] * by_row + column[:, None] * by_column
+    if ((corners < 0) | (corners >= image.voxels.shape)).any():
+        raise _off("reaches beyond the image", frame)
+    found = places[corners[:, 0]] + corners[:, 1:] @ image.affine[:3, 1:3].T
+    apart = np.linalg.norm(found - (first + row[:, None] * down + column[:, None] * along), axis=1).max()
+    if apart > max(1e-2, 0.05 * min(image.spacing)):
+        raise _off(f"lies on no slice of the image, but {apart:.3g} mm from one", frame)
+    row, column = np.nonzero(inside)
+    return tuple((origin + row[:, None] * by_row + column[:, None] * by_column).T)
+
+
+def _steps(frame: Header) -> tuple[np.ndarray, np.ndarray]:
+    """From a pixel to the next one down a column, and along a row, in mm."""
+    along, down = axes(frame)
+    rows, columns = pixel_spacing(frame)
+    return down * rows, along * columns
+
+
+def _off(what: str, frame: Header) -> InputError:
+    return InputError(what, frame.where("ImagePositionPatient"), "is it the segmentation of another series?")
