@@ -15,6 +15,7 @@ from medkit.errors import InputError
 
 if TYPE_CHECKING:
     from medkit.data.volume import Units
+    from medkit.runs.predictor import Format
 
 
 def predict(
@@ -24,6 +25,12 @@ def predict(
         Path, typer.Option("--output", help="New folder (DICOM), .nii.gz file, or .json file for numbers alone.")
     ],
     stage: Annotated[str | None, typer.Option("--stage", help="Default: the last stage that is no variant.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="dicom|dicom-seg|nifti", help="Default: by the name of OUTPUT, or the input's."
+        ),
+    ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Probability above which a voxel is positive.")
     ] = 0.5,
@@ -56,13 +63,19 @@ def predict(
 
     load_files(plugin)
     reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
-    settings = PredictSettings(threshold, resample, tile, overlap)
+    settings = PredictSettings(threshold, resample, tile, overlap, _format(format))
     found = apply(folder, input, output, stage=stage, reading=reading, settings=settings, device=device)
     if found["seen_in_training"] is True:
         print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
     for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)
+
+
+def _format(name: str | None) -> Format | None:
+    if name not in (None, "dicom", "dicom-seg", "nifti"):
+        raise InputError(f"'{name}' is no format of results", "--format", "one of dicom, dicom-seg, nifti")
+    return cast("Format | None", name)
 
 
 def explain(

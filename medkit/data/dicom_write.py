@@ -56,13 +56,16 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
 
 
 def check_sources(volume: Volume) -> None:
-    """Say before the work is done that slices lack what a derived object has to name.
+    """Say before the work is done that slices lack what a derived object has to name, or are frames of one file.
 
     Raises
     ------
     InputError
         naming file and tag.
     """
+    if "frames" in volume.header:
+        what = "frames of one file are no images of their own that a series could be derived from"
+        raise InputError(what, volume.place, "give --format dicom-seg for a mask, or name a file that ends in .nii.gz")
     for file in volume.header["files"]:
         _named(read_header(Path(file)))
 

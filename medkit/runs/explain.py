@@ -26,7 +26,7 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
 from medkit.runs.origin import input_named, origin, patient_of
 from medkit.runs.reading import Reading
-from medkit.runs.seen import seen_in_training
+from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.workbench import Workbench
 
 NUMBERS = ("class_probability", "probability", "value")
@@ -120,7 +120,7 @@ def explain(
             if not cam.any():
                 empty.append(z)
         summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(volume, Path(input))}
-        summary["seen_in_training"] = seen_in_training(folder, chosen.name, volume, patient_of(volume))
+        summary["seen_in_training"] = seen_in_training(recorded_ledger(folder, chosen.name), volume, patient_of(volume))
         summary |= {"head": name, "grad_cam": "what lowers the score" if against else "what raises the score"}
         summary |= {"empty_grad_cam": empty, **_about_empty(empty, against), "slices": slices}
         summary |= {"input_notes": notes} if notes else {}

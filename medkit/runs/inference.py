@@ -67,7 +67,9 @@ def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[st
         return dict(objective.predict(first_slice(batch)))
 
 
-def infer(objective: Any, batch: Batch, runtime: Runtime, *, in_blocks: bool) -> dict[str, np.ndarray]:
+def infer(
+    objective: Any, batch: Batch, runtime: Runtime, progress: Progress, *, in_blocks: bool
+) -> dict[str, np.ndarray]:
     """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
     depth = len(batch["image"])
     block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
@@ -75,7 +77,6 @@ def infer(objective: Any, batch: Batch, runtime: Runtime, *, in_blocks: bool) ->
     with (
         torch.inference_mode(),
         runtime.autocast(),
-        Progress() as progress,
         progress.task("predicting", total=depth) as advance,
     ):
         for start in range(0, depth, block):

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import medkit
+from medkit.data.ledger import ROLES, Ledger
 from medkit.data.volume import Volume
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
@@ -27,7 +30,7 @@ def origin(folder: RunFolder, recipe: Recipe, stage: Stage, parts: Iterable[str]
     weights = {part: folder.weights(stage.name, part) for part in parts}
     return {
         "medkit": medkit.__version__,
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "date": now(),
         "use": USE,
         "notices": folder.read_json("environment.json", {}).get("notices", []),
         "run": folder.path.resolve().name,
@@ -35,6 +38,29 @@ def origin(folder: RunFolder, recipe: Recipe, stage: Stage, parts: Iterable[str]
         "stage": stage.name,
         "weights": {part: f"sha256:{digest(path)}" for part, path in weights.items() if path.is_file()},
     }
+
+
+def now() -> str:
+    """The time, with its time zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def ledger_in_short(ledger: Ledger | None) -> dict[str, Any] | str:
+    """How many patients and images the chain of a stage has seen, by what was done with them; nobody is named.
+
+    ``unknown_weights`` names those that it started from and of which nothing is known; ``unknown`` where no ledger is.
+    """
+    if ledger is None:
+        return "unknown"
+    found: dict[str, Any] = {}
+    for role, words in ROLES.items():
+        entries = [entry for entry in ledger.entries if entry.role == role]
+        if entries:
+            patients = np.unique(np.concatenate([entry.patients for entry in entries]))
+            images = np.unique(np.concatenate([entry.images for entry in entries]))
+            found[words] = {"patients": len(patients), "image_digests": len(images)}
+    unknown = [name if name.startswith("hub:") else Path(name).name for name in ledger.unknown]
+    return found | ({"unknown_weights": unknown} if unknown else {})
 
 
 def input_named(volume: Volume, path: Path) -> dict[str, Any]:

@@ -301,12 +301,11 @@ class Seen:
         return replace(evaluation, values=values)
 
 
-def seen_in_training(folder: RunFolder, stage: str, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
-    """Whether the chain of a stage of a run has seen an image or its patient, by name or by the image itself.
+def seen_in_training(ledger: Ledger | None, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
+    """Whether those whom a ledger knows are an image or its patient, by name or by the image itself.
 
     ``unknown`` where it is not found, and nothing is known of some weights of the chain or of their images.
     """
-    ledger = recorded_ledger(folder, stage)
     if ledger is None:
         return "unknown"
     for entry in ledger.entries if patient else ():

@@ -101,7 +101,9 @@ class StageTrainer(Protocol):
         """What the encoder makes of cases, where that is kept; None where it is computed as they are predicted."""
         ...
 
-    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+    def predict_image(
+        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+    ) -> ImagePrediction:
         """Predict a new image, of which ``fields`` are known."""
         ...
 
@@ -125,6 +127,7 @@ class BuiltInTrainer:
     def __init__(self, bench: Workbench, stage: Stage, objective: Any) -> None:
         self.bench, self.stage, self.objective = bench, stage, objective
         self.meter = meter_of(bench.runtime.device)
+        self._made_ready: dict[tuple[int, ...], Any] = {}
 
     @functools.cached_property
     def metrics(self) -> list[Any]:
@@ -233,17 +236,26 @@ class BuiltInTrainer:
     def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
         return None
 
-    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+    def predict_image(
+        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+    ) -> ImagePrediction:
         bench, stage, runtime = self.bench, self.stage, self.bench.runtime
         check_fields(fields, self.objective)
         case = input_case(fields)
         sample = prepared(bench.recipe, stage, image, case)
         batch = to_device(whole(sample, tuple(case.fields)), runtime.device)
-        objective = ready(self.objective.eval(), batch, runtime.device)
+        objective = self._ready(batch)
         accepts(set(first_predictions(objective, batch, runtime)))
-        found = infer(objective, batch, runtime, in_blocks=stage.unit == "patch")
+        found = infer(objective, batch, runtime, progress, in_blocks=stage.unit == "patch")
         own = {name: sample.restore(found[name][:, 0]) for name in ("mask_probability", "output") if name in found}
         return ImagePrediction(found, own.get("mask_probability"), own.get("output"), doubts_told(sample, image.place))
+
+    def _ready(self, batch: Batch) -> Any:
+        """The objective as it predicts fastest; made ready once for all images of one size."""
+        size = tuple(batch["image"].shape[1:])
+        if size not in self._made_ready:
+            self._made_ready = {size: ready(self.objective.eval(), batch, self.bench.runtime.device)}
+        return self._made_ready[size]
 
     def try_out(self) -> Trial:
         bench, stage, objective = self.bench, self.stage, self.objective
@@ -369,17 +381,18 @@ class ExternalTrainer:
     def features(self, cases: Sequence[Case], split: str, progress: Progress) -> FeaturesOf | None:
         return None
 
-    def predict_image(self, image: Volume, fields: Mapping[str, float], accepts: Accepts) -> ImagePrediction:
+    def predict_image(
+        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+    ) -> ImagePrediction:
         accepts({"mask_probability"})
         name = f"input-{os.getpid()}"
-        with Progress() as progress:
-            work = self._work(progress, Events(), lambda _: Record(image))
-            try:
-                with work.task("predicting"):
-                    case = input_case(fields)
-                    found = dict(self.objective.predict_cases(work, [case], name)(case))
-            finally:
-                self.objective.forget(work, name)  # what it has written for one image is not kept
+        work = self._work(progress, Events(), lambda _: Record(image))
+        try:
+            with work.task("predicting"):
+                case = input_case(fields)
+                found = dict(self.objective.predict_cases(work, [case], name)(case))
+        finally:
+            self.objective.forget(work, name)  # what it has written for one image is not kept
         return ImagePrediction(found, found.get("mask_probability"), found.get("output"))
 
     def try_out(self) -> Trial:

@@ -1,0 +1,281 @@
+"""A finished stage of a run, ready for one image after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medkit.data.dicom_seg import Segment
+from medkit.data.ledger import Ledger
+from medkit.data.transforms import Resize, Window
+from medkit.data.volume import Volume
+from medkit.engine.progress import Progress
+from medkit.engine.runtime import Runtime
+from medkit.errors import InputError
+from medkit.recipe import Recipe, Stage
+from medkit.runs.folder import RunFolder
+from medkit.runs.inference import Accepts
+from medkit.runs.origin import input_named, ledger_in_short, now, origin, patient_of
+from medkit.runs.seen import recorded_ledger, seen_in_training
+from medkit.runs.trainers import StageTrainer, trainer_of
+from medkit.runs.workbench import Workbench
+
+Format = Literal["dicom", "dicom-seg", "nifti"]
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What is made of a prediction.
+
+    Parameters
+    ----------
+    threshold:
+        Probability above which a voxel is positive.
+    resample:
+        Write NIfTI of a DICOM series whose slices vary in distance or are sheared by a tilt, which NIfTI cannot hold,
+        on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
+    tile:
+        Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
+    overlap:
+        Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
+    format:
+        ``dicom`` for a series of masks or images, ``dicom-seg`` for one DICOM Segmentation object (the extra ``seg``),
+        ``nifti``. Default: by the name of the output, or that of the input.
+    """
+
+    threshold: float = 0.5
+    resample: bool = False
+    tile: int | None = None
+    overlap: float | None = None
+    format: Format | None = None
+
+
+DEFAULT = PredictSettings()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a stage predicts for one image.
+
+    Attributes
+    ----------
+    segments:
+        Where the mask is above the threshold, (D,H,W) of 0 and 1 on the image's grid, by class; none of a stage without
+        a mask.
+    mask_probability:
+        (D,H,W) on the image's grid, or None.
+    output:
+        The denoised image in the source's units, or None.
+    numbers:
+        Probabilities and values of the image, with their unit.
+    notes:
+        What is doubtful of the image.
+    """
+
+    image: Volume
+    segments: Sequence[Segment] = ()
+    mask_probability: np.ndarray | None = None
+    output: Volume | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def mask(self) -> Volume | None:
+        """Where any class is, or None of a stage without a mask."""
+        if not self.segments:
+            return None
+        masks = [segment.mask for segment in self.segments]
+        return self.image.like(masks[0] if len(masks) == 1 else np.max(masks, axis=0))
+
+    @property
+    def volume_ml(self) -> float | None:
+        """mL of the mask; None without a mask, or where the spacing is not known."""
+        mask = self.mask
+        if mask is None or not self.image.spacing_known:
+            return None
+        return round(float((mask.voxels.sum((1, 2)) * self.image.slice_volumes()).sum()) / 1000, 4)
+
+
+class Predictor:
+    """Applies a stage of a finished run; weights are read once, when the first image is predicted.
+
+    Parameters
+    ----------
+    run:
+        A run folder.
+    stage:
+        Which stage's model; default: the recipe's last one that is no variant.
+
+    Raises
+    ------
+    InputError
+        for a stage that is not there, a threshold outside [0, 1], or tiles of a stage without any.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        stage: str | None = None,
+        settings: PredictSettings = DEFAULT,
+        device: str | None = None,
+    ) -> None:
+        if not 0 <= settings.threshold <= 1:
+            raise InputError(f"a probability lies in [0, 1], not {settings.threshold}", "--threshold")
+        self.folder = RunFolder.open(Path(run))
+        self.recipe: Recipe = self.folder.recipe()
+        self.stage = self.recipe.stage(stage) if stage else _last(self.recipe)
+        self.settings, self.device = settings, device
+
+    @cached_property
+    def _trainer(self) -> StageTrainer:
+        bench = Workbench(self.recipe, Runtime.start(device=self.device), self.folder)
+        objective = bench.trained(self.stage)
+        _tile(objective, self.stage, self.settings)
+        return trainer_of(bench, self.stage, objective)
+
+    @property
+    def objective(self) -> Any:
+        """The stage's objective with its weights."""
+        return self._trainer.objective
+
+    @cached_property
+    def _window(self) -> Window:
+        """The window of the preparation, if it is the kind that can be undone."""
+        steps = [step.build() for step in self.recipe.data[self.stage.data].prepare]
+        return _window(steps, str(self.folder.path))
+
+    def load(self) -> None:
+        """Read the weights now; raises what stands against any prediction."""
+        if self.stage.unit == "patch":
+            _ = self._window
+        _ = self._trainer
+
+    def predict(
+        self,
+        image: Volume,
+        fields: Mapping[str, float] | None = None,
+        *,
+        accepts: Accepts = lambda gives: None,
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Parameters
+        ----------
+        image:
+            In HU where the recipe's preparation asks for that.
+        fields:
+            What a head wants to know beside the image, such as ``{"sex": 1}``.
+        accepts:
+            Asked, by the names of the predictions, before the work is done.
+
+        Raises
+        ------
+        InputError
+            if the image or a field does not fit the stage.
+        """
+        self.load()
+        found = self._trainer.predict_image(image, fields or {}, accepts, progress or Progress(quiet=True))
+        segments: list[Segment] = []
+        output = None
+        if found.mask_probability is not None:
+            # One class; where there are several, one segment each.
+            mask = (found.mask_probability > self.settings.threshold).astype(np.uint8)
+            segments = [Segment(f"{self.recipe.name} {self.stage.name}", mask)]
+        elif found.output is not None:
+            output = image.like(to_source_units(image.voxels, found.output, self._window))
+        numbers = _numbers(found.found, self.objective)
+        return Prediction(image, segments, found.mask_probability, output, numbers, [*image.notes, *found.notes])
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        return origin(self.folder, self.recipe, self.stage, self.objective.parts())
+
+    @cached_property
+    def _ledger(self) -> Ledger | None:
+        return recorded_ledger(self.folder, self.stage.name)
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """The digest of each part's weights."""
+        found: Mapping[str, str] = self._origin["weights"]
+        return found
+
+    def summary(self, prediction: Prediction, source: Path) -> dict[str, Any]:
+        """What ``prediction.json`` says of a prediction of ``source``: where it comes from, and its numbers."""
+        image = prediction.image
+        found = {**self._origin, "date": now(), "ledger": ledger_in_short(self._ledger)}
+        found |= {"input": input_named(image, source)}
+        found["seen_in_training"] = seen_in_training(self._ledger, image, patient_of(image))
+        if prediction.notes:
+            found["input_notes"] = list(prediction.notes)
+        mask = prediction.mask
+        if mask is not None:
+            found |= {"threshold": self.settings.threshold, "volume_ml": prediction.volume_ml}
+            found["slices"] = np.flatnonzero(mask.voxels.any((1, 2))).tolist()
+        return found | dict(prediction.numbers)
+
+
+def _last(recipe: Recipe) -> Stage:
+    return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
+
+
+def _numbers(result: Mapping[str, np.ndarray], objective: Any) -> dict[str, Any]:
+    """Probabilities and values; a value's unit where its head names one."""
+    found: dict[str, Any] = {}
+    for name in ("probability", "value"):
+        if name in result:
+            values = np.asarray(result[name], np.float64).reshape(-1)
+            found[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
+    if "value" in found:
+        heads = getattr(objective, "heads", {}).values()
+        found["unit"] = next((head.unit for head in heads if getattr(head, "unit", "")), "that of the training labels")
+    if "class_probability" in result:
+        each = np.asarray(result["class_probability"], np.float64).round(6)
+        found["class_probability"] = each[0].tolist() if len(each) == 1 else each.tolist()
+    return found
+
+
+def _tile(objective: Any, stage: Stage, settings: PredictSettings) -> None:
+    """Have a denoiser take slices in tiles of other sizes than its recipe says."""
+    tile, overlap = settings.tile, settings.overlap
+    if tile is None and overlap is None:
+        return
+    if not hasattr(objective, "tile"):
+        raise InputError(f"stage '{stage.name}' does not predict in tiles", "--tile", "only denoisers do")
+    if tile is not None:
+        if tile < 1:
+            raise InputError(f"a tile has a side of at least one pixel, not {tile}", "--tile")
+        objective.tile = tile
+    if objective.tile is None:
+        raise InputError("an overlap without tiles changes nothing", "--overlap", "give --tile too")
+    if overlap is not None:
+        objective.overlap = overlap
+
+
+def _window(steps: Sequence[Any], where: str) -> Window:
+    """The one window of a preparation that can be undone."""
+    windows = [step for step in steps if isinstance(step, Window)]
+    if len(windows) != 1 or not all(isinstance(step, Window | Resize) for step in steps):
+        names = ", ".join(type(step).__name__ for step in steps) or "nothing"
+        raise InputError(
+            f"images prepared by {names} cannot be brought back to the source's units",
+            where,
+            "a denoiser's preparation is one window, with or without resize",
+        )
+    return windows[0]
+
+
+def to_source_units(voxels: np.ndarray, restored: np.ndarray, window: Window) -> np.ndarray:
+    """Undo ``window``: new values where the source's lie inside it, the source's own elsewhere; the source's type."""
+    values = restored * np.float32(window.high - window.low) + np.float32(window.low)
+    if voxels.dtype.kind in "iu" or np.array_equal(voxels, np.rint(voxels)):
+        values = np.rint(values)
+    inside = (voxels >= window.low) & (voxels <= window.high)
+    return np.where(inside, values, voxels).astype(voxels.dtype)
