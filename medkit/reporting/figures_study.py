@@ -16,18 +16,23 @@ from medkit.reporting.figures import LINES, drawn
 
 GREY = "#8a8f98"
 MARKERS = "osD^vPX*<>"
-"""Methods beyond the number of colours differ in their marks."""
+DASHES = ("-", "--", ":", "-.")
+"""Methods beyond the number of colours differ in their marks and dashes."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference with its interval, one line of a forest plot; lines of one ``group`` stand together."""
+    """A difference with its interval, one line of a forest plot; lines of one ``group`` stand together.
+
+    ``shown``: whether it is shown to be one, after correction for all that are looked at together.
+    """
 
     label: str
     estimate: float
     low: float
     high: float
     group: str = ""
+    shown: bool = False
 
 
 def label_curves(values: Mapping[str, Mapping[float, Sequence[float]]], metric: str) -> str:
@@ -49,7 +54,7 @@ def label_curves(values: Mapping[str, Mapping[float, Sequence[float]]], metric: 
                 continue
             lows, highs = [min(found[f]) for f in at], [max(found[f]) for f in at]
             ax.fill_between(at, lows, highs, color=style["color"], alpha=0.13, lw=0)
-            ax.plot(at, means, lw=1.5, ms=4, label=method, **style)
+            ax.plot(at, means, lw=1.5, ms=4, ls=DASHES[i // len(LINES) % len(DASHES)], label=method, **style)
             for fraction in at:
                 ax.plot([fraction] * len(found[fraction]), found[fraction], ".", ms=3, color=style["color"], alpha=0.6)
         ax.set_xscale("log")
@@ -68,7 +73,7 @@ def label_curves(values: Mapping[str, Mapping[float, Sequence[float]]], metric: 
 def forest(effects: Sequence[Effect], title: str) -> str:
     """Differences as dots with their intervals, beside the line of no difference; "" if none is defined.
 
-    Dots are filled where the interval leaves out 0.
+    Dots are filled where a difference is shown after correction; intervals are those of each one alone.
     """
     known = [effect for effect in effects if math.isfinite(effect.estimate)]
     if not known:
@@ -85,10 +90,9 @@ def forest(effects: Sequence[Effect], title: str) -> str:
         for y, (_, effect) in enumerate(lines):
             if effect is None:
                 continue
-            shown = effect.low > 0 or effect.high < 0
             if math.isfinite(effect.low):
                 ax.plot([effect.low, effect.high], [y, y], color=LINES[0], lw=1.6, solid_capstyle="butt")
-            ax.plot(effect.estimate, y, "o", ms=5, color=LINES[0], mfc=LINES[0] if shown else "white")
+            ax.plot(effect.estimate, y, "o", ms=5, color=LINES[0], mfc=LINES[0] if effect.shown else "white")
         ax.set_yticks(range(len(lines)), [name for name, _ in lines])
         for tick, (_, effect) in zip(ax.get_yticklabels(), lines, strict=True):
             tick.set_fontweight("bold" if effect is None else "normal")

@@ -284,7 +284,11 @@ def _result_pictures(found: StudyResults) -> list[Picture]:
 
 
 def _effect_pictures(found: StudyResults, verdicts: Sequence[Judged]) -> list[Picture]:
-    lines = [Effect(v.a, v.estimate, v.low, v.high, _place(found, one.place)) for one in verdicts for v in one.verdicts]
+    lines = [
+        Effect(v.a, v.estimate, v.low, v.high, _place(found, one.place), shown=v.better is not None)
+        for one in verdicts
+        for v in one.verdicts
+    ]
     to = "runs without it" if plan_in(found.study) else f"'{found.compare.get('reference')}'"
     title = f"difference of {found.metric} to {to}"
     image = forest(lines, title)

@@ -55,6 +55,11 @@ def test_more_methods_than_colours_differ_in_their_marks() -> None:
     assert all(f"<!-- m{i} -->" in text for i in range(14))
 
 
+def test_a_dot_is_filled_where_a_difference_is_shown_and_not_where_an_interval_leaves_out_zero() -> None:
+    found = [forest([Effect("a", 0.1, 0.05, 0.15, shown=shown)], "x") for shown in (False, True)]
+    assert [svg(image).count("fill: #ffffff; stroke: #3b7dd8") for image in found] == [1, 0]
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     assert label_curves({"a": {1.0: [0.5]}}, "AUC") == ""
     assert forest([Effect("a", math.nan, math.nan, math.nan)], "x") == ""

@@ -1,0 +1,101 @@
+"""What the docs keep of a study: its numbers, its pictures and a table of its means, all from the files of its report.
+
+medkit study run pretexts_ich --out runs/pretexts_ich
+python benchmarks/keep_study.py runs/pretexts_ich --into docs/studies.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medkit.bench.table import fill
+from medkit.errors import InputError, MedkitError
+from medkit.records import encoded, write_atomically
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "studies"
+IMAGES = HERE.parent / "docs" / "images"
+IMAGE = re.compile(r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]+)"')
+WANTED = {"label efficiency": "labels", "difference of": "effects", "time of each method": "cost"}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Means over seeds with the lowest and highest, as Markdown; bold where the difference to the reference is shown."""
+    lines = []
+    for one in found["compared"]:
+        better = {(v["better"], *at["place"]) for at in one["verdicts"] for v in at["verdicts"] if v["better"]}
+        methods = dict.fromkeys(s["method"] for s in one["summaries"])
+        places = dict.fromkeys(tuple(s["place"]) for s in one["summaries"])
+        cells = {(s["method"], *s["place"]): s for s in one["summaries"]}
+        heads = [", ".join(place) or "all" for place in places]
+        lines += [f"{one['metric'].upper()} of `{one['stage']}` on `{one['split']}`:", ""]
+        lines += [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+        for method in methods:
+            row = [_cell(cells.get((method, *place)), (method, *place) in better) for place in places]
+            lines.append(f"| {method} | {' | '.join(row)} |")
+        lines.append("")
+    return "\n".join([*lines, _made(found)])
+
+
+def _cell(summary: Mapping[str, Any] | None, better: bool) -> str:
+    if summary is None or summary["mean"] is None:
+        return "–"
+    mean = f"{summary['mean']:.3f}"
+    return f"{f'**{mean}**' if better else mean} ({summary['low']:.3f} to {summary['high']:.3f})"
+
+
+def _made(found: Mapping[str, Any]) -> str:
+    made, one = found["made"], found["compared"][0]
+    seeds = max(summary["seeds"] for summary in one["summaries"])
+    patients = {v["patients"] for at in one["verdicts"] for v in at["verdicts"]}
+    on = f", {' or '.join(map(str, sorted(patients)))} test patients" if patients else ""
+    minutes = sum(cost["seconds"] for cost in found["cost"].values()) / 60
+    return (
+        f"{seeds} seeds{on}; {minutes:.0f} minutes of training and evaluation in all. medkit {made['medkit']} at "
+        f"{made['commit'][:7]}, torch {made['libraries']['torch']}, {made['device']}, {made['started'][:10]}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="the folder of a finished study")
+    parser.add_argument(
+        "--into", type=Path, help="a page with the lines '<!-- bench study NAME -->' and '<!-- end -->'"
+    )
+    parser.add_argument("--commit", help="of the medkit that ran it; default: that of this checkout")
+    arguments = parser.parse_args()
+    try:
+        keep(arguments.study, arguments.commit, arguments.into)
+    except MedkitError as error:
+        sys.exit(f"error: {error}")
+
+
+def keep(study: Path, commit: str | None, page: Path | None) -> None:
+    """Write ``results/studies/NAME.json`` and the pictures of one study, and its table into a page."""
+    if not (study / "summary.json").is_file():
+        raise InputError("the study has no report", str(study), f"medkit study report {study}")
+    found = json.loads((study / "summary.json").read_text("utf-8"))
+    trial = json.loads(next((study / "trials").glob("*/environment.json")).read_text("utf-8"))
+    commit = commit or subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=HERE, text=True).strip()
+    keys = ("medkit", "python", "system", "cores", "libraries", "device", "started")
+    found["made"] = {key: trial[key] for key in keys} | {"commit": commit}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_atomically(RESULTS / f"{found['study']}.json", encoded(json.dumps(found, indent=1) + "\n"))
+    for title, data in IMAGE.findall((study / "report.html").read_text("utf-8")):
+        for start, name in WANTED.items():
+            if title.startswith(start):
+                write_atomically(IMAGES / f"{found['study']}_{name}.svg", base64.b64decode(data))
+    if page is not None:
+        fill(page, f"study {found['study']}", table(found))
+
+
+if __name__ == "__main__":
+    main()
