@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from medkit.cli.components import load_files
 from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid
 from medkit.cli.output import show_json
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from medkit.data.volume import Units
@@ -46,17 +46,26 @@ def predict(
     field: Field = None,
     allow_gaps: AllowGaps = False,
     units: UnitsSaid = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Many images: processes of one thread each; default: this one.")
+    ] = 1,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Apply a finished run to an image; masks and images are written on the image's own grid.
+    """Apply a finished run to an image, or to many; masks and images are written on the image's own grid.
 
     A DICOM folder gives a new DICOM series, or NIfTI if OUTPUT ends in .nii or .nii.gz; NIfTI gives NIfTI. Volumes,
     probabilities, and what the network was trained on and with go to prediction.json beside it. Slices at varying
     distances or with a gantry tilt are no NIfTI: name a folder, or give --resample.
 
+    A manifest, or a folder of several series, studies or files, gives a folder of one folder a case. Called again it
+    goes on: what is there is kept. A case that fails costs only itself, and the exit code is 1.
+
     Example: medkit predict runs/first --input scans/0001 --output masks/0001
+
+    Example: medkit predict runs/first --input cases.csv --output masks --jobs 4
     """
+    from medkit.data.inputs import is_one
     from medkit.runs.predict import PredictSettings
     from medkit.runs.predict import predict as apply
     from medkit.runs.reading import Reading
@@ -64,12 +73,32 @@ def predict(
     load_files(plugin)
     reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
     settings = PredictSettings(threshold, resample, tile, overlap, _format(format))
+    if not is_one(input):
+        _predict_many(folder, input, output, stage=stage, reading=reading, settings=settings, device=device, jobs=jobs)
+        return
     found = apply(folder, input, output, stage=stage, reading=reading, settings=settings, device=device)
     if found["seen_in_training"] is True:
         print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)
     for note in [*found["notices"], *([found["resampled"]["how"]] if "resampled" in found else [])]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)
+
+
+def _predict_many(folder: Path, input: Path, output: Path, **options: Any) -> None:
+    from medkit.runs.predict_many import predict_many
+
+    found = predict_many(folder, input, output, **options)
+    if found.seen:
+        print(f"note: {len(found.seen)} images or their patients were seen in training: no test", file=sys.stderr)
+    for note in found.notices:
+        print(f"note: {note}", file=sys.stderr)
+    show_json(found.json())
+    if found.failed:
+        count = len(found.failed)
+        what = (
+            f"{count} {'case was' if count == 1 else 'cases were'} not predicted (told above, and in predictions.csv)"
+        )
+        raise RunError(what, str(output), "call it again: what is there is kept")
 
 
 def _format(name: str | None) -> Format | None:

@@ -173,7 +173,7 @@ def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool
         if series_uid not in found:
             raise InputError(f"no series {series_uid} is here", str(folder), f"series: {', '.join(found)}")
         return assemble(found[series_uid], allow_gaps=allow_gaps)
-    chosen = {uid: headers for uid, headers in found.items() if not _is_picture(headers)} or found
+    chosen = {uid: headers for uid, headers in found.items() if not is_picture(headers)} or found
     if len(chosen) > 1:
         listed = "; ".join(f"{uid} ({_described(headers)})" for uid, headers in chosen.items())
         raise InputError(f"{len(chosen)} series are in this folder: {listed}", str(folder), "pick one: FOLDER#UID")
@@ -181,7 +181,7 @@ def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool
     return assemble(next(iter(chosen.values())), allow_gaps=allow_gaps, notes=notes)
 
 
-def _is_picture(headers: Sequence[Header]) -> bool:
+def is_picture(headers: Sequence[Header]) -> bool:
     """True for a series that cannot be a volume: colour, or several images without a place."""
     colour = any((header.number("SamplesPerPixel") or 1) != 1 for header in headers)
     return colour or (len(headers) > 1 and any(header.get("ImagePositionPatient") is None for header in headers))

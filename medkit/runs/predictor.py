@@ -150,6 +150,14 @@ class Predictor:
         steps = [step.build() for step in self.recipe.data[self.stage.data].prepare]
         return _window(steps, str(self.folder.path))
 
+    @property
+    def on_cpu(self) -> bool:
+        return bool(self._trainer.bench.runtime.device.type == "cpu")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the run itself: weights on a GPU cannot be sent."""
+        return _again, (self.folder.path, self.stage.name, self.settings, self.device)
+
     def load(self) -> None:
         """Read the weights now; raises what stands against any prediction."""
         if self.stage.unit == "patch":
@@ -202,6 +210,12 @@ class Predictor:
         return recorded_ledger(self.folder, self.stage.name)
 
     @property
+    def notices(self) -> Sequence[str]:
+        """What readers have to know of the data that the run was trained on."""
+        found: Sequence[str] = self._origin["notices"]
+        return found
+
+    @property
     def weights(self) -> Mapping[str, str]:
         """The digest of each part's weights."""
         found: Mapping[str, str] = self._origin["weights"]
@@ -220,6 +234,10 @@ class Predictor:
             found |= {"threshold": self.settings.threshold, "volume_ml": prediction.volume_ml}
             found["slices"] = np.flatnonzero(mask.voxels.any((1, 2))).tolist()
         return found | dict(prediction.numbers)
+
+
+def _again(run: Path, stage: str, settings: PredictSettings, device: str | None) -> Predictor:
+    return Predictor(run, stage=stage, settings=settings, device=device)
 
 
 def _last(recipe: Recipe) -> Stage:

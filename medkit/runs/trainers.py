@@ -69,6 +69,7 @@ class StageTrainer(Protocol):
     ``meter`` measures the memory that it takes.
     """
 
+    bench: Workbench
     stage: Stage
     objective: Any
     meter: Meter

@@ -1,0 +1,188 @@
+"""Images that a finished run is applied to, all at once: those of a manifest, of a study, or of any folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medkit.data.dicom import is_picture, scan, visible
+from medkit.data.files import LIST, place, system
+from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.tree import Tree
+from medkit.data.tree_files import is_mask, stem
+from medkit.data.tree_series import FLAT, Series, look
+from medkit.data.whereabouts import below, whereabouts
+from medkit.errors import InputError
+
+MANIFESTS = (".csv", ".parquet")
+BROKEN = ("damaged", "unreadable", "gaps")
+"""Why a series is left out that was meant to be an image."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image.
+
+    Attributes
+    ----------
+    case:
+        What it is called, unlike all others.
+    image:
+        File, folder, ``FOLDER#SERIES_UID`` or list of files.
+    files:
+        The files of a series that lie in several folders, in place of ``image``.
+    fields:
+        What a head wants to know beside the image.
+    problem:
+        Why it cannot be read, where that is known already.
+    """
+
+    case: str
+    image: str
+    files: tuple[str, ...] = ()
+    fields: Mapping[str, float] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass
+class Inputs:
+    """Images, and how many of a folder's files and series are none, by kind."""
+
+    images: list[Input] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def is_one(path: str | Path) -> bool:
+    """Whether a name stands for one image: a file, a list, or a folder whose images are those of one series."""
+    folder, uid = place(path)
+    if uid or not folder.is_dir():
+        return folder.suffix.lower() not in MANIFESTS
+    try:
+        series = [headers for headers in scan(visible(folder), str(folder)).values() if not is_picture(headers)]
+    except InputError as error:
+        return error.where != str(folder)  # a file of it is damaged; else there is no image right here
+    return len(series) == 1
+
+
+def find_inputs(path: Path, fields: Sequence[str] = (), *, allow_gaps: bool = False) -> Inputs:
+    """The images of a manifest or below a folder.
+
+    Of a folder every DICOM series that is a volume, every radiograph and every NIfTI or PNG file is one, but masks by
+    their names, pictures, scouts and reports. A series that cannot be read is one too, with its problem.
+
+    Parameters
+    ----------
+    fields:
+        Columns of a manifest that heads want to know.
+
+    Raises
+    ------
+    InputError
+        if nothing is there, or the manifest is wrong.
+    """
+    found = _of_folder(path, allow_gaps) if path.is_dir() else _of_manifest(path, fields)
+    if not found.images:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.left_out.most_common()) or "it is empty"
+        raise InputError(f"no image is here ({kinds})", str(path))
+    return found
+
+
+def _of_manifest(path: Path, fields: Sequence[str]) -> Inputs:
+    table, where = read_manifest(path), str(path)
+    images = texts(table, "image", where)
+    if images is None:
+        raise InputError("the manifest has no column 'image'", where, f"columns: {', '.join(table.column_names)}")
+    named = texts(table, "case", where)
+    cases = images if named is None else named
+    for role, column in (("image", images), ("case", cases)):
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise InputError(f"no value in '{role}'", f"{path}:{row + 2}")
+    again = [name for name, count in Counter(cases.to_pylist()).items() if count > 1]
+    if again:
+        raise InputError(f"case '{again[0]}' is listed twice", where, "name each in a column 'case'")
+    paths = below(str(path.parent), images)
+    there, _ = whereabouts(paths)
+    known = {name: _numbers(table, name, path) for name in fields if name in table.column_names}
+    made = []
+    for row, (case, image) in enumerate(zip(cases.to_pylist(), paths.to_pylist(), strict=True)):
+        own = {name: float(values[row]) for name, values in known.items()}
+        problem = "" if there[row] else f"{path}:{row + 2}: there is no '{image}'"
+        made.append(Input(case, system(image), (), own, problem))
+    return Inputs(made)
+
+
+def _numbers(table: Any, name: str, path: Path) -> Any:
+    values, wrong = numbers(table, name, str(path))
+    if wrong:
+        row, text = wrong[0]
+        raise InputError(f"{name}: '{text}' is no finite number", f"{path}:{row + 2}")
+    return values
+
+
+def _of_folder(root: Path, allow_gaps: bool) -> Inputs:
+    found = Inputs()
+
+    def stranger(kind: str, path: Path, reason: str) -> None:
+        found.left_out[kind] += 1
+
+    with Tree(root, stranger) as tree:
+        tree.read()
+        for study, series in tree.found.studies.items():
+            looked = [look(study, uid, list(tree.series(parts)), 1, allow_gaps) for uid, parts in series.items()]
+            for one in looked:
+                if one.kind and one.kind not in BROKEN:
+                    found.left_out[one.kind] += 1
+                else:
+                    found.images += _of_series(one, root)
+        for name in tree.found.files:
+            if is_mask(Path(name), root):
+                found.left_out["mask"] += 1
+            else:
+                found.images.append(Input(_relative(Path(name), root), name))
+    found.images = list(_distinct(found.images))
+    return found
+
+
+def _of_series(series: Series, root: Path) -> Iterator[Input]:
+    if series.modality in FLAT and not series.kind:
+        for header in series.headers:
+            yield Input(_relative(header.path, root), str(header.path))
+        return
+    case = _relative(series.place, root) or root.resolve().name
+    files = tuple(str(file) for file in series.files)
+    if series.folder is not None:
+        yield Input(case, str(series.folder), (), {}, series.reason)
+        return
+    number = series.first.text("SeriesNumber")
+    case = f"{case}-{number}" if number else f"{case}-{series.uid}"
+    one_folder = len({Path(file).parent for file in files}) == 1 and series.uid
+    image = f"{series.place}#{series.uid}" if one_folder else ""
+    yield Input(case, image, () if one_folder else files, {}, series.reason)
+
+
+def _relative(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    return "" if name == "." else stem(name)
+
+
+def _distinct(images: Sequence[Input]) -> Iterator[Input]:
+    """Images with names that differ: the second of a name gets a number."""
+    seen: Counter[str] = Counter()
+    for image in images:
+        seen[image.case] += 1
+        number = seen[image.case]
+        name = image.case if number == 1 else f"{image.case}~{number}"
+        yield Input(name, image.image, image.files, image.fields, image.problem)
+
+
+def write_list(image: Input, path: Path) -> None:
+    """A list (.txt) of the files of a series that lie in several folders."""
+    assert path.suffix == LIST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "".join(f"{Path(file).absolute()}\n" for file in image.files), encoding="utf-8", errors="surrogateescape"
+    )

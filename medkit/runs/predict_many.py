@@ -1,0 +1,307 @@
+"""Apply a finished run to many images: a folder each, whole or not at all, so that it can be stopped and gone on with.
+
+``OUTPUT/CASE/`` holds what was written of a case and its ``prediction.json``; it gets its name when both are on disk.
+``OUTPUT/predict.json`` says with what all of them are made, so that a second call goes on only with the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import medkit
+from medkit.data.files import stamp
+from medkit.data.inputs import Input, find_inputs, write_list
+from medkit.data.whole import whole_folder
+from medkit.engine.progress import Progress
+from medkit.errors import InputError, MedkitError
+from medkit.evaluation.files import read_json
+from medkit.records import encoded, write_atomically
+from medkit.runs.lock import acquire
+from medkit.runs.origin import digest
+from medkit.runs.prediction_files import NAME, Target, write_json
+from medkit.runs.prediction_workers import Answer, attempt, by_processes
+from medkit.runs.predictor import DEFAULT, Predictor, PredictSettings
+from medkit.runs.reading import Reading
+
+SETTINGS, TABLE, LISTS = "predict.json", "predictions.csv", "series"
+LEFT = re.compile(r"\.[0-9a-f]{8}\..+")
+"""Folders that a process was just writing when it was killed."""
+OUTPUTS = {"nifti": ".nii.gz", "dicom": "", "dicom-seg": ".dcm"}
+PLAIN = Reading()
+LONGEST = 80  # letters of a folder's name
+
+
+@dataclass
+class Predicted:
+    """What became of many images.
+
+    Attributes
+    ----------
+    new, kept:
+        Cases that were predicted now, and those that an earlier call had predicted.
+    failed:
+        Why each of the others was not, by case.
+    left_out:
+        Files and series of the input that are no images, by kind.
+    seen:
+        Cases of which the image or its patient was seen in training.
+    """
+
+    output: Path
+    new: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+    notices: Sequence[str] = ()
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "output": str(self.output),
+            "predicted": len(self.new),
+            "were_there": len(self.kept),
+            "failed": self.failed,
+            "left_out": dict(self.left_out),
+            "seen_in_training": self.seen,
+            "notices": list(self.notices),
+        }
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process needs to know to predict cases."""
+
+    predictor: Predictor
+    reading: Reading
+    output: Path
+
+    def case(self, image: Input) -> None:
+        """Predict one case into its folder.
+
+        Raises
+        ------
+        MedkitError
+            if it cannot be read, predicted or written; nothing is left of it then.
+        """
+        if image.problem:
+            raise InputError(image.problem, image.image or None)
+        with whole_folder(folder_of(self.output, image)) as new:
+            identity = _identity(image)  # before it is read, so that a change meanwhile is seen by the next call
+            volume = self.reading.volume(image.image)
+            target = self._target(new, volume.header.get("format") == "dicom")
+            fields = {**image.fields, **self.reading.fields}
+            found = self.predictor.predict(volume, fields, accepts=lambda gives: target.check(volume, gives))
+            summary = {"case": image.case, **self.predictor.summary(found, Path(image.image))}
+            written = target.write(found)
+            if "written" in written:
+                written["written"] = target.path.name
+            files = {
+                path.relative_to(new).as_posix(): digest(path) for path in sorted(new.rglob("*")) if path.is_file()
+            }
+            write_json(new / NAME, {**summary, **written, "files": files, "identity": identity})
+
+    def _target(self, folder: Path, from_dicom: bool) -> Target:
+        wanted = self.predictor.settings.format or ("dicom" if from_dicom else "nifti")
+        return Target.of(self.predictor, folder / f"prediction{OUTPUTS[wanted]}")
+
+
+def predict_many(
+    run: str | Path,
+    input: str | Path,
+    output: str | Path,
+    *,
+    stage: str | None = None,
+    reading: Reading = PLAIN,
+    settings: PredictSettings = DEFAULT,
+    device: str | None = None,
+    jobs: int = 1,
+    quiet: bool = False,
+) -> Predicted:
+    """Predict every image of a manifest, of a DICOM study or below any folder.
+
+    Called again with the same ``output`` it goes on: cases whose files are whole and whose input has not changed are
+    kept. A case that fails is told and costs only itself.
+
+    Parameters
+    ----------
+    input:
+        A manifest (columns ``image``, and where there are such things ``case`` and the fields that heads want to know)
+        or a folder (:func:`medkit.data.inputs.find_inputs`).
+    output:
+        A new folder, or one of an earlier call.
+    jobs:
+        Processes of one thread each; 1 works in this process, with all of torch's threads.
+
+    Raises
+    ------
+    InputError
+        if nothing can be predicted at all: there is no image, the run has no weights, or ``output`` holds something
+        else, or predictions of other weights or settings.
+    """
+    input, output = Path(input), Path(output)
+    if input.is_dir() and output.resolve().is_relative_to(input.resolve()):
+        raise InputError("the output lies in the input, and would be taken for a part of it", str(output))
+    predictor = Predictor(run, stage=stage, settings=settings, device=device)
+    predictor.load()
+    asked = _asked(predictor, reading)
+    _check_output(output, asked)
+    with Progress(quiet) as progress:
+        inputs = find_inputs(input, _needs(predictor), allow_gaps=reading.allow_gaps)
+        output.mkdir(parents=True, exist_ok=True)
+        lock = acquire(output, "predict")
+        try:
+            _remove_left(output)
+            write_json(output / SETTINGS, asked)
+            images = [_listed(image, output) for image in inputs.images]
+            work = Work(predictor, reading, output)
+            notices = predictor.notices
+            found = Predicted(output, left_out=dict(inputs.left_out), notices=notices)
+            _go_through(work, images, jobs, progress, found)
+            _write_table(output, images, found)
+        finally:
+            lock.release()
+    return found
+
+
+def _go_through(work: Work, images: Sequence[Input], jobs: int, progress: Progress, found: Predicted) -> None:
+    todo: list[Input] = []
+    for image in images:
+        why = _why_again(work.output, image)
+        if why is None:
+            found.kept.append(image.case)
+            continue
+        if why:
+            progress.say(f"{image.case}: predicted once more, {why}")
+            shutil.rmtree(folder_of(work.output, image), ignore_errors=True)
+        todo.append(image)
+    if found.kept:
+        progress.say(f"{len(found.kept)} of {len(images)} cases are predicted already")
+    with progress.task("predicting", total=len(images)) as advance:
+        advance(len(found.kept))
+        for image, problem in _answers(work, todo, jobs):
+            if problem is None:
+                found.new.append(image.case)
+            else:
+                found.failed[image.case] = problem
+                progress.say(f"{image.case}: {problem}")
+            advance(len(found.kept) + len(found.new) + len(found.failed))
+
+
+def _answers(work: Work, images: Sequence[Input], jobs: int) -> Iterator[Answer]:
+    if min(jobs, len(images)) > 1:
+        yield from by_processes(work.case, images, jobs, "fork" if work.predictor.on_cpu else "spawn")
+    else:
+        for image in images:
+            yield image, attempt(work.case, image)
+
+
+def folder_of(output: Path, image: Input) -> Path:
+    """Where a case's files go: a name that every file system takes, and no two cases share."""
+    name = re.sub(r"[^\w.@+~=-]+", "_", image.case).strip("._")[:LONGEST]
+    if name != image.case:
+        name = f"{name}-{hashlib.blake2b(encoded(image.case), digest_size=4).hexdigest()}"
+    return output / name
+
+
+def _needs(predictor: Predictor) -> tuple[str, ...]:
+    return tuple(getattr(predictor.objective, "needs", ()))
+
+
+def _asked(predictor: Predictor, reading: Reading) -> dict[str, Any]:
+    """All that predictions come from but the images."""
+    return {
+        "medkit": medkit.__version__,
+        "run": predictor.folder.path.resolve().name,
+        "stage": predictor.stage.name,
+        "weights": dict(predictor.weights),
+        **asdict(predictor.settings),
+        "allow_gaps": reading.allow_gaps,
+        "units": reading.units,
+        "fields": dict(reading.fields),
+    }
+
+
+def _check_output(output: Path, asked: Mapping[str, Any]) -> None:
+    if not output.exists():
+        return
+    hint = "name a new folder"
+    if not output.is_dir():
+        raise InputError("many predictions go into a folder, and this is a file", str(output), hint)
+    if not (output / SETTINGS).is_file():
+        if any(output.iterdir()):
+            raise InputError("the output exists, and holds no predictions to go on with", str(output), hint)
+        return
+    before = read_json(output / SETTINGS)
+    differing = [name for name in asked if before.get(name) != asked[name]]
+    if differing:
+        said = ", ".join(f"{name} {_shown(before.get(name))} there, {_shown(asked[name])} now" for name in differing)
+        raise InputError(f"it holds predictions of another kind: {said}", str(output), hint)
+
+
+def _shown(value: Any) -> str:
+    return "others" if isinstance(value, dict) else str(value)
+
+
+def _remove_left(output: Path) -> None:
+    """Remove what a killed process was writing: nobody else works here."""
+    for path in output.iterdir():
+        if path.is_dir() and LEFT.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _listed(image: Input, output: Path) -> Input:
+    """An image that one name stands for: a series of several folders gets a list."""
+    if not image.files:
+        return image
+    path = output / LISTS / f"{folder_of(output, image).name}.txt"
+    write_list(image, path)
+    return Input(image.case, str(path), (), image.fields, image.problem)
+
+
+def _identity(image: Input) -> str:
+    return hashlib.blake2b(encoded(f"{stamp(image.image)}\n{sorted(image.fields.items())}"), digest_size=16).hexdigest()
+
+
+def _why_again(output: Path, image: Input) -> str | None:
+    """None for a case that is there; else why it is predicted again, or an empty text if it never was."""
+    folder = folder_of(output, image)
+    if not folder.exists():
+        return ""
+    try:
+        summary = read_json(folder / NAME)
+        if image.problem or summary["identity"] != _identity(image):
+            return "its input has changed"
+        for name, known in summary["files"].items():
+            if digest(folder / name) != known:
+                return f"'{name}' has changed"
+    except (OSError, MedkitError, KeyError, TypeError, AttributeError):
+        return "its files are not whole"
+    return None
+
+
+def _write_table(output: Path, images: Sequence[Input], found: Predicted) -> None:
+    """One line a case, in the order of the input; also which of them were seen in training."""
+    columns = ("case", "folder", "seen_in_training", "threshold", "volume_ml", "probability", "value", "unit", "error")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
+    writer.writeheader()
+    for image in images:
+        if image.case in found.failed:
+            writer.writerow({"case": image.case, "error": found.failed[image.case]})
+            continue
+        folder = folder_of(output, image)
+        summary = read_json(folder / NAME)
+        if summary["seen_in_training"] is True:
+            found.seen.append(image.case)
+        row = {name: json.dumps(v) if isinstance(v := summary.get(name), list) else v for name in columns}
+        writer.writerow({**row, "folder": folder.name})
+    write_atomically(output / TABLE, encoded(text.getvalue()))
