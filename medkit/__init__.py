@@ -12,7 +12,7 @@ from medkit import compat
 
 if TYPE_CHECKING:
     from medkit.evaluation.verdict import verdict
-    from medkit.front import resume, run
+    from medkit.front import open, resume, run
     from medkit.recipe import load_recipe
     from medkit.registry.build import build
 
@@ -22,13 +22,14 @@ _LAZY = {
     "build": "medkit.registry.build",
     "load_recipe": "medkit.recipe",
     "run": "medkit.front",
+    "open": "medkit.front",
     "resume": "medkit.front",
     "verdict": "medkit.evaluation.verdict",
 }
 
 compat.install()
 
-__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "resume", "run", "verdict"]
+__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "open", "resume", "run", "verdict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -84,3 +84,14 @@ def run(
 def resume(out: str | Path, **options: Unpack[ResumeOptions]) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
     return runs.resume(out, RunSettings(**options), report=write_report)
+
+
+def open(folder: str | Path) -> Run:
+    """A run that was made earlier: its recipe, ``results``, ``cases`` and models. Nothing in its folder is changed.
+
+    Raises
+    ------
+    InputError
+        if this is no run folder.
+    """
+    return Run.open(folder)

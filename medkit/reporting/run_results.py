@@ -46,7 +46,7 @@ class RunResults:
     """
 
     recipe: Mapping[str, Any]
-    results: Results = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
     cases: CaseTable = field(default_factory=lambda: CaseTable(()))
     done: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class RunResults:
         tables = (recipe.get("report") or {}).get("tables") or []
         return cls(
             recipe,
-            read_results(folder) if (folder / "results.json").is_file() else {},
+            Results(read_results(folder) if (folder / "results.json").is_file() else {}),
             CaseTable.of_folder(folder),
             state.get("done", []),
             state.get("failed", {}),

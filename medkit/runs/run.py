@@ -26,7 +26,7 @@ from medkit.registry.plugins import Hooks
 from medkit.runs.difference import refuse_another
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder, environment
-from medkit.runs.handle import Run
+from medkit.runs.handle import Results, Run
 from medkit.runs.links import wanted
 from medkit.runs.listeners import AskHooks, ShowProgress, WriteMetrics
 from medkit.runs.lock import locked_for_all
@@ -235,7 +235,7 @@ def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hook
         folder.write_json("results.json", {})  # nothing but training and validation splits
     merge_cases(folder.path)
     if measured or not errors:
-        run_.results = read_results(folder.path)
+        run_.results = Results(read_results(folder.path))
     if report is not None:
         session.say(f"report: {report(folder.path, hooks)}")
     if errors:

@@ -1,0 +1,77 @@
+"""A run from Python: what it has found, its models, and what they say of a new image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from helpers import small_recipe
+
+import medkit
+from medkit.data.volume import Volume
+from medkit.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[medkit.run]:
+    folder = tmp_path_factory.mktemp("opened")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(folder / "cache"))
+        yield medkit.run(small_recipe("opened"), folder / "run", device="cpu", quiet=True)
+
+
+@pytest.fixture
+def image() -> Volume:
+    rng = np.random.default_rng(0)
+    return Volume(rng.integers(-1000, 100, (3, 32, 32)).astype(np.int16), units="HU")
+
+
+def test_a_run_is_opened_as_it_ended(made) -> None:
+    found = medkit.open(made.folder)
+    assert (found.status, found.folder, found.recipe.name) == ("finished", made.folder, "opened")
+    assert str(found.results) == str(made.results)  # nan is not equal to itself
+
+
+def test_results_are_a_table_of_one_row_a_number(made) -> None:
+    frame = medkit.open(made.folder).results.to_frame()
+    value = made.results["s"]["test"]["auc"]
+    row = frame[(frame.stage == "s") & (frame.split == "test") & (frame.metric == "auc")].iloc[0]
+    assert (row["value"], row["n"], row["n_patients"]) == (value.value, value.n, value.n_patients)
+
+
+def test_cases_are_a_table_with_numbers_as_numbers(made) -> None:
+    frame = medkit.open(made.folder).cases
+    assert isinstance(frame, pandas.DataFrame)
+    assert {"stage", "split", "case", "patient"} <= set(frame.columns)
+    assert len(frame)
+    assert all(isinstance(name, str) for name in frame["patient"])
+    others = frame.columns.difference(["stage", "split", "case", "patient", "center"])
+    assert all(pandas.api.types.is_numeric_dtype(frame[name]) for name in others)
+
+
+def test_the_model_has_the_weights_of_the_run(made) -> None:
+    model = medkit.open(made.folder).model("s")
+    kept = (made.folder / "weights").glob("s.encoder.safetensors")
+    from safetensors.torch import load_file
+
+    weights = load_file(next(kept))
+    own = model.parts()["encoder"].state_dict()
+    assert not model.training
+    assert all(torch.equal(own[name], value) for name, value in weights.items())
+
+
+def test_a_volume_is_predicted_as_the_command_does(made, image: Volume) -> None:
+    found = medkit.open(made.folder).predict(image)
+    assert found.mask is None
+    assert np.all((np.asarray(found.numbers["probability"]) >= 0) & (np.asarray(found.numbers["probability"]) <= 1))
+    again = medkit.open(made.folder).predict(image, stage="s")
+    assert again.numbers == found.numbers
+
+
+def test_what_is_no_run_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this is not a run folder"):
+        medkit.open(tmp_path)
