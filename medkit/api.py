@@ -21,6 +21,7 @@ from medkit.protocols import (
     VolumeOperator,
     offered,
 )
+from medkit.protocols.classes import Classes
 from medkit.protocols.distilling import Distiller
 from medkit.protocols.events import (
     EpochEnded,
@@ -38,13 +39,14 @@ from medkit.protocols.events import (
 from medkit.protocols.external import ExternalObjective, ExternalWork
 from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
 from medkit.registry.hooks import hookimpl
-from medkit.registry.marks import Channels, File, Given, Placed, Slot, Strides, Weights
+from medkit.registry.marks import Channels, File, Given, MaskClasses, Placed, Slot, Strides, Weights
 
 __all__ = [
     "Augmentation",
     "Batch",
     "Case",
     "Channels",
+    "Classes",
     "Clip",
     "Discriminator",
     "DiscriminatorLoss",
@@ -62,6 +64,7 @@ __all__ = [
     "InputError",
     "Listener",
     "Loss",
+    "MaskClasses",
     "MedkitError",
     "Message",
     "Metric",

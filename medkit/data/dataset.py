@@ -22,6 +22,7 @@ from medkit.data.transforms import VERSION
 from medkit.data.units import SAY_SO
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Source
+from medkit.protocols.classes import Classes
 
 IN_MEMORY = 2 << 30  # bytes of prepared samples that a data set without a cache keeps
 
@@ -41,6 +42,8 @@ class Dataset:
         Where prepared samples are kept; None keeps the latest ``IN_MEMORY`` bytes of them in memory.
     fields:
         Numeric case fields that batches carry.
+    classes:
+        Of masks that have several.
     roles_known:
         The caller knows which splits train, validate and test, and compares their patients. Else the names say it:
         ``train``, ``val`` and ``test`` share no patient.
@@ -54,7 +57,11 @@ class Dataset:
         cache_dir: Path | None = None,
         fields: Sequence[str] = (),
         roles_known: bool = False,
+        classes: Classes | None = None,
     ) -> None:
+        self.classes = classes
+        if hasattr(source, "classes"):
+            source.classes = classes
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
         self.memory = Memory(IN_MEMORY)
@@ -63,7 +70,9 @@ class Dataset:
         if not len(cases):
             raise InputError("the source has no cases")
         if self.cache is not None:
-            self.keys = KeyTable(source, f"{preparation_of(source, self.steps, VERSION)} {LAYOUT}")
+            about = f"{preparation_of(source, self.steps, VERSION)} {LAYOUT}"
+            # Samples of masks without classes keep their keys.
+            self.keys = KeyTable(source, about if classes is None else f"{about} {classes.largest}")
         self._digests: dict[str, Sequence[int]] = {}  # of cases that no cache keeps
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.tell_look_alikes(cases)
@@ -105,7 +114,7 @@ class Dataset:
             found = self.cache.read(key)
             if found is None:
                 return sample
-        sample = unpack(case, *found, self.steps)
+        sample = unpack(case, *found, self.steps, self.classes)
         check_label(case, sample.any_positive)  # again: the manifest may have changed since
         return sample
 
@@ -118,14 +127,14 @@ class Dataset:
             if its files have changed since the key was worked out.
         """
         self.keys.of(case)
-        sample = prepare_record(self.source.load(case), case, self.steps)
+        sample = prepare_record(self.source.load(case), case, self.steps, self.classes)
         self.keys.confirm(case)
         return sample
 
     def _from_memory(self, case: Case) -> Sample:
         sample = self.memory.get(case.id)
         if sample is None:
-            sample = prepare_record(self.source.load(case), case, self.steps)
+            sample = prepare_record(self.source.load(case), case, self.steps, self.classes)
             self.memory.put(sample)
             self._digests[case.id] = sample.digests
         return dataclasses.replace(sample)  # whoever gets it may unpack its mask, which is not to be kept

@@ -22,6 +22,7 @@ from medkit.data.dicom_pixels import extent, stored_pixels
 from medkit.data.limits import check_size
 from medkit.data.volume import Volume
 from medkit.errors import InputError
+from medkit.protocols.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,38 @@ def segmentation_in(path: Path) -> Path | None:
     return path if header is not None and header.text("SOPClassUID") in SEGMENTATIONS else None
 
 
-def read_mask(path: Path, image: Volume) -> Volume:
-    """The one segment of a segmentation as a mask on the image's grid.
+def read_mask(path: Path, image: Volume, classes: Classes | None = None) -> Volume:
+    """The one segment of a segmentation as a mask on the image's grid, or those that are labelled as ``classes``.
 
     Raises
     ------
     InputError
-        as :func:`read_segments` does; also for several segments.
+        as :func:`read_segments` does; also for several segments, for one of no class, and for two in one voxel where
+        classes exclude each other.
     """
     segments = read_segments(path, image)
+    if classes is not None:
+        return image.like(_of_classes(segments, classes, path))
     if len(segments) != 1:
         names = ", ".join(f"'{segment.label}'" for segment in segments)
         what = f"a mask is one segment, and this segmentation has {len(segments)}: {names}"
         raise InputError(what, str(path), "write each of them as a file of its own")
     return image.like(segments[0].mask)
+
+
+def _of_classes(segments: Sequence[Segment], classes: Classes, path: Path) -> np.ndarray:
+    """(D,H,W) uint8, the numbers of the classes that segments are labelled as."""
+    found = np.zeros(segments[0].mask.shape, np.uint8)
+    for segment in segments:
+        if segment.label not in classes.names:
+            hint = f"classes of the data block: {', '.join(classes.names)}"
+            raise InputError(f"the segment '{segment.label}' is none of the classes", str(path), hint)
+        inside = segment.mask > 0
+        if not classes.overlapping and found[inside].any():
+            what = f"the segment '{segment.label}' shares voxels with another, and the classes exclude each other"
+            raise InputError(what, str(path), "a list of classes in the data block takes overlapping ones")
+        found[inside] |= classes.value(classes.names.index(segment.label))
+    return found
 
 
 def read_segments(path: Path, image: Volume) -> list[Segment]:

@@ -18,6 +18,7 @@ from medkit.data.views import NAMES, Views
 from medkit.data.workers import Key, WorkerBatches, by_thread
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Batch, Case
+from medkit.protocols.classes import Classes
 
 __all__ = ["DRAWN", "Augmentation", "Draw", "Loader", "Unit", "draw_of", "whole"]
 
@@ -195,7 +196,8 @@ class Loader:
         for name in ("image", "mask", "target"):
             if all(name in item for item in items):
                 self.check_sizes(name, items)
-                batch[name] = with_channels(_stacked([item[name] for item in items]))
+                found = _stacked([item[name] for item in items])
+                batch[name] = masks_of(found, self.dataset.classes) if name == "mask" else with_channels(found)
         for name in NAMES:
             if all(name in item for item in items):
                 batch[name] = with_channels(_stacked([item[name] for item in items]), 2)
@@ -222,6 +224,14 @@ def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
     return found if found.dim() == axis + 3 else found.unsqueeze(axis)
 
 
+def masks_of(array: np.ndarray, classes: Classes | None) -> torch.Tensor:
+    """Masks (n,H,W) float32 as (n,1,H,W), or of overlapping classes one a class, (n,K,H,W)."""
+    if classes is None or not classes.overlapping:
+        return torch.from_numpy(array)[:, None]
+    planes = classes.planes(array.astype(np.uint8)).astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(planes.swapaxes(0, 1)))
+
+
 def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:
     """All slices of one case as a volume batch, for evaluation."""
     batch: Batch = {
@@ -233,7 +243,8 @@ def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:
     for name in ("mask", "target"):
         array = getattr(sample, name)
         if array is not None:
-            batch[name] = with_channels(np.array(array, dtype=np.float32))
+            found = np.array(array, dtype=np.float32)
+            batch[name] = masks_of(found, sample.classes) if name == "mask" else with_channels(found)
     for name in fields:
         batch[name] = torch.tensor([float(sample.case.fields[name])])
     return batch

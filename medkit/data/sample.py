@@ -16,6 +16,7 @@ from medkit.data.units import doubt_of
 from medkit.data.volume import spacing_of
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
+from medkit.protocols.classes import Classes, check_mask
 
 LAYOUT = 2
 """Of what :func:`pack` makes: part of the cache key. Samples of another one are not looked at."""
@@ -30,9 +31,9 @@ class Sample:
     image, target:
         (D,H,W) float32 after preparation; (D,C,H,W) where there are several channels.
     mask:
-        (D,H,W) uint8 on the prepared grid.
+        (D,H,W) uint8 on the prepared grid: 0 and 1, or as ``classes`` have it.
     packed_mask:
-        The mask on the source grid, eight voxels a byte; ``native_mask`` unpacks it.
+        The mask on the source grid, eight voxels a byte, of classes one plane a bit; ``native_mask`` unpacks it.
     native_shape:
         (h,w) of the source.
     slice_volumes:
@@ -49,6 +50,8 @@ class Sample:
         (D,) positive voxels of each slice of the prepared mask; None without one.
     any_positive:
         Whether the mask has a positive voxel on the source grid; None without one.
+    classes:
+        Of the mask, where it has several.
     """
 
     case: Case
@@ -66,6 +69,7 @@ class Sample:
     doubt: str = ""
     positive_voxels: np.ndarray | None = None
     any_positive: bool | None = None
+    classes: Classes | None = None
 
     @cached_property
     def native_mask(self) -> np.ndarray | None:
@@ -73,7 +77,14 @@ class Sample:
         if self.packed_mask is None:
             return None
         shape = (len(self.image), *self.native_shape)
-        return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
+        if self.classes is None:
+            return np.unpackbits(np.asarray(self.packed_mask), count=int(np.prod(shape))).reshape(shape)
+        bits = self.classes.bits
+        planes = np.unpackbits(np.asarray(self.packed_mask), count=bits * int(np.prod(shape))).reshape(bits, *shape)
+        found = planes[0]
+        for bit in range(1, bits):
+            found |= planes[bit] << bit
+        return found
 
     @property
     def shown(self) -> np.ndarray:
@@ -108,8 +119,8 @@ class Sample:
         return restore(self.steps, array, self.shapes)
 
 
-def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
-    """Prepare the voxels of one case.
+def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Classes | None = None) -> Sample:
+    """Prepare the voxels of one case; ``classes`` are those of its mask, where that has several.
 
     Raises
     ------
@@ -145,9 +156,8 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
             raise InputError(f"case '{case.id}': {count} voxels of the {name} are not finite (NaN or infinite)")
     native = None
     if "mask" in arrays:
-        values = np.unique(arrays["mask"])
-        if not np.isin(values, (0, 1)).all():
-            raise InputError(f"case '{case.id}': the mask holds {values[:6].tolist()}, not only 0 and 1")
+        assert record.mask is not None
+        check_mask(np.unique(arrays["mask"]), classes, case.id, record.mask.place)
         native = arrays["mask"] = arrays["mask"].astype(np.uint8)
     prepared, shapes = prepare(steps, arrays)
     sample = Sample(
@@ -155,7 +165,7 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         prepared["image"],
         prepared.get("mask"),
         prepared.get("target"),
-        None if native is None else np.packbits(native),
+        None if native is None else packed(native, classes),
         (image.voxels.shape[1], image.voxels.shape[2]),
         image.slice_volumes(),
         image.affine,
@@ -166,9 +176,17 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any]) -> Sample:
         next(filter(None, doubts), ""),
         positive_in_slices(prepared.get("mask")),
         None if native is None else bool(native.any()),
+        classes,
     )
     check_label(case, sample.any_positive)
     return sample
+
+
+def packed(mask: np.ndarray, classes: Classes | None = None) -> np.ndarray:
+    """A mask eight voxels a byte; of classes one plane a bit, the lowest first."""
+    if classes is None:
+        return np.packbits(mask)
+    return np.packbits(np.stack([(mask >> bit) & 1 for bit in range(classes.bits)]))
 
 
 def positive_in_slices(mask: np.ndarray | None) -> np.ndarray | None:
@@ -198,7 +216,13 @@ def pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, {**meta, "doubt": sample.doubt, "counts": counts, "any_positive": sample.any_positive}
 
 
-def unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], steps: Sequence[Any]) -> Sample:
+def unpack(
+    case: Case,
+    arrays: dict[str, np.ndarray],
+    meta: dict[str, Any],
+    steps: Sequence[Any],
+    classes: Classes | None = None,
+) -> Sample:
     """The sample that :func:`pack` made these of."""
     counts = meta["counts"]
     height, width = meta["native_shape"]
@@ -218,4 +242,5 @@ def unpack(case: Case, arrays: dict[str, np.ndarray], meta: dict[str, Any], step
         meta["doubt"],
         None if counts is None else np.array(counts, np.float64),
         meta["any_positive"],
+        classes,
     )

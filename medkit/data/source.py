@@ -17,6 +17,7 @@ from medkit.data.volume import Units
 from medkit.data.whereabouts import below, distinct, whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
+from medkit.protocols.classes import Classes, check_mask
 
 SHOWN = 10  # problems that are told at once
 
@@ -33,7 +34,9 @@ class ManifestSource:
         Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file. Several columns
         (``[t1, flair]``) give images of several channels, all on one grid.
     mask:
-        Column with the mask, on the image's grid; or a DICOM Segmentation of it. Absent column: no masks.
+        Column with the mask, on the image's grid; or a DICOM Segmentation of it, whose segments are labelled as the
+        ``classes`` of the data block where it has some. Absent column: no masks. Several columns (``[bleed, oedema]``)
+        have a mask of 0 and 1 for each of as many overlapping classes.
     target:
         Column with the paired image of a denoising task, on the image's grid. Absent column: none.
     patient:
@@ -69,7 +72,7 @@ class ManifestSource:
 
     path: Path
     image: str | tuple[str, ...] = "image"
-    mask: str = "mask"
+    mask: str | tuple[str, ...] = "mask"
     target: str = "target"
     patient: str = "patient"
     center: str | None = "center"
@@ -90,6 +93,10 @@ class ManifestSource:
         self.images = (self.image,) if isinstance(self.image, str) else tuple(self.image)
         if not self.images or len(set(self.images)) < len(self.images):
             raise InputError(f"images come from one column or from several different ones, not {self.image}", "image")
+        self.masks = (self.mask,) if isinstance(self.mask, str) else tuple(self.mask)
+        if not self.masks or len({*self.masks, *self.images}) < len(self.masks) + len(self.images):
+            raise InputError(f"masks come from one column or from several different ones, not {self.mask}", "mask")
+        self.classes: Classes | None = None
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
         self._masked = np.zeros(0, bool)  # rows that have a mask, be it that of a normal scan
@@ -138,7 +145,9 @@ class ManifestSource:
         problem(_rows(names.is_null()), lambda _: f"no value in '{self.case}'") if self.case else None
         problem(_again(names), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
         places = None
-        for role in (*self.images, self.mask, self.target):
+        if len(self.masks) > 1:
+            self._check_masks(table, problem)
+        for role in (*self.images, *self.masks, self.target):
             cells = texts(table, role, where)
             if cells is None:
                 continue
@@ -151,8 +160,8 @@ class ManifestSource:
             problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
         labels = self._labels(table, problem)
         self._masked = self._with_mask(labels, problem)
-        if self.label is None and self.no_mask == "normal" and self.mask in self._files:
-            labels[self._files[self.mask].is_null().to_numpy(zero_copy_only=False)] = 0.0
+        if self.label is None and self.no_mask == "normal" and self.masks[0] in self._files:
+            labels[self._files[self.masks[0]].is_null().to_numpy(zero_copy_only=False)] = 0.0
         if problems:
             raise Problems([error for _, error in sorted(problems, key=lambda found: found[0])[:SHOWN]])
         columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels}
@@ -162,10 +171,22 @@ class ManifestSource:
             cells = texts(table, name, where) if name else None
             if cells is not None:
                 columns[key] = compute.dictionary_encode(cells)
-        used = {*self.images, self.mask, self.target, self.patient, self.center, self.fold, self.label, self.case}
+        used = {*self.images, *self.masks, self.target, self.patient, self.center, self.fold, self.label, self.case}
         made = CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
         pyarrow.default_memory_pool().release_unused()
         return made
+
+    def _check_masks(self, table: Any, problem: Callable[..., None]) -> None:
+        """Several columns of masks are all there, and a row has all of them or none."""
+        where = str(self.path)
+        for name in self.masks:
+            if name not in table.column_names:
+                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
+                raise InputError(f"the manifest has no column '{name}'", where, hint)
+        empty = np.stack([_there(texts(table, name, where).is_null()) for name in self.masks])
+        hint = "a class that a case does not have has an empty mask; a case without masks has none of them"
+        for name, missing in zip(self.masks, empty, strict=True):
+            problem(_rows(missing & ~empty.all(0)), lambda _, n=name: f"no value in '{n}'", hint)  # type: ignore[misc]
 
     def _root(self) -> str:
         return str(Path(self.root) if self.root is not None else Path(self.path).parent)
@@ -183,9 +204,9 @@ class ManifestSource:
 
     def _with_mask(self, labels: np.ndarray, problem: Callable[..., None]) -> np.ndarray:
         """Which rows have a mask; no mask is that of a normal scan only where something says so."""
-        if self.mask not in self._files:
+        if self.masks[0] not in self._files:
             return np.zeros(len(labels), bool)
-        empty = self._files[self.mask].is_null().to_numpy(zero_copy_only=False)
+        empty = self._files[self.masks[0]].is_null().to_numpy(zero_copy_only=False)
         if self.no_mask == "normal":
             return np.ones(len(labels), bool)
         if self.no_mask is None:
@@ -232,9 +253,9 @@ class ManifestSource:
         row = self._row(case)
         image, *others = (volume for name in self.images for volume in self._read_images(row[name]))
         record = Record(image, channels=others)
-        if self.mask in row:
-            if row[self.mask] is not None:
-                record.mask = self._read_mask(row, image)
+        if self.masks[0] in row:
+            if row[self.masks[0]] is not None:
+                record.mask = self._read_masks(row, image)
             elif self._masked[self.row(case)]:
                 record.mask = image.like(np.zeros(image.voxels.shape, np.uint8))
         if row.get(self.target) is not None:
@@ -255,23 +276,36 @@ class ManifestSource:
             return [*read_colours(Path(path))]
         return [read_volume(path, allow_gaps=self.allow_gaps, units=self.units)]
 
-    def _read_mask(self, row: dict[str, Any], image: Any) -> Any:
+    def _read_masks(self, row: dict[str, Any], image: Any) -> Any:
+        """The mask; of several columns the sum of 1, 2, 4 ... where each is."""
+        if len(self.masks) == 1:
+            return self._read_mask(row[self.masks[0]], row, image, self.classes)
+        count = 0 if self.classes is None or not self.classes.overlapping else len(self.classes)
+        if count != len(self.masks):
+            what = f"{len(self.masks)} columns of masks are as many overlapping classes; the data block has {count}"
+            raise InputError(what, "mask", f"'classes: [{', '.join(self.masks)}]' in the data block")
+        each = [self._read_mask(row[name], row, image, None) for name in self.masks]
+        bits = [(mask.voxels > 0).astype(np.uint8) << number for number, mask in enumerate(each)]
+        return each[0].like(np.bitwise_or.reduce(bits))
+
+    def _read_mask(self, path: Any, row: dict[str, Any], image: Any, classes: Classes | None) -> Any:
         from medkit.data.dicom_seg import read_mask, segmentation_in
         from medkit.data.io import read_volume
 
-        if (segmentation := segmentation_in(Path(row[self.mask]))) is not None:
-            return read_mask(segmentation, image)
-        mask = read_volume(row[self.mask], allow_gaps=self.allow_gaps)
+        if (segmentation := segmentation_in(Path(path))) is not None:
+            return read_mask(segmentation, image, classes)
+        mask = read_volume(path, allow_gaps=self.allow_gaps)
         difference = image.same_grid(mask)
         if difference:
-            raise InputError(
-                f"mask and image '{row[self.images[0]]}' lie on different grids ({difference})", row[self.mask]
-            )
+            raise InputError(f"mask and image '{row[self.images[0]]}' lie on different grids ({difference})", path)
         values = np.unique(mask.voxels)
-        if np.array_equal(values, [0, 255]) or np.array_equal(values, [255]):
+        if classes is not None:
+            check_mask(values, classes, shown(str(path)), path)
+        elif np.array_equal(values, [0, 255]) or np.array_equal(values, [255]):
             mask = mask.like((mask.voxels > 0).astype(np.uint8))
         elif not np.isin(values, (0, 1)).all():
-            raise InputError(f"a mask holds 0 and 1 (or 255), this one {values[:6].tolist()}", row[self.mask])
+            hint = None if len(self.masks) > 1 else "'classes: {1: NAME, 2: NAME}' in the data block names several"
+            raise InputError(f"a mask holds 0 and 1 (or 255), this one {values[:6].tolist()}", path, hint)
         return mask
 
     def identity(self, case: Case) -> str:
@@ -280,7 +314,7 @@ class ManifestSource:
             said.append("colour: True")
         if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks
             said.append("check_pairs: False")
-        if self.mask in self._files and not self._masked[self.row(case)]:
+        if self.masks[0] in self._files and not self._masked[self.row(case)]:
             said.append("unlabelled")  # one whose row says later that it is normal has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
@@ -289,6 +323,11 @@ class ManifestSource:
 def read_table(path: Path) -> Any:
     """A CSV or Parquet file as a pandas table; numbers that name things stay as they were written."""
     return read_manifest(path).to_pandas()
+
+
+def _there(mask: Any) -> np.ndarray:
+    """An Arrow array of booleans, of one piece or several, as numpy's."""
+    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)
 
 
 def _rows(mask: Any) -> Iterator[int]:

@@ -15,6 +15,7 @@ from medkit.data.transforms import prepare
 from medkit.errors import RunError
 
 MAPS = ("mask_probability", "reconstruction", "output")
+CLASS_MASKS = ("class_masks", "class_masks_said")
 NUMBERS = ("probability", "value")
 PER_SLICE = ("image", "target", "mask", "slice_volumes", "positions", *MAPS)
 
@@ -47,6 +48,14 @@ def check_predictions(arrays: Mapping[str, np.ndarray], sample: Sample, where: s
             raise RunError(f"{name} of {case} has the shape {array.shape}, for {depth} slices", where)
         if name in MAPS and (array.ndim != 4 or len(array) != depth or array.shape[2:] != sample.image.shape[-2:]):
             raise RunError(f"{name} of {case} has the shape {array.shape}, its image {sample.image.shape}", where)
+        wanted = 1 if sample.classes is None else len(sample.classes)
+        if name == "mask_probability" and array.shape[1] != wanted:
+            what = f"{name} of {case} has {array.shape[1]} channels, and its mask {_counted(wanted)}"
+            raise RunError(what, where)
+
+
+def _counted(classes: int) -> str:
+    return f"{classes} classes" if classes > 1 else "is one"
 
 
 def as_predicted(sample: Sample, native: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -84,12 +93,20 @@ def items_of(
         "image": sample.image,
         **geometry_of(sample),
     }
+    classes = sample.classes
     if sample.native_mask is not None:
         item["mask"] = sample.native_mask
+        if classes is not None:
+            item |= {"class_masks": classes.planes(item["mask"]), "mask": (item["mask"] > 0).astype(np.uint8)}
+    if classes is not None:
+        item["classes"] = classes.names
     if sample.target is not None:
         item["target"] = sample.target
     for name, array in arrays.items():
-        if name == "mask_probability":
+        if name == "mask_probability" and classes is not None:
+            each = restored_classes(sample, array)
+            item |= {name: classes.any_of(each), "class_masks_said": classes.planes(classes.said(each))}
+        elif name == "mask_probability":
             restored = native_mask if native_mask is not None else sample.restore(np.ascontiguousarray(array[:, 0]))
             item[name] = restored
         elif name in MAPS:
@@ -107,6 +124,11 @@ def items_of(
     if "class_probability" in item:
         item["class_probability"] = item["class_probability"].mean(0)
     return [item]
+
+
+def restored_classes(sample: Sample, array: np.ndarray) -> np.ndarray:
+    """(K,D,h,w) float32 on the source grid, of probabilities of classes (D,K,H,W)."""
+    return np.stack([sample.restore(np.ascontiguousarray(array[:, number])) for number in range(array.shape[1])])
 
 
 def geometry_of(sample: Sample) -> dict[str, Any]:
@@ -128,6 +150,9 @@ def _slice_of(item: Mapping[str, Any], z: int) -> dict[str, Any]:
     for name in PER_SLICE:
         if name in one:
             one[name] = item[name][z : z + 1]
+    for name in CLASS_MASKS:
+        if name in one:
+            one[name] = item[name][:, z : z + 1]
     affine = np.array(item["affine"])
     affine[:3, 3] = item["positions"][z]
     one |= {"affine": affine, "voxel_volume": float(item["slice_volumes"][z])}

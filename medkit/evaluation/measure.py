@@ -56,7 +56,7 @@ def rows_of(
         ``slice``: every slice is an item of its own; otherwise the case is one.
     """
     sample = prediction.sample
-    truth = 0 if sample.native_mask is None else int(sample.native_mask.sum())
+    truth = 0 if sample.native_mask is None else int(np.count_nonzero(sample.native_mask))
     kept = CaseRows(index, len(sample.image), truth)
     items = items_of(sample, prediction.arrays, unit, prediction.on_source)
     rows: dict[str, list[dict[str, Any]]] = {metric.name: [] for metric in metrics}
@@ -133,7 +133,7 @@ class Asked(dict[str, Any]):
 def unlabelled(item: Mapping[str, Any]) -> set[str]:
     """What is not known of an item: its ``label``, its ``mask``, or both."""
     found = {"label"} if math.isnan(item.get("label", math.nan)) else set()
-    return found if "mask" in item else {*found, "mask"}
+    return found if "mask" in item else {*found, "mask", "class_masks"}
 
 
 def stack(rows: Sequence[Mapping[str, Any]]) -> Columns:

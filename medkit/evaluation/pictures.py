@@ -40,7 +40,11 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
     z = _telling(prediction)
     shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.shown[z]}
     if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
-        shown["volume_ml"] = float((sample.native_mask.sum((1, 2)) * sample.slice_volumes).sum() / 1000)
+        voxels = np.count_nonzero(sample.native_mask, (1, 2))
+        shown["volume_ml"] = float((voxels * sample.slice_volumes).sum() / 1000)
+    if sample.native_mask is not None and sample.classes is not None:
+        there = [plane.any() for plane in sample.classes.planes(sample.native_mask)]
+        shown["classes"] = ", ".join(name for name, found in zip(sample.classes.names, there, strict=True) if found)
     shown |= dict(_layers(prediction, z))
     encoder = objective.parts().get("encoder")
     if encoder is not None and any(True for _ in encoder.parameters()):  # the identity shows nothing new
@@ -53,9 +57,9 @@ def _telling(prediction: CasePrediction) -> int:
     """The slice with the most of the true mask, else of the predicted one, else the middle one."""
     mask = prediction.sample.mask
     if mask is not None and mask.any():
-        return int(np.argmax(mask.sum((1, 2))))
+        return int(np.argmax(np.count_nonzero(mask, (1, 2))))
     if "mask_probability" in prediction.arrays:
-        return int(np.argmax((prediction.arrays["mask_probability"][:, 0] > 0.5).sum((1, 2))))
+        return int(np.argmax((_any_class(prediction, slice(None)) > 0.5).sum((1, 2))))
     return len(prediction.sample.image) // 2
 
 
@@ -63,7 +67,16 @@ def _layers(prediction: CasePrediction, z: int) -> Iterator[tuple[str, np.ndarra
     for name in ("mask", "target"):
         array = getattr(prediction.sample, name)
         if array is not None:
-            yield name, one_shown(array[z : z + 1], prediction.sample.steps)[0]
+            shown = one_shown(array[z : z + 1], prediction.sample.steps)[0]
+            yield name, (shown > 0).astype(shown.dtype) if name == "mask" else shown
     for name in MAPS:
-        if name in prediction.arrays:
+        if name == "mask_probability" and name in prediction.arrays:
+            yield name, _any_class(prediction, slice(z, z + 1))[0]
+        elif name in prediction.arrays:
             yield name, one_shown(prediction.arrays[name][z : z + 1], prediction.sample.steps)[0]
+
+
+def _any_class(prediction: CasePrediction, pick: slice) -> np.ndarray:
+    """(n,H,W) the predicted mask's probability, of several classes that of any."""
+    array, classes = prediction.arrays["mask_probability"][pick], prediction.sample.classes
+    return np.asarray(array[:, 0]) if classes is None else classes.any_of(array.swapaxes(0, 1))

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import in_chunks, modules
+from medkit.parts.mask_losses import any_probability, probabilities
 from medkit.protocols import Batch, Turn
 from medkit.protocols.losses import Loss
-from medkit.registry.marks import Placed, Slot
+from medkit.registry.marks import MaskClasses, Placed, Slot
 
 
 class VolumeTask(nn.Module):
@@ -44,8 +45,10 @@ class VolumeTask(nn.Module):
         operator: Annotated[nn.Module, Slot("operator")],
         losses: Annotated[dict[str, Placed], Slot("loss", Loss, weight=1.0)],
         slices_at_once: Annotated[int, Field(gt=0)] = 32,
+        classes: MaskClasses = None,
     ) -> None:
         super().__init__()
+        self.classes = classes
         if getattr(operator, "task", None) not in ("classification", "segmentation"):
             raise InputError(f"operator '{type(operator).__name__}' says neither classification nor segmentation")
         self.encoder, self.operator = encoder, operator
@@ -63,7 +66,7 @@ class VolumeTask(nn.Module):
         return [*self.encoder.parameters(), *self.operator.parameters()]
 
     def logits(self, batch: Batch) -> Tensor:
-        """(B,) logits of volumes, or (S,1,H,W) logits of their real slices."""
+        """(B,) logits of volumes, or logits of their real slices, (S,1,H,W) or of masks with classes (S,C,H,W)."""
         lengths = batch["lengths"]
 
         def one(images: Tensor) -> Tensor:
@@ -76,7 +79,8 @@ class VolumeTask(nn.Module):
         logits = self.operator(padded, lengths)
         if self.operator.task == "classification":
             return logits.reshape(-1)
-        return torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])[:, None]
+        slices = torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])
+        return slices[:, None] if slices.dim() == 3 else slices
 
     def _encoder_trains(self) -> bool:
         return any(p.requires_grad for p in self.encoder.parameters())
@@ -94,8 +98,9 @@ class VolumeTask(nn.Module):
         return {name: self.weights[name] * loss(logits, target) for name, loss in self.criteria.items()}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        probability = torch.sigmoid(self.logits(batch).float())
+        logits = self.logits(batch).float()
         if self.operator.task == "classification":
-            return {"probability": probability}
-        volumes = probability.split(batch["lengths"].tolist())
+            return {"probability": torch.sigmoid(logits)}
+        probability = probabilities(logits, self.classes)
+        volumes = any_probability(logits, self.classes).split(batch["lengths"].tolist())
         return {"mask_probability": probability, "probability": torch.stack([v.max() for v in volumes])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -48,9 +49,16 @@ class Dice(nn.Module):
         # Sums over millions of voxels need more than half precision.
         p = torch.sigmoid(prediction.float() if prediction.dtype.itemsize < 4 else prediction)
         t = target.to(p.dtype)
+        return soft_dice(p, t, self.smooth) * (t.sum() > 0)
+
+
+def soft_dice(p: Tensor, t: Tensor, smooth: float, over: Sequence[int] | None = None) -> Tensor:
+    """``1 - (2 sum(p t) + smooth) / max(sum(p) + sum(t) + smooth, 1e-7)``, summed over some dimensions or all."""
+    if over is None:
         both, total = (p * t).sum(), p.sum() + t.sum()
-        loss = 1 - (2 * both + self.smooth) / (total + self.smooth).clamp(min=1e-7)
-        return loss * (t.sum() > 0)
+    else:
+        both, total = (p * t).sum(tuple(over)), p.sum(tuple(over)) + t.sum(tuple(over))
+    return 1 - (2 * both + smooth) / (total + smooth).clamp(min=1e-7)
 
 
 class L1(nn.Module):

@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medkit.parts.metrics_masks import MaskMetric
 from medkit.parts.metrics_sums import MeanMetric
 
 Rows = Mapping[str, np.ndarray]
 
 
-class DiceScore(MeanMetric):
+class DiceScore(MaskMetric):
     """Dice similarity coefficient (DSC) of positive cases, mean over cases (thesis part B, Metrics).
 
-    2 |P and T| / (|P| + |T|) with probabilities rounded, 0.5 to no. A missed case counts as 0.
+    2 |P and T| / (|P| + |T|) with probabilities rounded, 0.5 to no. A missed case counts as 0. Of masks with
+    classes it is of each class, and their mean.
     """
 
     name = "dice"
@@ -23,22 +25,14 @@ class DiceScore(MeanMetric):
     higher_is_better = True
     empty = "cases whose truth is empty are left out"
 
-    def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        truth = np.asarray(case["mask"]) > 0
+    def of_masks(self, truth: np.ndarray, said: np.ndarray, case: Mapping[str, Any]) -> float | None:
         if not truth.any():
             return None
-        said = np.asarray(case["mask_probability"]) > 0.5
-        return {"value": 2.0 * float((truth & said).sum()) / float(truth.sum() + said.sum())}
-
-    def each(self, rows: Rows) -> np.ndarray:
-        return rows["value"]
+        return 2.0 * float((truth & said).sum()) / float(truth.sum() + said.sum())
 
     def extras(self, rows: Rows) -> dict[str, float]:
         """Beside the value: how many lesions were missed altogether, counted as 0 in the mean."""
         return {"missed": float(np.sum(rows["value"] == 0))} if len(rows["value"]) else {}
-
-    def score(self, row: Mapping[str, Any]) -> float:
-        return float(row["value"])
 
 
 class FalsePositiveVolume(MeanMetric):

@@ -8,7 +8,8 @@ with depends on their place: :mod:`medkit.protocols.losses`.
 A *batch* is a plain dictionary. Its keys by unit of training, images always float32:
 
 =========  ===================================================================================================
-``slice``  ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them
+``slice``  ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them;
+           a mask of classes has their numbers, of overlapping ones it is (N,K,H,W)
 ``volume`` ``image`` (S,C,H,W): the slices of all volumes one after the other, never padded; ``lengths`` (B,)
            with ``sum(lengths) == S``; ``label`` (B,); ``mask``, ``target`` as above with S slices
 ``patch``  ``image`` and ``target`` (N,C,p,p), cut at the same places
@@ -21,7 +22,8 @@ Every batch also carries ``ids`` (list of str, one an item) and a (N,) or (B,) t
 that the data block asks for (``fields: [age, sex]``).
 
 A *prediction* is a dictionary of tensors under standard names, one entry an item unless said otherwise:
-``probability`` (N,) in [0,1]; ``class_probability`` (N,K); ``mask_probability`` (S,1,H,W) in [0,1];
+``probability`` (N,) in [0,1]; ``class_probability`` (N,K); ``mask_probability`` (S,1,H,W) in [0,1], of masks with
+classes (S,K,H,W), one a class;
 ``reconstruction`` (S,C,H,W); ``output`` (S,C,H,W), an image such as a denoised slice; ``value`` (N,), a regression.
 """
 
@@ -95,7 +97,8 @@ class Case:
 class Record:
     """The voxels of one case on the source grid: HU for CT, stored units otherwise.
 
-    ``mask`` holds 0 and 1, and is None where none was drawn; ``target`` is the paired image of a denoising case;
+    ``mask`` holds 0 and 1, or the classes of the data block (:class:`medkit.protocols.classes.Classes`), and is None
+    where none was drawn; ``target`` is the paired image of a denoising case;
     ``channels`` are further images of the case, such as other sequences, channels of it after ``image``. All lie on the
     image's grid.
     """
@@ -117,6 +120,9 @@ class Source(Protocol):
 
     One whose records have ``channels`` says how many images make a case in an attribute ``channels`` (int), so that it
     is known before any is read; every case has as many.
+
+    One that looks at the values of its masks has an attribute ``classes`` (:class:`medkit.protocols.classes.Classes` or
+    None), which a data set fills with those of its data block.
 
     A case without a mask is unlabelled, not normal: ``Record.mask`` of a normal one is empty. A source that knows
     without reading voxels which cases have a mask says so by a method ``have_masks(cases)``, (n,) booleans.
@@ -268,7 +274,8 @@ class VolumeOperator(Protocol):
     An operator has a 2-D part, ``slices``, that the objective calls on chunks of slices (features of the encoder,
     a list of (s,C_i,H_i,W_i)) and whose result (s,...) it concatenates and pads to ``features`` (B,D,...); and a
     part over depth, ``forward(features, lengths)``, that never looks at padded slices.
-    Logits: (B,) for ``task = "classification"``; (B,D,H,W) for ``task = "segmentation"``, meaningless where padded.
+    Logits: (B,) for ``task = "classification"``; (B,D,H,W) for ``task = "segmentation"``, or of masks with classes
+    (B,D,C,H,W); meaningless where padded.
     """
 
     task: ClassVar[str]
@@ -312,6 +319,10 @@ class Metric(Protocol):
     ``target``            (D,H,W) float32   as ``image``, where the data has targets
     ``mask``              (D,h,w) uint8     on the *source* grid, where the data has masks
     ``mask_probability``  (D,h,w) float32   a prediction brought back to the *source* grid, in [0,1]
+    ``class_masks``       (K,D,h,w) bool    of masks with classes: where each is, on the *source* grid; ``mask`` and
+                                            ``mask_probability`` are of any class then
+    ``class_masks_said``  (K,D,h,w) bool    where each is predicted: the likeliest, of overlapping ones above 0.5
+    ``classes``           tuple of str      their names
     ``output``            (D,H,W) float32   a predicted image, as ``image``; so is ``reconstruction``
     ``probability``       float             in [0,1]; of a volume's slices the largest
     ``value``             float             a regression; of a volume's slices the mean
@@ -347,6 +358,7 @@ class Metric(Protocol):
       with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients;
     - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
       function of how often each row counts, for a bootstrap that takes a hundredth of the time;
+    - ``of_classes(names)``, the metrics that stand for it where masks have classes, its own summary first;
     - ``to(device)``, told before an evaluation where a network of the metric's should compute.
     """
 

@@ -24,10 +24,11 @@ Seeded = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Making:
-    """What components that are built together have in common."""
+    """What components that are built together have in common; ``data`` is the data block that they are trained on."""
 
     taken: Taken | None = None
     seeded: Seeded | None = None
+    data: Any = None
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Block:
         seeded: Seeded | None = None,
         siblings: Mapping[str, Any] | None = None,
         contract: type | None = None,
+        data: Any = None,
     ) -> Any:
         """Construct the component, its children first.
 
@@ -99,6 +101,8 @@ class Block:
             Parts that the parent has built already, for ``Given`` arguments.
         contract:
             The protocol that its place asks for; default: that of its kind.
+        data:
+            The data block that it is trained on, for ``Given("data.classes")``.
 
         Raises
         ------
@@ -106,7 +110,7 @@ class Block:
             with the block's place, if an argument is wrong, a sibling that it needs is missing, or the component lacks
             what its kind promises.
         """
-        return self._make(Making(taken, seeded), "", siblings or {}, contract)
+        return self._make(Making(taken, seeded, data), "", siblings or {}, contract)
 
     def _make(self, making: Making, at: str, siblings: Mapping[str, Any], contract: type | None) -> Any:
         constructor = self.entry.load()
@@ -115,7 +119,7 @@ class Block:
         try:
             for name, argument in schema.arguments.items():
                 if argument.given is not None:
-                    found = self._given(argument, siblings)
+                    found = self._given(argument, {"data": making.data} | dict(siblings))
                     if found is not None:
                         built[name] = found
                 elif name not in self.arguments:
@@ -147,6 +151,8 @@ class Block:
                 return None
             raise InputError(f"'{self.name}' needs an {root} beside it")
         found = siblings[root]
+        if found is None and argument.default is not MISSING:
+            return None
         found = found.part if isinstance(found, Placed) else found
         for attribute in attributes:
             if not hasattr(found, attribute):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from medkit.errors import InputError, did_you_mean
+from medkit.protocols.classes import Classes
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.yaml import Mark
 from medkit.recipe.yaml_dump import dump
@@ -55,7 +56,7 @@ class Crops:
 
 @dataclass
 class DataBlock:
-    """Where samples come from and what is done to them."""
+    """Where samples come from and what is done to them; ``classes`` are those of masks that have several."""
 
     source: Block
     splits: dict[str, dict[str, Any]]
@@ -65,6 +66,7 @@ class DataBlock:
     views: Views | None = None
     crops: Crops | None = None
     fields: list[str] = field(default_factory=list)
+    classes: Classes | None = None
     cache: bool = True
 
     @property
@@ -346,11 +348,13 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Block | Reference):
+    if isinstance(value, Block | Reference | Classes):
         return value.plain()
     if isinstance(value, Stage):
         plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "fraction"}
         return plain if value.fraction is None else {**plain, "train": value.trained_split}
+    if isinstance(value, DataBlock) and value.classes is None:
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "classes"}
     if isinstance(value, DataBlock | Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from medkit.errors import InputError, Problems, did_you_mean
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.channels import channels_of, settle_channels
+from medkit.recipe.classes import check_classes, read_classes
 from medkit.recipe.given import check_given
 from medkit.recipe.model import (
     FORMAT,
@@ -123,6 +124,8 @@ class _Reader(Pieces):
         for key in ("augment_on", "fields", "cache"):
             if key in entries:
                 setattr(block, key, self.value(entries[key], f"{path}.{key}", types[key]))
+        if "classes" in entries:
+            block.classes = read_classes(self, entries["classes"], f"{path}.classes")
         if "views" in entries:
             block.views = read_views(self, entries["views"], Views, f"{path}.views")
         if "crops" in entries:
@@ -233,6 +236,8 @@ class _Reader(Pieces):
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
+        if stage.data in data:
+            check_classes(self, stage, data[stage.data])
         if stage.data in self.channels:
             settle_channels(self, stage, self.channels[stage.data], {s.name: s for s in before})
         check_training(self, stage, entries, path)

@@ -67,21 +67,26 @@ def _taken(block: Block) -> Iterator[str]:
 
     One that asks whether they are there can do without. What the text leaves open is found when a run asks the head.
     """
+    nodes = method_nodes(block)
+    asked = {node.left.value for node in nodes if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant)}
+    for key in EXAMPLES:
+        if key not in asked and any(_takes(node, key) for node in nodes):
+            yield key
+
+
+def method_nodes(block: Block) -> list[ast.AST]:
+    """All of the text of a component's methods, its bases' included; nothing where it cannot be read."""
     module, _, name = block.entry.target.partition(":")
     try:
         classes = lineage(source(module).named(name))
     except (Unsure, InputError):
-        return
+        return []
     methods: dict[str, ast.FunctionDef] = {}
     for found in classes:
         for item in found.node.body if isinstance(found.node, ast.ClassDef) else ():
             if isinstance(item, ast.FunctionDef):
                 methods.setdefault(item.name, item)
-    nodes = [node for method in methods.values() for node in ast.walk(method)]
-    asked = {node.left.value for node in nodes if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant)}
-    for key in EXAMPLES:
-        if key not in asked and any(_takes(node, key) for node in nodes):
-            yield key
+    return [node for method in methods.values() for node in ast.walk(method)]
 
 
 def _takes(node: ast.AST, key: str) -> bool:

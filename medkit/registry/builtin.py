@@ -13,6 +13,8 @@ def medkit_register(registry: Registrar) -> None:
     r.encoder("identity", "medkit.parts.identity:Identity", "the slice itself, for operators on raw volumes")
     r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
     r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
+    r.loss("class_dice", "medkit.parts.mask_losses:ClassDice", "soft Dice of masks with classes, averaged over them")
+    r.loss("cross_entropy", "medkit.parts.mask_losses:CrossEntropy", "cross-entropy of masks with classes")
     r.loss("l1", "medkit.parts.losses:L1", "mean absolute error")
     r.loss("mse", "medkit.parts.losses:MSE", "mean square error")
     r.loss("charbonnier", "medkit.parts.losses_image:Charbonnier", "smooth L1 of image restoration")
@@ -29,6 +31,14 @@ def medkit_register(registry: Registrar) -> None:
         r.metric(name, f"medkit.parts.metrics_classification:{cls}", text)
     r.metric("dice", "medkit.parts.metrics_segmentation:DiceScore", "Dice similarity of positive cases")
     r.metric("fpv", "medkit.parts.metrics_segmentation:FalsePositiveVolume", "false positive volume of negatives, uL")
+    for name, module, cls, text in (
+        ("hd95", "surface", "HD95", "95th percentile of the Hausdorff distance, mm"),
+        ("assd", "surface", "ASSD", "average symmetric surface distance, mm"),
+        ("nsd", "surface", "NSD", "share of the surfaces within a tolerance in mm"),
+        ("lesion_sensitivity", "lesions", "LesionSensitivity", "share of lesions that are found"),
+        ("lesion_false_positives", "lesions", "LesionFalsePositives", "predicted lesions beside the truth, a case"),
+    ):
+        r.metric(name, f"medkit.parts.metrics_{module}:{cls}", text)
     r.metric("psnr", "medkit.parts.metrics_image:PSNR", "peak signal-to-noise ratio, dB")
     r.metric("ssim", "medkit.parts.metrics_image:SSIM", "structural similarity")
     r.metric("rmse", "medkit.parts.metrics_image:RMSE", "root mean square error")

@@ -31,7 +31,10 @@ from typing import Annotated, Any
 
 @dataclass(frozen=True)
 class Given:
-    """An argument taken from a sibling built before: ``Given("encoder.channels")`` is its attribute path."""
+    """An argument taken from a sibling built before: ``Given("encoder.channels")`` is its attribute path.
+
+    ``data`` is the data block that the component is trained on.
+    """
 
     path: str
 
@@ -80,6 +83,10 @@ Channels = Annotated[tuple[int, ...], Given("encoder.channels")]
 
 Strides = Annotated[tuple[int, ...], Given("encoder.strides")]
 """Strides of the encoder's feature pyramid with respect to its input, shallow to deep."""
+
+MaskClasses = Annotated[Any, Given("data.classes")]
+"""The classes of the data block's masks (:class:`medkit.protocols.classes.Classes`), or None where they have none; give
+it the default None."""
 
 Weights = Annotated[str, File("hub:", "random_test_features")]
 """A file of weights, or ``hub:NAME``, or the name of the untrained features for tests."""

@@ -79,8 +79,9 @@ def _severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]])
         return f"label {example['label']:g}" if "label" in example else ""
     if not size:
         return "normal"
+    kinds = f", {example['classes']}" if example.get("classes") else ""
     word = "severe, " if size == max(sizes) else "mild, " if size == min(s for s in sizes if s) else ""
-    return f"{word}{size:.1f} mL" if size >= 1 else f"{word}{size:.2g} mL"
+    return f"{word}{size:.1f} mL{kinds}" if size >= 1 else f"{word}{size:.2g} mL{kinds}"
 
 
 def restorations(examples: Sequence[Mapping[str, Any]]) -> str:

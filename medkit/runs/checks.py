@@ -104,7 +104,7 @@ def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Wanted | No
     if judged is None:
         return None
     named = [metric for metric in metrics if metric.name == judged.metric]  # rmse of [rmse_hu, rmse] is the second
-    named += [m for block, m in zip(stage.metrics, metrics, strict=True) if block.entry.name == judged.metric]
+    named += [m for block, m in zip(stage.metrics, metrics, strict=False) if block.entry.name == judged.metric]
     if named:
         return Wanted(f"{judged.split}/{named[0].name}", named[0].higher_is_better)
     return Wanted(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)

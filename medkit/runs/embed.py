@@ -118,11 +118,11 @@ def _cases(wanted: Wanted, block: DataBlock) -> tuple[Dataset, Sequence[Case]]:
     steps = [step.build() for step in block.prepare]
     cache = cache_folder() if block.cache else None
     if wanted.split is not None:
-        dataset = Dataset(block.source.build(), block.splits, steps, cache, roles_known=True)
+        dataset = Dataset(block.source.build(), block.splits, steps, cache, roles_known=True, classes=block.classes)
         return dataset, dataset.cases(wanted.split)
     assert wanted.input is not None
     source: Any = FolderSource(wanted.input) if wanted.input.is_dir() else _manifest(wanted.input, block)
-    dataset = Dataset(source, {}, steps, cache, roles_known=True)
+    dataset = Dataset(source, {}, steps, cache, roles_known=True, classes=block.classes)
     return dataset, source.cases()
 
 

@@ -28,7 +28,8 @@ class ImagePrediction:
     """What a stage predicts for one image.
 
     ``found`` has the standard predictions by name; ``mask_probability`` and ``output`` are brought back to the image's
-    own grid, (D,H,W), where there are any. ``notes`` say what is doubtful of the image.
+    own grid, (D,H,W), where there are any; probabilities of classes are (K,D,H,W). ``notes`` say what is doubtful of
+    the image.
     """
 
     found: Mapping[str, np.ndarray]
@@ -58,7 +59,7 @@ def prepared(recipe: Recipe, stage: Stage, image: Volume, case: Case) -> Sample:
     if (wanted := images_of(block.source)) != 1:
         what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and this is one"
         raise InputError(what, image.place, "'medkit evaluate RUN' measures it on the cases of a manifest")
-    return prepare_record(Record(image), case, [step.build() for step in block.prepare])
+    return prepare_record(Record(image), case, [step.build() for step in block.prepare], block.classes)
 
 
 def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:

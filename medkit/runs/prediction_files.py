@@ -94,7 +94,7 @@ class Target:
         from medkit.data.io import write_like
         from medkit.data.resample import even, resampling
 
-        mask = prediction.mask
+        mask = prediction.numbers_of_classes
         volume = prediction.output if mask is None else mask
         if volume is None:
             return {}
@@ -109,7 +109,8 @@ class Target:
         if how is not None:
             found["resampled"] = {"how": how, "spacing_mm": [round(length, 4) for length in volume.spacing]}
             if mask is not None:
-                found["resampled"]["volume_ml"] = round(float(volume.voxels.sum()) * volume.voxel_volume / 1000, 4)
+                inside = float((volume.voxels > 0).sum())
+                found["resampled"]["volume_ml"] = round(inside * volume.voxel_volume / 1000, 4)
         if mask is None:
             write_like(volume, self.path, kind="image", description=f"denoised: {said}")
         else:

@@ -17,6 +17,7 @@ from medkit.data.volume import Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
+from medkit.protocols.classes import Classes
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
@@ -65,16 +66,18 @@ class Prediction:
     Attributes
     ----------
     segments:
-        Where the mask is above the threshold, (D,H,W) of 0 and 1 on the image's grid, by class; none of a stage without
-        a mask.
+        Where the mask is above the threshold, or each class is said, (D,H,W) of 0 and 1 on the image's grid; none of a
+        stage without a mask.
     mask_probability:
-        (D,H,W) on the image's grid, or None.
+        (D,H,W) on the image's grid, of classes (K,D,H,W), or None.
     output:
         The denoised image in the source's units, or None.
     numbers:
         Probabilities and values of the image, with their unit.
     notes:
         What is doubtful of the image.
+    classes:
+        Of the mask, where it has several.
     """
 
     image: Volume
@@ -83,6 +86,7 @@ class Prediction:
     output: Volume | None = None
     numbers: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    classes: Classes | None = None
 
     @property
     def mask(self) -> Volume | None:
@@ -93,12 +97,34 @@ class Prediction:
         return self.image.like(masks[0] if len(masks) == 1 else np.max(masks, axis=0))
 
     @property
+    def numbers_of_classes(self) -> Volume | None:
+        """The mask with the numbers of classes in the place of 1, of overlapping ones their sum; or the mask itself."""
+        if self.classes is None or not self.segments:
+            return self.mask
+        values = [self.classes.value(number) for number in range(len(self.segments))]
+        masks = [segment.mask * np.uint8(value) for segment, value in zip(self.segments, values, strict=True)]
+        return self.image.like(np.stack(masks).sum(0, dtype=np.uint8))
+
+    @property
+    def of_classes(self) -> dict[str, Any]:
+        """Value in the written mask, volume and slices of each class by its name."""
+        found: dict[str, Any] = {}
+        for number, segment in enumerate(self.segments if self.classes is not None else ()):
+            assert self.classes is not None
+            about = {"value": self.classes.value(number), "volume_ml": self._ml(segment.mask)}
+            found[segment.label] = {**about, "slices": np.flatnonzero(segment.mask.any((1, 2))).tolist()}
+        return found
+
+    @property
     def volume_ml(self) -> float | None:
         """mL of the mask; None without a mask, or where the spacing is not known."""
         mask = self.mask
-        if mask is None or not self.image.spacing_known:
+        return None if mask is None else self._ml(mask.voxels)
+
+    def _ml(self, mask: np.ndarray) -> float | None:
+        if not self.image.spacing_known:
             return None
-        return round(float((mask.voxels.sum((1, 2)) * self.image.slice_volumes()).sum()) / 1000, 4)
+        return round(float((mask.sum((1, 2)) * self.image.slice_volumes()).sum()) / 1000, 4)
 
 
 class Predictor:
@@ -131,6 +157,10 @@ class Predictor:
         self.recipe: Recipe = self.folder.recipe()
         self.stage = self.recipe.stage(stage) if stage else _last(self.recipe)
         self.settings, self.device = settings, device
+        self.classes = self.recipe.data[self.stage.data].classes
+        if self.classes is not None and settings.threshold != DEFAULT.threshold:
+            hint = "the likeliest class of each voxel is said; of overlapping ones all above 0.5"
+            raise InputError("masks of classes have no threshold", "--threshold", hint)
 
     @cached_property
     def _trainer(self) -> StageTrainer:
@@ -193,13 +223,18 @@ class Predictor:
         segments: list[Segment] = []
         output = None
         if found.mask_probability is not None:
-            # One class; where there are several, one segment each.
-            mask = (found.mask_probability > self.settings.threshold).astype(np.uint8)
-            segments = [Segment(f"{self.recipe.name} {self.stage.name}", mask)]
+            segments = self._segments(found.mask_probability)
         elif found.output is not None:
             output = image.like(to_source_units(image.voxels, found.output, self._window))
-        numbers = _numbers(found.found, self.objective)
-        return Prediction(image, segments, found.mask_probability, output, numbers, [*image.notes, *found.notes])
+        numbers, notes = _numbers(found.found, self.objective), [*image.notes, *found.notes]
+        return Prediction(image, segments, found.mask_probability, output, numbers, notes, self.classes)
+
+    def _segments(self, probability: np.ndarray) -> list[Segment]:
+        if self.classes is None:
+            mask = (probability > self.settings.threshold).astype(np.uint8)
+            return [Segment(f"{self.recipe.name} {self.stage.name}", mask)]
+        planes = self.classes.planes(self.classes.said(probability)).astype(np.uint8)
+        return [Segment(name, plane) for name, plane in zip(self.classes.names, planes, strict=True)]
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
@@ -231,7 +266,12 @@ class Predictor:
             found["input_notes"] = list(prediction.notes)
         mask = prediction.mask
         if mask is not None:
-            found |= {"threshold": self.settings.threshold, "volume_ml": prediction.volume_ml}
+            found |= {"threshold": self.settings.threshold} if self.classes is None else {}
+            found["volume_ml"] = prediction.volume_ml
+            if self.classes is not None:
+                found["classes"] = prediction.of_classes
+                if self.classes.overlapping:
+                    found["mask_values"] = "the sum of the values of all classes that a voxel has"
             found["slices"] = np.flatnonzero(mask.voxels.any((1, 2))).tolist()
         return found | dict(prediction.numbers)
 

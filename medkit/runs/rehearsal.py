@@ -11,6 +11,7 @@ import torch
 
 from medkit.data.dataset import Sample
 from medkit.data.loader import whole
+from medkit.data.sample import packed
 from medkit.engine.memory import shortage_told
 from medkit.engine.step import to_device
 from medkit.errors import InputError, MedkitError, RunError
@@ -106,4 +107,4 @@ def one_slice(sample: Sample) -> Sample:
         for name in ("image", "mask", "target", "slice_volumes", "positions")
         if (array := getattr(sample, name)) is not None
     }
-    return replace(sample, packed_mask=None if mask is None else np.packbits(mask[z : z + 1]), **cut)
+    return replace(sample, packed_mask=None if mask is None else packed(mask[z : z + 1], sample.classes), **cut)

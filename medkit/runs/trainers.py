@@ -29,6 +29,7 @@ from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer
 from medkit.engine.unfreeze import stages_of
 from medkit.errors import InputError
+from medkit.evaluation.items import restored_classes
 from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
@@ -249,6 +250,8 @@ class BuiltInTrainer:
         accepts(set(first_predictions(objective, batch, runtime)))
         found = infer(objective, batch, runtime, progress, in_blocks=stage.unit == "patch")
         own = {name: sample.restore(found[name][:, 0]) for name in ("mask_probability", "output") if name in found}
+        if sample.classes is not None and "mask_probability" in found:
+            own["mask_probability"] = restored_classes(sample, found["mask_probability"])
         return ImagePrediction(found, own.get("mask_probability"), own.get("output"), doubts_told(sample, image.place))
 
     def _ready(self, batch: Batch) -> Any:

@@ -78,6 +78,7 @@ class Workbench:
                 cache_dir=cache_folder() if block.cache else None,
                 fields=tuple(block.fields),
                 roles_known=True,
+                classes=block.classes,
             )
         return self._datasets[name]
 
@@ -158,7 +159,8 @@ class Workbench:
         def seeded(path: str) -> None:
             seed_all(f"{self.recipe.seed}/{stage.base}/{path}")
 
-        objective = stage.objective.build(taken=self.part, seeded=seeded).to(self.runtime.device)
+        data = self.recipe.data[stage.data]
+        objective = stage.objective.build(taken=self.part, seeded=seeded, data=data).to(self.runtime.device)
         units = getattr(objective, "units", (objective.unit,))
         if stage.unit not in units:
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}', but on {' or '.join(units)}"
@@ -201,6 +203,12 @@ class Workbench:
             if two are recorded under one name: their rows would be mixed.
         """
         built = [block.build() for block in stage.metrics]
+        classes = self.recipe.data[stage.data].classes
+        if classes is not None:  # the stage's own first, in their order
+            pairs = [(metric, metric.of_classes(classes.names)) for metric in built if hasattr(metric, "of_classes")]
+            means = {id(metric): each[0] for metric, each in pairs}
+            built = [means.get(id(metric), metric) for metric in built]
+            built += [one for _, each in pairs for one in each[1:]]
         for i, metric in enumerate(built):
             if metric.name in [other.name for other in built[:i]]:
                 what = f"two metrics are recorded as '{metric.name}', and only one number can be"

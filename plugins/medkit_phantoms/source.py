@@ -63,6 +63,8 @@ class HeadCT:
         Share of the cases that the other centres have together.
     smallest:
         Smallest bleed in mL. A thin subdural is narrower than a pixel when the image is small; raise this there.
+    subtypes:
+        Masks hold the number of the subtype in the place of 1: 1 CPH, 2 IVH, 3 EDH, 4 SDH, 5 SAH.
     """
 
     notice = "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
@@ -79,6 +81,7 @@ class HeadCT:
         hard_negatives: bool = True,
         external: Annotated[float, Field(ge=0, lt=1)] = 0.4,
         smallest: Annotated[float, Field(ge=SMALLEST, le=40)] = SMALLEST,
+        subtypes: bool = False,
     ) -> None:
         unknown = [name for name in centers if name not in CENTERS]
         if unknown or not centers or len(set(centers)) != len(centers):
@@ -89,7 +92,7 @@ class HeadCT:
         self.patients, self.size, self.seed = patients, (int(size[0]), int(size[1])), seed
         self.centers, self.positive_fraction, self.slices = tuple(centers), positive_fraction, slices
         self.folds, self.hard_negatives = tuple(folds), hard_negatives
-        self.external, self.smallest = external, smallest
+        self.external, self.smallest, self.subtypes = external, smallest, subtypes
         self.space = f"phantoms:head_ct {seed}"
         self._cases: list[Case] | None = None
 
@@ -152,7 +155,8 @@ class HeadCT:
 
     def identity(self, case: Case) -> str:
         """Hash of the code version, all arguments and the case."""
-        key = json.dumps([self._arguments(), case.id, dict(case.fields)], sort_keys=True)
+        numbered = ["subtypes"] if self.subtypes else []
+        key = json.dumps([self._arguments(), case.id, dict(case.fields), *numbered], sort_keys=True)
         return "phantoms:head_ct:" + hashlib.sha256(key.encode()).hexdigest()[:24]
 
     def load(self, case: Case) -> Record:
@@ -169,6 +173,7 @@ class HeadCT:
             bleed = draw(anatomy, subtype, volume, float(fields["hu"]), side, lesion)
             image = paint(image, bleed, anatomy, lesion, lesion.uniform(*OEDEMA))
             mask = bleed.mask.astype(np.uint8)
+            mask *= SUBTYPES.index(subtype) + 1 if self.subtypes else 1
         image = self._scan(image, anatomy, center, grid.thickness, scan)
         return Record(Volume(image, grid.affine, units="HU"), Volume(mask, grid.affine))
 

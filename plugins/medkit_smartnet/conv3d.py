@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.api import Channels, Strides
+from medkit.api import Channels, MaskClasses, Strides
 from medkit.parts.convblocks import Conv3d, initialise_decoder, initialise_head
 from medkit.parts.decoders import UNetDecoder
 
@@ -29,14 +29,14 @@ class Factorised3d(nn.Sequential):
 
 
 class Conv3DTail(nn.Module):
-    """Two Conv3d-BN-ReLU and a Conv3d to one logit map: (B,C,D,H,W) to (B,1,D,H,W), channels last throughout."""
+    """Two Conv3d-BN-ReLU and a Conv3d to logit maps: (B,C,D,H,W) to (B,outputs,D,H,W), channels last throughout."""
 
-    def __init__(self, width: int, factorised: bool = False) -> None:
+    def __init__(self, width: int, factorised: bool = False, outputs: int = 1) -> None:
         super().__init__()
         conv = Factorised3d if factorised else Conv3d
         self.conv1, self.bn1 = conv(width, width), nn.BatchNorm3d(width)
         self.conv2, self.bn2 = conv(width, width), nn.BatchNorm3d(width)
-        self.head = Conv3d(width, 1)
+        self.head = Conv3d(width, outputs)
         initialise_decoder(self)
         initialise_head(self.head)
 
@@ -50,9 +50,9 @@ class Conv3DTail(nn.Module):
 class Conv3DSegmenter(nn.Module):
     """Segment a volume: a freshly drawn U-Net decoder slice by slice, then 3-D convolutions (thesis part B, Fig. 10c).
 
-    Slice maps (B,D,C,H,W) to logits (B,D,H,W). Each volume goes through the 3-D convolutions by itself and at its own
-    depth, so padding touches neither logits nor batch-norm statistics (which, in training, are then those of one
-    volume, as with the published batch of 1).
+    Slice maps (B,D,C,H,W) to logits (B,D,H,W), with K classes (B,D,K+1,H,W), with overlapping ones (B,D,K,H,W). Each
+    volume goes through the 3-D convolutions by itself and at its own depth, so padding touches neither logits nor
+    batch-norm statistics (which, in training, are then those of one volume, as with the published batch of 1).
 
     Parameters
     ----------
@@ -74,19 +74,21 @@ class Conv3DSegmenter(nn.Module):
         widths: tuple[Width, ...] = (256, 128, 64, 32, 16),
         attention: Literal["all", "last", "none"] = "all",
         factorised: bool = False,
+        classes: MaskClasses = None,
     ) -> None:
         super().__init__()
+        self.classes = classes
         self.decoder = UNetDecoder(channels, strides, tuple(widths), attention)
-        self.tail = Conv3DTail(self.decoder.width, factorised)
+        self.tail = Conv3DTail(self.decoder.width, factorised, 1 if classes is None else classes.outputs)
 
     def slices(self, features: list[Tensor]) -> Tensor:
         return self.decoder(features)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        logits = features.new_zeros(features.shape[0], features.shape[1], *features.shape[3:])
         volumes = []
         for volume, depth in zip(features, lengths.tolist(), strict=True):
-            found = self.tail(volume[:depth].transpose(0, 1)[None])[0, 0]
+            maps = self.tail(volume[:depth].transpose(0, 1)[None])[0]
+            found = maps[0] if self.classes is None else maps.transpose(0, 1)
             missing = features.shape[1] - depth
-            volumes.append(torch.cat([found, logits[0, :missing].to(found.dtype)]) if missing else found)
+            volumes.append(torch.cat([found, found.new_zeros(missing, *found.shape[1:])]) if missing else found)
         return torch.stack(volumes)

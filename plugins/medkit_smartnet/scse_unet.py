@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.api import Batch, Channels, InputError, Strides
+from medkit.api import Batch, Channels, InputError, MaskClasses, Strides
 from medkit.parts.convblocks import fit, initialise_head
 from medkit.parts.decoders import UNetDecoder, UpBlock
-from medkit.parts.losses import BCE, Dice
+from medkit.parts.mask_losses import Form, MaskLoss, probabilities
 
 __all__ = ["ScseUNet", "UpBlock"]
 
@@ -22,9 +21,9 @@ Width = Annotated[int, Field(gt=0)]
 class ScseUNet(nn.Module):
     """Segmentation (SEG): a U-Net decoder with SCSE at both ends of every block; Dice loss.
 
-    Shapes: pyramid to (N,1,H,W) logits. 10,308,044 parameters on ResNet-50, 145 of them in the last
-    layer. Source: thesis part B, 2.2.1, Fig. 10; the published code's default has SCSE in the last block only
-    (``attention: last``).
+    Shapes: pyramid to (N,1,H,W) logits; of masks with K classes (N,K+1,H,W), of overlapping ones (N,K,H,W).
+    10,308,044 parameters on ResNet-50, 145 of them in the last layer. Source: thesis part B, 2.2.1, Fig. 10; the
+    published code's default has SCSE in the last block only (``attention: last``).
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class ScseUNet(nn.Module):
     attention:
         Blocks that have SCSE.
     objective:
-        ``dice`` (thesis) or ``dice_bce`` (published code).
+        ``dice`` (thesis) or ``dice_bce`` (published code); null: ``dice``, or with classes Dice and cross-entropy.
     """
 
     def __init__(
@@ -42,14 +41,14 @@ class ScseUNet(nn.Module):
         strides: Strides,
         widths: tuple[Width, ...] = (256, 128, 64, 32, 16),
         attention: Attention = "all",
-        objective: Literal["dice", "dice_bce"] = "dice",
+        objective: Form | None = None,
+        classes: MaskClasses = None,
     ) -> None:
         super().__init__()
         self.decoder = UNetDecoder(channels, strides, tuple(widths), attention)
-        self.head = nn.Conv2d(self.decoder.width, 1, 3, padding=1)
+        self.head = nn.Conv2d(self.decoder.width, 1 if classes is None else classes.outputs, 3, padding=1)
         initialise_head(self.head)
-        self.dice, self.bce = Dice(), BCE()
-        self.objective = objective
+        self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "mask" not in batch:
@@ -60,11 +59,7 @@ class ScseUNet(nn.Module):
         return self.head(self.decoder(features))
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        output = fit(output, target.shape)
-        terms = {"dice": self.dice(output, target)}
-        if self.objective == "dice_bce":
-            terms["bce"] = self.bce(output, target)
-        return terms
+        return self.criterion(fit(output, target.shape), target)
 
     def predict(self, output: Tensor) -> dict[str, Tensor]:
-        return {"mask_probability": torch.sigmoid(output.float())}
+        return {"mask_probability": probabilities(output.float(), self.classes)}

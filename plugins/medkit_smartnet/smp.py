@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from medkit.api import Batch, Channels, InputError, Strides
+from medkit.api import Batch, Channels, InputError, MaskClasses, Strides
 from medkit.parts.convblocks import fit, initialise_head
-from medkit.parts.losses import BCE, Dice
+from medkit.parts.mask_losses import Form, MaskLoss, probabilities
 
 Architecture = Literal["unet", "unetplusplus", "manet", "linknet", "fpn", "pan", "pspnet", "deeplabv3plus"]
 
@@ -17,15 +16,15 @@ Architecture = Literal["unet", "unetplusplus", "manet", "linknet", "fpn", "pan",
 class SmpDecoder(nn.Module):
     """Segmentation by a decoder of segmentation-models-pytorch on the shared encoder; Dice loss.
 
-    Shapes: pyramid to (N,1,H,W) logits; maps that a decoder leaves coarser, or that odd sizes leave a pixel off, are
-    interpolated to the image.
+    Shapes: pyramid to (N,1,H,W) logits, of masks with K classes (N,K+1,H,W), of overlapping ones (N,K,H,W);
+    maps that a decoder leaves coarser, or that odd sizes leave a pixel off, are interpolated to the image.
 
     Parameters
     ----------
     architecture:
         The decoder.
     objective:
-        ``dice`` or ``dice_bce``.
+        ``dice`` or ``dice_bce``; null: ``dice``, or with classes Dice and cross-entropy.
     """
 
     def __init__(
@@ -33,7 +32,8 @@ class SmpDecoder(nn.Module):
         channels: Channels,
         strides: Strides,
         architecture: Architecture = "unet",
-        objective: Literal["dice", "dice_bce"] = "dice",
+        objective: Form | None = None,
+        classes: MaskClasses = None,
     ) -> None:
         super().__init__()
         self.decoder, width = _decoder(architecture, list(channels))
@@ -41,9 +41,9 @@ class SmpDecoder(nn.Module):
         # DeepLabV3+ expects an encoder dilated to stride 16; ours goes to 32.
         self.enlarge = architecture == "deeplabv3plus"
         self.factor = strides[0]
-        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        self.head = nn.Conv2d(width, 1 if classes is None else classes.outputs, 3, padding=1)
         initialise_head(self.head)
-        self.dice, self.bce, self.objective = Dice(), BCE(), objective
+        self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "mask" not in batch:
@@ -63,14 +63,10 @@ class SmpDecoder(nn.Module):
         return fit(self.head(self.decoder([image, *maps])), size)
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        output = fit(output, target.shape)
-        terms = {"dice": self.dice(output, target)}
-        if self.objective == "dice_bce":
-            terms["bce"] = self.bce(output, target)
-        return terms
+        return self.criterion(fit(output, target.shape), target)
 
     def predict(self, output: Tensor) -> dict[str, Tensor]:
-        return {"mask_probability": torch.sigmoid(output.float())}
+        return {"mask_probability": probabilities(output.float(), self.classes)}
 
 
 def _even(features: list[Tensor]) -> list[Tensor]:

@@ -20,6 +20,7 @@ from medkit.data.io import read_volume, write_like
 from medkit.data.source import ManifestSource
 from medkit.data.volume import Volume
 from medkit.errors import InputError
+from medkit.protocols.classes import Classes
 
 highdicom = pytest.importorskip("highdicom", reason="the extra 'seg' is not installed")
 validators = pytest.mark.skipif(
@@ -125,6 +126,26 @@ def test_segments_may_overlap_and_keep_their_names(scan, tmp_path: Path) -> None
     assert found[1].mask.all()
     with pytest.raises(InputError, match="a mask is one segment, and this segmentation has 2: 'class 1', 'class 2'"):
         read_mask(path, image)
+
+
+def test_segments_are_classes_by_their_labels(scan, tmp_path: Path) -> None:
+    image = read_volume(scan("tilted"))
+    one = spots(image)
+    path = written(image, tmp_path / "seg.dcm", one, (1 - one) * spots(image)[::-1])
+    mask = read_mask(path, image, Classes(("class 2", "class 1")))
+    np.testing.assert_array_equal(mask.voxels == 2, one > 0)
+    np.testing.assert_array_equal(mask.voxels > 0, (one + spots(image)[::-1]) > 0)
+    with pytest.raises(InputError, match="the segment 'class 2' is none of the classes"):
+        read_mask(path, image, Classes(("class 1",)))
+
+
+def test_segments_that_overlap_are_no_classes_that_exclude_each_other(scan, tmp_path: Path) -> None:
+    image = read_volume(scan("even"))
+    path = written(image, tmp_path / "seg.dcm", spots(image), spots(image))
+    with pytest.raises(InputError, match="shares voxels with another"):
+        read_mask(path, image, Classes(("class 1", "class 2")))
+    both = read_mask(path, image, Classes(("class 1", "class 2"), overlapping=True))
+    np.testing.assert_array_equal(both.voxels, 3 * spots(image))
 
 
 def test_a_segmentation_of_some_slices_fits_a_nifti_of_the_same_scan(scan, tmp_path: Path) -> None:

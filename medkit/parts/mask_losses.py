@@ -1,0 +1,109 @@
+"""Losses of masks with classes, and what segmentation heads and operators make of their logits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.parts.losses import BCE, Dice, soft_dice
+from medkit.protocols.classes import Classes
+from medkit.registry.marks import MaskClasses
+
+Form = Literal["dice", "dice_bce"]
+
+
+def probabilities(logits: Tensor, classes: Classes | None, dim: int = 1) -> Tensor:
+    """Probabilities of a mask or, along ``dim``, of each class, without that of none."""
+    if classes is None or classes.overlapping:
+        return torch.sigmoid(logits)
+    return torch.softmax(logits, dim).narrow(dim, 1, len(classes))
+
+
+def any_probability(logits: Tensor, classes: Classes | None) -> Tensor:
+    """(N,1,H,W) the probability of any class, of logits (N,C,H,W)."""
+    if classes is None:
+        return torch.sigmoid(logits)
+    if classes.overlapping:
+        return torch.sigmoid(logits).amax(1, keepdim=True)
+    return 1 - torch.softmax(logits, 1)[:, :1]
+
+
+def one_hot(target: Tensor, classes: Classes) -> Tensor:
+    """(N,K,H,W) where each class is, of a batch's mask."""
+    if classes.overlapping:
+        return target
+    numbers = torch.arange(1, len(classes) + 1, device=target.device).view(1, -1, 1, 1)
+    return (target == numbers).to(target.dtype)
+
+
+class ClassDice(nn.Module):
+    """Soft Dice loss of masks with classes: the mean over the classes that a batch has.
+
+    Of each class it is ``medkit:dice``'s, of softmax probabilities over the classes and none, or of sigmoids where they
+    overlap. Without classes it is ``medkit:dice`` itself. A batch without any class gives 0 and no gradient.
+
+    Shapes: logits (N,K+1,H,W), the first of no class, or (N,K,H,W) of overlapping classes; masks as batches have them.
+
+    Parameters
+    ----------
+    smooth:
+        Added to numerator and denominator.
+    """
+
+    def __init__(self, smooth: Annotated[float, Field(ge=0)] = 0.0, classes: MaskClasses = None) -> None:
+        super().__init__()
+        self.classes, self.one = classes, Dice(smooth)
+
+    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor:
+        if self.classes is None:
+            found: Tensor = self.one(prediction, target)
+            return found
+        logits = prediction.float() if prediction.dtype.itemsize < 4 else prediction
+        p = probabilities(logits, self.classes)
+        t = one_hot(target, self.classes).to(p.dtype)
+        loss = soft_dice(p, t, self.one.smooth, (0, 2, 3))
+        there = t.sum((0, 2, 3)) > 0
+        return (loss * there).sum() / there.sum().clamp(min=1)
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of masks, mean over pixels: over the classes and none, or binary where they overlap or are none.
+
+    Shapes: as those of ``medkit:class_dice``.
+    """
+
+    def __init__(self, classes: MaskClasses = None) -> None:
+        super().__init__()
+        self.classes, self.bce = classes, BCE()
+
+    def forward(self, prediction: Tensor, target: Tensor, **context: Any) -> Tensor:
+        if self.classes is None or self.classes.overlapping:
+            found: Tensor = self.bce(prediction, target)
+            return found
+        return F.cross_entropy(prediction, target[:, 0].long())
+
+
+class MaskLoss(nn.Module):
+    """The loss terms of a segmentation head: ``dice`` and, with ``dice_bce``, a cross-entropy of pixels.
+
+    Parameters
+    ----------
+    form:
+        null: ``dice``, or ``dice_bce`` where masks have classes.
+    """
+
+    def __init__(self, form: Form | None, classes: Classes | None) -> None:
+        super().__init__()
+        self.form = form or ("dice" if classes is None else "dice_bce")
+        self.dice, self.pixels = ClassDice(classes=classes), CrossEntropy(classes)
+        self.name = "bce" if classes is None or classes.overlapping else "ce"
+
+    def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        terms = {"dice": self.dice(output, target)}
+        if self.form == "dice_bce":
+            terms[self.name] = self.pixels(output, target)
+        return terms
