@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pydicom
 import pytest
 import torch
 from medkit_benchmarks import mixed_tree
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from medkit.data.folds import split
+from medkit.data.nifti import write_nifti
 from medkit.data.tree_table import Choices
 from medkit.data.tree_write import write as write_tree
+from medkit.data.volume import Volume
 from medkit.engine.events import EpochEnded, Events
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
@@ -187,3 +192,41 @@ def check_mixed_tree(folder: Path, studies: int) -> None:
     assert all(line["reason"] and line["place"] for line in lines)
     accounted = sum(int(line["images"]) for line in lines) + sum(row["slices"] for row in written.rows)
     assert accounted == written.files == made.files
+
+
+def write_heads(root: Path) -> Path:
+    """Twelve heads of noise with masks, labels and a clean twin of each, every second one with a bright square; the
+    manifest of them, split."""
+    affine = np.array([[0, 0, 0.5, 0], [0, 0.5, 0, 0], [5.0, 0, 0, 0], [0, 0, 0, 1]])
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        clean = np.full((3, 64, 64), -1000, np.int16)
+        clean[:, 8:56, 8:56] = 30
+        mask = np.zeros(clean.shape, np.uint8)
+        mask[1, 20:34, 20:34] = i % 2
+        clean[mask > 0] = 70
+        noisy = clean + rng.integers(-8, 9, clean.shape).astype(np.int16)
+        for name, voxels in (("images", noisy), ("masks", mask), ("clean", clean)):
+            write_nifti(Volume(voxels, affine), root / name / f"p{i:02d}.nii.gz")
+    labels = root / "labels.csv"
+    rows = "".join(f"p{i:02d},{i % 2},clean/p{i:02d}.nii.gz\n" for i in range(12))
+    labels.write_text(f"id,label,target\n{rows}")
+    write_tree(root / "images", root / "cases.csv", Choices(masks=root / "masks"), labels=labels)
+    split(root / "cases.csv", stratify="label", shares=(0.5, 0.25, 0.25))
+    return root / "cases.csv"
+
+
+def write_hands(root: Path) -> Path:
+    """Twelve pictures of a bar that grows with age, as PNG; the manifest of them, split."""
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir()
+    for i in range(12):
+        image = rng.integers(0, 60, (80, 64)).astype(np.uint8)
+        image[: 20 + 4 * i, 20:44] += 120
+        cv2.imwrite(str(root / "images" / f"{i:03d}.png"), image)
+    labels = root / "labels.csv"
+    rows = "".join(f"{i:03d},{20 + 10 * i},{i % 3},{i % 2},{i % 2}\n" for i in range(12))
+    labels.write_text(f"id,months,view,broken,sex\n{rows}")
+    write_tree(root / "images", root / "cases.csv", Choices(), labels=labels)
+    split(root / "cases.csv", stratify="view", shares=(0.5, 0.25, 0.25))
+    return root / "cases.csv"

@@ -136,6 +136,7 @@ def ldct_projection(folder: Folder, out: Out, lists: Lists = None) -> None:
 
 
 app.command("folder")(data_folder.folder)
+app.command("split")(data_folder.split)
 
 
 def _lists(lists: Path | None, out: Path) -> Path:

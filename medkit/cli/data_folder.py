@@ -1,4 +1,4 @@
-"""``medkit data folder``: any tree of images to a manifest."""
+"""``medkit data folder`` and ``medkit data split``: any tree of images to a manifest with folds."""
 
 from __future__ import annotations
 
@@ -69,4 +69,43 @@ def folder(
     for line in made.told:
         print(line)
     if made.left_out:
-        show_table(("left out", "lines"), made.left_out.most_common(), f"{made.left_out_path}: one line each")
+        print(f"{made.left_out_path}: what is left out, each with the reason")
+        show_table(("left out", "lines"), made.left_out.most_common())
+
+
+def split(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or Parquet; a column is added to it.")],
+    by: Annotated[
+        str, typer.Option("--by", metavar="COLUMN", help="Rows with equal values stay together.")
+    ] = "patient",
+    stratify: Annotated[
+        str | None, typer.Option("--stratify", metavar="COLUMN", help="What all folds have alike: classes or a number.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", min=2, help="Folds of one size, 1 to N; default: train, val and test.")
+    ] = None,
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="A,B,C", help="Shares of train, val and test.")
+    ] = "0.7,0.1,0.2",
+    seed: Annotated[int, typer.Option("--seed", help="Another one deals otherwise.")] = 0,
+    column: Annotated[str, typer.Option("--column", help="Name of the column that is written.")] = "fold",
+    out: Annotated[Path | None, typer.Option("--out", help="Write another manifest, and leave this one.")] = None,
+) -> None:
+    """Deal the patients of a manifest to folds: whole, alike in their labels, the same every time.
+
+    Example: medkit data split cases.csv --by patient --stratify label
+    """
+    from medkit.cli.output import show_table
+    from medkit.data.folds import split as deal
+    from medkit.data.manifest import as_number
+
+    wanted = [as_number(text) for text in shares.split(",")]
+    made = deal(manifest, by, stratify, folds, wanted, seed, column, out)
+    rows = [
+        (name, made.groups[name], made.of_rows.count(name), *(counts[name] for counts in made.strata.values()))
+        for name in made.folds
+    ]
+    strata = list(made.strata) if stratify else []
+    show_table((column, by, "rows", *strata), [row[: 3 + len(strata)] for row in rows], str(out or manifest))
+    for line in made.told:
+        print(line)

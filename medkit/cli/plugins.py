@@ -122,3 +122,28 @@ def new_plugin(
 
     folder = write_plugin(name, out)
     print(f"written: {folder}\nnext: pip install -e {folder} && medkit run {folder}/recipes/{name}.yaml")
+
+
+@new.command("recipe")
+def new_recipe(
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="segment, classify, regress, denoise or views.")],
+    data: Annotated[Path, typer.Option("--data", metavar="MANIFEST", help="The cases, with a column of folds.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The recipe to write; default: TASK.yaml.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--label", metavar="COLUMN", help="Column of labels, if there is one.")
+    ] = "label",
+    fold: Annotated[str, typer.Option("--fold", metavar="COLUMN", help="Column of folds.")] = "fold",
+    size: Annotated[
+        int | None, typer.Option("--size", min=32, help="Side of the images that are trained on, in pixels.")
+    ] = None,
+) -> None:
+    """Write a recipe for your cases, with comments that say why each value is what it is.
+
+    Example: medkit new recipe --task classify --data cases.csv && medkit run classify.yaml
+    """
+    from medkit.cli.new_recipe import write_recipe
+
+    made = write_recipe(task, data, out or Path(f"{task}.yaml"), label=label, fold=fold, size=size)
+    print(f"written: {made}\nnext: medkit check {made} --data && medkit run {made}")

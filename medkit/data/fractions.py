@@ -84,8 +84,8 @@ def choose(people: Sequence[str], labels: np.ndarray, fraction: float, seed: int
         largest[name] = label if math.isnan(known) else known if math.isnan(label) else max(known, label)
     names = list(largest)
     each = np.array([largest[name] for name in names])
-    strata, by, are_classes = _strata(each, labels)
-    order = _order(names, strata, seed)
+    found, by, are_classes = strata(each, labels)
+    order = _order(names, found, seed)
     count = math.floor(fraction * len(names) + 0.5 + 1e-9)
     chosen = {names[i] for i in order[:count]}
     inside = np.array([name in chosen for name in people], bool)
@@ -93,7 +93,7 @@ def choose(people: Sequence[str], labels: np.ndarray, fraction: float, seed: int
     return Chosen(inside, count, len(names), by, classes, _smallest(people, classes, [names[i] for i in order]))
 
 
-def _strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]:
+def strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]:
     """The stratum of each patient by the largest label, what that is in words, and whether labels are classes."""
     known = labels[~np.isnan(labels)]
     distinct = np.unique(known)

@@ -1,0 +1,211 @@
+"""Folds for a manifest: groups of rows (patients) dealt out whole, alike in their labels, the same under one seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.data.fractions import strata
+from medkit.data.manifest import as_number, read_manifest, texts
+from medkit.data.splits import look_alikes
+from medkit.errors import InputError, did_you_mean
+from medkit.records import written_atomically
+
+NAMES = ("train", "val", "test")
+MOST = 50
+"""Values of a column of words by which folds may be stratified."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """Folds as they were dealt.
+
+    Attributes
+    ----------
+    folds:
+        Their names.
+    of_rows:
+        The fold of each row.
+    groups:
+        Number of groups by fold.
+    strata:
+        Number of groups by stratum, in words, and fold.
+    told:
+        What a user should know.
+    """
+
+    folds: Sequence[str]
+    of_rows: list[str]
+    groups: Counter[str]
+    strata: dict[str, Counter[str]]
+    told: list[str]
+
+
+def split(
+    path: Path,
+    by: str = "patient",
+    stratify: str | None = None,
+    folds: int | None = None,
+    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    column: str = "fold",
+    out: Path | None = None,
+) -> Dealt:
+    """Write a column of folds into a manifest, which stays as it is otherwise.
+
+    Parameters
+    ----------
+    by:
+        The column whose equal values stay together. Patients stay together whatever it is.
+    stratify:
+        A column that all folds have alike: classes, or a measurement in five ranges. A group's largest value counts.
+    folds:
+        The number of folds, named from 1 on, of equal size; default: train, val and test by ``shares``.
+    out:
+        Another manifest to write; default: the same.
+
+    Raises
+    ------
+    InputError
+        if there are fewer groups than folds, or fewer of some class than folds; if a patient is in two groups; or if
+        the column is there already.
+    """
+    path = Path(path)
+    out = path if out is None else Path(out)
+    table = read_manifest(path)
+    names = table.column_names
+    for name in filter(None, (by, stratify)):
+        if name not in names:
+            hint = did_you_mean(name, names) or f"columns: {', '.join(names)}"
+            raise InputError(f"the manifest has no column '{name}'", str(path), hint)
+    if column in names:
+        raise InputError(f"the column '{column}' is there already", str(path), "--column NAME writes another one")
+    if out != path and out.exists():
+        raise InputError("the output exists", str(out), "name a new one: nothing is overwritten")
+    if out.suffix != path.suffix:
+        raise InputError(f"it is written as it was read, so it ends in '{path.suffix}'", str(out))
+    groups = _groups(table, by, path)
+    wanted = _wanted(folds, shares)
+    dealt = _deal(groups, _words(table, stratify, groups, path), wanted, seed, path, by)
+    _write(table.append_column(column, [dealt.of_rows]), out)
+    return dealt
+
+
+def _wanted(folds: int | None, shares: Sequence[float]) -> dict[str, float]:
+    if folds is not None:
+        return {str(i + 1): 1 / folds for i in range(folds)}
+    if len(shares) != len(NAMES) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"{', '.join(f'{share:g}' for share in shares)} are no shares of train, val and test",
+                         "--shares", "three numbers that add up to 1, such as 0.7,0.1,0.2")  # fmt: skip
+    return {name: share for name, share in zip(NAMES, shares, strict=True) if share > 0}
+
+
+def _groups(table: Any, by: str, path: Path) -> list[str]:
+    """The group of each row; every row has one, and no patient two."""
+    cells = texts(table, by, str(path)).to_pylist()
+    empty = next((row for row, text in enumerate(cells) if text is None), None)
+    if empty is not None:
+        raise InputError(f"no value in '{by}'", f"{path}:{empty + 2}", "each row has to belong somewhere")
+    patients = texts(table, "patient", str(path))
+    if by != "patient" and patients is not None:
+        known: dict[str, str] = {}
+        for row, (patient, group) in enumerate(zip(patients.to_pylist(), cells, strict=True)):
+            if patient is not None and known.setdefault(patient, group) != group:
+                what = f"patient '{patient}' is in '{known[patient]}' and in '{group}'"
+                raise InputError(what, f"{path}:{row + 2}", "who is trained on may not be tested: split by patient")
+    return cells
+
+
+def _words(table: Any, name: str | None, groups: list[str], path: Path) -> dict[str, str]:
+    """The stratum of each group in words; '' for one without a value."""
+    order = list(dict.fromkeys(groups))
+    if name is None:
+        return dict.fromkeys(order, "all")
+    cells = [None if text is None else str(text).strip() or None for text in table[name].to_pylist()]
+    values = np.array([np.nan if text is None else as_number(text) for text in cells])
+    if any(text is not None and np.isnan(value) for text, value in zip(cells, values, strict=True)):
+        return _classes(cells, groups, order, name, path)
+    largest = dict.fromkeys(order, np.nan)
+    for group, value in zip(groups, values.tolist(), strict=True):
+        largest[group] = np.fmax(largest[group], value)
+    each = np.array(list(largest.values()))
+    if np.isnan(each).all():
+        raise InputError(f"'{name}' has no values", str(path), "leave --stratify away")
+    codes, _, are_classes = strata(each, values)
+    found = {}
+    for group, value, code in zip(order, each.tolist(), codes.tolist(), strict=True):
+        inside = each[codes == code]
+        ends = f"{name} {np.min(inside):g} to {np.max(inside):g}" if not np.isnan(value) else ""
+        found[group] = "" if np.isnan(value) else f"{name} = {value:g}" if are_classes else ends
+    return found
+
+
+def _classes(cells: list[str | None], groups: list[str], order: list[str], name: str, path: Path) -> dict[str, str]:
+    distinct = sorted({text for text in cells if text is not None})
+    if len(distinct) > MOST:
+        what = f"'{name}' has {len(distinct)} different values, such as '{distinct[0]}'"
+        raise InputError(what, str(path), "stratify by classes or by a number")
+    found = dict.fromkeys(order, "")
+    for group, text in zip(groups, cells, strict=True):
+        found[group] = max(found[group], "" if text is None else f"{name} = {text}")
+    return found
+
+
+def _deal(groups: list[str], words: dict[str, str], shares: dict[str, float], seed: int, path: Path, by: str) -> Dealt:
+    """Deal each stratum's groups to the folds that lack most, first one to each of them."""
+    folds = sorted(shares, key=lambda name: -shares[name])
+    if len(words) < len(folds):
+        what = f"{len(words)} values of '{by}' cannot be dealt to {len(folds)} folds"
+        raise InputError(what, str(path), "every fold needs one")
+    members: dict[str, list[str]] = {}
+    for group, stratum in words.items():
+        members.setdefault(stratum, []).append(group)
+    told = []
+    for stratum, mine in members.items():
+        if stratum and len(mine) < len(folds):
+            what = f"'{stratum}' has {len(mine)} values of '{by}', too few for {len(folds)} folds"
+            hint = f"--folds {len(mine)}, or " if len(mine) > 1 and "1" in shares else ""
+            raise InputError(what, str(path), f"{hint}leave --stratify away")
+    if members.get(""):
+        told.append(f"{len(members[''])} of {len(words)} values of '{by}' have no label, and are dealt by themselves")
+    if alike := look_alikes(list(words)):
+        told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
+    of_group: dict[str, str] = {}
+    totals: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {}
+    for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
+        mine = sorted(members[stratum], key=lambda name: _draw(seed, name))
+        here = counts.setdefault(stratum or "no label", Counter())
+        for i, group in enumerate(mine):
+            lacking = [
+                (stratum != "" and not here[fold] and len(mine) - i <= sum(not here[f] for f in folds),
+                 round(shares[fold] * (i + 1) - here[fold], 9),
+                 round(shares[fold] * (len(of_group) + 1) - totals[fold], 9))
+                for fold in folds
+            ]  # fmt: skip
+            fold = folds[max(range(len(folds)), key=lambda k: (*lacking[k], -k))]
+            of_group[group] = fold
+            here[fold] += 1
+            totals[fold] += 1
+    return Dealt(list(shares), [of_group[group] for group in groups], totals, counts, told)
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
+
+
+def _write(table: Any, path: Path) -> None:
+    """Put the table in the manifest's place, whole or not at all."""
+    with written_atomically(path) as file:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(table, file)
+        else:
+            file.write(table.to_pandas().to_csv(index=False).encode())

@@ -1,0 +1,124 @@
+"""What a manifest says of its cases as a whole: folds, labels, sizes and spacings, as far as a recipe goes by them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.data.io import read_volume
+from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.errors import InputError
+
+
+@dataclass
+class Overview:
+    """Numbers of a manifest.
+
+    Attributes
+    ----------
+    folds:
+        Cases of each fold.
+    labels:
+        (n,) nan where there is none; None without such a column.
+    masks, targets:
+        How many cases have one.
+    slices, rows, columns, pixel_mm:
+        (n,) of each case; where the manifest does not say them, those of the first image for all.
+    hu:
+        Whether the first image is in HU; of another one, the range of its values.
+    """
+
+    path: Path
+    columns_there: list[str]
+    patients: int
+    folds: Counter[str]
+    fold_of: list[str]
+    labels: np.ndarray | None
+    masks: int
+    targets: int
+    slices: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    pixel_mm: np.ndarray
+    hu: bool
+    low: float
+    high: float
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @property
+    def known(self) -> np.ndarray:
+        """The labels that there are."""
+        return np.zeros(0) if self.labels is None else self.labels[~np.isnan(self.labels)]
+
+    @property
+    def flat(self) -> bool:
+        """Whether cases are single images."""
+        return bool(np.median(self.slices) == 1)
+
+
+def overview(path: Path, label: str, fold: str) -> Overview:
+    """Look at a manifest, and at its first image.
+
+    Raises
+    ------
+    InputError
+        if it has no folds, no patients or no image that can be read, or a label is no number.
+    """
+    table = read_manifest(path)
+    names = table.column_names
+    for name in ("image", "patient"):
+        if name not in names:
+            raise InputError(f"the manifest has no column '{name}'", str(path), f"columns: {', '.join(names)}")
+    if fold not in names:
+        raise InputError(f"the manifest has no column '{fold}'", str(path), f"medkit data split {path} writes one")
+    if not len(table):
+        raise InputError("the manifest has no rows", str(path))
+    cells = {name: texts(table, name, str(path)) for name in ("image", "patient", fold)}
+    for name, column in cells.items():
+        if column.null_count:
+            row = column.to_pylist().index(None)
+            raise InputError(f"no value in '{name}'", f"{path}:{row + 2}", "every row needs one")
+    labels = None
+    if label in names:
+        labels, wrong = numbers(table, label, str(path))
+        if wrong:
+            hint = "labels are numbers: 0 and 1, or classes from 0 on; name another column by --label"
+            raise InputError(f"{label}: '{wrong[0][1]}' is no finite number", f"{path}:{wrong[0][0] + 2}", hint)
+        labels = None if np.isnan(labels).all() else labels
+    first = read_volume(path.parent / cells["image"][0].as_py())
+    shape = dict(zip(("slices", "rows", "columns"), first.voxels.shape[:3], strict=True))
+    mm = float(np.linalg.norm(first.affine[:3, 1])) if first.spacing_known else float("nan")
+    sizes = {name: _numbers(table, name, value) for name, value in (*shape.items(), ("pixel_mm", mm))}
+    folds = cells[fold].to_pylist()
+    return Overview(
+        path,
+        names,
+        len(set(cells["patient"].to_pylist())),
+        Counter(folds),
+        folds,
+        labels,
+        _count(table, "mask", path),
+        _count(table, "target", path),
+        **sizes,
+        hu=first.units == "HU",
+        low=float(first.voxels.min()),
+        high=float(first.voxels.max()),
+    )
+
+
+def _numbers(table: Any, name: str, otherwise: float) -> np.ndarray:
+    if name not in table.column_names:
+        return np.full(len(table), float(otherwise))
+    values = numbers(table, name, "")[0]
+    return np.where(np.isnan(values), float(otherwise), values)
+
+
+def _count(table: Any, name: str, path: Path) -> int:
+    cells = texts(table, name, str(path))
+    return 0 if cells is None else len(cells) - cells.null_count

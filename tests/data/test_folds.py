@@ -1,0 +1,96 @@
+"""Folds of a manifest: patients whole, labels alike, the same under one seed, or refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medkit.data.folds import split
+from medkit.data.source import read_table
+from medkit.errors import InputError
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """300 cases of 100 patients, 30 of them with a bleed; one cell has a comma and quotes."""
+    lines = ["case,patient,label,note"]
+    for i in range(300):
+        lines.append(f'{i:03d},{i // 3:03d},{int(i // 3 < 30 and i % 3 == 1)},"a, ""b"""')
+    path = tmp_path / "cases.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_patients_stay_whole_and_folds_have_the_labels_of_the_whole(manifest: Path) -> None:
+    split(manifest, stratify="label", folds=5)
+    table = read_table(manifest)
+    assert table.groupby("patient")["fold"].nunique().max() == 1
+    patients = table.groupby("patient").agg(fold=("fold", "first"), label=("label", "max"))
+    assert Counter(patients["fold"]) == dict.fromkeys("12345", 20)
+    assert Counter(patients[patients["label"] == "1"]["fold"]) == dict.fromkeys("12345", 6)
+
+
+def test_shares_of_patients_are_kept_in_every_class(manifest: Path) -> None:
+    made = split(manifest, stratify="label", shares=(0.6, 0.1, 0.3))
+    assert made.groups == {"train": 60, "val": 10, "test": 30}
+    assert made.strata["label = 1"] == {"train": 18, "val": 3, "test": 9}
+
+
+def test_all_other_columns_stay_as_they_were(manifest: Path) -> None:
+    before = read_table(manifest)
+    split(manifest)
+    after = read_table(manifest)
+    assert list(after.columns) == [*before.columns, "fold"]
+    assert after[list(before.columns)].equals(before)
+
+
+def test_a_seed_gives_the_same_folds_whatever_the_order_of_rows(manifest: Path, tmp_path: Path) -> None:
+    lines = manifest.read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    folds = split(manifest, stratify="label", seed=3).of_rows
+    assert split(other, stratify="label", seed=3).of_rows == folds[::-1]
+    assert split(manifest, stratify="label", seed=4, column="other").of_rows != folds
+
+
+def test_a_measurement_is_stratified_by_ranges(tmp_path: Path) -> None:
+    ages = np.linspace(1, 216, 50)
+    path = tmp_path / "cases.csv"
+    path.write_text("patient,age\n" + "".join(f"p{i},{age}\n" for i, age in enumerate(ages)))
+    made = split(path, stratify="age", folds=2)
+    table = read_table(path)
+    means = table.assign(age=table["age"].astype(float)).groupby("fold")["age"].mean()
+    assert len(made.strata) == 5
+    assert abs(means["1"] - means["2"]) < 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 101}, "100 values of 'patient' cannot be dealt to 101 folds"),
+        ({"folds": 40, "stratify": "label"}, "'label = 1' has 30 values of 'patient', too few.*--folds 30"),
+        ({"by": "label"}, "patient '000' is in '0' and in '1'; who is trained on may not be tested"),
+        ({"stratify": "lable"}, "no column 'lable'; did you mean 'label'"),
+        ({"column": "note"}, "the column 'note' is there already; --column NAME"),
+        ({"shares": (0.5, 0.1, 0.1)}, "three numbers that add up to 1"),
+        ({"stratify": "note", "by": "case"}, "patient '000' is in '000' and in '001'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_and_the_manifest_stays(
+    manifest: Path, options: dict[str, object], message: str
+) -> None:
+    before = manifest.read_bytes()
+    with pytest.raises(InputError, match=message):
+        split(manifest, **options)
+    assert manifest.read_bytes() == before
+
+
+def test_unlabelled_patients_are_dealt_by_themselves_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("patient,label\n" + "".join(f"p{i},{['0', '1', ''][i % 3]}\n" for i in range(30)))
+    made = split(path, stratify="label", folds=2)
+    assert made.strata["no label"] == {"1": 5, "2": 5}
+    assert "10 of 30 values of 'patient' have no label" in made.told[0]
