@@ -21,6 +21,8 @@ DECODERS = (
     "for JPEG 2000, JPEG-LS and lossless JPEG: pip install python-gdcm pyjpegls pylibjpeg-openjpeg; for others, or if "
     "these are there: pip install pylibjpeg pylibjpeg-libjpeg, or decompress it: dcmdjpeg IN OUT (DCMTK)"
 )
+NEGATIVE = 2**16 - 4096
+"""The 16-bit numbers from which on -4096 to -1 lie, if they are signed."""
 PIXELS = b"\xe0\x7f\x10\x00"
 Range = tuple[int, int]
 Tags = pydicom.Dataset | Header
@@ -71,6 +73,8 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
     check_rescale(header, ct)
     limits = (stored.min(), stored.max()) if stored.size else (0, 0)
     padding = _padding(stored, padding_range(header), limits)
+    if ct:
+        _check_sign(stored, header, padding, limits)
     values = _values(stored, header, padding, limits, out)
     inverted = not ct and header.text("PhotometricInterpretation") == "MONOCHROME1"
     if padding is None:
@@ -87,6 +91,18 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
     if inside.size:
         values[padding] = inside.min()
     return values
+
+
+def _check_sign(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> None:
+    """Refuse negative numbers under a header that says there are none: air would be the brightest there is."""
+    if stored.dtype != np.uint16 or limits[1] < NEGATIVE:
+        return
+    inside = stored if padding is None else stored[~padding]
+    negative = int((inside >= NEGATIVE).sum())
+    if negative > 0.05 * stored.size:  # a few are metal that saturates
+        what = f"numbers of 0 and above are said to be stored, and {negative / stored.size:.0%} are as -1000 is stored"
+        hint = "if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES"
+        raise InputError(what, header.where("PixelRepresentation"), hint)
 
 
 def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) -> np.ndarray | None:
@@ -159,6 +175,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
         data = header.frames.data if isinstance(header, Frame) else pydicom.dcmread(header.path)
         if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {element.keyword for element in data}:
             raise InputError("the file holds no pixels", header.where("PixelData"))
+        _check_length(data, header)
         if getattr(data, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian:
             # pydicom cuts unused bits off before it swaps the bytes, so that values come out wrong.
             what = "big-endian pixels are not read: this form was retired"
@@ -172,6 +189,20 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     except Exception as error:
         what = f"the pixels cannot be read ({type(error).__name__}: {error})"
         raise InputError(what, header.where("PixelData"), "is the file cut short?") from error
+
+
+def _check_length(data: pydicom.Dataset, header: Header) -> None:
+    """Refuse uncompressed pixels of which the header would leave rows out."""
+    syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
+    if "PixelData" not in data or syntax is None or syntax.is_encapsulated:
+        return
+    rows, columns = extent(header)
+    samples, frames = (int(header.number(name) or 1) for name in ("SamplesPerPixel", "NumberOfFrames"))
+    bits = columns * samples * int(header.number("BitsAllocated") or 0)
+    more = 8 * len(data.PixelData) - bits * rows * frames
+    if bits and more >= max(bits, 8 * 512):  # up to a block of a disk is padding
+        what = f"{len(data.PixelData)} bytes are too many for the {rows}x{columns} pixels that Rows and Columns say"
+        raise InputError(what, header.where("PixelData"), "get the original file; one of the two was changed")
 
 
 def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:

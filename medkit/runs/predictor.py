@@ -222,6 +222,12 @@ class Predictor:
         found = self._trainer.predict_image(image, fields or {}, accepts, progress or Progress(quiet=True))
         segments: list[Segment] = []
         output = None
+        for given in (found.mask_probability, found.output):
+            if given is not None and given.shape != image.voxels.shape:
+                sizes = ["x".join(map(str, shape[1:])) for shape in (given.shape, image.voxels.shape)]
+                what = f"stage '{self.stage.name}' gives slices of {sizes[0]} for this image's of {sizes[1]}"
+                hint = "its network halves slices and doubles them again: give the recipe's 'prepare' a resize"
+                raise InputError(what, image.place, hint)
         if found.mask_probability is not None:
             segments = self._segments(found.mask_probability)
         elif found.output is not None:

@@ -185,6 +185,26 @@ def test_a_file_that_shares_groups_but_has_none_a_frame_is_refused(
         read_volume(tmp_path / "in")
 
 
+def test_negative_numbers_under_a_header_that_has_none_are_refused(tmp_path: Path, write_ct: Write) -> None:
+    head = np.full((2, 16, 64), -1000)
+    head[:, 4:12] = 40
+    write_ct(tmp_path / "in", head, RescaleIntercept=0, BitsStored=16, HighBit=15)
+    for path, image in zip(sorted((tmp_path / "in").iterdir()), head, strict=True):
+        edit_dicom(path, PixelData=image.astype("<i2").tobytes())
+    with pytest.raises(InputError, match=r"\(0028,0103\) PixelRepresentation: .* 50% are as -1000 is stored"):
+        read_volume(tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        edit_dicom(path, PixelRepresentation=1)
+    assert np.array_equal(read_volume(tmp_path / "in").voxels, head)
+
+
+def test_pixels_of_which_the_header_would_leave_rows_out_are_refused(tmp_path: Path, write_ct: Write) -> None:
+    write_ct(tmp_path / "in", np.zeros((1, 40, 512)))
+    edit_dicom(tmp_path / "in" / "0001.dcm", Rows=39)
+    with pytest.raises(InputError, match=r"\(7FE0,0010\) PixelData: 40960 bytes are too many for the 39x512 pixels"):
+        read_volume(tmp_path / "in")
+
+
 def test_hidden_files_are_passed_over(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
     write_ct(tmp_path / "in", head)
     (tmp_path / "in" / "._0001.dcm").write_bytes(b"\0\5\x16\7 Mac OS X")
