@@ -60,7 +60,7 @@ class Chosen:
         kept = {name for name, inside in zip(self.classes, self.inside, strict=False) if inside}
         missing = sorted(set(self.classes) - kept - {UNLABELLED})
         if missing and classes:
-            what = f"in {self.patients} of {self.total} patients there is no case with {' or '.join(missing)}"
+            what = f"{self.patients} of {self.total} patients have no case with {' or '.join(missing)}"
             hint = f"the smallest fraction with every class is {self.smallest:g}"
             raise InputError(what, where, hint)
 

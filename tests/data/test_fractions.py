@@ -50,7 +50,7 @@ def test_another_seed_draws_others_and_the_order_of_cases_draws_the_same() -> No
 
 def test_a_fraction_that_leaves_a_class_empty_is_refused_with_the_smallest_that_works() -> None:
     found = chosen(0.01)
-    with pytest.raises(InputError, match=r"in 1 of 100 patients there is no case with label = 1") as caught:
+    with pytest.raises(InputError, match=r"1 of 100 patients have no case with label = 1") as caught:
         found.check(0.01, "here")
     smallest = float(str(caught.value.hint).rsplit(maxsplit=1)[1])
     assert smallest == found.smallest

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,13 @@ def test_a_worker_and_a_node_are_killed_and_the_results_are_equal(slurm: Path, t
     killed_in_the_midst(process, tmp_path / "slurm", kill)
 
     def kill_node(worker: int) -> None:
-        """The daemon of the node, and the one that looks after the worker's task, with all of it."""
-        daemon = int((slurm / "slurmd-n2.pid").read_text())
-        kill(daemon)
+        """The daemon of the worker's node, and the one that looks after the worker's task, with all of it."""
+        words = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+        (node,) = (word.partition(b"=")[2].decode() for word in words if word.startswith(b"SLURMD_NODENAME="))
         task = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(worker)], capture_output=True, text=True).stdout)
-        for pid in reversed(descendants(task)):
-            kill(pid)
+        for pid in [int((slurm / f"slurmd-{node}.pid").read_text()), *reversed(descendants(task))]:
+            with suppress(ProcessLookupError):  # gone with its child
+                kill(pid)
 
     killed_in_the_midst(process, tmp_path / "slurm", kill_node)
     ended(process)

@@ -97,7 +97,7 @@ def test_the_schema_for_editors_knows_both_forms() -> None:
     ("fraction", "told"),
     [
         (0.01, r"stages\.s\.train\.fraction.*is none.*the smallest fraction with one is 0\.0"),
-        (0.09, r"there is no case with label = .*the smallest fraction with every class is 0\."),
+        (0.09, r"have no case with label = .*the smallest fraction with every class is 0\."),
     ],
 )
 def test_too_small_a_fraction_is_refused_before_anything_is_written(tmp_path: Path, fraction: float, told: str) -> None:

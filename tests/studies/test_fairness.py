@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.conftest import study
+from studies.conftest import recipe, study
 
 from medkit.errors import InputError
 from medkit.studies.checks import check_trials
@@ -56,3 +56,17 @@ def test_what_only_one_method_is_given_needs_a_reason(
         given(write_study(tmp_path, said))
     said["compare"]["unequal"] = {kind: "this is what is asked"}
     assert given(write_study(tmp_path, said))
+
+
+def test_a_fraction_without_a_class_is_refused_with_the_trial_and_the_least_that_works(
+    tmp_path: Path, write_study: Any
+) -> None:
+    made, said = recipe(), study()
+    made["data"]["d"]["source"] |= {"patients": 24}
+    del said["vary"]["stages.finer.optim.lr"]
+    said["vary"]["stages.finer.train"] = {"few": {"split": "train", "fraction": 0.1}}
+    with pytest.raises(InputError) as refused:
+        given(write_study(tmp_path, said, made))
+    assert refused.value.what.startswith("trial 'scratch-seed1-trainfew': 1 of 7 patients have no case")
+    assert refused.value.where == "stages.finer.train.fraction"
+    assert "the smallest fraction with every class is 0." in str(refused.value.hint)
