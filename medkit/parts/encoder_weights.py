@@ -126,7 +126,10 @@ def _check_normalized(encoder: nn.Module, content: Mapping[str, Tensor], before:
 
 
 def _colours(tensors: dict[str, Tensor], own: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    first = next(name for name, mine in names.items() if own[mine].dim() == 4)
+    """Weights of three colours fitted to the encoder's channels as timm does it; some networks have none."""
+    first = next((name for name, mine in names.items() if own[mine].dim() == 4), None)
+    if first is None:
+        return tensors
     channels = own[names[first]].shape[1]
     if first in tensors and tensors[first].dim() == 4 and tensors[first].shape[1] == 3 != channels:
         return {**tensors, first: adapt_input_conv(channels, tensors[first])}
