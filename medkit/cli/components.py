@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from medkit.cli.options import Json, PluginFile, Set
+from medkit.cli.options import Jobs, Json, PluginFile, Set
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
 
@@ -109,8 +110,19 @@ def check(
     set: Set = None,
     plugin: PluginFile = None,
     json: Json = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Read every image once, and list those that are broken.")
+    ] = False,
+    leave_out: Annotated[
+        Path | None,
+        typer.Option("--leave-out", metavar="MANIFEST", help="With --data: write a manifest without broken cases."),
+    ] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Check a recipe: names, types, ranges, splits, references. Prints every problem with its line.
+
+    With --data, images are read and prepared by several processes, and what is prepared is kept for the run; broken
+    ones are listed, with exit code 1.
 
     Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
     """
@@ -137,4 +149,32 @@ def check(
     for stage in checked.stages:
         if not checked.evaluated_splits(stage):
             print(f"note: stage '{stage.name}' is evaluated on nothing: all splits of '{stage.data}' train or validate")
-    print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' does")
+    if data:
+        _check_data(checked, leave_out, jobs)
+    elif leave_out is not None:
+        raise InputError("only images that were read can be left out", "--leave-out", "add --data")
+    else:
+        print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' does")
+
+
+def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
+    from medkit.data.processes import default_jobs
+    from medkit.engine.progress import Progress
+    from medkit.runs.data_check import check_data, write_sound
+
+    with Progress() as progress:
+        found = check_data(recipe, jobs or default_jobs(), progress)
+    broken = [(one.block.name, failure.case, str(failure.error)) for one in found for failure in one.failures]
+    for one in found:
+        total = len(one.block.cases)
+        print(f"data block {one.block.name}: {total - len(one.failures)} of {total} cases can be read and prepared"
+              + (f" ({one.before} had been before)" if one.before else ""))  # fmt: skip
+        for case, doubt in list(one.doubts.items())[:5]:
+            print(f"note: case '{case}': {doubt}")
+    if broken:
+        show_table(["data block", "case", "what is wrong"], broken)
+    if leave_out is not None:
+        left = write_sound(found, leave_out)
+        print(f"{leave_out}: {left} cases; those left out are named in {leave_out.stem}.left_out.csv")
+    if broken:
+        raise typer.Exit(1)

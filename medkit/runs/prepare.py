@@ -38,27 +38,33 @@ class Block:
     cases: Sequence[Case]
 
 
-def blocks_of(recipe: Recipe) -> list[Block]:
-    """The data blocks of a recipe with their cases, after the checks that need no voxels.
-
-    Raises
-    ------
-    InputError
-        if none of them keeps what is prepared.
-    """
+def all_blocks(recipe: Recipe) -> list[Block]:
+    """The data blocks of a recipe with their cases, after the checks that need no voxels."""
     bench = Workbench(recipe, Runtime.start(device="cpu"))
     splits: dict[str, list[str]] = {}
     datasets = {}
     for stage in recipe.stages:
         datasets[stage.data] = bench.dataset(stage)
         splits.setdefault(stage.data, []).extend(stage.splits(bench.evaluated_splits(stage)))
-    found = []
-    for name, dataset in datasets.items():
-        if dataset.cache is not None:
-            cases = union([dataset.cases(split) for split in dict.fromkeys(splits[name])])
-            found.append(Block(name, dataset, cases))
+    return [
+        Block(name, dataset, union([dataset.cases(split) for split in dict.fromkeys(splits[name])]))
+        for name, dataset in datasets.items()
+    ]
+
+
+def blocks_of(recipe: Recipe) -> list[Block]:
+    """Those of :func:`all_blocks` that keep what is prepared.
+
+    Raises
+    ------
+    InputError
+        if there are none.
+    """
+    blocks = all_blocks(recipe)
+    found = [block for block in blocks if block.dataset.cache is not None]
     if not found:
-        raise InputError("its data blocks have 'cache: false', so nothing that is prepared is kept", f"data.{name}")
+        what = "its data blocks have 'cache: false', so nothing that is prepared is kept"
+        raise InputError(what, f"data.{blocks[-1].name}")
     return found
 
 
