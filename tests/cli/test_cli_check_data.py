@@ -29,7 +29,7 @@ def test_broken_images_are_named_and_left_out(medkit: Callable[..., Any], tmp_pa
     told = medkit("check", "segment.yaml", "--data", "--leave-out", "sound.csv", "--jobs", "2")
     assert told.returncode == 1
     assert "10 of 12 cases can be read and prepared" in told.stdout
-    assert [row["case"] for _, row in read_table(tmp_path / "sound.left_out.csv").iterrows()] == ["p03", "p05"]
+    assert sorted(read_table(tmp_path / "sound.left_out.csv")["case"]) == ["p03", "p05"]
     assert "a mask holds 0 and 1" in (tmp_path / "sound.left_out.csv").read_text()
     assert sorted({f"p{i:02d}" for i in range(12)} - {*read_table(tmp_path / "sound.csv")["case"]}) == ["p03", "p05"]
 
