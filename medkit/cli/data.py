@@ -156,12 +156,30 @@ def simulate_dose(
     output: Annotated[Path, typer.Option("--output", help="New folder (DICOM) or file (NIfTI).")],
     dose: Annotated[float, typer.Option("--dose", help="Share of the scan's dose, in (0, 1].")],
     seed: Annotated[int, typer.Option("--seed")] = 0,
-    photons: Annotated[float, typer.Option("--photons", help="Photons a ray at full dose; more is less noise.")] = 2e6,
+    photons: Annotated[
+        float | None,
+        typer.Option("--photons", help="Photons a ray at full dose (default: 2e6); more is less noise."),
+    ] = None,
     electronic: Annotated[float, typer.Option("--electronic", help="Electronic noise, in photons.")] = 5.0,
     bow_tie: Annotated[
-        float, typer.Option("--bow-tie", help="Photons left at the edge of the field, as a share.")
+        float, typer.Option("--bow-tie", help="Photons left at the ends of the detector, as a share.")
     ] = 1.0,
+    modulation: Annotated[
+        float, typer.Option("--modulation", help="Strength of the tube current's angular modulation, 0 to 1.")
+    ] = 0.0,
     kernel: Annotated[str, typer.Option("--kernel", help="soft, sharp or ramp.")] = "soft",
+    match_hu: Annotated[
+        float | None,
+        typer.Option("--match-hu", metavar="HU", help="Noise to add in the region, in place of --photons."),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            help="Where: hu=LOW:HIGH (default: hu=10:70), disc=ROW,COLUMN,RADIUS_MM or box=TOP:BOTTOM,LEFT:RIGHT.",
+        ),
+    ] = None,
+    each_slice: Annotated[bool, typer.Option("--each-slice", help="Match every slice on its own.")] = False,
     resample: Annotated[
         bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
     ] = False,
@@ -174,11 +192,14 @@ def simulate_dose(
 
     Example: medkit simulate-dose --input scans/0001 --output low/0001 --dose 0.25 --seed 7
     """
+    from medkit.data.dose import PHOTONS, Scanner
+    from medkit.data.dose_match import match_of
     from medkit.runs.lowdose import simulate
 
-    beam: dict[str, Any] = {"photons": photons, "electronic": electronic, "bow_tie": bow_tie, "kernel": kernel}
-    options: dict[str, Any] = {"allow_gaps": allow_gaps, "units": units}
-    said = simulate(input, output, dose, seed=seed, resample=resample, **options, **beam)
-    if said is not None:
+    match = match_of(match_hu, region, each_slice, photons)
+    beam: dict[str, Any] = {"electronic": electronic, "bow_tie": bow_tie, "kernel": kernel, "modulation": modulation}
+    scanner = Scanner(photons=PHOTONS if photons is None else photons, **beam)
+    reading: dict[str, Any] = {"allow_gaps": allow_gaps, "units": units}
+    for said in simulate(input, output, dose, scanner=scanner, match=match, seed=seed, resample=resample, **reading):
         print(f"note: {said}", file=sys.stderr)
     print(output)

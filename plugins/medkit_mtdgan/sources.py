@@ -6,7 +6,7 @@ import functools
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,12 +14,41 @@ import numpy as np
 from pydantic import Field
 
 from medkit.api import Case, InputError, Record, Slot
+from medkit.data.dose_match import Match, match_of
 from medkit.data.ledger import space_of_scan
 from medkit.data.volume import Volume
 
-VERSION = 1
+VERSION = 2
+PHOTONS = 2e6
 Dose = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NoiseHU = Annotated[float, Field(ge=0.5)]
+RegionText = Annotated[str, Field(pattern=r"^(hu|disc|box)=[-+.,:e0-9]+$")]
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """How much noise is inserted, and of what scanner."""
+
+    dose: float
+    photons: float
+    electronic: float
+    kernel: Any
+    modulation: float = 0.0
+    match: Match | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        more = () if self.modulation == 0 and self.match is None else (self.modulation, self.match)
+        return (self.dose, self.photons, self.electronic, self.kernel, *more)
+
+    @property
+    def scanner(self) -> Any:
+        from medkit.data.dose import Scanner
+
+        return Scanner(self.photons, self.electronic, kernel=self.kernel, modulation=self.modulation)
 
 
 class LowDose:
@@ -35,13 +64,21 @@ class LowDose:
     dose:
         Share of the scan's dose.
     photons:
-        Photons a ray in air at full dose.
+        Photons a ray in air at full dose; 2e6 where nothing is said.
     electronic:
         Electronic noise, in photons.
     kernel:
         Reconstruction kernel that colours the noise.
     seed:
         Noise of a case depends on the seed and its id.
+    modulation:
+        Strength of the angular modulation of the tube current, from 0 (none) to 1.
+    match_hu:
+        Noise in HU that the dose is to add in the region, in place of ``photons``.
+    region:
+        ``hu=LOW:HIGH`` (default ``hu=10:70``), ``disc=ROW,COLUMN,RADIUS_MM`` or ``box=TOP:BOTTOM,LEFT:RIGHT``.
+    each_slice:
+        Match every slice on its own; otherwise the scan as a whole.
     """
 
     notice = "Low-dose images are simulated by noise insertion."
@@ -50,23 +87,27 @@ class LowDose:
         self,
         source: Annotated[Any, Slot("source")],
         dose: Dose = 0.25,
-        photons: Positive = 2e6,
-        electronic: Annotated[float, Field(ge=0)] = 5.0,
+        photons: Positive | None = None,
+        electronic: NotNegative = 5.0,
         kernel: Literal["soft", "sharp", "ramp"] = "soft",
         seed: int = 0,
+        modulation: Share = 0.0,
+        match_hu: NoiseHU | None = None,
+        region: RegionText | None = None,
+        each_slice: bool = False,
     ) -> None:
-        self.source, self.dose, self.seed = source, dose, seed
-        self.photons, self.electronic, self.kernel = photons, electronic, kernel
+        self.source, self.seed = source, seed
+        match = match_of(match_hu, region, each_slice, photons)
+        self.noise = Insertion(dose, photons or PHOTONS, electronic, kernel, modulation, match)
 
     def cases(self) -> Sequence[Case]:
         return self.source.cases()
 
     def load(self, case: Case) -> Record:
-        scan = self.source.load(case).image
-        return pair(scan, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
+        return pair(self.source.load(case).image, self.noise, _seed(self.seed, case.id))
 
     def identity(self, case: Case) -> str:
-        settings = (VERSION, self.dose, self.photons, self.electronic, self.kernel, self.seed)
+        settings = (VERSION, *self.noise.identity, self.seed)
         return f"low_dose {settings} of {self.source.identity(case)}"
 
 
@@ -88,13 +129,21 @@ class LowDoseScan:
     shares:
         Shares of the slices for train, val and test, from the first slice on; one slice between blocks is left out.
     photons:
-        Photons a ray in air at full dose.
+        Photons a ray in air at full dose; 2e6 where nothing is said.
     electronic:
         Electronic noise, in photons.
     kernel:
         Reconstruction kernel that colours the noise.
     seed:
         Of the noise.
+    modulation:
+        Strength of the angular modulation of the tube current, from 0 (none) to 1.
+    match_hu:
+        Noise in HU that the dose is to add in the region, in place of ``photons``.
+    region:
+        ``hu=LOW:HIGH`` (default ``hu=10:70``), ``disc=ROW,COLUMN,RADIUS_MM`` or ``box=TOP:BOTTOM,LEFT:RIGHT``.
+    each_slice:
+        Match every slice on its own; otherwise the scan as a whole.
     """
 
     notice = (
@@ -108,15 +157,20 @@ class LowDoseScan:
         dose: Dose = 0.25,
         repeats: Annotated[int, Field(gt=0)] = 4,
         shares: tuple[float, float, float] = (0.6, 0.1, 0.3),
-        photons: Positive = 2e6,
-        electronic: Annotated[float, Field(ge=0)] = 5.0,
+        photons: Positive | None = None,
+        electronic: NotNegative = 5.0,
         kernel: Literal["soft", "sharp", "ramp"] = "soft",
         seed: int = 0,
+        modulation: Share = 0.0,
+        match_hu: NoiseHU | None = None,
+        region: RegionText | None = None,
+        each_slice: bool = False,
     ) -> None:
         if abs(sum(shares) - 1) > 1e-6 or min(shares) <= 0:
             raise InputError(f"shares {list(shares)} do not add up to 1")
-        self.path, self.dose, self.repeats, self.shares, self.seed = path, dose, repeats, shares, seed
-        self.photons, self.electronic, self.kernel = photons, electronic, kernel
+        self.path, self.repeats, self.shares, self.seed = path, repeats, shares, seed
+        match = match_of(match_hu, region, each_slice, photons)
+        self.noise = Insertion(dose, photons or PHOTONS, electronic, kernel, modulation, match)
         self._scan: Volume | None = None
 
     def cases(self) -> Sequence[Case]:
@@ -165,10 +219,16 @@ class LowDoseScan:
         affine[:3, 3] += affine[:3, 0] * part.start
         positions = None if scan.positions is None else scan.positions[part]
         block = replace(scan, voxels=scan.voxels[part], affine=affine, positions=positions, header={})
-        return pair(block, self.dose, self.photons, self.electronic, self.kernel, _seed(self.seed, case.id))
+        photons = None if self._photons is None else self._photons[part]
+        return pair(block, self.noise, _seed(self.seed, case.id), photons)
+
+    @functools.cached_property
+    def _photons(self) -> np.ndarray | None:
+        """Matched on the whole scan, so that its blocks are of one scanner."""
+        return _matched(self.scan(), self.noise)
 
     def identity(self, case: Case) -> str:
-        settings = (VERSION, self.dose, self.photons, self.electronic, self.kernel, self.seed, self.shares, case.id)
+        settings = (VERSION, *self.noise.identity, self.seed, self.shares, case.id)
         return f"low_dose_scan {settings} of {self._voxels}"
 
     @functools.cached_property
@@ -177,17 +237,23 @@ class LowDoseScan:
         return hashlib.blake2b(np.ascontiguousarray(self.scan().voxels), digest_size=16).hexdigest()
 
 
-def pair(scan: Volume, dose: float, photons: float, electronic: float, kernel: Any, seed: int) -> Record:
-    """A scan and its low-dose version on the same grid."""
-    from medkit.data.dose import UNWINDOWED, Scanner, simulate_low_dose, square_pixel
+def pair(scan: Volume, noise: Insertion, seed: int, photons: np.ndarray | None = None) -> Record:
+    """A scan and its low-dose version on the same grid; ``photons`` of each slice are matched here if not given."""
+    from medkit.data.dose import UNWINDOWED, simulate_low_dose, square_pixel
     from medkit.data.units import require_hu
 
     require_hu(scan, "noise insertion", hint=UNWINDOWED)
     pixel = square_pixel(scan)
     full = np.rint(scan.voxels).astype(np.float32)
-    settings = Scanner(photons=photons, electronic=electronic, kernel=kernel)
-    low = simulate_low_dose(full, pixel, dose, scanner=settings, seed=seed)
+    photons = _matched(scan.like(full), noise) if photons is None else photons
+    low = simulate_low_dose(full, pixel, noise.dose, scanner=noise.scanner, photons=photons, seed=seed)
     return Record(scan.like(low), target=scan.like(full))
+
+
+def _matched(scan: Volume, noise: Insertion) -> np.ndarray | None:
+    from medkit.data.dose_photons import photons_for
+
+    return None if noise.match is None else photons_for(scan, noise.dose, noise.match, noise.scanner)
 
 
 def _seed(seed: int, name: str) -> int:

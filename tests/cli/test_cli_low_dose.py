@@ -6,6 +6,7 @@ Most calls are made inside this process, where torch is imported once: ``main`` 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -95,6 +96,17 @@ def scans(tmp_path: Path, hu: np.ndarray, write_ct: Callable[..., None]) -> Path
         (["dicom", "out", "--dose", "0.25", "--photons", "0"], "photons must be positive"),
         (["dicom", "out", "--dose", "0.25", "--electronic", "-1"], "electronic noise must not be negative"),
         (["dicom", "out", "--dose", "0.25", "--bow-tie", "2"], "bow_tie is the share of photons"),
+        (["dicom", "out", "--dose", "0.25", "--modulation", "2"], "modulation is a power of the attenuation"),
+        (["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--photons", "1e6"], "photons are given too"),
+        (["dicom", "out", "--dose", "0.25", "--region", "hu=0:9"], "say match_hu too"),
+        (
+            ["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--region", "brain"],
+            "'brain' is no region; hu=LOW:HIGH",
+        ),
+        (
+            ["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--region", "hu=2999:3000"],
+            "dicom: no pixel of the scan",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -117,6 +129,34 @@ def test_a_low_dose_scan_is_written_in_its_own_format_and_alike_for_one_seed(cal
     assert low.same_grid(read_volume(scans / scan), 1e-4) is None
     assert np.array_equal(low.voxels, again.voxels)
     assert 1 < (low.voxels - read_volume(scans / scan).voxels.astype(float)).std() < 200
+
+
+@pytest.mark.parametrize("said", [(), ("--each-slice", "--modulation", "0.3")], ids=["scan", "slices"])
+def test_a_wanted_noise_is_added_and_the_photons_that_do_it_are_told(call, scans, tmp_path, said):
+    wanted = ("--match-hu", "12", "--region", "hu=10:70")
+    done = call("simulate-dose", "--input", scans / "dicom", "--output", "low", "--dose", "0.25", *wanted, *said)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"note: \S+( to \S+)? photons a ray add 12 HU in hu=10:70", done.stderr)
+    old, new = (read_volume(place).voxels.astype(float) for place in (scans / "dicom", tmp_path / "low"))
+    assert (new - old)[(old >= 10) & (old <= 70)].std() == pytest.approx(12, rel=0.1)
+    told = str(pydicom.dcmread(tmp_path / "low" / "0001.dcm").DerivationDescription)
+    assert "12 HU in hu=10:70" in told
+    assert ("modulation 0.3" in told) == bool(said)
+
+
+def test_padding_stays_where_dicom_becomes_nifti(call, tmp_path, hu, write_ct):
+    padded = hu.copy()
+    y, x = np.mgrid[:64, :64] - 31.5
+    padded[:, np.hypot(x, y) > 33] = -2000
+    write_ct(tmp_path / "head", padded)
+    for file in (tmp_path / "head").iterdir():
+        data = pydicom.dcmread(file)
+        data.add_new("PixelPaddingValue", "SS", -2000 - int(data.RescaleIntercept))
+        data.save_as(file)
+    done = call("simulate-dose", "--input", "head", "--output", "low.nii.gz", "--dose", "0.1")
+    assert done.returncode == 0, done.stderr
+    low = read_volume(tmp_path / "low.nii.gz").voxels
+    assert (low[:, np.hypot(x, y) > 33] == -1024).all()
 
 
 def test_data_mayo_writes_a_manifest_and_says_how_many(call, tmp_path, hu, write_ct):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.data.dose import WATER, Geometry, Scanner, draw_noise, simulate_low_dose
+from medkit.data.dose import WATER, Scanner, draw_noise, sent, simulate_low_dose
+from medkit.data.projection import Geometry
 from medkit.errors import InputError
 
 PIXEL = 0.8
@@ -140,6 +141,47 @@ def test_padding_that_no_tag_declares_gets_no_noise() -> None:
     low = simulate_low_dose(hu, PIXEL, 0.25, seed=1)
     assert (low[:, :10] == -3024).all()
     assert (low[:, 10:] > -3024).all()
+
+
+@pytest.mark.parametrize("value", [-1024, -2000])
+def test_one_value_of_air_or_less_around_the_circle_of_the_field_of_view_is_padding(value: int) -> None:
+    hu = disc()[None].copy()
+    y, x = np.mgrid[:128, :128] - 63.5
+    outside = np.hypot(x, y) > 64
+    hu[0][outside] = value
+    change = simulate_low_dose(hu, PIXEL, 0.25, seed=1) - hu
+    assert (change[0][outside] == 0).all()
+    assert (change[0][~outside] != 0).mean() > 0.8  # the rest rounds to nothing
+
+
+def test_air_of_one_value_that_files_can_go_below_is_no_padding() -> None:
+    hu = disc()[None]  # air of -1000 everywhere around
+    assert (simulate_low_dose(hu, PIXEL, 0.25, seed=1) != hu)[:, :10].mean() > 0.8
+
+
+def test_tube_current_follows_the_longest_path_of_a_view_and_keeps_its_mean() -> None:
+    """Two views of longest paths 1 and 5: a strength of 0.5 gives them currents in the ratio e^2."""
+    lines = torch.tensor([[0.0, 1.0, 0.5], [0.0, 5.0, 4.0]])
+    geometry = Geometry((16, 16), PIXEL, 8)
+    geometry.detectors = 3
+    photons = sent(lines, Scanner(photons=1000.0, modulation=0.5), geometry)
+    assert photons.mean() == pytest.approx(1000)
+    assert (photons[1] / photons[0]).tolist() == pytest.approx([math.exp(2)] * 3, rel=1e-5)
+
+
+def test_with_full_modulation_all_views_are_equally_noisy_at_their_longest_path() -> None:
+    geometry = Geometry((64, 64), PIXEL, 8)
+    lines = torch.linspace(1, 5, 8)[:, None].expand(8, geometry.detectors)
+    scanner = Scanner(photons=1e5, electronic=0.0, modulation=1.0)
+    draws = [draw_noise(lines, 0.25, scanner, geometry, torch.Generator().manual_seed(s)) for s in range(60)]
+    spread = torch.cat(draws, 1).std(1)
+    assert float(spread.max() / spread.min()) < 1.1
+
+
+@pytest.mark.parametrize("modulation", [-0.1, 1.5, math.nan])
+def test_a_modulation_outside_its_range_is_refused(modulation: float) -> None:
+    with pytest.raises(InputError, match="modulation is a power"):
+        Scanner(modulation=modulation)
 
 
 def test_full_dose_changes_nothing() -> None:

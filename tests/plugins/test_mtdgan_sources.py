@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from medkit_phantoms.source import HeadCT
 
 from medkit.data.dataset import Dataset
 from medkit.errors import InputError
+from medkit.recipe import load_recipe
 from medkit.testing import check_source
 
 
@@ -88,6 +90,41 @@ def test_pixels_that_are_not_square_are_refused_as_the_command_line_does(tmp_pat
     source = LowDoseScan(str(tmp_path / "oblong.nii.gz"))
     with pytest.raises(InputError, match=r"oblong\.nii\.gz: pixels of 2\.000 x 3\.000 mm are not square"):
         source.load(source.cases()[0])
+
+
+def test_a_block_of_a_scan_has_the_photons_that_match_the_whole_scan(scan: Path) -> None:
+    source = LowDoseScan(str(scan), match_hu=12.0, region="hu=0:80", modulation=0.3)
+    noise = []
+    for case in source.cases():
+        record = source.load(case)
+        assert record.target is not None
+        there = (record.target.voxels >= 0) & (record.target.voxels <= 80)
+        noise.append((record.image.voxels - record.target.voxels)[there])
+    assert np.concatenate(noise).std() == pytest.approx(12, rel=0.15)
+    assert source.identity(source.cases()[0]) != LowDoseScan(str(scan)).identity(source.cases()[0])
+
+
+def test_every_scan_of_another_source_gets_the_noise_that_is_wanted() -> None:
+    heads = HeadCT(patients=3, size=(64, 64), slices=4, centers=("A",))
+    source = LowDose(heads, match_hu=12.0, each_slice=True)
+    check_source(source)
+    for case in source.cases():
+        record = source.load(case)
+        assert record.target is not None
+        there = (record.target.voxels >= 10) & (record.target.voxels <= 70)
+        assert (record.image.voxels - record.target.voxels)[there].std() == pytest.approx(12, rel=0.15)
+
+
+def test_a_region_or_a_noise_that_is_none_is_refused_by_check_before_any_data_is_read() -> None:
+    for key, value in (("region", "brain"), ("match_hu", 0.1), ("modulation", 2)):
+        block = {"use": "mtdgan:low_dose_scan", "path": "nowhere", key: value}
+        with pytest.raises(InputError, match=key):
+            load_recipe("tiny_ldct", [f"data.ldct.source={json.dumps(block)}"])
+
+
+def test_photons_beside_a_noise_to_match_are_refused() -> None:
+    with pytest.raises(InputError, match="photons are given too"):
+        LowDose(HeadCT(patients=1), photons=1e6, match_hu=10.0)
 
 
 def test_shares_that_do_not_add_up_are_refused(scan: Path) -> None:
