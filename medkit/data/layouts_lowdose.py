@@ -52,8 +52,8 @@ def mayo_2016(folder: Path, lists: Path | None = None, progress: Progress | None
     Any arrangement of folders will do in which a path names the dose (``quarter_3mm``, ``full_1mm``) and the patient
     (``L067``, as a folder or at the start of the file's name), such as ``L067/quarter_3mm/*.IMA``,
     ``train/full_3mm/L067/*.IMA`` and ``Train/quarter_3mm/L067/quarter_3mm/*.IMA``. A folder ``train``, ``valid`` or
-    ``test`` names the fold; without one, L333 validates and L506 tests. Slice thicknesses and kernels (``3mm B30``)
-    are cases of their own.
+    ``test`` names the fold; without one, L333 validates and L506 tests. Slice thicknesses and kernels (``3mm B30``,
+    ``quarter_3mm_sharp``) are cases of their own.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def ldct_projection(folder: Path, lists: Path | None = None, seed: int = 0, prog
 def _mayo_place(path: PurePath) -> Place | None:
     dose = patient = fold = kernel = None
     for part in path.parts[:-1]:
-        dose = re.fullmatch(r"(quarter|full)_(\d+)mm", part, re.IGNORECASE) or dose
+        dose = re.fullmatch(r"(quarter|full)_(\d+)mm(_sharp)?", part, re.IGNORECASE) or dose
         patient = re.fullmatch(r"L\d{3}", part, re.IGNORECASE) or patient
         kernel = re.fullmatch(r"\d+mm[ _]([A-Z]\d\d)", part, re.IGNORECASE) or kernel
         fold = FOLDS.get(part.lower(), fold)
@@ -142,7 +142,7 @@ def _mayo_place(path: PurePath) -> Place | None:
     if dose is None or patient is None:
         return None
     name = patient[0].upper()
-    case = f"{name}_{dose[2]}mm" + (f"_{kernel[1].upper()}" if kernel else "")
+    case = f"{name}_{dose[2]}mm" + (f"_{kernel[1].upper()}" if kernel else (dose[3] or "").lower())
     return Place(case, name, dose[1].lower() == "quarter", fold or "")
 
 

@@ -15,14 +15,19 @@ from medkit.errors import did_you_mean
 from medkit_pedxnet.listed import SHOWN, Listed, ListedSource
 
 SEXES = {"true": 1.0, "1": 1.0, "m": 1.0, "male": 1.0, "false": 0.0, "0": 0.0, "f": 0.0, "female": 0.0}
+PATIENT = ("id", "Image ID", "Case ID")
+AGE = ("boneage", "Bone Age (months)", "Ground truth bone age (months)")
+SEX = ("male", "Sex")
 OLDEST = 25.0  # a set whose largest bone age lies below is about infants in months, or children in years
 
 
 class RSNABoneAge(ListedSource):
-    """RSNA Pediatric Bone Age Challenge (2017): hands as PNG; columns ``id``, ``boneage`` in months and ``male``.
+    """RSNA Pediatric Bone Age Challenge (2017): hands as PNG; the label is the bone age in months.
 
-    The label is the bone age; the field ``sex`` is 1 for boys and 0 for girls. The published sets have one csv and one
-    folder each: 12,611, 1,425 and 200 images.
+    The field ``sex`` is 1 for boys and 0 for girls. The published tables name their columns differently: ``id``,
+    ``boneage``, ``male`` for training; ``Image ID``, ``male``, ``Bone Age (months)`` for validation; ``Case ID``,
+    ``Sex``, ``Ground truth bone age (months)`` for test. Each is known by any of its
+    names. 12,611, 1,425 and 200 images.
 
     Parameters
     ----------
@@ -59,14 +64,14 @@ class RSNABoneAge(ListedSource):
 
     def of(self, fold: str, csv: Path) -> list[Case]:
         """The cases of one fold."""
-        rows = columns(csv, ("id", "boneage", "male"))
-        sexes = [SEXES.get(text.strip().lower()) for text in rows["male"]]
-        without(csv, "sex", [name for name, sex in zip(rows["id"], sexes, strict=True) if sex is None])
-        ages = [number(text) for text in rows["boneage"]]
-        without(csv, "bone age", [name for name, age in zip(rows["id"], ages, strict=True) if math.isnan(age)])
+        rows = columns(csv, (PATIENT, AGE, SEX))
+        sexes = [SEXES.get(text.strip().lower()) for text in rows[SEX[0]]]
+        without(csv, "sex", [name for name, sex in zip(rows[PATIENT[0]], sexes, strict=True) if sex is None])
+        ages = [number(text) for text in rows[AGE[0]]]
+        without(csv, "bone age", [name for name, age in zip(rows[PATIENT[0]], ages, strict=True) if math.isnan(age)])
         return [
             Case(f"{fold}/{name}", name, "", fold, age, {"sex": sex, "age_months": age})
-            for name, age, sex in zip(rows["id"], ages, sexes, strict=True)
+            for name, age, sex in zip(rows[PATIENT[0]], ages, sexes, strict=True)
         ]
 
 
@@ -122,14 +127,18 @@ class GrazWrists(ListedSource):
         return self._listed
 
 
-def columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Columns of a csv as texts, empty cells as ''."""
+def columns(path: Path, names: Sequence[str | tuple[str, ...]]) -> dict[str, list[str]]:
+    """Columns of a csv as texts, empty cells as ''; one of several names is found under the first of them."""
     table: Any = read_table(path)
-    for name in names:
+    chosen: dict[str, str] = {}
+    for known in names:
+        ways = (known,) if isinstance(known, str) else known
+        name = next((way for way in ways if way in table.columns), ways[0])
+        chosen[ways[0]] = name
         if name not in table.columns:
             hint = did_you_mean(name, table.columns) or f"columns: {', '.join(map(str, table.columns))}"
             raise InputError(f"the table has no column '{name}'", str(path), hint)
-    return {name: table[name].fillna("").astype(str).str.strip().tolist() for name in names}
+    return {key: table[name].fillna("").astype(str).str.strip().tolist() for key, name in chosen.items()}
 
 
 def number(text: str) -> float:

@@ -238,3 +238,12 @@ def test_other_patients_without_low_dose_images_are_an_error(tcia: Path, series:
     series(tcia / "C050" / "s" / "1-Full Dose Images-1", False, "1-{i:03d}.dcm")
     with pytest.raises(InputError, match=r"patient C050 \(SIEMENS\) has no low-dose images"):
         ldct_projection(tcia)
+
+
+def test_the_sharp_kernel_of_the_published_folders_is_a_case_of_its_own(tmp_path: Path, both: Both) -> None:
+    for kernel, end in (("B30", ""), ("D45", "_sharp")):
+        names = [
+            f"3mm {kernel}/{d}D_3mm{end}/{n}_3mm{end}/{{p}}/{n}_3mm{end}" for d, n in (("Q", "quarter"), ("F", "full"))
+        ]
+        both(tmp_path, "L506", *names)
+    assert list(mayo_2016(tmp_path)["case"]) == ["L506_3mm_B30", "L506_3mm_D45"]

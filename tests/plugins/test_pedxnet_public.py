@@ -110,3 +110,12 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.csv").write_text("filestem,fracture\n0001_1,1\n")
     with pytest.raises(InputError, match="no column 'fracture_visible'"):
         source.cases()
+
+
+@pytest.mark.parametrize(
+    "table", ["Image ID,male,Bone Age (months)\n9,TRUE,120\n", "Case ID,Sex,Ground truth bone age (months)\n9,M,120\n"]
+)
+def test_columns_have_the_names_of_each_published_table(tmp_path: Path, table: str) -> None:
+    (tmp_path / "t.csv").write_text(table)
+    source = RSNABoneAge(tmp_path, {"test": "t.csv"}, {"test": "t"})
+    assert [(c.patient, c.label, c.fields["sex"]) for c in source.of("test", tmp_path / "t.csv")] == [("9", 120, 1)]
