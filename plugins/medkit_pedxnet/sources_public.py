@@ -36,7 +36,7 @@ class RSNABoneAge(ListedSource):
     csv:
         Fold to its csv, such as ``{train: train.csv}``.
     images:
-        Fold to its folder of images ``ID.png`` (or ``.dcm``).
+        Fold to its folder of images ``ID.png`` (or ``.dcm``); they may lie in folders of it: validation has two.
     """
 
     space = "rsna_bone_age"
@@ -54,8 +54,10 @@ class RSNABoneAge(ListedSource):
             files: list[Path] = []
             for fold, name in self.csv.items():
                 folder = self.root / self.images[fold]
+                below = sorted(folder.glob("[!.]*/")) if folder.is_dir() else []
                 for case in self.of(fold, self.root / name):
-                    endings = [folder / f"{case.patient}{suffix}" for suffix in (".png", ".dcm")]
+                    places = (folder, *below)
+                    endings = [place / f"{case.patient}{suffix}" for place in places for suffix in (".png", ".dcm")]
                     files.append(next((file for file in endings if file.exists()), endings[0]))
                     cases.append(case)
             self._listed = Listed.of(str(self.root), cases, files)

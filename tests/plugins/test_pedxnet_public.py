@@ -119,3 +119,13 @@ def test_columns_have_the_names_of_each_published_table(tmp_path: Path, table: s
     (tmp_path / "t.csv").write_text(table)
     source = RSNABoneAge(tmp_path, {"test": "t.csv"}, {"test": "t"})
     assert [(c.patient, c.label, c.fields["sex"]) for c in source.of("test", tmp_path / "t.csv")] == [("9", 120, 1)]
+
+
+def test_images_of_a_fold_may_lie_in_two_folders_as_those_of_validation_do(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("Image ID,male,Bone Age (months)\n1386,TRUE,30\n1400,FALSE,90\n")
+    for number, name in ((1, "1386"), (2, "1400")):
+        folder = tmp_path / "set" / f"boneage-validation-dataset-{number}"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.png").write_bytes(b"")
+    source = RSNABoneAge(tmp_path, {"val": "v.csv"}, {"val": "set"})
+    assert [case.patient for case in source.cases()] == ["1386", "1400"]
