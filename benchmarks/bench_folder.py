@@ -57,7 +57,7 @@ def main() -> None:
             root = Path(folder) / str(i)
             write_tree(root, studies, slices)
             command = [sys.executable, __file__, "--read", str(root), f"{root}.csv"]
-            told = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+            told = subprocess.run(command, env=os.environ, capture_output=True, encoding="utf-8", check=True)
             rows.append({"studies": studies, "slices": slices, **json.loads(told.stdout)})
             print(rows[-1], flush=True)
     content = {"environment": environment(torch.device("cpu"), []), "trees": rows}

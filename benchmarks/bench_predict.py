@@ -67,7 +67,7 @@ def busiest(pid: int, most: dict[int, float]) -> None:
     tick = os.sysconf("SC_CLK_TCK")
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
+            fields = stat.read_text("utf-8").rsplit(")", 1)[1].split()
         except OSError:
             continue
         number = int(stat.parent.name)

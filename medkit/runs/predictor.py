@@ -223,8 +223,9 @@ class Predictor:
         segments: list[Segment] = []
         output = None
         for given in (found.mask_probability, found.output):
-            if given is not None and given.shape != image.voxels.shape:
-                sizes = ["x".join(map(str, shape[1:])) for shape in (given.shape, image.voxels.shape)]
+            # (D,H,W), or (K,D,H,W) of K classes.
+            if given is not None and given.shape[-3:] != image.voxels.shape:
+                sizes = ["x".join(map(str, shape[-2:])) for shape in (given.shape, image.voxels.shape)]
                 what = f"stage '{self.stage.name}' gives slices of {sizes[0]} for this image's of {sizes[1]}"
                 hint = "its network halves slices and doubles them again: give the recipe's 'prepare' a resize"
                 raise InputError(what, image.place, hint)
