@@ -143,6 +143,7 @@ def test_a_closed_terminal_asks_a_run_to_stop(tmp_path: Path) -> None:
     recipe(tmp_path, epochs=LONG)
     pid, terminal = os.forkpty()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # children of a process that ran medkit ignore it
         os.chdir(tmp_path)
         os.environ |= {"MEDKIT_CACHE": "cache", "OMP_NUM_THREADS": "1"}
         words = [sys.executable, "-m", "medkit", "run", "r.yaml", "--out", "out", "--device", "cpu"]
