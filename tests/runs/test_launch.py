@@ -141,20 +141,26 @@ def test_ranks_die_with_a_killed_launcher(start, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a terminal of its own")
 def test_a_closed_terminal_asks_a_run_to_stop(tmp_path: Path) -> None:
     recipe(tmp_path, epochs=LONG)
-    pid, terminal = os.forkpty()
-    if pid == 0:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # children of a process that ran medkit ignore it
-        os.chdir(tmp_path)
-        os.environ |= {"MEDKIT_CACHE": "cache", "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-m", "medkit", "run", "r.yaml", "--out", "out", "--device", "cpu"]
-        os.execv(sys.executable, words)
-    limit = time.monotonic() + 600
-    while not (tmp_path / "out" / "metrics.jsonl").exists():
-        assert time.monotonic() < limit
-        os.read(terminal, 1 << 16)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    environ = os.environ | {"MEDKIT_CACHE": "cache", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", TERMINAL]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
     assert "interrupted by SIGHUP" in (tmp_path / "out" / "log.txt").read_text()
+
+
+TERMINAL = """
+import os, pathlib, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+pid, terminal = os.forkpty()
+if pid == 0:
+    words = [sys.executable, "-m", "medkit", "run", "r.yaml", "--out", "out", "--device", "cpu"]
+    os.execv(sys.executable, words)
+while not pathlib.Path("out/metrics.jsonl").exists():
+    os.read(terminal, 1 << 16)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+"""Runs medkit in a terminal of its own and closes that: in a process of its own, for forks of this one ignore signals."""
 
 
 @pytest.mark.slow
