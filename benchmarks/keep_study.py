@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medkit.bench import table as markdown
 from medkit.bench.table import fill
 from medkit.errors import InputError, MedkitError
 from medkit.records import encoded, write_atomically
@@ -37,11 +38,11 @@ def table(found: Mapping[str, Any]) -> str:
         cells = {(s["method"], *s["place"]): s for s in one["summaries"]}
         heads = [", ".join(place) or "all" for place in places]
         lines += [f"{one['metric'].upper()} of `{one['stage']}` on `{one['split']}`:", ""]
-        lines += [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-        for method in methods:
-            row = [_cell(cells.get((method, *place)), (method, *place) in better) for place in places]
-            lines.append(f"| {method} | {' | '.join(row)} |")
-        lines.append("")
+        rows = [
+            (method, *(_cell(cells.get((method, *place)), (method, *place) in better) for place in places))
+            for method in methods
+        ]
+        lines += markdown.table(("method", *heads), rows)
     return "\n".join([*lines, _made(found)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medkit.bench.results import CaseResult, Results, TargetResult, VariantResult, replace
@@ -85,13 +85,13 @@ def markdown(results: Results, promised: bool = False) -> str:
         "",
     ]
     if any(case.targets for case in results.cases):
-        lines += _table(("case", "variant", "target", "found", ""), target_rows(results))
+        lines += table(("case", "variant", "target", "found", ""), target_rows(results))
     for case in results.cases:
         if promised and not case.targets:
             continue
         kind = "relative" if case.relative else "largest absolute"
         lines += [f"**{case.suite}: {case.name}** ({kind} error at most {case.tolerance:g})", ""]
-        lines += _table(COLUMNS, rows(case))
+        lines += table(COLUMNS, rows(case))
         for note in notes(case):
             lines += [note + ".", ""]
     return "\n".join(lines)
@@ -114,7 +114,8 @@ def fill(page: Path, name: str, text: str) -> None:
     replace(page, f"{before}{begin}{text.rstrip()}\n{end}{after}")
 
 
-def _table(columns: Sequence[str], content: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], content: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table, with an empty one at the end."""
     bars = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     return [*bars, *(f"| {' | '.join(row)} |" for row in content), ""]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.fractions import strata
+from medkit.data.fractions import draw, strata
 from medkit.data.manifest import as_number, read_manifest, texts
 from medkit.data.splits import look_alikes
 from medkit.errors import InputError, did_you_mean
@@ -180,7 +179,7 @@ def _deal(groups: list[str], words: dict[str, str], shares: dict[str, float], se
     totals: Counter[str] = Counter()
     counts: dict[str, Counter[str]] = {}
     for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
-        mine = sorted(members[stratum], key=lambda name: _draw(seed, name))
+        mine = sorted(members[stratum], key=lambda name: draw(seed, name))
         here = counts.setdefault(stratum or "no label", Counter())
         for i, group in enumerate(mine):
             lacking = [
@@ -194,10 +193,6 @@ def _deal(groups: list[str], words: dict[str, str], shares: dict[str, float], se
             here[fold] += 1
             totals[fold] += 1
     return Dealt(list(shares), [of_group[group] for group in groups], totals, counts, told)
-
-
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
 
 
 def _write(table: Any, path: Path) -> None:

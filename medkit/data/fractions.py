@@ -112,9 +112,14 @@ def strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]
     return np.where(missing, counts, found), words, counts == len(distinct)
 
 
+def draw(seed: int, name: str) -> bytes:
+    """Bytes by which names are put in an order of the seed's."""
+    return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
+
+
 def _order(names: Sequence[str], strata: np.ndarray, seed: int) -> list[int]:
     """All patients, those of each stratum in an order of the seed's and evenly spread."""
-    drawn = [hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest() for name in names]
+    drawn = [draw(seed, name) for name in names]
     place: dict[int, float] = {}
     for stratum in np.unique(strata).tolist():
         mine = sorted(np.flatnonzero(strata == stratum).tolist(), key=lambda i: drawn[i])

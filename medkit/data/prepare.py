@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from medkit.data.processes import settle
+from medkit.data.processes import end_all, settle
 from medkit.data.sample import pack
 from medkit.data.shards import ShardWriter
 from medkit.errors import InputError, MedkitError, RunError
@@ -26,8 +26,6 @@ from medkit.protocols import Case
 
 if TYPE_CHECKING:
     from medkit.data.dataset import Dataset
-
-PATIENCE = 10.0  # seconds that a process has to finish what it is at when all are to end
 
 
 @dataclass(frozen=True)
@@ -152,13 +150,7 @@ def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int
                 waiting.popleft()
                 yield message["position"], _failure(cases, message), message.get("doubt", "")
     finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.join(PATIENCE)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        end_all([process for process, _ in running.values()])
 
 
 def _failure(cases: Sequence[Case], message: dict[str, Any]) -> Failure | None:

@@ -14,10 +14,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from medkit.data.inputs import Input
-from medkit.data.processes import settle
+from medkit.data.processes import PATIENCE, end_all, settle
 from medkit.errors import MedkitError
 
-PATIENCE = 10.0  # seconds that a process has to clean up when all are to end
 Answer = tuple[Input, str | None]
 """An image, and why it failed, if it did."""
 Work = Callable[[Input], None]
@@ -89,13 +88,7 @@ def by_processes(work: Work, images: Sequence[Input], jobs: int, start: Start) -
                     process.join(PATIENCE)
                 yield images[number], problem
     finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.join(PATIENCE)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        end_all([process for process, _ in running.values()])
 
 
 def _ended(code: int | None) -> str:

@@ -20,6 +20,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from medkit.bench import table as markdown
 from medkit.errors import InputError
 from medkit.parts.encoder_models import outline, takes
 from medkit.parts.encoders import TimmEncoder
@@ -112,14 +113,14 @@ def check_file(model: str) -> None:
 
 def table(rows: list[Row]) -> str:
     """The table of docs/encoders.md."""
-    lines = ["| family | smallest model | million weights | strides | images | stages | tokens | holds |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    columns = ("family", "smallest model", "million weights", "strides", "images", "stages", "tokens", "holds")
+    lines = []
     for row in rows:
         strides = ", ".join(map(str, row.strides))
         cells = [row.family, f"`{row.model}`", f"{row.parameters / 1e6:.1f}", strides, row.sizes, str(row.stages or "")]
         cells += ["yes" if row.tokens else "", f"no: {row.fault}" if row.fault else "yes"]
-        lines.append(f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([cell.replace("|", " ") for cell in cells])
+    return "\n".join(markdown.table(columns, lines))
 
 
 def write(rows: list[Row]) -> None:
