@@ -59,7 +59,8 @@ def test_a_case_that_fails_is_named_and_the_others_are_prepared(source: Make, tm
     assert sorted(failure.case for failure in failures) == ["c0", "c4"]
     assert all("its mask is all empty" in str(failure.error) for failure in failures)
     assert data.missing(given.cases()) == [0, 4]
-    assert [failure.case for failure in fill(data, given.cases(), jobs)] == ["c0", "c4"]
+    again = [failure.case for failure in fill(data, given.cases(), jobs)]
+    assert (again if jobs == 1 else sorted(again)) == ["c0", "c4"]  # two processes fail in the order in which they end
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
