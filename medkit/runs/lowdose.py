@@ -14,13 +14,15 @@ from medkit.data.units import require_hu
 from medkit.engine.progress import Progress
 from medkit.errors import InputError
 
+STANDARD = Scanner()
+
 
 def simulate(
     input: Path,
     output: Path,
     dose: float,
     *,
-    scanner: Scanner,
+    scanner: Scanner = STANDARD,
     match: Match | None = None,
     seed: int = 0,
     resample: bool = False,
@@ -28,9 +30,9 @@ def simulate(
 ) -> tuple[str, ...]:
     """Simulate a lower dose for one DICOM series or NIfTI file and write it in the same format.
 
-    ``match`` finds the photons that add a wanted noise. ``resample`` writes NIfTI of uneven or tilted DICOM slices on
-    an even grid (:func:`medkit.data.resample.even`); noise is drawn on the true slices before. ``reading`` is for
-    :func:`medkit.data.io.read_volume`.
+    Photons, noise and kernel are those of ``scanner``; ``match`` finds the photons that add a wanted noise.
+    ``resample`` writes NIfTI of uneven or tilted DICOM slices on an even grid (:func:`medkit.data.resample.even`);
+    noise is drawn on the true slices before. ``reading`` is for :func:`medkit.data.io.read_volume`.
 
     Returns
     -------

@@ -24,6 +24,7 @@ from medkit.data.io import read_volume
 from medkit.errors import InputError
 from medkit.front import run
 from medkit.recipe import load_recipe
+from medkit.runs.lowdose import simulate
 from medkit.runs.predict import PredictSettings, predict
 
 WINDOW = (0, 80)
@@ -59,6 +60,17 @@ def hu() -> np.ndarray:
 def nifti(path: Path, voxels: np.ndarray, pixel: tuple[float, float] = (3.0, 3.0)) -> Path:
     nibabel.save(nibabel.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([*pixel, 5.0, 1.0])), path)
     return path
+
+
+def test_from_python_a_scan_needs_no_more_than_a_dose_and_is_that_of_the_command(
+    call: Callable[..., Called], tmp_path: Path, hu: np.ndarray
+) -> None:
+    scan = nifti(tmp_path / "scan.nii", hu)
+    assert simulate(scan, tmp_path / "python.nii", 0.25) == ()
+    assert call("simulate-dose", "--input", scan, "--output", "command.nii", "--dose", 0.25).returncode == 0
+    python, command = (read_volume(tmp_path / f"{name}.nii").voxels for name in ("python", "command"))
+    assert np.array_equal(python, command)
+    assert not np.array_equal(python, hu)
 
 
 @pytest.fixture
