@@ -21,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from medkit.data.folds import split
 from medkit.data.nifti import write_nifti
+from medkit.data.tree_labels import Labels
 from medkit.data.tree_table import Choices
 from medkit.data.tree_write import write as write_tree
 from medkit.data.volume import Volume
@@ -211,7 +212,7 @@ def write_heads(root: Path) -> Path:
     labels = root / "labels.csv"
     rows = "".join(f"p{i:02d},{i % 2},clean/p{i:02d}.nii.gz\n" for i in range(12))
     labels.write_text(f"id,label,target\n{rows}")
-    write_tree(root / "images", root / "cases.csv", Choices(masks=root / "masks"), labels=labels)
+    write_tree(root / "images", root / "cases.csv", Choices(masks=root / "masks"), labels=Labels(labels))
     split(root / "cases.csv", stratify="label", shares=(0.5, 0.25, 0.25))
     return root / "cases.csv"
 
@@ -227,6 +228,6 @@ def write_hands(root: Path) -> Path:
     labels = root / "labels.csv"
     rows = "".join(f"{i:03d},{20 + 10 * i},{i % 3},{i % 2},{i % 2}\n" for i in range(12))
     labels.write_text(f"id,months,view,broken,sex\n{rows}")
-    write_tree(root / "images", root / "cases.csv", Choices(), labels=labels)
+    write_tree(root / "images", root / "cases.csv", Choices(), labels=Labels(labels))
     split(root / "cases.csv", stratify="view", shares=(0.5, 0.25, 0.25))
     return root / "cases.csv"

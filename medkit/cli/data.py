@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import sys
@@ -135,8 +136,105 @@ def ldct_projection(folder: Folder, out: Out, lists: Lists = None) -> None:
         print(f"left out, no low-dose images (GE): {len(left_out)} patients: {', '.join(left_out)}")
 
 
+@app.command("bhsd")
+def bhsd(folder: Folder, out: Out) -> None:
+    """BHSD (label_192: images, ground truths) to a manifest, with masks of five kinds of bleed.
+
+    Example: medkit data bhsd /data/bhsd --out bhsd.csv
+    """
+    _of_bleeds("bhsd", folder, out)
+
+
+@app.command("instance")
+def instance(folder: Folder, out: Out) -> None:
+    """INSTANCE 2022 (train_2: data, label) to a manifest, with masks of bleeds.
+
+    Example: medkit data instance /data/instance --out instance.csv
+    """
+    _of_bleeds("instance_2022", folder, out)
+
+
+@app.command("hemseg")
+def hemseg(folder: Folder, out: Out) -> None:
+    """HemSeg-200 (image, label, annotion_file_info.jsonl) to a manifest, with masks of bleeds.
+
+    Example: medkit data hemseg /data/hemseg --out hemseg.csv
+    """
+    _of_bleeds("hemseg_200", folder, out)
+
+
+@app.command("cq500")
+def cq500(
+    folder: Folder,
+    out: Out,
+    reads: Annotated[
+        Path | None, typer.Option("--reads", metavar="CSV", help="The readers' table; default: reads.csv in FOLDER.")
+    ] = None,
+    thickness: Annotated[
+        float | None, typer.Option("--thickness", metavar="MM", help="Of several series, the nearest to this.")
+    ] = None,
+    lists: Lists = None,
+) -> None:
+    """CQ500 (CQ500CT12/Unknown Study/SERIES, reads.csv) to a manifest, one series a scan, with the readers' majority.
+
+    Example: medkit data cq500 /data/cq500 --out cq500.csv
+    """
+    from medkit.cli.data_folder import say
+    from medkit.data.layouts_cq500 import CHOICES, cq500
+    from medkit.engine.progress import Progress
+
+    with Progress() as progress, progress.task("reading headers") as advance:
+        choices = dataclasses.replace(CHOICES, thickness=thickness)
+        made = cq500(folder, out, reads, choices, lists=lists, progress=advance)
+    say(made, out)
+
+
+@app.command("mura")
+def mura(folder: Folder, out: Out) -> None:
+    """MURA 1.1 (train and valid, XR_ELBOW/patient00011/study1_negative) to a manifest, one row an image.
+
+    Example: medkit data mura /data/MURA-v1.1 --out mura.csv
+    """
+    from medkit.data.layouts_mura import mura as layout
+
+    _write(layout(folder), out)
+
+
+@app.command("fracatlas")
+def fracatlas(
+    folder: Folder,
+    out: Out,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", metavar="DIR", help="New folder for PNG files; default: OUT_pictures beside OUT."),
+    ] = None,
+) -> None:
+    """FracAtlas (dataset.csv, images, Annotations) to a manifest; its JPEG pictures and outlines become PNG files.
+
+    Example: medkit data fracatlas /data/FracAtlas --out fracatlas.csv
+    """
+    from medkit.data.layouts import check_new_manifest
+    from medkit.data.layouts_fracatlas import fracatlas as layout
+    from medkit.engine.progress import Progress
+
+    check_new_manifest(out)
+    place = pictures if pictures is not None else out.with_name(f"{out.stem}_pictures")
+    with Progress() as progress, progress.task("writing PNG files") as advance:
+        manifest = layout(folder, place, progress=advance)
+    _write(manifest, out)
+
+
 app.command("folder")(data_folder.folder)
 app.command("split")(data_folder.split)
+
+
+def _of_bleeds(name: str, folder: Path, out: Path) -> None:
+    from medkit.data import layouts_bleeds
+    from medkit.engine.progress import Progress
+
+    with Progress() as progress, progress.task("reading masks") as advance:
+        manifest = getattr(layouts_bleeds, name)(folder, progress=advance)
+    _write(manifest, out)
 
 
 def _lists(lists: Path | None, out: Path) -> Path:
@@ -149,6 +247,8 @@ def _write(manifest: Any, out: Path) -> None:
 
     write_manifest(manifest, out)
     print(f"{out}: {len(manifest)} cases of {manifest['patient'].nunique()} patients")
+    for line in manifest.attrs.get("told", ()):
+        print(line)
 
 
 def simulate_dose(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medkit.data.tree_write import Written
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images: DICOM, NIfTI and PNG at any depth.")]
 
@@ -43,6 +46,10 @@ def folder(
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Take series with missing slices as they are.")
     ] = False,
+    skip: Annotated[
+        str | None,
+        typer.Option("--skip", metavar="REGEX", help="Leave series out in whose description or folder this is found."),
+    ] = None,
     lists: Annotated[
         Path | None,
         typer.Option(
@@ -56,14 +63,22 @@ def folder(
 
     Example: medkit data folder /data/scans --labels labels.csv --out cases.csv
     """
-    from medkit.cli.output import show_table
+    from medkit.data.tree_labels import Labels
     from medkit.data.tree_table import Choices
     from medkit.data.tree_write import write
     from medkit.engine.progress import Progress
 
-    wanted = Choices(modality, min_slices, thickness, sharp, every_series, allow_gaps, patient, masks)
+    wanted = Choices(modality, min_slices, thickness, sharp, every_series, allow_gaps, patient, masks, skip)
     with Progress() as progress, progress.task("reading headers") as advance:
-        made = write(folder, out, wanted, labels=labels, column=id, by=by, lists=lists, progress=advance)
+        joined = None if labels is None else Labels(labels, id, by)
+        made = write(folder, out, wanted, labels=joined, lists=lists, progress=advance)
+    say(made, out)
+
+
+def say(made: Written, out: Path) -> None:
+    """Say what a tree of images became."""
+    from medkit.cli.output import show_table
+
     patients = len({row["patient"] for row in made.rows})
     print(f"{out}: {len(made.rows)} cases of {patients} patients, out of {made.files} files")
     for line in made.told:

@@ -14,12 +14,11 @@ import numpy as np
 
 from medkit.data.dicom import scan
 from medkit.data.dicom_header import Header, vector
-from medkit.data.layouts import with_folds, write_listing
+from medkit.data.layouts import FOLDS, with_folds, write_listing
 from medkit.errors import InputError, Problems
 
 CLOSE = 0.1
 """Distance in mm up to which two slices lie at one place."""
-FOLDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 OFFICIAL = {"L333": "val", "L506": "test"}
 """Folds of the 2016 challenge in published work; all other patients train."""
 ANATOMY = {"C": ("chest", 0.1), "L": ("abdomen", 0.25), "N": ("head", 0.25)}
@@ -58,7 +57,7 @@ def mayo_2016(folder: Path, lists: Path | None = None, progress: Progress | None
     Parameters
     ----------
     lists:
-        Where series lists go if files of several series lie in one folder; default: ``series/`` inside ``folder``.
+        Folder for lists of files, which series need that share a folder with others; never inside the data set.
     progress:
         Called with the number of cases done and of all.
 
@@ -174,7 +173,6 @@ def _rows(
     pairs: Sequence[Pair], folder: Path, lists: Path | None, progress: Progress | None, without_low: str | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A row for each pair, its series lists written; and the patients of a manufacturer that has no low dose."""
-    lists = Path(lists) if lists is not None else folder / "series"
     neighbours = Counter(path.parent for pair in pairs for path in (*pair.low, *pair.full))
     rows: list[dict[str, Any]] = []
     listings: dict[Path, list[Path]] = {}
@@ -197,7 +195,10 @@ def _rows(
             if len(parents) == 1 and neighbours[found[0].parent] == len(found):
                 places.append(found[0].parent.resolve())
             else:
-                listing = lists / f"{pair.place.case}_{kind}.txt"
+                if lists is None:
+                    what = "files of several series lie in one folder, and lists of them need a place"
+                    raise InputError(what, str(found[0].parent), "name one outside the data set: lists=FOLDER")
+                listing = Path(lists) / f"{pair.place.case}_{kind}.txt"
                 listings[listing] = [header.path for header in headers]
                 places.append(listing.resolve())
         rows.append(_row(pair.place, places[0], places[1], series[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,35 @@ PATHS = ("mask", "target")
 SHOWN = 3
 
 
-def join(found: Gathered, path: Path, left_out: LeftOut, column: str | None = None, by: str | None = None) -> list[str]:
-    """Put the columns of a table beside the cases, and say by what they were joined.
+@dataclass(frozen=True)
+class Labels:
+    """A table of labels.
 
-    Parameters
+    Attributes
     ----------
     column:
         The one that holds the ids; default: ``id``, or another usual name, or the first.
     by:
         What the ids name: ``case``, ``name`` of file or folder, ``series``, ``study``, ``accession``, ``patient`` or
         the first ``folder``. Default: what the most of them are found among.
+    """
+
+    path: Path
+    column: str | None = None
+    by: str | None = None
+
+    def join(self, found: Gathered, left_out: LeftOut) -> list[str]:
+        """Put the columns of the table beside the cases; see :func:`join`."""
+        return join(found, read_manifest(Path(self.path), "table of labels"), left_out, self)
+
+
+def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list[str]:
+    """Put the columns of a table beside the cases, and say by what they were joined.
+
+    Parameters
+    ----------
+    labels:
+        Where the table comes from and what its ids name.
 
     Returns
     -------
@@ -38,7 +58,7 @@ def join(found: Gathered, path: Path, left_out: LeftOut, column: str | None = No
     InputError
         if an id stands there twice or matches nothing at all, or a column is one of the manifest's own.
     """
-    table = read_manifest(Path(path), "table of labels")
+    path, column, by = labels.path, labels.column, labels.by
     names = list(table.column_names)
     if column is None:
         lower = {name.strip().lower(): name for name in reversed(names)}

@@ -60,6 +60,8 @@ class Choices:
         or a regular expression whose first group is found in a case's path.
     masks:
         Folder of masks, named as the images are; they take no part as images.
+    skip:
+        A regular expression; series are left out in whose description or folder's name it is found.
     """
 
     modality: str | None = None
@@ -70,6 +72,7 @@ class Choices:
     allow_gaps: bool = False
     patient: str = "header"
     masks: Path | None = None
+    skip: str | None = None
 
 
 class LeftOut:
@@ -135,6 +138,7 @@ def gather(
     root = Path(root).resolve()
     found = Gathered()
     masks = _masks(choices.masks)
+    skipped = None if choices.skip is None else _pattern(choices.skip, "--skip")
     with Tree(root, left_out.add) as tree:
         tree.read(progress)
         found.files, counts = tree.found.count, tree.found.images
@@ -144,7 +148,7 @@ def gather(
                 look(study, uid, list(tree.series(parts)), choices.slices, choices.allow_gaps)
                 for uid, parts in series.items()
             ]
-            for one, header, why in _of_study(looked, found.modality, choices):
+            for one, header, why in _of_study(looked, found.modality, choices, skipped):
                 _add_dicom(found, root, one, header, why, listing)
             _tell(looked, left_out)
         for name in tree.found.files:
@@ -177,7 +181,7 @@ def _modality(wanted: str | None, counts: Counter[str]) -> tuple[str, ...]:
 
 
 def _of_study(
-    looked: list[Series], modality: tuple[str, ...], choices: Choices
+    looked: list[Series], modality: tuple[str, ...], choices: Choices, skipped: re.Pattern[str] | None
 ) -> Iterator[tuple[Series, Header | None, str]]:
     """The cases of a study: series, of radiographs each image, and why."""
     for one in looked:
@@ -185,6 +189,8 @@ def _of_study(
             one.leave_out("other modality", f"{one.modality or 'no modality'}, not {'/'.join(modality)}")
         if not one.kind and not one.axial and not choices.every:
             one.leave_out("not axial", "its slices are not axial")
+        if not one.kind and skipped is not None and (text := skipped.search(f"{one.description}\n{one.place.name}")):
+            one.leave_out("skipped", f"'{text[0]}' in its name")
     able = [one for one in looked if not one.kind]
     for one in able:
         if one.modality in FLAT or choices.every:
@@ -283,10 +289,7 @@ def _distinct_cases(found: Gathered) -> None:
 def _patients(found: Gathered, by: str, root: Path) -> None:
     """Whom each case shows; told where nothing says it."""
     if by not in ("header", "folder"):
-        try:
-            pattern = re.compile(by)
-        except re.error as error:
-            raise InputError(f"'{by}' is no regular expression ({error})", "--patient") from error
+        pattern = _pattern(by, "--patient")
         if pattern.groups < 1:
             raise InputError(f"'{by}' has no group that is the patient", "--patient", "such as '^([0-9]+)_'")
     own = studies = 0
@@ -312,6 +315,13 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
         found.told.append(f"{studies} cases have no PatientID, and each study counts as a patient; {hint}")
     if len(found.rows) > 1 and len({row["patient"] for row in found.rows}) == 1:
         found.told.append("all cases have one PatientID, so they cannot be split; --patient says whose they are")
+
+
+def _pattern(text: str, option: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(f"'{text}' is no regular expression ({error})", option) from error
 
 
 def _masks(folder: Path | None) -> dict[str, Path] | None:
@@ -361,5 +371,6 @@ WAYS = {
     "few slices": "--min-slices 1 takes single slices too",
     "gaps": "--allow-gaps takes them as they are",
     "not axial": "--every-series takes other planes too",
+    "skipped": "--skip leaves all series out",
     "mask": "name the folder of images, and that of masks by --masks",
 }

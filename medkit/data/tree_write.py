@@ -9,13 +9,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from medkit.data.layouts import write_listing, write_manifest
-from medkit.data.tree_labels import join
+from medkit.data.layouts import check_new_manifest, write_listing, write_manifest
 from medkit.data.tree_table import COLUMNS, Choices, Gathered, LeftOut, gather
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
+
+
+class Joined(Protocol):
+    """What puts columns beside the cases of a tree."""
+
+    def join(self, found: Gathered, left_out: LeftOut) -> list[str]:
+        """Add to the rows, and say what a user should know of it."""
+        ...
 
 
 @dataclass
@@ -34,9 +41,7 @@ def write(
     out: Path,
     choices: Choices,
     *,
-    labels: Path | None = None,
-    column: str | None = None,
-    by: str | None = None,
+    labels: Joined | None = None,
     lists: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
@@ -44,8 +49,8 @@ def write(
 
     Parameters
     ----------
-    labels, column, by:
-        As for :func:`medkit.data.tree_labels.join`.
+    labels:
+        Puts columns beside the cases, such as :class:`medkit.data.tree_labels.Labels`.
     lists:
         Folder for lists of the files of series that share a folder with others; default: beside ``out``.
 
@@ -55,8 +60,7 @@ def write(
         see :func:`medkit.data.tree_table.gather`; also if one of the outputs exists, or ``out`` is no manifest.
     """
     out = Path(out)
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError("a manifest ends in .csv or .parquet", str(out))
+    check_new_manifest(out)
     lists = Path(lists) if lists is not None else out.with_name(f"{out.stem}_series")
     told = out.with_name(f"{out.stem}.left_out.csv")
     for path in (out, lists):
@@ -74,7 +78,7 @@ def write(
                 left_out = LeftOut(file, Path(root).resolve())
                 found = gather(root, left_out, listing, choices, progress)
                 if labels is not None:
-                    found.told += join(found, labels, left_out, column, by)
+                    found.told += labels.join(found, left_out)
             if made.is_dir():
                 os.rename(made, lists)
             try:

@@ -107,8 +107,10 @@ def test_patients_whose_files_lie_together_get_series_lists(tmp_path: Path, seri
     for patient in ("L067", "L096"):
         series(tmp_path / "quarter_3mm", True, f"{patient}_QD_3_1.CT.{{i:04d}}.IMA")
         series(tmp_path / "full_3mm", False, f"{patient}_FD_3_1.CT.{{i:04d}}.IMA")
-    table = mayo_2016(tmp_path)
-    assert table["image"][1] == str(tmp_path / "series" / "L096_3mm_low.txt")
+    with pytest.raises(InputError, match=r"lists of them need a place.*lists=FOLDER"):
+        mayo_2016(tmp_path)
+    table = mayo_2016(tmp_path, tmp_path / "lists")
+    assert table["image"][1] == str(tmp_path / "lists" / "L096_3mm_low.txt")
     files = Path(table["target"][1]).read_text().splitlines()
     assert [Path(file).name[:7] for file in files] == ["L096_FD"] * 4
 

@@ -182,7 +182,7 @@ def test_the_rsna_layout_is_gathered_to_series(shared: Path, tmp_path: Path) -> 
         )
         rows += [f"ID_{number}_subdural,{int(number == 18)}", f"ID_{number}_any,{int(number == 18)}"]
     (tmp_path / "stage_2_train.csv").write_text("\n".join(rows))
-    table = rsna_hemorrhage(tmp_path)
+    table = rsna_hemorrhage(tmp_path, tmp_path / "lists")
     assert len(table) == 1
     assert table["label"][0] == 1
     assert read_volume(table["image"][0]).depth == 4

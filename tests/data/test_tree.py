@@ -13,6 +13,7 @@ from medkit_benchmarks import mixed_tree
 
 from medkit.data.io import read_volume
 from medkit.data.nifti import write_nifti
+from medkit.data.tree_labels import Labels
 from medkit.data.tree_series import is_sharp
 from medkit.data.tree_table import Choices
 from medkit.data.tree_write import Written, write
@@ -120,10 +121,10 @@ def test_masks_go_to_the_images_of_their_name(nifti: Path) -> None:
 # -- labels --------------------------------------------------------------------------------------------------------
 
 
-def labels(folder: Path, text: str) -> Path:
+def labels(folder: Path, text: str) -> Labels:
     path = folder / "labels.csv"
     path.write_text(text, encoding="utf-8")
-    return path
+    return Labels(path)
 
 
 def test_labels_are_joined_by_exact_text_and_told_both_ways(nifti: Path) -> None:

@@ -1,0 +1,88 @@
+"""MURA's folders as a manifest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from medkit.data.layouts import FOLDS
+from medkit.data.manifest import read_manifest
+from medkit.errors import InputError
+
+STUDY = re.compile(r"study(\d+)_(positive|negative)")
+TOLD = (
+    "the label is the study's, abnormal or not: an image of an abnormal study may show nothing",
+    "the challenge's test set is not public; val is its 'valid', and 'medkit data split' deals other folds",
+)
+
+
+def mura(folder: Path) -> Any:
+    """Manifest of MURA 1.1: radiographs of the arm, a row an image, labelled by study as abnormal (1) or normal (0).
+
+    Images lie in ``train`` and ``valid``, in ``XR_ELBOW/patient00011/study1_negative/image1.png`` below (Rajpurkar et
+    al., arXiv:1712.06957: seven body parts, and no patient in two of the sets). ``train_image_paths.csv`` and that of
+    ``valid``, where they are there, list the images by the path from the folder above, without a header.
+
+    Returns
+    -------
+    pandas.DataFrame
+        case, patient, center, fold, image, label, body_part, study. ``attrs["told"]`` says what a user should know.
+
+    Raises
+    ------
+    InputError
+        if no image is here, a patient lies in both sets, or a study is both normal and abnormal.
+    """
+    import pandas
+
+    folder = Path(folder)
+    rows: list[dict[str, Any]] = []
+    labels: dict[str, int] = {}
+    folds: dict[str, str] = {}
+    for name in ("train", "valid"):
+        for path in sorted((folder / name).glob("XR_*/patient*/study*/[!.]*.png")):
+            part, patient, study = path.relative_to(folder / name).parts[:3]
+            match = STUDY.fullmatch(study)
+            if match is None:
+                raise InputError("a study is named 'study1_positive' or 'study1_negative'", str(path.parent))
+            label, key = int(match[2] == "positive"), f"{name}/{part}/{patient}/study{match[1]}"
+            if labels.setdefault(key, label) != label:
+                raise InputError(f"study {match[1]} of {patient} is both normal and abnormal", str(path.parent.parent))
+            if folds.setdefault(patient, name) != name:
+                raise InputError(f"{patient} lies in train and in valid", str(path), "a patient has one fold")
+            rows.append(
+                {
+                    "case": path.relative_to(folder).with_suffix("").as_posix(),
+                    "patient": patient,
+                    "center": "mura",
+                    "fold": FOLDS[name],
+                    "image": str(path.resolve()),
+                    "label": label,
+                    "body_part": part.removeprefix("XR_").lower(),
+                    "study": f"{part}/{patient}/study{match[1]}",
+                }
+            )
+    if not rows:
+        wanted = "train/XR_ELBOW/patient00011/study1_negative/image1.png is wanted"
+        raise InputError("no image of MURA is here", str(folder), wanted)
+    table = pandas.DataFrame(rows)
+    table.attrs["told"] = [*_missing(folder, {row["case"] for row in rows}), *TOLD]
+    return table
+
+
+def _missing(folder: Path, cases: set[str]) -> list[str]:
+    """How many of the listed images are not there."""
+    said = []
+    for name in ("train", "valid"):
+        path = folder / f"{name}_image_paths.csv"
+        if not path.is_file():
+            continue
+        table = read_manifest(path, "list of images")
+        first = table.column_names[0]  # there is no header, so it is the first path
+        listed = [Path(text).parts[1:] for text in (first, *table[first].to_pylist()) if text]
+        missing = [parts for parts in listed if Path(*parts).with_suffix("").as_posix() not in cases]
+        if missing:
+            example = Path(*missing[0]).as_posix()
+            said.append(f"{len(missing)} of {len(listed)} images of {path.name} are not here, such as {example}")
+    return said
