@@ -39,7 +39,18 @@ from medkit.protocols.events import (
 from medkit.protocols.external import ExternalObjective, ExternalWork
 from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
 from medkit.registry.hooks import hookimpl
-from medkit.registry.marks import Channels, File, Given, MaskClasses, Placed, Slot, Strides, Weights
+from medkit.registry.marks import (
+    Channels,
+    File,
+    Given,
+    MaskClasses,
+    PatchSize,
+    Placed,
+    Slot,
+    Strides,
+    Strides3d,
+    Weights,
+)
 
 __all__ = [
     "Augmentation",
@@ -70,6 +81,7 @@ __all__ = [
     "Metric",
     "Objective",
     "Optimizer",
+    "PatchSize",
     "Placed",
     "PretextHead",
     "Record",
@@ -85,6 +97,7 @@ __all__ = [
     "StageStarted",
     "StepEnded",
     "Strides",
+    "Strides3d",
     "TieLoss",
     "Transform",
     "Turn",

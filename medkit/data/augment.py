@@ -354,13 +354,16 @@ class CPUChain:
 class DeviceChain:
     """Augmentations of a whole batch on its device, drawn from torch's generator.
 
-    Items of slice batches differ; the slices of each volume of a volume batch get the same parameters.
+    Items of slice batches differ; the slices of each volume of a volume batch, or of a patch of a volume, get the same
+    parameters.
     """
 
     def __init__(self, steps: Sequence[Any]) -> None:
         self.modules = _forms(steps, "device")
 
     def __call__(self, batch: Batch) -> Batch:
+        if batch["image"].dim() == 5:
+            return self._patches(batch)
         names = [name for name in ("image", "target") if name in batch]
         stacked = torch.cat([batch[name] for name in names], 1)
         mask = batch.get("mask")
@@ -377,6 +380,16 @@ class DeviceChain:
             out[name] = image.contiguous()
         if mask is not None:
             out["mask"] = mask
+        return out
+
+    def _patches(self, batch: Batch) -> Batch:
+        """Patches (N,C,d,h,w) as N volumes of d slices."""
+        names = [name for name in ("image", "target", "mask") if name in batch]
+        count, depth = len(batch["image"]), batch["image"].shape[2]
+        slices: Batch = {name: batch[name].transpose(1, 2).flatten(0, 1) for name in names}
+        changed, out = self(slices | {"lengths": torch.full((count,), depth)}), dict(batch)
+        for name in names:
+            out[name] = changed[name].unflatten(0, (count, depth)).transpose(1, 2).contiguous()
         return out
 
     def _volume(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""What a training item is taken from a case: one slice, patches of one slice, or all slices."""
+"""What a training item is taken from a case: one slice, patches of one slice or of all, or all slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from medkit.data.sample import Sample
 
-Unit = Literal["slice", "volume", "patch"]
+Unit = Literal["slice", "volume", "patch", "patch3d"]
 Draw = Literal["uniform", "positive"]
 DRAWN = {
     "uniform": "slices are drawn as they lie in the data",
@@ -18,6 +18,19 @@ DRAWN = {
 }
 """What each way of drawing slices means, for whoever reads the results."""
 
+DRAWN_3D = {
+    "uniform": "patches lie anywhere in their volumes",
+    "positive": "a third of the patches of a case with a positive mask, at least one, hold a random positive voxel",
+}
+"""The same of patches of volumes."""
+
+
+def drawn_in_words(draw: str, unit: str) -> str:
+    """What a way of drawing means for the items of a unit; empty for one that is not known."""
+    return (DRAWN_3D if unit == "patch3d" else DRAWN).get(draw, "")
+
+
+Sides = tuple[int, int, int]
 Arrays = dict[str, np.ndarray]
 Chain = Callable[[Arrays, np.random.Generator], Arrays]
 
@@ -28,7 +41,7 @@ class Drawn(NamedTuple):
     Attributes
     ----------
     arrays:
-        ``image`` and, where there are such, ``mask`` and ``target``, (n,H,W).
+        ``image`` and, where there are such, ``mask`` and ``target``, (n,H,W); of patches of volumes (n,d,h,w).
     label:
         Of the slice if it was drawn with its mask, else of the case.
     z:
@@ -57,11 +70,15 @@ class ItemDraw(Protocol):
 
 
 def draw_of(
-    unit: Unit = "slice", prefer: Draw = "uniform", *, patches: int = 8, patch_size: int = 64
-) -> SliceDraw | VolumeDraw | PatchDraw:
+    unit: Unit = "slice", prefer: Draw = "uniform", *, patches: int = 8, patch_size: int | Sides = 64
+) -> SliceDraw | VolumeDraw | PatchDraw | PatchDraw3d:
     """The draw of a unit, as a stage of a recipe names it."""
     if unit == "volume":
         return VolumeDraw()
+    if unit == "patch3d":
+        sides = (patch_size, patch_size, patch_size) if isinstance(patch_size, int) else patch_size
+        return PatchDraw3d(patches, sides, prefer)
+    assert isinstance(patch_size, int)
     return PatchDraw(patches, patch_size, prefer) if unit == "patch" else SliceDraw(prefer)
 
 
@@ -148,6 +165,73 @@ class PatchDraw:
         """Every patch by itself."""
         parts = [chain({k: v[i : i + 1] for k, v in arrays.items()}, rng) for i in range(self.patches)]
         return {k: np.concatenate([part[k] for part in parts]) for k in arrays}
+
+
+@dataclass(frozen=True)
+class PatchDraw3d:
+    """``patches`` boxes of ``sides`` (depth, height, width) out of a volume, at the same place in all its arrays.
+
+    They lie inside the volume; one with a shorter side is filled up with zeros on both ends, as for sliding windows.
+    With ``prefer: positive`` a third of them, at least one, hold a random positive voxel of the mask (Isensee et al.
+    2021, as nnU-Net draws them), where there is one. Labels are those of cases.
+    """
+
+    patches: int = 8
+    sides: Sides = (64, 64, 64)
+    prefer: Draw = "uniform"
+    unit: Unit = "patch3d"
+
+    @property
+    def each(self) -> int:
+        return self.patches
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn:
+        arrays = _arrays(sample, slice(None))
+        height, width = sample.image.shape[-2:]
+        found = [
+            self._box((len(sample.image), height, width), self._held(sample, i, rng), rng) for i in range(self.patches)
+        ]
+        return Drawn(
+            {name: np.stack([_boxed(array, box) for box in found]) for name, array in arrays.items()}, sample.label
+        )
+
+    def _held(self, sample: Sample, number: int, rng: np.random.Generator) -> Sides | None:
+        """A positive voxel that the patch of this number has to hold; None for any patch."""
+        counts = sample.positive_voxels
+        if self.prefer != "positive" or number >= max(1, self.patches // 3) or counts is None or not counts.sum():
+            return None
+        assert sample.mask is not None
+        z = choose_slice(sample, "positive", rng)
+        rows, columns = np.nonzero(np.asarray(sample.mask)[z])
+        chosen = int(rng.integers(len(rows)))
+        return z, int(rows[chosen]), int(columns[chosen])
+
+    def _box(self, shape: Sides, held: Sides | None, rng: np.random.Generator) -> list[tuple[slice, tuple[int, int]]]:
+        """For each axis what is cut, and how many zeros come before and behind it."""
+        box = []
+        for axis, (full, side) in enumerate(zip(shape, self.sides, strict=True)):
+            missing = max(0, side - full)
+            low, high = 0, max(0, full - side)
+            if held is not None:
+                low, high = max(low, held[axis] - side + 1), min(high, held[axis])
+            start = int(rng.integers(low, high + 1))
+            box.append((slice(start, min(full, start + side)), (missing // 2, missing - missing // 2)))
+        return box
+
+    def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
+        """Every patch by itself, all its slices alike."""
+        parts = [chain({k: v[i] for k, v in arrays.items()}, rng) for i in range(self.patches)]
+        return {k: np.stack([part[k] for part in parts]) for k in arrays}
+
+
+def _boxed(array: np.ndarray, box: list[tuple[slice, tuple[int, int]]]) -> np.ndarray:
+    """A box of (D,H,W) or (D,C,H,W)."""
+    (depth, _), (rows, _), (columns, _) = box
+    found = array[depth, ..., rows, columns]
+    zeros = [pad for _, pad in box]
+    if not any(map(any, zeros)):
+        return found
+    return np.pad(found, [zeros[0], *[(0, 0)] * (array.ndim - 3), *zeros[1:]])
 
 
 def choose_slice(sample: Sample, prefer: Draw, rng: np.random.Generator) -> int:

@@ -197,7 +197,10 @@ class Loader:
             if all(name in item for item in items):
                 self.check_sizes(name, items)
                 found = _stacked([item[name] for item in items])
-                batch[name] = masks_of(found, self.dataset.classes) if name == "mask" else with_channels(found)
+                if name == "mask":
+                    batch[name] = masks_of(found, self.dataset.classes)
+                else:
+                    batch[name] = of_volumes(found) if self.draw.unit == "patch3d" else with_channels(found)
         for name in NAMES:
             if all(name in item for item in items):
                 batch[name] = with_channels(_stacked([item[name] for item in items]), 2)
@@ -224,8 +227,14 @@ def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
     return found if found.dim() == axis + 3 else found.unsqueeze(axis)
 
 
+def of_volumes(array: np.ndarray) -> torch.Tensor:
+    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w)."""
+    found = torch.from_numpy(array)
+    return found[:, None] if found.dim() == 4 else found.transpose(1, 2).contiguous()
+
+
 def masks_of(array: np.ndarray, classes: Classes | None) -> torch.Tensor:
-    """Masks (n,H,W) float32 as (n,1,H,W), or of overlapping classes one a class, (n,K,H,W)."""
+    """Masks (n,H,W) float32 as (n,1,H,W), or of overlapping classes one a class, (n,K,H,W); patches alike."""
     if classes is None or not classes.overlapping:
         return torch.from_numpy(array)[:, None]
     planes = classes.planes(array.astype(np.uint8)).astype(np.float32)

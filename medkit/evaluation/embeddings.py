@@ -67,7 +67,8 @@ class Embedded:
             return
 
         def keep(module: nn.Module, inputs: Any, features: list[Tensor]) -> None:
-            found.append(features[-1].float().mean((2, 3)).cpu().numpy())
+            deepest = features[-1].float()
+            found.append(deepest.mean(tuple(range(2, deepest.dim()))).cpu().numpy())
 
         handle = encoder.register_forward_hook(keep)
         try:

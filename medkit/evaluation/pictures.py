@@ -47,7 +47,8 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
         shown["classes"] = ", ".join(name for name, found in zip(sample.classes.names, there, strict=True) if found)
     shown |= dict(_layers(prediction, z))
     encoder = objective.parts().get("encoder")
-    if encoder is not None and any(True for _ in encoder.parameters()):  # the identity shows nothing new
+    # The identity shows nothing new, and an encoder of volumes sees no single slice.
+    if encoder is not None and any(True for _ in encoder.parameters()) and getattr(encoder, "dimensions", 2) == 2:
         image = with_channels(np.array(sample.image[z : z + 1])).to(device)
         shown["activation"] = activation(encoder, image)[0]
     return shown

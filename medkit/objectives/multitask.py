@@ -136,14 +136,7 @@ class Multitask(nn.Module):
                 if not hasattr(head, "predict"):
                     continue
                 wanted = {key: given[key] for key in _needs(head)}
-                found = head.predict(head(features, **wanted))
-                if not isinstance(found, Mapping):
-                    what = f"predict of head '{name}' gives {type(found).__name__}, not predictions by name"
-                    raise InputError(what, hint=f"such as {{'probability': (N,)}}: {PAGE}")
-                for key, value in found.items():
-                    if key in merged:
-                        raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
-                    merged[key] = value
+                merge(merged, name, head.predict(head(features, **wanted)))
             return merged
 
         return in_chunks(one, batch["image"], self.slices_at_once, *fields.values())
@@ -200,6 +193,17 @@ def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[A
             what = f"head '{name}' changes '{key}' of the batch in its view, which other heads and targets see"
             raise InputError(what, hint=f"change a copy, batch['{key}'].clone(): {PAGE}")
     return found
+
+
+def merge(merged: dict[str, Tensor], name: str, found: Any) -> None:
+    """Add what head ``name`` predicts to the predictions of others."""
+    if not isinstance(found, Mapping):
+        what = f"predict of head '{name}' gives {type(found).__name__}, not predictions by name"
+        raise InputError(what, hint=f"such as {{'probability': (N,)}}: {PAGE}")
+    for key, value in found.items():
+        if key in merged:
+            raise InputError(f"two heads predict '{key}'; the second is '{name}'", hint="leave one out")
+        merged[key] = value
 
 
 def numbers_of(heads: Any) -> dict[str, float]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import warnings
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.parts.encoder_models import REFUSED, Design, names_in
-from medkit.parts.weights import read_safetensors
-
-OWN = ("", "net.", "net.model.")
-"""What stands before names in files of timm's and of ours: nothing to tell."""
-SHOWN = 3
+from medkit.parts.weights import OWN, read_safetensors, some, tell, under_prefix
 
 
 def statistics_of(model: str, tag: str | None, channels: int) -> tuple[Any, Any]:
@@ -59,7 +52,7 @@ def load_backbone(encoder: nn.Module, design: Design, path: Path, prefix: str | 
     names = names_in(net, whole)
     content = read_safetensors(path)
     flat = {mine.removeprefix("model."): name for name, mine in names.items()}
-    tensors, before = _stripped(content, {**flat, **{name: name for name in whole.state_dict()}}, path, prefix)
+    tensors, before = under_prefix(content, {**flat, **{name: name for name in whole.state_dict()}}, path, prefix)
     _check_normalized(encoder, content, before, path)
     tensors = _colours(tensors, own, names)
     lacking, wrong = _faults(tensors, own, names)
@@ -68,46 +61,17 @@ def load_backbone(encoder: nn.Module, design: Design, path: Path, prefix: str | 
         lacking, wrong = _faults(tensors, own, names)
         if resampled and not lacking and not wrong:
             size = " x ".join(map(str, design.own_size))
-            _tell(path, f"{_some(resampled)} resampled for images of {size}")
+            tell(path, f"{some(resampled)} resampled for images of {size}")
     if lacking or wrong:
         what = "lacks" if lacking else "has another shape for"
         found = lacking or [f"{n} {tuple(tensors[n].shape)}, not {tuple(own[names[n]].shape)}" for n in wrong]
         hint = _size_hint(wrong) if wrong and not lacking else None
-        raise InputError(f"the file {what} {len(found)} tensors of this backbone ({_some(found)})", str(path), hint)
+        raise InputError(f"the file {what} {len(found)} tensors of this backbone ({some(found)})", str(path), hint)
     unused = [name for name in tensors if name not in names and name not in whole.state_dict()]
     if unused:
         left = "1 tensor" if len(unused) == 1 else f"{len(unused)} tensors"
-        _tell(path, f"{left} left out, which timm's '{design.model}' has not ({_some(unused)})")
+        tell(path, f"{left} left out, which timm's '{design.model}' has not ({some(unused)})")
     net.load_state_dict({mine: tensors[name] for name, mine in names.items()})
-
-
-def _stripped(
-    content: Mapping[str, Tensor], known: Mapping[str, str], path: Path, wanted: str | None
-) -> tuple[dict[str, Tensor], str]:
-    """Tensors by timm's names, and the prefix that they stood behind in the file."""
-    votes = Counter(
-        name[:i] for name in content for i in [0, *(m.end() for m in re.finditer(r"\.", name))] if name[i:] in known
-    )
-    if wanted is not None:
-        best = wanted
-        if wanted not in votes:
-            there = ", ".join(repr(p) for p, _ in votes.most_common(SHOWN) if p) or "none"
-            raise InputError(f"no tensor of this backbone stands behind '{wanted}'", str(path), f"found: {there}")
-    else:
-        ranked = votes.most_common(2)
-        best = ranked[0][0] if ranked else ""
-        if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
-            first, second = sorted(name for name, _ in ranked)
-            what = f"the file has this network twice, behind '{first}' and behind '{second}'"
-            raise InputError(what, str(path), f"write 'prefix: {first}' or 'prefix: {second}'")
-        if best not in OWN:
-            _tell(path, f"names stand behind '{best}' there, which was stripped")
-    found: dict[str, Tensor] = {}
-    for name, tensor in content.items():
-        if name.startswith(best):
-            short = name.removeprefix(best)
-            found[known.get(short, short)] = tensor
-    return found, best
 
 
 def _check_normalized(encoder: nn.Module, content: Mapping[str, Tensor], before: str, path: Path) -> None:
@@ -160,12 +124,3 @@ def _size_hint(names: list[str]) -> str | None:
     if any("pos" in name for name in names):
         return "'image_size' is the size of images that positions are for: set the one that the file was trained with"
     return None
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _tell(path: Path, text: str) -> None:
-    warnings.warn(f"{path}: {text}", stacklevel=4)

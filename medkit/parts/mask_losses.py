@@ -36,7 +36,7 @@ def one_hot(target: Tensor, classes: Classes) -> Tensor:
     """(N,K,H,W) where each class is, of a batch's mask."""
     if classes.overlapping:
         return target
-    numbers = torch.arange(1, len(classes) + 1, device=target.device).view(1, -1, 1, 1)
+    numbers = torch.arange(1, len(classes) + 1, device=target.device).view(1, -1, *[1] * (target.dim() - 2))
     return (target == numbers).to(target.dtype)
 
 
@@ -46,7 +46,8 @@ class ClassDice(nn.Module):
     Of each class it is ``medkit:dice``'s, of softmax probabilities over the classes and none, or of sigmoids where they
     overlap. Without classes it is ``medkit:dice`` itself. A batch without any class gives 0 and no gradient.
 
-    Shapes: logits (N,K+1,H,W), the first of no class, or (N,K,H,W) of overlapping classes; masks as batches have them.
+    Shapes: logits (N,K+1,H,W), the first of no class, or (N,K,H,W) of overlapping classes; masks as batches have them;
+    of patches of volumes, with a depth before the height.
 
     Parameters
     ----------
@@ -65,8 +66,9 @@ class ClassDice(nn.Module):
         logits = prediction.float() if prediction.dtype.itemsize < 4 else prediction
         p = probabilities(logits, self.classes)
         t = one_hot(target, self.classes).to(p.dtype)
-        loss = soft_dice(p, t, self.one.smooth, (0, 2, 3))
-        there = t.sum((0, 2, 3)) > 0
+        over = (0, *range(2, t.dim()))
+        loss = soft_dice(p, t, self.one.smooth, over)
+        there = t.sum(over) > 0
         return (loss * there).sum() / there.sum().clamp(min=1)
 
 

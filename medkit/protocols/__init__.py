@@ -7,13 +7,15 @@ with depends on their place: :mod:`medkit.protocols.losses`.
 
 A *batch* is a plain dictionary. Its keys by unit of training, images always float32:
 
-=========  ===================================================================================================
-``slice``  ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them;
-           a mask of classes has their numbers, of overlapping ones it is (N,K,H,W)
-``volume`` ``image`` (S,C,H,W): the slices of all volumes one after the other, never padded; ``lengths`` (B,)
-           with ``sum(lengths) == S``; ``label`` (B,); ``mask``, ``target`` as above with S slices
-``patch``  ``image`` and ``target`` (N,C,p,p), cut at the same places
-=========  ===================================================================================================
+===========  =================================================================================================
+``slice``    ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them;
+             a mask of classes has their numbers, of overlapping ones it is (N,K,H,W)
+``volume``   ``image`` (S,C,H,W): the slices of all volumes one after the other, never padded; ``lengths`` (B,)
+             with ``sum(lengths) == S``; ``label`` (B,); ``mask``, ``target`` as above with S slices
+``patch``    ``image`` and ``target`` (N,C,p,p), cut at the same places
+``patch3d``  boxes out of volumes, cut at the same places: ``image`` (N,C,d,h,w); ``label`` (N,) of their cases;
+             ``mask`` and ``target`` as of slices, with a depth before the height
+===========  =================================================================================================
 
 Where the data block makes ``views`` or ``crops`` and a stage reads them, its batches have ``views`` (N,V,C,H,W) and
 ``crops`` (N,K,C,h,w): V and K images made at random of each of the N, before ``augment`` (of a volume's slices, alike).
@@ -186,13 +188,15 @@ class Encoder(Protocol):
 
     ``channels[i]`` and ``strides[i]`` describe the i-th feature map, ceil(H / stride) by ceil(W / stride); an encoder
     whose convolutions are not padded says so by an attribute ``unpadded = True``, and its maps are smaller. One that
-    takes images of a single size has that in an attribute ``only_size`` (height, width), and refuses others.
+    takes images of a single size has that in an attribute ``only_size`` (height, width), and refuses others. One of
+    volumes has a class attribute ``dimensions = 3``: it takes (N,C,D,H,W), and each of its strides is a triple for
+    depth, height and width.
     ``stages()`` lists named submodules from input to output, together holding every parameter, for gradual unfreezing;
     an encoder without parameters (``medkit:identity``) lists none.
     """
 
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int, ...] | tuple[tuple[int, int, int], ...]
 
     def forward(self, x: Tensor) -> list[Tensor]: ...
 
@@ -241,6 +245,9 @@ class PretextHead(Protocol):
     data. One that compares views takes ``batch["views"].flatten(0, 1)``: the V views of the first image, those of the
     next one, and so on; the data block has to make them. State that training changes belongs into parameters and
     buffers; nothing else is there after a resume.
+
+    A head of volumes says so by a class attribute ``dimensions = 3``: its features come from an encoder of volumes, and
+    its predictions have (N,K,D,H,W) where those of others have (N,K,H,W).
 
     A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
     ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them
@@ -396,7 +403,8 @@ class Objective(Protocol):
     becomes that of the stage. For every batch
     the engine goes through ``turns`` in order, asks ``losses(turn, batch)`` for the named task losses (weights already
     applied, each a scalar with a graph), turns them into gradients as the turn says and steps that turn's optimizer.
-    ``predict`` takes a batch of either unit in eval mode.
+    ``predict`` takes a batch of either unit in eval mode. One whose parts are of volumes has a class attribute
+    ``dimensions = 3``.
     ``parts()`` names what is saved as ``weights/STAGE.PART.safetensors``, what ``unfreeze`` may name and what a later
     stage may take by ``from: stage.part``. One that makes copies of parts names them in a class constant
     ``copied_parts`` (copy to part), so that recipes may name them too.

@@ -24,11 +24,12 @@ Seeded = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Making:
-    """What components that are built together have in common; ``data`` is the data block that they are trained on."""
+    """What components that are built together have in common: the data block and the stage that they are trained in."""
 
     taken: Taken | None = None
     seeded: Seeded | None = None
     data: Any = None
+    stage: Any = None
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Block:
         siblings: Mapping[str, Any] | None = None,
         contract: type | None = None,
         data: Any = None,
+        stage: Any = None,
     ) -> Any:
         """Construct the component, its children first.
 
@@ -103,6 +105,8 @@ class Block:
             The protocol that its place asks for; default: that of its kind.
         data:
             The data block that it is trained on, for ``Given("data.classes")``.
+        stage:
+            The stage that it is trained in, for ``Given("stage.patch_sides")``.
 
         Raises
         ------
@@ -110,7 +114,7 @@ class Block:
             with the block's place, if an argument is wrong, a sibling that it needs is missing, or the component lacks
             what its kind promises.
         """
-        return self._make(Making(taken, seeded, data), "", siblings or {}, contract)
+        return self._make(Making(taken, seeded, data, stage), "", siblings or {}, contract)
 
     def _make(self, making: Making, at: str, siblings: Mapping[str, Any], contract: type | None) -> Any:
         constructor = self.entry.load()
@@ -119,7 +123,7 @@ class Block:
         try:
             for name, argument in schema.arguments.items():
                 if argument.given is not None:
-                    found = self._given(argument, {"data": making.data} | dict(siblings))
+                    found = self._given(argument, {"data": making.data, "stage": making.stage} | dict(siblings))
                     if found is not None:
                         built[name] = found
                 elif name not in self.arguments:

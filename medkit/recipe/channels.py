@@ -54,27 +54,27 @@ def settle_channels(pieces: Pieces, stage: Stage, count: int, earlier: Mapping[s
         what = f"'{stage.objective.name}' takes images of one channel; {said}"
         pieces.problem(stage.objective.mark, stage.objective.path, what)
     for block in walk.blocks(stage.objective):
-        taken = static_schema(block.entry).arguments
+        known = static_schema(block.entry).arguments
         for name in ARGUMENTS:
-            if name not in taken or block.kind not in (*NETWORKS, "pretext"):
+            if name not in known or block.kind not in (*NETWORKS, "pretext"):
                 continue
-            found = block.arguments.get(name, taken[name].default)
+            found = block.arguments.get(name, known[name].default)
             if name not in block.arguments and found != count:
                 block.arguments[name] = count
             elif isinstance(found, int) and found != count:
                 hint = f"write '{name}: {count}', or leave it out"
                 pieces.problem(block.mark, f"{block.path}.{name}", f"{said}, not {found}", hint)
-        if count > 1 and block.kind in NETWORKS and "in_channels" not in taken:
+        if count > 1 and block.kind in NETWORKS and "in_channels" not in known:
             what = f"'{block.name}' takes images of one channel; {said}"
             pieces.problem(block.mark, block.path, what, f"choose another {block.kind}, or prepare one channel")
-    for reference, part in _taken(stage, earlier):
+    for reference, part in taken(stage, earlier):
         found = part.arguments.get("in_channels", 1)
         if part.kind in NETWORKS and found != count:
             what = f"{said}, and '{reference.stage}.{reference.part}' was trained on {found}"
             pieces.problem(reference.mark, reference.path, what, "prepare images alike in both data blocks")
 
 
-def _taken(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[tuple[Reference, Block]]:
+def taken(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[tuple[Reference, Block]]:
     """Parts that the stage takes from earlier ones, as these have them."""
     for reference, _ in walk.references(stage.objective):
         part: Any = reference

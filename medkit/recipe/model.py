@@ -23,10 +23,11 @@ from medkit.registry.static import static_constant
 FORMAT = 1
 SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
-Unit = Literal["slice", "volume", "patch"]
+Unit = Literal["slice", "volume", "patch", "patch3d"]
 Draw = Literal["uniform", "positive"]
 Positive = Annotated[float, Gt(0)]
 Area = Annotated[float, Gt(0), Le(1)]
+Side = Annotated[int, Gt(0)]
 OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
 """What a stage may say beside the arguments of any optimizer, and ..."""
 SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
@@ -140,7 +141,7 @@ class Stage:
     evaluate: list[str] = field(default_factory=list)
     balance: bool = False
     patches: Annotated[int, Gt(0)] = 8
-    patch_size: Annotated[int, Gt(0)] = 64
+    patch_size: Side | tuple[Side, Side, Side] = 64
     slices: Annotated[int, Gt(0)] = 1
     draw: Draw | None = None  # a run settles it before it writes its recipe
     checkpointing: bool = False
@@ -152,6 +153,12 @@ class Stage:
     def base(self) -> str:
         """The name without its variant: ``segment`` of ``segment@scratch``."""
         return self.name.partition(SEPARATOR)[0]
+
+    @property
+    def patch_sides(self) -> tuple[int, int, int]:
+        """Depth, height and width of patches of volumes; one number is a cube's."""
+        size = self.patch_size
+        return (size, size, size) if isinstance(size, int) else size
 
     def optimizers(self, turns: Sequence[str]) -> dict[str, Block]:
         """The optimizer block of each turn."""

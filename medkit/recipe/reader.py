@@ -14,6 +14,7 @@ from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.channels import channels_of, settle_channels
 from medkit.recipe.classes import check_classes, read_classes
+from medkit.recipe.dimensions import check_dimensions
 from medkit.recipe.given import check_given
 from medkit.recipe.model import (
     FORMAT,
@@ -236,6 +237,7 @@ class _Reader(Pieces):
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))
         self.stage_references(stage, entries, path, data, before)
         self.stage_fits(stage, entries, path)
+        check_dimensions(self, stage, entries, {s.name: s for s in before})
         if stage.data in data:
             check_classes(self, stage, data[stage.data])
         if stage.data in self.channels:

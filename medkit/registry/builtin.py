@@ -11,6 +11,9 @@ def medkit_register(registry: Registrar) -> None:
     r = registry
     r.encoder("timm", "medkit.parts.encoders:TimmEncoder", "any timm backbone as a feature pyramid")
     r.encoder("identity", "medkit.parts.identity:Identity", "the slice itself, for operators on raw volumes")
+    r.encoder("resenc", "medkit.parts.resenc:ResidualEncoder", "nnU-Net's residual encoder, of volumes")
+    r.encoder("resnet3d", "medkit.parts.resnet3d:ResNet3d", "a 3-D ResNet or Med3D's, of volumes")
+    r.pretext("unet3d", "medkit.parts.unet3d:UNet3d", "segment patches of volumes by nnU-Net's decoder")
     r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
     r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
     r.loss("class_dice", "medkit.parts.mask_losses:ClassDice", "soft Dice of masks with classes, averaged over them")
@@ -81,6 +84,9 @@ def medkit_register(registry: Registrar) -> None:
         "random_resized_crop", "medkit.data.augment_crop:RandomResizedCrop", "a random part of the image, enlarged"
     )
     r.objective("multitask", "medkit.objectives.multitask:Multitask", "pretext heads on one shared encoder")
+    r.objective(
+        "multitask3d", "medkit.objectives.multitask3d:Multitask3d", "heads on one shared encoder of volumes, by patches"
+    )
     r.objective("distillation", "medkit.objectives.distillation:Distillation", "a student learns from its own average")
     r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")
     r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")

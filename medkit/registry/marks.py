@@ -33,7 +33,7 @@ from typing import Annotated, Any
 class Given:
     """An argument taken from a sibling built before: ``Given("encoder.channels")`` is its attribute path.
 
-    ``data`` is the data block that the component is trained on.
+    ``data`` is the data block that the component is trained on, ``stage`` the stage of the recipe.
     """
 
     path: str
@@ -83,6 +83,12 @@ Channels = Annotated[tuple[int, ...], Given("encoder.channels")]
 
 Strides = Annotated[tuple[int, ...], Given("encoder.strides")]
 """Strides of the encoder's feature pyramid with respect to its input, shallow to deep."""
+
+Strides3d = Annotated[tuple[tuple[int, int, int], ...], Given("encoder.strides")]
+"""Strides (depth, height, width) of the pyramid of an encoder of volumes, shallow to deep."""
+
+PatchSize = Annotated[Any, Given("stage.patch_sides")]
+"""Depth, height and width of the patches of volumes that the stage trains on; give it the default None."""
 
 MaskClasses = Annotated[Any, Given("data.classes")]
 """The classes of the data block's masks (:class:`medkit.protocols.classes.Classes`), or None where they have none; give

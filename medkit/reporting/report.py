@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medkit.data.loader import DRAWN
+from medkit.data.draws import drawn_in_words
 from medkit.evaluation import files
 from medkit.evaluation.comparisons import Comparison
 from medkit.evaluation.embeddings import read_embedding
@@ -161,8 +161,8 @@ def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
     """How slices were drawn for training, with the stages that it holds for."""
     found: dict[str, list[str]] = {}
     for stage in recipe["stages"]:
-        if stage.get("draw") in DRAWN:
-            found.setdefault(DRAWN[stage["draw"]], []).append(stage["name"])
+        if told := drawn_in_words(stage.get("draw"), stage.get("unit")):
+            found.setdefault(told, []).append(stage["name"])
     return found
 
 

@@ -18,7 +18,7 @@ from medkit.data.views import NAMES, Views, crops
 from medkit.engine.step import to_device
 from medkit.errors import InputError, MedkitError
 from medkit.protocols import Batch, Case
-from medkit.recipe import DataBlock, Stage
+from medkit.recipe import Stage
 from medkit.recipe.views import lacking
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class StageReads:
         """
         if stage.draw is None and stage.unit != "volume":
             # Patches are cut out of any slice, as published for the denoisers.
-            read = self.of(stage, objective) if stage.unit == "slice" else None
+            read = self.of(stage, objective) if stage.unit in ("slice", "patch3d") else None
             return "positive" if read is not None and read & {"mask", "label"} else "uniform"
         return stage.draw
 
     def views(self, stage: Stage) -> list[Views]:
         """The views that batches of ``stage`` hold: those of its data block, if what is trained reads them."""
-        made = self._made(self.bench.recipe.data[stage.data])
+        made = self._made(stage)
         read = self.of(stage) if made else None
         return [view for view in made if read is None or view.name in read]
 
@@ -56,14 +56,20 @@ class StageReads:
         if stage.unit != "slice" and block.views is None and block.crops is None:
             return  # no case is read only to ask what hardly anybody does on this unit
         read = self.of(stage, objective) or set()
+        if stage.unit == "patch3d" and (of_slices := sorted(read & set(NAMES))):
+            what = f"a head reads {of_slices[0]}, which are made of slices and not of patches of volumes"
+            raise InputError(what, f"stages.{stage.name}", "train it on 'unit: slice'")
         for name in NAMES:
             if name in read and getattr(block, name) is None:
                 what, hint = lacking(stage.name, name, stage.data)
                 raise InputError(what, f"stages.{stage.name}", hint)
 
-    def _made(self, block: DataBlock) -> list[Views]:
-        """All views that a data block makes."""
-        found = []
+    def _made(self, stage: Stage) -> list[Views]:
+        """All views that the data block of ``stage`` makes."""
+        found: list[Views] = []
+        if stage.unit == "patch3d":
+            return found  # views are made of slices
+        block = self.bench.recipe.data[stage.data]
         if (told := block.views) is not None:
             found.append(Views(told.count, [step.build() for step in told.augment], block.augment_on))
         if (squares := block.crops) is not None:
@@ -107,7 +113,7 @@ class StageReads:
 
     def _example(self, stage: Stage, case: Case) -> Batch:
         """Two items of a case as one batch of the stage, not augmented."""
-        augmentation = Augmentation(views=self._made(self.bench.recipe.data[stage.data]))
+        augmentation = Augmentation(views=self._made(stage))
         draw, sampler = draw_of(stage.unit, patch_size=stage.patch_size), Sampler(1, 1, self.bench.seed(stage))
         loader = Loader(self.bench.dataset(stage), [case], sampler, draw, augmentation)
         batch = loader.collate([loader.item(0, 0, position) for position in range(2)])

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from medkit.data.dataset import doubts_told, input_case
-from medkit.data.loader import DRAWN, whole
+from medkit.data.draws import drawn_in_words
+from medkit.data.loader import whole
 from medkit.data.volume import Volume
 from medkit.engine.best import no_best
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted
@@ -177,7 +178,7 @@ class BuiltInTrainer:
             events.emit(Message(f"{stage.name}: {text}"))
 
         if (draw := bench.reads.draw(stage)) is not None:
-            say(f"{DRAWN[draw]} (draw: {draw})")
+            say(f"{drawn_in_words(draw, stage.unit)} (draw: {draw})")
         self._tell_cases(say)
         if told := views_in_words(bench.recipe.data[stage.data]):
             made = [view.name for view in bench.reads.views(stage)]

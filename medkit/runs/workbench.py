@@ -160,7 +160,9 @@ class Workbench:
             seed_all(f"{self.recipe.seed}/{stage.base}/{path}")
 
         data = self.recipe.data[stage.data]
-        objective = stage.objective.build(taken=self.part, seeded=seeded, data=data).to(self.runtime.device)
+        objective = stage.objective.build(taken=self.part, seeded=seeded, data=data, stage=stage).to(
+            self.runtime.device
+        )
         units = getattr(objective, "units", (objective.unit,))
         if stage.unit not in units:
             what = f"'{stage.objective.name}' does not train on unit '{stage.unit}', but on {' or '.join(units)}"

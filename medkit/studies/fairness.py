@@ -78,7 +78,7 @@ def _given(method: str, bench: Workbench, stage: Stage, tuning: str) -> Given:
     cases = bench.cases.train(stage)
     samples = [by_content({key: block[key] for key in DATA}), [case.id for case in cases]]
     draws = {key: plain[key] for key in DRAWS if plain.get(key) not in (None, False, 1)}
-    if stage.unit != "patch":
+    if stage.unit not in ("patch", "patch3d"):
         draws = {key: value for key, value in draws.items() if not key.startswith("patch")}
     return Given(
         method=method,

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ BESIDE: dict[str, Any] = {
     "width": WIDTH,
 }
 """What the encoder beside a component offers."""
+STRIDES_3D = ((1, 2, 2), (2, 4, 4), (4, 8, 8))
+"""Strides of the encoder beside a component of volumes."""
 
 
 def check_schema(constructor: Callable[..., Any]) -> None:
@@ -58,11 +60,12 @@ def check_schema(constructor: Callable[..., Any]) -> None:
 def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: str = "", seed: int = 0) -> Any:
     """A component under a seed, with what it asks for of the encoder beside it; ``kind`` checks it."""
     check_schema(constructor)
-    given = {}
+    given: dict[str, Any] = {}
+    beside = BESIDE | ({"strides": STRIDES_3D} if dimensions(constructor) == 3 else {})
     for name, argument in schema_of(constructor).arguments.items():
         root, _, attribute = argument.given.path.partition(".") if argument.given is not None else ("", "", "")
-        if root == "encoder" and attribute in BESIDE:
-            given[name] = BESIDE[attribute]
+        if root == "encoder" and attribute in beside:
+            given[name] = beside[attribute]
     torch.manual_seed(seed)
     component = constructor(**given | dict(arguments))
     if kind:
@@ -71,6 +74,11 @@ def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: s
         except InputError as error:
             raise AssertionError(str(error)) from error
     return component
+
+
+def dimensions(component: Any) -> int:
+    """3 for components of volumes, which say so, and 2 for others."""
+    return int(getattr(component, "dimensions", 2))
 
 
 @contextlib.contextmanager
@@ -91,11 +99,13 @@ def python_and_numpy_rest(what: str) -> Iterator[None]:
     assert before == after, f"{what} draws from Python's or numpy's generator, which nobody seeds: use torch's"
 
 
-def example_features(size: tuple[int, int], batch: int = 3, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def example_features(size: Sequence[int], batch: int = 3, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """A pyramid of images of (height, width), or of volumes of (depth, height, width)."""
     made = torch.Generator().manual_seed(1)
+    strides = STRIDES_3D if len(size) == 3 else [(s, s) for s in STRIDES]
     return [
-        torch.randn(batch, c, -(-size[0] // s), -(-size[1] // s), generator=made).to(dtype)
-        for c, s in zip(CHANNELS, STRIDES, strict=True)
+        torch.randn(batch, c, *(-(-side // s) for side, s in zip(size, each, strict=True)), generator=made).to(dtype)
+        for c, each in zip(CHANNELS, strides, strict=True)
     ]
 
 

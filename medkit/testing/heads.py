@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from medkit.testing.common import (
     check_dtype,
     check_gradients,
     check_state,
+    dimensions,
     example_features,
     python_and_numpy_rest,
     same,
@@ -43,7 +44,7 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
 
     ``view`` leaves the batch as it is and its target has no graph; predictions have standard names and shapes. Fields
     in the head's ``needs`` are zeros and ones unless ``batch`` has them. A head with an ``encode`` of its own is given
-    an encoder of images of one channel that offers tokens.
+    an encoder of images of one channel that offers tokens. A head of volumes is tried on patches of them.
     """
     head = build(constructor, arguments, "pretext")
     check_construction(constructor, arguments)
@@ -51,8 +52,9 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
     needs = getattr(head, "needs", ())
     assert isinstance(needs, tuple), "needs is a tuple of field names"
     fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
-    for size in ((32, 32), (33, 33)):
-        given = example_batch(size, fields, batch or {})
+    of_volumes = dimensions(head) == 3
+    for size in ((8, 16, 16), (9, 17, 17)) if of_volumes else ((32, 32), (33, 33)):
+        given = example_batch(size, fields, batch or {}, "patch3d" if of_volumes else "slice")
         fields = {name: given[name] for name in needs}
         kept = copy.deepcopy(given)
         torch.manual_seed(4)
@@ -76,8 +78,10 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         head.eval()
         with torch.no_grad():
             if hasattr(head, "predict"):
-                whole = example_features((given["image"].shape[2], given["image"].shape[3]))
-                check_predictions(head.predict(head(whole, **fields)), given["image"])
+                found = head.predict(head(example_features(given["image"].shape[2:]), **fields))
+                check_predictions(
+                    *((of_slices(found), in_slices(given["image"]), 3) if of_volumes else (found, given["image"]))
+                )
         head.train()
 
     def output_of(head: Any, dtype: torch.dtype = torch.float32, device: Any = None) -> Any:
@@ -94,9 +98,9 @@ def _features(head: Any, inputs: Any) -> Any:
     first = next(iter(tensors_in(inputs)))
     if not hasattr(head, "encode"):
         assert isinstance(inputs, Tensor), f"view() returns images (N,C,H,W), not a {type(inputs).__name__}"
-        assert inputs.dim() == 4, f"view() returns images (N,C,H,W), not {tuple(inputs.shape)}"
-        size = (inputs.shape[2], inputs.shape[3])
-        return [f.to(first.device) for f in example_features(size, len(inputs), inputs.dtype)]
+        axes = "(N,C,D,H,W)" if dimensions(head) == 3 else "(N,C,H,W)"
+        assert inputs.dim() == 2 + dimensions(head), f"view() returns images {axes}, not {tuple(inputs.shape)}"
+        return [f.to(first.device) for f in example_features(inputs.shape[2:], len(inputs), inputs.dtype)]
     encoder = ExampleEncoder().to(first.device, first.dtype)
     with told("encode() fails on an encoder that offers tokens"), python_and_numpy_rest("encode()"):
         return head.encode(encoder, inputs)
@@ -109,14 +113,30 @@ def _moved(inputs: Any, dtype: torch.dtype, device: Any) -> Any:
     return tuple(_moved(item, dtype, device) for item in inputs)
 
 
+def in_slices(volumes: Tensor) -> Tensor:
+    """Patches of volumes (N,C,D,H,W) as their slices, (N*D,C,H,W)."""
+    return volumes.transpose(1, 2).flatten(0, 1)
+
+
+def of_slices(predictions: Any) -> Any:
+    """The predictions of a head of volumes with maps (N,K,D,H,W) as those of their slices."""
+    if not isinstance(predictions, Mapping):
+        return predictions
+    return {name: in_slices(value) if value.dim() == 5 else value for name, value in predictions.items()}
+
+
 def example_batch(
-    size: tuple[int, int], fields: Mapping[str, Tensor], more: Mapping[str, Any], unit: str = "slice"
+    size: Sequence[int], fields: Mapping[str, Tensor], more: Mapping[str, Any], unit: str = "slice"
 ) -> dict[str, Any]:
-    """A batch of three slices, or of two volumes of two slices and one, or of three pairs of patches."""
+    """A batch of three slices, or of two volumes of two slices and one, of three pairs of patches, or three patches of
+    volumes."""
     made = torch.Generator().manual_seed(3)
     image = torch.rand(3, 1, *size, generator=made)
     label = torch.tensor([0.0, 1.0, 1.0])
     given: dict[str, Any] = {"image": image, "ids": ["a", "b", "c"]}
+    if unit == "patch3d":
+        given |= {"target": torch.rand(3, 1, *size, generator=made), "label": label, **fields}
+        return given | {"mask": (torch.rand(3, 1, *size, generator=made) > 0.5).float()} | dict(more)
     given |= {"views": torch.rand(3, 2, 1, *size, generator=made), "crops": torch.rand(3, 4, 1, 16, 16, generator=made)}
     if unit == "patch":
         return given | {"target": torch.rand(3, 1, *size, generator=made)} | dict(more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,17 +20,19 @@ from medkit.testing.common import (
     check_gradients,
     check_schema,
     check_state,
+    dimensions,
     example_features,
 )
 
 
 def check_encoder(
-    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, int] | None = None, **arguments: Any
+    constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, ...] | None = None, **arguments: Any
 ) -> None:
     """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output.
 
-    ``image`` is the height and width it is tried on (default: 64 x 96, or the only size that it takes). An encoder that
-    takes one size only has to refuse others as its user's mistake.
+    ``image`` is the height and width it is tried on (default: 64 x 96, or the only size that it takes); of an encoder
+    of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes one size only has to refuse others
+    as its user's mistake.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
@@ -37,16 +40,20 @@ def check_encoder(
     encoder = build(constructor, arguments, "encoder")
     check_construction(constructor, arguments)
     only = getattr(encoder, "only_size", None)
-    image = image or only or (64, 96)
+    image = image or only or ((16, 32, 48) if dimensions(encoder) == 3 else (64, 96))
     x = torch.randn(2, in_channels, *image)
     _check_maps(encoder, x)
-    assert list(encoder.strides) == sorted(encoder.strides), "strides go from shallow to deep"
+    steps = [stride if isinstance(stride, tuple) else (stride,) for stride in encoder.strides]
+    each = dimensions(encoder) if dimensions(encoder) == 3 else 1
+    assert all(len(step) == each for step in steps), "an encoder of volumes has a stride for depth, height and width"
+    deeper = all(a <= b for near, far in pairwise(steps) for a, b in zip(near, far, strict=True))
+    assert deeper, "strides go from shallow to deep"
     found = [id(p) for _, stage in offered(Encoder, encoder, "stages")() for p in stage.parameters()]
     assert len(found) == len(set(found)), "stages() holds a parameter twice"
     assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
     if found:  # an encoder may do nothing but hand the image on
         check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
-    other = torch.randn(1, in_channels, image[0] + 1, image[1] + 3)
+    other = torch.randn(1, in_channels, *(side + more for side, more in zip(image, (1, 3, 5), strict=False)))
     if only is None:
         _check_maps(encoder, other)
     else:
@@ -62,7 +69,9 @@ def _check_maps(encoder: Any, x: torch.Tensor) -> None:
     assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
     for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
         assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, {channels} are declared"
-        expected = tuple(-(-side // stride) for side in x.shape[2:])
+        each = stride if isinstance(stride, tuple) else (stride,) * (x.dim() - 2)
+        assert len(each) == x.dim() - 2, f"the stride {stride} is none of {x.dim() - 2} dimensions"
+        expected = tuple(-(-side // s) for side, s in zip(x.shape[2:], each, strict=True))
         size = tuple(feature.shape[2:])
         if getattr(encoder, "unpadded", False):
             assert all(a <= b for a, b in zip(size, expected, strict=True)), (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medkit.protocols import Objective, offered
 from medkit.testing.common import build, python_and_numpy_rest, same
-from medkit.testing.heads import check_predictions, example_batch
+from medkit.testing.heads import check_predictions, example_batch, in_slices
 
 STEPS = 10
 """Of the whole training that the steps of a check are the beginning of."""
@@ -36,7 +36,8 @@ def check_objective(
         return build(constructor, copy.deepcopy(arguments), "objective")
 
     objective = fresh()
-    given = example_batch((32, 32), {}, batch or {}, objective.unit)
+    size = (8, 16, 16) if objective.unit == "patch3d" else (32, 32)
+    given = example_batch(size, {}, batch or {}, objective.unit)
     parts = objective.parts()
     turns = list(objective.turns())
     assert turns, "turns() names at least one turn"
@@ -68,8 +69,11 @@ def check_objective(
 def _check_predict(objective: Any, batch: Mapping[str, Any]) -> None:
     objective.eval()
     items = len(batch["lengths"]) if "lengths" in batch else None
+    images = batch["image"]
+    if images.dim() == 5:
+        images, items = in_slices(images), len(images)
     with torch.no_grad():
-        check_predictions(objective.predict(dict(batch)), batch["image"], items)
+        check_predictions(objective.predict(dict(batch)), images, items)
     objective.train()
 
 

@@ -31,7 +31,9 @@ class _Conv(nn.Module):
         return torch.relu(self.bn1(self.conv1(x)))
 
 
-class _Down(nn.Module):
+class Down(nn.Module):
+    """Two convolutions of the way down, (N,C,D,H,W) to as many voxels."""
+
     def __init__(self, inputs: int, middle: int, outputs: int) -> None:
         super().__init__()
         self.ops = nn.Sequential(_Conv(inputs, middle), _Conv(middle, outputs))
@@ -79,10 +81,10 @@ class GenesisUNet3D(nn.Module):
         w = width
         self.factor = strides[0]
         # Attributes have the names of the published weights.
-        self.down_tr64 = _Down(channels[0], w, 2 * w)
-        self.down_tr128 = _Down(2 * w, 2 * w, 4 * w)
-        self.down_tr256 = _Down(4 * w, 4 * w, 8 * w)
-        self.down_tr512 = _Down(8 * w, 8 * w, 16 * w)
+        self.down_tr64 = Down(channels[0], w, 2 * w)
+        self.down_tr128 = Down(2 * w, 2 * w, 4 * w)
+        self.down_tr256 = Down(4 * w, 4 * w, 8 * w)
+        self.down_tr512 = Down(8 * w, 8 * w, 16 * w)
         self.up_tr256 = _Up(16 * w, 8 * w)
         self.up_tr128 = _Up(8 * w, 4 * w)
         self.up_tr64 = _Up(4 * w, 2 * w)

@@ -20,7 +20,53 @@ Width = Annotated[int, Field(gt=0)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 
 
-class ModelGenesis(nn.Module):
+class Restoring(nn.Module):
+    """A decoder and a last layer that undo the distortions of Model Genesis, in slices or in patches of volumes.
+
+    Parameters
+    ----------
+    decoder, head:
+        From an encoder's pyramid to the reconstruction before its sigmoid.
+    chances:
+        Of each distortion.
+    blocks:
+        Blocks that are permuted.
+    """
+
+    def __init__(self, decoder: nn.Module, head: nn.Conv2d | nn.Conv3d, chances: Chances, blocks: int) -> None:
+        super().__init__()
+        self.chances, self.blocks = chances, blocks
+        self.decoder, self.head = decoder, head
+        initialise_head(self.head)
+
+    def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images: Tensor = batch["image"]
+        # One number of torch's generator, which the engine seeds at every step, decides all that follows.
+        seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(images))
+        pairs = [self._pair(image, seed) for image, seed in zip(images.cpu().numpy(), seeds, strict=True)]
+        inputs, targets = (torch.from_numpy(np.stack(found)).to(images) for found in zip(*pairs, strict=True))
+        return inputs, targets
+
+    def _pair(self, image: np.ndarray, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+        gates, noise = seed.spawn(2)
+        chance = random.Random(int.from_bytes(gates.generate_state(4).tobytes(), "little"))
+        return distort(image, chance, np.random.default_rng(noise), self.chances, self.blocks)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.head(self.decoder(features))
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"mse": F.mse_loss(torch.sigmoid(self.fitted(output, target)), target)}
+
+    def fitted(self, output: Tensor, target: Tensor) -> Tensor:
+        """The reconstruction at the size of the target."""
+        return fit(output, target.shape)
+
+    def predict(self, output: Tensor) -> dict[str, Tensor]:
+        return {"reconstruction": torch.sigmoid(output.float())}
+
+
+class ModelGenesis(Restoring):
     """Model Genesis (Zhou et al. 2021) on slices: undo shuffling, intensity maps and painting; mean square error.
 
     Shapes: pyramid to (N,C,H,W), the reconstruction before its sigmoid. Each image of a batch, in [0,1], is distorted
@@ -63,30 +109,6 @@ class ModelGenesis(nn.Module):
         inside: Chance = 0.2,
         blocks: Annotated[int, Field(gt=0)] = 10_000,
     ) -> None:
-        super().__init__()
-        self.chances, self.blocks = Chances(flip, shuffle, intensity, paint, inside), blocks
-        self.decoder = UNetDecoder(channels, strides, tuple(widths))
-        self.head = nn.Conv2d(self.decoder.width, image_channels, 3, padding=1)
-        initialise_head(self.head)
-
-    def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        images: Tensor = batch["image"]
-        # One number of torch's generator, which the engine seeds at every step, decides all that follows.
-        seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(images))
-        pairs = [self._pair(image, seed) for image, seed in zip(images.cpu().numpy(), seeds, strict=True)]
-        inputs, targets = (torch.from_numpy(np.stack(found)).to(images) for found in zip(*pairs, strict=True))
-        return inputs, targets
-
-    def _pair(self, image: np.ndarray, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
-        gates, noise = seed.spawn(2)
-        chance = random.Random(int.from_bytes(gates.generate_state(4).tobytes(), "little"))
-        return distort(image, chance, np.random.default_rng(noise), self.chances, self.blocks)
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return self.head(self.decoder(features))
-
-    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {"mse": F.mse_loss(torch.sigmoid(fit(output, target.shape)), target)}
-
-    def predict(self, output: Tensor) -> dict[str, Tensor]:
-        return {"reconstruction": torch.sigmoid(output.float())}
+        decoder = UNetDecoder(channels, strides, tuple(widths))
+        head = nn.Conv2d(decoder.width, image_channels, 3, padding=1)
+        super().__init__(decoder, head, Chances(flip, shuffle, intensity, paint, inside), blocks)

@@ -61,6 +61,7 @@ UNITS = [
     ("slice", {"balance": True}),
     ("volume", {}),
     ("patch", {"patches": 3, "patch_size": 8}),
+    ("patch3d", {"patches": 2, "patch_size": (3, 8, 8)}),
 ]
 
 

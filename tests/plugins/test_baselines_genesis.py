@@ -13,15 +13,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medkit_baselines import genesis_transforms as genesis
+from medkit_baselines.genesis_encoder3d import GenesisEncoder3D
 from medkit_baselines.genesis_unet3d import GenesisUNet3D
 from medkit_baselines.model_genesis import ModelGenesis
+from medkit_baselines.model_genesis3d import ModelGenesis3D
 from safetensors.torch import save_file
 
 import medkit
 from medkit.errors import InputError
 from medkit.objectives.multitask import Multitask
 from medkit.registry.marks import Placed
-from medkit.testing import check_operator, check_pretext
+from medkit.testing import check_encoder, check_operator, check_pretext
 
 UNIT = st.floats(0, 1)
 SMALL = {"widths": (8, 8, 8), "blocks": 100}
@@ -246,3 +248,22 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"conv.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="lacks 62 tensors of this network"):
         GenesisUNet3D((1,), (1,), width=2, weights=str(tmp_path / "other.safetensors"))
+
+
+# -- volumes -------------------------------------------------------------------------------------------------------
+
+
+def test_the_pretext_of_volumes_keeps_every_promise() -> None:
+    check_pretext(ModelGenesis3D, blocks=20)
+
+
+def test_the_encoder_of_volumes_keeps_every_promise() -> None:
+    check_encoder(GenesisEncoder3D, width=2)
+
+
+def test_voxels_of_a_volume_move_between_its_slices() -> None:
+    depths = (torch.arange(20.0) / 20)[:, None, None].expand(1, 1, 20, 20, 20)
+    head = ModelGenesis3D((4,), ((1, 1, 1),), flip=0.0, shuffle=1.0, intensity=0.0, paint=0.0, blocks=400)
+    inputs, target = head.view({"image": depths})
+    torch.testing.assert_close(target, depths)
+    assert (inputs != depths).any()

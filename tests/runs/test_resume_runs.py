@@ -25,6 +25,7 @@ CASES: dict[str, tuple[str, list[str], list[int]]] = {
         [*ICH, "data.ich.prepare.2.size=[32,32]", "stages.pretext.epochs=2"],
         [2, 2, 4, 2],
     ),
+    "patches of volumes": ("tiny_ich_volume", ["report.splits=[internal]", "report.maps={cases: 1}"], [1, 2]),
     "adamw": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=adamw"], [2]),
     "sgd": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=sgd"], [2]),
     "restoration": ("tiny_ldct", [], [1]),

@@ -179,3 +179,47 @@ def test_a_split_of_no_values_is_refused_with_its_column() -> None:
     made = recipe()
     made["data"]["ct"]["splits"]["val"] = {"fold": []}
     assert "data.ct.splits.val.fold: an empty list selects no case" in problem(made)
+
+
+# -- slices and volumes --------------------------------------------------------------------------------------------
+
+OF_VOLUMES = {"use": "resenc", "widths": [4, 8], "blocks": [1, 1]}
+OF_SLICES = {"use": "timm", "model": "test_resnet"}
+
+
+def parts(use: str, encoder: Any, head: str, **stage: Any) -> dict[str, Any]:
+    made = recipe()
+    objective = {"use": use, "encoder": encoder, "heads": {"seg": {"use": head}}}
+    del made["report"], made["stages"][0]["repeat"]
+    made["stages"][0] = {"name": "segment", "objective": objective, **stage}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("use", "encoder", "head", "stage", "message"),
+    [
+        ("multitask", OF_VOLUMES, "smartnet:scse_unet", {}, "'medkit:resenc' is for volumes"),
+        ("multitask", OF_SLICES, "unet3d", {}, "'medkit:unet3d' is for volumes"),
+        ("multitask3d", OF_SLICES, "unet3d", {"unit": "patch3d"}, "'medkit:timm' is for slices"),
+        ("multitask3d", OF_VOLUMES, "unet3d", {}, "does not train on unit 'slice'"),
+        (
+            "multitask",
+            OF_SLICES,
+            "smartnet:scse_unet",
+            {"unit": "patch", "patch_size": [4, 8, 8]},
+            "patches of slices are",
+        ),
+    ],
+)
+def test_what_is_of_slices_and_of_volumes_does_not_go_together(use, encoder, head, stage, message):
+    with pytest.raises(InputError) as caught:
+        recipe_from(parts(use, encoder, head, **stage))
+    assert message in str(caught.value)
+
+
+def test_an_encoder_of_volumes_taken_from_a_stage_is_known_for_one():
+    made = parts("multitask3d", OF_VOLUMES, "unet3d", unit="patch3d")
+    taken = parts("multitask", {"from": "segment.encoder"}, "smartnet:scse_unet")["stages"][0]
+    made["stages"].append({**taken, "name": "again"})
+    with pytest.raises(InputError, match="'medkit:resenc' is for volumes"):
+        recipe_from(made)

@@ -1,0 +1,119 @@
+"""A U-Net's decoder over the pyramid of an encoder of volumes, and the segmentation head that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from medkit.errors import InputError
+from medkit.parts.encoder_volumes import Triple
+from medkit.parts.mask_losses import Form, MaskLoss, any_probability, probabilities
+from medkit.parts.resenc import SLOPE, ConvNorm
+from medkit.protocols import Batch
+from medkit.registry.marks import Channels, MaskClasses, Strides3d
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class UNetDecoder3d(nn.Module):
+    """A decoder as that of nnU-Net's residual encoder (Isensee et al. 2024): pyramid to (N,channels[0],D,H,W).
+
+    From the deepest map on: a transposed convolution whose kernel and stride are the ratio of two levels' strides, the
+    level's own map beside it, and ``convolutions`` of 3x3x3, with as many channels as that level has. An encoder that
+    begins at a stride is enlarged to full resolution, linearly.
+
+    Parameters
+    ----------
+    channels, strides:
+        Of the encoder's pyramid.
+    convolutions:
+        At each level; nnU-Net has one beside residual encoders.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[Triple], convolutions: int = 1) -> None:
+        super().__init__()
+        self.width, self.first = channels[0], tuple(strides[0])
+        ups, blocks = [], []
+        for (skip, inputs), (near, far) in zip(pairwise(channels), pairwise(strides), strict=True):
+            if any(b % a for a, b in zip(near, far, strict=True)):
+                raise InputError(f"strides of {list(far)} are no multiples of {list(near)}: no map can be enlarged so")
+            ratio = (far[0] // near[0], far[1] // near[1], far[2] // near[2])
+            ups.append(nn.ConvTranspose3d(inputs, skip, ratio, ratio))
+            sizes = [2 * skip, *[skip] * convolutions]
+            blocks.append(nn.Sequential(*(ConvNorm(a, b, (3, 3, 3), active=True) for a, b in pairwise(sizes))))
+        self.ups, self.blocks = nn.ModuleList(ups[::-1]), nn.ModuleList(blocks[::-1])
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        x = features[-1]
+        for up, block, skip in zip(self.ups, self.blocks, reversed(features[:-1]), strict=True):
+            depth, height, width = skip.shape[2:]
+            x = block(torch.cat([up(x)[:, :, :depth, :height, :width], skip], 1))
+        if self.first == (1, 1, 1):
+            return x
+        return F.interpolate(x, scale_factor=tuple(map(float, self.first)), mode="trilinear", align_corners=False)
+
+
+def cut(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (N,C,D,H,W) without what an encoder that rounds sizes up has added behind ``size``."""
+    depth, height, width = size[-3:]
+    return maps[:, :, :depth, :height, :width]
+
+
+class UNet3d(nn.Module):
+    """Segment patches of volumes: nnU-Net's decoder, Dice and cross-entropy of voxels.
+
+    Shapes: pyramid of an encoder of volumes to logits (N,1,D,H,W); of masks with K classes (N,K+1,D,H,W), of
+    overlapping ones (N,K,D,H,W). There is no deep supervision. Predictions are ``mask_probability`` (N,1,D,H,W) and,
+    as the ``probability`` of a volume, the largest of its voxels.
+
+    Parameters
+    ----------
+    convolutions:
+        At each level of the decoder.
+    objective:
+        ``dice``, or ``dice_bce`` with a cross-entropy of voxels, as nnU-Net has it.
+    """
+
+    dimensions: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        channels: Channels,
+        strides: Strides3d,
+        convolutions: Count = 1,
+        objective: Form = "dice_bce",
+        classes: MaskClasses = None,
+    ) -> None:
+        super().__init__()
+        self.decoder = UNetDecoder3d(channels, strides, convolutions)
+        self.head = nn.Conv3d(self.decoder.width, 1 if classes is None else classes.outputs, 1)
+        nn.init.kaiming_normal_(self.head.weight, a=SLOPE)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.classes, self.criterion = classes, MaskLoss(objective, classes)
+
+    def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if "mask" not in batch:
+            raise InputError("segmentation needs masks, and these data have none")
+        return batch["image"], batch["mask"]
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.head(self.decoder(features))  # type: ignore[no-any-return]
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return self.criterion(cut(output, target.shape), target)  # type: ignore[no-any-return]
+
+    def predict(self, output: Tensor) -> dict[str, Tensor]:
+        logits = output.float() if output.dtype.itemsize < 4 else output
+        found = any_probability(logits, self.classes).flatten(1).amax(1)
+        return {"mask_probability": probabilities(logits, self.classes), "probability": found}

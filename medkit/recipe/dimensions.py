@@ -1,0 +1,47 @@
+"""Slices or volumes: what a stage's parts take, and what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from medkit.recipe import walk
+from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.channels import taken
+from medkit.recipe.model import Stage
+from medkit.recipe.pieces import Pieces
+from medkit.recipe.yaml import Node
+from medkit.registry.static import static_constant
+
+PARTS = ("encoder", "pretext", "operator", "generator", "discriminator", "distiller")
+"""Kinds whose components say by ``dimensions = 3`` that they are of volumes; others are of slices."""
+TAKES = {2: "slices", 3: "volumes"}
+
+
+def check_dimensions(pieces: Pieces, stage: Stage, entries: Mapping[str, Node], earlier: Mapping[str, Stage]) -> None:
+    """Refuse parts of volumes in an objective of slices, and the other way round; and patches of another kind."""
+    if not isinstance(stage.objective, Block):
+        return
+    wanted = dimensions(stage.objective)
+    for place, part in _parts(stage, earlier):
+        if part.kind in PARTS and (found := dimensions(part)) != wanted:
+            what = f"'{part.name}' is for {TAKES[found]}, and '{stage.objective.name}' trains on {TAKES[wanted]}"
+            hint = (
+                "'multitask3d' trains on patches of volumes"
+                if found == 3
+                else f"'medkit list {part.kind}' says which are"
+            )
+            pieces.problem(place.mark, place.path, what, hint)
+    if stage.unit == "patch" and isinstance(stage.patch_size, tuple) and "patch_size" in entries:
+        what, hint = "patches of slices are squares", "one number; 'unit: patch3d' cuts patches out of volumes"
+        pieces.problem(entries["patch_size"].mark, f"stages.{stage.name}.patch_size", what, hint)
+
+
+def dimensions(block: Block) -> int:
+    """2 for a component of slices, 3 for one of volumes."""
+    return 3 if static_constant(block.entry, "dimensions") == 3 else 2
+
+
+def _parts(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[tuple[Block | Reference, Block]]:
+    """The components of a stage's objective, with the place in the recipe that names them."""
+    yield from ((block, block) for block in walk.blocks(stage.objective) if block is not stage.objective)
+    yield from taken(stage, earlier)
