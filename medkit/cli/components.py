@@ -166,9 +166,8 @@ def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
         found = check_data(recipe, jobs or default_jobs(), progress)
     broken = [(one.block.name, failure.case, str(failure.error)) for one in found for failure in one.failures]
     for one in found:
-        total = len(one.block.cases)
-        print(f"data block {one.block.name}: {total - len(one.failures)} of {total} cases can be read and prepared"
-              + (f" ({one.before} had been before)" if one.before else ""))  # fmt: skip
+        sound, before = one.total - len(one.failures), f" ({one.before} had been before)" if one.before else ""
+        print(f"data block {one.block.name}: {sound} of {one.total} cases can be read and prepared{before}")
         for case, doubt in list(one.doubts.items())[:5]:
             print(f"note: case '{case}': {doubt}")
     if broken:

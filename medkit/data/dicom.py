@@ -27,6 +27,7 @@ from medkit.data.dicom_pixels import (
     why_not_hu,
 )
 from medkit.data.limits import check_size
+from medkit.data.mend import NOTHING, Mend
 from medkit.data.orientation import LPS, Turned, turn
 from medkit.data.units import doubt
 from medkit.data.volume import Units, Volume
@@ -61,7 +62,7 @@ LOOKED = 1000
 """Files below a folder without images whose headers are read to say where there are some."""
 
 
-def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
+def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, list[Header]]:
     """Headers of images by series, of each frame where a file has several. Left out are scouts, segmentations, dose
     reports and files that are no DICOM.
 
@@ -75,7 +76,7 @@ def scan(files: Sequence[Path], where: str) -> dict[str, list[Header]]:
     left_out = {"scout or localizer": 0, "segmentation": 0, "no image": 0, "not DICOM": 0}
     strangers: list[Path] = []
     for path in files:
-        header = find_header(path)
+        header = find_header(path, mend)
         if header is None:
             why = why_image(path, ())
             if why is not None:
@@ -151,7 +152,9 @@ def visible(folder: Path) -> list[Path]:
         ]
 
 
-def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool = False) -> Volume:
+def read_series(
+    folder: Path, series_uid: str | None = None, *, allow_gaps: bool = False, mend: Mend = NOTHING
+) -> Volume:
     """Read the one series of a folder, or the named one of several.
 
     Series that are no grey slices with places (dose reports, colour pictures) are left out of the choice, and named.
@@ -163,7 +166,7 @@ def read_series(folder: Path, series_uid: str | None = None, *, allow_gaps: bool
         images lie in folders below it, which are named.
     """
     try:
-        found = scan(visible(folder), str(folder))
+        found = scan(visible(folder), str(folder), mend)
     except InputError as problem:
         below = _below(folder) if problem.where == str(folder) else None
         if below is None:
@@ -229,7 +232,7 @@ def _below(folder: Path) -> str | None:
     return f"folders below it have images, name one of them: {named}{more}"
 
 
-def read_files(files: Sequence[Path], *, allow_gaps: bool = False) -> Volume:
+def read_files(files: Sequence[Path], *, allow_gaps: bool = False, mend: Mend = NOTHING) -> Volume:
     """Read DICOM files that make up one series.
 
     Slices are ordered along the slice normal and turned so that the first is the lowest, rows run to the back and
@@ -242,7 +245,7 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False) -> Volume:
         for missing or duplicate slices, mixed orientation, pixel size or size, no position or spacing, colour,
         several frames without functional groups, or cut files.
     """
-    found = scan(files, str(files[0] if len(files) == 1 else files[0].parent))
+    found = scan(files, str(files[0] if len(files) == 1 else files[0].parent), mend)
     if len(found) > 1:
         first = next(iter(found.values()))[0]
         raise InputError(f"the files belong to {len(found)} series", first.where("SeriesInstanceUID"))
@@ -258,6 +261,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     headers, notes = found.headers, [*notes, *found.notes]
     check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
     voxels = read_stack(headers)
+    notes += headers[0].mend.notes(one.mended for one in headers)
     header: dict[str, Any] = {"format": "dicom", **_files(headers)}
     units, why = _units(headers, voxels)
     if why:
@@ -363,6 +367,7 @@ def _flat(header: Header, notes: Sequence[str]) -> Volume:
         except InputError as problem:
             notes = [*notes, f"{tag} is not usable ({problem.what}): pixels count as 1 mm"]
     voxels = read_pixels(header)[None]
+    notes = [*notes, *header.mend.notes([header.mended])]
     units, why = _units([header], voxels)
     kept = {"format": "dicom", "files": [str(header.path)]} | ({"not_hu": why} if why else {})
     affine = np.zeros((4, 4))

@@ -47,12 +47,12 @@ MOVED = {tag for tags in GROUPS.values() for tag in tags} - {"ImageType", "Acqui
 class Frames:
     """The pixels of a file of several frames; the file is read once, when the first of them is asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, header: Header) -> None:
+        self.header = header
 
     @cached_property
     def data(self) -> pydicom.Dataset:
-        return pydicom.dcmread(self.path)
+        return self.header.read()
 
     def stored(self, index: int) -> np.ndarray:
         """(H,W) stored values of one frame."""
@@ -77,7 +77,7 @@ class Frame(Header):
 
     index: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
-    frames: Frames = field(default_factory=lambda: Frames(Path()))
+    frames: Frames = field(default_factory=lambda: Frames(Header(Path())))
 
     def has(self, name: str) -> bool:
         return name in self.own or (name not in MOVED and super().has(name))
@@ -114,11 +114,10 @@ def frames_of(header: Header) -> list[Header]:
         what = f"{len(each)} items for {count} frames: which is whose cannot be told"
         raise InputError(what, header.where(EACH), "get the original file; this one was changed")
     common = dict(_told(header, shared[0], SHARED)) if shared else {}
-    pixels = Frames(header.path)
-    return [
-        Frame(header.path, header.data, None, None, i, {**common, **dict(_told(header, item, EACH))}, pixels)
-        for i, item in enumerate(each)
-    ]
+    pixels = Frames(header)
+    own = [{**common, **dict(_told(header, item, EACH))} for item in each]
+    known: dict[str, Any] = {"mend": header.mend, "mended": header.mended}
+    return [Frame(header.path, header.data, None, None, i, said, pixels, **known) for i, said in enumerate(own)]
 
 
 def _items(header: Header, name: str) -> list[pydicom.Dataset]:

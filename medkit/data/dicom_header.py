@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 
 from medkit.data.dicom_elements import Elements, find_elements
+from medkit.data.mend import NOTHING, Mend, Name
 from medkit.errors import InputError
 
 # They quote values of the file, which may name a patient. What matters of them is checked here and in the pixels.
@@ -25,6 +26,10 @@ CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.8
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, and that of label maps."""
+
+
+FIRST = (b"\0\0", b"\x01\0", b"\x05\0", b"\x08\0", b"\x16\0")
+"""Elements that a data set without a preamble begins with: lengths, version, character set, kind and class of image."""
 
 
 @dataclass
@@ -39,12 +44,18 @@ class Header:
         Byte at which the pixels' element begins, or None where that is not known (deflated files).
     elements:
         Where the values of its tags lie, if it is a plain file.
+    mend:
+        What is assumed where its tags lack or contradict what reading needs.
+    mended:
+        By which names of it something was.
     """
 
     path: Path
     parsed: pydicom.Dataset | None = None
     at: int | None = None
     elements: Elements | None = None
+    mend: Mend = field(default=NOTHING, kw_only=True)
+    mended: set[Name] = field(default_factory=set, kw_only=True)
 
     @property
     def data(self) -> pydicom.Dataset:
@@ -53,6 +64,10 @@ class Header:
             with _guarded(self.path), self.path.open("rb") as file:
                 self.parsed = pydicom.dcmread(file, stop_before_pixels=True)
         return self.parsed
+
+    def read(self) -> pydicom.Dataset:
+        """All of the file, pixels too."""
+        return _bare(self.path) if "preamble" in self.mended else pydicom.dcmread(self.path)
 
     def has(self, name: str) -> bool:
         """True if a tag is there, be it empty."""
@@ -111,27 +126,35 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def find_header(path: Path) -> Header | None:
+def find_header(path: Path, mend: Mend = NOTHING) -> Header | None:
     """One file's header; None for a file that is no DICOM.
 
     Raises
     ------
     InputError
-        for a DICOM file without preamble, or that cannot be read to the end of its header.
+        for a DICOM file without preamble, unless that is to be mended, or that cannot be read to the end of its header.
     """
     with _guarded(path), path.open("rb") as file:
         head = file.read(140)
         if head[128:132] != b"DICM":
-            _check_no_bare_data_set(head, path)
-            return None
+            if not _is_bare_data_set(head):
+                return None
+            if "preamble" in mend.names:
+                return Header(path, _bare(path, stop_before_pixels=True), mend=mend, mended={"preamble"})
+            raise InputError(
+                "this looks like DICOM without its preamble (no DICM at byte 128)",
+                str(path),
+                "write it again as a whole file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM); or say "
+                "'mend: [preamble]' in a manifest's source",
+            )
         file.seek(0)
         elements = find_elements(file)
         if elements is not None:
-            return Header(path, None, len(elements.head), elements)
+            return Header(path, None, len(elements.head), elements, mend=mend)
         file.seek(0)
         data = pydicom.dcmread(file, stop_before_pixels=True)
         deflated = str(data.file_meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian
-        return Header(path, data, None if deflated else file.tell())
+        return Header(path, data, None if deflated else file.tell(), mend=mend)
 
 
 @contextmanager
@@ -148,14 +171,20 @@ def _guarded(path: Path) -> Iterator[None]:
         raise InputError(what, str(path), "is the file cut short?") from error
 
 
-def _check_no_bare_data_set(head: bytes, path: Path) -> None:
+def _is_bare_data_set(head: bytes) -> bool:
     """Old exports begin with their first element: group 2 or 8, in little endian."""
-    if len(head) >= 12 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:4] in (b"\0\0", b"\x01\0", b"\x05\0"):
-        raise InputError(
-            "this looks like DICOM without its preamble (no DICM at byte 128)",
-            str(path),
-            "write it again as a whole file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM)",
+    return len(head) >= 12 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:4] in FIRST
+
+
+def _bare(path: Path, stop_before_pixels: bool = False) -> pydicom.Dataset:
+    """A data set without preamble; one without a transfer syntax is uncompressed and little-endian."""
+    data = pydicom.dcmread(path, stop_before_pixels, force=True)
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit = data.original_encoding[0]
+        data.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
         )
+    return data
 
 
 def is_dicom(path: Path) -> bool:

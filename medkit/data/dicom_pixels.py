@@ -73,8 +73,10 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
     check_rescale(header, ct)
     limits = (stored.min(), stored.max()) if stored.size else (0, 0)
     padding = _padding(stored, padding_range(header), limits)
-    if ct:
-        _check_sign(stored, header, padding, limits)
+    if ct and _is_signed(stored, header, padding, limits):
+        stored = stored.view(np.int16)
+        limits = stored.min(), stored.max()
+        padding = _padding(stored, padding_range(header), limits)
     values = _values(stored, header, padding, limits, out)
     inverted = not ct and header.text("PhotometricInterpretation") == "MONOCHROME1"
     if padding is None:
@@ -93,16 +95,26 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
     return values
 
 
-def _check_sign(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> None:
-    """Refuse negative numbers under a header that says there are none: air would be the brightest there is."""
+def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> bool:
+    """Whether numbers are negative under a header that says there are none, and that is to be mended.
+
+    Raises
+    ------
+    InputError
+        if it is not to be: air would be the brightest there is.
+    """
     if stored.dtype != np.uint16 or limits[1] < NEGATIVE:
-        return
+        return False
     inside = stored if padding is None else stored[~padding]
     negative = int((inside >= NEGATIVE).sum())
-    if negative > 0.05 * stored.size:  # a few are metal that saturates
+    if negative <= 0.05 * stored.size:  # a few are metal that saturates
+        return False
+    if "signed" not in header.mend.names:
         what = f"numbers of 0 and above are said to be stored, and {negative / stored.size:.0%} are as -1000 is stored"
-        hint = "if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES"
+        hint = "if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES, or 'mend: [signed]'"
         raise InputError(what, header.where("PixelRepresentation"), hint)
+    header.mended.add("signed")
+    return True
 
 
 def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) -> np.ndarray | None:
@@ -172,7 +184,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     if found is not None:
         return found
     try:
-        data = header.frames.data if isinstance(header, Frame) else pydicom.dcmread(header.path)
+        data = header.frames.data if isinstance(header, Frame) else header.read()
         if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {element.keyword for element in data}:
             raise InputError("the file holds no pixels", header.where("PixelData"))
         _check_length(data, header)
@@ -258,10 +270,14 @@ def check_rescale(header: Header, ct: bool) -> None:
         return
     for tag in ("RescaleIntercept", "RescaleSlope"):
         if header.number(tag) is None:
+            if "rescale" in header.mend.names:
+                header.mended.add("rescale")
+                continue
             raise InputError(
                 "missing in a CT image: its stored values cannot be turned into HU",
                 header.where(tag),
-                "get the original files, or put in what is known: dcmodify -i RescaleSlope=1 -i RescaleIntercept=-1024",
+                "get the original files, or say what is known: dcmodify -i RescaleSlope=1 -i RescaleIntercept=-1024 "
+                "FILES, or 'mend: [rescale]'",
             )
 
 
@@ -275,6 +291,8 @@ def rescale(data: Tags) -> tuple[float, float]:
     """
     header = _header(data)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if "rescale" in header.mended:
+        return header.mend.slope, header.mend.intercept
     if slope == 0:
         raise InputError("a slope of 0 makes all values equal", header.where("RescaleSlope"))
     return 1.0 if slope is None else slope, intercept or 0.0

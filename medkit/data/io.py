@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from medkit.data.files import LIST, listed, place
+from medkit.data.mend import NOTHING, Mend
 from medkit.data.units import establish
 from medkit.data.volume import Units, Volume
 from medkit.errors import InputError, MedkitError, Problems, RunError
@@ -33,7 +34,9 @@ FILES = (
 NIFTI = (b"n+1\0", b"ni1\0")
 
 
-def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | None = None) -> Volume:
+def read_volume(
+    path: str | Path, *, allow_gaps: bool = False, units: Units | None = None, mend: Mend = NOTHING
+) -> Volume:
     """Read a volume: a DICOM folder (or ``FOLDER#SERIES_UID``), a DICOM file, a list of DICOM files, NIfTI or PNG.
 
     Parameters
@@ -43,6 +46,8 @@ def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | No
     units:
         What is known of the voxels' units where the file does not say it: HU or other (stored) ones. Default: what
         file and voxels say.
+    mend:
+        What is assumed where DICOM headers lack or contradict what reading needs; the volume's notes say what was.
 
     Raises
     ------
@@ -50,7 +55,7 @@ def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | No
         naming the file and what is wrong with it. No other error comes out of a file, whatever it holds.
     """
     try:
-        return establish(_read(str(path), allow_gaps), units)
+        return establish(_read(str(path), allow_gaps, mend), units)
     except MedkitError as error:
         if error.where is None and not isinstance(error, Problems):
             raise type(error)(error.what, str(path), error.hint) from error
@@ -65,15 +70,15 @@ def read_volume(path: str | Path, *, allow_gaps: bool = False, units: Units | No
         raise InputError(what, str(path), "open and save it again with the program that wrote it") from error
 
 
-def _read(text: str, allow_gaps: bool) -> Volume:
+def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
     from medkit.data import dicom, png
     from medkit.data.dicom_header import find_header
 
     path, uid = place(text)
     if uid:
-        return dicom.read_series(path, uid, allow_gaps=allow_gaps)
+        return dicom.read_series(path, uid, allow_gaps=allow_gaps, mend=mend)
     if path.is_dir():
-        return dicom.read_series(path, allow_gaps=allow_gaps)
+        return dicom.read_series(path, allow_gaps=allow_gaps, mend=mend)
     if not path.exists():
         raise InputError("there is no such file or folder", text)
     if path.suffix == LIST:
@@ -83,7 +88,7 @@ def _read(text: str, allow_gaps: bool) -> Volume:
             raise InputError(
                 f"{len(missing)} of {len(files)} listed files do not exist, the first is {missing[0]}", text
             )
-        return dicom.read_files(files, allow_gaps=allow_gaps)
+        return dicom.read_files(files, allow_gaps=allow_gaps, mend=mend)
     with path.open("rb") as file:
         head = file.read(348)
     if not head:
@@ -94,8 +99,8 @@ def _read(text: str, allow_gaps: bool) -> Volume:
         from medkit.data.nifti import read_nifti
 
         return read_nifti(path)
-    if find_header(path) is not None:  # also says what a file without DICOM's preamble is
-        return dicom.read_files([path], allow_gaps=allow_gaps)
+    if find_header(path, mend) is not None:  # also says what a file without DICOM's preamble is
+        return dicom.read_files([path], allow_gaps=allow_gaps, mend=mend)
     raise InputError("this is neither DICOM nor NIfTI nor PNG", text, _other(head, path))
 
 

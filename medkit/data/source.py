@@ -13,7 +13,8 @@ import numpy as np
 from medkit.data.cases import CaseTable
 from medkit.data.files import shown, stamp, system
 from medkit.data.manifest import numbers, read_manifest, texts
-from medkit.data.volume import Units
+from medkit.data.mend import Mend
+from medkit.data.volume import Units, Volume
 from medkit.data.whereabouts import below, distinct, whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
@@ -53,6 +54,12 @@ class ManifestSource:
         Folder that relative paths start from; default: the manifest's own.
     allow_gaps:
         Take DICOM series with missing, interleaved or misplaced slices as they are; the report says so.
+    mend:
+        Names of what is assumed of DICOM files whose headers lack or contradict what reading needs; the report says it.
+        ``rescale``: CT without RescaleSlope or RescaleIntercept has those of ``rescale``; ``preamble``: files without
+        DICOM's preamble are DICOM; ``signed``: CT pixels that are said to be unsigned, and cannot be, are signed.
+    rescale:
+        Slope and intercept of what is mended by that name.
     units:
         ``HU`` if images and targets are in HU although files or voxels do not show it, as crops without air; ``stored``
         if they are not although they look like it. Default: what files and voxels show.
@@ -86,6 +93,8 @@ class ManifestSource:
     units: Units | None = None
     no_mask: Literal["normal", "unlabelled"] | None = None
     colour: bool = False
+    mend: tuple[Literal["rescale", "preamble", "signed"], ...] = ()
+    rescale: tuple[float, float] = (1.0, -1024.0)
 
     def __post_init__(self) -> None:
         if self.no_mask not in (None, "normal", "unlabelled"):
@@ -97,9 +106,12 @@ class ManifestSource:
         if not self.masks or len({*self.masks, *self.images}) < len(self.masks) + len(self.images):
             raise InputError(f"masks come from one column or from several different ones, not {self.mask}", "mask")
         self.classes: Classes | None = None
+        self._mend = Mend.of(self.mend, self.rescale)
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
         self._masked = np.zeros(0, bool)  # rows that have a mask, be it that of a normal scan
+        self._without: set[int] = set()  # rows of the file that are left out
+        self._kept = np.zeros(0, np.int64)  # the row of the file that each row of the table is
 
     @property
     def channels(self) -> int:
@@ -111,12 +123,42 @@ class ManifestSource:
         """What heads the report: what was said of the files that they do not show themselves."""
         gaps = "Series with gaps or misplaced slices were read as they are (allow_gaps)." if self.allow_gaps else ""
         units = f"Voxels were taken for {self.units} values because the recipe says so." if self.units else ""
-        return " ".join(text for text in (gaps, units) if text)
+        return " ".join(text for text in (gaps, self._mend.notice, units) if text)
 
     def cases(self) -> Sequence[Case]:
         if self._table is None:
             self._table = self._read()
         return self._table
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Rows of the file that are not taken, from 0."""
+        return frozenset(self._without)
+
+    def leave_out_missing(self) -> list[tuple[str, InputError]]:
+        """Take no rows from now on of which an image, mask or target is not there; their cases, and what is missing.
+
+        Raises
+        ------
+        InputError
+            if no row is left.
+        """
+        table, where = read_manifest(Path(self.path)), str(self.path)
+        found: dict[int, str] = {}
+        for role in (*self.images, *self.masks, self.target):
+            cells = texts(table, role, where)
+            if cells is not None:
+                paths = below(self._root(), cells)
+                for row in _rows(~whereabouts(paths)[0]):
+                    found.setdefault(row, f"{role}: there is no '{shown(str(paths[row]))}'")
+        if found and len(found) == len(table):
+            raise InputError("of no row all files are there", where, f"row 2, {found[0]}")
+        names = texts(table, self.case or self.images[0], where)
+        self._without, self._table = set(found), None
+        return [
+            (str(names[row] if names is not None else row + 2), InputError(what, f"{self.path}:{row + 2}"))
+            for row, what in sorted(found.items())
+        ]
 
     def _read(self) -> CaseTable:
         import pyarrow
@@ -124,6 +166,9 @@ class ManifestSource:
 
         where = str(self.path)
         table = read_manifest(Path(self.path))
+        self._kept = np.delete(np.arange(len(table)), sorted(self._without))
+        if self._without:
+            table = table.take(self._kept)
         for name in (*self.images, self.patient, self.label, self.case):
             if name is not None and name not in table.column_names:
                 hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
@@ -192,7 +237,7 @@ class ManifestSource:
         return str(Path(self.root) if self.root is not None else Path(self.path).parent)
 
     def _where(self, row: int) -> str:
-        return f"{self.path}:{row + 2}"  # the header is the first row of a table
+        return f"{self.path}:{self._kept[row] + 2}"  # the header is the first row of a table
 
     def _labels(self, table: Any, problem: Callable[..., None]) -> np.ndarray:
         if self.label is not None:
@@ -231,8 +276,12 @@ class ManifestSource:
         found = {role: paths[row].as_py() for role, paths in self._files.items()}
         return {role: None if path is None else system(path) for role, path in found.items()}
 
+    def line(self, case: Case) -> int:
+        """The row of the manifest's file that is a case, from 0."""
+        return int(self._kept[self.row(case)])
+
     def row(self, case: Case) -> int:
-        """The row of a case, from 0."""
+        """The row of a case, from 0, among those that are taken."""
         self.cases()
         assert self._table is not None
         return self._table.row_of(case.id)
@@ -247,7 +296,6 @@ class ManifestSource:
             raise InputError(error.what, f"{where}: {error.where}" if error.where else where, error.hint) from error
 
     def _load(self, case: Case) -> Record:
-        from medkit.data.io import read_volume
         from medkit.data.pairs import check_pair
 
         row = self._row(case)
@@ -259,7 +307,7 @@ class ManifestSource:
             elif self._masked[self.row(case)]:
                 record.mask = image.like(np.zeros(image.voxels.shape, np.uint8))
         if row.get(self.target) is not None:
-            record.target = read_volume(row[self.target], allow_gaps=self.allow_gaps, units=self.units)
+            record.target = self._volume(row[self.target])
             difference = image.same_grid(record.target)
             if difference:
                 raise InputError(f"target and image lie on different grids ({difference})", row[self.target])
@@ -269,12 +317,16 @@ class ManifestSource:
 
     def _read_images(self, path: str) -> list[Any]:
         """The image in a file or folder, or its colours."""
-        from medkit.data.io import read_volume
         from medkit.data.png import read_colours
 
         if self.colour:
             return [*read_colours(Path(path))]
-        return [read_volume(path, allow_gaps=self.allow_gaps, units=self.units)]
+        return [self._volume(path)]
+
+    def _volume(self, path: str) -> Volume:
+        from medkit.data.io import read_volume
+
+        return read_volume(path, allow_gaps=self.allow_gaps, units=self.units, mend=self._mend)
 
     def _read_masks(self, row: dict[str, Any], image: Any) -> Any:
         """The mask; of several columns the sum of 1, 2, 4 ... where each is."""
@@ -294,7 +346,7 @@ class ManifestSource:
 
         if (segmentation := segmentation_in(Path(path))) is not None:
             return read_mask(segmentation, image, classes)
-        mask = read_volume(path, allow_gaps=self.allow_gaps)
+        mask = read_volume(path, allow_gaps=self.allow_gaps, mend=self._mend)
         difference = image.same_grid(mask)
         if difference:
             raise InputError(f"mask and image '{row[self.images[0]]}' lie on different grids ({difference})", path)
@@ -310,6 +362,8 @@ class ManifestSource:
 
     def identity(self, case: Case) -> str:
         said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]
+        if self.mend:
+            said.append(f"mend: {self._mend.notice}")
         if self.colour:
             said.append("colour: True")
         if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks

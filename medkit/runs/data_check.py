@@ -24,13 +24,21 @@ class CheckedBlock:
     ----------
     before:
         How many had been read and prepared before, from files that have not changed.
+    missing:
+        The cases of a manifest of which a file is not there; they are not among the block's.
     failures:
-        The cases that cannot be prepared, each with what is wrong.
+        The cases that cannot be prepared, each with what is wrong; the missing ones first.
     """
 
     block: Block
     before: int
+    missing: list[Failure] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Cases, with the missing ones."""
+        return len(self.block.cases) + len(self.missing)
 
     @property
     def doubts(self) -> dict[str, str]:
@@ -49,16 +57,24 @@ def check_data(recipe: Recipe, jobs: int, progress: Progress) -> list[CheckedBlo
     Raises
     ------
     InputError
-        for what is known without voxels, such as a file of the manifest that is not there.
+        for what is known without voxels, but for files of a manifest that are not there.
     """
+    missing: dict[str, list[Failure]] = {}
+
+    def look(name: str, source: Any) -> None:
+        manifest = _manifest(source)
+        if manifest is not None:
+            missing[name] = [Failure(case, error) for case, error in manifest.leave_out_missing()]
+
     found = []
-    for block in all_blocks(recipe):
+    for block in all_blocks(recipe, look):
         cached = block.dataset.cache is not None
         before = len(block.cases) - len(block.dataset.missing(block.cases)) if cached else 0
-        checked = CheckedBlock(block, before)
+        checked = CheckedBlock(block, before, missing.get(block.name, []))
         with progress.task(f"reading {block.name}", total=len(block.cases)) as advance:
             failures = {failure.case: failure for failure in fill(block.dataset, block.cases, jobs, advance)}
-        checked.failures = [failures[case.id] for case in block.cases if case.id in failures]
+        unread = [failures[case.id] for case in block.cases if case.id in failures]
+        checked.failures = [*checked.missing, *unread]
         found.append(checked)
     return found
 
@@ -85,7 +101,8 @@ def write_sound(checked: list[CheckedBlock], path: Path) -> int:
             "relative paths in a manifest start at its folder", str(path), f"write it beside {source.path}"
         )
     cases = {case.id: case for case in one.block.cases}
-    rows = {source.row(cases[failure.case]) for failure in one.failures}
+    broken = {source.line(cases[failure.case]) for failure in one.failures if failure.case in cases}
+    rows = broken | source.left_out
     table = read_table(Path(source.path))
     with whole_file(path.with_name(f"{path.stem}.left_out.csv")) as told:
         with told.open("w", encoding="utf-8", newline="") as file:

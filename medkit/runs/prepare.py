@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +39,18 @@ class Block:
     cases: Sequence[Case]
 
 
-def all_blocks(recipe: Recipe) -> list[Block]:
-    """The data blocks of a recipe with their cases, after the checks that need no voxels."""
+def all_blocks(recipe: Recipe, look: Callable[[str, Any], None] | None = None) -> list[Block]:
+    """The data blocks of a recipe with their cases, after the checks that need no voxels.
+
+    Parameters
+    ----------
+    look:
+        Given the name and the source of each block, before its cases are read.
+    """
     bench = Workbench(recipe, Runtime.start(device="cpu"))
+    if look is not None:
+        for name in dict.fromkeys(stage.data for stage in recipe.stages):
+            look(name, bench.source(name))
     splits: dict[str, list[str]] = {}
     datasets = {}
     for stage in recipe.stages:

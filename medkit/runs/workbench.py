@@ -52,6 +52,7 @@ class Workbench:
         self.workers = workers
         self.jobs = max(1, (jobs or default_jobs()) // place().sharing)
         """Processes that this rank may start for preparation."""
+        self._sources: dict[str, Any] = {}
         self._datasets: dict[str, Dataset] = {}
         self.cases = StageCases(self)
         self.reads = StageReads(self)
@@ -66,13 +67,19 @@ class Workbench:
         text = f"{self.recipe.seed}/{stage.base}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
 
+    def source(self, name: str) -> Any:
+        """The source of a data block; its cases are not read yet, unless its :meth:`dataset` was asked for."""
+        if name not in self._sources:
+            self._sources[name] = self.recipe.data[name].source.build()
+        return self._sources[name]
+
     def dataset(self, stage: Stage) -> Dataset:
         """The data block of ``stage`` as a data set."""
         name = stage.data
         if name not in self._datasets:
             block: DataBlock = self.recipe.data[name]
             self._datasets[name] = Dataset(
-                block.source.build(),
+                self.source(name),
                 block.splits,
                 [step.build() for step in block.prepare],
                 cache_dir=cache_folder() if block.cache else None,

@@ -26,12 +26,16 @@ def test_broken_images_are_named_and_left_out(medkit: Callable[..., Any], tmp_pa
     content = bytearray(gzip.decompress(mask.read_bytes()))
     content[-1] = 7
     mask.write_bytes(gzip.compress(bytes(content)))
+    (tmp_path / "images" / "p07.nii.gz").unlink()
+    (tmp_path / "masks" / "p09.nii.gz").unlink()
     told = medkit("check", "segment.yaml", "--data", "--leave-out", "sound.csv", "--jobs", "2")
+    broken = ["p03", "p05", "p07", "p09"]
     assert told.returncode == 1
-    assert "10 of 12 cases can be read and prepared" in told.stdout
-    assert sorted(read_table(tmp_path / "sound.left_out.csv")["case"]) == ["p03", "p05"]
+    assert "8 of 12 cases can be read and prepared" in told.stdout
+    assert sorted(read_table(tmp_path / "sound.left_out.csv")["case"]) == broken
+    assert "mask: there is no" in (tmp_path / "sound.left_out.csv").read_text()
     assert "a mask holds 0 and 1" in (tmp_path / "sound.left_out.csv").read_text()
-    assert sorted({f"p{i:02d}" for i in range(12)} - {*read_table(tmp_path / "sound.csv")["case"]}) == ["p03", "p05"]
+    assert sorted({f"p{i:02d}" for i in range(12)} - {*read_table(tmp_path / "sound.csv")["case"]}) == broken
 
 
 def test_a_manifest_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
