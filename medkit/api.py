@@ -37,9 +37,11 @@ from medkit.protocols.events import (
     StepEnded,
 )
 from medkit.protocols.external import ExternalObjective, ExternalWork
+from medkit.protocols.labels import Labels
 from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss, Loss, RestorationLoss, TieLoss
 from medkit.registry.hooks import hookimpl
 from medkit.registry.marks import (
+    CaseLabels,
     Channels,
     File,
     Given,
@@ -56,6 +58,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Case",
+    "CaseLabels",
     "Channels",
     "Classes",
     "Clip",
@@ -73,6 +76,7 @@ __all__ = [
     "Given",
     "Images",
     "InputError",
+    "Labels",
     "Listener",
     "Loss",
     "MaskClasses",

@@ -16,6 +16,7 @@ import medkit.data.splits as splitting
 from medkit.data.cache import Cache
 from medkit.data.cases import column, encoded, take
 from medkit.data.keys import KeyTable, preparation_of
+from medkit.data.labels import LabelColumn
 from medkit.data.manifest import as_number
 from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, unpack
 from medkit.data.transforms import VERSION
@@ -23,6 +24,7 @@ from medkit.data.units import SAY_SO
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Source
 from medkit.protocols.classes import Classes
+from medkit.protocols.labels import Labels
 
 IN_MEMORY = 2 << 30  # bytes of prepared samples that a data set without a cache keeps
 
@@ -44,6 +46,8 @@ class Dataset:
         Numeric case fields that batches carry.
     classes:
         Of masks that have several.
+    labels:
+        What cases are labelled with, if that is declared.
     roles_known:
         The caller knows which splits train, validate and test, and compares their patients. Else the names say it:
         ``train``, ``val`` and ``test`` share no patient.
@@ -58,6 +62,7 @@ class Dataset:
         fields: Sequence[str] = (),
         roles_known: bool = False,
         classes: Classes | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self.classes = classes
         if hasattr(source, "classes"):
@@ -81,6 +86,12 @@ class Dataset:
             splitting.check_patients(self.splits)
         for name in self.fields:
             _check_numbers(cases, name)
+        self.declared = None if labels is None else LabelColumn(labels, cases, self._place)
+
+    def _place(self, case: Case) -> str:
+        """Where a case is listed: file and row, where the source knows them."""
+        where = getattr(self.source, "where", None)
+        return f"case '{case.id}'" if where is None else str(where(case))
 
     def cases(self, split: str) -> Sequence[Case]:
         if split not in self.splits:
@@ -91,6 +102,8 @@ class Dataset:
     def sample(self, case: Case, *, check: bool = True) -> Sample:
         """The prepared case, from the cache if it is there; ``check`` is that of :meth:`Cache.read`."""
         sample = self._sample(case, check)
+        if self.declared is not None:
+            sample.declared, sample.labels = self.declared.labels, self.declared.of_case(case)
         if sample.doubt:
             self.doubts.setdefault(case.id, sample.doubt)
         return sample
@@ -200,7 +213,13 @@ class Dataset:
         return labels
 
     def labelled(self, cases: Sequence[Case], by: Collection[str] = ("label",)) -> np.ndarray:
-        """(n,) which cases have a ``label`` (their own or that of a mask), a ``mask``, or both: what ``by`` names."""
+        """(n,) which cases have a ``label`` (their own or that of a mask), a ``mask``, declared ``labels``, or all of
+        these that ``by`` names."""
+        if "labels" in by and self.declared is not None:
+            known = self.declared.known(cases)
+            if rest := set(by) - {"labels"}:
+                known[known] = self.labelled(take(cases, known), rest)
+            return known
         have_masks = getattr(self.source, "have_masks", None)
         if have_masks is None:
             known = ~np.isnan(column(cases, "label")) if "mask" not in by else np.zeros(len(cases), bool)

@@ -165,7 +165,8 @@ class Loader:
         views = {view.name: view.of_item(drawn.arrays["image"], self.draw, rng) for view in self.augmentation.views}
         name = sample.case.id if drawn.z is None else f"{sample.case.id}#{drawn.z}"
         fields = {key: float(sample.case.fields[key]) for key in self.dataset.fields}
-        return {**arrays, **views, "label": drawn.label, "id": name, **fields}
+        declared = {} if sample.labels is None else {"labels": sample.labels}
+        return {**arrays, **views, **declared, "label": drawn.label, "id": name, **fields}
 
     def _sample(self, index: int) -> Sample:
         found = self._opened.get(index)
@@ -208,6 +209,8 @@ class Loader:
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):
             batch[name] = torch.tensor([item[name] for item in items for _ in range(each)], dtype=torch.float32)
+        if all("labels" in item for item in items):
+            batch["labels"] = torch.from_numpy(np.stack([item["labels"] for item in items for _ in range(each)]))
         return batch
 
 
@@ -256,4 +259,6 @@ def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:
             batch[name] = masks_of(found, sample.classes) if name == "mask" else with_channels(found)
     for name in fields:
         batch[name] = torch.tensor([float(sample.case.fields[name])])
+    if sample.labels is not None:
+        batch["labels"] = torch.from_numpy(sample.labels)[None]
     return batch

@@ -17,6 +17,7 @@ from medkit.data.volume import spacing_of
 from medkit.errors import InputError
 from medkit.protocols import Case, Record
 from medkit.protocols.classes import Classes, check_mask
+from medkit.protocols.labels import Labels
 
 LAYOUT = 2
 """Of what :func:`pack` makes: part of the cache key. Samples of another one are not looked at."""
@@ -52,6 +53,8 @@ class Sample:
         Whether the mask has a positive voxel on the source grid; None without one.
     classes:
         Of the mask, where it has several.
+    declared, labels:
+        What the data block declares of labels, and the case's own, () or (K,) float32; None without any.
     """
 
     case: Case
@@ -70,6 +73,8 @@ class Sample:
     positive_voxels: np.ndarray | None = None
     any_positive: bool | None = None
     classes: Classes | None = None
+    declared: Labels | None = None
+    labels: np.ndarray | None = None
 
     @cached_property
     def native_mask(self) -> np.ndarray | None:

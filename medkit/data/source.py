@@ -243,7 +243,8 @@ class ManifestSource:
         if self.label is not None:
             labels, wrong = numbers(table, self.label, str(self.path))
             values = dict(wrong)
-            problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is no finite number")
+            hint = f"classes are named by 'labels: {{one_of: [NAME, NAME], column: {self.label}}}' of the data block"
+            problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is no finite number", hint)
             return labels
         return np.full(len(table), np.nan)
 
@@ -279,6 +280,10 @@ class ManifestSource:
     def line(self, case: Case) -> int:
         """The row of the manifest's file that is a case, from 0."""
         return int(self._kept[self.row(case)])
+
+    def where(self, case: Case) -> str:
+        """File and row of a case, as errors name it."""
+        return self._where(self.row(case))
 
     def row(self, case: Case) -> int:
         """The row of a case, from 0, among those that are taken."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medkit.evaluation import files
 from medkit.protocols import Case
+from medkit.protocols.labels import Labels
 from medkit.records import write_atomically
 
 MOST = 1000  # images kept of a split: enough to see clusters, few enough for a t-SNE map in seconds
@@ -86,12 +87,17 @@ class Embedded:
         return [
             {
                 "feature": feature,
-                "label": item["label"],
+                "label": item["labels"] if _classed(item) else item["label"],
                 "id": str(item["id"]),
-                "groups": {name: str(item.get(name, "")) for name in self.groups},
+                "groups": self._groups(item),
             }
             for item, feature in zip(items, features, strict=True)
         ]
+
+    def _groups(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """Names of what an item shows: of its declared class, and of the source's fields."""
+        own = {"class": item["declared"].told(item["labels"]) or "unlabelled"} if _classed(item) else {}
+        return {**own, **{name: str(item.get(name, "")) for name in self.groups}}
 
     def embedding(self, rows: Sequence[Mapping[str, Any]]) -> Embedding | None:
         """The embedding of the rows of all cases, or None if there are none."""
@@ -103,8 +109,14 @@ class Embedded:
             np.stack([row["feature"] for row in rows]),
             np.array([row["label"] for row in rows], np.float32),
             np.array([row["id"] for row in rows]),
-            {name: np.array([row["groups"][name] for row in rows]) for name in self.groups},
+            {name: np.array([row["groups"][name] for row in rows]) for name in rows[0]["groups"]},
         )
+
+
+def _classed(item: Mapping[str, Any]) -> bool:
+    """Whether the item's declared label is one class."""
+    declared = item.get("declared")
+    return isinstance(declared, Labels) and declared.kind in ("one_of", "ordered")
 
 
 def write_embedding(path: Path, embedding: Embedding) -> None:

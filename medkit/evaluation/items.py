@@ -43,6 +43,7 @@ def check_predictions(arrays: Mapping[str, np.ndarray], sample: Sample, where: s
             "probability": array.ndim == 1,
             "value": array.ndim == 1,
             "class_probability": array.ndim == 2,
+            "label_probability": array.ndim == 2,
         }
         if not fits.get(name, True) or (name in fits and len(array) not in (1, depth)):
             raise RunError(f"{name} of {case} has the shape {array.shape}, for {depth} slices", where)
@@ -102,6 +103,8 @@ def items_of(
         item["classes"] = classes.names
     if sample.target is not None:
         item["target"] = sample.target
+    if sample.labels is not None:
+        item |= {"labels": sample.labels, "declared": sample.declared}
     for name, array in arrays.items():
         if name == "mask_probability" and classes is not None:
             each = restored_classes(sample, array)
@@ -123,6 +126,8 @@ def items_of(
         item["value"] = float(np.mean(item["value"]))
     if "class_probability" in item:
         item["class_probability"] = item["class_probability"].mean(0)
+    if "label_probability" in item:
+        item["label_probability"] = item["label_probability"].max(0)
     return [item]
 
 
@@ -159,8 +164,9 @@ def _slice_of(item: Mapping[str, Any], z: int) -> dict[str, Any]:
     for name in NUMBERS:
         if name in one:
             one[name] = float(item[name][z])
-    if "class_probability" in one:
-        one["class_probability"] = item["class_probability"][z]
+    for name in ("class_probability", "label_probability"):
+        if name in one:
+            one[name] = item[name][z]
     if "mask" in one:
         one["label"] = float(one["mask"].any())
     return one

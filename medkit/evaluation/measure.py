@@ -12,6 +12,7 @@ import numpy as np
 from medkit.errors import RunError
 from medkit.evaluation.items import items_of
 from medkit.evaluation.prediction import CasePrediction
+from medkit.protocols.labels import Labels
 
 Columns = dict[str, np.ndarray]
 
@@ -85,7 +86,21 @@ def _line(item: Mapping[str, Any], where: tuple[str, str]) -> dict[str, Any]:
     if "class_probability" in item:
         predicted = int(np.argmax(item["class_probability"]))
         line |= {"class": predicted, "class_probability": float(item["class_probability"][predicted])}
+    declared = item.get("declared")
+    if isinstance(declared, Labels):
+        line["labels"] = declared.told(item["labels"])
+        line |= said_of(declared, item)
     return line
+
+
+def said_of(declared: Labels, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What probabilities (K,) of declared classes say, by the names of the classes: ``class`` and ``probability_NAME``,
+    nothing where there are none."""
+    name = "label_probability" if declared.kind == "any_of" else "class_probability"
+    if name not in found or len(found[name]) != len(declared):
+        return {}
+    each = {f"probability_{n}": float(p) for n, p in zip(declared.names, found[name], strict=True)}
+    return {"class": declared.told(declared.said(np.asarray(found[name]))), **each}
 
 
 def measured(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
@@ -133,6 +148,8 @@ class Asked(dict[str, Any]):
 def unlabelled(item: Mapping[str, Any]) -> set[str]:
     """What is not known of an item: its ``label``, its ``mask``, or both."""
     found = {"label"} if math.isnan(item.get("label", math.nan)) else set()
+    if isinstance(item.get("declared"), Labels) and np.isnan(item["labels"]).all():
+        found.add("labels")
     return found if "mask" in item else {*found, "mask", "class_masks"}
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import in_chunks, modules
+from medkit.parts.label_losses import predicted
 from medkit.parts.mask_losses import any_probability, probabilities
 from medkit.protocols import Batch, Turn
 from medkit.protocols.losses import Loss
-from medkit.registry.marks import MaskClasses, Placed, Slot
+from medkit.registry.marks import CaseLabels, MaskClasses, Placed, Slot
 
 
 class VolumeTask(nn.Module):
@@ -27,8 +28,8 @@ class VolumeTask(nn.Module):
     encoder:
         Feature pyramid of single slices, usually taken from a pretext stage.
     operator:
-        What joins the slices; its ``task`` decides what the losses see: volume logits (B,) with labels, or the logits
-        (S,1,H,W) of real slices with their masks.
+        What joins the slices; its ``task`` decides what the losses see: volume logits (B,) with labels, those of
+        declared labels (B,outputs) where it asks for them, or the logits (S,1,H,W) of real slices with their masks.
     losses:
         Losses by name, each with its weight; they are summed into one task.
     slices_at_once:
@@ -46,9 +47,11 @@ class VolumeTask(nn.Module):
         losses: Annotated[dict[str, Placed], Slot("loss", Loss, weight=1.0)],
         slices_at_once: Annotated[int, Field(gt=0)] = 32,
         classes: MaskClasses = None,
+        labels: CaseLabels = None,
     ) -> None:
         super().__init__()
         self.classes = classes
+        self.labels = labels if getattr(operator, "labels", None) is not None else None
         if getattr(operator, "task", None) not in ("classification", "segmentation"):
             raise InputError(f"operator '{type(operator).__name__}' says neither classification nor segmentation")
         self.encoder, self.operator = encoder, operator
@@ -66,7 +69,8 @@ class VolumeTask(nn.Module):
         return [*self.encoder.parameters(), *self.operator.parameters()]
 
     def logits(self, batch: Batch) -> Tensor:
-        """(B,) logits of volumes, or logits of their real slices, (S,1,H,W) or of masks with classes (S,C,H,W)."""
+        """(B,) logits of volumes, (B,outputs) of declared labels, or logits of their real slices, (S,1,H,W) or of masks
+        with classes (S,C,H,W)."""
         lengths = batch["lengths"]
 
         def one(images: Tensor) -> Tensor:
@@ -78,7 +82,7 @@ class VolumeTask(nn.Module):
         padded = nn.utils.rnn.pad_sequence(list(slices.split(lengths.tolist())), batch_first=True)
         logits = self.operator(padded, lengths)
         if self.operator.task == "classification":
-            return logits.reshape(-1)
+            return logits.reshape(-1) if self.labels is None else logits
         slices = torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])
         return slices[:, None] if slices.dim() == 3 else slices
 
@@ -90,7 +94,9 @@ class VolumeTask(nn.Module):
 
     @property
     def _target(self) -> str:
-        return "label" if self.operator.task == "classification" else "mask"
+        if self.operator.task == "classification":
+            return "label" if self.labels is None else "labels"
+        return "mask"
 
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
         logits = self.logits(batch)
@@ -99,6 +105,8 @@ class VolumeTask(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.logits(batch).float()
+        if self.labels is not None:
+            return predicted(self.labels, logits)
         if self.operator.task == "classification":
             return {"probability": torch.sigmoid(logits)}
         probability = probabilities(logits, self.classes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.stats import rankdata
 
 from medkit.parts.intervals import auc_interval, numbered, wilson
 from medkit.parts.metrics_sums import SumMetric, divided
+from medkit.protocols.labels import Labels
 
 Rows = Mapping[str, np.ndarray]
 
@@ -20,8 +22,28 @@ class _Binary:
     higher_is_better = True
     empty = "cases without a label are left out"
     name = ""
+    of: tuple[Labels, int] | None = None
+    """The declared labels and the class among them that it is of; None: of ``label`` and ``probability``."""
+    decides = False
+    """Whether only the side of 0.5 counts that a probability lies on."""
+
+    def of_class(self, labels: Labels, number: int, name: str) -> Self:
+        """This metric of one class against all others, as ``NAME_CLASS``."""
+        one = copy.copy(self)
+        one.of, one.name = (labels, number), f"{name}_{labels.names[number]}"
+        one.empty = f"{self.empty}; {labels.names[number]} against all others"
+        return one
+
+    def extras(self, rows: Rows) -> dict[str, float]:
+        """How many rows of how many patients have the class, where it is of one."""
+        if self.of is None:
+            return {}
+        yes = rows["label"] > 0
+        return {"positives": int(yes.sum()), "positive_patients": len(set(rows["patient"][yes].tolist()))}
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
+        if self.of is not None:
+            return _row_of_class(case, *self.of, self.decides)
         label = float(case["label"])
         if np.isnan(label):
             return None
@@ -29,6 +51,20 @@ class _Binary:
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")
+
+
+def _row_of_class(case: Mapping[str, Any], labels: Labels, number: int, decided: bool) -> dict[str, Any] | None:
+    """Whether a case has a class, and its probability; ``decided``, whether the class is said, as 0 and 1."""
+    truth = np.asarray(case["labels"], float)
+    label = float(truth[number]) if labels.kind == "any_of" else float(truth)
+    if np.isnan(label):
+        return None
+    each = case["label_probability" if labels.kind == "any_of" else "class_probability"]
+    probability = float(each[number])
+    if labels.kind != "any_of":
+        label = float(label == number)
+        probability = float(labels.said(each) == number) if decided else probability
+    return {"label": label, "probability": probability, "patient": str(case["patient"])}
 
 
 class AUC(_Binary):
@@ -62,9 +98,35 @@ class AUC(_Binary):
         return auc_interval(rows["probability"], rows["label"], numbered(patients)[0])
 
 
+class AveragePrecision(_Binary):
+    """Area under the precision-recall curve by steps: precision at each score, times the recall it adds.
+
+    Equal scores are one step. Undefined (nan) without a positive case.
+    """
+
+    name = "ap"
+
+    def compute(self, rows: Rows) -> float:
+        return self.weighted(rows)(np.ones(len(rows["label"]))) if len(rows["label"]) else float("nan")
+
+    def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
+        """The area as a function of how often each row counts."""
+        values, place = np.unique(-np.asarray(rows["probability"], float), return_inverse=True)
+        code = 2 * place + (rows["label"] > 0)
+
+        def area(times: np.ndarray) -> float:
+            negative, positive = np.bincount(code, times, 2 * len(values)).reshape(-1, 2).T
+            found, said = np.cumsum(positive), np.cumsum(positive + negative)
+            precision = np.divide(found, said, out=np.zeros_like(found), where=said > 0)
+            return float(divided(positive @ precision, positive.sum()))
+
+        return area
+
+
 class _Ratio(_Binary, SumMetric):
     """A ratio of true positives, false positives, false negatives and true negatives."""
 
+    decides = True
     empty = "cases without a label are left out; undefined when the denominator is 0"
     interval_method = "Wilson"
 
@@ -136,6 +198,19 @@ class Accuracy(_Ratio):
 
     def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
         return tp + tn, tp + fp + fn + tn
+
+
+class BinaryBalancedAccuracy(_Ratio):
+    """The mean of sensitivity and specificity."""
+
+    name = "balanced_accuracy"
+
+    def ratio(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
+        return tp * (tn + fp) + tn * (tp + fn), 2 * (tp + fn) * (tn + fp)
+
+    def interval(self, rows: Rows, patients: Sequence[str]) -> Any:
+        """None: it is no share of cases, so its interval is the bootstrap's."""
+        return None
 
 
 class PPV(_Ratio):

@@ -1,28 +1,35 @@
 """Metrics of one class among several, from the probabilities of all classes and the true class' number a case.
 
-The likeliest class is what a network says (the first of several equal ones). A macro average is the plain mean over
-the classes that occur among the true ones, so that rare classes count like frequent ones; a class that no case of the
-test set has, has no recall, and is left out of all three averages alike. A class that is there but was never
-said has precision 0.
+Where the data block declares labels, they are of these, under the names of the classes (``f1_NAME``). The likeliest
+class is what a network says (the first of several equal ones), of ordered classes the median. A macro average is the
+plain mean over the classes that occur among the true ones, so that rare classes count like frequent ones; a class that
+no case of the test set has, has no recall, and is left out of all three averages alike. A class that is there but was
+never said has precision 0.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from medkit.errors import InputError
+from medkit.parts.metrics_classification import F1, PPV, BinaryBalancedAccuracy, Sensitivity
+from medkit.parts.metrics_labels import LabelMean, each_class
 from medkit.parts.metrics_sums import ShareMetric
+from medkit.protocols.labels import Labels
 
 Rows = Mapping[str, np.ndarray]
 
 
-def class_row(case: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The true class and the likeliest; None for a case without a class."""
-    label = float(case["label"])
-    said = int(np.argmax(case["class_probability"]))
+def class_row(case: Mapping[str, Any], labels: Labels | None = None) -> dict[str, Any] | None:
+    """The true class and the one that is said, the likeliest (of ordered ones the median); None without a class."""
+    label, each = float(case["label" if labels is None else "labels"]), case["class_probability"]
+    said = int(np.argmax(each)) if labels is None else int(labels.said(each))
     return None if np.isnan(label) else {"class": int(label), "said": said}
 
 
@@ -33,9 +40,23 @@ class Top1(ShareMetric):
     unit = ""
     higher_is_better = True
     empty = "cases without a class are left out"
+    label_kinds = ("one_of", "ordered")
+    labels: Labels | None = None
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        one = copy.copy(self)
+        one.labels = labels
+        return [one]
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        return class_row(case)
+        return class_row(case, self.labels)
+
+    def extras(self, rows: Rows) -> dict[str, float]:
+        """How many cases of each class were said to be which, ``TRUE said OTHER``, of declared labels."""
+        if self.labels is None:
+            return {}
+        names, pairs = self.labels.names, zip(rows["class"].tolist(), rows["said"].tolist(), strict=True)
+        return {f"{names[true]} said {names[said]}": n for (true, said), n in sorted(Counter(pairs).items())}
 
     def each(self, rows: Rows) -> np.ndarray:
         return rows["class"] == rows["said"]
@@ -44,44 +65,70 @@ class Top1(ShareMetric):
         return float(row["class"] == row["said"])
 
 
-class _Macro(ABC):
+class Confusion(ABC):
+    """A function of how often which class was said of which."""
+
     name = ""
     unit = ""
     higher_is_better = True
     empty = "cases without a class are left out; classes that no case has do not count"
+    label_kinds: ClassVar[tuple[str, ...]] = ("one_of", "ordered")
+    labels: Labels | None = None
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        one = copy.copy(self)
+        one.labels = labels
+        return [one]
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        return class_row(case)
+        return class_row(case, self.labels)
 
     @abstractmethod
-    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
-        """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
+    def of_confusion(self, confusion: np.ndarray) -> float:
+        """The number, from how often (K,K) the true class (rows) was said to be which (columns)."""
 
     def compute(self, rows: Rows) -> float:
         return self.weighted(rows)(np.ones(len(rows["class"]))) if len(rows["class"]) else float("nan")
 
     def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
-        """The average as a function of how often each row counts."""
+        """The number as a function of how often each row counts."""
         true, said = rows["class"], rows["said"]
-        classes = int(max(true.max(), said.max())) + 1
+        classes = int(max(true.max(), said.max())) + 1 if self.labels is None else len(self.labels)
         code = true * classes + said
-
-        def average(times: np.ndarray) -> float:
-            confusion = np.bincount(code, times, classes**2).reshape(classes, classes)
-            there, claimed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
-            known = there > 0
-            return float(self.of_classes(right[known], there[known], claimed[known]).mean())
-
-        return average
+        return lambda times: self.of_confusion(np.bincount(code, times, classes**2).reshape(classes, classes))
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")
+
+
+class _Macro(Confusion):
+    """An average over classes; of declared labels with the number of each, of which it is the mean for ``any_of``."""
+
+    label_kinds = ("one_of", "any_of", "ordered")
+    binary: Any
+    single: str
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        each = each_class(self.binary(), labels, self.single)
+        if labels.kind == "any_of":
+            return [LabelMean(self.name, each), *each]
+        return [*super().of_labels(labels), *each]
+
+    @abstractmethod
+    def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
+        """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
+
+    def of_confusion(self, confusion: np.ndarray) -> float:
+        there, claimed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+        known = there > 0
+        return float(self.of_classes(right[known], there[known], claimed[known]).mean())
 
 
 class MacroPrecision(_Macro):
     """Precision of each class, averaged: how often a class is right when it is said."""
 
     name = "macro_precision"
+    binary, single = PPV, "precision"
 
     def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return right / np.maximum(said, 1)
@@ -91,6 +138,7 @@ class MacroRecall(_Macro):
     """Recall of each class, averaged: how often a class is said when it is true."""
 
     name = "macro_recall"
+    binary, single = Sensitivity, "recall"
 
     def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return right / true
@@ -100,6 +148,58 @@ class MacroF1(_Macro):
     """F1 score of each class, averaged."""
 
     name = "macro_f1"
+    binary, single = F1, "f1"
 
     def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return 2 * right / (true + said)
+
+
+class BalancedAccuracy(Confusion):
+    """Mean recall over the classes that occur; of ``any_of`` the mean over classes of sensitivity and specificity."""
+
+    name = "balanced_accuracy"
+    label_kinds = ("one_of", "any_of", "ordered")
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        if labels.kind != "any_of":
+            return super().of_labels(labels)
+        each = each_class(BinaryBalancedAccuracy(), labels, self.name)
+        return [LabelMean(self.name, each), *each]
+
+    def of_confusion(self, confusion: np.ndarray) -> float:
+        there = confusion.sum(1)
+        return float((confusion.diagonal()[there > 0] / there[there > 0]).mean())
+
+
+class Kappa(Confusion):
+    """Cohen's kappa, ``1 - sum(w observed) / sum(w expected)``, with weights of disagreement (Cohen 1968).
+
+    Of classes i and j they are ``(i - j)^2`` (quadratic), ``|i - j|`` (linear), or 1 where i and j differ (none).
+    Recorded as ``kappa_quadratic``, ``kappa_linear`` or ``kappa``. Undefined (nan) where all cases are of one class and
+    all are said to be.
+
+    Parameters
+    ----------
+    weights:
+        The first two are for ordered classes only.
+    """
+
+    empty = "cases without a class are left out"
+
+    def __init__(self, weights: Literal["quadratic", "linear", "none"] = "quadratic") -> None:
+        self.weights = weights
+        self.name = "kappa" if weights == "none" else f"kappa_{weights}"
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        if labels.kind == "one_of" and self.weights != "none":
+            hint = "'weights: none', or 'ordered' in the data block's labels in the place of 'one_of'"
+            raise InputError(f"{self.weights} weights go by the order of classes, and 'one_of' has none", "kappa", hint)
+        return super().of_labels(labels)
+
+    def of_confusion(self, confusion: np.ndarray) -> float:
+        away = np.abs(np.subtract.outer(np.arange(len(confusion)), np.arange(len(confusion)))).astype(float)
+        weights = {"quadratic": away**2, "linear": away, "none": (away > 0).astype(float)}[self.weights]
+        total = confusion.sum()
+        expected = np.outer(confusion.sum(1), confusion.sum(0)) / max(total, 1)
+        bottom = float((weights * expected).sum())
+        return 1 - float((weights * confusion).sum()) / bottom if bottom > 0 else float("nan")

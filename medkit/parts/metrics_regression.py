@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from medkit.parts.metrics_sums import MeanMetric, SumMetric, divided
+from medkit.protocols.labels import Labels
 
 Rows = Mapping[str, np.ndarray]
 
@@ -16,10 +18,25 @@ class _Regression:
     unit = ""
     higher_is_better = False
     empty = "cases without a true value are left out"
+    label_kinds = ("unit", "ordered")
+    power = 1
+    """Of the value's unit."""
+    labels: Labels | None = None
+
+    def of_labels(self, labels: Labels) -> list[Any]:
+        """The metric of declared measurements in their unit, or of ordered classes in steps from one to the next."""
+        one = copy.copy(self)
+        unit = {"ordered": "classes"}.get(labels.kind, labels.unit if labels.unit != "1" else "")
+        one.labels, one.unit = labels, "" if not self.power else f"{unit}²" if self.power == 2 and unit else unit
+        return [one]
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        label = float(case["label"])
-        return None if np.isnan(label) else {"label": label, "value": float(case["value"])}
+        label = float(case["label" if self.labels is None else "labels"])
+        if np.isnan(label):
+            return None
+        if self.labels is not None and self.labels.kind == "ordered":
+            return {"label": label, "value": float(self.labels.said(case["class_probability"]))}
+        return {"label": label, "value": float(case["value"])}
 
 
 class MAE(_Regression, MeanMetric):
@@ -38,6 +55,7 @@ class MSE(_Regression, MeanMetric):
     """Mean square error, in the square of the value's unit."""
 
     name = "mse"
+    power = 2
 
     def each(self, rows: Rows) -> np.ndarray:
         return (rows["value"] - rows["label"]) ** 2
@@ -50,6 +68,7 @@ class R2(_Regression, SumMetric):
     """Coefficient of determination; undefined (nan) when all true values are equal."""
 
     name = "r2"
+    power = 0
     higher_is_better = True
 
     def terms(self, rows: Rows) -> np.ndarray:

@@ -9,9 +9,10 @@ A *batch* is a plain dictionary. Its keys by unit of training, images always flo
 
 ===========  =================================================================================================
 ``slice``    ``image`` (N,C,H,W); ``label`` (N,); ``mask`` (N,1,H,W) and ``target`` (N,C,H,W) where the data has them;
-             a mask of classes has their numbers, of overlapping ones it is (N,K,H,W)
+             a mask of classes has their numbers, of overlapping ones it is (N,K,H,W); declared ``labels`` (N,):
+             numbers of classes or measurements, of ``any_of`` (N,K) flags; nan where one is not known
 ``volume``   ``image`` (S,C,H,W): the slices of all volumes one after the other, never padded; ``lengths`` (B,)
-             with ``sum(lengths) == S``; ``label`` (B,); ``mask``, ``target`` as above with S slices
+             with ``sum(lengths) == S``; ``label``, ``labels`` (B,); ``mask``, ``target`` as above with S slices
 ``patch``    ``image`` and ``target`` (N,C,p,p), cut at the same places
 ``patch3d``  boxes out of volumes, cut at the same places: ``image`` (N,C,d,h,w); ``label`` (N,) of their cases;
              ``mask`` and ``target`` as of slices, with a depth before the height
@@ -24,7 +25,8 @@ Every batch also carries ``ids`` (list of str, one an item) and a (N,) or (B,) t
 that the data block asks for (``fields: [age, sex]``).
 
 A *prediction* is a dictionary of tensors under standard names, one entry an item unless said otherwise:
-``probability`` (N,) in [0,1]; ``class_probability`` (N,K); ``mask_probability`` (S,1,H,W) in [0,1], of masks with
+``probability`` (N,) in [0,1]; ``class_probability`` (N,K) of classes that exclude each other, ``label_probability``
+(N,K) of those that do not; ``mask_probability`` (S,1,H,W) in [0,1], of masks with
 classes (S,K,H,W), one a class;
 ``reconstruction`` (S,C,H,W); ``output`` (S,C,H,W), an image such as a denoised slice; ``value`` (N,), a regression.
 """
@@ -131,6 +133,7 @@ class Source(Protocol):
 
     No patient may be trained on and tested on, in the whole chain of a recipe. Equal patients of all sources are taken
     for one, unless the sources have another attribute ``space`` (str): the hospital, the public set, a phantom's seed.
+    One whose cases are listed in a file says where by a method ``where(case)`` (str, file and row), for errors.
     Where the patient of a case is only a unit to count (blocks of one scan), a method ``person(case)`` (str) says whom
     it shows.
     """
@@ -334,6 +337,9 @@ class Metric(Protocol):
     ``probability``       float             in [0,1]; of a volume's slices the largest
     ``value``             float             a regression; of a volume's slices the mean
     ``class_probability`` (K,) float32      of a volume's slices the mean
+    ``label_probability`` (K,) float32      of classes that do not exclude each other; of a volume's slices the largest
+    ``labels``            () or (K,)        declared labels: number of the class, measurement or flags; nan if unknown
+    ``declared``          Labels            what they are, with the names of classes (:mod:`medkit.protocols.labels`)
     ``spacing``           (3,) float64      mm of the source: from slice to slice, down a column, along a row
     ``voxel_volume``      float             mm^3 (= microlitres) of a source voxel, the mean over slices
     ``slice_volumes``     (D,) float64      mm^3 of a source voxel in each slice: use these for volumes
@@ -365,6 +371,7 @@ class Metric(Protocol):
       with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients;
     - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
       function of how often each row counts, for a bootstrap that takes a hundredth of the time;
+    - ``of_labels(labels)``, the metrics that stand for it in a stage that reads the declared labels of its data block;
     - ``of_classes(names)``, the metrics that stand for it where masks have classes, its own summary first;
     - ``to(device)``, told before an evaluation where a network of the metric's should compute.
     """

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le
 
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols.classes import Classes
+from medkit.protocols.labels import Labels
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.yaml import Mark
 from medkit.recipe.yaml_dump import dump
@@ -57,7 +58,8 @@ class Crops:
 
 @dataclass
 class DataBlock:
-    """Where samples come from and what is done to them; ``classes`` are those of masks that have several."""
+    """Where samples come from and what is done to them; ``classes`` are those of masks that have several, ``labels``
+    what cases are labelled with."""
 
     source: Block
     splits: dict[str, dict[str, Any]]
@@ -68,6 +70,7 @@ class DataBlock:
     crops: Crops | None = None
     fields: list[str] = field(default_factory=list)
     classes: Classes | None = None
+    labels: Labels | None = None
     cache: bool = True
 
     @property
@@ -355,14 +358,15 @@ def _measured(name: str, stages: Sequence[Stage]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Block | Reference | Classes):
+    if isinstance(value, Block | Reference | Classes | Labels):
         return value.plain()
     if isinstance(value, Stage):
         plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "fraction"}
         return plain if value.fraction is None else {**plain, "train": value.trained_split}
-    if isinstance(value, DataBlock) and value.classes is None:
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name != "classes"}
-    if isinstance(value, DataBlock | Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
+    if isinstance(value, DataBlock):
+        unsaid = [name for name in ("classes", "labels") if getattr(value, name) is None]
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in unsaid}
+    if isinstance(value, Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -16,6 +16,7 @@ from medkit.recipe.channels import channels_of, settle_channels
 from medkit.recipe.classes import check_classes, read_classes
 from medkit.recipe.dimensions import check_dimensions
 from medkit.recipe.given import check_given
+from medkit.recipe.labels import check_labels, read_labels
 from medkit.recipe.model import (
     FORMAT,
     OPTIMIZER_KEYS,
@@ -127,6 +128,8 @@ class _Reader(Pieces):
                 setattr(block, key, self.value(entries[key], f"{path}.{key}", types[key]))
         if "classes" in entries:
             block.classes = read_classes(self, entries["classes"], f"{path}.classes")
+        if "labels" in entries:
+            block.labels = read_labels(self, entries["labels"], f"{path}.labels")
         if "views" in entries:
             block.views = read_views(self, entries["views"], Views, f"{path}.views")
         if "crops" in entries:
@@ -240,6 +243,7 @@ class _Reader(Pieces):
         check_dimensions(self, stage, entries, {s.name: s for s in before})
         if stage.data in data:
             check_classes(self, stage, data[stage.data])
+            check_labels(self, stage, data[stage.data])
         if stage.data in self.channels:
             settle_channels(self, stage, self.channels[stage.data], {s.name: s for s in before})
         check_training(self, stage, entries, path)

@@ -14,6 +14,14 @@ def medkit_register(registry: Registrar) -> None:
     r.encoder("resenc", "medkit.parts.resenc:ResidualEncoder", "nnU-Net's residual encoder, of volumes")
     r.encoder("resnet3d", "medkit.parts.resnet3d:ResNet3d", "a 3-D ResNet or Med3D's, of volumes")
     r.pretext("unet3d", "medkit.parts.unet3d:UNet3d", "segment patches of volumes by nnU-Net's decoder")
+    for name, cls, text in (
+        ("classification", "Classification", "one of several classes, by cross-entropy"),
+        ("multilabel", "Multilabel", "any of several classes, by binary cross-entropy of each"),
+        ("ordinal", "Ordinal", "one of several ordered classes, by consistent rank logits (CORAL)"),
+        ("regression", "Regression", "a measurement with its unit, by L1, L2 or Huber's distance"),
+    ):
+        r.pretext(name, f"medkit.parts.label_heads:{cls}", text)
+    r.loss("labels", "medkit.parts.label_losses:LabelLoss", "what the declared labels of volumes ask for")
     r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
     r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
     r.loss("class_dice", "medkit.parts.mask_losses:ClassDice", "soft Dice of masks with classes, averaged over them")
@@ -30,6 +38,7 @@ def medkit_register(registry: Registrar) -> None:
         ("accuracy", "Accuracy", "share of right decisions at 0.5"),
         ("ppv", "PPV", "positive predictive value at 0.5"),
         ("npv", "NPV", "negative predictive value at 0.5"),
+        ("ap", "AveragePrecision", "area under the precision-recall curve"),
     ):
         r.metric(name, f"medkit.parts.metrics_classification:{cls}", text)
     r.metric("dice", "medkit.parts.metrics_segmentation:DiceScore", "Dice similarity of positive cases")
@@ -55,6 +64,14 @@ def medkit_register(registry: Registrar) -> None:
         ("macro_recall", "MacroRecall", "recall of each class, averaged"),
     ):
         r.metric(name, f"medkit.parts.metrics_multiclass:{cls}", text)
+    r.metric("balanced_accuracy", "medkit.parts.metrics_multiclass:BalancedAccuracy", "mean recall over classes")
+    r.metric("kappa", "medkit.parts.metrics_multiclass:Kappa", "Cohen's kappa, with quadratic weights by default")
+    for name, cls, text in (
+        ("macro_auc", "MacroAUC", "area under the ROC curve of each declared class, averaged"),
+        ("macro_ap", "MacroAP", "average precision of each declared class, averaged"),
+        ("macro_specificity", "MacroSpecificity", "specificity of each declared class, averaged"),
+    ):
+        r.metric(name, f"medkit.parts.metrics_labels:{cls}", text)
     r.metric("mse", "medkit.parts.metrics_regression:MSE", "mean square error of a regression")
     r.metric("mae", "medkit.parts.metrics_regression:MAE", "mean absolute error of a regression")
     r.metric("r2", "medkit.parts.metrics_regression:R2", "coefficient of determination")

@@ -94,5 +94,9 @@ MaskClasses = Annotated[Any, Given("data.classes")]
 """The classes of the data block's masks (:class:`medkit.protocols.classes.Classes`), or None where they have none; give
 it the default None."""
 
+CaseLabels = Annotated[Any, Given("data.labels")]
+"""The labels that the data block declares (:class:`medkit.protocols.labels.Labels`), or None where it declares none;
+give it the default None."""
+
 Weights = Annotated[str, File("hub:", "random_test_features")]
 """A file of weights, or ``hub:NAME``, or the name of the untrained features for tests."""

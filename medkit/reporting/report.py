@@ -16,6 +16,7 @@ from medkit.recipe.training import items_a_step
 from medkit.records import encoded, write_atomically
 from medkit.registry.plugins import Hooks
 from medkit.reporting import figures
+from medkit.reporting.confusion import Confusion, confusions
 from medkit.reporting.curves import learning_curves
 from medkit.reporting.figures_embedding import embedding_map
 from medkit.reporting.page import page
@@ -49,6 +50,7 @@ class Section:
     curves: Sequence[Picture]
     pictures: Sequence[Picture]
     box: str
+    confusions: Sequence[Confusion]
     comparisons: Sequence[Comparison]
     untested: Sequence[str]
 
@@ -130,6 +132,7 @@ def _section(
         [picture for picture in curves if picture.image],
         [picture for stage in stages for split in splits for picture in _pictures(folder, stage, split)],
         _boxes(run, stages, splits),
+        list(confusions(run, stages, splits)),
         compared,
         [name for name in heads if name in measured - {c.metric for c in compared}],
     )

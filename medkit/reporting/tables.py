@@ -144,6 +144,8 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     notes.append(value.counts + (f", {value.n_empty} empty" if value.n_empty else ""))
     if value.n_undefined:
         notes.append(f"undefined in {value.n_undefined} draws")
+    if (positives := value.extras.get("positives")) is not None:
+        notes.append(f"{positives:.0f} positive, of {_patients(value.extras.get('positive_patients', 0))}")
     if missed := value.extras.get("missed"):
         notes.append(f"{missed:.0f} missed")
     if blank := value.extras.get("blank_slices"):
@@ -153,6 +155,10 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     if mark:
         notes.append(seen_note(value))
     return Cell(number(value.value) + mark, tuple(notes), best)
+
+
+def _patients(count: float) -> str:
+    return f"{count:.0f} patient{'s' if count != 1 else ''}"
 
 
 def seen_note(value: MetricValue) -> str:

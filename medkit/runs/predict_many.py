@@ -290,18 +290,31 @@ def _why_again(output: Path, image: Input) -> str | None:
 
 def _write_table(output: Path, images: Sequence[Input], found: Predicted) -> None:
     """One line a case, in the order of the input; also which of them were seen in training."""
-    columns = ("case", "folder", "seen_in_training", "threshold", "volume_ml", "probability", "value", "unit", "error")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
-    writer.writeheader()
+    columns = ["case", "folder", "seen_in_training", "threshold", "volume_ml", "probability", "value", "unit"]
+    rows = []
+    classes: dict[str, None] = {}  # columns of declared classes, where the stage says some
     for image in images:
         if image.case in found.failed:
-            writer.writerow({"case": image.case, "error": found.failed[image.case]})
+            rows.append({"case": image.case, "error": found.failed[image.case]})
             continue
         folder = folder_of(output, image)
         summary = read_json(folder / NAME)
         if summary["seen_in_training"] is True:
             found.seen.append(image.case)
         row = {name: json.dumps(v) if isinstance(v := summary.get(name), list) else v for name in columns}
-        writer.writerow({**row, "folder": folder.name})
+        said = _classes(summary)
+        classes |= dict.fromkeys(said)
+        rows.append({**row, **said, "folder": folder.name})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *classes, "error"], restval="")
+    writer.writeheader()
+    writer.writerows(rows)
     write_atomically(output / TABLE, encoded(text.getvalue()))
+
+
+def _classes(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The class that a prediction says, and the probability of each, as columns; nothing of other predictions."""
+    if not isinstance(summary.get("class"), str):
+        return {}
+    each = summary.get("label_probability", summary.get("class_probability"))
+    return {"class": summary["class"], **{f"probability_{name}": value for name, value in each.items()}}

@@ -18,6 +18,7 @@ from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.protocols.classes import Classes
+from medkit.protocols.labels import Labels
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
@@ -233,7 +234,8 @@ class Predictor:
             segments = self._segments(found.mask_probability)
         elif found.output is not None:
             output = image.like(to_source_units(image.voxels, found.output, self._window))
-        numbers, notes = _numbers(found.found, self.objective), [*image.notes, *found.notes]
+        labels = self.recipe.data[self.stage.data].labels
+        numbers, notes = _numbers(found.found, self.objective, labels), [*image.notes, *found.notes]
         return Prediction(image, segments, found.mask_probability, output, numbers, notes, self.classes)
 
     def _segments(self, probability: np.ndarray) -> list[Segment]:
@@ -291,8 +293,8 @@ def _last(recipe: Recipe) -> Stage:
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
 
-def _numbers(result: Mapping[str, np.ndarray], objective: Any) -> dict[str, Any]:
-    """Probabilities and values; a value's unit where its head names one."""
+def _numbers(result: Mapping[str, np.ndarray], objective: Any, labels: Labels | None) -> dict[str, Any]:
+    """Probabilities and values; a value's unit where its head names one, classes by the names of declared labels."""
     found: dict[str, Any] = {}
     for name in ("probability", "value"):
         if name in result:
@@ -301,9 +303,25 @@ def _numbers(result: Mapping[str, np.ndarray], objective: Any) -> dict[str, Any]
     if "value" in found:
         heads = getattr(objective, "heads", {}).values()
         found["unit"] = next((head.unit for head in heads if getattr(head, "unit", "")), "that of the training labels")
+    if labels is not None and (said := _said(labels, result)):
+        return found | said
     if "class_probability" in result:
         each = np.asarray(result["class_probability"], np.float64).round(6)
         found["class_probability"] = each[0].tolist() if len(each) == 1 else each.tolist()
+    return found
+
+
+def _said(labels: Labels, result: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What declared classes are said, by name: of the image, and of its slices where it has several."""
+    name = "label_probability" if labels.kind == "any_of" else "class_probability"
+    if name not in result:
+        return {}
+    each = np.asarray(result[name], np.float64)
+    whole = each.max(0) if labels.kind == "any_of" else each.mean(0)
+    found: dict[str, Any] = {"class": labels.told(labels.said(whole))}
+    found[name] = {n: round(float(p), 6) for n, p in zip(labels.names, whole, strict=True)}
+    if len(each) > 1:
+        found["class_of_slices"] = [labels.told(labels.said(one)) for one in each]
     return found
 
 

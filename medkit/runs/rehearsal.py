@@ -48,6 +48,8 @@ def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[A
 
 
 def _has(sample: Sample, truth: str) -> bool:
+    if truth == "labels":
+        return sample.labels is not None and not np.isnan(sample.labels).all()
     return sample.mask is not None if truth == "mask" else not np.isnan(sample.label)
 
 

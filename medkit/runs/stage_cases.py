@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.data.cases import take
 from medkit.data.fractions import Chosen, choose
+from medkit.data.labels import check_present
 from medkit.data.ledger import person_of_each
 from medkit.errors import InputError
 from medkit.protocols import Case
@@ -14,6 +15,10 @@ from medkit.recipe import Stage
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
+
+
+TRUTHS = {"label", "labels", "mask"}
+"""Entries of a batch that not every case has."""
 
 
 class StageCases:
@@ -36,7 +41,8 @@ class StageCases:
         if key not in self._fractions:
             dataset = self.bench.dataset(stage)
             cases = dataset.cases(stage.train)
-            people, labels = person_of_each(dataset.source, cases), dataset.labels(cases, self.bench.jobs)
+            people, declared = person_of_each(dataset.source, cases), dataset.declared
+            labels = dataset.labels(cases, self.bench.jobs) if declared is None else declared.strata(cases)
             self._fractions[key] = choose(people, labels, stage.fraction, self.bench.recipe.seed)
         return self._fractions[key]
 
@@ -46,7 +52,7 @@ class StageCases:
             chosen, where = self.fraction(stage), f"stages.{stage.name}.train.fraction"
             chosen.check(stage.fraction, where, classes=False)
             read = self.bench.reads.of(stage, objective)
-            chosen.check(stage.fraction, where, classes=read is None or bool(read & {"label", "mask"}))
+            chosen.check(stage.fraction, where, classes=read is None or bool(read & TRUTHS))
 
     def fraction_in_words(self, stage: Stage) -> str:
         """How many patients a fraction has, and by what it is stratified; nothing where all are trained on."""
@@ -58,7 +64,7 @@ class StageCases:
 
     def learnable(self, stage: Stage, split: str) -> Sequence[Case]:
         """The cases of a split that losses of ``stage`` can be computed on: those that have the labels and masks that
-        its objective reads. All of them, where it reads neither or does not say.
+        its objective reads. All of them, where it reads none or does not say.
 
         Raises
         ------
@@ -87,4 +93,29 @@ class StageCases:
 
     def _truths(self, stage: Stage) -> list[str]:
         """Which of label and mask the objective of a stage reads."""
-        return sorted((self.bench.reads.of(stage) or set()) & {"label", "mask"})
+        return sorted((self.bench.reads.of(stage) or set()) & TRUTHS)
+
+    def check_labels(self, stage: Stage) -> None:
+        """Refuse to train on declared labels that no case has, or on none of a class. No voxel is read for it."""
+        declared = self.bench.dataset(stage).declared
+        if declared is None or "labels" not in self._truths(stage):
+            return
+        cases = self.train(stage)
+        cases = take(cases, declared.known(cases))
+        where = f"stages.{stage.name}.train"
+        if not len(cases):
+            what = f"no case of '{stage.train}' has a label"
+            raise InputError(what, where, f"labels are {declared.labels.in_words}: 'column' says where they stand")
+        if declared.labels.names:
+            check_present(declared.count(cases), where, stage.train)
+
+    def labels_in_words(self, stage: Stage, split: str) -> tuple[str, str]:
+        """How many cases of a split have each class, and of how many it is not known; nothing where there are none."""
+        declared = self.bench.dataset(stage).declared
+        if declared is None or not declared.labels.names or "labels" not in self._truths(stage):
+            return "", ""
+        cases = self.learnable(stage, split)
+        counts = ", ".join(f"{name} {count}" for name, count in declared.count(cases).items())
+        missing = ", ".join(f"{name} {count}" for name, count in declared.missing(cases).items())
+        unknown = f"of cases of '{split}' a class is not known, and counts for nothing there: {missing}"
+        return f"classes of '{split}': {counts}", unknown if missing else ""

@@ -144,6 +144,7 @@ class BuiltInTrainer:
         # Into the run's recipe, so that a resumed run draws the same.
         self.stage.draw = self.bench.reads.draw(self.stage, self.objective)
         self.bench.reads.check_views(self.stage, self.objective)
+        self.bench.cases.check_labels(self.stage)
         # With another source, who is labelled is known once all are read.
         if hasattr(self.bench.dataset(self.stage).source, "have_masks"):
             self.bench.reads.of(self.stage, self.objective)
@@ -204,7 +205,12 @@ class BuiltInTrainer:
         bench, stage = self.bench, self.stage
         assert bench.folder is not None
         told_of = [bench.cases.fraction_in_words(stage)]
-        told_of += [bench.cases.left_out(stage, split) for split in (stage.train, stage.validate) if split is not None]
+        for split in (stage.train, stage.validate):
+            if split is not None:
+                counts, unknown = bench.cases.labels_in_words(stage, split)
+                told_of += [bench.cases.left_out(stage, split), unknown]
+                if counts:
+                    say(counts)
         for told in filter(None, told_of):
             say(told)
             if bench.runtime.is_main:

@@ -24,6 +24,7 @@ from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder
 from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, Stage
+from medkit.recipe.labels import reads_labels
 from medkit.runs.folder import RunFolder
 from medkit.runs.seen import Seen
 from medkit.runs.settings import Workers
@@ -86,6 +87,7 @@ class Workbench:
                 fields=tuple(block.fields),
                 roles_known=True,
                 classes=block.classes,
+                labels=block.labels,
             )
         return self._datasets[name]
 
@@ -212,6 +214,10 @@ class Workbench:
             if two are recorded under one name: their rows would be mixed.
         """
         built = [block.build() for block in stage.metrics]
+        labels = self.recipe.data[stage.data].labels
+        if labels is not None and reads_labels(stage):
+            of = [m.of_labels(labels) if hasattr(m, "of_labels") else [m] for m in built]
+            built = [*(each[0] for each in of), *(one for each in of for one in each[1:])]
         classes = self.recipe.data[stage.data].classes
         if classes is not None:  # the stage's own first, in their order
             pairs = [(metric, metric.of_classes(classes.names)) for metric in built if hasattr(metric, "of_classes")]

@@ -32,6 +32,7 @@ SHAPES: dict[str, str] = {
     "probability": "N",
     "value": "N",
     "class_probability": "NK",
+    "label_probability": "NK",
     "mask_probability": "N1HW",
     "reconstruction": "NCHW",
     "output": "NCHW",

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.api import Channels
+from medkit.api import CaseLabels, Channels
 from medkit.parts.convblocks import initialise_head
+from medkit.parts.label_losses import LabelLayer
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -18,7 +19,8 @@ Count = Annotated[int, Field(gt=0)]
 class LSTMClassifier(nn.Module):
     """Classify a volume by a bidirectional LSTM of variable length (thesis part B, Fig. 10b).
 
-    Pooled slice features (B,D,C) to one logit a volume (B,). The last layer's final states are joined backward first,
+    Pooled slice features (B,D,C) to one logit a volume (B,); where the data block declares labels, to the outputs of
+    these (B,outputs), for the loss ``labels``. The last layer's final states are joined backward first,
     as published in 2022.
 
     Parameters
@@ -39,14 +41,17 @@ class LSTMClassifier(nn.Module):
         hidden: Count = 512,
         layers: Count = 2,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        labels: CaseLabels = None,
     ) -> None:
         super().__init__()
+        self.labels = labels
         self.lstm = nn.LSTM(channels[-1], hidden, layers, batch_first=True, bidirectional=True)
         self.fc = nn.Linear(2 * hidden, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden, 1)
+        self.head: nn.Module = nn.Linear(hidden, 1) if labels is None else LabelLayer(hidden, labels)
         initialise_head(self.fc)
-        initialise_head(self.head)
+        if isinstance(self.head, nn.Linear):
+            initialise_head(self.head)
 
     def slices(self, features: list[Tensor]) -> Tensor:
         return features[-1].mean((2, 3))
@@ -55,4 +60,5 @@ class LSTMClassifier(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(features, lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, (states, _) = self.lstm(packed)
         joined = torch.cat([states[-1], states[-2]], 1)
-        return self.head(self.dropout(F.relu(self.fc(joined))))[:, 0]
+        found = self.head(self.dropout(F.relu(self.fc(joined))))
+        return found[:, 0] if self.labels is None else found

@@ -7,6 +7,7 @@ import torch
 
 from medkit import testing
 from medkit.errors import InputError
+from medkit.protocols.labels import Labels
 from medkit.registry.plugins import registry
 from medkit.testing import check_component
 
@@ -31,6 +32,20 @@ LOSSES = ["bce", "dice", "l1", "mse", "charbonnier", "edge"]
 @pytest.mark.parametrize(("kind", "name", "arguments"), MODULES, ids=lambda value: str(value))
 def test_a_registered_module_keeps_every_promise(kind, name, arguments):
     check_component(kind, name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "values"),
+    [
+        ("classification", Labels("one_of", ("a", "b", "c"), ("a", "b", "c")), [0, 2, 1]),
+        ("multilabel", Labels("any_of", ("a", "b"), ("a", "b"), column="c"), [[0, 1], [1, torch.nan], [1, 1]]),
+        ("ordinal", Labels("ordered", ("a", "b", "c"), ("a", "b", "c")), [0, 2, 1]),
+        ("regression", Labels("unit", unit="mm"), [3, 5, 2]),
+    ],
+)
+def test_a_head_for_declared_labels_keeps_every_promise(name, labels, values):
+    batch = {"labels": torch.tensor(values, dtype=torch.float32)}
+    check_component("pretext", name, labels=labels, batch=batch, hidden=4, fields=("sex",))
 
 
 @pytest.mark.parametrize("name", LOSSES)

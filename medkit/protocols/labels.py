@@ -1,0 +1,254 @@
+"""Labels of cases: what a data block says that they are, and what the cells that hold them mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medkit.errors import InputError, did_you_mean
+
+KINDS = ("one_of", "any_of", "ordered", "unit")
+MOST = 1000
+NONE = "none"
+"""A cell of ``any_of`` that says that a case has none of the classes; an empty one says that nobody looked."""
+SEPARATOR = ";"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the labels of a data block's cases are.
+
+    Attributes
+    ----------
+    kind:
+        ``one_of`` several classes, ``any_of`` several (none or more of them), one of ``ordered`` classes (grades), or
+        a measurement in a ``unit``.
+    names:
+        Of the classes, in their order; none of a measurement.
+    cells:
+        What stands for each class in a table, or the name of its column.
+    unit:
+        Of a measurement.
+    column:
+        The field of cases that holds them; of ``any_of`` it may be one a class, each 0 or 1. None: the source's own
+        labels, numbers of classes from 0 on.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    unit: str = ""
+    column: str | tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network puts out for a case."""
+        return {"unit": 1, "ordered": len(self) - 1}.get(self.kind, len(self))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields that are read."""
+        return (self.column,) if isinstance(self.column, str) else self.column or ()
+
+    @property
+    def in_words(self) -> str:
+        if self.kind == "unit":
+            return f"a measurement in {self.unit}"
+        return {"one_of": "one of", "any_of": "any of", "ordered": "one of the ordered"}[self.kind] + (
+            f" {len(self)} classes"
+        )
+
+    # -- cells ---------------------------------------------------------------------------------------------------------
+
+    def number(self, cell: Any) -> float:
+        """The number of a cell's class, or its measurement; nan of an empty one.
+
+        Raises
+        ------
+        InputError
+            if it names no class, or is no number.
+        """
+        text = as_text(cell)
+        if text == "":
+            return math.nan
+        if self.kind == "unit":
+            return _finite(text)
+        return float(self._class(text))
+
+    def flags(self, cell: Any) -> np.ndarray:
+        """(K,) which of ``any_of`` a cell names, as 0 and 1; all nan of an empty one.
+
+        Raises
+        ------
+        InputError
+            if it names what is no class.
+        """
+        text = as_text(cell)
+        if text == "":
+            return np.full(len(self), np.nan)
+        found = np.zeros(len(self))
+        if text == NONE and NONE not in self.cells:
+            return found
+        for part in text.split(SEPARATOR):
+            if (part := part.strip()) == "":
+                raise InputError(
+                    f"'{text}' names a class without a name", hint=f"names are separated by one '{SEPARATOR}'"
+                )
+            found[self._class(part)] = 1.0
+        return found
+
+    @staticmethod
+    def flag(cell: Any) -> float:
+        """0 or 1 of a cell in a column of one class; nan of an empty one."""
+        text = as_text(cell)
+        if text == "":
+            return math.nan
+        if (found := _finite(text)) not in (0, 1):
+            raise InputError(
+                f"'{text}' is neither 0 nor 1", hint="1: the class is there, 0: it is not, empty: not known"
+            )
+        return found
+
+    def _class(self, text: str) -> int:
+        """The place of the class that a cell names, by its name or, where no name is a number, by its number."""
+        if text in self.cells:
+            return self.cells.index(text)
+        by_number = self.column is None or not any(_is_number(cell) for cell in self.cells)
+        if by_number and _is_number(text):
+            number = float(text)
+            if number == int(number) and 0 <= number < len(self):
+                return int(number)
+            what = f"'{text}' is no class: their numbers go from 0 to {len(self) - 1}"
+            raise InputError(what, hint=f"classes: {', '.join(self.cells)}")
+        hint = did_you_mean(text, self.cells) or f"it has: {', '.join(self.cells)}"
+        raise InputError(
+            f"'{text}' is no class of the data block", hint=f"{hint}; add it to '{self.kind}' of its labels"
+        )
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def told(self, value: Any) -> str:
+        """A label as text: the name of its class, names of ``any_of`` (``?`` behind one that is not known), or the
+        number; nothing of one that is not known."""
+        if self.kind == "any_of":
+            flags = np.asarray(value, float)
+            if np.isnan(flags).all():
+                return ""
+            said = [n if f == 1 else f"{n}?" for n, f in zip(self.names, flags.tolist(), strict=True) if f != 0]
+            return SEPARATOR.join(said) or NONE
+        number = float(value)
+        if math.isnan(number):
+            return ""
+        return f"{number:g}" if self.kind == "unit" else self.names[int(number)]
+
+    def said(self, probabilities: np.ndarray) -> Any:
+        """What probabilities (...,K) of classes say: the number of the likeliest class (...); of ordered ones that of
+        the median, the first with which at least half is reached; of ``any_of`` (...,K) which are above 0.5."""
+        if self.kind == "any_of":
+            return probabilities > 0.5
+        if self.kind == "one_of":
+            return probabilities.argmax(-1)
+        above = 1 - np.cumsum(probabilities, -1)[..., :-1]  # the probability of more than each class but the last
+        return (above > 0.5).sum(-1)
+
+    def plain(self) -> dict[str, Any]:
+        """As a recipe says them."""
+        names: Any = list(self.names)
+        if self.cells != self.names:
+            names = dict(zip(self.cells, self.names, strict=True))
+        found: dict[str, Any] = {self.kind: self.unit if self.kind == "unit" else names}
+        if self.column is not None:
+            found["column"] = self.column if isinstance(self.column, str) else list(self.column)
+        return found
+
+
+def labels_of(said: Any) -> Labels:
+    """The labels that a recipe says: a mapping with one of ``KINDS``, and ``column``.
+
+    Raises
+    ------
+    InputError
+        for anything else, names that occur twice, and too few or too many classes.
+    """
+    example = "{one_of: [NAME, NAME], column: COLUMN}"
+    if not isinstance(said, Mapping):
+        raise InputError("labels are a mapping", hint=f"such as {example}")
+    if unknown := [key for key in said if key not in (*KINDS, "column")]:
+        hint = did_you_mean(str(unknown[0]), (*KINDS, "column")) or f"known: {', '.join(KINDS)}, column"
+        raise InputError(f"labels have no '{unknown[0]}'", hint=hint)
+    kinds = [kind for kind in KINDS if kind in said]
+    if len(kinds) != 1:
+        given = f"they say {' and '.join(kinds)}" if kinds else "they say neither"
+        raise InputError(
+            f"labels are one_of or any_of several classes, ordered ones, or have a unit; {given}", hint=example
+        )
+    kind, column = kinds[0], said.get("column")
+    if isinstance(column, Sequence) and not isinstance(column, str):
+        column = tuple(map(str, column))
+    elif column is not None and not isinstance(column, str):
+        raise InputError("'column' is the name of a column, or a list of those of any_of", hint=example)
+    if kind == "unit":
+        if not isinstance(said[kind], str) or not said[kind].strip():
+            raise InputError(
+                "'unit' is what measurements are in", hint="{unit: months, column: age}; '1' where there is none"
+            )
+        labels = Labels(kind, unit=said[kind].strip(), column=column)
+    else:
+        cells, names = _names(kind, said[kind])
+        labels = Labels(kind, names, cells, column=column)
+    if isinstance(labels.column, tuple) and (kind != "any_of" or len(labels.column) != len(labels)):
+        what = f"{len(labels.column)} columns are given for {labels.in_words}"
+        raise InputError(what, hint="any_of K classes may have K columns of 0 and 1; all else has one column")
+    if kind == "any_of" and column is None:
+        raise InputError("any_of several classes needs its column", hint="'column: NAME', or a list of one a class")
+    return labels
+
+
+def _names(kind: str, said: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands in cells for the classes, and their names."""
+    if isinstance(said, Mapping):
+        cells, names = tuple(as_text(cell) for cell in said), tuple(as_text(name) for name in said.values())
+    elif isinstance(said, Sequence) and not isinstance(said, str):
+        cells = names = tuple(as_text(name) for name in said)
+    else:
+        raise InputError(f"'{kind}' is a list of names, or a mapping of what stands in the table to names")
+    least = 1 if kind == "any_of" else 2
+    if not least <= len(names) <= MOST:
+        raise InputError(f"{len(names)} classes are given, and '{kind}' has {least} to {MOST}")
+    for what in (cells, names):
+        if twice := [name for i, name in enumerate(what) if name in what[:i]]:
+            raise InputError(f"two classes are named '{twice[0]}'")
+    if kind == "any_of" and (holding := [cell for cell in cells if SEPARATOR in cell]):
+        raise InputError(f"'{holding[0]}' holds a '{SEPARATOR}', which separates the classes of a cell")
+    return cells, names
+
+
+def as_text(cell: Any) -> str:
+    """A cell as text without spaces around it; whole numbers without a point, nothing of an empty one."""
+    if cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, bool | np.bool_):
+        return str(int(cell))
+    if isinstance(cell, float | np.floating) and float(cell).is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _finite(text: str) -> float:
+    if not _is_number(text):
+        raise InputError(f"'{text}' is no finite number", hint="an empty cell says that it is not known")
+    return float(text)

@@ -1,0 +1,198 @@
+"""Runs on declared labels: classes, several at once, ordered ones and measurements, from a table to a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import medkit
+from medkit.data.dataset import Dataset
+from medkit.errors import InputError
+from medkit.evaluation.results import read_results
+from medkit.recipe import Recipe, recipe_from
+from medkit.runs.predict import predict
+from medkit.runs.run import RunSettings, run
+
+KINDS = ["bar", "dot", "none"]
+LABELS: dict[str, dict[str, Any]] = {
+    "classification": {"one_of": KINDS, "column": "kind"},
+    "multilabel": {"any_of": ["bar", "dot"], "column": ["has_bar", "has_dot"]},
+    "ordinal": {"ordered": ["mild", "moderate", "severe"], "column": "grade"},
+    "regression": {"unit": "months", "column": "age"},
+}
+METRICS: dict[str, list[Any]] = {
+    "classification": ["top1", "macro_auc", "macro_ap", "macro_f1", "balanced_accuracy"],
+    "multilabel": ["macro_auc", "macro_ap", "macro_recall", "macro_specificity", "balanced_accuracy"],
+    "ordinal": ["kappa", "mae", "top1"],
+    "regression": ["mae", "mse", "r2"],
+}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """42 pictures of a bar, a dot, both or nothing, whose table has labels of each kind."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    with (root / "cases.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "patient", "fold", "kind", "has_bar", "has_dot", "found", "grade", "age"])
+        for i in range(42):
+            kind = KINDS[i % 3]
+            image = rng.integers(0, 60, (32, 32)).astype(np.uint8)
+            if kind == "bar":
+                image[4:28, 6:10] = 200
+            if kind == "dot" or i % 6 == 0:
+                image[20:26, 20:26] = 200 + (i % 7)
+            cv2.imwrite(str(root / f"{i}.png"), image)
+            dot = int(kind == "dot" or i % 6 == 0)
+            found = ";".join(name for name, there in (("bar", kind == "bar"), ("dot", dot)) if there) or "none"
+            unknown = i in (3, 40)  # nobody looked for dots
+            fold = "train" if i < 18 else "val" if i < 24 else "test"
+            grade = ["mild", "moderate", "severe"][i % 3]
+            writer.writerow([f"{i}.png", f"p{i // 2}", fold, kind, int(kind == "bar"), "" if unknown else dot,
+                             found, grade, 20 + 3 * (i % 9)])  # fmt: skip
+    return root / "cases.csv"
+
+
+def recipe(cases: Path, head: str, labels: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+    data = {"source": {"use": "manifest", "path": str(cases)}, "prepare": [{"use": "min_max"}]}
+    data |= {"splits": {name: {"fold": name} for name in ("train", "val", "test")}}
+    data |= {"labels": labels or LABELS[head]}
+    objective = {"use": "multitask", "encoder": {"use": "timm", "model": "test_resnet"}, "heads": {"h": {"use": head}}}
+    stage = {"name": "s", "batch": 6, "epochs": 1, "objective": objective, "metrics": METRICS[head], **changes}
+    stage["optim"] = {"use": "adam", "lr": 1e-3}
+    return recipe_from({"medkit": 1, "name": head, "data": {"d": data}, "stages": [stage]})
+
+
+@pytest.fixture(scope="module")
+def runs(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    found = {}
+    for head in LABELS:
+        found[head] = tmp_path_factory.mktemp(head) / "run"
+        if head == "classification":  # one report is enough
+            medkit.run(recipe(cases, head), out=found[head], device="cpu")
+        else:
+            run(recipe(cases, head), out=found[head], settings=RunSettings(device="cpu"))
+    return found
+
+
+def test_each_class_is_measured_under_its_name(runs: dict[str, Path]) -> None:
+    found = read_results(runs["classification"])["s"]["test"]
+    assert {"top1", "macro_auc", "auc_bar", "auc_dot", "auc_none", "ap_bar", "f1_dot"} <= set(found)
+    assert found["macro_auc"].value == pytest.approx(np.mean([found[f"auc_{name}"].value for name in KINDS]))
+    assert found["auc_bar"].extras == {"positives": 6, "positive_patients": 6}
+    assert sum(v for k, v in found["top1"].extras.items() if " said " in k) == 18
+
+
+def test_a_label_that_is_not_known_is_left_out_of_its_class_alone(runs: dict[str, Path]) -> None:
+    found = read_results(runs["multilabel"])["s"]["test"]
+    assert (found["auc_bar"].n, found["auc_dot"].n, found["auc_dot"].n_empty) == (18, 17, 1)
+    assert "of cases of 'train' a class is not known" in (runs["multilabel"] / "log.txt").read_text()
+
+
+def test_ordered_classes_and_measurements_have_their_metrics_and_units(runs: dict[str, Path]) -> None:
+    ordinal, regression = (read_results(runs[name])["s"]["test"] for name in ("ordinal", "regression"))
+    assert set(ordinal) == {"kappa_quadratic", "mae", "top1"}
+    assert ordinal["mae"].unit == "classes"
+    assert [regression[name].unit for name in ("mae", "mse", "r2")] == ["months", "months²", ""]
+
+
+def test_names_stand_in_cases_and_report(runs: dict[str, Path]) -> None:
+    with (runs["classification"] / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["labels"] for row in rows} == set(KINDS)
+    assert {row["class"] for row in rows} <= set(KINDS)
+    assert all(sum(float(row[f"probability_{name}"]) for name in KINDS) == pytest.approx(1) for row in rows)
+    report = (runs["classification"] / "report.html").read_text()
+    assert "Classes said, s, test" in report
+    assert "6 positive, of 6 patients" in report
+
+
+@pytest.mark.parametrize(
+    ("head", "key"),
+    [
+        ("classification", "class_probability"),
+        ("multilabel", "label_probability"),
+        ("ordinal", "class_probability"),
+        ("regression", None),
+    ],
+)
+def test_a_prediction_says_names_and_unit(
+    runs: dict[str, Path], cases: Path, tmp_path: Path, head: str, key: str | None
+) -> None:
+    predict(runs[head], cases.parent / "0.png", tmp_path / "said.json", device="cpu")
+    said = json.loads((tmp_path / "said.json").read_text())
+    if key is None:
+        assert said["unit"] == "months"
+        return
+    names = LABELS[head].get("one_of") or LABELS[head].get("any_of") or LABELS[head]["ordered"]
+    assert list(said[key]) == names
+    assert said["class"] in (*names, "none", ";".join(names))
+
+
+@pytest.mark.parametrize("column", ["kind", "number"])
+def test_names_and_numbers_of_classes_are_one(cases: Path, tmp_path: Path, column: str) -> None:
+    rows = list(csv.DictReader(cases.open()))
+    text = "image,patient,fold,kind,number\n" + "".join(
+        f"{cases.parent / r['image']},{r['patient']},{r['fold']},{r['kind']},{KINDS.index(r['kind'])}\n" for r in rows
+    )
+    (tmp_path / "both.csv").write_text(text)
+    made = recipe(tmp_path / "both.csv", "classification", {"one_of": KINDS, "column": column})
+    data = Dataset(made.data["d"].source.build(), {"all": {}}, labels=made.data["d"].labels)
+    assert data.declared is not None
+    assert data.declared.of(data.cases("all"))[:4].tolist() == [0, 1, 2, 0]
+
+
+def test_a_cell_may_name_several_classes(cases: Path) -> None:
+    separate = {"any_of": ["bar", "dot"], "column": ["has_bar", "has_dot"]}
+    together = {"any_of": ["bar", "dot"], "column": "found"}
+    values = []
+    for labels in (separate, together):
+        block = recipe(cases, "multilabel", labels).data["d"]
+        data = Dataset(block.source.build(), {"all": {}}, labels=block.labels)
+        assert data.declared is not None
+        values.append(data.declared.of(data.cases("all")))
+    known = ~np.isnan(values[0])
+    assert known.sum() == 82
+    assert np.array_equal(values[0][known], values[1][known])
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels", "message", "hint"),
+    [
+        ("bars", LABELS["classification"], "kind: 'bars' is no class of the data block", "did you mean 'bar'"),
+        ("1.5", {"one_of": KINDS, "column": "kind"}, "kind: '1.5' is no class: their numbers go from 0 to 2", ""),
+        ("7", {"one_of": KINDS, "column": "kind"}, "kind: '7' is no class", "classes: bar, dot, none"),
+        ("2", {"any_of": ["bar", "dot"], "column": ["kind", "has_dot"]}, "kind: '2' is neither 0 nor 1", "empty"),
+        ("bar;;dot", {"any_of": KINDS, "column": "kind"}, "names a class without a name", "separated by one"),
+        ("old", {"unit": "months", "column": "kind"}, "kind: 'old' is no finite number", "an empty cell"),
+    ],
+)
+def test_a_cell_that_is_no_label_is_refused_with_its_row(
+    cases: Path, tmp_path: Path, cell: str, labels: dict[str, Any], message: str, hint: str
+) -> None:
+    usual = "1" if "unit" in labels or isinstance(labels["column"], list) else "bar"
+    (tmp_path / "bad.csv").write_text(
+        f"image,patient,fold,kind,has_dot\n{cases.parent / '0.png'},a,train,{usual},1\n{cases.parent / '1.png'},b,val,{cell},1\n"
+        f"{cases.parent / '2.png'},c,test,{usual},1\n"
+    )
+    head = {"one_of": "classification", "any_of": "multilabel", "unit": "regression"}[next(iter(labels))]
+    with pytest.raises(InputError) as found:
+        medkit.run(recipe(tmp_path / "bad.csv", head, labels), out=tmp_path / "run", device="cpu")
+    assert message in str(found.value)
+    assert f"{tmp_path / 'bad.csv'}:3" in str(found.value)
+    assert hint in str(found.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_nobody_has_in_training_is_refused(cases: Path, tmp_path: Path) -> None:
+    labels = {"one_of": [*KINDS, "ring"], "column": "kind"}
+    with pytest.raises(InputError, match="no case of 'train' has ring"):
+        medkit.run(recipe(cases, "classification", labels), out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
