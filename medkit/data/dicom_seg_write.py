@@ -18,6 +18,7 @@ from medkit.data.dicom_derived import series_number
 from medkit.data.dicom_frames import EACH, Frame, frames_of
 from medkit.data.dicom_header import Header, pixel_spacing, read_header, vector
 from medkit.data.dicom_seg import Segment
+from medkit.data.dicom_seg_types import Coded, type_of
 from medkit.data.orientation import turn_back
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_file
@@ -83,8 +84,8 @@ def write_segments(image: Volume, segments: Sequence[Segment], path: Path, *, de
     image:
         What was segmented, read from DICOM.
     segments:
-        One a class, (D,H,W) of 0 and 1 on the image's grid; they may overlap. Each is automatic, and of the generic
-        category and type 'Tissue' (SCT 85756007), as nothing else is known of it but its label.
+        One a class, (D,H,W) of 0 and 1 on the image's grid; they may overlap. Each is automatic, and of the type that
+        its label says (:func:`medkit.data.dicom_seg_types.type_of`).
     description:
         What was done, in words, for SeriesDescription.
 
@@ -146,12 +147,13 @@ def _segmentation(
         highdicom.seg.SegmentDescription(
             segment_number=number,
             segment_label=label.replace("\\", "/")[:OF_TEXT].rstrip(),
-            segmented_property_category=codes.SCT.Tissue,
-            segmented_property_type=codes.SCT.Tissue,
+            segmented_property_category=_code(shown.category),
+            segmented_property_type=_code(shown.type),
+            anatomic_regions=[_code(shown.region)] if shown.region else None,
             algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
         )
-        for number, label in enumerate(labels, 1)
+        for number, (label, shown) in enumerate(((label, type_of(label)) for label in labels), 1)
     ]
     measures, orientation = _measures(image)
     try:
@@ -179,6 +181,12 @@ def _segmentation(
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a tag that highdicom wants, or wants otherwise
         what = f"highdicom makes no segmentation of these images ({type(error).__name__})"
         raise InputError(what, image.place, LEFT) from error
+
+
+def _code(coded: Coded) -> Any:
+    from pydicom.sr.coding import Code
+
+    return Code(coded.value, "SCT", coded.meaning)
 
 
 def _measures(image: Volume) -> tuple[Any, Any]:

@@ -90,6 +90,7 @@ class Target:
 
     def write(self, prediction: Prediction) -> dict[str, Any]:
         """Write mask or image, if there is one; what the summary says of it."""
+        from medkit.data.dicom_seg_types import type_of
         from medkit.data.dicom_seg_write import write_segments
         from medkit.data.io import write_like
         from medkit.data.resample import even, resampling
@@ -102,6 +103,7 @@ class Target:
         said = f"{self.recipe.name} {self.stage.name}"
         if self.settings.format == "dicom-seg":
             write_segments(prediction.image, prediction.segments, self.path, description=f"mask: {said}")
+            found["segment_types"] = {segment.label: type_of(segment.label).said for segment in prediction.segments}
             return found
         if self.settings.resample:
             volume = even(volume, nearest=mask is not None)

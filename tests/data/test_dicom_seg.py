@@ -11,10 +11,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pydicom
+import pydicom.sr.codedict
 import pytest
 from helpers import edit_dicom, enhanced, grouped
 
 from medkit.data.dicom_seg import Segment, read_mask, read_segments
+from medkit.data.dicom_seg_types import ABNORMAL, HEMORRHAGE, REGIONS, TISSUE
 from medkit.data.dicom_seg_write import write_segments
 from medkit.data.io import read_volume, write_like
 from medkit.data.source import ManifestSource
@@ -126,6 +128,26 @@ def test_segments_may_overlap_and_keep_their_names(scan, tmp_path: Path) -> None
     assert found[1].mask.all()
     with pytest.raises(InputError, match="a mask is one segment, and this segmentation has 2: 'class 1', 'class 2'"):
         read_mask(path, image)
+
+
+def test_segments_named_as_bleeds_are_of_that_type_and_others_of_the_generic_one(scan, tmp_path: Path) -> None:
+    image = read_volume(scan("even"))
+    names = ["SAH", "subdural", "Intraparenchymal_Hemorrhage", "bleed", "oedema"]
+    empty = np.zeros(image.voxels.shape, np.uint8)
+    write_segments(image, [Segment(name, empty) for name in names], tmp_path / "s.dcm", description="test")
+    found = pydicom.dcmread(tmp_path / "s.dcm").SegmentSequence
+    types = [one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for one in found]
+    assert types == ["Hemorrhage"] * 4 + ["Tissue"]
+    assert [one.SegmentedPropertyCategoryCodeSequence[0].CodeValue for one in found] == ["49755003"] * 4 + ["85756007"]
+    places = [one.AnatomicRegionSequence[0].CodeMeaning if "AnatomicRegionSequence" in one else "" for one in found]
+    assert places == ["Subarachnoid space", "", "Brain", "", ""]
+
+
+def test_codes_of_segments_mean_what_dicom_s_dictionary_says() -> None:
+    sct = pydicom.sr.codedict.codes.SCT
+    known = (sct.Tissue, sct.MorphologicallyAbnormalStructure, sct.Hemorrhage, sct.Brain, sct.SubarachnoidSpace)
+    coded = (TISSUE, ABNORMAL, HEMORRHAGE, REGIONS["iph"], REGIONS["sah"])
+    assert [(one.value, one.meaning) for one in coded] == [(one.value, one.meaning) for one in known]
 
 
 def test_segments_are_classes_by_their_labels(scan, tmp_path: Path) -> None:
@@ -277,6 +299,9 @@ def test_validators_accept_what_is_written(kind: str, scan, tmp_path: Path) -> N
     image = read_volume(scan(kind))
     mask = spots(image)
     check_valid(image, written(image, tmp_path / "seg.dcm", mask, 1 - mask))
+    segments = [Segment("SAH", mask), Segment("SDH", 1 - mask)]
+    write_segments(image, segments, tmp_path / "bleeds.dcm", description="mask: test")
+    check_valid(image, tmp_path / "bleeds.dcm")
 
 
 @validators
