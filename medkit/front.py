@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict, Unpack
 
@@ -16,6 +17,10 @@ from medkit.runs import run as runs
 from medkit.runs.handle import Run
 from medkit.runs.settings import RunSettings, Workers
 from medkit.runs.trackers import Track
+
+if TYPE_CHECKING:
+    from medkit.runs.export import ExportSettings
+    from medkit.runs.reading import Reading
 
 
 class Options(TypedDict, total=False):
@@ -40,6 +45,15 @@ class ResumeOptions(TypedDict, total=False):
     jobs: int | None
     workers: Workers | None
     link: bool | Path | None
+
+
+class ExportOptions(TypedDict, total=False):
+    """The keywords of :func:`export`; :func:`medkit.runs.export.export` explains them."""
+
+    stage: str | None
+    settings: ExportSettings
+    images: Sequence[str]
+    reading: Reading
 
 
 def run(
@@ -84,6 +98,25 @@ def run(
 def resume(out: str | Path, **options: Unpack[ResumeOptions]) -> Run:
     """Go on with a run that was interrupted; finished stages are not trained again."""
     return runs.resume(out, RunSettings(**options), report=write_report)
+
+
+def export(run: str | Path, output: str | Path, **options: Unpack[ExportOptions]) -> dict[str, Any]:
+    """Write a stage's network as ONNX (``.onnx``) or in torch's own form (``.pt2``), with all that is needed to use it
+    as ``.json`` and a model card as ``.md`` beside it; what the ``.json`` says.
+
+    Nothing is written unless the file gives the run's own numbers on real slices (:func:`medkit.runs.export.export`).
+
+    Raises
+    ------
+    InputError
+        if a file is there already, the extra ``export`` is missing, or there is nothing to check the file on.
+    RunError
+        if the network cannot be exported, or gives other numbers.
+    """
+    from medkit.reporting.model_card import model_card
+    from medkit.runs import export as exporting
+
+    return exporting.export(run, output, card=model_card, **options)
 
 
 def open(folder: str | Path) -> Run:

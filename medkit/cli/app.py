@@ -6,7 +6,20 @@ from typing import Any
 
 import typer
 
-from medkit.cli import bench, components, data, encoders, plugins, predict, prepare, results, runs, study, verdict
+from medkit.cli import (
+    bench,
+    components,
+    data,
+    encoders,
+    export,
+    plugins,
+    predict,
+    prepare,
+    results,
+    runs,
+    study,
+    verdict,
+)
 
 app = typer.Typer(
     name="medkit",
@@ -29,6 +42,7 @@ COMMANDS: dict[str, Any] = {
     "plugins": plugins.plugins,
     "predict": predict.predict,
     "explain": predict.explain,
+    "export": export.export,
     "embed": encoders.embed,
     "card": encoders.card,
     "evaluate": results.evaluate,

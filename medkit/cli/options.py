@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medkit.errors import InputError
+
 AllowGaps = Annotated[
     bool,
     typer.Option("--allow-gaps", help="Take a DICOM series with missing, interleaved or misplaced slices as it is."),
@@ -59,3 +61,17 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="NAME", help="Tell an experiment tracker of the run, such as tensorboard."),
 ]
+
+
+def fields_of(texts: list[str] | None) -> dict[str, float]:
+    """``NAME=VALUE`` texts as a mapping."""
+    found = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        if name in found:
+            raise InputError(f"'{name}' is given twice", "--field")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise InputError(f"'{text}' is not NAME=NUMBER", "--field") from error
+    return found

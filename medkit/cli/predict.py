@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid
+from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid, fields_of
 from medkit.cli.output import show_json
 from medkit.errors import InputError, RunError
 
@@ -71,7 +71,7 @@ def predict(
     from medkit.runs.reading import Reading
 
     load_files(plugin)
-    reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
+    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units))
     settings = PredictSettings(threshold, resample, tile, overlap, _format(format))
     if not is_one(input):
         _predict_many(folder, input, output, stage=stage, reading=reading, settings=settings, device=device, jobs=jobs)
@@ -132,23 +132,9 @@ def explain(
     from medkit.runs.reading import Reading
 
     load_files(plugin)
-    reading = Reading(_fields(field), allow_gaps, cast("Units | None", units))
+    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units))
     question = Question(head, target, against)
     found = apply(folder, input, output, stage=stage, reading=reading, question=question, device=device)
     for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)
-
-
-def _fields(texts: list[str] | None) -> dict[str, float]:
-    """``NAME=VALUE`` texts as a mapping."""
-    found = {}
-    for text in texts or []:
-        name, _, value = text.partition("=")
-        if name in found:
-            raise InputError(f"'{name}' is given twice", "--field")
-        try:
-            found[name] = float(value)
-        except ValueError as error:
-            raise InputError(f"'{text}' is not NAME=NUMBER", "--field") from error
-    return found

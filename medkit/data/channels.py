@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Gt
@@ -17,6 +17,9 @@ from annotated_types import Gt
 from medkit.data.transforms import IMAGES, Arrays, Step, Window
 from medkit.data.volume import Units
 from medkit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Windows(Step):
             if name in arrays:
                 arrays[name] = np.stack([Window(*ends).scaled(arrays[name]) for ends in self.windows], 1)
         return arrays
+
+    def graph(self, images: Tensor) -> Tensor:
+        from torch import cat
+
+        return cat([Window(*ends).graph(images) for ends in self.windows], 1)
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,7 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
         difference = image.same_grid(other)
         if difference is not None:
             raise InputError(f"case '{case.id}': its images lie on different grids ({difference})", other.place)
-    arrays = {"image": image.voxels}
-    if record.channels:
-        arrays["image"] = np.stack([image.voxels, *(other.voxels for other in record.channels)], 1)
+    arrays = {"image": image_voxels(record)}
     for name in ("mask", "target"):
         other = getattr(record, name)
         if other is not None:
@@ -185,6 +183,12 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
     )
     check_label(case, sample.any_positive)
     return sample
+
+
+def image_voxels(record: Record) -> np.ndarray:
+    """(D,H,W) of a record with one image, (D,C,H,W) of one with several."""
+    images = [record.image, *record.channels]
+    return np.stack([image.voxels for image in images], 1) if record.channels else record.image.voxels
 
 
 def packed(mask: np.ndarray, classes: Classes | None = None) -> np.ndarray:

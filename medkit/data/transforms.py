@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cv2
 import numpy as np
 from annotated_types import Gt
 
 from medkit.data.volume import Units
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Arrays = dict[str, np.ndarray]
 IMAGES = ("image", "target")
@@ -27,6 +30,9 @@ class Step:
 
     def restore(self, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return array
+
+    def graph_restore(self, maps: Tensor, shape: Sequence[int]) -> Tensor:
+        return maps
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class Window(Step):
     def scaled(self, voxels: np.ndarray) -> np.ndarray:
         scaled = (voxels.astype(np.float32) - np.float32(self.low)) * np.float32(1 / (self.high - self.low))
         return np.clip(scaled, 0, 1, out=scaled)
+
+    def graph(self, images: Tensor) -> Tensor:
+        return ((images - self.low) * (1 / (self.high - self.low))).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,19 @@ class Resize(Step):
     def restore(self, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return array if array.shape[1:] == shape else resize(array, shape, cv2.INTER_LINEAR)
 
+    def graph(self, images: Tensor) -> Tensor:
+        return _interpolated(images, self.size)
+
+    def graph_restore(self, maps: Tensor, shape: Sequence[int]) -> Tensor:
+        return _interpolated(maps, shape)
+
+
+def _interpolated(images: Tensor, size: Sequence[int]) -> Tensor:
+    """What ``cv2.INTER_LINEAR`` makes of (N,C,H,W): pixel centres at halves, and no smoothing before."""
+    from torch.nn.functional import interpolate
+
+    return interpolate(images, tuple(size), mode="bilinear", align_corners=False)
+
 
 def resize(array: np.ndarray, size: Sequence[int], interpolation: int) -> np.ndarray:
     """Resize every slice of (D,H,W) to ``size`` (height, width)."""
@@ -159,6 +181,10 @@ class MinMax(Step):
                 span = np.where(high > low, high - low, 1)
                 arrays[name] = (image - low) / span
         return arrays
+
+    def graph(self, images: Tensor) -> Tensor:
+        low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+        return (images - low) / (high - low + (high == low).to(images.dtype))
 
 
 @dataclass(frozen=True)

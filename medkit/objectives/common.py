@@ -69,7 +69,7 @@ def in_chunks(function: Callable[..., Any], images: Tensor, size: int, *others: 
 
     ``others`` have as many items as ``images``; the function gets their chunks after that of the images.
     """
-    if len(images) <= size:
+    if images.shape[0] <= size:  # not len(), which is a number in an exported network too
         return function(images, *others)
     return _join([function(*chunks) for chunks in zip(*(t.split(size) for t in (images, *others)), strict=True)])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import in_chunks
+from medkit.parts.depths import depths
 from medkit.parts.probes import PROBES, Choice, Items
 from medkit.protocols import Batch, Turn
 from medkit.registry.marks import Slot
@@ -156,8 +157,8 @@ class Probe(nn.Module):
             return self._masks(features, batch)
         features = features.float()
         if self.unit == "volume":
-            lengths = batch["lengths"].tolist()
-            features = torch.stack([one.mean(0) for one in features.split(lengths)])
+            each = depths(batch["lengths"], features.shape[0])
+            features = torch.stack([one.mean(0) for one in features.split(each)])
         found = self.head(features)
         if not self.head.classes:
             return {"value": found[:, 0]}
@@ -171,7 +172,8 @@ class Probe(nn.Module):
 
         probability = in_chunks(one, maps, self.slices_at_once)
         if self.unit == "volume" and "lengths" in batch:
-            each = torch.stack([v.max() for v in probability.split(batch["lengths"].tolist())])
+            volumes = probability.split(depths(batch["lengths"], probability.shape[0]))
+            each = torch.stack([volume.max() for volume in volumes])
         else:
             each = probability.amax((1, 2, 3))
         return {"mask_probability": probability, "probability": each}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import in_chunks, modules
+from medkit.parts.depths import depths
 from medkit.parts.label_losses import predicted
 from medkit.parts.mask_losses import any_probability, probabilities
 from medkit.protocols import Batch, Turn
@@ -78,12 +79,16 @@ class VolumeTask(nn.Module):
                 features = self.encoder(images)
             return self.operator.slices(features)
 
-        slices = in_chunks(one, batch["image"], self.slices_at_once)
-        padded = nn.utils.rnn.pad_sequence(list(slices.split(lengths.tolist())), batch_first=True)
+        return self.over_depth(in_chunks(one, batch["image"], self.slices_at_once), lengths)
+
+    def over_depth(self, slices: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of volumes, of what the operator made of their slices (S,...)."""
+        each = depths(lengths, slices.shape[0])
+        padded = nn.utils.rnn.pad_sequence(list(slices.split(each)), batch_first=True)
         logits = self.operator(padded, lengths)
         if self.operator.task == "classification":
             return logits.reshape(-1) if self.labels is None else logits
-        slices = torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])
+        slices = torch.cat([volume[:depth] for volume, depth in zip(logits, each, strict=True)])
         return slices[:, None] if slices.dim() == 3 else slices
 
     def _encoder_trains(self) -> bool:
@@ -104,11 +109,14 @@ class VolumeTask(nn.Module):
         return {name: self.weights[name] * loss(logits, target) for name, loss in self.criteria.items()}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.logits(batch).float()
+        return self.said(self.logits(batch).float(), batch["lengths"])
+
+    def said(self, logits: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """What logits predict."""
         if self.labels is not None:
             return predicted(self.labels, logits)
         if self.operator.task == "classification":
             return {"probability": torch.sigmoid(logits)}
         probability = probabilities(logits, self.classes)
-        volumes = any_probability(logits, self.classes).split(batch["lengths"].tolist())
+        volumes = any_probability(logits, self.classes).split(depths(lengths, logits.shape[0]))
         return {"mask_probability": probability, "probability": torch.stack([v.max() for v in volumes])}

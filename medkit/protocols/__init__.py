@@ -159,6 +159,10 @@ class Transform(Protocol):
     classes. What the code takes from elsewhere (another installed package) is not seen: a class attribute ``version``
     (int), raised when the step's numbers change, has them made again.
     Random steps for training implement :class:`Augmentation` instead.
+
+    A step may be part of exported networks (:mod:`medkit.runs.export`), which is what its two further methods are for:
+    ``graph(images)`` does with torch operations to (N,C,H,W) what ``apply`` does to images, and
+    ``graph_restore(maps, shape)`` what ``restore`` does, to (N,K,H,W).
     """
 
     def apply(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
@@ -285,7 +289,8 @@ class VolumeOperator(Protocol):
     a list of (s,C_i,H_i,W_i)) and whose result (s,...) it concatenates and pads to ``features`` (B,D,...); and a
     part over depth, ``forward(features, lengths)``, that never looks at padded slices.
     Logits: (B,) for ``task = "classification"``; (B,D,H,W) for ``task = "segmentation"``, or of masks with classes
-    (B,D,C,H,W); meaningless where padded.
+    (B,D,C,H,W); meaningless where padded. An operator that asks :func:`medkit.parts.depths.depths` for the values of
+    ``lengths`` can be exported.
     """
 
     task: ClassVar[str]

@@ -65,12 +65,17 @@ def as_markdown(table: PaperTable) -> str:
         lines.append([_name(line), *cells, *(_cost(line) if table.cost else [])])
     if table.cost:
         heads += [TIME, MEMORY]
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    rows = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (heads, rule, *lines)]
+    rows = markdown_lines(heads, lines)
     notes = [text.replace("*", "\\*") for text in table.caption]
     if _marked(table):
         notes.append("Bold: best of a column; italics: second best.")
     return f"**{table.title}**\n\n" + "\n".join(rows) + "\n\n" + "  \n".join(notes) + "\n"
+
+
+def markdown_lines(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
+    """The lines of a Markdown table; with ``numbers`` all columns but the first are aligned to the right."""
+    rule = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
+    return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (heads, rule, *rows)]
 
 
 def as_csv(table: PaperTable) -> str:

@@ -156,7 +156,7 @@ class Predictor:
             raise InputError(f"a probability lies in [0, 1], not {settings.threshold}", "--threshold")
         self.folder = RunFolder.open(Path(run))
         self.recipe: Recipe = self.folder.recipe()
-        self.stage = self.recipe.stage(stage) if stage else _last(self.recipe)
+        self.stage = self.recipe.stage(stage) if stage else last_stage(self.recipe)
         self.settings, self.device = settings, device
         self.classes = self.recipe.data[self.stage.data].classes
         if self.classes is not None and settings.threshold != DEFAULT.threshold:
@@ -289,7 +289,8 @@ def _again(run: Path, stage: str, settings: PredictSettings, device: str | None)
     return Predictor(run, stage=stage, settings=settings, device=device)
 
 
-def _last(recipe: Recipe) -> Stage:
+def last_stage(recipe: Recipe) -> Stage:
+    """The recipe's last stage that is no variant."""
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.api import Batch, Channels, InputError, Slot
+from medkit.parts.recurrent import last_states
 
 Count = Annotated[int, Field(gt=0)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -144,9 +145,7 @@ class PatelLSTM(nn.Module):
         return self.code(features[-1].mean((2, 3)))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(features, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, (states, _) = self.lstm(packed)
-        return self.linear(torch.cat([states[-1], states[-2]], 1))[:, 0]
+        return self.linear(last_states(self.lstm, features, lengths))[:, 0]
 
 
 def _words(head: nn.Module) -> str:

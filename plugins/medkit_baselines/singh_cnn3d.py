@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.api import Channels
+from medkit.parts.depths import depths
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -106,7 +107,7 @@ class SinghCNN3D(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         volumes = []
-        for volume, depth in zip(features, lengths.tolist(), strict=True):
+        for volume, depth in zip(features, depths(lengths, features.shape[1]), strict=True):
             x = self.profile(volume[:depth].transpose(0, 1)[None])
             volumes.append(F.interpolate(x, self.size, mode="trilinear", align_corners=False))
         x = torch.cat(volumes)

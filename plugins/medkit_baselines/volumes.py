@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medkit.parts.depths import depths
+
 
 def each_volume(network: Callable[[Tensor], Tensor], features: Tensor, lengths: Tensor, multiple: int = 1) -> Tensor:
     """Logits (B,D,H,W) of a network from (1,C,d,h,w) to (1,1,d,h,w), called with one volume of ``features`` at a time.
@@ -18,7 +20,7 @@ def each_volume(network: Callable[[Tensor], Tensor], features: Tensor, lengths: 
     batch, depth, _, height, width = features.shape
     logits = features.new_zeros(batch, depth, height, width)
     found = []
-    for i, length in enumerate(lengths.tolist()):
+    for i, length in enumerate(depths(lengths, depth)):
         volume = features[i, :length].transpose(0, 1)[None]
         missing = [-side % multiple for side in volume.shape[2:]]
         if any(missing):

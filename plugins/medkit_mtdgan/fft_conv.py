@@ -48,7 +48,9 @@ class FFTConv(nn.Module):
         # Half precision has no FFT of arbitrary size, and spectra span more than bfloat16 resolves.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-            form = choose(x) if self.form == "auto" else self.form
+            # Exporters know Fourier transforms, and neither kernels of ours nor spectra that are written in place.
+            exported = "composed" if torch.compiler.is_exporting() else self.form
+            form = choose(x) if exported == "auto" else exported
             if form == "composed":
                 return composed(self, x)
             parameters = (self.img_conv.weight, self.img_conv.bias, self.fft_conv.weight, self.fft_conv.bias)

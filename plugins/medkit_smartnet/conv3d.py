@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medkit.api import Channels, MaskClasses, Strides
 from medkit.parts.convblocks import Conv3d, initialise_decoder, initialise_head
 from medkit.parts.decoders import UNetDecoder
+from medkit.parts.depths import depths
 
 Width = Annotated[int, Field(gt=0)]
 
@@ -86,7 +87,7 @@ class Conv3DSegmenter(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         volumes = []
-        for volume, depth in zip(features, lengths.tolist(), strict=True):
+        for volume, depth in zip(features, depths(lengths, features.shape[1]), strict=True):
             maps = self.tail(volume[:depth].transpose(0, 1)[None])[0]
             found = maps[0] if self.classes is None else maps.transpose(0, 1)
             missing = features.shape[1] - depth

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from medkit.api import CaseLabels, Channels
 from medkit.parts.convblocks import initialise_head
 from medkit.parts.label_losses import LabelLayer
+from medkit.parts.recurrent import last_states
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -57,8 +57,6 @@ class LSTMClassifier(nn.Module):
         return features[-1].mean((2, 3))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(features, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, (states, _) = self.lstm(packed)
-        joined = torch.cat([states[-1], states[-2]], 1)
+        joined = last_states(self.lstm, features, lengths)
         found = self.head(self.dropout(F.relu(self.fc(joined))))
         return found[:, 0] if self.labels is None else found

@@ -14,6 +14,7 @@ COMMANDS = [
     ["plugins"],
     ["predict"],
     ["explain"],
+    ["export"],
     ["evaluate"],
     ["report"],
     ["compare"],

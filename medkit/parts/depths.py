@@ -1,0 +1,15 @@
+"""How many slices volumes have, in training and in exported networks, which take one volume at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def depths(lengths: Tensor, slices: int) -> list[int]:
+    """The values of ``lengths`` (B,), of volumes with ``slices`` of them in all or, padded, each.
+
+    While a network is exported there is one volume and nothing is padded, so it has all of ``slices``: a number that
+    is not known then, and may be another one at each call.
+    """
+    return [slices] if torch.compiler.is_exporting() else lengths.tolist()
