@@ -114,6 +114,8 @@ def export(
     objective = bench.trained(chosen).eval()
     if getattr(objective, "external", False):
         raise InputError(f"stage '{chosen.name}' is trained by a program of its own, and exported by that", str(run))
+    if getattr(objective, "dimensions", 2) == 3:
+        raise InputError(f"stage '{chosen.name}' predicts in windows of volumes, which are not exported", str(run))
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
     divided = Divided.of(steps, getattr(objective, "tile", None))
     cases = Cases(bench, chosen, images, reading)

@@ -143,14 +143,15 @@ def checked(cases: Cases, objective: Any, divided: Divided, slices: int) -> Iter
         given = prepare(divided.before, {"image": image_voxels(record)})[0]["image"]
         _, shapes = prepare(divided.inside, {"image": given})
         fields = {name: torch.full((len(picks),), float(case.fields[name])) for name in needs}
-        image, given = (with_channels(_middle(array[picks], tile)) for array in (np.asarray(sample.image), given))
+        image = with_channels(_middle(np.asarray(sample.image)[picks], tile))
+        slices_in = with_channels(_middle(given[picks], tile)).numpy()
         with torch.inference_mode():
             found = {name: value.float().numpy() for name, value in predicted(objective, image, fields).items()}
         for name in RESTORED:
             if name in found:
                 planes = [np.ascontiguousarray(plane) for plane in found[name].swapaxes(0, 1)]
                 found[name] = np.stack([restore(divided.inside, plane, shapes) for plane in planes], 1)
-        yield Checked([given.numpy(), *(value.numpy() for value in fields.values())], found, sample.spacing)
+        yield Checked([slices_in, *(value.numpy() for value in fields.values())], found, sample.spacing)
         missing -= len(picks)
         if missing <= 0:
             return
