@@ -24,6 +24,14 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 ABORTED = "exitcode  : -6"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("MEDKIT_NIGHTLY"):
+        return
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: .ci/nightly runs it (MEDKIT_NIGHTLY=1)"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference data beside the checkout (``MEDKIT_SHARED`` names another place)."""

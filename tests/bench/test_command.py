@@ -122,9 +122,9 @@ def test_results_of_another_device_are_refused_before_anything_is_measured(saved
     [
         (["ffftconv"], "did you mean 'fftconv'?"),
         (["fftconv", "--device", "gpu"], "cpu, cuda or cuda:NUMBER"),
-        (["fftconv", "--compare", "none"], "--save NAME"),
+        pytest.param(["fftconv", "--compare", "none"], "--save NAME", marks=pytest.mark.nightly),
         (["fftconv", "--only", "nothing"], "no case is left"),
-        (["fftconv", "--save", "../a"], "cannot name results"),
+        pytest.param(["fftconv", "--save", "../a"], "cannot name results", marks=pytest.mark.nightly),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -146,6 +146,7 @@ def test_without_pytest_benchmark_the_error_says_what_to_install(tmp_path: Path)
     assert "pip install 'medkit-imaging[bench]'" in done.stderr
 
 
+@pytest.mark.nightly
 def test_suites_run_under_pytest_alone() -> None:
     command = [sys.executable, "-m", "pytest", str(ROOT / "benchmarks" / "bench_metrics.py"), "-k", "64x64"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)

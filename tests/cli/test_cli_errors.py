@@ -142,7 +142,13 @@ def test_a_reader_that_closes_early_gets_no_traceback():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a scheduler's SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.nightly),
+        pytest.param(signal.SIGTERM, id="a scheduler's SIGTERM"),
+    ],
+)
 def test_an_interruption_exits_with_130_names_the_folder_and_resume_goes_on_to_the_end(medkit, tmp_path, number):
     environ = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     keys = ["--set", "stages.pretext.epochs=8"]

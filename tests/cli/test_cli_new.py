@@ -79,7 +79,7 @@ def test_a_name_that_is_none_is_refused_and_nothing_is_written(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_package_installs_into_a_fresh_environment_passes_its_tests_and_trains(written, tmp_path):
     """A venv of its own that borrows this interpreter's libraries, so that torch is not installed once more."""
     home = tmp_path / "venv"

@@ -157,7 +157,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    "start", ["spawn", *(pytest.param(way, marks=pytest.mark.nightly) for way in ("fork", "forkserver"))]
+)
 def test_every_way_to_start_processes_gives_the_same(start: str, tmp_path: Path) -> None:
     (tmp_path / "starts.py").write_text(STARTS)
     done = subprocess.run([sys.executable, tmp_path / "starts.py", start], capture_output=True, text=True)

@@ -13,12 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("MEDKIT_NIGHTLY"):
-        return
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="takes minutes: .ci/nightly runs it (MEDKIT_NIGHTLY=1)"))
+            item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(scope="session")

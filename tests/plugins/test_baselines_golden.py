@@ -177,13 +177,14 @@ def test_the_sobel_magnitude_equals_the_published_one(golden: Path) -> None:
         (MAPNN, 62_016),
         (ConvGenerator, 185_569),
         (Critic, 17_923_521),
-        (UNetDiscriminator, 57_213_839),
+        pytest.param(UNetDiscriminator, 57_213_839, marks=pytest.mark.nightly),
     ],
 )
 def test_a_network_has_the_published_number_of_parameters(model: type[nn.Module], published: int) -> None:
     assert count(model) == published
 
 
+@pytest.mark.nightly
 def test_the_discriminator_of_du_gan_is_two_such_networks() -> None:
     small = {"base": 4, "levels": 3}
     assert count(lambda: DualDomain(**small)) == 2 * count(lambda: UNetDiscriminator(**small))

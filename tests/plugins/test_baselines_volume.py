@@ -330,7 +330,7 @@ def test_a_variant_taken_without_its_stage_s_name_is_told() -> None:
     assert "pretext@patel_full" in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_methods_of_table_6_train_and_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
     done = medkit.run("tiny_table6", tmp_path / "run", device="cpu", quiet=True)

@@ -84,7 +84,7 @@ def test_the_ablation_adds_the_same_parts_at_every_size(name: str, monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny_table1_3", "tiny_table10"])
+@pytest.mark.parametrize("name", [pytest.param("tiny_table1_3", marks=pytest.mark.nightly), "tiny_table10"])
 def test_every_row_trains_and_is_written_as_markdown(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
