@@ -292,6 +292,27 @@ def test_fractures_have_their_share_in_every_fold_and_only_in_their_task():
     assert not any(c.fields["fracture"] for c in Radiographs(patients=60).cases())
 
 
+def test_no_view_tells_of_a_fracture():
+    cases = Radiographs(patients=300, task="fracture", seed=1).cases()
+    for fold in ("train", "val", "test"):
+        mine = [c for c in cases if c.fold == fold]
+        for view in {c.fields["view"] for c in mine}:
+            broken = [c.fields["fracture"] for c in mine if c.fields["view"] == view]
+            assert abs(sum(broken) - 0.57 * len(broken)) < 1
+
+
+def test_fractures_are_drawn_for_the_size_at_which_they_are_looked_at():
+    changed = {}
+    for seen_at in (None, 32):
+        source = Radiographs(patients=12, size=96, task="fracture", views=("Knee_AP",), seen_at=seen_at)
+        broken = [c for c in source.cases() if c.fields["fracture"]]
+        whole = [replace(c, fields={**c.fields, "fracture_kind": ""}) for c in broken]
+        pairs = [(source.load(a).image.voxels, source.load(b).image.voxels) for a, b in zip(broken, whole, strict=True)]
+        changed[seen_at] = np.mean([(np.abs(a - b) > 400).sum() for a, b in pairs])
+    assert changed[32] > 1.5 * changed[None] > 0
+    assert source.identity(broken[0]) != Radiographs(patients=12, size=96, task="fracture").identity(broken[0])
+
+
 def test_ages_are_those_of_the_bone_age_challenge():
     ages = np.array([c.fields["age_months"] for c in Radiographs(patients=1000, task="bone_age").cases()])
     assert ages.mean() == pytest.approx(127, abs=3)

@@ -24,7 +24,10 @@ LOW_VOLTAGE = 1.5
 
 @dataclass(frozen=True)
 class Order:
-    """What to draw: a view of a child of ``age`` months and ``sex`` (1 male), ``side`` L or R, kind of fracture."""
+    """What to draw: a view of a child of ``age`` months and ``sex`` (1 male), ``side`` L or R, kind of fracture.
+
+    A fracture is wide enough to be seen once the image's longest side has ``seen_at`` pixels; without it, as drawn.
+    """
 
     view: View
     age: float
@@ -32,6 +35,7 @@ class Order:
     side: str
     size: int
     fracture: str = ""
+    seen_at: int | None = None
 
 
 def child_of(order: Order, rng: np.random.Generator) -> Child:
@@ -80,7 +84,8 @@ def integrals(order: Order, key: list[int]) -> tuple[Array, Frame]:
     """Attenuation (H,W) along every ray and the detector; ``key`` seeds it all."""
     child = child_of(order, np.random.default_rng([*key[:2], 11]))  # the same child in all of a patient's images
     frame = frame_of(order, child, np.random.default_rng([*key, 1]))
-    breaker = _breaker(order, frame.pixel, child.thick, key)
+    seen = frame.pixel * max(frame.shape) / order.seen_at if order.seen_at else frame.pixel
+    breaker = _breaker(order, seen, child.thick, key)
     canvas = Canvas(frame.shape)
     for part in order.view.build(child, np.random.default_rng([*key, 2]), breaker):
         part.paint(canvas, frame)

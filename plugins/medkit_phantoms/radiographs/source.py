@@ -52,8 +52,11 @@ class Radiographs:
     folds:
         Shares of train, val and test among the children; all images of a child are in one fold.
     fracture_share:
-        Share of images with a fracture in the task ``fracture``, kept in every fold as well as it can be; the other
-        tasks have none. The default is that of the thesis's data, 1010 of 1772.
+        Share of images with a fracture in the task ``fracture``, kept in every view of every fold as well as whole
+        images can; the other tasks have none. The default is that of the thesis's data, 1010 of 1772.
+    seen_at:
+        Longest side in pixels that images will have once they are prepared (``pad_resize``): fractures are drawn wide
+        enough to be seen at it. Without it they are seen in the image as drawn, and may be lost when it is shrunk.
     """
 
     notice = "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
@@ -69,6 +72,7 @@ class Radiographs:
         images_per_patient: Annotated[int, Field(ge=1)] = 1,
         folds: tuple[float, float, float] = (0.7, 0.1, 0.2),
         fracture_share: Annotated[float, Field(ge=0, le=1)] = 0.57,
+        seen_at: Annotated[int, Field(ge=16, le=2048)] | None = None,
     ) -> None:
         if task not in TASKS:
             raise InputError(f"task '{task}' is not known", hint=f"tasks: {', '.join(TASKS)}")
@@ -77,7 +81,7 @@ class Radiographs:
         self.patients, self.size, self.seed, self.task = patients, int(size), seed, task
         self.space = f"phantoms:radiographs {seed}"
         self.images_per_patient, self.folds, self.fracture_share = images_per_patient, tuple(folds), fracture_share
-        self.regions, self.views = regions, views
+        self.regions, self.views, self.seen_at = regions, views, seen_at
         self.names = _chosen(task, regions, views)
         self._cases: list[Case] | None = None
 
@@ -100,7 +104,7 @@ class Radiographs:
             ages = MEAN + SPREAD * ndtri(low + (high - low) * (rng.permutation(count) + rng.random(count)) / count)
             sexes = rng.permutation(np.arange(count) % 2)
             views = self._deal(count * each, rng)
-            broken = rng.permutation(np.arange(count * each) < round(self.fracture_share * count * each))
+            broken = self._broken(views, rng)
             for i in range(count):
                 for j in range(each):
                     k = i * each + j
@@ -125,6 +129,15 @@ class Radiographs:
         rounds = -(-number // len(self.names))
         return [str(name) for _ in range(rounds) for name in rng.permutation(self.names)][:number]
 
+    def _broken(self, views: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+        """Which images have a fracture, as a share of each view: which view it is must not tell of a fracture."""
+        images = rng.permutation(len(views))
+        turn = {view: k for k, view in enumerate(dict.fromkeys(views[i] for i in images))}
+        ranked = np.array(sorted(images, key=lambda i: turn[views[i]]), int)
+        broken = np.zeros(len(views), bool)
+        broken[ranked] = np.diff(np.round(self.fracture_share * np.arange(len(views) + 1))) > 0
+        return broken
+
     def _label(self, fields: dict[str, Any]) -> float:
         if self.task == "bone_age":
             return float(fields["age_months"])
@@ -139,7 +152,8 @@ class Radiographs:
 
     def identity(self, case: Case) -> str:
         """Hash of the code version, the arguments that pixels depend on, and the case."""
-        key = json.dumps([VERSION, self.seed, self.size, case.id, dict(case.fields)], sort_keys=True)
+        seen = [] if self.seen_at is None else [self.seen_at]
+        key = json.dumps([VERSION, self.seed, self.size, *seen, case.id, dict(case.fields)], sort_keys=True)
         return "phantoms:radiographs:" + hashlib.sha256(key.encode()).hexdigest()[:24]
 
     def load(self, case: Case) -> Record:
@@ -148,7 +162,7 @@ class Radiographs:
         patient, number = case.id[1:].split("_")
         order = Order(
             view=VIEWS[fields["view"]], age=float(fields["age_months"]), sex=int(fields["sex"]), side=fields["side"],
-            size=self.size, fracture=fields["fracture_kind"],
+            size=self.size, fracture=fields["fracture_kind"], seen_at=self.seen_at,
         )  # fmt: skip
         stored, pixel = image(order, [self.seed, int(patient), int(number)])
         return Record(Volume(stored[None], np.diag((1.0, pixel, pixel, 1.0)), units="stored", spacing_known=False))
