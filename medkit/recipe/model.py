@@ -258,7 +258,8 @@ class Report:
     """What the report shows.
 
     ``allow_seen`` lets stages be tested on patients that were seen in training: why, for all splits or for each that is
-    named. The reason stands above the results.
+    named. The reason stands above the results. Each trained stage is also measured on at most ``own_data`` of the cases
+    that it was trained on, to show whether it has learned anything; those numbers are no results.
     """
 
     splits: list[str] = field(default_factory=list)
@@ -266,6 +267,7 @@ class Report:
     maps: dict[str, int] = field(default_factory=dict)
     tables: list[WantedTable] = field(default_factory=list)
     allow_seen: str | dict[str, str] | None = None
+    own_data: int | None = None
 
     def allowed(self, split: str) -> str | None:
         """Why ``split`` may hold patients that were seen in training; None if it may not."""

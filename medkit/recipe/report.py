@@ -48,6 +48,8 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
         }
     if "allow_seen" in entries:
         report.allow_seen = _allowed(pieces, entries["allow_seen"], known)
+    if "own_data" in entries:
+        report.own_data = pieces.value(entries["own_data"], "report.own_data", Annotated[int, Ge(1)])
     if "tables" in entries:
         _tables(pieces, entries["tables"], report, data, stages)
     return report

@@ -11,7 +11,7 @@ from medkit.data.draws import drawn_in_words
 from medkit.evaluation import files
 from medkit.evaluation.comparisons import Comparison
 from medkit.evaluation.embeddings import read_embedding
-from medkit.evaluation.results import read_examples, read_results, recorded
+from medkit.evaluation.results import MetricValue, read_examples, read_results, recorded
 from medkit.recipe.training import items_a_step
 from medkit.records import encoded, write_atomically
 from medkit.registry.plugins import Hooks
@@ -27,6 +27,7 @@ from medkit.reporting.tables import Table, how_intervals_were_made, number, p_va
 from medkit.runs.fitting import choice_told, read_choices
 from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
+from medkit.runs.own_data import OwnData
 from medkit.runs.seen import banners
 
 
@@ -37,6 +38,15 @@ class Picture:
     title: str
     image: str
     kind: str
+
+
+@dataclass(frozen=True)
+class OwnRow:
+    """A metric of a stage on its own training data, and on its test sets by name."""
+
+    stage: str
+    own: OwnData
+    tested: Mapping[str, MetricValue]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Section:
     confusions: Sequence[Confusion]
     comparisons: Sequence[Comparison]
     untested: Sequence[str]
+    own_data: Sequence[OwnRow]
 
 
 def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
@@ -135,7 +146,15 @@ def _section(
         list(confusions(run, stages, splits)),
         compared,
         [name for name in heads if name in measured - {c.metric for c in compared}],
+        [row for stage in stages for row in _own_data(stage, run)],
     )
+
+
+def _own_data(stage: str, run: RunResults) -> Iterator[OwnRow]:
+    for own in run.own_data.get(stage, []):
+        yield OwnRow(
+            stage, own, {split: found[own.metric] for split, found in run.of(stage).items() if own.metric in found}
+        )
 
 
 def _pictures(folder: Path, stage: str, split: str) -> Iterator[Picture]:

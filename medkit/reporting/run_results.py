@@ -13,9 +13,11 @@ from medkit.evaluation.comparisons import Comparison, compare_variants
 from medkit.evaluation.results import MetricValue, read_results
 from medkit.recipe.model import WantedTable
 from medkit.reporting.tables import base_of, variants
+from medkit.runs import own_data
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Results
+from medkit.runs.own_data import OwnData
 from medkit.runs.seen import banners
 
 Costs = Mapping[str, Mapping[str, Any]]
@@ -41,6 +43,8 @@ class RunResults:
         What readers have to know of the data and weights of all stages.
     banners:
         What they have to know of a stage with its variants, by the stage's name: patients seen in training.
+    own_data:
+        What stages are worth on the cases that they were trained on, where the recipe asks for it.
     tables:
         What the recipe asks for in ``report.tables``.
     """
@@ -53,6 +57,7 @@ class RunResults:
     costs: Costs = field(default_factory=dict)
     notices: Sequence[str] = ()
     banners: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    own_data: Mapping[str, Sequence[OwnData]] = field(default_factory=dict)
     tables: Sequence[WantedTable] = ()
     _compared: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
 
@@ -71,6 +76,7 @@ class RunResults:
             read_costs(opened),
             opened.read_json("environment.json", {}).get("notices", []),
             {base: banners(folder, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
+            own_data.read(opened),
             files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
         )
 

@@ -201,10 +201,7 @@ def _warnings(found: StudyResults) -> list[str]:
     for trial in found.trials:
         own = found.own_data.get(trial.name)
         if own is not None and not own.beaten:
-            told.append(
-                f"'{trial.name}' does not beat the trivial answer on its own training data: {own.metric} "
-                f"{number(own.value)}, and {number(own.trivial)} without looking at any image."
-            )
+            told.append(f"'{trial.name}' does not beat the trivial answer on its own training data: {own.told}.")
     for kind, reason in (found.compare.get("unequal") or {}).items():
         told.append(f"Methods are given different {kind}: {reason}")
     return told

@@ -28,7 +28,7 @@ from medkit.evaluation.results import Evaluation, MetricValue, read_results, wri
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
-from medkit.runs import cost, fitting, seen
+from medkit.runs import cost, fitting, own_data, seen
 from medkit.runs.checks import judged_number
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import StageKey, is_external
@@ -212,11 +212,12 @@ def _take_results(
         for kept in ("examples", "embeddings"):
             if other.file(f"{kept}/{stage}.{split}.npz").is_file():
                 _same_file(other.file(f"{kept}/{stage}.{split}.npz"), folder.file(f"{kept}/{stage}.{split}.npz"))
+    _merge(folder, own_data.FILE, stage, other.read_json(own_data.FILE, {}).get(stage, []))
     known = other.read_json(seen.FILE, {}).get(stage, {})
     _merge(folder, seen.FILE, stage, {split: known[split] for split in measured if split in known})
 
 
-def _merge(folder: RunFolder, name: str, stage: str, content: Mapping[str, Any]) -> None:
+def _merge(folder: RunFolder, name: str, stage: str, content: Mapping[str, Any] | list[Any]) -> None:
     if content:
         folder.write_json(name, {**folder.read_json(name, {}), stage: content})
 

@@ -74,8 +74,8 @@ class Keys:
             }
         )
         measured = {split: self._digest(stage, split) for split in tested}
-        shown = bench.recipe.report.maps
-        return StageKey(training, digest([training, list(measured.items()), shown, allowed]))
+        report = bench.recipe.report
+        return StageKey(training, digest([training, list(measured.items()), report.maps, allowed, report.own_data]))
 
     def _digest(self, stage: Stage, split: str, training: bool = False) -> str:
         """All cases of a split, or of the fraction of it that is trained on, in their order: what is known of each, and

@@ -15,7 +15,7 @@ from medkit.engine.progress import Progress
 from medkit.errors import MedkitError
 from medkit.evaluation.evaluate import read_results, write_results
 from medkit.recipe import Stage
-from medkit.runs import links
+from medkit.runs import links, own_data
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
@@ -71,6 +71,7 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
             if session.main:
                 keep_weights(session, trainer, ledger)
     values = evaluate_splits(session, trainer, tested, cost)
+    measure_own_data(session, trainer)
     with together(bench.runtime, f"the end of stage {stage.name}"):
         if session.main:
             links.finish(bench, stage, trainer.objective.parts(), session.root)
@@ -170,3 +171,18 @@ def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[st
                     session.events.emit(Images(stage.name, split, stage.epochs, pictures(found.examples)))
                 values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
     return values
+
+
+def measure_own_data(session: Session, trainer: StageTrainer) -> None:
+    """Measure the trained stage on cases that it was trained on, where the recipe asks for it."""
+    bench, stage = session.bench, trainer.stage
+    most = bench.recipe.report.own_data
+    if most is None:
+        return
+    found = own_data.on_own_data(bench, trainer, bench.metrics(stage), most)
+    with together(bench.runtime, f"the results of stage {stage.name} on its own training data"):
+        if session.main:
+            own_data.keep(session.folder, stage.name, found)
+            for one in found[:1]:
+                beaten = "" if one.beaten else ": the trivial answer is not beaten"
+                session.say(f"{stage.name}, training data: {one.told}{beaten}")

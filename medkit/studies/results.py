@@ -18,8 +18,8 @@ from medkit.evaluation.results import MetricValue, read_results, recorded
 from medkit.recipe import yaml as yaml_marks
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
+from medkit.runs.own_data import OwnData
 from medkit.studies.folder import Outcome, StudyFolder
-from medkit.studies.own_data import OwnData
 from medkit.studies.study import SEED
 from medkit.studies.trials import Trial
 
@@ -104,7 +104,7 @@ class StudyResults:
         _check_cases(measured, path)
         trainings = [line for trial in trials for line in _trainings(folder, trial)]
         notices = _notices(folder, finished)
-        own = {trial.name: OwnData(**kept) for trial in finished if (kept := folder.own_data(trial))}
+        own = {trial.name: OwnData.from_json(kept) for trial in finished if (kept := folder.own_data(trial))}
         return cls(path, folder.about(), study, compare, trials, outcomes, measured, trainings, notices, own)
 
     @cached_property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from medkit.errors import MedkitError
@@ -70,7 +69,7 @@ def _look_at_own_data(folder: StudyFolder, trial: Trial, settings: RunSettings, 
         say(f"{trial.name}: not measured on its own training data: {error}")
     else:
         if found is not None:
-            folder.write_json(f"own_data/{trial.name}.json", asdict(found))
+            folder.write_json(f"own_data/{trial.name}.json", found.json())
 
 
 def _lost(folder: StudyFolder, trial: Trial) -> Outcome | None:
