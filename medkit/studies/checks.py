@@ -11,7 +11,9 @@ from medkit.errors import InputError, MedkitError
 from medkit.runs.preflight import check_run
 from medkit.runs.stage_key import digest
 from medkit.runs.workbench import Workbench
-from medkit.studies.trials import Trial
+from medkit.studies.seconds import Paced, as_changes, measured_paces
+from medkit.studies.study import Study
+from medkit.studies.trials import Expansion, Trial
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,29 @@ class Checked:
 
     bench: Workbench
     seconds: float
+
+
+def plan_and_check(
+    study: Study, expansion: Expansion, device: str | None, precision: str, known: Sequence[Paced] = ()
+) -> tuple[list[Trial], dict[str, Checked], list[Paced]]:
+    """The trials of a study, checked; with the epochs that fit where methods get the same seconds.
+
+    ``known`` are paces that need not be measured any more.
+
+    Raises
+    ------
+    InputError
+        naming the trial.
+    """
+    trials = expansion.trials(as_changes(known, study.compare))
+    checked = check_trials(trials, device, precision)
+    paces = measured_paces(study, {method: one.bench for method, one in checked.items()}, known)
+    if not paces:
+        return trials, checked, paces
+    for one in paces:
+        if one.method in checked:
+            checked[one.method].bench.recipe.stage(one.stage).epochs = one.epochs
+    return expansion.trials(as_changes(paces, study.compare)), checked, paces
 
 
 def check_trials(trials: Sequence[Trial], device: str | None, precision: str) -> dict[str, Checked]:

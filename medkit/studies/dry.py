@@ -8,7 +8,7 @@ from typing import Any
 
 from medkit.runs.pace import Pace, pace_of
 from medkit.runs.workbench import Workbench
-from medkit.studies.checks import check_trials
+from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness, fairness_table
 from medkit.studies.folder import shared
 from medkit.studies.status import in_words
@@ -34,8 +34,7 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     InputError
         as :func:`medkit.studies.run.run_study` does before it queues anything.
     """
-    trials = Expansion(study).trials()
-    checked = check_trials(trials, device, precision)
+    trials, checked, _ = plan_and_check(study, Expansion(study), device, precision)
     benches = {method: one.bench for method, one in checked.items()}
     fairness = check_fairness(study, benches)
     paces = {

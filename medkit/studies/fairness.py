@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medkit.errors import InputError
@@ -32,6 +32,8 @@ class Given:
     steps: int | None
     tuning: str
     digest: str = ""
+    seconds: float | None = None
+    """Of training, where methods get the same time."""
 
 
 GIVEN: dict[str, Callable[[Given], Any]] = {
@@ -54,9 +56,12 @@ def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given
     rows = [_given(method, bench, stage, tuning) for method, bench in benches.items() for stage in bench.recipe.stages]
     if study.compare is None:
         return rows
+    rows = [replace(row, seconds=study.compare.seconds.get(row.stage)) for row in rows]
     for name in dict.fromkeys(row.stage for row in rows):
         mine = [row for row in rows if row.stage == name]
         for kind, read in GIVEN.items():
+            if kind == "steps" and name in study.compare.seconds:
+                continue
             other = next((row for row in mine if read(row) != read(mine[0])), None)
             if other is not None and kind not in study.compare.unequal:
                 what = f"methods '{mine[0].method}' and '{other.method}' get different {kind} in stage '{name}'"
@@ -118,7 +123,7 @@ def fairness_table(rows: Sequence[Given]) -> Table:
             row.cases,
             row.draws,
             row.batch,
-            "–" if row.steps is None else row.steps,
+            "–" if row.steps is None else row.steps if row.seconds is None else f"{row.steps} in {row.seconds:g} s",
             row.tuning,
         )
         for stage in stages

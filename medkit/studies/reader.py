@@ -187,7 +187,7 @@ class _Reader(Pieces):
     # -- what is compared --------------------------------------------------------------------------------------
 
     def compare(self, node: Node, methods: tuple[Method, ...]) -> Compare | None:
-        keys = ("metric", "stage", "split", "reference", "unequal", "also")
+        keys = ("metric", "stage", "split", "reference", "unequal", "seconds", "also")
         entries = self.mapping(node, "compare", keys, ("metric", "stage", "split"))
         said: dict[str, Any] = {}
         for key, annotation in (("metric", str), ("stage", str), ("split", str), ("reference", str)):
@@ -200,11 +200,21 @@ class _Reader(Pieces):
         if "unequal" in entries:
             reasons = self.mapping(entries["unequal"], "compare.unequal", UNEQUAL)
             said["unequal"] = {key: self.reason(child, f"compare.unequal.{key}") for key, child in reasons.items()}
+        if "seconds" in entries:
+            said["seconds"] = self.seconds(entries["seconds"])
         if any(said.get(key) is None for key in ("metric", "stage", "split")):
             return None
         also = self.items(entries["also"], "compare.also") if "also" in entries else []
         said["also"] = tuple(one for i, child in enumerate(also) if (one := self.also(child, i)) is not None)
         return Compare(mark=node.place, **said)
+
+    def seconds(self, node: Node) -> dict[str, float]:
+        """Stages in which all methods get the same time, and how much."""
+        each = self.mapping(node, "compare.seconds", None)
+        found = {
+            name: self.value(child, f"compare.seconds.{name}", Annotated[float, Gt(0)]) for name, child in each.items()
+        }
+        return {name: float(seconds) for name, seconds in found.items() if seconds is not None}
 
     def also(self, node: Node, number: int) -> Compare | None:
         path, keys = f"compare.also[{number}]", ("metric", "stage", "split")
@@ -222,6 +232,9 @@ class _Reader(Pieces):
 
     def search(self, node: Node, axes: tuple[Axis, ...], compare: Compare | None) -> Search | None:
         entries = self.mapping(node, "search", ("trials", "over", "metric", "at", "seed"), ("trials", "over"))
+        if compare is not None and compare.seconds:
+            what = "methods that get the same seconds are not searched: attempts would be given other epochs each"
+            self.problem(node.place, "search", what, "leave out compare.seconds, or search in a study of its own")
         if compare is None and "compare" not in [problem.where for problem in self.problems]:
             self.problem(node.place, "search", "there is no 'compare' block, so nothing says what is good", "write one")
         if "trials" not in entries or "over" not in entries:

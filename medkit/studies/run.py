@@ -18,10 +18,11 @@ from medkit.paths import cache_folder
 from medkit.records import write_atomically
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked
-from medkit.studies.checks import check_trials
+from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness
 from medkit.studies.folder import STUDY, TOKEN, StudyFolder
 from medkit.studies.search import check_search, run_search
+from medkit.studies.seconds import KEPT, kept_paces
 from medkit.studies.status import FAILED, failures, in_words, standing
 from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
@@ -69,11 +70,15 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
         naming the trials that failed; all others have been run.
     """
     expansion = Expansion(study)
-    trials = expansion.trials()
     folder = StudyFolder(out)
-    folder.check(study, [] if study.search else trials)  # what a search chooses is not known yet
+    known = kept_paces(folder.about(), study)
+    # What a search chooses is not known yet, nor are epochs that have to fit into some seconds.
+    settled = not study.search and not (study.compare and study.compare.seconds)
+    folder.check(study, expansion.trials() if settled else [])
     executors = _executors(options)
-    checked = check_trials(trials, options.device, options.precision)
+    trials, checked, paces = plan_and_check(study, expansion, options.device, options.precision, known)
+    if not study.search:
+        folder.check(study, trials)
     fairness = check_fairness(study, {method: one.bench for method, one in checked.items()})
     if study.search:
         check_search(study, {method: one.bench.recipe for method, one in checked.items()})
@@ -84,11 +89,16 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     with locked(RunFolder(out), "study run"):
         progress.log = folder.log
         said = {"options": {**asdict(options), "device": options.device}, "fairness": [asdict(row) for row in fairness]}
+        said |= {KEPT: [asdict(one) for one in paces]} if paces else {}
         folder.write_plan(study, None if study.search else trials, said)
         folder.forget_failures()
         if options.on != "local":
             _confirm(folder, executors[0], options)
         progress.say(f"{study.name}: {len(trials)} trials, in {out}")
+        for one in paces:
+            progress.say(
+                f"{one.method}: {one.epochs} epochs of '{one.stage}' in {one.seconds:g} s, {one.epoch:.3g} s each"
+            )
         with Crew(folder, executors, options, progress) as crew:
             if study.search:
                 trials = _searched(study, expansion, folder, crew)

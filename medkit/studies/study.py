@@ -43,7 +43,8 @@ class Method:
 class Compare:
     """Which number decides, and against which method.
 
-    ``unequal`` has the reason for each thing that methods differ in (:data:`medkit.studies.fairness.GIVEN`).
+    ``unequal`` has the reason for each thing that methods differ in (:data:`medkit.studies.fairness.GIVEN`);
+    ``seconds`` the stages in which all methods train for about as long, whatever steps that makes.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Compare:
     split: str
     reference: str | None = None
     unequal: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     also: tuple[Compare, ...] = ()
     """Other numbers that are reported in the same way."""
     mark: Mark = field(default=Mark("study"), compare=False)

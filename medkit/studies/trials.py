@@ -59,7 +59,8 @@ class Expansion:
     def trials(self, chosen: Mapping[str, Mapping[str, Node]] | None = None) -> list[Trial]:
         """All trials, point by point so that the methods of a comparison end together.
 
-        ``chosen`` has the hyper-parameters that a search has found for each method.
+        ``chosen`` has further changes of each method: hyper-parameters that a search has found, or epochs that fit into
+        the seconds it gets.
 
         Raises
         ------
