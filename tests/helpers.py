@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from medkit.data.tree_labels import Labels
 from medkit.data.tree_table import Choices
 from medkit.data.tree_write import write as write_tree
 from medkit.data.volume import Volume
+from medkit.engine.checkpoint import read_tensors
 from medkit.engine.events import EpochEnded, Events
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
@@ -231,3 +233,23 @@ def write_hands(root: Path) -> Path:
     write_tree(root / "images", root / "cases.csv", Choices(), labels=Labels(labels))
     split(root / "cases.csv", stratify="view", shares=(0.5, 0.25, 0.25))
     return root / "cases.csv"
+
+
+def told(folder: Path) -> tuple[list[dict[str, Any]], Any]:
+    """The epochs and the results of a run, without the seconds they took."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds")
+    return lines, json.loads((folder / "results.json").read_text())
+
+
+def assert_same_run(found: Path, wanted: Path) -> None:
+    """Two runs have the same epochs, results and weights, to the last bit."""
+    assert told(found) == told(wanted)
+    names = sorted(path.name for path in (wanted / "weights").iterdir())
+    assert sorted(path.name for path in (found / "weights").iterdir() if path.name[0] != ".") == names
+    for name in names:
+        mine, theirs = (read_tensors(run / "weights" / name)[0] for run in (found, wanted))
+        assert mine.keys() == theirs.keys()
+        different = [key for key in mine if not torch.equal(mine[key], theirs[key])]
+        assert not different, f"{name}: {different[:3]}"

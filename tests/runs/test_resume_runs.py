@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers import Stopped, stopped_after
+from helpers import Stopped, assert_same_run, stopped_after
 
 import medkit
-from medkit.engine.checkpoint import read_tensors
 from medkit.runs import trainers
 
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
@@ -25,7 +22,6 @@ CASES: dict[str, tuple[str, list[str], list[int]]] = {
         [*ICH, "data.ich.prepare.2.size=[32,32]", "stages.pretext.epochs=2"],
         [2, 2, 4, 2],
     ),
-    "patches of volumes": ("tiny_ich_volume", ["report.splits=[internal]", "report.maps={cases: 1}"], [1, 2]),
     "adamw": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=adamw"], [2]),
     "sgd": ("tiny_ich_cls", [*ICH, "stages.pretext.optim.use=sgd"], [2]),
     "restoration": ("tiny_ldct", [], [1]),
@@ -48,25 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made
 
 
-def told(folder: Path) -> tuple[list[dict[str, Any]], Any]:
-    """The epochs and the results of a run, without the seconds they took."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        line.pop("seconds")
-    return lines, json.loads((folder / "results.json").read_text())
-
-
-def assert_same(found: Path, wanted: Path) -> None:
-    assert told(found) == told(wanted)
-    names = sorted(path.name for path in (wanted / "weights").iterdir())
-    assert sorted(path.name for path in (found / "weights").iterdir() if path.name[0] != ".") == names
-    for name in names:
-        mine, theirs = (read_tensors(run / "weights" / name)[0] for run in (found, wanted))
-        assert mine.keys() == theirs.keys()
-        different = [key for key in mine if not torch.equal(mine[key], theirs[key])]
-        assert not different, f"{name}: {different[:3]}"
-
-
 @pytest.mark.parametrize("what", CASES)
 def test_a_run_stopped_inside_its_epochs_ends_as_one_that_was_not(folder: Path, what: str) -> None:
     recipe, changes, stops = CASES[what]
@@ -80,7 +57,7 @@ def test_a_run_stopped_inside_its_epochs_ends_as_one_that_was_not(folder: Path, 
             else:
                 medkit.run(recipe, broken, set=changes, skip=skip, **OPTIONS)
     medkit.resume(broken, **OPTIONS)
-    assert_same(broken, straight)
+    assert_same_run(broken, straight)
 
 
 def stopped_before_write(number: int, work: Callable[[], Any], patch: pytest.MonkeyPatch) -> bool:
@@ -127,4 +104,4 @@ def test_a_run_stopped_before_writes_of_all_kinds_ends_as_one_that_was_not(
         number, stops = number + 1, stops + 1
         assert stops < 60
     assert stops > 6
-    assert_same(broken, straight)
+    assert_same_run(broken, straight)
