@@ -19,6 +19,7 @@ from medkit.cli import (
     runs,
     study,
     verdict,
+    weights,
 )
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Any] = {
     "export": export.export,
     "embed": encoders.embed,
     "card": encoders.card,
+    "convert-weights": weights.convert_weights,
     "evaluate": results.evaluate,
     "report": results.report,
     "compare": results.compare,

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.parts.weights import read_safetensors, some, tell, under_prefix
+from medkit.parts.weights import read_safetensors, some, tell, tell_prefix, under_prefix
 
 Count = Annotated[int, Field(gt=0)]
 COUNTER = "num_batches_tracked"
@@ -45,7 +45,14 @@ def load_published(net: nn.Module, path: Path, prefix: str | None = None) -> Non
         if tensors are missing or of another shape, or the file has several such networks.
     """
     own = net.state_dict()
-    tensors, _ = under_prefix(read_safetensors(path), {name: name for name in own}, path, prefix)
+    try:
+        content = read_safetensors(path)
+    except InputError as error:
+        # What is a pickle comes with a way to convert it, which these need another one for.
+        hint = "'medkit convert-weights FILE --of NAME' converts it: docs/volumes.md" if error.hint else None
+        raise InputError(error.what, error.where, hint) from error
+    tensors, before = under_prefix(content, {name: name for name in own}, path, prefix)
+    tell_prefix(path, before, prefix)
     check_fits(tensors, own, str(path))
     unused = [name for name in tensors if name not in own]
     if unused:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.parts.encoder_models import REFUSED, Design, names_in
-from medkit.parts.weights import OWN, read_safetensors, some, tell, under_prefix
+from medkit.parts.weights import OWN, read_safetensors, some, tell, tell_prefix, under_prefix
 
 
 def statistics_of(model: str, tag: str | None, channels: int) -> tuple[Any, Any]:
@@ -53,6 +53,7 @@ def load_backbone(encoder: nn.Module, design: Design, path: Path, prefix: str | 
     content = read_safetensors(path)
     flat = {mine.removeprefix("model."): name for name, mine in names.items()}
     tensors, before = under_prefix(content, {**flat, **{name: name for name in whole.state_dict()}}, path, prefix)
+    tell_prefix(path, before, prefix)
     _check_normalized(encoder, content, before, path)
     tensors = _colours(tensors, own, names)
     lacking, wrong = _faults(tensors, own, names)

@@ -79,9 +79,7 @@ def under_prefix(
         if len(ranked) == 2 and ranked[0][1] == ranked[1][1] and not _alike(content, known, [p for p, _ in ranked]):
             first, second = sorted(name for name, _ in ranked)
             what = f"the file has this network twice, behind '{first}' and behind '{second}'"
-            raise InputError(what, str(path), f"write 'prefix: {first}' or 'prefix: {second}'")
-        if best not in OWN:
-            tell(path, f"names stand behind '{best}' there, which was stripped")
+            raise InputError(what, str(path), f"say which one: 'prefix: {first}' or 'prefix: {second}'")
     found: dict[str, Tensor] = {}
     for name, tensor in content.items():
         if name.startswith(best):
@@ -94,6 +92,12 @@ def _alike(content: Mapping[str, Tensor], known: Mapping[str, str], prefixes: Se
     """Whether the same tensors stand behind two prefixes."""
     first, second = ({name: content[p + name] for name in known if p + name in content} for p in prefixes)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def tell_prefix(path: Path, prefix: str, wanted: str | None) -> None:
+    """Warn that names stood behind a prefix that nobody had named."""
+    if wanted is None and prefix not in OWN:
+        tell(path, f"names stand behind '{prefix}' there, which was stripped")
 
 
 def some(names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ COMMANDS = [
     ["report"],
     ["compare"],
     ["simulate-dose"],
+    ["convert-weights"],
     ["bench"],
     ["doctor"],
     ["new", "plugin"],
