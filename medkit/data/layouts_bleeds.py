@@ -80,7 +80,8 @@ def instance_2022(folder: Path, seed: int = 0, progress: Progress | None = None)
     folder = Path(folder)
     places = [(folder / top / "data", folder / top / "label") for top in ("train_2", "train", "")]
     pairs = _pairs(places, folder, "train_2/data and train_2/label are wanted")
-    rows = [_row(stem(image.name), stem(image.name), "instance", image, mask) for image, mask in pairs]
+    names = [(stem(image.name), image, mask) for image, mask in pairs]
+    rows = [_row(name, f"instance_{name}", "instance", image, mask) for name, image, mask in names]
     table = _with_kinds(rows, BLEED, seed, progress)[0].drop(columns="bleed")
     table.attrs["told"] = [
         "the set does not say whose a scan is: each counts as a patient of its own",

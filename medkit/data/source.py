@@ -13,12 +13,13 @@ import numpy as np
 from medkit.data.cases import CaseTable
 from medkit.data.files import shown, stamp, system
 from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.masks import read_mask, read_overlapping
 from medkit.data.mend import Mend
 from medkit.data.volume import Units, Volume
 from medkit.data.whereabouts import below, distinct, whereabouts
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
-from medkit.protocols.classes import Classes, check_mask
+from medkit.protocols.classes import Classes
 
 SHOWN = 10  # problems that are told at once
 
@@ -333,37 +334,22 @@ class ManifestSource:
 
         return read_volume(path, allow_gaps=self.allow_gaps, units=self.units, mend=self._mend)
 
-    def _read_masks(self, row: dict[str, Any], image: Any) -> Any:
+    def _read_masks(self, row: dict[str, Any], image: Volume) -> Volume:
         """The mask; of several columns the sum of 1, 2, 4 ... where each is."""
+        named, read = str(row[self.images[0]]), self._drawn
         if len(self.masks) == 1:
-            return self._read_mask(row[self.masks[0]], row, image, self.classes)
+            return read_mask(row[self.masks[0]], image, named, self.classes, read)
         count = 0 if self.classes is None or not self.classes.overlapping else len(self.classes)
         if count != len(self.masks):
             what = f"{len(self.masks)} columns of masks are as many overlapping classes; the data block has {count}"
             raise InputError(what, "mask", f"'classes: [{', '.join(self.masks)}]' in the data block")
-        each = [self._read_mask(row[name], row, image, None) for name in self.masks]
-        bits = [(mask.voxels > 0).astype(np.uint8) << number for number, mask in enumerate(each)]
-        return each[0].like(np.bitwise_or.reduce(bits))
+        return read_overlapping([row[name] for name in self.masks], image, named, read)
 
-    def _read_mask(self, path: Any, row: dict[str, Any], image: Any, classes: Classes | None) -> Any:
-        from medkit.data.dicom_seg import read_mask, segmentation_in
+    def _drawn(self, path: str) -> Volume:
+        """A mask's file, whose units nobody has said anything of."""
         from medkit.data.io import read_volume
 
-        if (segmentation := segmentation_in(Path(path))) is not None:
-            return read_mask(segmentation, image, classes)
-        mask = read_volume(path, allow_gaps=self.allow_gaps, mend=self._mend)
-        difference = image.same_grid(mask)
-        if difference:
-            raise InputError(f"mask and image '{row[self.images[0]]}' lie on different grids ({difference})", path)
-        values = np.unique(mask.voxels)
-        if classes is not None:
-            check_mask(values, classes, shown(str(path)), path)
-        elif np.array_equal(values, [0, 255]) or np.array_equal(values, [255]):
-            mask = mask.like((mask.voxels > 0).astype(np.uint8))
-        elif not np.isin(values, (0, 1)).all():
-            hint = None if len(self.masks) > 1 else "'classes: {1: NAME, 2: NAME}' in the data block names several"
-            raise InputError(f"a mask holds 0 and 1 (or 255), this one {values[:6].tolist()}", path, hint)
-        return mask
+        return read_volume(path, allow_gaps=self.allow_gaps, mend=self._mend)
 
     def identity(self, case: Case) -> str:
         said = [f"{name}: {value}" for name in ("allow_gaps", "units") if (value := getattr(self, name))]

@@ -253,7 +253,10 @@ def test_instance_says_that_it_has_no_patients(root: Path) -> None:
     there = only_read(root)
     table = instance_2022(root)
     assert unchanged(root, there)
-    assert table[["case", "patient", "label"]].to_numpy().tolist() == [["001", "001", 1], ["002", "002", 1]]
+    assert table[["case", "patient", "label"]].to_numpy().tolist() == [
+        ["001", "instance_001", 1],
+        ["002", "instance_002", 1],
+    ]
     assert "does not say whose a scan is" in table.attrs["told"][0]
 
 
