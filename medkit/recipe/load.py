@@ -87,5 +87,5 @@ def bundled() -> Iterator[tuple[str, Path]]:
     """Names and paths of the recipes that come with medkit."""
     root = Path(str(importlib.resources.files("medkit_recipes")))
     for path in sorted(root.rglob("*.yaml")):
-        if path.parent not in (root / STUDIES, root / PANELS):
+        if not {root / STUDIES, root / PANELS} & set(path.parents):
             yield str(path.relative_to(root).with_suffix("")), path

@@ -15,6 +15,7 @@ from medkit.records import encoded, write_atomically
 from medkit.reporting.figures_study import Effect, cost_bars, forest, label_curves, seed_dots
 from medkit.reporting.page import page
 from medkit.reporting.tables import number, p_value
+from medkit.studies.claim import ClaimVerdict, judged_claim
 from medkit.studies.effects import conflicts, effects, plan_in
 from medkit.studies.factorial import Plan
 from medkit.studies.fairness import fairness_table, given_of
@@ -68,6 +69,7 @@ def write_study_report(folder: Path) -> Written:
     sections = [section for part in parts for section in part.sections]
     sections += [Section("Conflicts between pretexts", [_conflicts(folder)])]
     sections += [Section("What methods were given", [given]), Section("Cost", [cost], _cost_pictures(found))]
+    claim = _claim(found, parts)
     pseudo = any(part.metric == "auc" and any(one.verdicts for one in part.verdicts) for part in parts)
     text = page(
         "study.html",
@@ -76,6 +78,7 @@ def write_study_report(folder: Path) -> Written:
         counts=_counts(found),
         notices=found.notices,
         warnings=_warnings(found),
+        claim=claim,
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
         verdicts=[
             {
@@ -90,11 +93,18 @@ def write_study_report(folder: Path) -> Written:
         shared=_shared(found),
         study=files.read_text(folder / "study.yaml"),
     )
-    _write_numbers(folder, each, parts)
+    _write_numbers(folder, each, parts, claim)
     path = folder / "report.html"
     write_atomically(path, encoded(text))
     sentences = [sentence for part in parts for one in part.verdicts for sentence in _told(found, one)]
+    if claim is not None:
+        sentences.insert(0, f"{claim.found}: {claim.says} ({claim.why})")
     return Written(path, [table for part in parts for table in part.tables if table.rows], sentences)
+
+
+def _claim(found: StudyResults, parts: Sequence[_Part]) -> ClaimVerdict | None:
+    said = found.study.get("claim")
+    return judged_claim(said, parts[0].verdicts) if said else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,9 @@ def _conflicts(folder: Path) -> Table:
     return Table("Conflicts between pretexts", ["tasks", "mean cosine", "lowest", "highest", "trainings"], rows, note)
 
 
-def _write_numbers(folder: Path, each: Sequence[StudyResults], parts: Sequence[_Part]) -> None:
+def _write_numbers(
+    folder: Path, each: Sequence[StudyResults], parts: Sequence[_Part], claim: ClaimVerdict | None
+) -> None:
     """``trials.csv``, ``cases.csv`` of the first number (a table for ``medkit verdict``), ``summary.json`` of all."""
     found = each[0]
     write_atomically(folder / "trials.csv", encoded(as_csv(found.trial_rows())))
@@ -154,6 +166,7 @@ def _write_numbers(folder: Path, each: Sequence[StudyResults], parts: Sequence[_
     write_atomically(folder / "cases.csv", encoded(as_csv(rows)))
     content = {
         "study": found.about["name"],
+        **({} if claim is None else {"claim": asdict(claim)}),
         "compared": [
             {
                 **{key: one.compare.get(key) for key in ("stage", "split")},

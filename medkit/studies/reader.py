@@ -22,9 +22,9 @@ from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema
 from medkit.studies.factorial import MOST, NONE, Plan, plan_of
-from medkit.studies.study import SEED, Axis, Compare, Method, Range, Search, Study
+from medkit.studies.study import SEED, Axis, Claim, Compare, Method, Range, Search, Study
 
-TOP = ("medkit", "name", "recipe", "vary", "methods", "cross", "compare", "search")
+TOP = ("medkit", "name", "recipe", "claim", "vary", "methods", "cross", "compare", "search")
 UNEQUAL = ("data", "draws", "steps")
 SKIP = "skip"
 
@@ -52,8 +52,8 @@ def load_study(study: str | Path) -> Study:
 def bundled() -> Iterator[tuple[str, Path]]:
     """Names and paths of the studies that come with medkit."""
     root = Path(str(importlib.resources.files("medkit_recipes"))) / load.STUDIES
-    for path in sorted(root.glob("*.yaml")):
-        yield path.stem, path
+    for path in sorted(root.rglob("*.yaml")):
+        yield path.relative_to(root).with_suffix("").as_posix(), path
 
 
 def _bundled(name: str) -> Path:
@@ -82,13 +82,14 @@ class _Reader(Pieces):
             plan, methods = self.cross(top["cross"])
         compare = self.compare(top["compare"], methods) if "compare" in top else None
         search = self.search(top["search"], axes, compare) if "search" in top else None
+        claim = self.claim(top["claim"], methods, compare) if "claim" in top else None
         found = self.recipe(top["recipe"]) if "recipe" in top else None
         if self.problems or name is None or found is None:
             return None
         if not methods:
             methods = (Method(name, {}, (), top["recipe"].mark),)
         path, shown, folder = found
-        return Study(name, path, shown, folder, axes, methods, compare, search, plan, text)
+        return Study(name, path, shown, folder, axes, methods, compare, search, claim, plan, text)
 
     def recipe(self, node: Node) -> tuple[Path, str, Path | None] | None:
         """The file of the recipe: beside the study, or a bundled one."""
@@ -227,6 +228,24 @@ class _Reader(Pieces):
         if text is not None and not text.strip():
             self.problem(node.place, path, "no reason is given", "say why; it stands in the report")
         return text or ""
+
+    def claim(self, node: Node, methods: tuple[Method, ...], compare: Compare | None) -> Claim | None:
+        entries = self.mapping(node, "claim", ("says", "better", "source"), ("says", "better"))
+        says = self.reason(entries["says"], "claim.says") if "says" in entries else ""
+        source = self.value(entries["source"], "claim.source", str) if "source" in entries else ""
+        better = self.value(entries["better"], "claim.better", list[str]) if "better" in entries else []
+        if compare is not None and compare.reference is None:
+            what = "methods are claimed to be better, and nothing says than which"
+            self.problem(node.place, "claim", what, "name it: compare: {reference: METHOD}")
+        known = [method.name for method in methods if compare is None or method.name != compare.reference]
+        for name in better or ():
+            if name not in known:
+                self.problem(
+                    entries["better"].mark, "claim.better", f"'{name}' is none of them", names_there(name, known)
+                )
+        if "better" in entries and better == []:
+            self.problem(entries["better"].mark, "claim.better", "no method is said to be better")
+        return Claim(says, tuple(better), source or "") if says and better else None
 
     # -- what is searched --------------------------------------------------------------------------------------
 

@@ -59,6 +59,18 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What somebody says that the comparison shows, written down before it is run.
+
+    ``better`` are the methods that are said to beat the reference; ``source`` says who says so, with which numbers.
+    """
+
+    says: str
+    better: tuple[str, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Range:
     """A key that is searched: numbers from ``low`` to ``high``, or one of ``choices``."""
 
@@ -99,6 +111,7 @@ class Study:
     methods: tuple[Method, ...]
     compare: Compare | None = None
     search: Search | None = None
+    claim: Claim | None = None
     plan: Plan | None = None
     """Where methods are the runs of a plan that crosses factors."""
     text: str = ""

@@ -16,6 +16,7 @@ import pytest
 from studies.conftest import recipe, study
 
 from medkit.errors import InputError
+from medkit.reporting.study_report import write_study_report
 from medkit.studies.claims import Claims
 from medkit.studies.folder import StudyFolder
 from medkit.studies.reader import load_study
@@ -50,7 +51,9 @@ def one_seed(*methods: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def done(home: Path, planned: Planned) -> StudyFolder:
     """The study of two pretexts and none, run by one worker."""
-    folder = planned(home / "done", one_seed("scratch", "cls", "rec"))
+    said = one_seed("scratch", "cls", "rec")
+    said["claim"] = {"says": "Classification teaches more.", "better": ["cls"], "source": "nobody"}
+    folder = planned(home / "done", said)
     go(folder)
     return folder
 
@@ -81,6 +84,15 @@ def test_the_first_seed_is_measured_on_its_own_training_data_beside_its_results(
         assert (found["metric"], found["trivial"]) == ("auc", 0.5)
         results = json.loads((done.path / "trials" / trial.name / "results.json").read_text())
         assert set(results["finer"]) == {"test"}
+
+
+def test_the_report_says_what_has_become_of_the_claim(done: StudyFolder) -> None:
+    written = write_study_report(done.path)
+    assert written.sentences[0].startswith(
+        "undecided: Classification teaches more. (shown in 0 of 2 comparisons; 2 could"
+    )
+    assert "<h2>The claim is undecided</h2>" in written.path.read_text()
+    assert json.loads((done.path / "summary.json").read_text())["claim"]["found"] == "undecided"
 
 
 def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:

@@ -1,0 +1,86 @@
+"""Claims written down before a study: supported, contradicted or undecided, by verdicts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from studies.conftest import Write, study
+
+from medkit.errors import Problems
+from medkit.evaluation.verdict import verdicts
+from medkit.studies.claim import judged_claim
+from medkit.studies.judge import Judged
+from medkit.studies.reader import bundled, load_study
+
+SAID = {"says": "A is better.", "better": ["a"], "source": "a table"}
+
+
+def compared(**gains: float) -> Judged:
+    """Methods against ``b`` on twenty patients and five seeds, each better by its gain."""
+    rng, rows = np.random.default_rng(0), []
+    patients = rng.normal(0, 0.1, 20)
+    for method, gain in {"b": 0.0, **gains}.items():
+        for seed in range(5):
+            for patient, level in enumerate(patients):
+                value = level + gain + rng.normal(0, 0.02)
+                rows.append({"method": method, "seed": seed, "patient": f"p{patient}", "value": value})
+    return Judged(("all",), verdicts(rows, "b"))
+
+
+@pytest.mark.parametrize(
+    ("gains", "found"), [((0.2, 0.2), "supported"), ((0.2, -0.2), "contradicted"), ((0.2, 0.0), "undecided")]
+)
+def test_it_takes_every_point_to_support_and_one_to_contradict(gains: tuple[float, float], found: str) -> None:
+    assert judged_claim(SAID, [compared(a=gain) for gain in gains]).found == found
+
+
+def test_methods_that_nobody_claims_anything_of_do_not_count() -> None:
+    assert judged_claim(SAID, [compared(a=0.2, other=-0.2)]).found == "supported"
+
+
+def test_undecided_says_what_a_study_of_this_size_would_have_shown() -> None:
+    why = judged_claim(SAID, [compared(a=0.0)]).why
+    assert why.startswith("shown in 0 of 1 comparisons; 'a' minus 'b' is")
+    assert "shows differences from 0.0" in why
+
+
+def test_what_could_not_be_judged_supports_nothing() -> None:
+    found = judged_claim(SAID, [compared(a=0.2), Judged(("few",), [], "fewer than 3 seeds")])
+    assert (found.found, found.why) == ("undecided", "shown in 1 of 2 comparisons; 1 could not be judged")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"better": ["clss"]}, r"study\.yaml:\d+:\d+: claim\.better: 'clss' is none of them; did you mean 'cls'"),
+        ({"better": ["scratch"]}, "'scratch' is none of them"),
+        ({"better": []}, "no method is said to be better"),
+        ({"says": " "}, "claim.says: no reason is given"),
+        ({"says": None}, "claim"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(
+    change: dict[str, Any], told: str, write_study: Write, tmp_path: Path
+) -> None:
+    said = study() | {"claim": {"says": "It helps.", "better": ["cls"], **change}}
+    with pytest.raises(Problems, match=told):
+        load_study(write_study(tmp_path, said))
+
+
+def test_a_claim_needs_a_reference(write_study: Write, tmp_path: Path) -> None:
+    said = study() | {"claim": {"says": "It helps.", "better": ["cls"]}}
+    said["compare"].pop("reference")
+    with pytest.raises(Problems, match="nothing says than which"):
+        load_study(write_study(tmp_path, said))
+
+
+def test_bundled_claims_are_written_down_with_five_seeds() -> None:
+    claims = [load_study(name) for name, _ in bundled() if name.startswith("claims/")]
+    assert len(claims) >= 5
+    for one in claims:
+        assert one.claim is not None, one.name
+        assert one.claim.source, one.name
+        assert len(one.axis("seed").values) == 5, one.name
