@@ -33,6 +33,12 @@ def triples(value: Sequence[Triple] | int, count: int, what: str) -> list[Triple
     return found
 
 
+def check_volumes(x: Tensor) -> None:
+    """Refuse images of slices: torch would take their batch for channels."""
+    if x.dim() != 5:
+        raise InputError(f"an encoder of volumes takes (N,C,D,H,W), not {tuple(x.shape)}")
+
+
 def load_published(net: nn.Module, path: Path, prefix: str | None = None) -> None:
     """Load a safetensors file with the weights of ``net``, whose names are the published ones.
 

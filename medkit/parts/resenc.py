@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.parts.encoder_volumes import Count, Triple, load_published, triples
+from medkit.parts.encoder_volumes import Count, Triple, check_volumes, load_published, triples
 
 SLOPE = 0.01
 """Of leaky ReLU below 0."""
@@ -148,6 +148,7 @@ class ResidualEncoder(nn.Module):
             load_published(self.net, Path(weights), prefix)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        check_volumes(x)
         deepest = [-(-side // stride) for side, stride in zip(x.shape[2:], self.strides[-1], strict=True)]
         if deepest == [1, 1, 1]:
             sizes = " x ".join(map(str, x.shape[2:]))

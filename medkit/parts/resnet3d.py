@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medkit.parts.encoder_volumes import Count, Triple, load_published
+from medkit.parts.encoder_volumes import Count, Triple, check_volumes, load_published
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Of each layer, by depth."""
@@ -126,6 +126,7 @@ class ResNet3d(nn.Module):
             load_published(self.net, Path(weights), prefix)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        check_volumes(x)
         return self.net(x)  # type: ignore[no-any-return]
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.parts.encoder_volumes import load_published
+from medkit.parts.encoder_volumes import check_volumes, load_published
 from medkit_baselines.genesis_unet3d import Down
 
 LEVELS = ("down_tr64", "down_tr128", "down_tr256", "down_tr512")
@@ -67,6 +67,7 @@ class GenesisEncoder3D(nn.Module):
             load_published(self.net, Path(weights), prefix)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        check_volumes(x)
         return self.net(x)
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:

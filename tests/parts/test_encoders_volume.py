@@ -73,6 +73,12 @@ def test_a_patch_that_ends_as_one_voxel_is_refused_with_a_way_out() -> None:
     assert "larger patches" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("encoder", [ResidualEncoder(**SMALL), ResNet3d(10, width=4)], ids=["resenc", "resnet3d"])
+def test_slices_are_refused(encoder: torch.nn.Module) -> None:
+    with pytest.raises(InputError, match="takes \\(N,C,D,H,W\\)"):
+        encoder(torch.zeros(2, 1, 32, 32))
+
+
 # -- the head and the objective ------------------------------------------------------------------------------------
 
 
