@@ -33,8 +33,8 @@ FINDINGS = {
 """Columns of the manifest by the findings of ``reads.csv``."""
 READERS = ("R1", "R2", "R3")
 PATIENT = r"(CQ500-?CT-?\d+)"
-CONTRAST = r"(?i)(?<!non )(?<!non-)(?<!pre )(?<!pre-)(?<!without )contrast|\bpost\b"
-"""Names of series with contrast medium, in which vessels are as bright as blood."""
+CONTRAST = r"(?i)(?<!non )(?<!non-)(?<!pre )(?<!pre-)(?<!without )contrast|\bpost\b|\bcect\b|\boral iv\b|\bct c\b"
+"""Names of series with contrast medium, in which vessels are as bright as blood; that ``CT C`` is one is a guess."""
 CHOICES = Choices(modality="CT", patient=PATIENT, skip=CONTRAST)
 TOLD = (
     "labels are what at least two of the three readers saw; 'votes' says how many saw a bleed",

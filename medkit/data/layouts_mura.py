@@ -6,18 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from medkit.data.layouts import FOLDS
 from medkit.data.manifest import read_manifest
+from medkit.data.splits import assign_folds
 from medkit.errors import InputError
 
+SHARES = {"train": 0.9, "val": 0.1}
 STUDY = re.compile(r"study(\d+)_(positive|negative)")
 TOLD = (
     "the label is the study's, abnormal or not: an image of an abnormal study may show nothing",
-    "the challenge's test set is not public; val is its 'valid', and 'medkit data split' deals other folds",
+    "the challenge's test set is not public: 'valid' is the test fold here, and val a tenth of the patients of 'train'",
 )
 
 
-def mura(folder: Path) -> Any:
+def mura(folder: Path, seed: int = 0) -> Any:
     """Manifest of MURA 1.1: radiographs of the arm, a row an image, labelled by study as abnormal (1) or normal (0).
 
     Images lie in ``train`` and ``valid``, in ``XR_ELBOW/patient00011/study1_negative/image1.png`` below (Rajpurkar et
@@ -56,7 +57,7 @@ def mura(folder: Path) -> Any:
                     "case": path.relative_to(folder).with_suffix("").as_posix(),
                     "patient": patient,
                     "center": "mura",
-                    "fold": FOLDS[name],
+                    "fold": "test",
                     "image": str(path.resolve()),
                     "label": label,
                     "body_part": part.removeprefix("XR_").lower(),
@@ -66,6 +67,10 @@ def mura(folder: Path) -> Any:
     if not rows:
         wanted = "train/XR_ELBOW/patient00011/study1_negative/image1.png is wanted"
         raise InputError("no image of MURA is here", str(folder), wanted)
+    own = [row for row in rows if folds[row["patient"]] == "train"]
+    drawn = assign_folds([row["patient"] for row in own], [row["label"] for row in own], SHARES, seed)
+    for row, fold in zip(own, drawn, strict=True):
+        row["fold"] = fold
     table = pandas.DataFrame(rows)
     table.attrs["told"] = [*_missing(folder, {row["case"] for row in rows}), *TOLD]
     return table

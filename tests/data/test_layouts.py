@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from medkit_benchmarks import mixed_tree
 from medkit.data.io import read_volume
 from medkit.data.layouts import rsna_hemorrhage, write_manifest
 from medkit.data.layouts_bleeds import BHSD_CLASSES, bhsd, hemseg_200, instance_2022
-from medkit.data.layouts_cq500 import FINDINGS, READERS, cq500
+from medkit.data.layouts_cq500 import CONTRAST, FINDINGS, READERS, cq500
 from medkit.data.layouts_fracatlas import fracatlas
 from medkit.data.layouts_mura import mura
 from medkit.data.source import ManifestSource, read_table
@@ -105,6 +106,24 @@ def test_cq500_gives_one_series_a_scan_with_what_two_of_three_readers_saw(root: 
     assert {case.fold for case in source.cases()} <= {"train", "val", "test"}
 
 
+@pytest.mark.parametrize(
+    ("names", "with_contrast"),
+    [
+        (
+            "CT POST CONTRAST|CT 5mm POST CONTRAST|CT Thin Contrast|CT CONTRAST-2|CT CECT THIN|CT ORAL IV|CT C THIN|CT C-2",
+            True,
+        ),
+        (
+            "CT PLAIN THIN|CT PRE CONTRAST 5MM STD|CT 5 MM PRE CONTRAST|CT 0.625mm|CT 4cc sec 150cc D3D on|CT I To S",
+            False,
+        ),
+    ],
+)
+def test_published_names_of_cq500_s_series_say_which_have_contrast_medium(names: str, with_contrast: bool) -> None:
+    for name in names.split("|"):
+        assert bool(re.search(CONTRAST, f"Head\n{name}")) == with_contrast, name
+
+
 def test_cq500_without_a_reader_s_entry_is_refused(root: Path, tmp_path: Path) -> None:
     scan(root, 0, "CT Plain")
     reads(root, {0: {"ICH": "11 "}})
@@ -131,7 +150,9 @@ def test_mura_gives_the_label_of_the_study_and_the_patient_of_the_path(root: Pat
     assert unchanged(root, there)
     assert table["label"].tolist() == [0, 0, 1, 1, 1]
     assert table["patient"].tolist() == ["patient00011"] * 2 + ["patient00031", "patient00011", "patient11185"]
-    assert table["fold"].tolist() == ["train"] * 4 + ["val"]
+    assert table["fold"].tolist()[-1] == "test"
+    assert set(table["fold"][:-1]) <= {"train", "val"}
+    assert table["fold"][0] == table["fold"][3]  # one patient, in two parts of the body
     assert table["body_part"].tolist() == ["elbow"] * 3 + ["hand", "wrist"]
     assert "1 of 2 images of valid_image_paths.csv are not here" in table.attrs["told"][0]
     write_manifest(table, tmp_path / "mura.csv")
