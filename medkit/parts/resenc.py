@@ -143,7 +143,11 @@ class ResidualEncoder(nn.Module):
             accumulate(steps, lambda a, b: (a[0] * b[0], a[1] * b[1], a[2] * b[2]))
         )
         self.net = _Net(in_channels, widths, blocks, shapes, steps)
-        _initialise(self.net)
+        initialise(self.net)
+        for block in self.net.modules():
+            if isinstance(block, _Block):
+                nn.init.zeros_(block.conv2.norm.weight)
+                nn.init.zeros_(block.conv2.norm.bias)
         if weights is not None:
             load_published(self.net, Path(weights), prefix)
 
@@ -160,12 +164,10 @@ class ResidualEncoder(nn.Module):
         return [("stem", self.net.stem), *((f"stages.{i}", stage) for i, stage in enumerate(self.net.stages))]
 
 
-def _initialise(net: nn.Module) -> None:
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv3d):
+def initialise(module: nn.Module) -> None:
+    """He's normal weights for leaky ReLU and zero biases, of convolutions and transposed ones."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, _Block):
-            nn.init.zeros_(layer.conv2.norm.weight)
-            nn.init.zeros_(layer.conv2.norm.bias)

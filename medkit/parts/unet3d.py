@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medkit.errors import InputError
 from medkit.parts.encoder_volumes import Triple
 from medkit.parts.mask_losses import Form, MaskLoss, any_probability, probabilities
-from medkit.parts.resenc import SLOPE, ConvNorm
+from medkit.parts.resenc import ConvNorm, initialise
 from medkit.protocols import Batch
 from medkit.registry.marks import Channels, MaskClasses, Strides3d
 
@@ -48,11 +48,7 @@ class UNetDecoder3d(nn.Module):
             sizes = [2 * skip, *[skip] * convolutions]
             blocks.append(nn.Sequential(*(ConvNorm(a, b, (3, 3, 3), active=True) for a, b in pairwise(sizes))))
         self.ups, self.blocks = nn.ModuleList(ups[::-1]), nn.ModuleList(blocks[::-1])
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        initialise(self)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         x = features[-1]
@@ -98,8 +94,7 @@ class UNet3d(nn.Module):
         super().__init__()
         self.decoder = UNetDecoder3d(channels, strides, convolutions)
         self.head = nn.Conv3d(self.decoder.width, 1 if classes is None else classes.outputs, 1)
-        nn.init.kaiming_normal_(self.head.weight, a=SLOPE)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        initialise(self.head)
         self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
