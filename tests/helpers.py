@@ -253,3 +253,27 @@ def assert_same_run(found: Path, wanted: Path) -> None:
         assert mine.keys() == theirs.keys()
         different = [key for key in mine if not torch.equal(mine[key], theirs[key])]
         assert not different, f"{name}: {different[:3]}"
+
+
+def write_pictures(root: Path) -> Path:
+    """34 pictures of a bar, a dot, both or nothing, whose table has labels of each kind."""
+    rng, kinds = np.random.default_rng(0), ["bar", "dot", "none"]
+    with (root / "cases.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "patient", "fold", "kind", "has_bar", "has_dot", "found", "grade", "age"])
+        for i in range(34):
+            kind = kinds[i % 3]
+            image = rng.integers(0, 60, (32, 32)).astype(np.uint8)
+            if kind == "bar":
+                image[4:28, 6:10] = 200
+            if kind == "dot" or i % 6 == 0:
+                image[20:26, 20:26] = 200 + (i % 7)
+            cv2.imwrite(str(root / f"{i}.png"), image)
+            dot = int(kind == "dot" or i % 6 == 0)
+            found = ";".join(name for name, there in (("bar", kind == "bar"), ("dot", dot)) if there) or "none"
+            unknown = i in (3, 32)  # nobody looked for dots
+            fold = "train" if i < 18 else "val" if i < 24 else "test"
+            grade = ["mild", "moderate", "severe"][i % 3]
+            writer.writerow([f"{i}.png", f"p{i // 2}", fold, kind, int(kind == "bar"), "" if unknown else dot,
+                             found, grade, 20 + 3 * (i % 9)])  # fmt: skip
+    return root / "cases.csv"

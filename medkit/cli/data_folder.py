@@ -94,7 +94,10 @@ def split(
         str, typer.Option("--by", metavar="COLUMN", help="Rows with equal values stay together.")
     ] = "patient",
     stratify: Annotated[
-        str | None, typer.Option("--stratify", metavar="COLUMN", help="What all folds have alike: classes or a number.")
+        str | None,
+        typer.Option(
+            "--stratify", metavar="COLUMN", help="What all folds have alike: classes or a number; A,B of 0 and 1."
+        ),
     ] = None,
     folds: Annotated[
         int | None, typer.Option("--folds", min=2, help="Folds of one size, 1 to N; default: train, val and test.")

@@ -8,6 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from medkit.cli.recipe_batch import batch_size
+from medkit.cli.recipe_labels import (
+    METRICS,
+    classes_there,
+    classifier_lines,
+    counts_in_words,
+    declared_labels,
+    labels_line,
+)
 from medkit.data.overview import Overview, overview
 from medkit.data.whole import whole_file
 from medkit.errors import InputError, did_you_mean
@@ -21,9 +30,18 @@ TASKS = ("segment", "classify", "regress", "denoise", "views")
 
 
 def write_recipe(
-    task: str, manifest: Path, out: Path, *, label: str = "label", fold: str = "fold", size: int | None = None
+    task: str,
+    manifest: Path,
+    out: Path,
+    *,
+    label: str = "label",
+    fold: str = "fold",
+    size: int | None = None,
+    unit: str | None = None,
 ) -> Path:
     """Write a recipe for the cases of a manifest, and return where it is.
+
+    ``label`` is a column, or several of 0 and 1 that commas separate; ``unit`` is that of the labels of a regression.
 
     Raises
     ------
@@ -38,7 +56,9 @@ def write_recipe(
     from medkit.recipe.seen import check_seen
 
     cases = overview(Path(manifest), label, fold)
-    text = _Recipe(task, cases, label, fold, size, out).text()
+    if unit is not None and task != "regress":
+        raise InputError(f"labels to {task} have no unit", "--unit", "leave it out")
+    text = _Recipe(task, cases, (label, unit), fold, size, out).text()
     with whole_file(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
         check_seen(load_recipe(temporary))
@@ -48,9 +68,12 @@ def write_recipe(
 class _Recipe:
     """The parts of one recipe as text."""
 
-    def __init__(self, task: str, cases: Overview, label: str, fold: str, size: int | None, out: Path) -> None:
-        self.task, self.cases, self.label, self.fold, self.out = task, cases, label, fold, out
-        self.has_label = cases.labels is not None
+    def __init__(
+        self, task: str, cases: Overview, label: tuple[str, str | None], fold: str, size: int | None, out: Path
+    ) -> None:
+        self.task, self.cases, (self.label, unit), self.fold, self.out = task, cases, label, fold, out
+        self.declared = declared_labels(task, cases, self.label, unit)
+        self.has_label = cases.labels is not None and cases.said is None
         self.splits = self._splits()
         largest = FLAT_LARGEST if cases.flat else LARGEST
         usual = int(np.median(np.minimum(cases.rows, cases.columns)))
@@ -91,7 +114,8 @@ class _Recipe:
     def _data(self) -> list[str]:
         path = os.path.relpath(self.cases.path.resolve(), self.out.resolve().parent)
         source = [f'path: "{path}"', *([f"fold: {self.fold}"] if self.fold != "fold" else [])]
-        source += [f"label: {self.label}"] if self.has_label and self.task != "denoise" else []
+        numbers = self.has_label and self.declared is None and self.task != "denoise"
+        source += [f"label: {self.label}"] if numbers else []
         source += ["case: case"] if "case" in self.cases.columns_there else []
         if self.task == "segment" and self.cases.masks < len(self.cases) and not self.has_label:
             source.append("no_mask: unlabelled")
@@ -104,6 +128,7 @@ class _Recipe:
             f"    # Cases: {counts}. No patient may be in two of them. Train learns, val chooses the epoch,",
             "    # and test is looked at once, at the end.",
             f"    splits: {{{', '.join(named)}}}",
+            *(labels_line(self.declared) if self.declared is not None else []),
             *self._prepare(),
         ]
         return lines
@@ -148,7 +173,7 @@ class _Recipe:
                 "        - {use: horizontal_flip, p: 0.5}",
                 "        - {use: brightness, p: 0.5}",
             ]
-        if self.task == "regress":
+        if self.task == "regress" and "sex" in cases.columns_there:
             lines.append("    fields: [sex]            # 0 or 1, read by the head beside the image")
         return lines
 
@@ -162,14 +187,14 @@ class _Recipe:
 
     # -- stages ------------------------------------------------------------------------------------------------------
 
-    def _loop(self, batch: int, slices: int = 1, keep: str = "") -> list[str]:
-        """Keys of a stage that say how long it trains."""
-        batch = max(1, min(batch, self.train * slices // 2))
+    def _loop(self, pixels: int, slices: int = 1, keep: str = "", largest: int | None = None) -> list[str]:
+        """Keys of a stage that say how long it trains; ``pixels`` are those of an item."""
+        size = batch_size(self.task, pixels, largest)
+        batch = max(1, min(size.items, self.train * slices // 2))
+        why = size.why if batch == size.items else f"half of what an epoch has: {self.train * slices} items"
         a_epoch = max(1, self.train * slices // batch)
         epochs = int(np.clip(STEPS // a_epoch, 5, 100))
-        lines = [
-            f"    batch: {batch:<17}# if memory runs out, halve it; 'medkit run FILE --dry' tries one batch a stage"
-        ]
+        lines = [f"    batch: {batch:<17}# {why}"]
         if slices > 1:
             lines.append(f"    slices: {slices:<16}# drawn from each case an epoch, out of {_span(self.cases.slices)}")
         lines.append(f"    epochs: {epochs:<16}# of {a_epoch} steps each; watch val/loss in the report: still falling?")
@@ -192,23 +217,30 @@ class _Recipe:
                 "      use: multitask",
                 "      encoder: {use: timm, model: resnet10t, in_channels: 1, depth: 4}    # small, for a first look",
                 '      heads: {seg: {use: "smartnet:scse_unet", widths: [64, 32, 16, 8], objective: dice_bce}}',
-                *self._loop(8, self._drawn(), "dice"),
+                *self._loop(self.side**2, self._drawn(), "dice"),
                 "    metrics: [dice, fpv]     # overlap where there is something, false volume where there is nothing",
             ]
         )
 
     def _classes(self) -> int:
         """How many classes there are, 0 without labels."""
+        if self.declared is not None:
+            return len(self.declared)
         return len(np.unique(self.cases.known))
 
     def _judge(self, metric: str) -> str:
         """What chooses the epoch: a metric, unless the validation fold lacks a class and it means nothing there."""
+        if self.declared is not None:
+            there = classes_there(self.cases, self.declared, self.splits["val"])
+            return metric if len(there) == len(self.declared) else "loss"
         assert self.cases.labels is not None
         there = {y for y, fold in zip(self.cases.labels.tolist(), self.cases.fold_of, strict=True)
                  if fold in self.splits["val"] and not np.isnan(y)}  # fmt: skip
         return metric if len(there) == self._classes() else "loss"
 
     def _prevalence(self) -> str:
+        if self.declared is not None:
+            return f"    # Of {len(self.cases)} cases {counts_in_words(self.cases, self.declared)}."
         values, counts = np.unique(self.cases.known, return_counts=True)
         missing = len(self.cases) - len(self.cases.known)
         said = ", ".join(
@@ -217,11 +249,10 @@ class _Recipe:
         return f"    # Of {len(self.cases)} cases {said}{f', and {missing} have no label' if missing else ''}."
 
     def _classify(self) -> str:
+        if self.declared is not None:
+            return self._classify_declared()
         if not self.has_label:
             raise self._lacks(self.label, "'medkit data folder' takes --labels TABLE; --label names another column")
-        if not np.isin(self.cases.known, (0, 1)).all():
-            raise InputError(f"'{self.label}' has other values than 0 and 1", str(self.cases.path),
-                             "classes from 0 on: --task views; a measurement: --task regress")  # fmt: skip
         share = float(self.cases.known.mean())
         rare = min(share, 1 - share) < 0.25 and len(self.cases.known) == len(self.cases)
         balance = ["    balance: true            # the rarer kind is drawn as often as the other"] if rare else []
@@ -232,7 +263,7 @@ class _Recipe:
                 "      encoder: {use: timm, model: resnet10t, in_channels: 1}    # small, for a first look",
                 '      heads: {cls: {use: "smartnet:slice_class"}}',
             ]
-            unit, batch = "slice", 16
+            unit, pixels, largest = "slice", self.side**2, None
         else:
             objective = [
                 "      use: volume            # slices go through the encoder, an LSTM reads them in order",
@@ -241,30 +272,47 @@ class _Recipe:
                 "      losses: {bce: {use: bce}}",
                 "      slices_at_once: 32     # fewer take less memory; the numbers stay the same",
             ]
-            unit, batch = "volume", 2
+            unit, pixels, largest = "volume", self._volume, 8
         head = ["  - name: classify", f"    unit: {unit}", self._prevalence(), *balance, "    objective:", *objective]
-        return "\n".join([*head, *self._loop(batch, keep=self._judge("auc")), metrics])
+        return "\n".join([*head, *self._loop(pixels, keep=self._judge("auc"), largest=largest), metrics])
+
+    @property
+    def _volume(self) -> int:
+        """Pixels of the largest volume."""
+        return int(self.cases.slices.max()) * self.side**2
+
+    def _classify_declared(self) -> str:
+        assert self.declared is not None
+        flat = self.cases.flat
+        pixels, largest = (self.side**2, None) if flat else (self._volume, 8)
+        head = ["  - name: classify", f"    unit: {'slice' if flat else 'volume'}", self._prevalence()]
+        loop = self._loop(pixels, keep=self._judge("macro_auc"), largest=largest)
+        metrics = f"    metrics: {METRICS[self.declared.kind]}"
+        return "\n".join([*head, "    objective:", *classifier_lines(self.declared, flat), *loop, metrics])
 
     def _regress(self) -> str:
-        if not self.has_label:
+        if self.declared is None:
             raise self._lacks(self.label, "'medkit data folder' takes --labels TABLE; --label names another column")
         if not self.cases.flat:
             raise InputError("regression is for single images, and these are volumes", str(self.cases.path))
-        if "sex" not in self.cases.columns_there:
-            raise self._lacks("sex", "the head reads 0 or 1 there beside the image; a column of zeros leaves it out")
         known = self.cases.known
-        mean = float(known.mean())
-        start = f", start: {mean:.4g}" if mean >= 0 else ""
+        assert self.cases.labels is not None
+        inside = np.array([fold in self.splits["train"] for fold in self.cases.fold_of])
+        train = self.cases.labels[inside & ~np.isnan(self.cases.labels)]
+        start, scale = (float(train.mean()), float(train.std()) or 1.0) if len(train) else (0.0, 1.0)
+        sex = ", fields: [sex]" if "sex" in self.cases.columns_there else ""
+        unit = "" if self.declared.unit == "1" else f" {self.declared.unit}"
+        head = f"use: regression, start: {start:.4g}, scale: {scale:.4g}, hidden: 128{sex}"
         return "\n".join(
             [
                 "  - name: regress",
                 "    unit: slice",
-                f"    # Labels lie between {known.min():g} and {known.max():g}; an untrained network says their mean.",
+                f"    # Labels are {known.min():g} to {known.max():g}{unit}; an untrained network says their mean.",
                 "    objective:",
                 "      use: multitask",
                 "      encoder: {use: timm, model: resnet10t, in_channels: 1}    # small, for a first look",
-                f'      heads: {{value: {{use: "pedxnet:bone_age", hidden: 128, dropout: 0{start}}}}}',
-                *self._loop(16, keep="mae"),
+                f"      heads: {{value: {{{head}}}}}",
+                *self._loop(self.side**2, keep="mae"),
                 "    metrics: [mae, mse, r2]",
             ]
         )
@@ -287,14 +335,19 @@ class _Recipe:
                 '      generator: {use: "baselines:red_cnn", width: 32}',
                 "      losses: {mse: {use: mse}}",
                 "      slices_at_once: 4",
-                *self._loop(4, self._drawn(), "psnr"),
+                *self._loop(4 * patch**2, self._drawn(), "psnr"),
                 "    metrics: [psnr, ssim, rmse]",
             ]
         )
 
     def _views(self) -> str:
         encoder = "      encoder: {use: timm, model: resnet10t, in_channels: 1}    # for others: {from: views.encoder}"
-        if classes := self._classes():
+        if self.declared is not None:
+            head = "      heads: {view: {use: classification}}"
+            keep = self._judge("macro_f1")
+            metrics = "    metrics: [macro_f1, top1]"
+            loop = [self._prevalence(), *self._loop(self.side**2, self._drawn(), keep), metrics]
+        elif classes := self._classes():
             values = np.unique(self.cases.known)
             if not np.array_equal(values, np.arange(classes)) or classes < 2:
                 raise InputError(f"'{self.label}' does not count classes from 0 to {max(classes, 2) - 1}",
@@ -302,12 +355,12 @@ class _Recipe:
             head = f'      heads: {{view: {{use: "pedxnet:view_class", classes: {classes}}}}}'
             loop = [
                 self._prevalence(),
-                *self._loop(16, self._drawn(), self._judge("macro_f1")),
+                *self._loop(self.side**2, self._drawn(), self._judge("macro_f1")),
                 "    metrics: [macro_f1, top1]",
             ]
         else:
             head = '      heads: {views: {use: "ssl:vicreg", width: 256}}    # no labels are read'
-            loop = self._loop(16, self._drawn())
+            loop = self._loop(2 * self.side**2, self._drawn())
         return "\n".join(
             ["  - name: views", "    unit: slice", "    objective:", "      use: multitask", encoder, head, *loop]
         )

@@ -132,8 +132,9 @@ def new_recipe(
         Path | None, typer.Option("--out", metavar="FILE", help="The recipe to write; default: TASK.yaml.")
     ] = None,
     label: Annotated[
-        str, typer.Option("--label", metavar="COLUMN", help="Column of labels, if there is one.")
+        str, typer.Option("--label", metavar="COLUMN", help="Column of labels; several of 0 and 1: A,B,C.")
     ] = "label",
+    unit: Annotated[str | None, typer.Option("--unit", help="Of the labels of a regression, such as months.")] = None,
     fold: Annotated[str, typer.Option("--fold", metavar="COLUMN", help="Column of folds.")] = "fold",
     size: Annotated[
         int | None, typer.Option("--size", min=32, help="Side of the images that are trained on, in pixels.")
@@ -145,5 +146,5 @@ def new_recipe(
     """
     from medkit.cli.new_recipe import write_recipe
 
-    made = write_recipe(task, data, out or Path(f"{task}.yaml"), label=label, fold=fold, size=size)
+    made = write_recipe(task, data, out or Path(f"{task}.yaml"), label=label, fold=fold, size=size, unit=unit)
     print(f"written: {made}\nnext: medkit check {made} --data && medkit run {made}")

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from medkit.data.fractions import draw, strata
+from medkit.data.label_kinds import MOST, label_columns, label_kind
+from medkit.data.labels import rarest
 from medkit.data.manifest import as_number, read_manifest, texts
 from medkit.data.splits import look_alikes
 from medkit.errors import InputError, did_you_mean
+from medkit.protocols.labels import SEPARATOR
 from medkit.records import written_atomically
 
 NAMES = ("train", "val", "test")
-MOST = 50
-"""Values of a column of words by which folds may be stratified."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def split(
         The column whose equal values stay together. Patients stay together whatever it is.
     stratify:
         A column that all folds have alike: classes, or a measurement in five ranges. A group's largest value counts.
+        Of several columns of 0 and 1 (``A,B``), or of cells with several classes (``A;B``), a group's rarest class.
     folds:
         The number of folds, named from 1 on, of equal size; default: train, val and test by ``shares``.
     out:
@@ -79,7 +81,7 @@ def split(
     out = path if out is None else Path(out)
     table = read_manifest(path)
     names = table.column_names
-    for name in filter(None, (by, stratify)):
+    for name in (by, *_columns(stratify, names)):
         if name not in names:
             hint = did_you_mean(name, names) or f"columns: {', '.join(names)}"
             raise InputError(f"the manifest has no column '{name}'", str(path), hint)
@@ -91,7 +93,12 @@ def split(
         raise InputError(f"it is written as it was read, so it ends in '{path.suffix}'", str(out))
     groups = _groups(table, by, path)
     wanted = _wanted(folds, shares)
-    dealt = _deal(groups, _words(table, stratify, groups, path), wanted, seed, path, by)
+    columns = _columns(stratify, names)
+    several = columns and (len(columns) > 1 or _holds_several(table, columns[0]))
+    words = _rarest(table, columns, groups, path) if several else _words(table, stratify, groups, path)
+    dealt = _deal(groups, words, wanted, seed, path, by)
+    if several:
+        dealt.told.extend(_each_class(table, columns, dealt, path))
     _write(table.append_column(column, [dealt.of_rows]), out)
     return dealt
 
@@ -119,6 +126,40 @@ def _groups(table: Any, by: str, path: Path) -> list[str]:
                 what = f"patient '{patient}' is in '{known[patient]}' and in '{group}'"
                 raise InputError(what, f"{path}:{row + 2}", "who is trained on may not be tested: split by patient")
     return cells
+
+
+def _columns(stratify: str | None, names: Sequence[str]) -> list[str]:
+    """The columns that folds are stratified by: one, or several that commas separate."""
+    return [] if stratify is None else label_columns(stratify, names)
+
+
+def _holds_several(table: Any, name: str) -> bool:
+    """Whether cells of a column name several classes."""
+    return any(isinstance(cell, str) and SEPARATOR in cell for cell in table[name].to_pylist())
+
+
+def _rarest(table: Any, columns: Sequence[str], groups: list[str], path: Path) -> dict[str, str]:
+    """The rarest class that each group has in any of its rows, in words."""
+    found = label_kind(table, columns, path)
+    assert found.labels is not None
+    flags: dict[str, np.ndarray] = {}
+    for group, row in zip(groups, found.values, strict=True):
+        flags[group] = np.fmax(flags.get(group, row), row)
+    words = {0: "none of them", **{i: f"with {name}" for i, name in enumerate(found.labels.names, 1)}}
+    numbers = rarest(np.stack(list(flags.values()))).tolist()
+    return {group: "" if np.isnan(n) else words[int(n)] for group, n in zip(flags, numbers, strict=True)}
+
+
+def _each_class(table: Any, columns: Sequence[str], dealt: Dealt, path: Path) -> list[str]:
+    """How many rows of each fold have each class."""
+    found = label_kind(table, columns, path)
+    assert found.labels is not None
+    fold = np.array(dealt.of_rows)
+    lines = []
+    for number, name in enumerate(found.labels.names):
+        has = found.values[:, number] == 1
+        lines.append(f"rows with {name}: " + ", ".join(f"{f} {int((has & (fold == f)).sum())}" for f in dealt.folds))
+    return lines
 
 
 def _words(table: Any, name: str | None, groups: list[str], path: Path) -> dict[str, str]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from medkit.data.io import read_volume
+from medkit.data.label_kinds import label_columns, label_kind
 from medkit.data.manifest import numbers, read_manifest, texts
 from medkit.errors import InputError
+from medkit.protocols.labels import Labels
 
 
 @dataclass
@@ -23,7 +25,11 @@ class Overview:
     folds:
         Cases of each fold.
     labels:
-        (n,) nan where there is none; None without such a column.
+        (n,) nan where there is none; None without such a column, or of several classes a case.
+    said:
+        What the labels are where they are no plain numbers.
+    flags:
+        (n,K) which of several classes cases have; None of any other labels.
     masks, targets:
         How many cases have one.
     slices, rows, columns, pixel_mm:
@@ -38,6 +44,8 @@ class Overview:
     folds: Counter[str]
     fold_of: list[str]
     labels: np.ndarray | None
+    said: Labels | None
+    flags: np.ndarray | None
     masks: int
     targets: int
     slices: np.ndarray
@@ -63,12 +71,12 @@ class Overview:
 
 
 def overview(path: Path, label: str, fold: str) -> Overview:
-    """Look at a manifest, and at its first image.
+    """Look at a manifest, and at its first image; ``label`` is a column, or several that commas separate.
 
     Raises
     ------
     InputError
-        if it has no folds, no patients or no image that can be read, or a label is no number.
+        if it has no folds, no patients or no image that can be read, or a label is none.
     """
     table = read_manifest(path)
     names = table.column_names
@@ -84,13 +92,12 @@ def overview(path: Path, label: str, fold: str) -> Overview:
         if column.null_count:
             row = column.to_pylist().index(None)
             raise InputError(f"no value in '{name}'", f"{path}:{row + 2}", "every row needs one")
-    labels = None
-    if label in names:
-        labels, wrong = numbers(table, label, str(path))
-        if wrong:
-            hint = "labels are numbers: 0 and 1, or classes from 0 on; name another column by --label"
-            raise InputError(f"{label}: '{wrong[0][1]}' is no finite number", f"{path}:{wrong[0][0] + 2}", hint)
-        labels = None if np.isnan(labels).all() else labels
+    labels = said = flags = None
+    if all(name in names for name in label_columns(label, names)):
+        found = label_kind(table, label_columns(label, names), path)
+        if not np.isnan(found.values).all():
+            said = found.labels
+            labels, flags = (found.values, None) if found.values.ndim == 1 else (None, found.values)
     first = read_volume(path.parent / cells["image"][0].as_py())
     shape = dict(zip(("slices", "rows", "columns"), first.voxels.shape[:3], strict=True))
     mm = float(np.linalg.norm(first.affine[:3, 1])) if first.spacing_known else float("nan")
@@ -103,6 +110,8 @@ def overview(path: Path, label: str, fold: str) -> Overview:
         Counter(folds),
         folds,
         labels,
+        said,
+        flags,
         _count(table, "mask", path),
         _count(table, "target", path),
         **sizes,

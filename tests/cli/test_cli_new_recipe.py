@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import write_hands, write_heads
+from helpers import write_hands, write_heads, write_pictures
 
 import medkit
 from medkit.cli.new_recipe import write_recipe
+from medkit.cli.recipe_batch import batch_size
 from medkit.data.folds import split
 from medkit.errors import InputError
 from medkit.runs.dry import dry_run
@@ -21,31 +22,27 @@ def head_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
 def hand_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hands(tmp_path_factory.mktemp("hands"))
 
 
-@pytest.mark.parametrize(
-    ("task", "kind", "label"),
-    [
-        ("segment", "head", "label"),
-        ("classify", "head", "label"),
-        ("views", "head", "none"),
-    ],
-)
-def test_a_written_recipe_takes_a_step(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, kind: str, label: str
-) -> None:
+def test_a_written_recipe_takes_a_step(hand_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
-    recipe = write_recipe(task, request.getfixturevalue(f"{kind}_cases"), tmp_path / f"{task}.yaml", label=label)
-    assert [row[0] for row in dry_run(recipe, device="cpu").rows] == [task]
+    recipe = write_recipe("classify", hand_cases, tmp_path / "classify.yaml", label="broken", size=64)
+    assert [row[0] for row in dry_run(recipe, device="cpu").rows] == ["classify"]
 
 
 def test_a_written_recipe_trains_to_a_report(hand_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
-    recipe = write_recipe("regress", hand_cases, tmp_path / "regress.yaml", label="months")
+    recipe = write_recipe("regress", hand_cases, tmp_path / "regress.yaml", label="months", unit="months")
     run = medkit.run(recipe, tmp_path / "run", set=["stages.regress.epochs=1", "report.maps=null"], device="cpu")
     assert run.results["regress"]["test"]["mae"].n == 3
+    assert run.results["regress"]["test"]["mae"].unit == "months"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +51,8 @@ def test_a_written_recipe_trains_to_a_report(hand_cases: Path, tmp_path: Path, m
         ("segment", {}, "to segment, a column 'mask' is needed"),
         ("denoise", {}, "to denoise, a column 'target' is needed"),
         ("classify", {"label": "label"}, "to classify, a column 'label' is needed"),
-        ("classify", {"label": "view"}, "'view' has other values than 0 and 1"),
+        ("classify", {"label": "months"}, "'months' has 12 different numbers among 12 cases"),
+        ("classify", {"unit": "months", "label": "broken"}, "labels to classify have no unit"),
         ("segmant", {}, "'segmant' is no task; did you mean 'segment'"),
         ("classify", {"fold": "folds"}, "no column 'folds'; medkit data split"),
     ],
@@ -65,6 +63,54 @@ def test_a_table_without_what_the_task_needs_is_refused(
     with pytest.raises(InputError, match=message):
         write_recipe(task, hand_cases, tmp_path / "made.yaml", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "lines"),
+    [
+        (
+            "classify",
+            "kind",
+            [
+                "labels: {one_of: [bar, dot, none], column: kind}",
+                "heads: {cls: {use: classification",
+                "12 are bar",
+                "keep_best: {metric: macro_auc",
+            ],
+        ),
+        (
+            "classify",
+            "has_bar,has_dot",
+            ["labels: {any_of: [has_bar, has_dot], column: [has_bar, has_dot]}", "heads: {cls: {use: multilabel"],
+        ),
+        ("classify", "found", ["labels: {any_of: [bar, dot], column: found}"]),
+        ("regress", "age", ["labels: {unit: months, column: age}", "use: regression, start: 32, scale: 7.746"]),
+        ("views", "kind", ["heads: {view: {use: classification}}"]),
+    ],
+)
+def test_labels_of_each_kind_are_declared(
+    tmp_path: Path, pictures: Path, task: str, label: str, lines: list[str]
+) -> None:
+    unit = "months" if task == "regress" else None
+    text = write_recipe(task, pictures, tmp_path / "made.yaml", label=label, unit=unit).read_text()
+    assert not [line for line in lines if line not in text], text
+    assert "sex" not in text
+
+
+def test_words_that_are_no_names_stay_those_of_the_table(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "spaced.csv").write_text(pictures.read_text().replace(",none,0,", ",No finding,0,"))
+    for name in ("0", "1"):
+        (tmp_path / f"{name}.png").symlink_to(pictures.parent / f"{name}.png")
+    text = write_recipe("classify", tmp_path / "spaced.csv", tmp_path / "made.yaml", label="kind").read_text()
+    assert 'one_of: {"No finding": No_finding, bar: bar, dot: dot}' in text
+
+
+@pytest.mark.parametrize(("gib", "items"), [(1, 4), (8, 32), (64, 32)])
+def test_a_batch_is_what_a_quarter_of_the_memory_holds(gib: int, items: int) -> None:
+    found = batch_size("classify", 256**2, memory=gib * 2**30)
+    assert found.items == items
+    assert f"of {gib} GiB of memory" in found.why
+    assert found == batch_size("classify", 256**2, memory=gib * 2**30)
 
 
 def test_values_come_from_the_table(head_cases: Path, tmp_path: Path) -> None:

@@ -94,3 +94,24 @@ def test_unlabelled_patients_are_dealt_by_themselves_and_told(tmp_path: Path) ->
     made = split(path, stratify="label", folds=2)
     assert made.strata["no label"] == {"1": 5, "2": 5}
     assert "10 of 30 values of 'patient' have no label" in made.told[0]
+
+
+def test_several_classes_a_case_are_dealt_evenly_the_rarest_first(tmp_path: Path) -> None:
+    rows = [
+        f"{i:03d},{i // 2:03d},{int(i % 10 == 0)},{int(i % 2 == 0)},{'rare' * (i % 10 == 0) or 'none'}"
+        for i in range(200)
+    ]
+    (tmp_path / "cases.csv").write_text("case,patient,rare,often,found\n" + "\n".join(rows) + "\n")
+    made = split(tmp_path / "cases.csv", stratify="rare,often", folds=5, out=tmp_path / "split.csv")
+    assert made.strata["with rare"] == dict.fromkeys("12345", 4)
+    assert "rows with rare: 1 4, 2 4, 3 4, 4 4, 5 4" in made.told
+    (tmp_path / "joined.csv").write_text((tmp_path / "cases.csv").read_text().replace("rare\n", "rare;often\n"))
+    again = split(tmp_path / "joined.csv", stratify="found", folds=5)
+    assert again.strata["with often"] == dict.fromkeys("12345", 4)
+
+
+def test_a_class_that_fewer_have_than_there_are_folds_is_refused(tmp_path: Path) -> None:
+    rows = [f"{i},{i},{int(i < 2)},{i % 2}" for i in range(20)]
+    (tmp_path / "cases.csv").write_text("case,patient,rare,often\n" + "\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="'with rare' has 2 values of 'patient', too few for 3 folds"):
+        split(tmp_path / "cases.csv", stratify="rare,often")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import write_hands, write_heads
+from helpers import write_hands, write_heads, write_pictures
 
 import medkit
 from medkit.cli.new_recipe import write_recipe
@@ -21,6 +21,10 @@ from medkit.cli.new_recipe import write_recipe
         ("classify", write_hands, "broken"),
         ("regress", write_hands, "months"),
         ("views", write_hands, "view"),
+        ("classify", write_pictures, "kind"),
+        ("classify", write_pictures, "has_bar,has_dot"),
+        ("classify", write_pictures, "found"),
+        ("regress", write_pictures, "age"),
     ],
 )
 def test_a_written_recipe_trains(
