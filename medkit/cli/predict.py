@@ -111,9 +111,13 @@ def explain(
     folder: RunDir,
     input: Annotated[Path, typer.Option("--input", help="DICOM folder or file, NIfTI or PNG.")],
     output: Annotated[Path, typer.Option("--output", help="New folder for the maps and explanation.json.")],
-    stage: Annotated[str | None, typer.Option("--stage", help="Default: the last one with heads.")] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Default: the last one with heads or an operator.")
+    ] = None,
     head: Annotated[str | None, typer.Option("--head", help="Default: the first that gives a number or class.")] = None,
-    target: Annotated[int | None, typer.Option("--class", help="Class to explain; default: the likeliest.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--class", metavar="NAME|NUMBER|all", help="Class to explain; default: the likeliest.")
+    ] = None,
     against: Annotated[
         bool, typer.Option("--against", help="Grad-CAM of what lowers the score, where what raises it is empty.")
     ] = False,
@@ -125,6 +129,9 @@ def explain(
 ) -> None:
     """Show where a finished run's network looks in an image: activation and Grad-CAM of every slice, as PNG.
 
+    Of a value, red raises and blue lowers it. Of a stage that judges a volume as a whole, maps of all slices share a
+    scale, and explanation.json says what each slice adds.
+
     Example: medkit explain runs/first --input hand.png --output maps --field sex=1
     """
     from medkit.runs.explain import Question
@@ -133,7 +140,7 @@ def explain(
 
     load_files(plugin)
     reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units))
-    question = Question(head, target, against)
+    question = Question(head, int(target) if target is not None and target.isdecimal() else target, against)
     found = apply(folder, input, output, stage=stage, reading=reading, question=question, device=device)
     for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:
         print(f"note: {note}", file=sys.stderr)

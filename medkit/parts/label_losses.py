@@ -76,8 +76,11 @@ def class_probabilities(logits: Tensor) -> Tensor:
     At its minimum the loss orders the biases, so that no difference is negative; before, each is at most the one
     before it here.
     """
-    above = torch.sigmoid(logits).cummin(1).values
-    ends = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
+    columns = list(torch.sigmoid(logits).split(1, 1))
+    for k in range(1, len(columns)):  # cummin, of which ONNX has none
+        columns[k] = torch.minimum(columns[k - 1], columns[k])
+    above = torch.cat(columns, 1)
+    ends = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
     return torch.cat([ends[0], above], 1) - torch.cat([above, ends[1]], 1)
 
 

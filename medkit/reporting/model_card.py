@@ -56,7 +56,7 @@ def _about(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
     ]
     yield from markdown_lines(["", "name", "axes", "holds"], [[row[0][:-1], *row[1:]] for row in rows], numbers=False)
     yield ""
-    yield f"Slices are {summary['slices']}. {_steps(summary)}"
+    yield f"Slices: {summary['slices']}. {_steps(summary)}"
     yield ""
     for name in ("threshold", "mask_classes", "label_classes", "unit", "tiles"):
         if name in summary:
@@ -90,9 +90,10 @@ def _training(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
     yield "## What it was trained on"
     yield ""
     share = "" if stage.fraction is None else f", a fraction of {stage.fraction:g} of its patients"
-    yield f"Split `{stage.train}` of `{block.source.name}`{share}, {stage.epochs} epochs, seed {recipe.seed}"
-    start = sorted(stage.takes_from())
-    yield f"{'' if not start else 'after stage ' + ', '.join(f'`{name}`' for name in start)}."
+    start = ", ".join(f"`{name}`" for name in sorted(stage.takes_from()))
+    after = f", with parts of stage {start}" if start else ""
+    epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+    yield f"Split `{stage.train}` of `{block.source.name}`{share}, {epochs}, seed {recipe.seed}{after}."
     yield ""
     yield "Who was seen by this stage and all that it starts from (counts; the run keeps digests, and no names):"
     yield ""
@@ -156,9 +157,13 @@ def _use(summary: Json, stage: Stage, results: Results) -> Iterator[str]:
     yield "protocols, hospitals, ages and diseases nothing is known."
     span = summary["spacing_mm"]
     if isinstance(span, Mapping):
-        said = ", ".join(f"{low:g} to {high:g} {axis}" for axis, (low, high) in span.items())
-        yield f"The cases that it was checked on have voxels of {said} (mm)."
+        said = ", ".join(f"{_ends(*ends)} mm {axis}" for axis, ends in span.items())
+        yield f"Voxels of the cases that it was checked on lie {said} apart."
     yield ""
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _splits(results: Results) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from medkit.data.dataset import doubts_told, input_case
 from medkit.data.loader import whole
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
-from medkit.errors import InputError, did_you_mean
-from medkit.evaluation.maps import activation, grad_cam
-from medkit.protocols import Batch, PretextHead, offered
+from medkit.errors import InputError
+from medkit.evaluation.maps import channel_mean, enlarged, stretched
 from medkit.recipe import Recipe, Stage
+from medkit.runs.explain_maps import Explained, OfSlices, OfVolume
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
 from medkit.runs.origin import input_named, origin, patient_of
@@ -29,7 +28,6 @@ from medkit.runs.reading import Reading
 from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.workbench import Workbench
 
-NUMBERS = ("class_probability", "probability", "value")
 OVER = 0.45  # share of the map's colour in an overlay
 
 
@@ -40,15 +38,16 @@ class Question:
     Parameters
     ----------
     head:
-        Which head; default: the first that gives one number or class an image.
+        Which head; default: the first that gives a number or class of an image, else the first that gives a mask.
     target:
-        The class that Grad-CAM explains; default: the likeliest one of each slice.
+        The class that Grad-CAM explains, by its name or number, or ``all``; default: the likeliest one of each slice,
+        of volumes of the volume.
     against:
-        Let Grad-CAM show what lowers the score instead: what speaks against the class, or for a smaller value.
+        Let Grad-CAM show what lowers the score instead: what speaks against the class.
     """
 
     head: str | None = None
-    target: int | None = None
+    target: int | str | None = None
     against: bool = False
 
 
@@ -66,12 +65,18 @@ def explain(
     question: Question = LIKELIEST,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Write what a head says about each slice of an image, and where the encoder looked, into a new folder.
+    """Write what a stage says of an image, and where its encoder looked in each slice, into a new folder.
 
     For every slice: ``SLICE.activation.png``, the mean over channels of the encoder's deepest map after a sigmoid, and
-    ``SLICE.grad_cam.png``, both stretched to their own range (dark to bright, never inverted) and laid over the image
-    as the network saw it. ``explanation.json`` holds the head's numbers, where they come from, and in which slices
-    Grad-CAM is empty: nothing there raises the score, and the map shows one colour.
+    ``SLICE.grad_cam.png``, laid over the image as the network saw it (dark to bright, never inverted). With several
+    classes that is ``SLICE.grad_cam.NUMBER.png`` of each.
+
+    A head's Grad-CAM is stretched to its own range in each slice. An operator's is of the volume: what each place of
+    each slice adds to what is said of the whole, all slices on one scale, with the sum of each (``adds``). Of a value
+    it has no rectifier, since what lowers a value is as much a part of it as what raises it: red raises, blue lowers.
+
+    ``explanation.json`` holds the numbers, where they come from, and in which slices Grad-CAM is empty: nothing there
+    raises the score, and the map shows one colour.
 
     Parameters
     ----------
@@ -82,7 +87,7 @@ def explain(
     output:
         A new folder.
     stage:
-        Default: the last stage with a head that gives one number or class an image.
+        Default: the last stage with heads or an operator that is no variant.
     reading:
         How the image is read, and what is known of it.
     question:
@@ -91,14 +96,14 @@ def explain(
     Raises
     ------
     InputError
-        if the input cannot be read, ``output`` exists, or no head gives one number or class an image.
+        if the input cannot be read, ``output`` exists, or there is nothing to explain.
     """
     folder = RunFolder.open(Path(run))
     recipe = folder.recipe()
     runtime = Runtime.start(device=device)
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)
-    case, against = input_case(reading.fields), question.against
+    case = input_case(reading.fields)
     with whole_folder(Path(output)) as new:  # says at once if the output exists
         volume = reading.volume(input)
         sample = prepared(recipe, chosen, volume, case)
@@ -107,106 +112,140 @@ def explain(
         check_fields(reading.fields, objective)
         batch = whole(sample, tuple(case.fields))
         batch = {k: v.to(runtime.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        name, part = _head(objective, chosen, batch, question.head)
-        slices, empty = [], []
-        for z in range(len(sample.image)):
-            image, given = batch["image"][z : z + 1], _given(part, batch)
-            numbers, score = _asked(objective, part, image, given, question.target)
-            asked = partial(_negative, score) if against else score
-            seen, cam = sample.shown[z], grad_cam(objective.encoder, asked, image)[0]
-            _write(new / f"{z:04d}.activation.png", _overlay(seen, activation(objective.encoder, image)[0]))
-            _write(new / f"{z:04d}.grad_cam.png", _overlay(seen, cam))
-            slices.append({"slice": z, **numbers})
-            if not cam.any():
-                empty.append(z)
+        asked = _asked(objective, chosen, batch, question)
+        against = -1 if question.against else 1
+        pictures = Pictures(new, sample.shown, asked.subject.signed)
+        each = [pictures.keep(one, against) for one in asked.explained(question.target)]
+        empty = pictures.write(one_scale=asked.whole)
         summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(volume, Path(input))}
         summary["seen_in_training"] = seen_in_training(recorded_ledger(folder, chosen.name), volume, patient_of(volume))
-        summary |= {"head": name, "grad_cam": "what lowers the score" if against else "what raises the score"}
-        summary |= {"empty_grad_cam": empty, **_about_empty(empty, against), "slices": slices}
-        summary |= {"input_notes": notes} if notes else {}
+        summary |= {"head": asked.subject.name, "grad_cam": _meaning(asked, question)}
+        told = {str(asked.subject.told(k)): found for k, found in empty.items() if k is not None}
+        all_empty = sorted({z for found in empty.values() for z in found})
+        summary |= {"empty_grad_cam": told if question.target == "all" and told else all_empty}
+        summary |= _about_empty(all_empty, asked, question)
+        slices = []
+        for z, one in enumerate(each):
+            explained = [asked.subject.told(k) for k in one.maps if k is not None]
+            about = {"explained": explained[0] if len(explained) == 1 else explained} if explained else {}
+            slices.append({"slice": z, **one.numbers, **about})
+        summary |= {"volume": asked.numbers} if isinstance(asked, OfVolume) else {}
+        summary |= {"slices": slices} | ({"input_notes": notes} if notes else {})
         (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
-def _negative(score: Callable[[list[Tensor]], Tensor], features: list[Tensor]) -> Tensor:
-    return -score(features)
+def _asked(objective: Any, stage: Stage, batch: dict[str, Any], question: Question) -> OfSlices | OfVolume:
+    if getattr(objective, "dimensions", 2) == 3:
+        raise InputError(f"stage '{stage.name}' predicts in windows of volumes, whose maps are not drawn")
+    if hasattr(objective, "operator"):
+        if question.head is not None:
+            raise InputError(f"stage '{stage.name}' has an operator and no heads", "--head", "leave it out")
+        asked: OfSlices | OfVolume = OfVolume(objective, batch)
+    else:
+        asked = OfSlices(objective, stage.name, batch, question.head)
+    if question.against and asked.subject.signed:
+        raise InputError("a map of a value shows what lowers it too, in blue", "--against", "leave it out")
+    return asked
 
 
-def _about_empty(empty: list[int], against: bool) -> dict[str, str]:
+def _meaning(asked: OfSlices | OfVolume, question: Question) -> str:
+    if asked.subject.signed:
+        return "red raises the value, blue lowers it"
+    return "what lowers the score" if question.against else "what raises the score"
+
+
+def _about_empty(empty: Sequence[int], asked: OfSlices | OfVolume, question: Question) -> dict[str, str]:
     """What an empty map means, and where to look instead."""
     if not empty:
         return {}
-    what, other = ("lowers", "without --against") if against else ("raises", "with --against")
-    return {"note": f"Grad-CAM is empty in {len(empty)} slices: nothing there {what} the score; look {other}"}
+    start = f"Grad-CAM is empty in {len(empty)} slices: nothing there"
+    if asked.subject.signed:
+        return {"note": f"{start} changes the value"}
+    if asked.subject.kind == "mask_probability":
+        return {"note": f"{start} is predicted to be in the mask, or it raises no score"}
+    what, other = ("lowers", "without --against") if question.against else ("raises", "with --against")
+    return {"note": f"{start} {what} the score; look {other}"}
 
 
 def _stage(recipe: Recipe, name: str | None) -> Stage:
     if name is not None:
         return recipe.stage(name)
     for stage in reversed(recipe.stages):
-        if "@" not in stage.name and stage.objective.arguments.get("heads"):
+        arguments = stage.objective.arguments
+        if "@" not in stage.name and (arguments.get("heads") or arguments.get("operator")):
             return stage
-    raise InputError("no stage of this run has heads, so there is nothing to explain")
+    raise InputError("no stage of this run has heads or an operator, so there is nothing to explain")
 
 
-def _head(objective: Any, stage: Stage, batch: Batch, name: str | None) -> tuple[str, Any]:
-    """The head to ask, with its name: one that predicts numbers or classes."""
-    heads = dict(getattr(objective, "heads", {}).items())
-    if name is not None and name not in heads:
-        hint = did_you_mean(name, heads) or f"heads: {', '.join(heads)}"
-        raise InputError(f"stage '{stage.name}' has no head '{name}'", hint=hint)
-    with torch.no_grad():
-        features = objective.encoder(batch["image"][:1])
-        for other, head in heads.items():
-            if not hasattr(head, "predict"):
-                continue
-            if name in (None, other) and set(_predicted(head, head(features, **_given(head, batch)))) & {*NUMBERS}:
-                return other, head
-    raise InputError(f"stage '{stage.name}' has no head that gives one number or class an image")
+class Pictures:
+    """The pictures of an explanation."""
+
+    def __init__(self, folder: Path, shown: np.ndarray, signed: bool) -> None:
+        self.folder, self.shown, self.signed = folder, shown, signed
+        self.kept: list[tuple[Tensor, dict[int | None, Tensor]]] = []
+
+    def keep(self, one: Explained, sign: int) -> Explained:
+        """Keep a slice's maps, small as they are; scales are known once all are there."""
+        self.kept.append((one.activation, {number: sign * each for number, each in one.maps.items()}))
+        return one
+
+    def write(self, one_scale: bool) -> dict[int | None, list[int]]:
+        """Write all; the slices whose map is empty, by class.
+
+        Parameters
+        ----------
+        one_scale:
+            All slices share a scale, that of the volume.
+        """
+        empty: dict[int | None, list[int]] = {}
+        most: dict[int | None, float] = {}
+        maps: list[dict[int | None, np.ndarray]] = []
+        for z, (activation, each) in enumerate(self.kept):
+            size = self.shown[z].shape
+            _write(self.folder / f"{z:04d}.activation.png", _overlay(self.shown[z], channel_mean(activation, size)[0]))
+            maps.append({number: self._at_size(one, size) for number, one in each.items()})
+            for number, one in maps[-1].items():
+                empty.setdefault(number, [])
+                empty[number] += [] if one.any() else [z]
+                most[number] = max(most.get(number, 0.0), float(np.abs(one).max()))
+        for z, found in enumerate(maps):
+            for number, one in found.items():
+                scale = most[number] if one_scale else float(np.abs(one).max())
+                name = f"{z:04d}.grad_cam.png" if len(found) == 1 else f"{z:04d}.grad_cam.{number}.png"
+                _write(self.folder / name, self._drawn(self.shown[z], one, scale, one_scale))
+        return empty
+
+    def _at_size(self, small: Tensor, size: tuple[int, ...]) -> np.ndarray:
+        found: np.ndarray = enlarged(small if self.signed else torch.relu(small), size)[0].cpu().numpy()
+        return found
+
+    def _drawn(self, image: np.ndarray, values: np.ndarray, most: float, one_scale: bool) -> np.ndarray:
+        if self.signed:
+            return _two_colours(image, values / most if most else values)
+        if one_scale:
+            return _overlay(image, values, (0.0, most))
+        return _overlay(image, stretched(torch.from_numpy(values)[None])[0])
 
 
-def _predicted(head: Any, output: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = offered(PretextHead, head, "predict")(output)
-    return found
+def _overlay(image: np.ndarray, values: np.ndarray, span: tuple[float, float] | None = None) -> np.ndarray:
+    """(H,W,3) bytes: a grey image under a map in colours, from the smallest to the largest value of each, or from the
+    ends of ``span``."""
+    colours = cv2.applyColorMap(_bytes(values, span), cv2.COLORMAP_INFERNO)
+    return cv2.addWeighted(colours, OVER, cv2.cvtColor(_bytes(image), cv2.COLOR_GRAY2BGR), 1 - OVER, 0)
 
 
-def _given(head: Any, batch: Batch) -> dict[str, Tensor]:
-    """The fields a head needs, for one slice."""
-    needs = getattr(head, "needs", ())
-    missing = [name for name in needs if name not in batch]
-    if missing:
-        raise InputError(f"the head needs '{missing[0]}'", "--field", f"--field {missing[0]}=VALUE")
-    return {name: batch[name] for name in needs}
+def _two_colours(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(H,W,3) bytes: a grey image under a map from blue (-1) over nothing (0) to red (1)."""
+    grey = cv2.cvtColor(_bytes(image), cv2.COLOR_GRAY2BGR).astype(np.float32)
+    colour = np.zeros_like(grey)
+    colour[..., 2], colour[..., 0] = 255 * (values > 0), 255 * (values < 0)
+    share = 2 * OVER * np.clip(np.abs(values), 0, 1)[..., None]
+    return np.rint(grey * (1 - share) + colour * share).astype(np.uint8)
 
 
-def _asked(
-    objective: Any, head: Any, image: Tensor, given: Mapping[str, Tensor], target: int | None
-) -> tuple[dict[str, Any], Callable[[list[Tensor]], Tensor]]:
-    """What the head says about one image, and the output whose gradient Grad-CAM takes."""
-    with torch.no_grad():
-        output = head(objective.encoder(image), **given)
-        found = {k: v.float().cpu().numpy()[0] for k, v in _predicted(head, output).items() if k in NUMBERS}
-    numbers: dict[str, Any] = {k: round(float(v), 6) for k, v in found.items() if np.ndim(v) == 0}
-    if "class_probability" not in found:
-        return numbers, lambda features: head(features, **given)
-    probabilities = found["class_probability"]
-    number = int(np.argmax(probabilities)) if target is None else target
-    if not 0 <= number < len(probabilities):
-        raise InputError(f"there is no class {number}", "--class", f"classes: 0 to {len(probabilities) - 1}")
-    numbers |= {"class": int(np.argmax(probabilities)), "explained": number}
-    numbers["class_probability"] = [round(float(p), 6) for p in probabilities]
-    return numbers, lambda features: head(features, **given)[..., number]
-
-
-def _overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(H,W,3) bytes: a grey image under a map in colours, both from their own smallest to largest value."""
-    grey, value = (_bytes(array) for array in (image, values))
-    colours = cv2.applyColorMap(value, cv2.COLORMAP_INFERNO)
-    return cv2.addWeighted(colours, OVER, cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), 1 - OVER, 0)
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    low, high = float(array.min()), float(array.max())
+def _bytes(array: np.ndarray, span: tuple[float, float] | None = None) -> np.ndarray:
+    low, high = span or (float(array.min()), float(array.max()))
     return np.rint((array - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 

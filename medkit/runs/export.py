@@ -140,7 +140,9 @@ def export(
             **interface(recipe, chosen, graph, program, found.spacings),
             "check": checked_on | found.json(),
         }
-        made.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(summary, indent=1)
+        summary = json.loads(text)
+        made.json.write_text(f"{text}\n", encoding="utf-8")
         results = read_results(folder.path).get(chosen.name, {}) if folder.file("results.json").is_file() else {}
         made.card.write_bytes(encoded(card(summary, recipe, chosen, results)))
     return summary

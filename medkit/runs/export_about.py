@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ def interface(
             {"name": name, "type": "float32", "axes": shape, "holds": _said(name, stage, graph)}
             for name, shape in zip(graph.outputs, axes["outputs"], strict=True)
         ],
-        "slices": "those of one volume, in their order" if stage.unit == "volume" else "any number of slices",
+        "slices": "those of one volume, in their order" if stage.unit == "volume" else "any number of them",
         "preparation": {
-            "before": [_plain(step) for step in before],
-            "inside": [_plain(step) for step in inside],
+            "before": [_plain(*pair) for pair in zip(before, graph.divided.before, strict=True)],
+            "inside": [_plain(*pair) for pair in zip(inside, graph.divided.inside, strict=True)],
             "units": units,
             "channels": channels_of(block),
         },
@@ -66,10 +67,10 @@ def _steps(graph: Graph) -> Sequence[Any]:
     return [*graph.divided.before, *graph.divided.inside]
 
 
-def _plain(step: Block) -> dict[str, Any]:
-    """A step as a recipe has it, with the arguments that it leaves to default; they are numbers, not paths."""
-    found: dict[str, Any] = step.plain()
-    return found
+def _plain(block: Block, step: Any) -> dict[str, Any]:
+    """A step as a recipe has it, with the arguments that it leaves to default where it is a data class."""
+    own = asdict(step) if is_dataclass(step) and not isinstance(step, type) else dict(block.arguments)
+    return {"use": block.name, **own}
 
 
 def _given(name: str, units: str, prepared: bool) -> str:
@@ -111,5 +112,5 @@ def _span(spacings: Sequence[Sequence[float]]) -> dict[str, list[float]] | str:
     if not len(known):
         return "not known"
     low, high = known.min(0).round(4).tolist(), known.max(0).round(4).tolist()
-    names = ("slices", "down a column", "along a row")
+    names = ("from slice to slice", "down a column", "along a row")
     return {name: [a, b] for name, a, b in zip(names, low, high, strict=True)}

@@ -141,7 +141,16 @@ def runner(path: Path, format: Format) -> Runner:
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         names = [given.name for given in session.get_inputs()]
-        return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+        def run_onnx(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+            try:
+                found: list[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
+            except Exception as error:  # its own kinds of error, which it does not show
+                reason = str(error).splitlines()[0]
+                raise RunError(f"ONNX runtime does not run the exported network: {reason}") from error
+            return found
+
+        return run_onnx
     module = torch.export.load(path).module()
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

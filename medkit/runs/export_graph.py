@@ -140,6 +140,9 @@ def traced(graph: Graph, example: Sequence[Tensor]) -> ExportedProgram:
             program = torch.export.export(graph, tuple(example), dynamic_shapes=shapes, strict=False)
         except Exception as error:  # whatever a network's own code does not expect of tensors without values
             raise RunError(f"the stage cannot be exported: {_first_line(error)}", hint=UNTRACED) from error
+    if isinstance(sizes(program)["inputs"][0][0], int):
+        what = "the stage cannot be exported: its code takes the number of slices for one that never changes"
+        raise RunError(what, hint="in a plugin, x.shape[0] stays open where len(x) is a constant")
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the folders of this machine
     return program

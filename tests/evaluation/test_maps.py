@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medkit.evaluation.maps import activation, channel_mean, grad_cam
+from medkit.evaluation.maps import activation, channel_mean, contributions, grad_cam
 
 
 def test_channel_mean_equals_the_published_map_at_both_sizes(golden: Path) -> None:
@@ -59,3 +59,18 @@ def test_grad_cam_equals_its_equation() -> None:
 def test_grad_cam_of_a_score_that_no_map_raises_is_empty_not_nan() -> None:
     found = grad_cam(Blur(), lambda features: features[-1][:, 0].mean((1, 2)) * 0, torch.rand(1, 1, 16, 16))
     assert np.array_equal(found, np.zeros((1, 16, 16)))
+
+
+def test_contributions_of_pooled_maps_add_up_to_gradient_times_mean() -> None:
+    """Of a score w . mean(A), each place adds w . A / 16 and all of them w . mean(A): the score itself."""
+    torch.manual_seed(0)
+    features, weight = Blur()(torch.rand(3, 1, 32, 32)), torch.tensor([2.0, -1.0])
+    found = contributions(features, lambda maps: maps[-1].mean((2, 3)) @ weight)
+    torch.testing.assert_close(found.sum((1, 2, 3)), features[-1].mean((2, 3)) @ weight)
+
+
+def test_contributions_keep_what_lowers_the_score() -> None:
+    image = torch.rand(1, 1, 32, 32) + 0.1
+    found = contributions(Blur()(image), lambda maps: -maps[-1][:, 0].mean((1, 2)))
+    assert (found < 0).all()
+    assert not grad_cam(Blur(), lambda maps: -maps[-1][:, 0].mean((1, 2)), image).any()

@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from medkit.engine.checkpoint import read_tensors, write_tensors
 from medkit.errors import InputError, RunError
@@ -111,23 +110,57 @@ def test_explained_maps_have_the_size_the_network_saw_and_colours(finished: Path
         assert (picture[..., 0] != picture[..., 2]).any()
 
 
+def changed(finished: Path, folder: Path, part: str, **weights: float) -> Path:
+    """A copy of a run in which weights of a part are their absolute values, times a number."""
+    copy = Path(shutil.copytree(finished, folder / "run"))
+    path = copy / "weights" / f"{part}.safetensors"
+    tensors, _ = read_tensors(path)
+    for name, factor in weights.items():
+        tensors[f"{name}.weight"] = tensors[f"{name}.weight"].abs() * factor
+    write_tensors(path, tensors, {})
+    return copy
+
+
 def test_an_empty_grad_cam_is_said_to_be_and_the_other_sign_is_offered(
     finished: Path, hand: Path, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "run"))
-    path = folder / "weights" / "bone_age.heads.age.safetensors"
-    tensors, _ = read_tensors(path)
-    tensors["head.weight"] = torch.zeros_like(tensors["head.weight"])  # the same age whatever the image
-    write_tensors(path, tensors, {})
-    found = explain(folder, hand, tmp_path / "maps", reading=Reading({"sex": 1}), device="cpu")
+    folder = changed(finished, tmp_path, "views.heads.view", fc=0)  # the same classes whatever the image
+    found = explain(folder, hand, tmp_path / "maps", stage="views", device="cpu")
     assert found["empty_grad_cam"] == [0]
     assert "nothing there raises the score; look with --against" in found["note"]
-    against = explain(
-        folder, hand, tmp_path / "against", reading=Reading({"sex": 1}), question=Question(against=True), device="cpu"
-    )
+    against = explain(folder, hand, tmp_path / "against", stage="views", question=Question(against=True), device="cpu")
     assert (against["grad_cam"], against["empty_grad_cam"]) == ("what lowers the score", [0])
     fine = explain(finished, hand, tmp_path / "fine", stage="views", device="cpu")
     assert (fine["empty_grad_cam"], "note" in fine) == ([], False)
+
+
+def test_a_value_that_an_image_only_lowers_has_a_map_in_blue(finished: Path, hand: Path, tmp_path: Path) -> None:
+    folder = changed(finished, tmp_path, "bone_age.heads.age", fc1=1, fc2=1, head=-1)
+    found = explain(folder, hand, tmp_path / "maps", reading=Reading({"sex": 1}), device="cpu")
+    assert (found["grad_cam"], found["empty_grad_cam"]) == ("red raises the value, blue lowers it", [])
+    picture = cv2.imread(str(tmp_path / "maps" / "0000.grad_cam.png")).astype(int)
+    assert (picture[..., 0] - picture[..., 2]).max() > 100
+    assert (picture[..., 2] <= picture[..., 0]).all()
+
+
+def test_a_value_has_no_map_of_what_speaks_against_it(finished: Path, hand: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shows what lowers it too, in blue; leave it out"):
+        explain(
+            finished,
+            hand,
+            tmp_path / "maps",
+            reading=Reading({"sex": 1}),
+            question=Question(against=True),
+            device="cpu",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_classes_are_explained_at_once(finished: Path, hand: Path, tmp_path: Path) -> None:
+    found = explain(finished, hand, tmp_path / "maps", stage="views", question=Question(target="all"), device="cpu")
+    assert found["slices"][0]["explained"] == list(range(7))
+    assert set(found["empty_grad_cam"]) == {str(number) for number in range(7)}
+    assert len(list((tmp_path / "maps").glob("0000.grad_cam.?.png"))) == 7
 
 
 def test_a_predicted_value_has_its_unit_and_goes_into_the_file_that_is_named(

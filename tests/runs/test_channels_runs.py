@@ -74,6 +74,17 @@ def test_maps_are_laid_over_one_channel(run: Path, head: Path, tmp_path: Path):
     assert len(list((tmp_path / "maps").glob("*.png"))) == 8
 
 
+def test_a_volume_is_explained_as_a_whole_on_one_scale(run: Path, head: Path, tmp_path: Path):
+    found = explain(run, head, tmp_path / "maps", device="cpu")
+    assert (found["stage"], found["head"]) == ("volumes", "operator")
+    said = predict(run, head, tmp_path / "out.json", device="cpu")
+    assert found["volume"]["probability"] == pytest.approx(said["probability"], abs=1e-5)
+    adds = [one["adds"] for one in found["slices"]]
+    assert len(list((tmp_path / "maps").glob("*.png"))) == 2 * len(adds) == 8
+    assert np.isfinite(adds).all()
+    assert len(set(adds)) == len(adds)
+
+
 def test_an_image_alone_is_refused_where_a_case_has_several_files(tmp_path: Path, head: Path):
     (tmp_path / "cases.csv").write_text(f"patient,t1,flair\np,{head},{head}\n")
     source = {"use": "manifest", "path": str(tmp_path / "cases.csv"), "image": ["t1", "flair"]}

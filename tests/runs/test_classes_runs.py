@@ -17,6 +17,7 @@ from medkit.data.volume import Volume
 from medkit.errors import InputError
 from medkit.evaluation.results import read_results
 from medkit.recipe import Recipe, load_recipe, recipe_from
+from medkit.runs.explain import Question, explain
 from medkit.runs.predict import PredictSettings, predict
 
 NAMES = ["CPH", "IVH", "EDH", "SDH", "SAH"]
@@ -98,6 +99,24 @@ def test_prediction_writes_the_numbers_of_classes(run: Path, head: Path, tmp_pat
     expected = [(mask.voxels == i).sum() * mask.voxel_volume / 1000 for i in range(1, 6)]
     assert volumes == pytest.approx(expected, rel=1e-3, abs=1e-3)
     assert json.loads((tmp_path / "mask.nii.gz.json").read_text())["classes"] == found["classes"]
+
+
+@pytest.mark.parametrize(("stage", "name"), [("slices", "seg"), ("volumes", "operator")])
+def test_each_class_of_a_mask_is_explained(run: Path, head: Path, tmp_path: Path, stage: str, name: str):
+    question = Question("seg" if stage == "slices" else None, "all")
+    found = explain(run, head, tmp_path / "maps", stage=stage, question=question, device="cpu")
+    assert found["head"] == name
+    assert [one["explained"] for one in found["slices"]] == [NAMES] * 4
+    assert set(found["empty_grad_cam"]) == set(NAMES)
+    assert len(list((tmp_path / "maps").glob("*.grad_cam.*.png"))) == 4 * len(NAMES)
+
+
+def test_a_class_of_a_mask_is_explained_by_its_name(run: Path, head: Path, tmp_path: Path):
+    found = explain(run, head, tmp_path / "maps", stage="volumes", question=Question(target="SDH"), device="cpu")
+    assert {one["explained"] for one in found["slices"]} == {"SDH"}
+    assert set(found["slices"][0]["adds"]) == {"SDH"}
+    with pytest.raises(InputError, match="there is no class SDG; did you mean 'SDH'"):
+        explain(run, head, tmp_path / "more", stage="volumes", question=Question(target="SDG"), device="cpu")
 
 
 def test_a_threshold_of_classes_is_refused(run: Path, head: Path, tmp_path: Path):

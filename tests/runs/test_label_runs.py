@@ -15,11 +15,13 @@ import medkit
 from medkit.data.dataset import Dataset
 from medkit.errors import InputError
 from medkit.evaluation.results import read_results
+from medkit.front import export
 from medkit.recipe import Recipe, recipe_from
 from medkit.reporting.confusion import confusions
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import results_table
 from medkit.runs import trainers
+from medkit.runs.explain import Question, explain
 from medkit.runs.predict import predict
 from medkit.runs.run import RunSettings, resume, run
 
@@ -96,6 +98,27 @@ def test_names_stand_in_cases_and_report(runs: dict[str, Path]) -> None:
     assert [sum(counts) for _, counts in table.rows] == [4, 3, 3]
     notes = [note for cell in results_table("s", ["s"], shown.results).rows[0].cells for note in cell.notes]
     assert notes.count("4 positive, of 4 patients") == 2
+
+
+@pytest.mark.parametrize("head", LABELS)
+def test_each_class_is_explained_under_its_name(runs: dict[str, Path], cases: Path, tmp_path: Path, head: str) -> None:
+    found = explain(
+        runs[head], cases.parent / "0.png", tmp_path / "maps", question=Question(target="all"), device="cpu"
+    )
+    names = [name for kind in ("one_of", "any_of", "ordered") for name in LABELS[head].get(kind, [])]
+    pictures = [f"0000.grad_cam.{number}.png" for number in range(len(names))] or ["0000.grad_cam.png"]
+    assert sorted(path.name for path in (tmp_path / "maps").glob("*.grad_cam*")) == pictures
+    (said,) = found["slices"]
+    if names:
+        assert said["explained"] == names == list(said.get("class_probability", said.get("label_probability")))
+    else:
+        assert (found["grad_cam"], list(said)) == ("red raises the value, blue lowers it", ["slice", "value"])
+
+
+def test_a_network_of_ordered_classes_is_exported_with_their_names(runs: dict[str, Path], tmp_path: Path) -> None:
+    said = export(runs["ordinal"], tmp_path / "grades.pt2")
+    assert said["label_classes"] == ["mild", "moderate", "severe"]
+    assert said["outputs"][0]["axes"] == ["slices", 3]
 
 
 @pytest.mark.parametrize(
