@@ -27,7 +27,6 @@ app = typer.Typer(
     help="Composable parts for medical-imaging representation learning.\n\n"
     "Start with 'medkit run ich_seg', look around with 'medkit list', check a recipe with 'medkit check'.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -47,6 +46,7 @@ COMMANDS: dict[str, Any] = {
     "embed": encoders.embed,
     "card": encoders.card,
     "convert-weights": weights.convert_weights,
+    "runs": results.runs,
     "evaluate": results.evaluate,
     "report": results.report,
     "compare": results.compare,

@@ -1,4 +1,4 @@
-"""``medkit evaluate``, ``report`` and ``compare``: what finished runs have measured."""
+"""``medkit runs``, ``evaluate``, ``report`` and ``compare``: what finished runs have measured."""
 
 from __future__ import annotations
 
@@ -20,6 +20,33 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str, str]
 Results = Mapping[str, Mapping[str, Mapping[str, "MetricValue"]]]
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where runs lie.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """List the runs below a folder, the latest first: recipe, how far it has come, a first number.
+
+    Example: medkit runs
+    """
+    from medkit.runs.listing import FAILED, UNFINISHED, listed
+
+    if not folder.is_dir():
+        raise InputError("there is no such folder", str(folder), "'medkit run RECIPE' puts runs into runs/")
+    found = listed(folder)
+    if json:
+        return show_json([one.json() for one in found])
+    if not found:
+        raise InputError("no run lies in or below it", str(folder))
+    columns = ("run", "recipe", "status", "stages", "started", "device", "result")
+    rows = [
+        (one.folder, one.recipe, one.status, f"{one.done} of {one.stages}", one.started, one.device, one.result)
+        for one in found
+    ]
+    show_table(columns, rows, least=160)
+    if left := [one for one in found if one.status in (FAILED, UNFINISHED)]:
+        print(f"'medkit resume {left[0].folder}' goes on with it; 'medkit report DIR' shows what is there")
 
 
 def evaluate(

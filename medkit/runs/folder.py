@@ -56,6 +56,7 @@ class RunFolder:
     ``cases/``              rows of evaluations that are not in ``cases.csv`` yet
     ``ledgers/``            ``STAGE.json``: digests of whom a stage and its chain have seen
     ``choices.json``        settings of each probe, and those that they were chosen from
+    ``own_data.json``       what stages are worth on their own training data, where it was asked for
     ``seen.json``           tested patients that were seen in training: by which stage, and why it was allowed
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``

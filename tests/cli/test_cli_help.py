@@ -15,6 +15,7 @@ COMMANDS = [
     ["predict"],
     ["explain"],
     ["export"],
+    ["runs"],
     ["evaluate"],
     ["report"],
     ["compare"],

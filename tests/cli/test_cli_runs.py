@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from medkit.runs.folder import RunFolder
+from medkit.runs.listing import listed
+from medkit.runs.lock import locked
+
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
@@ -59,6 +63,41 @@ def test_report_is_written_again(medkit, run):
     done = medkit("report", run)
     assert done.returncode == 0, done.stderr
     assert (run / "report.html").stat().st_size > 1000
+
+
+def test_runs_lists_what_lies_there_and_how_far_it_has_come(medkit, run, tmp_path):
+    left = Path(shutil.copytree(run, tmp_path / "more" / "left"))
+    (left / "state.json").write_text('{"done": ["pretext"]}')
+    damaged = Path(shutil.copytree(run, tmp_path / "more" / "damaged"))
+    (damaged / "state.json").write_text("{")
+    done = medkit("runs", tmp_path, "--json")
+    found = {Path(one["folder"]).name: one for one in json.loads(done.stdout)}
+    assert {name: one["status"] for name, one in found.items()} == {
+        "run": "finished",
+        "left": "unfinished",
+        "damaged": "damaged",
+    }
+    assert (found["left"]["done"], found["left"]["stages"]) == (1, 2)
+    assert found["run"]["result"].startswith("classify internal: auc ")
+    assert f"'medkit resume {left}' goes on with it" in medkit("runs", tmp_path).stdout
+
+
+def test_runs_says_where_runs_would_lie(medkit, tmp_path):
+    done = medkit("runs")
+    assert done.returncode == 2
+    assert "runs: there is no such folder" in done.stderr
+
+
+def test_a_run_whose_lock_is_held_is_running(run):
+    folder = RunFolder(run)
+    with locked(folder, "resume"):
+        assert [one.status for one in listed(run)] == ["running"]
+    assert [one.status for one in listed(run)] == ["finished"]
+
+
+def test_the_shell_completes_commands(medkit):
+    done = medkit(_MEDKIT_COMPLETE="complete_bash", COMP_WORDS="medkit ru", COMP_CWORD="1")
+    assert done.stdout.split() == ["run", "runs"]
 
 
 def test_compare_sets_runs_side_by_side(medkit, finished, run):
