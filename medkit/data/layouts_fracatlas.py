@@ -58,7 +58,7 @@ def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[i
     missing = [file for file in files if not file.is_file()]
     if missing:
         more = f"{len(missing)} pictures of dataset.csv are not here, the first is {missing[0].name}"
-        raise InputError(more, str(folder), "get them, or take their lines away")
+        raise InputError(more, str(folder), "get the whole set: doi.org/10.6084/m9.figshare.22363012")
     outlines, folds = _outlines(folder), _folds(folder)
     rows: list[dict[str, Any]] = []
     damaged: list[str] = []
@@ -85,13 +85,15 @@ def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[i
             rows.append(row)
             if progress is not None:
                 progress(number + 1, len(names))
+        if not rows:
+            raise InputError(f"none of its pictures can be read: {damaged[0]}", str(folder))
         same = _patients(rows)
         for row in rows:
             for key in ("image", "mask"):
                 row[key] = None if row[key] is None else str(Path(pictures).resolve() / row[key])
-    made_table = with_folds(pandas.DataFrame(rows), "label", seed)
-    made_table.attrs["told"] = [*_said(damaged, unlike, same), *([] if outlines else [f"no {OUTLINES}: no masks"])]
-    return made_table
+    manifest = with_folds(pandas.DataFrame(rows), "label", seed)
+    manifest.attrs["told"] = [*_said(damaged, unlike, same), *([] if outlines else [f"no {OUTLINES}: no masks"])]
+    return manifest
 
 
 def _table(folder: Path) -> Any:

@@ -23,7 +23,8 @@ def mura(folder: Path, seed: int = 0) -> Any:
 
     Images lie in ``train`` and ``valid``, in ``XR_ELBOW/patient00011/study1_negative/image1.png`` below (Rajpurkar et
     al., arXiv:1712.06957: seven body parts, and no patient in two of the sets). ``train_image_paths.csv`` and that of
-    ``valid``, where they are there, list the images by the path from the folder above, without a header.
+    ``valid``, where they are there, list the images by the path from the folder above, without a header. The
+    fold ``test`` is ``valid``; ``val`` is drawn from ``train`` by patient, stratified by label.
 
     Returns
     -------

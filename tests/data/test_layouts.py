@@ -228,6 +228,14 @@ def test_fracatlas_leaves_pictures_out_that_are_cut_short(atlas: Path, tmp_path:
     assert "1 pictures cannot be read and are left out: IMG0000003.jpg (the JPEG file ends" in table.attrs["told"][1]
 
 
+def test_fracatlas_of_which_no_picture_can_be_read_is_refused(atlas: Path, tmp_path: Path) -> None:
+    for path in atlas.rglob("*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(InputError, match=r"none of its pictures can be read: IMG0000001\.jpg"):
+        fracatlas(atlas, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_picture_that_is_fractured_and_not_leaves_nothing(atlas: Path, tmp_path: Path) -> None:
     other = atlas / "images" / "Non_fractured" / "IMG0000005.jpg"
     other.write_bytes((atlas / "images" / "Fractured" / "IMG0000001.jpg").read_bytes())
