@@ -205,7 +205,9 @@ def test_a_class_that_nobody_has_in_training_is_refused(cases: Path, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("head", LABELS)
+@pytest.mark.parametrize(
+    "head", ["ordinal", *(pytest.param(name, marks=pytest.mark.nightly) for name in LABELS if name != "ordinal")]
+)
 def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(
     runs: dict[str, Path], cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
