@@ -109,7 +109,10 @@ def on_own_data(
     if most is not None and len(cases) > most:
         cases = sorted(cases, key=lambda case: draw(bench.recipe.seed, case.id))[:most]
     found = _measured(bench, trainer, trainer.objective, metrics, cases)
-    known = bench.runtime.strategy.share(None if found is None else _answers(found), f"the labels of {stage.name}")
+    declared = bench.dataset(stage).declared
+    truth = None if declared is None or declared.labels.kind == "any_of" else declared.of(cases).ravel()
+    answers = None if found is None else _answers(_labels(found) if truth is None else truth)
+    known = bench.runtime.strategy.share(answers, f"the labels of {stage.name}")
     guessed = [_measured(bench, trainer, Guess(trainer.objective, *one), metrics, cases) for one in known]
     return [] if found is None else _compared(metrics, found, [one for one in guessed if one is not None])
 
@@ -127,9 +130,12 @@ def _measured(
         return evaluate(objective, request, bench.runtime)
 
 
-def _answers(found: Evaluation) -> list[tuple[float, float, int]]:
+def _labels(found: Evaluation) -> np.ndarray:
+    return np.array([float(row["label"]) for row in found.cases if row.get("label") is not None])
+
+
+def _answers(labels: np.ndarray) -> list[tuple[float, float, int]]:
     """What to say of all cases: no, the median and the commonest class; or yes, the mean and that class."""
-    labels = np.array([float(row["label"]) for row in found.cases if row.get("label") is not None])
     labels = labels[np.isfinite(labels)]
     if not len(labels):
         return [(0.0, 0.0, 0), (1.0, 0.0, 0)]

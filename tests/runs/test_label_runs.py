@@ -20,8 +20,9 @@ from medkit.recipe import Recipe, recipe_from
 from medkit.reporting.confusion import confusions
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import results_table
-from medkit.runs import trainers
+from medkit.runs import own_data, trainers
 from medkit.runs.explain import Question, explain
+from medkit.runs.folder import RunFolder
 from medkit.runs.predict import predict
 from medkit.runs.run import RunSettings, resume, run
 
@@ -53,7 +54,8 @@ def recipe(cases: Path, head: str, labels: dict[str, Any] | None = None, **chang
     objective = {"use": "multitask", "encoder": {"use": "timm", "model": "test_resnet"}, "heads": heads}
     stage = {"name": "s", "batch": 6, "epochs": 1, "objective": objective, "metrics": METRICS[head], **changes}
     stage["optim"] = {"use": "adam", "lr": 1e-3}
-    return recipe_from({"medkit": 1, "name": head, "data": {"d": data}, "stages": [stage]})
+    said = {"medkit": 1, "name": head, "data": {"d": data}, "stages": [stage], "report": {"own_data": 100}}
+    return recipe_from(said)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,18 @@ def test_ordered_classes_and_measurements_have_their_metrics_and_units(runs: dic
     assert set(ordinal) == {"kappa_quadratic", "mae", "top1"}
     assert ordinal["mae"].unit == "classes"
     assert [regression[name].unit for name in ("mae", "mse", "r2")] == ["months", "months²", ""]
+
+
+def test_the_trivial_answer_on_its_own_training_data_is_one_to_declared_labels(
+    runs: dict[str, Path], cases: Path
+) -> None:
+    rows = [row for row in csv.DictReader(cases.open()) if row["fold"] == "train"]
+    own = {name: {one.metric: one for one in own_data.read(RunFolder(path))["s"]} for name, path in runs.items()}
+    kinds = [row["kind"] for row in rows if row["kind"]]
+    assert own["classification"]["top1"].trivial == max(map(kinds.count, KINDS)) / len(kinds)
+    ages = np.array([float(row["age"]) for row in rows if row["age"]])
+    assert own["regression"]["mae"].trivial == pytest.approx(np.abs(ages - np.median(ages)).mean())
+    assert own["multilabel"]["macro_auc"].trivial == 0.5
 
 
 def test_names_stand_in_cases_and_report(runs: dict[str, Path]) -> None:
