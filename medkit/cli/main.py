@@ -32,7 +32,7 @@ def main() -> None:
     try:
         from medkit.cli.app import app
 
-        app()
+        app(prog_name="medkit")
     except MedkitError as error:
         _end(error, str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -115,7 +115,8 @@ def promised() -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize(("unit", "depth"), [("volume", 3), ("slice", 1)])
 def test_metrics_are_handed_what_the_protocol_says_and_nothing_else(unit: str, depth: int) -> None:
     sizes = {"D": depth, "H": 10, "W": 10, "h": 20, "w": 16, "K": 2, "3": 3, "4": 4}
-    wanted = {key: about for key, about in promised().items() if "class_masks" not in key}  # of masks with classes
+    unasked = ("class_masks", "class_masks_said", "label_probability")  # of masks with classes, of declared labels
+    wanted = {key: about for key, about in promised().items() if key not in unasked}
     assert len(wanted) == 17
     for item in items(unit):
         assert set(item) == {*wanted, "age", "reconstruction"}

@@ -70,7 +70,7 @@ def test_a_plugin_cannot_register_a_component_under_another_plugin_s_name(point)
     text = REGISTER.format(body="registry.encoder('smartnet:unet', 'evil:Net', 'not what it seems')")
     found = load([point("evil", text)], {})
     assert "'smartnet:unet' is no name for a component" in found.infos[1].reason
-    assert not list(found.registry.of_kind("pretext"))
+    assert not [entry for entry in found.registry.of_kind("encoder") if entry.plugin == "evil"]
 
 
 def test_a_component_whose_module_fails_names_the_file_and_line(tmp_path, monkeypatch) -> None:
