@@ -82,7 +82,8 @@ def _steps(summary: Json) -> str:
     prepared = summary["preparation"]
     inside = ", ".join(step["use"] for step in prepared["inside"]) or "nothing"
     before = ", ".join(step["use"] for step in prepared["before"]) or "nothing"
-    return f"Preparation in the file: {inside}; to be done before: {before}. Voxels are in {prepared['units']}."
+    units = "HU" if prepared["units"] == "HU" else "the images' own units"
+    return f"Preparation in the file: {inside}; to be done before: {before}. Voxels are in {units}."
 
 
 def _training(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:

@@ -151,7 +151,8 @@ def checked(cases: Cases, objective: Any, divided: Divided, slices: int) -> Iter
             if name in found:
                 planes = [np.ascontiguousarray(plane) for plane in found[name].swapaxes(0, 1)]
                 found[name] = np.stack([restore(divided.inside, plane, shapes) for plane in planes], 1)
-        yield Checked([slices_in, *(value.numpy() for value in fields.values())], found, sample.spacing)
+        spacing = sample.spacing if np.isfinite(sample.slice_volumes).all() else (float("nan"),) * 3
+        yield Checked([slices_in, *(value.numpy() for value in fields.values())], found, spacing)
         missing -= len(picks)
         if missing <= 0:
             return
