@@ -27,7 +27,7 @@ def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) ->
     """One a stage and split whose cases are labelled and said to be one of several classes."""
     blocks = run.blocks(stages)
     for stage in stages:
-        names = _names(run.recipe["data"].get(blocks[stage].get("data"), {})) if stage in blocks else ()
+        names = _names((run.recipe.get("data") or {}).get(blocks[stage].get("data"), {})) if stage in blocks else ()
         for split in splits if 0 < len(names) <= MOST else ():
             pairs = Counter((row.get("labels"), row.get("class")) for row in run.cases.of(stage, split))
             counts = [(true, [pairs[true, said] for said in names]) for true in names]
