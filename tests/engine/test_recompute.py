@@ -155,7 +155,7 @@ def test_a_recipe_with_checkpointing_trains_the_very_same_weights(tmp_path, monk
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_compiled_stage_has_the_gradients_of_a_plain_one_to_rounding(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path))
     gradients = []

@@ -35,7 +35,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
     return weights(folder)
 
 
-@pytest.mark.parametrize("step", [2, 5, 9])
+@pytest.mark.parametrize("step", [5, *(pytest.param(step, marks=pytest.mark.nightly) for step in (2, 9))])
 def test_killed_and_resumed_equals_straight(tmp_path: Path, straight: dict[str, torch.Tensor], step: int) -> None:
     killed = run(tmp_path, "--kill", str(step))
     assert killed.returncode == -signal.SIGKILL

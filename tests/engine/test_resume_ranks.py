@@ -11,6 +11,8 @@ SCRIPT = Path(__file__).with_name("resume_ranks_script.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "stops"), [("tiny_ich_cls", "1,1"), ("tiny_ldct_mtdgan", "1,2")])
+@pytest.mark.parametrize(
+    ("recipe", "stops"), [pytest.param("tiny_ich_cls", "1,1", marks=pytest.mark.nightly), ("tiny_ldct_mtdgan", "1,2")]
+)
 def test_two_ranks_resume_bit_for_bit(two_ranks: Callable[..., Path], recipe: str, stops: str) -> None:
     assert (two_ranks(SCRIPT, recipe, stops) / "equal").exists()

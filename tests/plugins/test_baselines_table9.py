@@ -55,7 +55,7 @@ def test_the_thesis_s_generators_have_the_published_sizes() -> None:
     assert [sum(p.numel() for p in generator.parameters()) for generator in built] == published
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_methods_train_and_are_compared(tmp_path: Path) -> None:
     done = medkit.run("tiny_table9", tmp_path / "run", device="cpu", quiet=True)
     assert list(done.results) == STAGES

@@ -44,7 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.parametrize("what", CASES)
+ALWAYS = ("multitask and volume", "adversarial, averaged, PCGrad, two critic steps")
+
+
+@pytest.mark.parametrize(
+    "what", [what if what in ALWAYS else pytest.param(what, marks=pytest.mark.nightly) for what in CASES]
+)
 def test_a_run_stopped_inside_its_epochs_ends_as_one_that_was_not(folder: Path, what: str) -> None:
     recipe, changes, stops = CASES[what]
     skip = ["segment@scratch"] if recipe == "tiny_ich_seg" else []

@@ -116,7 +116,9 @@ def test_a_run_of_which_no_stage_would_be_left_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["training", "one rank", "backward"])
+@pytest.mark.parametrize(
+    "when", ["one rank", *(pytest.param(when, marks=pytest.mark.nightly) for when in ("training", "backward"))]
+)
 def test_ranks_fail_together_and_go_on_together(tmp_path: Path, when: str) -> None:
     path, folder = tmp_path / "r.yaml", tmp_path / "run"
     path.write_text(json.dumps(stages(when)))
