@@ -60,8 +60,16 @@ def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
     bench.reads.draw(stage, trainer.objective)
     with closing(bench.loader(stage)) as loader:
         seconds = [_fit(trainer, loader, count) for count in (1, 1, 1 + STEPS)]
-    step = max(0.0, seconds[2] - seconds[1]) / STEPS
-    return Pace(step, _case(trainer))
+    return Pace(step_seconds(seconds[1], seconds[2]), _case(trainer))
+
+
+def step_seconds(one: float, several: float) -> float:
+    """Seconds of a step, of a training of one and of one of ``STEPS`` more.
+
+    Where the first took as long as the second, for whatever else the machine did, the start counts too: a step is never
+    said to take no time.
+    """
+    return (several - one) / STEPS if several > one else several / (1 + STEPS)
 
 
 def _fit(trainer: BuiltInTrainer, loader: Any, steps: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from medkit.errors import InputError
@@ -18,7 +19,7 @@ from medkit.runs.workbench import Workbench
 from medkit.studies.study import Compare, Study
 
 ROUNDS = 3
-"""How often each pace is measured, all methods in turn; the fastest counts, for a machine is never too fast."""
+"""How often each pace is measured, all methods in turn; the middle one counts."""
 KEPT = "seconds"
 
 
@@ -72,7 +73,7 @@ def measured_paces(study: Study, benches: Mapping[str, Workbench], known: Sequen
     for _ in range(ROUNDS):
         for method, name in wanted:
             epochs[method, name].append(_epoch(benches[method], name, compare))
-    return [*known, *(_paced(method, name, compare, min(found)) for (method, name), found in epochs.items())]
+    return [*known, *(_paced(method, name, compare, median(found)) for (method, name), found in epochs.items())]
 
 
 def _epoch(bench: Workbench, name: str, compare: Compare) -> float:
@@ -90,7 +91,7 @@ def _paced(method: str, name: str, compare: Compare, epoch: float) -> Paced:
     if epoch > seconds:
         what = f"compare.seconds: an epoch of '{name}' takes method '{method}' {epoch:.3g} s, longer than {seconds:g} s"
         raise InputError(what, str(compare.mark), "give more seconds, or fewer cases an epoch")
-    return Paced(method, name, seconds, round(epoch, 6), max(1, int(seconds / epoch)) if epoch else 1)
+    return Paced(method, name, seconds, round(epoch, 6), int(seconds / epoch))
 
 
 def as_changes(paces: Sequence[Paced], compare: Compare | None) -> dict[str, dict[str, Node]]:

@@ -12,6 +12,7 @@ from studies.conftest import Write, study
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, Problems
 from medkit.recipe import load_recipe
+from medkit.runs.pace import step_seconds
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness
 from medkit.studies.reader import load_study
@@ -75,6 +76,11 @@ def test_paces_are_measured_once_and_whoever_goes_on_keeps_the_epochs(write_stud
         assert one["epochs"] * one["epoch"] <= 1.5 < (one["epochs"] + 1) * one["epoch"] + 1e-3
         assert load_recipe(out / f"recipes/{one['method']}-seed1.yaml").stage("pretext").epochs == one["epochs"]
     assert all(folder.outcome(trial).status == "finished" for trial in folder.trials())
+
+
+def test_a_step_always_takes_some_time() -> None:
+    assert step_seconds(1.0, 1.0 + 3 * 0.2) == pytest.approx(0.2)
+    assert step_seconds(1.0, 0.8) == pytest.approx(0.2)
 
 
 def test_other_seconds_are_measured_anew(write_study: Write, tmp_path: Path) -> None:
