@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def keep(study: Path, commit: str | None, page: Path | None) -> None:
-    """Write ``results/studies/NAME.json`` and the pictures of one study, and its table into a page."""
+    """Write ``results/studies/NAME.json``; for a page also the pictures of the study, and its table into it."""
     if not (study / "summary.json").is_file():
         raise InputError("the study has no report", str(study), f"medkit study report {study}")
     found = json.loads((study / "summary.json").read_text("utf-8"))
@@ -90,12 +90,13 @@ def keep(study: Path, commit: str | None, page: Path | None) -> None:
     found["made"] = {key: trial[key] for key in keys} | {"commit": commit}
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_atomically(RESULTS / f"{found['study']}.json", encoded(json.dumps(found, indent=1) + "\n"))
+    if page is None:
+        return
     for title, data in IMAGE.findall((study / "report.html").read_text("utf-8")):
         for start, name in WANTED.items():
             if title.startswith(start):
                 write_atomically(IMAGES / f"{found['study']}_{name}.svg", base64.b64decode(data))
-    if page is not None:
-        fill(page, f"study {found['study']}", table(found))
+    fill(page, f"study {found['study']}", table(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""The page of claims, from the studies that are kept: what was said before, what was found, on what, how sure it is.
+
+python benchmarks/keep_study.py runs/several_pretexts_beat_one
+python benchmarks/claims.py [--into docs/claims.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medkit.bench import table as markdown
+from medkit.bench.table import fill
+from medkit.errors import MedkitError
+
+RESULTS = Path(__file__).parent / "results" / "studies"
+TITLE = "claims"
+
+
+def kept() -> list[Mapping[str, Any]]:
+    """The kept studies that carry a claim."""
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return [one for one in found if "claim" in one]
+
+
+def page() -> str:
+    """A table of all claims, then each with the numbers of its comparisons."""
+    found = kept()
+    rows = [(f"[{one['study']}](#{one['study']})", one["claim"]["says"], one["claim"]["found"]) for one in found]
+    lines = markdown.table(("study", "claim", "on phantoms"), rows)
+    for one in found:
+        lines += section(one)
+    return "\n".join(lines)
+
+
+def section(one: Mapping[str, Any]) -> list[str]:
+    claim, compared = one["claim"], one["compared"][0]
+    rows = [
+        (
+            f"{verdict['a']} − {verdict['b']}" + (f", {', '.join(at['place'])}" if at["place"] else ""),
+            f"{verdict['estimate']:.3f}" + _interval(verdict),
+            str(verdict["seeds"]),
+            str(verdict["patients"]),
+            _number(verdict["probability"], 2),
+            _number(verdict["smallest_difference"], 3),
+        )
+        for at in compared["verdicts"]
+        for verdict in at["verdicts"]
+    ]
+    heads = ("difference", f"{compared['metric']} [95 %]", "seeds", "patients", "wins again", "could be shown")
+    made = one["made"]
+    return [
+        f"### {one['study']}",
+        "",
+        f"**{claim['found'].capitalize()}**: {claim['says']} Said by: {claim['source']}. Found: {claim['why']}.",
+        "",
+        *markdown.table(heads, rows),
+        f"`medkit study run claims/{one['study']}`; `{compared['stage']}` on `{compared['split']}`; medkit {made['medkit']} at "
+        f"{made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
+    ]
+
+
+def _interval(verdict: Mapping[str, Any]) -> str:
+    return "" if verdict["low"] is None else f" [{verdict['low']:.3f}, {verdict['high']:.3f}]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench claims -->' and '<!-- end -->'")
+    arguments = parser.parse_args()
+    try:
+        print(page()) if arguments.into is None else fill(arguments.into, TITLE, page())
+    except MedkitError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
