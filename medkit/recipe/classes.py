@@ -5,31 +5,22 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from medkit.errors import InputError
 from medkit.protocols.classes import Classes, classes_of
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block
+from medkit.recipe.given import is_given
 from medkit.recipe.model import DataBlock, Stage
 from medkit.recipe.pieces import Pieces
 from medkit.recipe.views import method_nodes
 from medkit.recipe.yaml import Node
-from medkit.registry.static import static_constant, static_schema
+from medkit.registry.static import static_constant
 
 GIVEN = "data.classes"
 
 
 def read_classes(pieces: Pieces, node: Node, path: str) -> Classes | None:
     """The classes of a data block; problems go to ``pieces``."""
-    if node.value is None:
-        return None
-    try:
-        found = classes_of(node.plain())
-    except InputError as error:
-        pieces.problem(node.place, path, error.what, error.hint)
-        return None
-    for name in found.names:
-        pieces.name(name, node.place, path)
-    return found
+    return pieces.declared(node, path, classes_of)
 
 
 def check_classes(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
@@ -67,8 +58,7 @@ def _hint(part: Block) -> str | None:
 
 def asks_for_classes(part: Block) -> bool:
     """Whether a component is given the classes of its data block."""
-    arguments = static_schema(part.entry).arguments.values()
-    return any(argument.given is not None and argument.given.path == GIVEN for argument in arguments)
+    return is_given(part, GIVEN)
 
 
 def _reads_mask(part: Block) -> bool:

@@ -45,6 +45,12 @@ def check_given(pieces: Pieces, stage: Stage, earlier: Mapping[str, Stage]) -> N
                     break
 
 
+def is_given(part: Block, path: str) -> bool:
+    """Whether a component has an argument that is given to it from ``path``, such as ``data.labels``."""
+    arguments = static_schema(part.entry).arguments.values()
+    return any(argument.given is not None and argument.given.path == path for argument in arguments)
+
+
 def _asked(block: Any) -> Iterator[tuple[str, str]]:
     """Arguments that are attributes of a sibling: its name, and the attribute's."""
     if not isinstance(block, Block):

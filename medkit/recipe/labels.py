@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from medkit.errors import InputError
 from medkit.protocols.labels import Labels, labels_of
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block
+from medkit.recipe.given import is_given
 from medkit.recipe.model import DataBlock, Stage
 from medkit.recipe.pieces import Pieces
 from medkit.recipe.yaml import Node
-from medkit.registry.static import static_constant, static_schema
+from medkit.registry.static import static_constant
 
 GIVEN = "data.labels"
 HEADS = {"one_of": "classification", "any_of": "multilabel", "ordered": "ordinal", "unit": "regression"}
@@ -24,16 +24,7 @@ EXAMPLES = {
 
 def read_labels(pieces: Pieces, node: Node, path: str) -> Labels | None:
     """The labels of a data block; problems go to ``pieces``."""
-    if node.value is None:
-        return None
-    try:
-        found = labels_of(node.plain())
-    except InputError as error:
-        pieces.problem(node.place, path, error.what, error.hint)
-        return None
-    for name in found.names:
-        pieces.name(name, node.place, path)
-    return found
+    return pieces.declared(node, path, labels_of)
 
 
 def check_labels(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
@@ -56,8 +47,7 @@ def check_labels(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
 
 def asks_for_labels(part: Block) -> bool:
     """Whether a component is given the labels of its data block."""
-    arguments = static_schema(part.entry).arguments.values()
-    return any(argument.given is not None and argument.given.path == GIVEN for argument in arguments)
+    return is_given(part, GIVEN)
 
 
 def reads_labels(stage: Stage) -> bool:

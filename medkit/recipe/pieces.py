@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from medkit import names
 from medkit.errors import InputError, did_you_mean
@@ -17,6 +17,16 @@ from medkit.recipe.yaml import Mark, Node
 from medkit.registry import Entry, Registry
 from medkit.registry.promises_static import check_source_promises
 from medkit.registry.schema import Argument, Schema, is_plain, validate, with_files
+
+
+class Named(Protocol):
+    """Something with names in it."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
+Declared = TypeVar("Declared", bound=Named)
 
 
 class Pieces:
@@ -33,6 +43,19 @@ class Pieces:
         """A name that becomes a file, a folder or a key."""
         if fault := names.fault(name):
             self.problem(mark, path, fault)
+
+    def declared(self, node: Node, path: str, make: Callable[[Any], Declared]) -> Declared | None:
+        """What a data block declares with names, made by ``make`` of plain data: classes of masks, labels of cases."""
+        if node.value is None:
+            return None
+        try:
+            found = make(node.plain())
+        except InputError as error:
+            self.problem(node.place, path, error.what, error.hint)
+            return None
+        for name in found.names:
+            self.name(name, node.place, path)
+        return found
 
     # -- plain pieces ------------------------------------------------------------------------------------------
 
