@@ -224,17 +224,19 @@ def _remove_left(path: Path, mine: Holder) -> str | None:
 
 
 def _refuse_living(found: Holder, mine: Holder, path: Path) -> None:
+    if hint := may_live(found, mine, path):
+        raise InputError(f"{found} works in this run folder", str(path.parent), hint)
+
+
+def may_live(found: Holder, mine: Holder, path: Path) -> str:
+    """What to do about the holder of a lock that lives, or may; nothing where it is known to have ended."""
     if (found.host, found.pids) == (mine.host, mine.pids):
-        if begun(found.pid) != found.begun:
-            return
-        hint = "wait until it has ended, or end it"
-    elif found.machine == mine.machine != "" and found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
-        return  # the machine was started anew since
-    elif found.job is not None and found.job == mine.job and found.attempt < mine.attempt:
-        return  # a scheduler ends a job before it starts it again
-    else:
-        hint = f"it cannot be looked for from {mine.host}; if it has ended there, delete {path}"
-    raise InputError(f"{found} works in this run folder", str(path.parent), hint)
+        return "wait until it has ended, or end it" if begun(found.pid) == found.begun else ""
+    if found.machine == mine.machine != "" and found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
+        return ""  # the machine was started anew since
+    if found.job is not None and found.job == mine.job and found.attempt < mine.attempt:
+        return ""  # a scheduler ends a job before it starts it again
+    return f"it cannot be looked for from {mine.host}; if it has ended there, delete {path}"
 
 
 def held_by(path: Path) -> Holder | None:
