@@ -22,6 +22,7 @@ from medkit.runs.trainers import StageTrainer
 from medkit.runs.workbench import Workbench
 
 FILE = "own_data.json"
+Shapes = Mapping[str, torch.Size]
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,14 @@ class Guess:
     """Predicts as ``objective`` does, but the same of every case, whatever its image.
 
     Probabilities are ``share`` everywhere, values ``value``, classes the one of number ``often``, images as they came;
-    to anything else it has no answer.
+    to anything else it has no answer. ``shapes`` of what is predicted of each case are kept for the next guess.
     """
 
-    def __init__(self, objective: Any, share: float, value: float, often: int) -> None:
+    def __init__(
+        self, objective: Any, share: float, value: float, often: int, shapes: dict[Any, Shapes] | None = None
+    ) -> None:
         self.objective, self.share, self.value, self.often = objective, share, value, often
+        self.shapes: dict[Any, Shapes] = {} if shapes is None else shapes
 
     def eval(self) -> Guess:
         self.objective.eval()
@@ -78,7 +82,11 @@ class Guess:
         return {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        said = {name: self._answer(name, made, batch) for name, made in self.objective.predict(batch).items()}
+        key = tuple(batch.get("ids", ()))
+        if not key or key not in self.shapes:
+            self.shapes[key] = {name: made.shape for name, made in self.objective.predict(batch).items()}
+        image = batch["image"]
+        said = {name: self._answer(name, image.new_empty(shape), batch) for name, shape in self.shapes[key].items()}
         return {name: answer for name, answer in said.items() if answer is not None}
 
     def _answer(self, name: str, made: Tensor, batch: Batch) -> Tensor | None:
@@ -113,7 +121,9 @@ def on_own_data(
     truth = None if declared is None or declared.labels.kind == "any_of" else declared.of(cases).ravel()
     answers = None if found is None else _answers(_labels(found) if truth is None else truth)
     known = bench.runtime.strategy.share(answers, f"the labels of {stage.name}")
-    guessed = [_measured(bench, trainer, Guess(trainer.objective, *one), metrics, cases) for one in known]
+    shapes: dict[Any, Shapes] = {}
+    guesses = [Guess(trainer.objective, share, value, often, shapes) for share, value, often in known]
+    guessed = [_measured(bench, trainer, guess, metrics, cases) for guess in guesses]
     return [] if found is None else _compared(metrics, found, [one for one in guessed if one is not None])
 
 
