@@ -15,7 +15,7 @@ from medkit.errors import InputError, RunError
 if TYPE_CHECKING:
     from medkit.bench.results import Results
 
-WIDTH = 120  # of a table that goes to a file
+WIDTH = 120  # of a table printed to a file
 
 
 def bench(
@@ -27,7 +27,7 @@ def bench(
         bool, typer.Option("--quick", help="The smallest sizes only: seconds instead of minutes.")
     ] = False,
     only: Annotated[str | None, typer.Option("--only", metavar="TEXT", help="Cases with this in their name.")] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Instead of each case's own number.")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="In place of each case's own number.")] = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory.")] = True,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda; default: cuda when there is one.")
@@ -39,15 +39,15 @@ def bench(
         str | None, typer.Option("--compare", metavar="NAME", help="Compare with saved results of this device.")
     ] = None,
     fail_above: Annotated[
-        float, typer.Option("--fail-above", min=1.0, help="With --compare: the time ratio that is a failure.")
+        float, typer.Option("--fail-above", min=1.0, help="With --compare: the time ratio that counts as a failure.")
     ] = 1.10,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw time over size.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Plot time against size.")] = None,
     markdown: Annotated[
         str | None, typer.Option("--markdown", metavar="NAME", help="Print saved results as Markdown; measure nothing.")
     ] = None,
     into: Annotated[
         Path | None,
-        typer.Option("--into", metavar="PAGE", help="With --markdown: fill what has targets into this page."),
+        typer.Option("--into", metavar="PAGE", help="With --markdown: write what has targets into this page."),
     ] = None,
     results: Annotated[Path, typer.Option("--results", metavar="DIR", help="Where results are saved.")] = Path(
         "benchmarks/results"
@@ -56,8 +56,8 @@ def bench(
 ) -> None:
     """Check variants of an operator against each other, then measure time, memory and share of the roofline.
 
-    Every variant of a case has to give the result of the first one, or of one in double precision, before it is timed;
-    then all take turns in one process. What fails is a row that says why, all others are kept, and the exit code is 1.
+    Every variant of a case has to match the result of the first one, or of one in double precision, before it is timed;
+    then all take turns in one process. A failure is a row that says why, all others are kept, and the exit code is 1.
     'speed' is the first one's time over a variant's: quartiles on both sides of 1 show no difference.
     What each suite compares, and how to read a table, is in docs/benchmarks.md.
 
@@ -65,7 +65,7 @@ def bench(
 
     \b
     Some cases of two suites:             medkit bench conv3d volume --only 256x256
-    Keep what this machine does:          OMP_NUM_THREADS=1 medkit bench all --save before
+    Save what this machine does:          OMP_NUM_THREADS=1 medkit bench all --save before
     Fail where a change made it slower:   OMP_NUM_THREADS=1 medkit bench all --compare before --fail-above 1.10
     """
     from medkit.bench import results as saved
@@ -101,7 +101,7 @@ def bench(
     if found.failures:
         for failure in found.failures:
             print(f"error: {failure}", file=sys.stderr)
-        raise RunError(f"failures: {len(found.failures)}, told above")
+        raise RunError(f"failures: {len(found.failures)}, listed above")
     if earlier is not None:
         worse, compared = saved.slower(found, earlier, fail_above)
         if worse:

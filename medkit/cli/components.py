@@ -1,4 +1,4 @@
-"""``medkit list``, ``show``, ``schema`` and ``check``: what there is, and what is wrong with a recipe."""
+"""``medkit list``, ``show``, ``schema`` and ``check``: what is available, and what is wrong with a recipe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def list_(
 
 def show(
     name: Annotated[str, typer.Argument(help="Short or full name, such as smartnet:scse_unet.")],
-    kind: Annotated[str | None, typer.Option(help="If several kinds have the name.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Needed if several kinds share the name.")] = None,
     json: Json = False,
     plugin: PluginFile = None,
 ) -> None:
@@ -115,13 +115,13 @@ def check(
     ] = False,
     leave_out: Annotated[
         Path | None,
-        typer.Option("--leave-out", metavar="MANIFEST", help="With --data: write a manifest without broken cases."),
+        typer.Option("--leave-out", metavar="MANIFEST", help="With --data: write a manifest without the broken cases."),
     ] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Check a recipe: names, types, ranges, splits, references. Prints every problem with its line.
+    """Check a recipe: names, types, ranges, splits, references. Prints each problem with its line.
 
-    With --data, images are read and prepared by several processes, and what is prepared is kept for the run; broken
+    With --data, images are read and prepared by several processes, and prepared images are kept for the run; broken
     ones are listed, with exit code 1.
 
     Example: medkit check recipes/ich_seg.yaml --set stages.pretext.epochs=2
@@ -154,7 +154,7 @@ def check(
     elif leave_out is not None:
         raise InputError("only images that were read can be left out", "--leave-out", "add --data")
     else:
-        print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' does")
+        print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' looks at them")
 
 
 def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
@@ -166,7 +166,7 @@ def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
         found = check_data(recipe, jobs or default_jobs(), progress)
     broken = [(one.block.name, failure.case, str(failure.error)) for one in found for failure in one.failures]
     for one in found:
-        sound, before = one.total - len(one.failures), f" ({one.before} had been before)" if one.before else ""
+        sound, before = one.total - len(one.failures), f" ({one.before} were already prepared)" if one.before else ""
         print(f"data block {one.block.name}: {sound} of {one.total} cases can be read and prepared{before}")
         for case, doubt in list(one.doubts.items())[:5]:
             print(f"note: case '{case}': {doubt}")

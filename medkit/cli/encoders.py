@@ -1,4 +1,4 @@
-"""``medkit embed`` and ``medkit card``: what an encoder makes of many images, and what that is worth."""
+"""``medkit embed`` and ``medkit card``: an encoder's features of many images, and what they are worth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Encoder = Annotated[
     ),
 ]
 StageName = Annotated[
-    str | None, typer.Option("--stage", help="Of a run; default: its last stage with an encoder that is no variant.")
+    str | None, typer.Option("--stage", help="Of a run; default: its last stage with an encoder that is not a variant.")
 ]
 
 
@@ -32,23 +32,23 @@ def embed(
     input: Annotated[
         Path | None, typer.Option("--input", metavar="MANIFEST|DIR", help="CSV or Parquet manifest, or images.")
     ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Instead of --input: a split of the data block.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="In place of --input: a split of the data.")] = None,
     stage: StageName = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Prepare images as this recipe says; default: as the run did.")
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Its data block, where there are several.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Slices that are encoded at once.")] = 32,
+    data: Annotated[str | None, typer.Option("--data", help="Its data block, if there are several.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Slices encoded at a time.")] = 32,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Write the features of images by an encoder: a row a slice, to be read by pandas, Arrow or R.
+    """Write an encoder's features of images: one row per slice, for pandas, Arrow or R.
 
     Columns are case, patient, center, slice, label (empty where it is not known) and features, a list of numbers: the
     mean over the encoder's deepest map. A folder's cases are its NIfTI files, PNGs and folders of DICOM slices, each a
-    patient of its own; a manifest is one as recipes read it (docs/data.md). Its metadata say under 'medkit' which
+    separate patient; a manifest is one as recipes read it (docs/data.md). The file's metadata say under 'medkit' which
     encoder, weights and preparation the features come from, and how many of the patients were seen in training.
-    Features are kept in the cache too, so that the same images are not encoded twice.
+    Features are also kept in the cache, so that the same images are not encoded twice.
 
     Example: medkit embed runs/first --input cases.csv --output features.parquet
 
@@ -78,12 +78,12 @@ def card(
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Judge an encoder by the tasks of a panel, beside random encoders of the same architecture.
+    """Judge an encoder by the tasks of a panel, alongside random encoders of the same architecture.
 
     The card is a page (card.html) and its numbers (card.json): k-NN, logistic and linear probes, a probe of masks, what
     more labels bring, the spread over seeds, whether the centre can be read from the features, what low doses
-    cost, collapse, likeness to other encoders, speed and memory, and whom the weights have seen. Nothing but probes
-    is trained. The panel 'phantoms' is made of synthetic images and takes minutes; docs/cards.md has how to write one.
+    cost, collapse, similarity to other encoders, speed and memory, and whom the weights have seen. Nothing but probes
+    is trained. The panel 'phantoms' is made of synthetic images and takes minutes; docs/cards.md says how to write one.
 
     Example: medkit card runs/first --on phantoms --out cards/first
 

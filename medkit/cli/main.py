@@ -18,17 +18,17 @@ INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 
 
 def main() -> None:
-    """Run the command line; every error a user can cause is one line and an exit code, without a traceback."""
+    """Run the command line; every error a user can cause gives one line and an exit code, without a traceback."""
     if sys.argv[1:2] and sys.argv[1] in INTERRUPTIBLE:
         interrupt.install(speak=RENDEZVOUS not in os.environ)
-    from medkit.engine import launch  # after the handlers, as all that takes time
+    from medkit.engine import launch  # after the handlers, like everything that takes time
 
     if launch.is_launched():
         launch.die_with_launcher()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? for what it lacks
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? for characters it lacks
     try:
         from medkit.cli.app import app
 
@@ -62,14 +62,14 @@ def _end(error: Exception, text: str, code: int) -> None:
         launch.leave_message(error, text, code)
     elif not isinstance(error, ElsewhereError):
         start = "" if isinstance(error, StoppedError) else "error: "
-        with suppress(OSError):  # nobody reads any more
+        with suppress(OSError):  # nobody is reading any more
             for line in text.splitlines():
                 print(f"{start}{line}", file=sys.stderr)
     sys.exit(code)
 
 
 def _unexpected(error: Exception) -> None:
-    """A bug of ours (or of a plugin): say so, and how to see all of it."""
+    """A bug of ours (or of a plugin): say so, and how to see the whole traceback."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = f"unexpected {type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
     _end(error, f"{text}\nthis is a bug; MEDKIT_TRACEBACK=1 shows the whole traceback", 1)

@@ -29,14 +29,14 @@ def write_plugin(name: str, out: Path) -> Path:
     Raises
     ------
     InputError
-        if ``name`` is no Python name in small letters, or the folder exists.
+        if ``name`` is not a Python name in lower case, or the folder exists.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or name.startswith("_"):
-        raise InputError(f"'{name:.100}' is no Python name in small letters", hint="for example: turns")
+        raise InputError(f"'{name:.100}' is not a Python name in lower case", hint="for example: turns")
     if len(name) > 40:
-        raise InputError(f"a name of {len(name)} letters is too long", hint="40 are enough")
+        raise InputError(f"a name of {len(name)} characters is too long", hint="40 are enough")
     if name in sys.stdlib_module_names or name in {info.name for info in plugins()} or find_spec(name):
-        raise InputError(f"'{name}' is the name of a module or plugin that is here already", hint="choose another")
+        raise InputError(f"'{name}' is the name of a module or plugin that already exists", hint="choose another")
     folder = Path(out) / f"medkit-{name.replace('_', '-')}"
     words = {"NAME": name, "CLASS": "".join(w.title() for w in name.split("_")), "VERSION": medkit.__version__}
     words["DISTRIBUTION"] = folder.name

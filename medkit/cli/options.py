@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ AllowGaps = Annotated[
 ]
 UnitsSaid = Annotated[
     str | None,
-    typer.Option("--units", metavar="HU|stored", help="What the voxels are in, where the file does not tell."),
+    typer.Option("--units", metavar="HU|stored", help="The unit of the voxels, where the file does not say."),
 ]
 Lists = Annotated[
     Path | None,
-    typer.Option("--lists", metavar="DIR", help="Where lists of a series' files go; default: OUT_series beside OUT."),
+    typer.Option(
+        "--lists", metavar="DIR", help="Where the lists of each series' files go; default: OUT_series next to OUT."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 PluginFile = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Load a plugin under work from one Python file.")
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="Load a plugin under development from one Python file."),
 ]
 Set = Annotated[
     list[str] | None,
@@ -33,33 +36,33 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; defau
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Ranks on this machine; this command starts them.")]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Processes that prepare cases; default: one a core, at most 32."),
+    typer.Option("--jobs", min=1, help="Processes that prepare cases; default: one per core, at most 32."),
 ]
 Workers = Annotated[
     str | None,
     typer.Option(
-        "--workers", metavar="N|auto", help="Processes that make batches, in place of the recipe's; 0: a thread."
+        "--workers", metavar="N|auto", help="Processes that make batches, in place of the recipe's number; 0: a thread."
     ),
 ]
 Skip = Annotated[
-    list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant, as segment@scratch.")
+    list[str] | None, typer.Option("--skip", metavar="STAGE", help="Leave out a stage or variant: segment@scratch.")
 ]
 Link = Annotated[
     bool | None,
     typer.Option(
         "--link/--fresh",
         help="Take stages that another run has trained under the same key, or train them again. Default: $MEDKIT_LINK, "
-        "else train, and say what could be taken.",
+        "or else train, and say what could have been taken.",
         show_default=False,
     ),
 ]
 Field = Annotated[
-    list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs beside the image.")
+    list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs besides the image.")
 ]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="NAME", help="Tell an experiment tracker of the run, such as tensorboard."),
+    typer.Option("--track", metavar="NAME", help="Report the run to an experiment tracker, such as tensorboard."),
 ]
 
 

@@ -12,14 +12,14 @@ def show_json(content: Any) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None, least: int = 0) -> None:
-    """A table that is cut to the terminal's width nowhere but wraps; ``least`` columns wide where there is none."""
+    """A table that wraps rather than being cut to the terminal's width; ``least`` columns wide where there is none."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")  # variants often differ in the end of their names only
+        table.add_column(column, overflow="fold")  # variants often differ only at the end of their names
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     console = Console(highlight=False, markup=False)

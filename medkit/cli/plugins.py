@@ -23,7 +23,7 @@ def plugins(
     name: Annotated[str | None, typer.Argument(help="A plugin, for 'why'.")] = None,
     json: Json = False,
 ) -> None:
-    """List the plugins; 'why NAME' tells why one was left out, 'freeze' prints requirement lines.
+    """List the plugins; 'why NAME' says why one was left out, 'freeze' prints requirement lines.
 
     Example: medkit plugins why turns
     """
@@ -47,7 +47,7 @@ def plugins(
             print(info.traceback)
         return
     if action is not None:
-        raise InputError(f"'{action}' is no action", hint="'why NAME' or 'freeze'")
+        raise InputError(f"'{action}' is not an action", hint="'why NAME' or 'freeze'")
     if json:
         show_json([{k: v for k, v in vars(info).items() if k != "traceback"} for info in infos])
         return
@@ -56,7 +56,7 @@ def plugins(
 
 
 def doctor(json: Json = False) -> None:
-    """Look at this installation: versions, device, memory, disk, image decoders, plugins; and say what to fix.
+    """Look over this installation (versions, device, memory, disk, image decoders, plugins), and say what to fix.
 
     Example: medkit doctor
     """
@@ -112,7 +112,7 @@ def _new() -> None:
 @new.command("plugin")
 def new_plugin(
     name: Annotated[str, typer.Argument(help="A Python name, such as turns.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the package folder is made.")] = Path("."),
+    out: Annotated[Path, typer.Option("--out", help="Where to make the package's folder.")] = Path("."),
 ) -> None:
     """Write a plugin package with a working pretext, its test and a recipe, ready to be installed.
 

@@ -19,11 +19,11 @@ def prepare(
     recipe: Annotated[str, typer.Argument(help="Path, or name of a bundled recipe.")],
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, help="Processes of one thread each; default on this machine: one a core."),
+        typer.Option("--jobs", min=1, help="Processes of one thread each; default on this machine: one per core."),
     ] = None,
     on: Annotated[str, typer.Option("--on", metavar="local|slurm|ray", help="Where they run.")] = "local",
     slurm: Annotated[
-        list[str] | None, typer.Option("--slurm", metavar="OPTION", help="For sbatch, as --slurm=--partition=cpu.")
+        list[str] | None, typer.Option("--slurm", metavar="OPTION", help="For sbatch, such as --slurm=--partition=cpu.")
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the end; --no-wait is for --on slurm.")
@@ -35,7 +35,7 @@ def prepare(
 ) -> None:
     """Prepare the cases of a recipe and keep them, so that runs find them ready.
 
-    Cases that are prepared already are left out, so it can be called again at any time. Those that cannot be prepared
+    Cases that are already prepared are left out, so it can be called again at any time. Those that cannot be prepared
     are named at the end, with exit code 1.
 
     Example: medkit prepare ich_seg --jobs 8
@@ -46,7 +46,7 @@ def prepare(
 
     checked = load_recipe(recipe, set=set or [])
     if part is not None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is prepared is kept before it ends
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what has been prepared is kept before it ends
         number, parts = _part(part)
         if preparing.prepare_part(checked, number, parts, of, lambda text: print(text, file=sys.stderr)):
             raise typer.Exit(1)
@@ -58,7 +58,7 @@ def prepare(
     if jobs is None and on != "local":
         raise InputError(f"--on {on} does not know how many processes to start", "--jobs", "give a number")
     if not wait and on != "slurm":
-        raise InputError("only SLURM goes on when this command ends", "--no-wait", "use it with --on slurm")
+        raise InputError("only SLURM carries on when this command ends", "--no-wait", "use it with --on slurm")
     parts = jobs or default_jobs()
     arguments = [recipe, *(word for text in set or [] for word in ("--set", text))]
     arguments += [word for file in plugin or [] for word in ("--plugin", file)]
@@ -72,5 +72,5 @@ def prepare(
 def _part(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if found is None or int(found[1]) >= int(found[2]):
-        raise InputError(f"'{text}' is no part", "--part", "the third of eight is 2/8")
+        raise InputError(f"'{text}' is not a part", "--part", "the third of eight is 2/8")
     return int(found[1]), int(found[2])

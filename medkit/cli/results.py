@@ -23,10 +23,10 @@ Results = Mapping[str, Mapping[str, Mapping[str, "MetricValue"]]]
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where runs lie.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the runs are.")] = Path("runs"),
     json: Json = False,
 ) -> None:
-    """List the runs below a folder, the latest first: recipe, how far it has come, a first number.
+    """List the runs below a folder, latest first: recipe, how far each has got, a first number.
 
     Example: medkit runs
     """
@@ -38,7 +38,7 @@ def runs(
     if json:
         return show_json([one.json() for one in found])
     if not found:
-        raise InputError("no run lies in or below it", str(folder))
+        raise InputError("there is no run in or below it", str(folder))
     columns = ("run", "recipe", "status", "stages", "started", "device", "result")
     rows = [
         (one.folder, one.recipe, one.status, f"{one.done} of {one.stages}", one.started, one.device, one.result)
@@ -55,7 +55,7 @@ def evaluate(
     stage: Annotated[str | None, typer.Option("--stage", help="Default: every stage.")] = None,
     allow_seen: Annotated[
         str | None,
-        typer.Option("--allow-seen", metavar="REASON", help="Why patients may be tested that were seen in training."),
+        typer.Option("--allow-seen", metavar="REASON", help="Why patients seen in training may be tested."),
     ] = None,
     devices: Devices = 1,
     device: Device = None,
@@ -64,7 +64,7 @@ def evaluate(
 ) -> None:
     """Evaluate a finished run on one split and add the numbers to its results.
 
-    With --devices N, N ranks share the cases, on CPU cores too; the numbers are those of one.
+    With --devices N, N ranks share the cases, on CPU cores too; the numbers are the same as with one.
 
     Example: medkit evaluate runs/first --split external1
     """
@@ -109,7 +109,7 @@ def report(
     json: Json = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Write the report of one or several runs again, each into its folder, and print the tables of their recipes.
+    """Write the report of one or more runs again, each into its own folder, and print the tables of their recipes.
 
     Example: medkit report runs/first
     """

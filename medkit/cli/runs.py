@@ -33,14 +33,16 @@ def run(
     set: Set = None,
     skip: Skip = None,
     plugin: PluginFile = None,
-    dry: Annotated[bool, typer.Option("--dry", help="Build everything, run one batch a stage, keep nothing.")] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Build everything, run one batch per stage, keep nothing.")
+    ] = False,
     devices: Devices = 1,
     device: Device = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the recipe's seed.")] = None,
     jobs: Jobs = None,
     workers: Workers = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR if this run was begun there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Carry on in DIR if this run was begun there.")] = False,
     track: Track = None,
     link: Link = None,
 ) -> None:
@@ -55,7 +57,7 @@ def run(
 
         load_files(plugin)
         found = dry_run(recipe, set=set or [], skip=skip or [], device=device, precision=precision)
-        show_table(COLUMNS, found.rows, "one batch a stage; no run folder was written")
+        show_table(COLUMNS, found.rows, "one batch per stage; no run folder was written")
         if found.groups:
             show_table(GROUP_COLUMNS, found.groups, "weights that decay or learn differently")
         return
@@ -108,7 +110,7 @@ def resume(
     track: Track = None,
     link: Link = None,
 ) -> None:
-    """Go on with a run that was interrupted, from its last checkpoint, as if it had never stopped.
+    """Continue an interrupted run from its last checkpoint, as if it had never stopped.
 
     Example: medkit resume runs/first
     """
@@ -133,7 +135,7 @@ def _workers(text: str | None) -> int | Literal["auto"] | None:
     if text is None or text == "auto":
         return text  # type: ignore[return-value]
     if not text.isascii() or not text.isdigit() or int(text) > 256:
-        raise InputError(f"'{text}' is no number of processes", "--workers", "a number from 0 to 256, or auto")
+        raise InputError(f"'{text}' is not a number of processes", "--workers", "a number from 0 to 256, or auto")
     return int(text)
 
 
@@ -143,7 +145,7 @@ def _linking(link: bool | None) -> list[str]:
 
 @contextmanager
 def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
-    """Signals say how to go on, and exit with 130; a run that lost stages shows the tables of the rest."""
+    """Signals say how to continue, and exit with 130; a run that lost stages shows the tables of the rest."""
     go_on = f"medkit resume {folder}" + (f" --devices {devices}" if devices > 1 else "")
     interrupt.begin(f"interrupted at once; resumable: {go_on}")
     try:
@@ -169,10 +171,10 @@ def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
 
 
 def _show_results(finished: Run) -> None:
-    """The recipe's tables, a plain one of each stage that has none, and at last the report's path."""
+    """The recipe's tables, a plain one for each stage that has none, and finally the report's path."""
     try:
         _print_results(finished)
-    except BrokenPipeError:  # nobody reads any more; the run is whole all the same
+    except BrokenPipeError:  # nobody is reading any more; the run is complete all the same
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno != errno.EIO or not interrupt.leave_terminal():

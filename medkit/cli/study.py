@@ -1,4 +1,4 @@
-"""``medkit study``: one recipe, what varies in it, and the trials that come of it."""
+"""``medkit study``: one recipe, what varies in it, and the trials that result."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder; default runs/NAME.")] = None,
     on: Annotated[str, typer.Option("--on", metavar="local|slurm|ray", help="Where the trials run.")] = "local",
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Trials at a time; default on this machine: one a core.")
+        int | None, typer.Option("--jobs", min=1, help="Trials at a time; default on this machine: one per core.")
     ] = None,
     slurm: Annotated[
-        list[str] | None, typer.Option("--slurm", metavar="OPTION", help="For sbatch, as --slurm=--partition=cpu.")
+        list[str] | None, typer.Option("--slurm", metavar="OPTION", help="For sbatch, such as --slurm=--partition=cpu.")
     ] = None,
     threads: Threads = 1,
     device: Device = None,
@@ -38,10 +38,10 @@ def run(
     plugin: PluginFile = None,
     dry: Annotated[bool, typer.Option("--dry", help="Print the plan and the time it will take; keep nothing.")] = False,
 ) -> None:
-    """Run all trials of a study, and write its report; called again, it goes on.
+    """Run all trials of a study, and write its report; called again, it carries on.
 
-    A stage that several trials have is trained once. Trials that fail are named at the end, with exit code 1; a trial
-    whose worker was killed is gone on with.
+    A stage that several trials share is trained once. Trials that fail are named at the end, with exit code 1; a trial
+    whose worker was killed is continued.
 
     Example: medkit study run tiny --out runs/tiny --jobs 2
     """
@@ -79,7 +79,7 @@ def run(
 
 @app.command()
 def status(folder: StudyDir, json: Json = False) -> None:
-    """Show how far a study has come, which trials failed and why, and how long the rest will take.
+    """Show how far a study has got, which trials failed and why, and how long the rest will take.
 
     Example: medkit study status runs/tiny
     """

@@ -1,4 +1,4 @@
-"""``medkit verdict``: whether a method would win again, from values of patients over several seeds."""
+"""``medkit verdict``: whether a method would win again, from patients' values over several seeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def verdict(
             help="CSV or Parquet with the columns method, seed, patient, value (and case); or run folders.",
         ),
     ],
-    b: Annotated[str, typer.Option("--b", metavar="NAME", help="The method that others are held against.")],
+    b: Annotated[str, typer.Option("--b", metavar="NAME", help="The method that others are compared with.")],
     a: Annotated[
         list[str] | None,
         typer.Option("--a", metavar="NAME", help="The method in question; may be repeated. Default: all others."),
@@ -36,15 +36,16 @@ def verdict(
         bool | None,
         typer.Option(
             "--higher-is-better/--lower-is-better",
-            help="Default: higher, or what run folders say of the metric.",
+            help="Default: higher, or what run folders say about the metric.",
             show_default=False,
         ),
     ] = None,
     unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="Equal seeds of two methods have nothing in common but their name.")
+        bool, typer.Option("--unpaired", help="Equal seeds of two methods have nothing in common but the number.")
     ] = False,
     common: Annotated[
-        bool, typer.Option("--common", help="Compare the patients, cases and seeds that both have; leave out others.")
+        bool,
+        typer.Option("--common", help="Compare the patients, cases and seeds that both have; leave out the others."),
     ] = False,
     difference: Annotated[
         float | None,
@@ -52,7 +53,7 @@ def verdict(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say whether A would beat B again, trained anew and tested on new patients, and how sure that is.
+    """Say whether A would beat B again, trained anew and tested on new patients, and how certain that is.
 
     Example: medkit verdict values.csv --a pretrained --b scratch
     """
@@ -89,7 +90,7 @@ def _read(
             )
         return sources[0], True, {}
     if metric is None:
-        raise InputError("which metric of these runs is to be compared?", hint="--metric NAME")
+        raise InputError("which metric of these runs should be compared?", hint="--metric NAME")
     from medkit.evaluation.verdict_runs import run_values
 
     found = run_values(sources, metric, stage, split)
@@ -97,7 +98,7 @@ def _read(
 
 
 def _plan(verdict: Verdict, difference: float | None) -> list[dict[str, Any]]:
-    """Seeds and patients that a difference needs; [] if none is asked for."""
+    """Seeds and patients that a difference needs; [] if no difference is given."""
     from dataclasses import asdict
 
     from medkit.evaluation.verdict_power import designs
