@@ -15,16 +15,16 @@ from medkit.registry.promises import check_promises
 from medkit.registry.schema import MISSING, Argument, schema_of
 
 FOREIGN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
-"""What constructors raise for arguments that they cannot take. Not RuntimeError: so a GPU's lack of memory is told."""
+"""What constructors raise for arguments that they cannot take. Not RuntimeError: that is how a GPU runs short."""
 Taken = Callable[[str, str], Any]
 """``taken(stage, part)``: the trained part of an earlier stage."""
 Seeded = Callable[[str], None]
-"""``seeded(path)``: told right before the component at ``path`` (``heads.seg``; the outermost is ``""``) is made."""
+"""``seeded(path)``: called just before the component at ``path`` (``heads.seg``; the outermost is ``""``) is made."""
 
 
 @dataclass(frozen=True)
 class Making:
-    """What components that are built together have in common: the data block and the stage that they are trained in."""
+    """What components built together have in common: the data block and the stage that they are trained in."""
 
     taken: Taken | None = None
     seeded: Seeded | None = None
@@ -100,9 +100,9 @@ class Block:
         seeded:
             Seeds the generators that each component draws its weights from.
         siblings:
-            Parts that the parent has built already, for ``Given`` arguments.
+            Parts that the parent has already built, for ``Given`` arguments.
         contract:
-            The protocol that its place asks for; default: that of its kind.
+            The protocol that its place requires; default: that of its kind.
         data:
             The data block that it is trained on, for ``Given("data.classes")``.
         stage:

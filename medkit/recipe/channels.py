@@ -15,7 +15,7 @@ from medkit.registry.static import static_constant, static_schema
 
 NETWORKS = ("encoder", "generator", "discriminator")
 ARGUMENTS = ("in_channels", "image_channels")
-"""What the channels of images are called by networks that take them, and by heads that make images."""
+"""What networks that take images, and heads that make them, call the number of channels."""
 
 
 def channels_of(block: DataBlock) -> int:
@@ -24,7 +24,7 @@ def channels_of(block: DataBlock) -> int:
     Raises
     ------
     InputError
-        if a step of preparation does not take as many as it is given.
+        if a step of preparation does not take as many channels as it is given.
     """
     count = images_of(block.source)
     for step in block.prepare:
@@ -37,17 +37,17 @@ def channels_of(block: DataBlock) -> int:
 
 
 def images_of(source: Any) -> int:
-    """How many images make a case of a source: one, unless it says otherwise."""
+    """How many images make up a case of a source: one, unless it says otherwise."""
     if not isinstance(source, Block) or missing(source, "channels") is not None:
         return 1
     try:
         return int(getattr(source.build(), "channels", 1))
     except MedkitError:
-        return 1  # said when the source is built
+        return 1  # reported when the source is built
 
 
 def settle_channels(pieces: Pieces, stage: Stage, count: int, earlier: Mapping[str, Stage]) -> None:
-    """Have the stage's networks take images of ``count`` channels where the recipe leaves it open; refuse others."""
+    """Set the stage's networks to ``count`` image channels where the recipe leaves it open; refuse any other number."""
     have = "one channel" if count == 1 else f"{count} channels"
     said = f"images of data block '{stage.data}' have {have}"
     if count > 1 and isinstance(stage.objective, Block) and static_constant(stage.objective.entry, "external"):
@@ -75,7 +75,7 @@ def settle_channels(pieces: Pieces, stage: Stage, count: int, earlier: Mapping[s
 
 
 def taken(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[tuple[Reference, Block]]:
-    """Parts that the stage takes from earlier ones, as these have them."""
+    """Parts that the stage takes from earlier ones, as they are there."""
     for reference, _ in walk.references(stage.objective):
         part: Any = reference
         while isinstance(part, Reference) and part.stage in earlier:

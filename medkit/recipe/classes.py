@@ -24,7 +24,7 @@ def read_classes(pieces: Pieces, node: Node, path: str) -> Classes | None:
 
 
 def check_classes(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
-    """Refuse what would take the numbers of classes in masks for something else."""
+    """Refuse what would mistake the class numbers in masks for something else."""
     if block.classes is None or not isinstance(stage.objective, Block):
         return
     said = f"masks of data block '{stage.data}' have classes"
@@ -34,7 +34,7 @@ def check_classes(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
 
 
 def _unaware(objective: Block) -> Iterator[Block]:
-    """The parts of an objective that read masks, and ask for no classes."""
+    """The parts of an objective that read masks without asking for their classes."""
     if static_constant(objective.entry, "external") or objective.arguments.get("target") == "mask":
         yield objective
     segments = False
@@ -62,7 +62,7 @@ def asks_for_classes(part: Block) -> bool:
 
 
 def _reads_mask(part: Block) -> bool:
-    """Whether the text of a component has ``batch["mask"]``."""
+    """Whether the source of a component contains ``batch["mask"]``."""
     for node in method_nodes(part):
         match node:
             case ast.Subscript(value=ast.Name(id="batch"), slice=ast.Constant(value="mask")):

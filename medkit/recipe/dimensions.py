@@ -13,12 +13,12 @@ from medkit.recipe.yaml import Node
 from medkit.registry.static import static_constant
 
 PARTS = ("encoder", "pretext", "operator", "generator", "discriminator", "distiller")
-"""Kinds whose components say by ``dimensions = 3`` that they are of volumes; others are of slices."""
+"""Kinds whose components say by ``dimensions = 3`` that they are for volumes; others are for slices."""
 TAKES = {2: "slices", 3: "volumes"}
 
 
 def check_dimensions(pieces: Pieces, stage: Stage, entries: Mapping[str, Node], earlier: Mapping[str, Stage]) -> None:
-    """Refuse parts of volumes in an objective of slices, and the other way round; and patches of another kind."""
+    """Refuse parts for volumes in an objective on slices, and vice versa; and patches of the wrong kind."""
     if not isinstance(stage.objective, Block):
         return
     wanted = dimensions(stage.objective)
@@ -37,7 +37,7 @@ def check_dimensions(pieces: Pieces, stage: Stage, entries: Mapping[str, Node], 
 
 
 def dimensions(block: Block) -> int:
-    """2 for a component of slices, 3 for one of volumes."""
+    """2 for a component for slices, 3 for one for volumes."""
     return 3 if static_constant(block.entry, "dimensions") == 3 else 2
 
 

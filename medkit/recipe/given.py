@@ -1,4 +1,4 @@
-"""What components ask of the one beside them: a head of the encoder's tokens, before a run builds it."""
+"""What components ask of their siblings, such as a head for the encoder's tokens, before a run builds them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medkit.registry.static import static_schema
 
 
 def check_given(pieces: Pieces, stage: Stage, earlier: Mapping[str, Stage]) -> None:
-    """Refuse a component whose sibling lacks an attribute that it asks for and that not all of their kind have.
+    """Refuse a component whose sibling lacks an attribute that it asks for and that not all of that kind have.
 
-    The sibling is built for it, without its weights and without memory for them; one that nobody asks this way is not.
+    The sibling is built for this, without its weights or memory for them; one that nothing asks this way is not.
     """
     if pieces.problems:
-        return  # nothing can be built of it
+        return  # nothing can be built from it
     for parent in walk.blocks(stage.objective):
         for name, child in walk.parts(parent):
             for root, attribute in _asked(child):
@@ -63,7 +63,7 @@ def _asked(block: Any) -> Iterator[tuple[str, str]]:
 
 
 def _found(part: Any, earlier: Mapping[str, Stage]) -> Block | None:
-    """The component itself, also where it is taken from an earlier stage."""
+    """The component itself, even where it is taken from an earlier stage."""
     while isinstance(part, Reference):
         if part.stage not in earlier:
             return None
@@ -76,7 +76,7 @@ def _promised(block: Block, attribute: str) -> bool:
 
 
 def _empty(block: Block) -> Any:
-    """A component as it is built, but for weights: none are read, fetched or drawn."""
+    """A component as it is built, except for weights: none are read, fetched or drawn."""
     import torch
 
     arguments = static_schema(block.entry).arguments

@@ -31,9 +31,9 @@ from medkit.registry.static import static_schema
 
 
 def json_schema(registry: Registry) -> dict[str, Any]:
-    """A JSON Schema (2020-12): top-level keys, data blocks, stages, and one definition a kind of component."""
+    """A JSON Schema (2020-12): top-level keys, data blocks, stages, and one definition per kind of component."""
     stage = _record(Stage, ("name", "objective"))
-    del stage["properties"]["fraction"]  # it stands under 'train'
+    del stage["properties"]["fraction"]  # it is written under 'train'
     turns = {"type": "object"}
     stage["properties"] |= {
         "objective": _kind("objective"),
@@ -93,7 +93,7 @@ def _train() -> dict[str, Any]:
 
 
 def _kind(kind: str, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A component of ``kind``, with the keys that its place lets stand beside its arguments."""
+    """A component of ``kind``, with the keys that its place allows beside its arguments."""
     reference: dict[str, Any] = {"$ref": f"#/$defs/{kind}"}
     if beside is None:
         return reference

@@ -1,4 +1,4 @@
-"""Labels of a data block: reading them, and whether what reads them in a stage takes such labels."""
+"""Labels of a data block: reading them, and whether the parts of a stage that read them take such labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_labels(pieces: Pieces, node: Node, path: str) -> Labels | None:
 
 
 def check_labels(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
-    """Refuse what reads declared labels where there are none, or others than it takes."""
+    """Refuse what reads declared labels where there are none, or where they are of a kind that it does not take."""
     readers = [part for part in walk.blocks(stage.objective) if asks_for_labels(part)]
     needing = [part for part in readers if static_constant(part.entry, "label_kinds")]
     for part in [*needing, *(metric for metric in stage.metrics if isinstance(metric, Block))]:

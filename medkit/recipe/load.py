@@ -1,6 +1,6 @@
 """Recipes: what a run is made of, as data.
 
-``load_recipe`` reads and checks everything at once and tells every problem with its line. A block with ``use:`` is
+``load_recipe`` reads and checks everything in one go and reports every problem with its line. A block with ``use:`` is
 one constructor call; nothing in a recipe is evaluated or imported by path.
 """
 
@@ -20,7 +20,7 @@ from medkit.recipe.yaml_dump import dump
 
 STUDIES = "studies"
 PANELS = "panels"
-"""The folders of bundled studies and panels, which are no recipes."""
+"""The folders of bundled studies and panels, which are not recipes."""
 
 
 def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
@@ -37,7 +37,7 @@ def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
     Raises
     ------
     InputError
-        with every problem found, one a line, each with file, line, column and key.
+        with every problem found, one per line, each with file, line, column and key.
     """
     path, shown = find(recipe)
     root = yaml_marks.read(path, shown)
@@ -56,7 +56,7 @@ def recipe_from(data: Mapping[str, Any], set: Sequence[str] = ()) -> Recipe:
 
 
 def check_round_trip(recipe: Recipe) -> None:
-    """Make sure that what a run would write as its recipe is read back to the same recipe.
+    """Make sure that what a run would write as its recipe reads back as the same recipe.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_round_trip(recipe: Recipe) -> None:
 
 
 def find(recipe: str | Path) -> tuple[Path, str]:
-    """The file of a recipe, and how it is called in errors."""
+    """The file of a recipe, and what errors call it."""
     path = Path(recipe)
     if path.is_file():
         return path, str(recipe)

@@ -32,7 +32,7 @@ Side = Annotated[int, Gt(0)]
 OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
 """What a stage may say beside the arguments of any optimizer, and ..."""
 SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
-"""... beside those of any schedule; a component's own argument of such a name goes first."""
+"""... beside those of any schedule; a component's own argument of such a name takes precedence."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Views:
 class Crops:
     """Squares out of each item, in batches as ``crops`` (N,count,C,size,size).
 
-    ``scale`` has the smallest and the largest share of the image's area that one shows; ``augment`` changes them.
+    ``scale`` has the smallest and the largest share of the image's area that a crop shows; ``augment`` changes crops.
     """
 
     size: Annotated[int, Gt(0)]
@@ -90,9 +90,9 @@ class KeepBest:
 
 @dataclass(frozen=True)
 class Unfreeze:
-    """Open a frozen part stage by stage.
+    """Unfreeze a part stage by stage.
 
-    ``part`` is frozen for ``after`` epochs; then one more of its stages opens every ``every`` epochs.
+    ``part`` is frozen for ``after`` epochs; then one more of its stages is unfrozen every ``every`` epochs.
     """
 
     part: str
@@ -112,16 +112,16 @@ class EarlyStop:
 
 
 RECORDS: dict[str, type] = {"keep_best": KeepBest, "early_stop": EarlyStop, "unfreeze": Unfreeze}
-"""Keys of a stage that are mappings of their own; null leaves each out."""
+"""Keys of a stage that are mappings themselves; null leaves each out."""
 
 
 @dataclass
 class Stage:
     """One training: an objective on a data block.
 
-    ``clip`` bounds a step's gradient, as a number its norm; ``accumulate`` batches make one optimizer step; ``shard``
+    ``clip`` bounds a step's gradient (a number: its norm); ``accumulate`` batches make one optimizer step; ``shard``
     names parts whose weights, gradients and moments are divided among the ranks; ``workers`` processes read batches.
-    ``fraction`` stands in a recipe under ``train``, beside the split: that share of its patients is trained on.
+    ``fraction`` is written in a recipe under ``train``, beside the split: that share of its patients is trained on.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Stage:
     patches: Annotated[int, Gt(0)] = 8
     patch_size: Side | tuple[Side, Side, Side] = 64
     slices: Annotated[int, Gt(0)] = 1
-    draw: Draw | None = None  # a run settles it before it writes its recipe
+    draw: Draw | None = None  # a run decides it before it writes its recipe
     checkpointing: bool = False
     compile: bool = False
     shard: dict[str, bool] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Stage:
 
     @property
     def patch_sides(self) -> tuple[int, int, int]:
-        """Depth, height and width of patches of volumes; one number is a cube's."""
+        """Depth, height and width of patches of volumes; a single number means a cube."""
         size = self.patch_size
         return (size, size, size) if isinstance(size, int) else size
 
@@ -172,7 +172,7 @@ class Stage:
         return _per_turn(self.schedule, turns, f"stages.{self.name}.schedule")
 
     def splits(self, tested: Sequence[str]) -> list[str]:
-        """Every split that the stage touches if it is tested on ``tested``, once."""
+        """Every split that the stage touches if it is tested on ``tested``, each once."""
         return list(dict.fromkeys([self.train, *([self.validate] if self.validate else []), *tested]))
 
     @property
@@ -226,15 +226,15 @@ def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str)
     if isinstance(blocks, Block):
         return dict.fromkeys(turns, blocks)
     if set(blocks) != set(turns):
-        raise InputError(f"{path} names the turns {sorted(blocks)}, the objective has {sorted(turns)}")
+        raise InputError(f"{path} names the turns {sorted(blocks)}, but the objective has {sorted(turns)}")
     return blocks
 
 
 @dataclass(frozen=True)
 class WantedTable:
-    """A paper's table that the report shall have: a row a variant of a stage, a group of columns a test set.
+    """A paper's table for the report: one row per variant of a stage, one group of columns per test set.
 
-    ``rows``, ``metrics`` and ``splits`` map names to what is printed, in their order; empty: all, under their names.
+    ``rows``, ``metrics`` and ``splits`` map names to what is printed, in order; empty: all, under their own names.
     ``rows`` has the labels of variants, the stage's own name, and ``input`` and ``target`` for what no network made.
     ``average`` adds the mean over the splits, ``cost`` training time and peak memory.
     """
@@ -249,7 +249,7 @@ class WantedTable:
 
     @property
     def slug(self) -> str:
-        """The title as a file's name, at most 60 letters."""
+        """The title as a file name, at most 60 characters."""
         return "_".join(re.findall(r"[a-z0-9]+", self.title.lower()))[:60].rstrip("_") or "table"
 
 
@@ -257,9 +257,9 @@ class WantedTable:
 class Report:
     """What the report shows.
 
-    ``allow_seen`` lets stages be tested on patients that were seen in training: why, for all splits or for each that is
-    named. The reason stands above the results. Each trained stage is also measured on at most ``own_data`` of the cases
-    that it was trained on, to show whether it has learned anything; those numbers are no results.
+    ``allow_seen`` lets stages be tested on patients that were seen in training: the reason, for all splits or for each
+    one named. The reason is printed above the results. Each trained stage is also measured on at most ``own_data`` of
+    the cases that it was trained on, to show whether it has learned anything; those numbers are not results.
     """
 
     splits: list[str] = field(default_factory=list)
@@ -278,7 +278,7 @@ class Report:
 class Recipe:
     """A checked recipe; ``stages`` holds the variants of ``repeat`` as stages of their own (``segment@scratch``).
 
-    ``places`` has where each key of each stage was read.
+    ``places`` says where each key of each stage was read.
     """
 
     name: str
@@ -329,13 +329,13 @@ class Recipe:
                 tables.append(replace(table, rows=rows))
         compare = dict(self.report.compare)
         if "metric" in compare:
-            # Metrics that only the stages left out have: nothing of them is there to compare.
+            # Metrics that only the stages left out have: there is nothing left to compare them on.
             compare["metric"] = [name for name in compare["metric"] if _measured(name, kept)]
             compare = compare if compare["metric"] else {}
         return replace(self, stages=kept, report=replace(self.report, tables=tables, compare=compare))
 
     def resolved(self) -> dict[str, Any]:
-        """Plain data that loads back to an equal recipe: full names, variants written out, nothing left to default
+        """Plain data that loads back as an equal recipe: full names, variants written out, nothing left to default
         at the level of data blocks and stages."""
         return {
             "medkit": FORMAT,
@@ -354,7 +354,7 @@ class Recipe:
 
 
 def _measured(name: str, stages: Sequence[Stage]) -> bool:
-    """Whether a stage has the metric, or one that gives this number beside its own (``top1_mean``)."""
+    """Whether a stage has the metric, or one that gives this number in addition to its own (``top1_mean``)."""
     known = [metric.entry.name for stage in stages for metric in stage.metrics]
     return any(name == metric or name.startswith(f"{metric}_") for metric in known)
 

@@ -30,7 +30,7 @@ Declared = TypeVar("Declared", bound=Named)
 
 
 class Pieces:
-    """Reads pieces of a YAML tree; what is wrong is collected in ``problems``, so that all of it is told at once."""
+    """Reads pieces of a YAML tree; what is wrong is collected in ``problems``, so that all of it is told together."""
 
     def __init__(self, components: Registry, schema: Callable[[Entry], Schema], folder: Path | None = None) -> None:
         self.components, self.schema, self.folder = components, schema, folder
@@ -45,7 +45,7 @@ class Pieces:
             self.problem(mark, path, fault)
 
     def declared(self, node: Node, path: str, make: Callable[[Any], Declared]) -> Declared | None:
-        """What a data block declares with names, made by ``make`` of plain data: classes of masks, labels of cases."""
+        """What a data block declares by name, made by ``make`` from plain data: classes of masks, labels of cases."""
         if node.value is None:
             return None
         try:
@@ -64,7 +64,7 @@ class Pieces:
     ) -> dict[str, Node]:
         """The entries of a mapping; unknown and missing keys are problems."""
         if not isinstance(node.value, dict):
-            self.problem(node.place, path, f"a mapping is wanted here, not {kind_of(node)}")
+            self.problem(node.place, path, f"a mapping is expected here, not {kind_of(node)}")
             return {}
         if known is not None:
             known = list(known)
@@ -88,7 +88,7 @@ class Pieces:
         if node.value is None:
             return []
         if not isinstance(node.value, list):
-            self.problem(node.place, path, f"a list is wanted here, not {kind_of(node)}")
+            self.problem(node.place, path, f"a list is expected here, not {kind_of(node)}")
             return []
         return node.value
 
@@ -110,7 +110,7 @@ class Pieces:
             node = Node({"use": Node(node.value, node.mark, node.key)}, node.mark, node.key)
         if not isinstance(node.value, dict):
             self.problem(
-                node.place, path, f"{with_article(kind)} is wanted here ({{use: NAME, ...}}), not {kind_of(node)}"
+                node.place, path, f"{with_article(kind)} is expected here ({{use: NAME, ...}}), not {kind_of(node)}"
             )
             return None
         entries = dict(node.value)
@@ -122,12 +122,12 @@ class Pieces:
         if "from" in entries:
             return self._reference(node, entries, keys, path)
         if "use" not in entries:
-            hint = f"'medkit list {kind}' shows those there are"
+            hint = f"'medkit list {kind}' shows what there is"
             self.problem(node.place, path, f"'use' is missing: which {kind}?", hint)
             return None
         use = entries.pop("use")
         if not isinstance(use.value, str):
-            self.problem(use.mark, path, f"'use' wants the name of a {kind}, not {kind_of(use)}")
+            self.problem(use.mark, path, f"'use' takes the name of a {kind}, not {kind_of(use)}")
             return None
         try:
             entry = self.components.resolve(kind, use.value)
@@ -149,7 +149,7 @@ class Pieces:
             elif key not in writable:
                 known = [*writable, *slot_keys, *others]
                 if key in schema.arguments:
-                    hint = f"'{entry.full_name}' is given it by what stands beside it"
+                    hint = f"'{entry.full_name}' gets it from the parts beside it"
                 else:
                     hint = did_you_mean(key, known) or (f"it takes: {', '.join(known)}" if known else "it takes none")
                 self.problem(child.place, where, f"'{entry.full_name}' takes no argument of that name", hint)
@@ -163,16 +163,16 @@ class Pieces:
         return Block(entry, arguments, keys, node.mark, path)
 
     def argument(self, node: Node, path: str, annotation: Any) -> Any:
-        """A plain argument; files and folders that it names are absolute, whichever folder the run is resumed in."""
+        """A plain argument; the files and folders it names become absolute, whichever folder the run is resumed in."""
 
         def place(text: str) -> str:
             here = os.path.abspath(os.path.expanduser(text))
-            # What is typed on the command line counts from where it is typed.
+            # What is typed on the command line is relative to where it is typed.
             if self.folder is None or node.mark.file.startswith("--set"):
                 return here
             found = os.path.abspath(self.folder / os.path.expanduser(text))
             if not os.path.exists(found) and os.path.exists(here):
-                hint = f"relative paths in a recipe count from its own folder; if this is meant, write {here}"
+                hint = f"relative paths in a recipe start at its own folder; if you mean this one, write {here}"
                 self.problem(node.mark, path, f"'{text}' is not in {self.folder}, but in the current folder", hint)
             return found
 
@@ -196,14 +196,14 @@ class Pieces:
         kind = argument.slot.kind
         if node.value is None:
             if not argument.optional:
-                self.problem(node.place, path, f"{with_article(kind)} is wanted here, not nothing")
+                self.problem(node.place, path, f"{with_article(kind)} is expected here, not nothing")
             return None
         if argument.shape == "one":
             return self.block(node, kind, path, argument)
         if argument.shape == "list":
             return [self.block(c, kind, f"{path}[{i}]", argument) for i, c in enumerate(self.items(node, path))]
         if not isinstance(node.value, dict) or "use" in node.value:
-            self.problem(node.place, path, f"a mapping of name to {kind} is wanted here")
+            self.problem(node.place, path, f"a mapping of name to {kind} is expected here")
             return {}
         for key, child in node.value.items():
             if fault := names.part_fault(key):

@@ -1,4 +1,4 @@
-"""From a YAML tree to a checked recipe; every problem is collected and told with its place."""
+"""From a YAML tree to a checked recipe; every problem is collected and reported with its place."""
 
 from __future__ import annotations
 
@@ -138,13 +138,13 @@ class _Reader(Pieces):
         return block
 
     def steps(self, block: DataBlock, path: str) -> None:
-        """What stands under ``prepare`` and ``augment`` can do what is asked of it there."""
+        """What is listed under ``prepare`` and ``augment`` can do what is asked of it there."""
         places = [("prepare", block.prepare), ("augment", block.augment)]
         places += [(f"{key}.augment", made.augment) for key in ("views", "crops") if (made := getattr(block, key))]
         for key, steps in places:
             for step in steps:
                 if not isinstance(step, Block):
-                    continue  # told already
+                    continue  # already reported
                 try:
                     check_prepare(step) if key == "prepare" else check_augment(step, block.augment_on or "cpu")
                 except InputError as error:
@@ -171,7 +171,7 @@ class _Reader(Pieces):
         plain = Node(entries, node.mark, node.key)
         name = entries["name"].value if "name" in entries else None
         if not isinstance(name, str):
-            return [plain]  # said when the stage is read
+            return [plain]  # reported when the stage is read
         path = f"stages.{name}.repeat"
         result = [plain]
         for label, changes in self.mapping(repeat, path, None).items():
@@ -215,7 +215,7 @@ class _Reader(Pieces):
             what, hint = "whole volumes are trained on, so no slice is drawn", "leave 'draw' out"
             self.problem(entries["draw"].mark, f"{path}.draw", what, hint)
         if stage.checkpointing and stage.compile:
-            what, hint = "checkpointing and compile exclude each other", "compiled code decides what to compute again"
+            what, hint = "checkpointing and compile exclude each other", "compiled code decides what to recompute"
             self.problem(entries["compile"].mark, f"{path}.compile", what, hint)
         optim, schedule = entries.get("optim"), entries.get("schedule")
         stage.optim = self.per_turn(optim, "optimizer", "adam", f"{path}.optim", OPTIMIZER_KEYS)
@@ -225,7 +225,7 @@ class _Reader(Pieces):
             where = f"{path}.clip"
             found = self.block(clip, "clip", where) if named else self.value(clip, where, Positive | None)
             if isinstance(found, Reference):
-                self.problem(clip.place, where, "a bound on gradients is no part of an earlier stage")
+                self.problem(clip.place, where, "a bound on gradients is not a part of an earlier stage")
             else:
                 stage.clip = found
         if "metrics" in entries:
@@ -301,7 +301,7 @@ class _Reader(Pieces):
             if stage.early_stop is not None:
                 wanted.append(("early_stop", stage.early_stop.split))
             for key, split in wanted:
-                if isinstance(split, str) and split not in splits:  # what is no name has been told already
+                if isinstance(split, str) and split not in splits:  # what is not a name has already been reported
                     mark = entries[key].mark if key in entries else place
                     self.problem(mark, f"{path}.{key}", f"no split is named '{split}'", names_there(split, splits))
         earlier = {s.name: s for s in before}

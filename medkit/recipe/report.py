@@ -56,7 +56,7 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
 
 
 def _compared(pieces: Pieces, block: Node, node: Node | None, stages: Sequence[Stage]) -> list[str]:
-    """The metrics to compare, each of which has to be one of a stage."""
+    """The metrics to compare, each of which has to belong to some stage."""
     path = "report.compare.metric"
     names = [] if node is None else pieces.value(node, path, list[str]) or []
     if not names:
@@ -136,7 +136,7 @@ def _names(
             found[key] = (key if printed is None else printed, child)
     else:
         pieces.problem(
-            node.place, path, f"a list, or a mapping of name to printed name, is wanted here, not {kind_of(node)}"
+            node.place, path, f"a list, or a mapping of name to printed name, is expected here, not {kind_of(node)}"
         )
         return {}
     known = list(dict.fromkeys(known))
@@ -161,5 +161,5 @@ def _allowed(pieces: Pieces, node: Node, known: Sequence[str]) -> str | dict[str
             pieces.problem(place, path, f"no split is named '{split}'", names_there(split, known))
     reasons = found.values() if isinstance(found, dict) else [found]
     if any(reason is not None and not reason.strip() for reason in reasons):
-        pieces.problem(node.place, path, "no reason is given", "say why; it stands above the results")
+        pieces.problem(node.place, path, "no reason is given", "say why; the reason is printed above the results")
     return found

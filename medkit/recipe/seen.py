@@ -1,4 +1,4 @@
-"""Tests on what was trained on, as far as a recipe alone tells; ``medkit.runs.seen`` looks at the data too."""
+"""Tests on what was trained on, as far as a recipe alone shows; ``medkit.runs.seen`` looks at the data too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_seen(recipe: Recipe) -> None:
                 where = f" ('{seen}' of '{other.data}')" if (other.data, seen) != (stage.data, split) else ""
                 place = recipe.places.get((stage.name, key)) or recipe.places.get((stage.name, "name"))
                 hint = (
-                    "choose other splits; where it is meant, 'report: {allow_seen: REASON}' tells it beside the results"
+                    "choose other splits; if it is intended, 'report: {allow_seen: REASON}' says so beside the results"
                 )
                 problems.append(InputError(what + where, None if place is None else str(place), hint))
                 break
@@ -53,14 +53,14 @@ def _chain(recipe: Recipe, stage: Stage) -> Iterator[tuple[Stage, str, str]]:
 
 
 def _meet(one: DataBlock, split: str, other: DataBlock, seen: str) -> bool:
-    """Whether two splits surely share patients: of the same source, one is all or a part of the other."""
+    """Whether two splits certainly share patients: of the same source, one is all or a part of the other."""
     if one.source.plain() != other.source.plain():
         return False
     return _within(one.splits[split], other.splits[seen]) or _within(other.splits[seen], one.splits[split])
 
 
 def _within(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Whether all that ``part`` selects is selected by ``whole`` too, which nothing but its columns is known of."""
+    """Whether ``whole`` selects everything that ``part`` selects, judged by the columns they name alone."""
     return all(column in part and _texts(part[column]) <= _texts(wanted) for column, wanted in whole.items())
 
 

@@ -1,4 +1,4 @@
-"""Whether a step can stand where a recipe has it: under ``prepare``, or under ``augment`` with a form for the place.
+"""Whether a step belongs where a recipe has it: under ``prepare``, or under ``augment`` with a form for the place.
 
 Read from the step's source where that settles it; else the step is imported, built and asked.
 """
@@ -20,7 +20,7 @@ def check_prepare(block: Block) -> None:
     if missing(block, "apply") is not None:
         random = missing(block, "cpu") is None or missing(block, "device") is None
         hint = "it changes training images at random: write it under 'augment'" if random else None
-        raise InputError(f"'{block.name}' is no step of preparation (it has no 'apply')", str(block.mark), hint)
+        raise InputError(f"'{block.name}' is not a step of preparation (it has no 'apply')", str(block.mark), hint)
 
 
 def check_augment(block: Block, where: str) -> None:
@@ -33,13 +33,15 @@ def check_augment(block: Block, where: str) -> None:
         what = f"'{block.name}' has no form for {WORDS[where]}" + (f" ({reason})" if reason else "")
         raise InputError(what, str(block.mark), f"write 'augment_on: {other}', or leave the step out")
     hint = "it changes all images in the same way: write it under 'prepare'" if not missing(block, "apply") else None
-    raise InputError(f"'{block.name}' is no augmentation (it has neither 'cpu' nor 'device')", str(block.mark), hint)
+    raise InputError(
+        f"'{block.name}' is not an augmentation (it has neither 'cpu' nor 'device')", str(block.mark), hint
+    )
 
 
 def missing(block: Block, method: str) -> str | None:
-    """None if the component has ``method``; else why not (an empty text where nothing says it).
+    """None if the component has ``method``; else why not (an empty text where nothing says why).
 
-    A method that does nothing but raise ``NotImplementedError`` is not there, and its message says why.
+    A method that only raises ``NotImplementedError`` counts as missing, and its message says why.
     """
     try:
         return from_source(block.entry.target, method)
@@ -48,7 +50,7 @@ def missing(block: Block, method: str) -> str | None:
 
 
 def from_source(target: str, method: str) -> str | None:
-    """As :func:`missing`, by the source alone; :class:`Unsure` where that leaves it open."""
+    """As :func:`missing`, from the source alone; :class:`Unsure` where that leaves it open."""
     module, _, name = target.partition(":")
     for owner in lineage(source(module).named(name)):
         if owner.foreign:
@@ -65,7 +67,7 @@ def from_source(target: str, method: str) -> str | None:
 
 
 def _why_not(method: ast.FunctionDef) -> str | None:
-    """None for a method that works, as far as its text says."""
+    """None for a method that works, as far as its source shows."""
     raised = [node for node in ast.walk(method) if isinstance(node, ast.Raise) and _unimplemented(node)]
     if not raised:
         return None
@@ -86,7 +88,7 @@ def _asked(block: Block, method: str) -> str | None:
     try:
         step: Any = block.build()
     except MedkitError:
-        return None  # said when the step is built
+        return None  # reported when the step is built
     found = getattr(step, method, None)
     if found is None:
         return ""
@@ -97,5 +99,5 @@ def _asked(block: Block, method: str) -> str | None:
     except NotImplementedError as error:
         return str(error)
     except Exception:
-        return None  # told when it is used
+        return None  # reported when it is used
     return None

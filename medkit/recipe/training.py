@@ -1,4 +1,4 @@
-"""How a stage is trained: what ``medkit check`` can tell of its optimizer, schedule and the end of its training."""
+"""How a stage is trained: what ``medkit check`` can tell about its optimizer, schedule and end of training."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from medkit.registry.source_text import Unsure, lineage, source
 from medkit.registry.static import static_schema
 
 TOTAL = "loss"
-"""The sum of a stage's losses, under which epochs can be judged too."""
+"""The sum of a stage's losses, by which epochs can be judged too."""
 OF_STEPS: tuple[str, ...] = ("batch", "epochs", "optim", "schedule", "clip", "accumulate", "keep_best", "early_stop")
 OF_STEPS += ("unfreeze", "balance", "patches", "patch_size", "slices", "draw", "checkpointing", "compile", "shard")
 OF_STEPS += ("workers",)
 """Keys of a stage that say how it is trained step by step."""
 USUAL = {"optim": "medkit:adam", "schedule": "medkit:constant"}
-"""What a stage has that says nothing of them."""
+"""The values of those keys in a stage that does not set them."""
 
 
 def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
-    """What decides the epoch is measured, settings are what their components take, parts are there."""
+    """What decides the epoch is measured, settings are what their components take, parts exist."""
     for key, judged in (("keep_best", stage.keep_best), ("early_stop", stage.early_stop)):
         if judged is not None:
             _check_judged(pieces, stage, judged, entries[key], f"{path}.{key}")
@@ -49,7 +49,7 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
 
 
 def _check_fitted(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
-    """What is fitted at once has no steps, epochs or batches: keys that speak of them would do nothing."""
+    """What is fitted at once has no steps, epochs or batches: keys about them would do nothing."""
     if not stage.fitted:
         return
     plain = Stage(stage.name, stage.objective)
@@ -63,7 +63,7 @@ def _check_fitted(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: 
 
 
 def _each(blocks: Any) -> Iterator[Block]:
-    """The block of every turn, or the one of all; what is none has been told already."""
+    """Each turn's block, or the one for all turns; what is not a block has already been reported."""
     for block in blocks.values() if isinstance(blocks, dict) else [blocks]:
         if isinstance(block, Block):
             yield block
@@ -93,7 +93,7 @@ def losses_of(stage: Stage) -> Iterator[str]:
 
 
 def _check_settings(pieces: Pieces, block: Block) -> None:
-    """Settings whose class has checks of its own (the names that timm knows) are made, so that these speak now."""
+    """Settings whose class has checks of its own (the names that timm knows) are built, so that these run now."""
     if any(problem.what.startswith(block.path) for problem in pieces.problems) or not _checks_itself(block):
         return
     try:
@@ -121,7 +121,7 @@ def _has_stages(block: Block) -> bool:
     try:
         return Text(lineage(source(module).named(name))).has("stages")
     except (Unsure, InputError):
-        return True  # told when it is built
+        return True  # reported when it is built
 
 
 # -- in words ------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def training_in_words(stage: Stage) -> str:
 
 
 def items_a_step(batch: int, accumulate: int, ranks: int = 1) -> str:
-    """How many items a step is made of, where that is more than ``batch``; else nothing."""
+    """How many items a step consists of, where that is more than ``batch``; else nothing."""
     factors = [f"{ranks} ranks"] if ranks > 1 else []
     factors += [f"{accumulate} batches a step"] if accumulate > 1 else []
     return f"{batch * ranks * accumulate} items a step ({', '.join([f'{batch} a batch', *factors])})" if factors else ""

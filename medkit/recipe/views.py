@@ -1,4 +1,4 @@
-"""``views`` and ``crops`` of a data block: reading them, and whether heads that read them find them there."""
+"""``views`` and ``crops`` of a data block: reading them, and whether heads that use them find them there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = {
     "views": "views: {count: 2, augment: [{use: random_resized_crop}, {use: horizontal_flip}]}",
     "crops": "crops: {count: 6, size: 48, augment: [{use: horizontal_flip}]}",
 }
-"""What a data block has to say for a batch to hold them."""
+"""What a data block has to say for a batch to contain them."""
 
 
 def read_views(pieces: Pieces, node: Node, cls: type[Kind], path: str) -> Kind | None:
@@ -48,7 +48,7 @@ def read_views(pieces: Pieces, node: Node, cls: type[Kind], path: str) -> Kind |
 
 
 def check_read(pieces: Pieces, stage: Stage, block: DataBlock) -> None:
-    """Refuse heads whose source takes entries from the batch that the data block does not make."""
+    """Refuse heads whose source reads entries of the batch that the data block does not make."""
     for head in walk.blocks(stage.objective):
         for name in _taken(head):
             told = any(problem.what.startswith(f"data.{stage.data}.{name}") for problem in pieces.problems)
@@ -63,9 +63,9 @@ def lacking(who: str, name: str, data: str) -> tuple[str, str]:
 
 
 def _taken(block: Block) -> Iterator[str]:
-    """Which of ``views`` and ``crops`` a component surely takes from a batch: ``batch["views"]`` in its own text.
+    """Which of ``views`` and ``crops`` a component certainly takes from a batch: ``batch["views"]`` in its own source.
 
-    One that asks whether they are there can do without. What the text leaves open is found when a run asks the head.
+    One that asks whether they are there can do without. What the source leaves open comes out when a run asks the head.
     """
     nodes = method_nodes(block)
     asked = {node.left.value for node in nodes if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant)}
@@ -75,7 +75,7 @@ def _taken(block: Block) -> Iterator[str]:
 
 
 def method_nodes(block: Block) -> list[ast.AST]:
-    """All of the text of a component's methods, its bases' included; nothing where it cannot be read."""
+    """The whole source of a component's methods, its bases' included; nothing where it cannot be read."""
     module, _, name = block.entry.target.partition(":")
     try:
         classes = lineage(source(module).named(name))

@@ -1,4 +1,4 @@
-"""What stands inside a component of a recipe: its parts, all components, references to earlier stages."""
+"""What is inside a component of a recipe: its parts, all components, references to earlier stages."""
 
 from __future__ import annotations
 

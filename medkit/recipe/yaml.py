@@ -1,4 +1,4 @@
-"""YAML 1.2 with the place of every value: ``1e-4`` is a number, ``on`` is a string, a key written twice an error."""
+"""YAML 1.2 with the place of every value: ``1e-4`` is a number, ``on`` a string, a key written twice an error."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 ENV = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 TAGS = {kind: f"tag:yaml.org,2002:{tag}" for kind, tag in (("scalar", "str"), ("sequence", "seq"), ("mapping", "map"))}
-# A recipe is a page or two. These bounds stop texts that are made to take all memory or time.
-LARGEST = 2**20  # characters of a file
+# A recipe is a page or two. These bounds stop texts designed to use up all memory or time.
+LARGEST = 2**20  # characters in a file
 DEEPEST = 40  # mappings and lists inside each other
-MOST = 50_000  # values, each use of an alias counted with all that it stands for
-DIGITS = 100  # of a number
+MOST = 50_000  # values; each use of an alias counts with all that it stands for
+DIGITS = 100  # in a number
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read(path: Path, shown: str | None = None) -> Node:
 
 
 def parse(text: str, name: str) -> Node:
-    """Parse YAML text; every problem found is told at once."""
+    """Parse YAML text; all problems found are reported together."""
     if len(text) > LARGEST:
         raise InputError(f"the file is longer than {LARGEST:,} characters", name, "is it a recipe?")
     try:
@@ -82,7 +82,7 @@ def parse(text: str, name: str) -> Node:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         what = str(error.problem) if isinstance(error, _Bound) else f"not valid YAML: {error.problem}"
         raise InputError(what, where) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape or a version beyond all bounds
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape or a version out of all bounds
         raise InputError(f"not valid YAML: {' '.join(str(error).split())}", name) from None
     if root is None:
         raise InputError("the file is empty", name)
@@ -188,11 +188,11 @@ class _Converter:
 
 
 def text_fault(text: str) -> str | None:
-    """What is wrong with a text wherever it stands, or None."""
+    """What is wrong with a text wherever it appears, or None."""
     if "\0" in text:
-        return "a text holds the character NUL"
+        return "a text contains the character NUL"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return "a text holds half of a character, or one that this locale cannot read (PYTHONUTF8=1 reads them)"
+        return "a text contains half a character, or one that this locale cannot read (PYTHONUTF8=1 reads them)"
     return None
 
 
@@ -202,7 +202,7 @@ def scalar(text: str) -> Any:
     Raises
     ------
     ValueError
-        for a number that cannot be kept: hundreds of digits, or beyond what a float holds (``12e4567``).
+        for a number that cannot be kept: hundreds of digits, or beyond the range of a float (``12e4567``).
     """
     if text in ("", "~", "null", "Null", "NULL"):
         return None
@@ -221,7 +221,7 @@ def scalar(text: str) -> Any:
     value = float(text)
     mantissa = re.split("[eE]", text)[0]
     if math.isinf(value) or (value == 0 and mantissa.strip("+-.0") != ""):
-        raise ValueError(f"{text} is beyond the numbers that a computer holds")
+        raise ValueError(f"{text} is outside the range of floating-point numbers")
     return value
 
 
@@ -251,12 +251,12 @@ def _expand(text: str, mark: Mark, problems: list[InputError]) -> str:
 
 
 def from_python(value: Any, name: str = "recipe", depth: int = 0) -> Node:
-    """A node tree of Python data, for recipes built in code.
+    """A node tree from Python data, for recipes built in code.
 
     Raises
     ------
     InputError
-        if it holds something that YAML does not: only text, numbers, true, false, None, lists and mappings.
+        if it holds something that YAML cannot: only text, numbers, true, false, None, lists and mappings are allowed.
     """
     mark = Mark(name)
     if depth > DEEPEST:
@@ -317,7 +317,7 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
             if keys[i + 1] in SHORT.get(key, ()) and "objective" in node.value:
                 _write_out(node, key, mark)
             if key not in node.value:
-                # A stage's name may hold dots of its own only through its parts, so a near word is the best help.
+                # A stage's name may contain dots only through its parts, so a similar name is the best help.
                 raise InputError(
                     f"'{done}' has no '{key}'" if done else f"there is no '{key}'",
                     str(mark),
@@ -340,7 +340,7 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
 
 
 def _write_out(stage: Node, key: str, mark: Mark) -> None:
-    """Make what is short for a mapping, or not there, that mapping."""
+    """Turn what is short for a mapping, or absent, into that mapping."""
     found = stage.value.get(key)
     if found is None:
         stage.value[key] = Node({}, mark)

@@ -1,4 +1,4 @@
-"""YAML that :mod:`medkit.recipe.yaml` reads back to the same data, for every text there is."""
+"""YAML that :mod:`medkit.recipe.yaml` reads back as the same data, for every possible text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes each text that :func:`medkit.recipe.yaml.scalar` would take for something else: ``08``, ``1e3``."""
+    """Quotes each text that :func:`medkit.recipe.yaml.scalar` would read as something else: ``08``, ``1e3``."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0] and is_text(value):
@@ -40,7 +40,7 @@ def dump(content: Any) -> str:
     Raises
     ------
     InputError
-        if there is something in it that is neither text, number, list nor mapping.
+        if something in it is not a text, number, list or mapping.
     """
     try:
         return yaml.dump(_literal(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
@@ -49,7 +49,7 @@ def dump(content: Any) -> str:
 
 
 def _literal(value: Any) -> Any:
-    """Values (keys are never expanded) with ``${`` written so that it is text."""
+    """Values (keys are never expanded) with ``${`` escaped so that it stays text."""
     if isinstance(value, dict):
         return {str(key): _literal(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

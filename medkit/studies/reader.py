@@ -133,7 +133,7 @@ class _Reader(Pieces):
                 else:
                     found[_label(child)] = child
         else:
-            what = f"a list, or a mapping of name to value, is wanted here, not {kind_of(node)}"
+            what = f"a list, or a mapping of name to value, is expected here, not {kind_of(node)}"
             self.problem(node.place, path, what, f"write [{node.value}] for a single value")
             return {}
         if not found and not self.problems:

@@ -107,7 +107,7 @@ def test_a_head_that_asks_whether_there_are_views_does_without(tmp_path: Path) -
         ({"views": {"augment": []}}, "data.d.views.augment: without a random change all views are alike"),
         ({"views": {**VIEWS, "count": 0}}, "data.d.views.count: 0 is not int > 0"),
         ({"views": {**VIEWS, "number": 2}}, "data.d.views.number: unknown key"),
-        ({"views": {"augment": [{"use": "clahe"}]}}, "data.d.views.augment: 'medkit:clahe' is no augmentation"),
+        ({"views": {"augment": [{"use": "clahe"}]}}, "data.d.views.augment: 'medkit:clahe' is not an augmentation"),
         ({"crops": {"count": 2}}, "data.d.crops: 'size' is missing"),
         ({"crops": {"size": 8, "scale": [0.5, 0.1]}}, "data.d.crops.scale: the smallest share 0.5 is above the large"),
         ({"crops": {"size": 8, "scale": [0.0, 0.1]}}, "data.d.crops.scale: [0.0, 0.1] is not tuple"),

@@ -106,7 +106,7 @@ def test_the_title_names_a_file(tmp_path: Path) -> None:
         ),
         (
             "    - {title: T, stage: classify, rows: scratch}\n",
-            "r.yaml:18:35: report.tables[0].rows: a list, or a mapping of name to printed name, is wanted here, "
+            "r.yaml:18:35: report.tables[0].rows: a list, or a mapping of name to printed name, is expected here, "
             "not 'scratch'",
         ),
         (

@@ -94,7 +94,7 @@ def test_each_turn_has_keys_of_its_own() -> None:
         ({"clip": {"use": "norm"}}, "stages.s.clip: 'medkit:norm' needs 'limit'"),
         ({"clip": {"use": "nrm", "limit": 1}}, "did you mean 'medkit:norm'"),
         ({"clip": {"use": "norm", "limit": 0}}, "stages.s.clip.limit: 0 is not"),
-        ({"clip": {"from": "s.encoder"}}, "stages.s.clip: a bound on gradients is no part of an earlier stage"),
+        ({"clip": {"from": "s.encoder"}}, "stages.s.clip: a bound on gradients is not a part of an earlier stage"),
         ({"clip": [1.0]}, "stages.s.clip: [1.0] is not"),
         ({"accumulate": 0}, "stages.s.accumulate: 0 is not int > 0"),
         ({"workers": "some"}, "stages.s.workers: 'some' is not"),
