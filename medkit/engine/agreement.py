@@ -1,4 +1,4 @@
-"""What ranks have to do alike: fail, stop, save. One that did so on its own would leave the others waiting for it."""
+"""What ranks must do together: fail, stop, save. One that did so on its own would leave the others waiting for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from medkit.errors import ElsewhereError, MedkitError, RunError
 from medkit.guard import cause
 
 MEETING = 30.0
-"""Seconds in which ranks that fail alike meet."""
+"""Seconds within which ranks that fail alike meet."""
 
 
 class FailedTogether(Exception):
-    """A failure that every rank knows of, so that all of them can go on with something else; its cause says why.
+    """A failure that every rank knows about, so that all of them can go on with something else; its cause says why.
 
-    ``met`` is True where the ranks have told each other why already: they do not meet a second time for it.
+    ``met`` is True where the ranks have already told each other why: they do not meet for it again.
     """
 
     def __init__(self, met: bool = False) -> None:
@@ -29,15 +29,15 @@ class FailedTogether(Exception):
 
 @contextmanager
 def together(runtime: Runtime, what: str) -> Iterator[None]:
-    """Work of each rank by itself, without any message between them: what fails on one rank fails on all.
+    """Work that each rank does by itself, without any message between them: what fails on one rank fails on all.
 
-    It takes as long as it takes on the slowest rank; ``what`` is told if one does not come to its end.
+    It takes as long as the slowest rank takes; ``what`` is named if one of them does not finish.
 
     Raises
     ------
     FailedTogether
-        on several ranks, with a cause that says on all of them what the failed one does; on a single rank the error
-        itself goes on.
+        on several ranks, with a cause that says on all of them what went wrong on the failed one; on a single rank
+        the error itself is raised.
     """
     if runtime.world_size == 1:
         yield
@@ -54,22 +54,22 @@ def together(runtime: Runtime, what: str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> tuple[str, str | None, str | None]:
-    """What an error says, in plain text that goes to other ranks."""
+    """What an error says, as plain text for the other ranks."""
     if isinstance(error, MedkitError):
         return error.what, error.where, error.hint
     return cause(error), None, None
 
 
 def known_to_all(error: RunError, runtime: Runtime, what: str) -> RunError:
-    """What has ended the work of this rank, or of the first rank that has an error of its own: the same on all of them.
+    """What ended the work of this rank, or of the first rank that has an error of its own: the same on all of them.
 
-    Ranks that fail alike come here together. One that fails alone leaves the others waiting for something else: then
-    its error goes on, and the run ends with it.
+    Ranks that fail alike arrive here together. One that fails alone leaves the others waiting for something else: then
+    its error is raised, and the run ends with it.
 
     Raises
     ------
     RunError
-        ``error``, if another rank does not come.
+        ``error``, if another rank does not arrive.
     """
     if runtime.world_size == 1:
         return error
@@ -84,10 +84,11 @@ def known_to_all(error: RunError, runtime: Runtime, what: str) -> RunError:
 
 
 class Votes:
-    """The questions of every step, asked in one message: are the losses finite, shall it stop, is it time to save?
+    """The questions of every step, asked in one message: are the losses finite, should it stop, is it time to save?
 
-    ``stop`` and ``save`` are the answers of the batch under way. ``weight`` is what this rank's part of the step counts
-    in an average over ranks: its items over their mean number. ``news`` says whether any rank has a loss by a new name.
+    ``stop`` and ``save`` are the answers for the current batch. ``weight`` is how much this rank's part of the step
+    counts in an average over ranks: its items over their mean number. ``news`` says whether any rank has a loss by a
+    new name.
     """
 
     def __init__(self, runtime: Runtime, clock: CheckpointClock) -> None:
@@ -100,7 +101,7 @@ class Votes:
         self.stop = self.save = False
 
     def sound(self, mine: bool, items: int = 0, news: bool = False) -> bool:
-        """Whether a step has gone well up to here on every rank; it is one on ``items`` items."""
+        """Whether a step on ``items`` items has gone well on every rank so far."""
         strategy = self.runtime.strategy
         asked = [not mine, interrupt.requested(), self.clock.due(), news, items, False]
         broken, stop, save, some_news, total, gathering = strategy.sum(asked)
@@ -110,23 +111,23 @@ class Votes:
 
     def all_gather(self) -> bool:
         """Whether every rank, in the middle of its losses, is about to ask for the rows of all; a vote like the others,
-        so that one that has failed on the way is heard."""
+        so that a rank that has failed on the way is heard."""
         broken, *_, gathering = self.runtime.strategy.sum([False, False, False, False, 0, True])
         return not broken and gathering == self.runtime.world_size
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """The part of a step before its vote, which an error takes part in too.
+        """The part of a step before its vote, in which an error takes part too.
 
         Raises
         ------
         FailedTogether
-            on several ranks; on a single one the error itself goes on.
+            on several ranks; on a single one the error itself is raised.
         """
         try:
             yield
         except FailedTogether:
-            raise  # all ranks know of it
+            raise  # all ranks know about it
         except Exception as error:
             if self.runtime.world_size == 1:
                 raise
@@ -134,5 +135,5 @@ class Votes:
             raise FailedTogether from error
 
     def stopping(self) -> bool:
-        """Whether any rank is asked to stop, at the end of an epoch's steps."""
+        """Whether any rank has been asked to stop, at the end of an epoch's steps."""
         return self.runtime.strategy.any_true([interrupt.requested()])[0]

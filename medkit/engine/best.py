@@ -18,9 +18,9 @@ from medkit.errors import InputError
 
 
 class BestWeights:
-    """Keeps the weights of the epoch whose validated number was best, in a file that bears the epoch's number.
+    """Keeps the weights of the epoch whose validated number was best, in a file named after the epoch's number.
 
-    Every checkpoint names the best epoch before it, so a training that goes on from one, be it the one before the last,
+    Every checkpoint names the best epoch before it, so training that continues from one, even the second-last one,
     finds the weights of that very epoch. It is told of each epoch on every rank, with the same numbers, and one of them
     writes.
     """
@@ -70,6 +70,6 @@ def wanted_number(event: EpochEnded, key: str, what: str) -> float:
 
 
 def no_best(stage: str, key: str) -> str:
-    """What is said where ``keep_best`` found nothing to keep."""
+    """What is reported when ``keep_best`` found nothing to keep."""
     why = f"{key} was nan after every epoch"
     return f"{stage}: {why}, so no epoch was the best and the weights of the last one are kept"

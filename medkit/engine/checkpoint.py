@@ -58,26 +58,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
 
 
 def _sort_metadata(file: BinaryIO) -> None:
-    """Bring the metadata of a safetensors file into the order of their keys, so that equal content is equal bytes.
+    """Sort the metadata of a safetensors file by key, so that equal content gives equal bytes.
 
-    The library writes them in another order each time. A header is JSON of the length that stands before it.
+    The library writes them in a different order each time. A header is JSON, preceded by its length.
     """
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    if len(sorted_header) == length:  # else it was written in another way; nothing depends on the order
+    if len(sorted_header) == length:  # otherwise it was written in another way; nothing depends on the order
         file.seek(8)
         file.write(sorted_header)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_tensors` wrote (or any safetensors file; its state is {} then).
+    """Read what :func:`write_tensors` wrote (or any safetensors file; its state is then {}).
 
     Raises
     ------
     InputError
-        if the file is no safetensors file (a pickle, say), cut short or changed.
+        if the file is not a safetensors file (a pickle, say), is cut short or has been changed.
     """
     good = path.with_name(PREVIOUS)
     hint = "it is not loaded: pickled files can run code; medkit reads safetensors only"
@@ -88,15 +88,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise InputError(f"this is no whole safetensors file ({error})", str(path), hint) from error
+        raise InputError(f"this is not a complete safetensors file ({error})", str(path), hint) from error
     if "checksum" in metadata and metadata["checksum"] != checksum(tensors):
-        raise InputError("the checkpoint is corrupt: its checksum does not fit", str(path), hint)
+        raise InputError("the checkpoint is corrupt: its checksum does not match", str(path), hint)
     try:
         state = json.loads(metadata.get("medkit", "{}"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"its metadata are damaged ({error})", str(path), hint) from error
     if not isinstance(state, dict):
-        raise InputError("its metadata are damaged (no mapping)", str(path), hint)
+        raise InputError("its metadata are damaged (not a mapping)", str(path), hint)
     return tensors, state
 
 
@@ -116,12 +116,12 @@ def as_it_is(tensor: Tensor) -> Tensor:
 
 
 def tensors_of(module: nn.Module, whole: Whole = as_it_is) -> dict[str, Tensor]:
-    """A module's weights and buffers by name; ``whole`` puts those together that are divided among ranks.
+    """A module's weights and buffers by name; ``whole`` puts together those that are divided among ranks.
 
     Raises
     ------
     RunError
-        if the module keeps something else among them: no file of tensors could bring it back.
+        if the module keeps anything else among them, which no file of tensors could restore.
     """
     state = module.state_dict()
     for name, value in state.items():
@@ -132,7 +132,7 @@ def tensors_of(module: nn.Module, whole: Whole = as_it_is) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, module: nn.Module, ledger: str = "") -> None:
-    """Write a module's weights and buffers, with the ledger of those they have seen."""
+    """Write a module's weights and buffers, with the ledger of the patients they have seen."""
     write_tensors(path, tensors_of(module), {}, ledger)
 
 
@@ -142,14 +142,14 @@ def load_weights(path: Path, module: nn.Module, *, allow_missing: bool = False) 
     Raises
     ------
     InputError
-        if keys or shapes do not fit (they are listed), unless ``allow_missing`` lets absent ones keep their values.
+        if keys or shapes do not match (they are listed), unless ``allow_missing`` lets absent ones keep their values.
     """
     tensors, _ = read_tensors(path)
     load_tensors(module, tensors, str(path), allow_missing=allow_missing)
 
 
 def load_tensors(module: nn.Module, weights: Mapping[str, Tensor], where: str, *, allow_missing: bool = False) -> None:
-    """Copy tensors into a module's own, whose memory layout stays; errors as in :func:`load_weights`.
+    """Copy tensors into a module's own, whose memory layout is kept; errors as in :func:`load_weights`.
 
     A module whose shapes depend on what it has learned from has a method ``make_room(weights)``, which is called first.
     """

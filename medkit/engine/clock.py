@@ -6,7 +6,7 @@ import time
 
 
 class CheckpointClock:
-    """Tells when ``seconds`` have passed since it was last started."""
+    """Says when ``seconds`` have passed since it was last started."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

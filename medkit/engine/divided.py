@@ -1,4 +1,4 @@
-"""Tensors of which each rank holds a slice: put together, and cut."""
+"""Tensors of which each rank holds a slice: putting them together, and cutting them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn, optim
 
 
 def is_divided(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is one of torch's DTensors, whose module is imported only by who makes them."""
+    """Whether ``tensor`` is one of torch's DTensors, whose module is imported only where they are made."""
     return hasattr(tensor, "full_tensor")
 
 
@@ -40,8 +40,8 @@ def divided_like(tensor: Tensor, own: Tensor) -> Tensor:
 def separate(optimizer: optim.Optimizer, parameters: list[nn.Parameter]) -> None:
     """Split each group of a fresh optimizer into what is among ``parameters`` and what is not.
 
-    torch's fused steps take no tensors of both kinds at once, and that of SGD no divided ones at all. Groups are split
-    on a single rank too, so that a checkpoint means the same on any number of them.
+    torch's fused steps do not take tensors of both kinds together, and SGD's takes no divided ones at all. Groups are
+    split on a single rank too, so that a checkpoint means the same on any number of ranks.
     """
     among = {id(p) for p in parameters}
     groups = []

@@ -1,4 +1,4 @@
-"""An end before the last epoch: a listener that loses its patience."""
+"""An end before the last epoch: a listener that runs out of patience."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medkit.engine.state import TrainingState
 
 
 class EarlyStop:
-    """Ends a training whose validated number has not improved for some epochs; one that is no number does not improve.
+    """Ends training when its validated number has not improved for some epochs; NaN is never an improvement.
 
     It is told of each epoch on every rank, with the same numbers.
     """

@@ -1,4 +1,4 @@
-"""Telling listeners of a run what happens in it, each guarded, so that none can end a training."""
+"""Telling a run's listeners what happens in it, each guarded, so that none can end a training."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def _to_stderr(text: str) -> None:
 
 
 class Events:
-    """Who is told of a run.
+    """Who is told about a run.
 
     Parameters
     ----------
     listeners:
-        Plugins' listeners (:class:`Listener`), each with the name that a warning calls it by, such as
+        Plugins' listeners (:class:`Listener`), each with the name that warnings use for it, such as
         ``tracker 'tensorboard'``. What they print goes to stderr. One that raises, or calls ``sys.exit()``, costs one
         warning and is not asked again; ``MEDKIT_STRICT=1`` raises a :class:`RunError` instead, ``MEDKIT_TRACEBACK=1``
         shows the traceback.
     warn:
-        Gets these warnings.
+        Receives these warnings.
     own:
         Listeners of medkit itself, asked first. What they raise ends the run: nobody wants a run without its
         ``metrics.jsonl``.
@@ -78,7 +78,7 @@ class Events:
                 self._fault(name, "a method", error)
 
     def wants(self, event: type[Event]) -> bool:
-        """Whether anybody listens for such events: what happens at each step is not put together for nobody."""
+        """Whether anybody listens for such events: nothing is put together at each step if nobody does."""
         return any(event.method in methods for methods in [*self._own, *(methods for _, methods in self._listeners)])
 
     def emit(self, event: Event) -> None:

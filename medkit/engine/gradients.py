@@ -17,7 +17,7 @@ from medkit.errors import ElsewhereError, RunError
 
 PIECE = 1 << 17  # elements of one inner product
 COSINE = "cosine/"
-"""What names of cosines begin with, among the means of an epoch."""
+"""What the names of cosines begin with, among the means of an epoch."""
 
 
 def backward(
@@ -30,30 +30,30 @@ def backward(
     weight: float = 1.0,
     earlier: Earlier | None = None,
 ) -> Tensor | None:
-    """Put into ``.grad`` of every trainable parameter the combined gradient, averaged over ranks.
+    """Put the combined gradient, averaged over ranks, into ``.grad`` of every trainable parameter.
 
     Returns the Gram matrix of the tasks' gradients where they were projected.
 
     Parameters
     ----------
     losses:
-        One scalar a task, weights applied.
+        One scalar per task, weights applied.
     parameters:
         What this turn trains.
     shared:
         Parameters that several tasks train: they get projected task gradients (PCGrad), all others the gradient of the
-        sum. None: the sum is everybody's.
+        sum. None: all get the gradient of the sum.
     generator:
-        Draws the order of projections; equal on all ranks.
+        Draws the order of projections; the same on all ranks.
     weight:
-        What this rank counts in the average: the items of its batch over the mean number of all ranks.
+        How much this rank counts in the average: the items of its batch over the mean number of all ranks.
     earlier:
-        What :func:`accumulate` has kept of other batches of the same step; ``.grad`` has the rest of it.
+        What :func:`accumulate` has kept from other batches of the same step; ``.grad`` has the rest.
 
     Raises
     ------
     FailedTogether
-        on all ranks, where it fails on one; but an error in gradients that travel while they are computed, those of
+        on all ranks, if it fails on one; but an error in gradients that travel while they are computed, those of
         divided parts and of losses that compare rows of all ranks, is raised on that rank alone.
     """
     strategy = runtime.strategy
@@ -61,7 +61,7 @@ def backward(
     each = _weighted(losses, weight)
     if shared is not None and len(each) > 1:
         return _surgery(each, trained, shared, strategy, generator, earlier)
-    # The gradients of divided ones come averaged.
+    # The gradients of divided ones arrive averaged.
     whole = trained if strategy.world_size == 1 else [p for p in trained if not is_divided(p)]
     error: Exception | None = None
     try:
@@ -84,7 +84,7 @@ def _agreed(error: Exception | None, reached: Sequence[bool], strategy: Strategy
 
 
 Earlier = list[list[Tensor | None]]
-"""Of each task, its gradients of the shared parameters, over the batches so far."""
+"""Each task's gradients of the shared parameters, over the batches so far."""
 
 
 def accumulate(
@@ -97,7 +97,7 @@ def accumulate(
 ) -> Earlier | None:
     """Keep the gradients of a batch for the step that :func:`backward` ends; no other rank is asked.
 
-    What can be added up is in ``.grad``; what is projected task by task is returned.
+    What can be added up goes into ``.grad``; what is projected task by task is returned.
     """
     each = _weighted(losses, weight)
     if shared is None or len(each) == 1:
@@ -137,10 +137,10 @@ def _surgery(
     generator: torch.Generator | None,
     earlier: Earlier | None = None,
 ) -> Tensor:
-    """Project conflicts away, as all ranks together see them; returns the Gram matrix of what was there before.
+    """Project away the conflicts that all ranks together see; returns the Gram matrix of the gradients before that.
 
-    The gradients of a task travel while the next task's backward pass runs. What tasks do not share is the gradient of
-    their sum, which is there after the last one.
+    The gradients of a task travel while the next task's backward pass runs. Parameters that are not shared get the
+    gradient of the tasks' sum, which is complete after the last one.
     """
     several, own = _split(trained, shared)
     reached = [False] * len(several)
@@ -213,7 +213,7 @@ def _task_gradients(
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool) -> Sequence[Tensor | None]:
-    """Gradients of one loss, None where it does not lead; a loss without a graph, a constant, leads nowhere."""
+    """Gradients of one loss, None for what it does not reach; a loss without a graph, a constant, reaches nothing."""
     if not loss.requires_grad:
         return [None] * len(parameters)
     return torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
@@ -228,7 +228,7 @@ def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     tasks = len(gradients)
     dots: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(tasks) for j in range(i, tasks)}
     for tensors in zip(*gradients, strict=True):
-        # A piece of every task is multiplied by all others while it lies in the processor's cache.
+        # A piece of every task is multiplied by all others while it is in the processor's cache.
         for pieces in zip(*(tensor.reshape(-1).split(PIECE) for tensor in tensors), strict=True):
             for (i, j), found in dots.items():
                 found.append(torch.dot(pieces[i], pieces[j]))
@@ -241,7 +241,7 @@ def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def cosines(products: Tensor, tasks: Sequence[str]) -> dict[str, float]:
-    """The cosine between the gradients of each two tasks, ``cosine/A~B``, of their Gram matrix; below 0 they conflict.
+    """The cosine between the gradients of two tasks each, ``cosine/A~B``, of their Gram matrix; below 0 they conflict.
 
     A task without a gradient has none.
     """
@@ -267,7 +267,7 @@ def project(
     products:
         (K,K) Gram matrix.
     generator:
-        Draws for each task the order in which the others are visited.
+        Draws, for each task, the order in which the others are visited.
     orders:
         The orders themselves, for parity with published numbers.
 

@@ -18,11 +18,11 @@ from medkit.guard import cause
 from medkit.protocols import Batch
 
 EPOCH = -1
-"""What takes the place of the epoch in seeds: no epoch that is trained draws the same, and all are judged alike."""
+"""Takes the place of the epoch in seeds: no training epoch draws the same, and all epochs are judged alike."""
 
 
 class HeldOutLosses:
-    """Means of an objective's losses over batches that are the same after every epoch, cases counted alike.
+    """Means of an objective's losses over batches that are the same after every epoch; every case counts the same.
 
     The objective is in evaluation mode. Nothing that is trained is touched: its buffers are put back, and every step of
     the training seeds what it draws from. Gradients can be asked for, as a gradient penalty does, and none is kept.
@@ -30,12 +30,12 @@ class HeldOutLosses:
     Parameters
     ----------
     batches:
-        Gives (number, batch, items in it) of this rank's share of the batches; ranks together have each once.
+        Gives (number, batch, items in it) for this rank's share of the batches; together the ranks have each once.
     on_device:
         What is done to a batch on its device, such as making the views that heads compare.
     needed:
-        Whether something of the training hangs on them: then what an objective raises ends it. Otherwise that is said
-        once, and the training goes on; the next epoch tries again, as that of a resumed run does.
+        Whether anything in the training depends on them: then whatever an objective raises ends it. Otherwise the
+        failure is reported once, and the training goes on; the next epoch tries again, as a resumed run does.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HeldOutLosses:
         self.told = False
 
     def __call__(self) -> dict[str, float]:
-        """The losses by name, and their sum as ``loss`` where a single turn has them all."""
+        """The losses by name, and their sum as ``loss`` if a single turn has them all."""
         sums: dict[str, float] = {}
         items, error = 0.0, None
         try:
@@ -90,7 +90,7 @@ class HeldOutLosses:
 
     def _means(self, sums: dict[str, float], items: float) -> dict[str, float]:
         strategy = self.runtime.strategy
-        names = strategy.share(list(sums), "the names of the losses")  # a rank without a case has found none
+        names = strategy.share(list(sums), "the names of the losses")  # a rank without any case has found none
         *totals, items = strategy.sum([*(sums.get(name, 0.0) for name in names), items])
         means = {name: total / items for name, total in zip(names, totals, strict=True)} if items else {}
         return self._with_total(means)
@@ -101,7 +101,7 @@ class HeldOutLosses:
         return losses
 
     def _without(self, error: Exception | None) -> None:
-        """Say that there are no such losses, or end the training that needs them."""
+        """Say that there are no such losses, or end a training that needs them."""
         if self.needed and self.runtime.world_size > 1:
             raise FailedTogether from error or ElsewhereError()
         if self.needed and error is not None:
@@ -113,7 +113,7 @@ class HeldOutLosses:
 
     @contextlib.contextmanager
     def _untouched(self) -> Iterator[None]:
-        """Evaluation mode, and afterwards buffers, modes and generators as they were."""
+        """Evaluation mode; afterwards buffers, modes and generators are as they were."""
         modules = list(self.objective.modules())
         modes = [module.training for module in modules]
         kept = [
@@ -133,6 +133,6 @@ class HeldOutLosses:
             with torch.no_grad():
                 for module, name, buffer, value in kept:
                     buffer.copy_(value)
-                    module._buffers[name] = buffer  # another one may have been put in its place
+                    module._buffers[name] = buffer  # a different one may have been put in its place
             for module, training in zip(modules, modes, strict=True):
                 module.training = training

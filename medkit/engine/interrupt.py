@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop: noted when they come, obeyed between two steps.
+"""Signals that ask a run to stop: noted when they arrive, obeyed between two steps.
 
-Nothing here imports torch, so that the handlers stand before anything heavy is imported. Where they are not installed
-(``medkit.run`` in a program of one's own) nothing changes: Ctrl-C raises KeyboardInterrupt as ever.
+Nothing here imports torch, so that the handlers are in place before anything heavy is imported. Where they are not
+installed (``medkit.run`` in your own program) nothing changes: Ctrl-C raises KeyboardInterrupt as ever.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    """What the handlers know; there is one a process, as there is one set of handlers."""
+    """What the handlers know; there is one per process, as there is one set of handlers."""
 
     asked: str | None = None
     """The first signal that came."""
     waiting = 0
     """How many callers have promised to look at :func:`requested`."""
     farewell: str | None = None
-    """What is said where the process ends at once; None until it has begun to do anything."""
+    """What to print if the process ends at once; None until it has begun to do anything."""
     speak = True
     cleaners: list[Callable[[], None]] = []
     installed: list[signal.Signals] = []
     terminals: list[int] = []
-    """Which of the standard streams a terminal showed at the start."""
+    """Which of the standard streams were shown in a terminal at the start."""
 
 
 def install(speak: bool = True) -> None:
@@ -44,7 +44,7 @@ def install(speak: bool = True) -> None:
 
     Before :func:`begin` they end it at once, since importing is no place for an exception out of nowhere. Signals that
     the process was started to ignore (``nohup``) stay ignored. A process that has another one to speak for it ends
-    without a word.
+    silently.
     """
     _State.speak = speak
     if threading.current_thread() is not threading.main_thread():
@@ -76,7 +76,7 @@ def asked_by() -> str | None:
 
 
 def leave_terminal() -> bool:
-    """Print into the void where the terminal was closed, as each write to it would be an error; whether it was."""
+    """If the terminal was closed, print into the void, as any write to it would fail; returns whether it was."""
     closed = [stream for stream in _State.terminals if not os.isatty(stream)]
     for stream in closed:
         with suppress(OSError):
@@ -85,19 +85,19 @@ def leave_terminal() -> bool:
 
 
 def clear() -> None:
-    """Forget what was asked; for a process that starts another run after an interrupted one."""
+    """Forget the request; for a process that starts another run after an interrupted one."""
     _State.asked = None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal only shows in :func:`requested`; who opens this looks there after each step, saves and stops.
+    """Inside, a signal only shows in :func:`requested`; the caller looks there after each step, saves and stops.
 
     Raises
     ------
     Interrupted
-        at the end of the block, and in the place of any error inside (a loader's process may have had the same signal),
-        if a signal came; at its start, if one came before.
+        at the end of the block, and in place of any error inside (a loader's process may have had the same signal),
+        if a signal arrived; at its start, if one arrived before.
     """
     if _State.asked:
         raise Interrupted(_State.asked)
@@ -116,7 +116,7 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def cleaning(clean: Callable[[], None]) -> Iterator[None]:
-    """Inside, ``clean`` is called first where a second Ctrl-C ends the process at once."""
+    """Inside, ``clean`` is called first if a second Ctrl-C ends the process at once."""
     _State.cleaners.append(clean)
     try:
         yield
@@ -125,7 +125,7 @@ def cleaning(clean: Callable[[], None]) -> Iterator[None]:
 
 
 def over() -> None:
-    """The command has ended: a signal changes nothing of its exit code any more."""
+    """The command has ended: a signal no longer changes its exit code."""
     for number in _State.installed:
         signal.signal(number, signal.SIG_IGN)
 
@@ -153,7 +153,7 @@ def _handle(number: int, frame: object) -> None:
 
 
 def _end(text: str) -> None:
-    """End without Python's own leave-taking, which a signal in its midst fills with tracebacks."""
+    """End without Python's own shutdown, which fills with tracebacks when a signal interrupts it."""
     for clean in reversed(_State.cleaners):
         with suppress(Exception):
             clean()

@@ -1,7 +1,7 @@
-"""Several ranks on this machine: started together, ended together, and of one voice.
+"""Several ranks on this machine: started together, ended together, and speaking with one voice.
 
-A rank says to the launcher why it ends, and the launcher says it once: that of the rank that failed first, not of those
-that lost their connection to it. Nothing is restarted: a scheduler, or a person, resumes.
+A rank tells the launcher why it ends, and the launcher says it once: the reason of the rank that failed first, not of
+those that lost their connection to it. Nothing is restarted: a scheduler, or a person, resumes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LAUNCHER = "MEDKIT_LAUNCHER"
 """In the environment of a rank: the process id of its launcher."""
 MESSAGES = "MEDKIT_MESSAGES"
 """In the environment of a rank: the folder in which it leaves why it ends."""
-AFTER_A_FAILURE = 10.0  # seconds in which the other ranks may end of themselves
-AFTER_A_SIGNAL = 300.0  # seconds in which ranks may finish their step and save
+AFTER_A_FAILURE = 10.0  # seconds that the other ranks have to end by themselves
+AFTER_A_SIGNAL = 300.0  # seconds that ranks have to finish their step and save
 LOOK = 0.02  # seconds between two looks at the ranks
 
 
@@ -51,9 +51,9 @@ def launch(world_size: int, arguments: Sequence[str]) -> None:
     Raises
     ------
     MedkitError
-        of the first rank that failed, with its own message and exit code.
+        that of the first rank that failed, with its own message and exit code.
     KeyboardInterrupt
-        if the ranks were asked to stop, here or one of them.
+        if the ranks were asked to stop, here or in one of them.
     """
     with tempfile.TemporaryDirectory(prefix="medkit-") as name:
         messages = Path(name)
@@ -89,7 +89,7 @@ def _start(rank: int, world_size: int, arguments: Sequence[str], messages: Path)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until all have ended, or one has failed and the others have had their time."""
+    """Wait until all have ended, or one has failed and the others have had their time."""
     while (codes := [rank.poll() for rank in ranks]) and None in codes and not any(codes):
         time.sleep(LOOK)
     if any(codes):
@@ -111,7 +111,7 @@ def _ask(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _kill(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Leave no process: neither a rank nor what it has started."""
+    """Leave no process behind: neither a rank nor what it has started."""
     for rank in ranks:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(rank.pid, signal.SIGKILL)
@@ -119,16 +119,16 @@ def _kill(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _raise(ranks: Sequence[subprocess.Popen[bytes]], messages: Path) -> None:
-    """Raise what the rank said that failed first."""
+    """Raise what the rank that failed first said."""
     said = sorted(_read(messages), key=lambda message: message.time)
     codes = {number: rank.returncode for number, rank in enumerate(ranks) if rank.returncode}
-    # A peer that is lost makes others abort (SIGABRT); any other signal from outside is a cause of its own.
+    # A lost peer makes others abort (SIGABRT); any other signal from outside is a cause in itself.
     killed = {number: -code for number, code in codes.items() if code < 0 and -code != signal.SIGABRT}
     if killed:
         number, by = next(iter(killed.items()))
         raise RunError(
             f"rank {number} was killed by {signal.Signals(by).name}",
-            hint="was the machine's memory full? 'medkit resume' goes on from the last checkpoint",
+            hint="did the machine run out of memory? 'medkit resume' goes on from the last checkpoint",
         )
     for message in [m for m in said if not m.secondary] or said:
         if message.code == StoppedError.exit_code:
@@ -144,7 +144,7 @@ def _read(folder: Path) -> Iterator[Message]:
 
 
 def is_launched() -> bool:
-    """Whether this process is a rank that :func:`launch` has started, which speaks for it."""
+    """Whether this process is a rank started by :func:`launch`, which speaks for it."""
     return MESSAGES in os.environ
 
 
@@ -152,12 +152,12 @@ def leave_message(error: Exception, text: str, code: int) -> None:
     """Tell the launcher why this rank ends."""
     rank = int(os.environ["RANK"])
     message = Message(rank, code, text, isinstance(error, MedkitError) and error.secondary, time.time())
-    with suppress(MedkitError):  # the launcher has gone, and with it who would read this
+    with suppress(MedkitError):  # the launcher has gone, and with it the reader of this
         write_atomically(Path(os.environ[MESSAGES]) / f"{rank}.json", json.dumps(vars(message)).encode())
 
 
 def die_with_launcher() -> None:
-    """In a rank: be killed when the launcher is, however that ends (Linux)."""
+    """In a rank: be killed when the launcher ends, however it ends (Linux)."""
     launcher = int(os.environ[LAUNCHER])
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

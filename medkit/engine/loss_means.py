@@ -10,7 +10,7 @@ from medkit.engine.strategy import Strategy
 from medkit.protocols import Batch
 
 Sums = dict[str, list[float]]
-"""Of each loss, its sum and how many there were."""
+"""For each loss, its sum and how many there were."""
 
 
 def add_to(sums: Sums, losses: Mapping[str, float]) -> None:
@@ -20,14 +20,14 @@ def add_to(sums: Sums, losses: Mapping[str, float]) -> None:
 
 
 def means_of(sums: Sums) -> dict[str, float]:
-    """Each loss's mean over those batches that had it."""
+    """Each loss's mean over the batches that had it."""
     return {name: total / count for name, (total, count) in sums.items()}
 
 
 class LossMeans:
     """Averages the losses of a turn's steps, by a message that travels while gradients are computed.
 
-    All ranks send the same names in the same order; a loss that only some ranks have counts for those.
+    All ranks send the same names in the same order; a loss that only some ranks have is averaged over those.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -39,7 +39,7 @@ class LossMeans:
         return self.strategy.world_size > 1 and not set(losses) <= set(self.names)
 
     def agree(self, losses: Mapping[str, float], what: str) -> None:
-        """Take down the names of all ranks' losses; asked by all of them if one has news."""
+        """Record the names of all ranks' losses; all of them ask for this if one has news."""
         found = self.strategy.gather(list(losses), what)
         self.names = self.strategy.share(
             list(dict.fromkeys([*self.names, *(n for names in found for n in names)])), what

@@ -1,4 +1,4 @@
-"""Memory of this process: give back what is free, forget the peak, read it, tell where there is too little."""
+"""Memory of this process: give back what is free, reset the peak, read it, say where there is too little."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def start_over() -> bool:
-    """Give freed memory back to the system and forget the peak so far; False where peaks are kept for ever (not Linux).
+    """Give freed memory back to the system and reset the peak; False where peaks cannot be reset (not Linux).
 
-    What the allocator still holds of earlier work would count as memory of the next.
+    What the allocator still holds from earlier work would otherwise count as memory of what comes next.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # glibc has it
@@ -35,7 +35,7 @@ def start_over() -> bool:
 
 
 def resident() -> int:
-    """Bytes in memory now; without /proc, the most there ever were."""
+    """Bytes in memory now; without /proc, the most there have ever been."""
     return _status("VmRSS")
 
 
@@ -54,17 +54,17 @@ def _status(key: str) -> int:
 
 
 SHORT = re.compile("can't allocate memory|not enough memory|could not create a (primitive|memory object)")
-"""How torch says on the CPU, in errors of no kind of their own, that memory is short."""
+"""How torch says, in errors without a class of their own, that memory is short on the CPU."""
 
 
 @contextmanager
 def shortage_told(stage: str) -> Iterator[None]:
-    """Say of the training of ``stage`` what to do where memory does not suffice.
+    """Say what to do if memory does not suffice for training ``stage``.
 
     Raises
     ------
     RunError
-        in the place of Python's, numpy's and torch's own errors.
+        in place of Python's, numpy's and torch's own errors.
     """
     try:
         yield

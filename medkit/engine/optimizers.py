@@ -28,10 +28,10 @@ class Optimization:
     optimizer, schedule:
         The settings that the recipe names (:class:`medkit.protocols.Optimizer`, :class:`medkit.protocols.Schedule`).
     no_decay:
-        Weights that are no matrices (norms, biases) do not decay, nor do those that a module names in
+        Weights that are not matrices (norms, biases) do not decay, nor do those that a module names in
         ``no_weight_decay()``.
     layer_decay:
-        Each stage of an encoder learns at this share of the rate of the stage behind it; null: all at the same rate.
+        Each stage of an encoder learns at this share of the rate of the stage after it; null: all at the same rate.
     by:
         Whether the schedule counts epochs or optimizer steps.
     """
@@ -44,7 +44,7 @@ class Optimization:
 
     @classmethod
     def of(cls, optimizer: Block, schedule: Block) -> Optimization:
-        """As the two blocks of a recipe say it."""
+        """As the two blocks of a recipe say."""
         return cls(optimizer.build(), schedule.build(), **optimizer.keys, **schedule.keys)
 
     def build(self, objective: Any, turn: Turn) -> torch.optim.Optimizer:
@@ -88,8 +88,8 @@ def parameter_groups(
     """The turn's parameters in groups as torch's optimizers take them, from the encoder's input to the heads.
 
     A group has ``params``, a ``name``, with ``layer_decay`` an ``lr_scale`` and, where nothing decays, a
-    ``weight_decay`` of 0. Of n stages of an encoder the i-th (from 1) has the scale ``layer_decay ** (n + 1 - i)``,
-    what lies behind the encoder 1: as timm counts layers, with the head as the last one.
+    ``weight_decay`` of 0. Of n stages of an encoder the i-th (from 1) has the scale ``layer_decay ** (n + 1 - i)``, and
+    what comes after the encoder 1: as timm counts layers, with the head as the last one.
 
     Raises
     ------
@@ -128,12 +128,12 @@ def table(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int, str,
 
 
 def check_rates(settings: Optimization, epochs: int, steps: int, where: str) -> None:
-    """Refuse a schedule whose rate is no number, or negative, at the ends or in the middle of a training."""
+    """Refuse a schedule whose rate is not a number, or negative, at the ends or in the middle of training."""
     for epoch in sorted({0, epochs // 2, epochs - 1}):
         rate = settings.rate(epoch, 0, epochs, steps)
         if not math.isfinite(rate) or rate < 0:
             what = f"the schedule gives the learning rate {rate} in epoch {epoch + 1} of {epochs}"
-            raise InputError(what, where, "a rate is a number and not below 0")
+            raise InputError(what, where, "a rate is a number of at least 0")
 
 
 def check_resumable(optimizer: torch.optim.Optimizer) -> None:
@@ -166,7 +166,7 @@ def _layers(objective: Any, turn: Turn, decay: float) -> dict[int, tuple[int, st
         for i, (name, stage) in enumerate(stages):
             for parameter in stage.parameters():
                 found.setdefault(id(parameter), (i, f"{part}.{name}", decay ** (len(stages) - i)))
-        if stages:  # what no stage holds, such as an embedding of places, lies before the first one
+        if stages:  # what no stage holds, such as a positional embedding, comes before the first one
             for parameter in module.parameters():
                 found.setdefault(id(parameter), (0, f"{part}.{stages[0][0]}", decay ** len(stages)))
     if not found:
@@ -176,7 +176,7 @@ def _layers(objective: Any, turn: Turn, decay: float) -> dict[int, tuple[int, st
 
 
 def _exempt(objective: nn.Module) -> frozenset[int]:
-    """Parameters that a module itself takes out of weight decay: ``no_weight_decay()`` gives names or patterns."""
+    """Parameters that a module itself exempts from weight decay: ``no_weight_decay()`` gives names or patterns."""
     found = set()
     for module in objective.modules():
         names = getattr(module, "no_weight_decay", None)

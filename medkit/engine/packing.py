@@ -1,4 +1,4 @@
-"""What a training needs to go on bit for bit, as flat tensors and plain data: weights, buffers, optimizers."""
+"""What training needs to continue bit for bit, as flat tensors and plain data: weights, buffers, optimizers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def pack(module: nn.Module, optimizers: Optimizers, whole: Whole = as_it_is) -> 
 
     Each optimizer's whole ``state_dict()`` is kept: moments, and what some (Prodigy, schedule-free ones) write into
     their parameter groups. Tensors keep their strides, for fused steps walk through memory without looking at them.
-    ``whole`` puts tensors together that are divided among ranks.
+    ``whole`` puts together tensors that are divided among ranks.
 
     Raises
     ------
     RunError
-        if an optimizer keeps something else than tensors, numbers and texts: it could not be resumed exactly.
+        if an optimizer keeps anything but tensors, numbers and texts: it could not be resumed exactly.
     """
     tensors = {f"{WEIGHTS}{name}": tensor for name, tensor in tensors_of(module, whole).items()}
     tensors |= {f"buffers.{name}": buffer for name, buffer in _unsaved_buffers(module).items()}
@@ -51,7 +51,7 @@ def pack(module: nn.Module, optimizers: Optimizers, whole: Whole = as_it_is) -> 
 def unpack(
     tensors: Mapping[str, Tensor], plain: Mapping[str, Any], module: nn.Module, optimizers: Optimizers, where: str
 ) -> None:
-    """Put a packed state back; a state of another model or optimizer is an :class:`InputError`."""
+    """Restore a packed state; a state of another model or optimizer is an :class:`InputError`."""
     if plain.get("format") != FORMAT:
         hint = "train it again; a stage that was begun and ended by two versions would have the numbers of neither"
         raise InputError("this checkpoint was written by another version of medkit", where, hint)
@@ -89,13 +89,13 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers that are left out of ``state_dict``: no part of the weights, but training may change them too."""
+    """Buffers left out of ``state_dict``: not part of the weights, but training may change them too."""
     saved = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name not in saved}
 
 
 class _Packer:
-    """Encodes nested values for JSON; tensors go to ``tensors`` under the path they stand at."""
+    """Encodes nested values for JSON; tensors go to ``tensors`` under their path."""
 
     def __init__(self, tensors: dict[str, Tensor], whole: Whole) -> None:
         self.tensors, self.whole = tensors, whole
@@ -124,7 +124,7 @@ class _Packer:
 
 
 def _strides(tensor: Tensor, parameter: Tensor | None) -> list[int] | str | None:
-    """Strides to be put back: those of the parameter, whatever they will be; others as numbers; None: contiguous."""
+    """Strides to restore: those of the parameter, whatever they will be; others as numbers; None: contiguous."""
     if parameter is not None and tensor.shape == parameter.shape and tensor.stride() == parameter.stride():
         return "parameter"
     plain = torch.empty(tensor.shape, device="meta").stride()

@@ -13,7 +13,7 @@ EVERY = 10.0  # seconds between plain lines of one task
 
 
 class Progress:
-    """Shows how far a run has come. ``log`` receives every line that is said."""
+    """Shows how far a run has got. ``log`` receives every line that is printed."""
 
     def __init__(self, quiet: bool = False, log: Callable[[str], None] | None = None) -> None:
         self.quiet, self.log = quiet, log
@@ -60,7 +60,7 @@ class Progress:
             else:
                 print(text, file=sys.stderr, flush=True)
         except OSError:
-            self.quiet = True  # nobody reads any more; a training goes on, and the log has every line
+            self.quiet = True  # nobody is reading any more; training goes on, and the log has every line
 
     @contextmanager
     def task(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:

@@ -1,7 +1,7 @@
 """Which of several processes this one is, from the environment in which it was started.
 
-``medkit run --devices N`` and ``torchrun`` set ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``; SLURM's ``srun`` has names
-of its own. Nothing here imports torch.
+``medkit run --devices N`` and ``torchrun`` set ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``; SLURM's ``srun`` has its
+own names. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def place(environ: Mapping[str, str] = os.environ) -> Place:
         rank, world_size = _number(environ, "RANK", 0), _number(environ, "WORLD_SIZE", 1)
         sharing = _number(environ, "LOCAL_WORLD_SIZE", world_size)
         return Place(rank, _number(environ, "LOCAL_RANK", 0), world_size, by, sharing)
-    # SLURM_NTASKS stands in the environment of a batch script too; only srun sets the tasks of a step.
+    # SLURM_NTASKS is in the environment of a batch script too; only srun sets the tasks of a step.
     tasks = _number(environ, "SLURM_STEP_NUM_TASKS", 1)
     if "SLURM_STEP_ID" in environ and tasks > 1:
         return Place(_number(environ, "SLURM_PROCID"), _number(environ, "SLURM_LOCALID"), tasks, "srun")
@@ -58,7 +58,7 @@ def place(environ: Mapping[str, str] = os.environ) -> Place:
 
 
 def rendezvous(found: Place, environ: Mapping[str, str] = os.environ) -> str:
-    """Where the ranks meet, as ``torch.distributed`` takes it.
+    """Where the ranks meet, in the form that ``torch.distributed`` takes.
 
     Raises
     ------
@@ -74,14 +74,14 @@ def rendezvous(found: Place, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def agreed(strategy: Strategy, work: Callable[[], Result], what: str) -> Result:
-    """``work()`` on every rank; what is wrong on any ends all of them, and is said by one.
+    """``work()`` on every rank; a failure on any ends all of them, and is reported by one.
 
-    It takes as long as it takes on the slowest rank; ``what`` is told if one does not come to its end.
+    It takes as long as the slowest rank takes; ``what`` is named if one of them does not finish.
 
     Raises
     ------
     Exception
-        on the first rank where ``work`` failed, as it failed there.
+        on the first rank where ``work`` failed, as it was raised there.
     ElsewhereError
         on the others.
     """
@@ -108,7 +108,7 @@ def _first_node(environ: Mapping[str, str]) -> str:
     nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or ""
     names = _scontrol("hostnames", nodes).split() if nodes else []
     if names:
-        # The address stands in the configuration, also where the names of nodes are no names of hosts.
+        # The configuration has the address, even where node names are not host names.
         stated = re.search(r"\bNodeAddr=(\S+)", _scontrol("node", names[0], "-o"))
         return stated.group(1) if stated else names[0]
     if address := environ.get("SLURM_LAUNCH_NODE_IPADDR"):
@@ -128,7 +128,7 @@ def _scontrol(*words: str) -> str:
 
 
 def _port(environ: Mapping[str, str]) -> int:
-    """A port that all tasks of a step work out alike, another one for each step; below those that systems hand out."""
+    """A port that all tasks of a step work out alike, different for each step; below those that systems hand out."""
     return 20000 + (_number(environ, "SLURM_JOB_ID") * 13 + _number(environ, "SLURM_STEP_ID", 0)) % 12000
 
 
@@ -137,5 +137,5 @@ def _number(environ: Mapping[str, str], name: str, default: int | None = None) -
     if text is None and default is not None:
         return default
     if text is None or not text.isascii() or not text.isdigit():
-        raise InputError(f"{name}={text} of the environment is no number", hint="whoever starts the ranks sets it")
+        raise InputError(f"{name}={text} in the environment is not a number", hint="what starts the ranks sets it")
     return int(text)

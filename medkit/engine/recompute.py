@@ -1,4 +1,4 @@
-"""Activation checkpointing: what a block computed is forgotten and computed again in the backward pass."""
+"""Activation checkpointing: what a block computed is forgotten and recomputed in the backward pass."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(part: nn.Module) -> list[str]:
-    """Have the blocks of ``part`` keep their inputs only where gradients may be asked for, and compute again the rest.
+    """Have the blocks of ``part`` keep only their inputs where gradients may be asked for, and recompute the rest.
 
     Blocks are the members of the part's outermost lists and sequences that consist of layers themselves (a ResNet's
-    residual blocks, a decoder's levels); without any, it is the part as a whole. Numbers stay the same: random draws
-    are repeated, and buffers (batch-norm statistics, spectral-norm vectors) are as they were while a block is computed
-    again. Names of parameters stay as well.
+    residual blocks, a decoder's levels); without any, the part as a whole is one. Numbers stay the same: random draws
+    are repeated, and buffers (batch-norm statistics, spectral-norm vectors) are as they were while a block is
+    recomputed. Names of parameters stay as well.
 
     Returns
     -------
     list of str
-        Names of the blocks; the part's own is empty.
+        Names of the blocks; that of the part itself is empty.
     """
     blocks = list(_members(part)) or [("", part)]
     for _, block in blocks:
         kind = type(block)
         if not issubclass(kind, _Recomputed):
-            # A subclass and not a wrapper: state dictionaries, isinstance and deep copies go on to work.
+            # A subclass and not a wrapper: state dictionaries, isinstance and deep copies keep working.
             block.__class__ = type(kind.__name__, (_Recomputed, kind), {"__module__": kind.__module__})
     return [name for name, _ in blocks]
 
@@ -59,7 +59,7 @@ class _Recomputed(nn.Module):
 
 
 class _Earlier:
-    """Buffers at earlier values while a block is computed again, as often as that is; then at what they were."""
+    """Buffers at earlier values while a block is recomputed, however often that is; then as they were."""
 
     def __init__(self, buffers: list[Tensor], values: list[Tensor]) -> None:
         self.buffers, self.values = buffers, values

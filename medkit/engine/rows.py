@@ -20,12 +20,12 @@ class Rows:
         self.strategy, self.votes = strategy, votes
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, int]:
-        """All ranks' rows, and where the own ones begin.
+        """All ranks' rows, and where this rank's own begin.
 
         Raises
         ------
         FailedTogether
-            on all ranks, where one of them has failed in its losses, or does not ask for rows.
+            on all ranks, if one of them has failed in its losses, or does not ask for rows.
         """
         if not self.votes.all_gather():
             raise FailedTogether from ElsewhereError()
@@ -39,10 +39,10 @@ class Rows:
 
 
 class _Gathered(torch.autograd.Function):
-    """Rows of all ranks; backwards each rank gets, of its own rows, the gradients of all ranks' losses added up.
+    """Rows of all ranks; backwards each rank gets, for its own rows, the gradients of all ranks' losses, summed.
 
-    A rank's loss L_r counts n_r in the mean over ranks, so the gradient of that mean to rows of rank s is the mean over
-    ranks of n_r / mean(n) dL_r/dz_s: the engine multiplies losses by the former and divides by the number of ranks.
+    A rank's loss L_r counts n_r in the mean over ranks, so the gradient of that mean by rows of rank s is the mean of
+    n_r / mean(n) dL_r/dz_s over ranks: the engine multiplies losses by the former and divides by the number of ranks.
     """
 
     @staticmethod

@@ -73,7 +73,7 @@ def _check_precision(precision: str) -> None:
 
 
 def _local_gpu(here: Place) -> int:
-    """The GPU of a rank: the one of its number on the machine, or the only one that the scheduler lets it see."""
+    """The GPU of a rank: the one with its number on the machine, or the only one that the scheduler lets it see."""
     count = torch.cuda.device_count()
     if here.local_rank < count:
         return here.local_rank
@@ -94,7 +94,7 @@ def _check_device(name: str) -> None:
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
-    """Seed torch, numpy and Python for one step. Every step is seeded, so a resumed run needs no generator's state.
+    """Seed torch, numpy and Python for one step. Every step is seeded, so a resumed run needs no generator state.
 
     Ranks differ: they drop different units and augment differently.
     """
@@ -113,7 +113,7 @@ def seed_all(text: str) -> None:
 
 
 def shared_generator(seed: int, epoch: int, step: int, repetition: int = 0) -> torch.Generator:
-    """A generator that is the same on all ranks, another one for each repetition of a turn on one batch."""
+    """A generator that is the same on all ranks, and different for each repetition of a turn on one batch."""
     text = f"shared/{seed}/{epoch}/{step}{f'/{repetition}' if repetition else ''}".encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
     return torch.Generator().manual_seed(number)

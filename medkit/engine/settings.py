@@ -1,4 +1,4 @@
-"""How a stage is trained, as its recipe says it."""
+"""How a stage is trained, as its recipe says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Wanted:
     higher_is_better: bool
 
     def improves(self, value: float, best: float | None, by: float = 0.0) -> bool:
-        """Whether ``value`` is better than the ``best`` so far, by more than ``by``; what is no number never is."""
+        """Whether ``value`` is better than the ``best`` so far, by more than ``by``; NaN never is."""
         if math.isnan(value):
             return False
         return best is None or (value > best + by if self.higher_is_better else value < best - by)
@@ -45,7 +45,7 @@ class TrainingSettings:
     optimizations:
         How the parameters of each turn are optimized.
     unfreeze:
-        Part to open stage by stage; all its parameters are in the optimizer from the start.
+        Part to unfreeze stage by stage; all its parameters are in the optimizer from the start.
     shard:
         Parts whose weights are divided among ranks.
     clip:
@@ -57,7 +57,7 @@ class TrainingSettings:
     early_stop:
         What ends the training before its last epoch.
     checkpoint_seconds:
-        Least time between checkpoints inside an epoch; there is always one at its end.
+        Shortest time between checkpoints inside an epoch; there is always one at its end.
     """
 
     stage: str

@@ -23,16 +23,16 @@ Validate = Callable[[int], Mapping[str, float]]
 
 
 class Sharded(Replicated):
-    """Ranks that hold a slice each of some parts' weights, and all of the others.
+    """Ranks that each hold a slice of some parts' weights, and all of the others.
 
-    A part is whole from its call to the end of its backward pass. Its gradients come averaged and divided.
+    A part is whole from its call to the end of its backward pass. Its gradients arrive averaged and divided.
 
     Parameters
     ----------
     ranks:
         The ranks as they are between stages.
     parts:
-        What is divided, by name; each is a root of its own. Their parameters are replaced by divided ones.
+        What is divided, by name; each is its own root. Their parameters are replaced by divided ones.
     """
 
     def __init__(self, ranks: Replicated, parts: Mapping[str, nn.Module]) -> None:
@@ -42,7 +42,7 @@ class Sharded(Replicated):
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for name, part in parts.items():
             for tensor in part.parameters():
-                tensor.data = tensor.data.contiguous()  # also what lay in channels_last: torch divides no other layout
+                tensor.data = tensor.data.contiguous()  # even what was in channels_last: torch divides no other layout
             self.parts[name] = fully_shard(part, mesh=mesh)
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -87,8 +87,8 @@ class Sharded(Replicated):
 class Division:
     """An objective as it is trained, and as it is measured: the same one, unless parts of it are divided.
 
-    ``objective`` and ``runtime`` are what to train with. ``measured`` has whole weights, of the time when they were
-    last put together.
+    ``objective`` and ``runtime`` are what to train with. ``measured`` has whole weights, as of when they were last put
+    together.
     """
 
     measured: Any
@@ -116,7 +116,7 @@ class Division:
         return self.measured
 
     def measuring(self, validate: Validate | None) -> Validate | None:
-        """``validate``, which measures ``measured``, with today's weights in it."""
+        """``validate``, which measures ``measured``, with up-to-date weights in it."""
         if validate is None or self.objective is self.measured:
             return validate
 

@@ -1,4 +1,4 @@
-"""Where a training stands, and its checkpoint: written at a position, read to go on from there bit for bit."""
+"""How far training has got, and its checkpoint: written at a position, read to continue from there bit for bit."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ class TrainingState:
     def restore(
         self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, accumulate: int = 1
     ) -> int | None:
-        """Go to where the checkpoint in ``folder`` stands, if there is one, and return how many ranks wrote it.
+        """Go to the position of the checkpoint in ``folder``, if there is one, and return how many ranks wrote it.
 
-        On another number of ranks an epoch has another number of batches: the training goes on with the same share of
+        On another number of ranks an epoch has another number of batches: training continues with the same share of
         them behind it, at the first of the ``accumulate`` batches of a step.
 
         Raises
         ------
         InputError
-            if it is damaged, of another stage, or was begun for another number of epochs.
+            if it is damaged, belongs to another stage, or was begun for another number of epochs.
         """
         path = next((p for p in (folder / checkpoint.LAST, folder / checkpoint.PREVIOUS) if p.exists()), None)
         if path is None:
@@ -73,7 +73,7 @@ class TrainingState:
             known = {f.name for f in fields(TrainingState)}
             saved = TrainingState(**{key: value for key, value in written["position"].items() if key in known})
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"its metadata do not say how far the stage came ({error})", str(path)) from error
+            raise InputError(f"its metadata do not say how far the stage had got ({error})", str(path)) from error
         if saved.epochs != self.epochs:
             raise InputError(
                 f"the stage was begun for {saved.epochs} epochs and is resumed for {self.epochs}",

@@ -26,7 +26,7 @@ from medkit.protocols import Batch, Turn
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a training a step is taken: the epoch, the batch in it, and how often its turn had it before."""
+    """Where in training a step is taken: the epoch, the batch in it, and how often its turn has had it before."""
 
     epoch: int
     step: int
@@ -48,14 +48,14 @@ class Step:
         self.means = LossMeans(runtime.strategy)
         self.tasks: list[str] = []
         self.cosines: dict[str, float] = {}
-        """Between the gradients of the tasks of the last step, where they were projected."""
+        """Between the gradients of the tasks of the last step, if they were projected."""
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
         """Set the learning rate of an epoch that begins, or goes on, at optimizer step ``step`` of ``steps``."""
         self._set_rate(epoch, step, steps)
 
     def begin_step(self, epoch: int, step: int, steps: int) -> None:
-        """Tell the objective of an optimizer step, and set its learning rate where that is scheduled by steps."""
+        """Tell the objective about an optimizer step, and set its learning rate if that is scheduled by steps."""
         if self.optimization.by == "step":
             self._set_rate(epoch, step, steps)
         if hasattr(self.objective, "before_step"):
@@ -66,12 +66,12 @@ class Step:
         set_rate(self.optimizer, self.rate)
 
     def take(self, batches: Sequence[Batch], place: Place, votes: Votes) -> list[dict[str, float]]:
-        """Train on batches, whose gradients are averaged; returns of each its losses' means over all ranks' items.
+        """Train on batches, whose gradients are averaged; returns, for each, its losses' means over all ranks' items.
 
         Raises
         ------
         RunError
-            if a loss is not finite, is no scalar, or depends on no weights.
+            if a loss is not finite, is not a scalar, or depends on no weights.
         FailedTogether
             on several ranks, wherever it fails on one of them.
         """
@@ -100,14 +100,14 @@ class Step:
         return [found() for found in means]
 
     def _guarded(self, votes: Votes) -> AbstractContextManager[None]:
-        """Around gradients that are kept: the next batch's vote is one on them, too.
+        """Around gradients that are kept: the next batch's vote covers them too.
 
         Those of divided parts are messages, after which nobody votes any more, and so are those of rows of all ranks.
         """
         return nullcontext() if self.settings.shard or self.runtime.strategy.gathers else votes.guarded()
 
     def _losses(self, batch: Batch, place: Place, votes: Votes) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """The losses of a batch, and as numbers, once every rank has found its own to be finite."""
+        """The losses of a batch, also as numbers, once every rank has found its own to be finite."""
         with votes.guarded():
             rows = Rows(self.runtime.strategy, votes) if self.runtime.world_size > 1 else None
             with self.runtime.strategy.computing(), self.runtime.autocast(), gathering(rows):
@@ -125,17 +125,17 @@ class Step:
         return losses, values
 
     def _refuse_other_tasks(self, losses: Mapping[str, Tensor]) -> None:
-        """Gradients that are projected belong to tasks by their place, so every batch has to give the same losses."""
+        """Projected gradients belong to tasks by position, so every batch has to give the same losses."""
         if self.turn.combine != "pcgrad":
             return
         if self.tasks and list(losses) != self.tasks:
             what = f"a batch gives the losses {', '.join(losses)}, the first one gave {', '.join(self.tasks)}"
-            hint = "pcgrad needs the same losses of every batch: give 0 where there is nothing to lose"
+            hint = "pcgrad needs the same losses from every batch: give 0 where there is nothing to compute"
             raise RunError(what, f"stage {self.settings.stage}", hint)
         self.tasks = list(losses)
 
     def _shared(self) -> Sequence[nn.Parameter] | None:
-        """The parameters whose task gradients are projected; None where gradients are summed."""
+        """The parameters whose task gradients are projected; None if gradients are summed."""
         return self.objective.shared_parameters(self.turn.name) if self.turn.combine == "pcgrad" else None
 
     def _generator(self, place: Place) -> torch.Generator | None:
@@ -144,7 +144,7 @@ class Step:
         return shared_generator(self.settings.seed, place.epoch, place.step, place.repetition)
 
     def _refuse_no_losses(self, losses: Any) -> None:
-        """Losses of a turn are scalars by name, and one at least can be trained by."""
+        """Losses of a turn are scalars by name, and at least one of them can be trained on."""
         where = f"stage {self.settings.stage}"
         wrong = [key for key, loss in losses.items() if not isinstance(loss, Tensor) or loss.dim() != 0]
         if wrong:
@@ -165,14 +165,14 @@ class Step:
 
 
 def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Losses as numbers; the device is waited for once."""
+    """Losses as numbers; waits for the device once."""
     found = [loss.detach().float() for loss in losses.values()]
     values = [found[0].item()] if len(found) == 1 else torch.stack(found).tolist()
     return dict(zip(losses, values, strict=True))
 
 
 def mean_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each loss over those batches that have it."""
+    """The mean of each loss over the batches that have it."""
     sums: Sums = {}
     for losses in each:
         add_to(sums, losses)

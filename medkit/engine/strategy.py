@@ -1,7 +1,7 @@
 """How the processes of one training work together: a single one, or ranks that each hold all weights.
 
-Nothing else talks to ``torch.distributed``: who needs something of the other ranks asks the strategy. Every rank has to
-ask for the same things in the same order.
+Nothing else talks to ``torch.distributed``: whatever needs something from other ranks asks the strategy. Every rank
+has to ask for the same things in the same order.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from medkit.errors import InputError, RunError
 
 TIMEOUT = "MEDKIT_TIMEOUT"
 PATIENCE = 12 * 3600.0
-"""Seconds that ranks wait at a barrier for one that still validates or prepares. One that has ended is told at once."""
+"""Seconds that ranks wait at a barrier for one still validating or preparing. One that has ended is seen at once."""
 ALIGNED = 64  # bytes; inner products of tensors that start elsewhere may round differently
 
 
 class LostRank(RunError):
-    """Another rank has ended or hangs: nothing can be trained any more, whatever stage is next."""
+    """Another rank has ended or hangs: nothing more can be trained, whatever stage is next."""
 
     secondary = True
 
@@ -44,7 +44,7 @@ class Message(Protocol):
 
 
 class Strategy(Protocol):
-    """What a training asks of its ranks.
+    """What training asks of its ranks.
 
     ``gathers`` says whether losses of the step under way compare rows of all ranks (:mod:`medkit.engine.rows`): then
     messages are a part of the backward pass, and a rank that fails in it fails alone.
@@ -68,7 +68,7 @@ class Strategy(Protocol):
         ...
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
-        """Start to average tensors over all ranks; the work of others goes on meanwhile."""
+        """Start averaging tensors over all ranks; other work goes on meanwhile."""
         ...
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -88,16 +88,16 @@ class Strategy(Protocol):
         ...
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Each value, in double precision, added over all ranks."""
+        """Each value, in double precision, summed over all ranks."""
         ...
 
     def total(self, tensor: Tensor) -> Tensor:
-        """A tensor of one shape on all ranks, added over them."""
+        """A tensor of the same shape on all ranks, summed over them."""
         ...
 
     def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
-        """On the main rank the items of all ranks, in their order; nothing on the others. ``what`` is told if one is
-        missing, and none is waited for longer than ``seconds``, if they are given."""
+        """On the main rank the items of all ranks, in their order; nothing on the others. ``what`` is named if one is
+        missing, and none is waited for longer than ``seconds``, if given."""
         ...
 
     def share(self, item: Any, what: str) -> Any:
@@ -105,7 +105,7 @@ class Strategy(Protocol):
         ...
 
     def barrier(self, what: str, seconds: float | None = None) -> None:
-        """Wait until all ranks have come here, however long one of them still evaluates; or so many seconds."""
+        """Wait until all ranks have arrived, however long one of them still evaluates; or for at most ``seconds``."""
         ...
 
     def whole(self, tensor: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Strategy(Protocol):
         ...
 
     def stepped(self) -> None:
-        """Weights have been changed by an optimizer."""
+        """An optimizer has changed the weights."""
         ...
 
     def clip(self, bound: Any, parameters: Sequence[nn.Parameter]) -> None:
@@ -198,7 +198,7 @@ class Replicated:
     Parameters
     ----------
     device:
-        Where tensors of messages lie.
+        Where tensors of messages are kept.
     patience:
         Seconds at a barrier; default: ``$MEDKIT_TIMEOUT``, else twelve hours.
     """
@@ -222,7 +222,7 @@ class Replicated:
         if device.type == "cuda":
             with _told("while they met"):
                 self.numbers = dist.new_group(backend="gloo")
-        # Waiting for who evaluates is no fault of a message: it has a group, and a patience, of its own, on the CPU.
+        # Waiting for a rank that evaluates is not a failed message: it has its own group, and patience, on the CPU.
         with _told("while they met"):
             self.waiting: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=2 * self.patience))
 
@@ -320,7 +320,7 @@ class Replicated:
         return contextlib.nullcontext()
 
     def _missing(self, what: str, said: str, late: bool) -> LostRank:
-        """Who is not there; ranks other than 0 know only that rank 0 does not answer."""
+        """Who is missing; ranks other than 0 know only that rank 0 does not answer."""
         found = re.search(r"Ranks? ([\d, ]+?) failed to pass", said)
         who = f"rank{'s' if found and ',' in found[1] else ''} {found[1]}" if found else "rank 0"
         if not late:
@@ -345,7 +345,7 @@ class _Sent:
         for tensor, place in zip(tensors, self._places(), strict=True):
             place.copy_(tensor)
         for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
-            self.flat[start + tensor.numel() : after].zero_()  # what lies between is added up, too
+            self.flat[start + tensor.numel() : after].zero_()  # what is in between is summed too
         with _told("in an average"):
             self.work = dist.all_reduce(self.flat, group=group, async_op=True)
 
@@ -364,7 +364,7 @@ class _Sent:
 
 @contextlib.contextmanager
 def _told(when: str) -> Iterator[None]:
-    """What torch says of a rank that is gone, as an error of the run."""
+    """What torch says about a rank that is gone, as an error of the run."""
     try:
         yield
     except RuntimeError as error:

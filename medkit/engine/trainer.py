@@ -38,13 +38,13 @@ class Batches(Protocol):
 
 
 Validate = Callable[[int], Mapping[str, float]]
-"""Maps an epoch (from 0) to numbers such as ``{"val/auc": 0.9}``; called on every rank, and the main one's count."""
+"""Maps an epoch (from 0) to numbers such as ``{"val/auc": 0.9}``; called on every rank; the main one's are used."""
 
 
 class Trainer:
-    """Trains an objective on a loader's batches, going on from the checkpoint in ``folder`` if there is one.
+    """Trains an objective on a loader's batches, continuing from the checkpoint in ``folder`` if there is one.
 
-    On several ranks every one has a trainer, and the main one's ``events`` have listeners.
+    On several ranks each has a trainer, and the main one's ``events`` have listeners.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class Trainer:
         self.steps_heard = False
 
     def fit(self) -> TrainingState:
-        """Train to the last epoch's end and return where the training stands."""
+        """Train to the end of the last epoch and return how far the training has got."""
         self.restore()
         self.start()
         while not self.state.ended:
@@ -98,15 +98,15 @@ class Trainer:
             self.folder, settings.stage, self.objective, self._optimizers(), settings.accumulate
         )
         if before not in (None, world_size):
-            what = f"begun on {before} ranks, it goes on on {world_size}: batches have another size in all, and numbers"
+            what = f"begun on {before} ranks, continued on {world_size}: batches have another size in all, and numbers"
             self.say(f"{settings.stage}: {what} differ from those of a run that was not interrupted")
         self.runtime.strategy.broadcast([*self.objective.parameters(), *self.objective.buffers()])
 
     def start(self) -> None:
-        """Tell that the training begins, and where; what begins anew is saved before its first step."""
+        """Announce that the training begins, and where; a new training is saved before its first step."""
         state = self.state
         self.steps_heard = self.events.wants(StepEnded)
-        # Also at the very start: a run may end between the first epoch's line and its checkpoint.
+        # Even at the very start: a run may end between the first epoch's line and its checkpoint.
         self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
         if state.fresh:
             self.save(f"the first checkpoint of stage {self.settings.stage}")
@@ -114,7 +114,7 @@ class Trainer:
             self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
 
     def train_epoch(self) -> None:
-        """Take the steps of an epoch that are left, saving when it is time and stopping when it is asked for."""
+        """Take the remaining steps of an epoch, saving when it is time and stopping when asked to."""
         state, begun, before = self.state, time.monotonic(), self.state.seconds
         self._open_stages()
         for step in self.steps:
@@ -136,7 +136,7 @@ class Trainer:
         self.runtime.strategy.broadcast_buffers(self.objective)
 
     def _groups(self) -> Iterator[list[Batch]]:
-        """The batches of the epoch that are left, as many at once as make a step; who cannot read its own tells all."""
+        """The epoch's remaining batches, as many at a time as make a step; one that cannot read its own tells all."""
         batches = self.loader.epoch(self.state.epoch, self.state.step)
         while True:
             with self.votes.guarded():
@@ -149,7 +149,7 @@ class Trainer:
         """The epoch, the optimizer step in it, and how many steps it has."""
         size = self.settings.accumulate
         steps = -(-self.loader.steps // size)
-        # A training that goes on at the very end of an epoch tells the rate of its last step.
+        # Training that continues at the very end of an epoch reports the rate of its last step.
         return self.state.epoch, min(self.state.step // size, steps - 1), steps
 
     def train_step(self, batches: Sequence[Batch]) -> dict[str, float]:
@@ -191,10 +191,10 @@ class Trainer:
         return metrics
 
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Keep the best weights, tell the numbers, and save the position at the next epoch's begin."""
+        """Keep the best weights, report the numbers, and save the position at the start of the next epoch."""
         event = EpochEnded(self.settings.stage, self.state.epoch + 1, metrics)
         what = f"the end of epoch {event.epoch} of stage {event.stage}"
-        with interrupt.deferred():  # what was measured is saved, too
+        with interrupt.deferred():  # what was measured is saved too
             packed = self.packed()
             with together(self.runtime, what):
                 if self.best is not None:
@@ -208,7 +208,7 @@ class Trainer:
                     self.best.remove_older()
 
     def take_best(self) -> None:
-        """End with the best epoch's weights where they are asked for."""
+        """End with the best epoch's weights if they are asked for."""
         self.runtime.strategy.barrier(f"the end of stage {self.settings.stage}")
         if self.best is not None:
             self.best.take(self.settings.stage, self.objective)
@@ -229,7 +229,7 @@ class Trainer:
             self.write(packed)
 
     def save_inside(self, stop: bool = False) -> None:
-        """Save inside an epoch, and end there if that is asked for."""
+        """Save inside an epoch, and end there if asked to."""
         self._refuse_broken()
         self.save(f"a checkpoint of stage {self.settings.stage}")
         if stop or self.votes.stop:

@@ -1,4 +1,4 @@
-"""Gradual unfreezing as a pure function of the epoch, so that a resumed run opens what a straight one would."""
+"""Gradual unfreezing as a pure function of the epoch, so that a resumed run opens what an unbroken one would."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Plan(Protocol):
 def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:
     """The stages, of ``names`` from input to output, that train in ``epoch``.
 
-    None before epoch ``after``; then one, and one more every ``every`` epochs, the last or the first one first.
+    None before epoch ``after``; then one, and one more every ``every`` epochs, starting with the last or the first.
     """
     if epoch < plan.after:
         return set()
@@ -42,14 +42,14 @@ def open_stages(plan: Plan, epoch: int, names: Sequence[str]) -> set[str]:
 def unfreeze(objective: Any, plan: Plan | None, epoch: int) -> set[str]:
     """Put ``objective`` into training mode for ``epoch`` and return the names of the open stages.
 
-    Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics rest as well. What
+    Frozen stages get no gradient and stay in evaluation mode, so that their batch-norm statistics are frozen too. What
     belongs to no stage (the part itself, its dropout and pooling) trains once a stage does. Parameters that their
-    author has frozen stay so when their stage opens.
+    author has frozen stay frozen when their stage opens.
 
     Raises
     ------
     InputError
-        if the part does not exist, has no parameters, or has some outside of all of its stages.
+        if the part does not exist, has no parameters, or has some outside all of its stages.
     """
     objective.train()
     if plan is None:
@@ -84,7 +84,9 @@ def stages_of(objective: Any, part: str) -> list[tuple[str, nn.Module]]:
         raise InputError(f"unfreeze names the part '{part}'", hint=f"the objective's parts: {', '.join(parts)}")
     stages = list(offered(Encoder, parts[part], "stages")())
     if not stages:
-        raise InputError(f"part '{part}' has no parameters, so nothing to unfreeze", hint="leave 'unfreeze' out")
+        raise InputError(
+            f"part '{part}' has no parameters, so there is nothing to unfreeze", hint="leave 'unfreeze' out"
+        )
     inside = {p for _, module in stages for p in module.parameters()}
     left = [name for name, p in parts[part].named_parameters() if p not in inside]
     if left:

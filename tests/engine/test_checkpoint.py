@@ -57,7 +57,7 @@ def test_a_pickled_checkpoint_is_refused_and_not_run(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
     path = tmp_path / checkpoint.LAST
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(InputError, match="no whole safetensors file"):
+    with pytest.raises(InputError, match="not a complete safetensors file"):
         checkpoint.read_tensors(path)
     assert not (tmp_path / "sprung").exists()
 

@@ -40,7 +40,7 @@ def test_a_batch_script_is_no_rank_of_its_job() -> None:
 
 
 def test_a_place_that_is_no_number_is_told() -> None:
-    with pytest.raises(InputError, match="RANK=one of the environment is no number"):
+    with pytest.raises(InputError, match="RANK=one in the environment is not a number"):
         place({"RANK": "one", "WORLD_SIZE": "2"})
 
 

@@ -118,7 +118,7 @@ UNFREEZING = {
 
 def test_unfreezing_the_identity_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="part 'encoder' has no parameters, so nothing to unfreeze; leave 'unfreeze' out"
+        InputError, match="part 'encoder' has no parameters, so there is nothing to unfreeze; leave 'unfreeze' out"
     ):
         medkit.run(recipe_from(UNFREEZING), tmp_path / "run", device="cpu", quiet=True)
     assert not (tmp_path / "run").exists()

@@ -121,7 +121,7 @@ def test_a_killed_rank_ends_the_run_which_names_it(start, tmp_path: Path) -> Non
     _, said = process.communicate(timeout=600)
     assert process.returncode == 1
     assert [line for line in said.splitlines() if line.startswith("error")] == [
-        "error: rank 1 was killed by SIGKILL; was the machine's memory full? "
+        "error: rank 1 was killed by SIGKILL; did the machine run out of memory? "
         "'medkit resume' goes on from the last checkpoint"
     ]
     assert gone(ranks)
