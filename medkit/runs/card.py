@@ -1,4 +1,4 @@
-"""A card: one encoder judged by a panel, beside random encoders of the same architecture."""
+"""A card: one encoder judged by a panel, alongside random encoders of the same architecture."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _all(judge: Judge, stage: Stage) -> list[Case]:
 def _features(
     judge: Judge, named: NamedEncoder, others: Sequence[NamedEncoder], randoms: Sequence[NamedEncoder]
 ) -> Json:
-    """Collapse and likeness, of the encoder and of a random one."""
+    """Collapse and similarity, of the encoder and of a random one."""
     first, second, patients = judge.features(named.encoder)
     drawn = judge.features(randoms[0].encoder)
     measures: Mapping[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a card measures of one encoder: probes, label curves, centres, doses, features without a task, speed."""
+"""What a card measures for one encoder: probes, label curves, centres, doses, features without a task, speed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from medkit.runs.panel import Panel
 from medkit.runs.workbench import Workbench
 
 ROWS = 1000
-"""Most slices whose features are looked at without a task: singular values of more take long and say the same."""
+"""Most slices whose features are examined without a task: singular values of more take long and say the same."""
 REPEATS = 5
-"""Passes that the throughput is the median of."""
+"""The throughput is the median of this many passes."""
 Json = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Judge:
     _probes: dict[tuple[int, str], Fitting] = field(default_factory=dict)
 
     def probe(self, encoder: nn.Module, stage: Stage) -> Fitting:
-        """The probe of a stage on an encoder, not fitted when it is asked for first."""
+        """The probe of a stage on an encoder, unfitted when first asked for."""
         key = (id(encoder), stage.name)
         if key not in self._probes:
             objective = self.panel.objective(stage, encoder).to(self.bench.runtime.device).eval()
@@ -80,8 +80,8 @@ class Judge:
         return found.values[metrics[0].name]
 
     def curve(self, encoder: nn.Module, stage: Stage) -> dict[str, list[float]]:
-        """The first metric by the fraction of training patients, one value a seed; settings are chosen by all of
-        validation each time. Undefined where a fraction is of no patient, or of one class."""
+        """The first metric by the fraction of training patients, one value per seed; settings are chosen on all of
+        validation each time. Undefined where a fraction has no patient, or only one class."""
         probe = self.probe(encoder, stage)
         train, cases = self.items(probe, stage.train), self.bench.dataset(stage).cases(stage.train)
         validate = Items.joined(self.items(probe, str(stage.validate)))
@@ -100,7 +100,7 @@ class Judge:
         probe.objective.fit(Items.joined(train), validate, self.bench.seed(stage))
         return found
 
-    # -- beside the tasks --------------------------------------------------------------------------------------------
+    # -- besides the tasks --------------------------------------------------------------------------------------------
 
     def at_dose(self, encoder: nn.Module, data: str) -> MetricValue:
         """The probe of the dose's stage, fitted at full dose, on the same test cases from another data block."""
@@ -111,7 +111,7 @@ class Judge:
         other.compute(split, self.bench.dataset(other.stage).cases(split), self.progress)
         rows, patients = [], []
         for case in self.bench.dataset(stage).cases(split):
-            # Labels are those of the scan, for a noisy image has no mask of its own.
+            # Labels are those of the scan, as a noisy image has no mask of its own.
             labels = labels_of(case, probe.features.of(case))
             features = torch.from_numpy(np.array(other.of(case))).to(self.bench.runtime.device)
             batch = {"features": features, "lengths": torch.tensor([len(features)])}
@@ -128,10 +128,10 @@ class Judge:
         return value_of(metric, stack(rows), patients, 0, True)
 
     def center(self, encoder: nn.Module) -> list[MetricValue]:
-        """How well the centre is told from the mean features of cases of other patients, one value a seed.
+        """How well the centre can be predicted from the mean features of other patients' cases, one value per seed.
 
-        Half of each centre's patients are fitted to by logistic regression (C = 1), the others are told; the number is
-        the mean recall over centres, whose chance is one over their number.
+        Logistic regression (C = 1) is fitted to half of each centre's patients, and predicts the others; the number is
+        the mean recall over centres, whose chance level is one over their number.
         """
         assert self.panel.looked.center is not None
         stage = next(s for s in self.bench.recipe.stages if s.data == self.panel.looked.center)
@@ -157,7 +157,7 @@ class Judge:
         return found
 
     def shown(self) -> tuple[Stage, list[Case]]:
-        """The stage whose images features are looked at by, and its test cases."""
+        """The stage on whose images features are examined, and its test cases."""
         looked = self.panel.looked
         stage = self.bench.recipe.stage(looked.features or self.bench.recipe.stages[0].name)
         return stage, list(self.bench.dataset(stage).cases(looked.test))
@@ -180,7 +180,7 @@ class Judge:
         return np.concatenate(first)[rows], np.concatenate(second)[rows], np.array(patients)[rows]
 
     def speed(self, encoder: nn.Module) -> Json:
-        """Slices a second and the most memory, encoding as the panel's probes do."""
+        """Slices per second and peak memory, encoding as the panel's probes do."""
         stage, cases = self.shown()
         probe, device = self.probe(encoder, _plain(self.bench, stage)), self.bench.runtime.device
         images = torch.from_numpy(np.array(self.bench.dataset(stage).sample(cases[0]).image))[:, None]

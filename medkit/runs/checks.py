@@ -1,4 +1,4 @@
-"""What can be said of a recipe only when its components are built, before anything is written."""
+"""What can be said about a recipe only when its components are built, before anything is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_turns(stage: Stage, objective: Any) -> None:
         strangers = [name for name in turn.parts if name not in objective.parts()]
         if strangers:
             hint = f"its parts: {', '.join(objective.parts()) or 'none'}"
-            raise InputError(f"turn '{turn.name}' trains '{strangers[0]}', which is no part of it", where, hint)
+            raise InputError(f"turn '{turn.name}' trains '{strangers[0]}', which is not a part of it", where, hint)
         if turn.combine not in ("sum", "pcgrad"):
             what = f"turn '{turn.name}' combines gradients by '{turn.combine}'"
             raise InputError(what, where, "'sum' and 'pcgrad' are known")
@@ -57,7 +57,7 @@ def check_ranks(stage: Stage, cases: int, ranks: int) -> None:
     items = cases * stage.slices
     if items < ranks and not stage.balance:  # balanced kinds are repeated until all ranks have some
         what = f"{ranks} ranks have {items} items of '{stage.train}' to train on, so some would have none"
-        raise InputError(what, f"stages.{stage.name}.train", f"start {items} ranks at most")
+        raise InputError(what, f"stages.{stage.name}.train", f"start at most {items} ranks")
 
 
 def check_predicts(stage: Stage, objective: Any) -> None:
@@ -77,7 +77,7 @@ def check_trainable(stage: Stage, objective: Any) -> None:
     parts = objective.parts()
     for turn in objective.turns():
         if not any(True for name in turn.parts for _ in parts[name].parameters()):
-            what = f"nothing of {' and '.join(turn.parts)} can be trained: no weights"
+            what = f"nothing in {' and '.join(turn.parts)} can be trained: no weights"
             raise InputError(what, f"stages.{stage.name}.objective", "what is fixed needs no stage")
 
 
@@ -111,7 +111,7 @@ def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Wanted | No
 
 
 def loss_key(name: str, split: str, metrics: Sequence[Any]) -> str:
-    """What a loss is called among the numbers of a validation split, where a metric may have its name."""
+    """What a loss is called among the numbers of a validation split, where a metric may have the same name."""
     taken = any(metric.name == name for metric in metrics)
     return f"{split}/{name}_loss" if taken else f"{split}/{name}"
 

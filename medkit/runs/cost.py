@@ -16,9 +16,9 @@ FILE = "resources.json"
 
 
 class Meter(Protocol):
-    """Measures the most memory held, in MB (2^20 bytes), since it was restarted; None where that is not known.
+    """Measures the peak memory, in MB (2^20 bytes), since it was restarted; None where that is not known.
 
-    ``kind`` says whose: of this process with its libraries (``process``), of the GPU's allocator (``cuda``), or of
+    ``kind`` says whose: that of this process with its libraries (``process``), of the GPU's allocator (``cuda``), or of
     programs that were started (``children``).
     """
 
@@ -32,7 +32,7 @@ class Meter(Protocol):
 
 
 class ProcessMeter:
-    """This process; its peak can be forgotten on Linux only."""
+    """This process; its peak can only be reset on Linux."""
 
     kind = "process"
     known = False
@@ -79,7 +79,7 @@ class Cost:
 
     @contextmanager
     def of(self, stage: str, key: str, meter: Meter) -> Iterator[None]:
-        """Count the time inside as ``key`` of ``stage``, also if it ends in an error."""
+        """Count the time inside as ``key`` of ``stage``, even if it ends in an error."""
         begun = time.monotonic()
         meter.restart()
         try:
@@ -99,6 +99,6 @@ class Cost:
 
 
 def read_costs(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """``resources.json``; nothing for runs from before it was kept."""
+    """``resources.json``; nothing for runs made before it was kept."""
     found: dict[str, dict[str, Any]] = folder.read_json(FILE, {})
     return found

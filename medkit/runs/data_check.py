@@ -1,4 +1,4 @@
-"""Every image of a recipe read and prepared once: what is wrong with which, and the manifest without those."""
+"""Every image of a recipe read and prepared once: which are broken and why, and the manifest without those."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CheckedBlock:
     Attributes
     ----------
     before:
-        How many had been read and prepared before, from files that have not changed.
+        How many had already been read and prepared, from files that have not changed.
     missing:
-        The cases of a manifest of which a file is not there; they are not among the block's.
+        The cases of a manifest that lack a file; they are not among the block's.
     failures:
         The cases that cannot be prepared, each with what is wrong; the missing ones first.
     """
@@ -37,12 +37,12 @@ class CheckedBlock:
 
     @property
     def total(self) -> int:
-        """Cases, with the missing ones."""
+        """Cases, including the missing ones."""
         return len(self.block.cases) + len(self.missing)
 
     @property
     def doubts(self) -> dict[str, str]:
-        """What speaks against images being CT in HU, by case."""
+        """What suggests that images are not CT in HU, by case."""
         return dict(self.block.dataset.doubts)
 
 
@@ -57,7 +57,7 @@ def check_data(recipe: Recipe, jobs: int, progress: Progress) -> list[CheckedBlo
     Raises
     ------
     InputError
-        for what is known without voxels, but for files of a manifest that are not there.
+        for what is known without voxels, except for files of a manifest that do not exist.
     """
     missing: dict[str, list[Failure]] = {}
 
@@ -80,7 +80,7 @@ def check_data(recipe: Recipe, jobs: int, progress: Progress) -> list[CheckedBlo
 
 
 def write_sound(checked: list[CheckedBlock], path: Path) -> int:
-    """Write the manifest without the cases that failed, and these beside it with the reasons; how many are left.
+    """Write the manifest without the cases that failed, and these next to it with the reasons; how many are left.
 
     Raises
     ------
@@ -91,14 +91,16 @@ def write_sound(checked: list[CheckedBlock], path: Path) -> int:
     sources = [(one, _manifest(one.block.dataset.source)) for one in checked]
     own = [(one, source) for one, source in sources if source is not None]
     if len(own) != 1:
-        what = f"{len(own)} data blocks of the recipe have a manifest, and one can be written"
+        what = f"{len(own)} data blocks of the recipe have a manifest, and only one can be written"
         raise InputError(what, "--leave-out")
     one, source = own[0]
     if path.suffix != Path(source.path).suffix:
-        raise InputError(f"it is written as it was read, so it ends in '{Path(source.path).suffix}'", str(path))
+        raise InputError(
+            f"it is written as it was read, so its name must end in '{Path(source.path).suffix}'", str(path)
+        )
     if path.resolve().parent != Path(source.path).resolve().parent and source.root is None:
         raise InputError(
-            "relative paths in a manifest start at its folder", str(path), f"write it beside {source.path}"
+            "relative paths in a manifest start at its folder", str(path), f"write it next to {source.path}"
         )
     cases = {case.id: case for case in one.block.cases}
     broken = {source.line(cases[failure.case]) for failure in one.failures if failure.case in cases}

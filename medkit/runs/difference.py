@@ -1,4 +1,4 @@
-"""Whether a run folder holds the run that is asked for."""
+"""Whether a run folder holds the run that was asked for."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from medkit.recipe import Recipe
 from medkit.runs.folder import RunFolder
 
 SETTLED = "draw"
-"""Key of a stage that a run settles, where the recipe leaves it open, and writes down."""
+"""Key of a stage that a run decides where the recipe leaves it open, and records."""
 
 
 def refuse_another(folder: RunFolder, recipe: Recipe, precision: str) -> None:
-    """Refuse to go on in a folder with ``recipe`` if what was begun there is another one.
+    """Refuse to continue in a folder with ``recipe`` if what was begun there is another one.
 
     Raises
     ------
     InputError
-        that names the first difference.
+        naming the first difference.
     """
     begun = folder.resumable().get("precision", "fp32")
     found = first_difference(recipe.resolved(), folder.recipe().resolved())

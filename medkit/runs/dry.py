@@ -1,4 +1,4 @@
-"""A dry run: everything built, one batch a stage trained and predicted, nothing written."""
+"""A dry run: everything built, one batch per stage trained on and predicted, nothing written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUP_COLUMNS = ("stage", "group", "tensors", "weights", "decay", "times the rat
 
 @dataclass
 class DryRun:
-    """What became of a batch of each stage (``COLUMNS``), and the groups of weights, where there are several."""
+    """What became of a batch of each stage (``COLUMNS``), and the groups of weights, if there are several."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     groups: list[tuple[Any, ...]] = field(default_factory=list)
@@ -40,7 +40,7 @@ def dry_run(
 ) -> DryRun:
     """Build every stage and put one batch through it.
 
-    Parts taken from earlier stages are untrained ones here. Peak memory is that of the process during the stage (on
+    Parts taken from earlier stages are untrained here. Peak memory is that of the process during the stage (on
     Linux, where counting can start over), or the GPU's.
     """
     if not isinstance(recipe, Recipe):

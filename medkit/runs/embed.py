@@ -30,7 +30,7 @@ from medkit.runs.encoders import NamedEncoder, named_encoder
 from medkit.runs.fitting import labels_of
 from medkit.runs.origin import USE
 
-ROWS = 4096  # of a row group
+ROWS = 4096  # in a row group
 HOW = "mean of the deepest map"
 
 
@@ -43,13 +43,13 @@ class Wanted:
     input:
         A manifest, or a folder of images.
     split:
-        In the place of ``input``, a split of the data block.
+        In place of ``input``, a split of the data block.
     recipe:
         Whose data block says how images are prepared; default: the run's own.
     data:
-        Which block, where there are several.
+        Which block, if there are several.
     batch:
-        Slices that are encoded at once.
+        Slices encoded at a time.
     """
 
     input: Path | None = None
@@ -62,21 +62,21 @@ class Wanted:
 def embed(
     what: str, output: Path, wanted: Wanted, *, stage: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Write the features of every slice to ``output``; returns what the file says of itself.
+    """Write the features of every slice to ``output``; returns what the file says about itself.
 
-    A row a slice: ``case``, ``patient``, ``center``, ``slice``, ``label`` (null if not known) and ``features``,
-    a list of F numbers. The file's metadata have under ``medkit`` the encoder, its weights, preparation and versions.
+    One row per slice: ``case``, ``patient``, ``center``, ``slice``, ``label`` (null if not known) and ``features``,
+    a list of F numbers. The file's metadata have, under ``medkit``, the encoder, its weights, preparation and versions.
 
     Raises
     ------
     InputError
-        if ``output`` exists, the encoder or the preparation is not known, or an image cannot be read; nothing is
-        written then.
+        if ``output`` exists, the encoder or the preparation is not known, or an image cannot be read; then nothing
+        is written.
     """
     if output.suffix != ".parquet":
         raise InputError("features are written as Parquet", str(output), "name a file ending in .parquet")
     if (wanted.input is None) == (wanted.split is None):
-        raise InputError("images come from an input or from a split, one of them", "--input", "or --split")
+        raise InputError("images come either from an input or from a split", "--input", "or --split")
     with whole_file(output) as temporary:
         runtime = Runtime.start(device=device)
         named = named_encoder(what, runtime, stage)
@@ -109,7 +109,7 @@ def _block(named: NamedEncoder, wanted: Wanted) -> tuple[str, DataBlock]:
     own = named.stage.data if named.stage is not None and wanted.recipe is None else None
     chosen = wanted.data or own or (next(iter(recipe.data)) if len(recipe.data) == 1 else None)
     if chosen not in recipe.data:
-        what = "several data blocks are there" if chosen is None else f"there is no data block '{chosen}'"
+        what = "there are several data blocks" if chosen is None else f"there is no data block '{chosen}'"
         raise InputError(what, "--data", f"one of {', '.join(recipe.data)}")
     return chosen, recipe.data[chosen]
 
@@ -127,7 +127,7 @@ def _cases(wanted: Wanted, block: DataBlock) -> tuple[Dataset, Sequence[Case]]:
 
 
 def _manifest(path: Path, block: DataBlock) -> ManifestSource:
-    """A manifest with the columns of the block's own one, where that reads a manifest too."""
+    """A manifest with the columns of the block's own manifest, if it reads one too."""
     own = block.source.build()
     if not isinstance(own, ManifestSource):
         return ManifestSource(path)
@@ -138,7 +138,7 @@ def _manifest(path: Path, block: DataBlock) -> ManifestSource:
 def _told(
     named: NamedEncoder, wanted: Wanted, name: str, block: DataBlock, dataset: Dataset, cases: Sequence[Case]
 ) -> dict[str, Any]:
-    """What the file says of itself."""
+    """What the file says about itself."""
     space = space_of(dataset.source)
     persons = people(dataset.source, cases)
     seen: int | None = None

@@ -1,4 +1,4 @@
-"""Encoders by what a command names them by: a run, a file of weights, or a model of timm."""
+"""Encoders by the name that a command gives: a run, a file of weights, or a timm model."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ FORMS = (
 
 @dataclass(frozen=True)
 class NamedEncoder:
-    """An encoder, and what is known of it.
+    """An encoder, and what is known about it.
 
     Attributes
     ----------
     name:
-        What it was asked for by, in short.
+        What it was asked for as, in short.
     encoder:
         In evaluation mode, on the device.
     ledger:
-        Whom its weights have seen; None where nothing is known of them. Random weights have seen nobody.
+        Whom its weights have seen; None if nothing is known about them. Random weights have seen nobody.
     recipe, stage:
         Of the run that it comes from.
     notices:
-        What readers have to know of the data that it was trained on.
+        What readers have to know about the data that it was trained on.
     weights:
         Digest of its file, or how its weights were made.
     """
@@ -64,7 +64,7 @@ def named_encoder(what: str, runtime: Runtime, stage: str | None = None, seed: i
     """
     if what.startswith(TIMM):
         if stage is not None:
-            raise InputError("a model of timm has no stages", "--stage")
+            raise InputError("a timm model has no stages", "--stage")
         return _of_timm(what, runtime, seed)
     path = Path(what)
     if path.is_dir():
@@ -93,7 +93,7 @@ def random_like(encoder: NamedEncoder, runtime: Runtime, seed: int) -> NamedEnco
 
 
 def _block(recipe: Recipe, stage: Stage) -> Any:
-    """The block that a stage's encoder was made by, in whatever stage it was."""
+    """The block from which a stage's encoder was made, in whichever stage that was."""
     found = stage.objective.arguments["encoder"]
     while not hasattr(found, "entry"):
         found = recipe.stage(found.stage).objective.arguments[found.part]
@@ -137,8 +137,8 @@ def _last(recipe: Recipe, path: Path) -> Stage:
 def _of_weights(path: Path, runtime: Runtime, stage: str | None) -> NamedEncoder:
     run, name = path.resolve().parent.parent, path.name.removesuffix(".safetensors")
     if path.resolve().parent.name != "weights" or not RunFolder(run).begun or not name.endswith(".encoder"):
-        hint = f"for a file of another origin say its model: timm:MODEL@{path}"
-        raise InputError("what model these weights are of is not known: they lie in no run folder", str(path), hint)
+        hint = f"for a file from elsewhere, name its model: timm:MODEL@{path}"
+        raise InputError("the model of these weights is not known: they are not in a run folder", str(path), hint)
     if stage is not None:
-        raise InputError("the file is that of one stage already", "--stage")
+        raise InputError("the file already belongs to one stage", "--stage")
     return _of_run(run, runtime, name.removesuffix(".encoder"))

@@ -33,17 +33,17 @@ OVER = 0.45  # share of the map's colour in an overlay
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be explained.
+    """What to explain.
 
     Parameters
     ----------
     head:
-        Which head; default: the first that gives a number or class of an image, else the first that gives a mask.
+        Which head; default: the first that gives a number or class for an image, else the first that gives a mask.
     target:
-        The class that Grad-CAM explains, by its name or number, or ``all``; default: the likeliest one of each slice,
-        of volumes of the volume.
+        The class that Grad-CAM explains, by its name or number, or ``all``; default: the most likely one of each slice,
+        or of the volume.
     against:
-        Let Grad-CAM show what lowers the score instead: what speaks against the class.
+        Let Grad-CAM show what lowers the score instead: the evidence against the class.
     """
 
     head: str | None = None
@@ -65,14 +65,14 @@ def explain(
     question: Question = LIKELIEST,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Write what a stage says of an image, and where its encoder looked in each slice, into a new folder.
+    """Write what a stage says about an image, and where its encoder looked in each slice, into a new folder.
 
     For every slice: ``SLICE.activation.png``, the mean over channels of the encoder's deepest map after a sigmoid, and
     ``SLICE.grad_cam.png``, laid over the image as the network saw it (dark to bright, never inverted). With several
-    classes that is ``SLICE.grad_cam.NUMBER.png`` of each.
+    classes there is a ``SLICE.grad_cam.NUMBER.png`` for each.
 
-    A head's Grad-CAM is stretched to its own range in each slice. An operator's is of the volume: what each place of
-    each slice adds to what is said of the whole, all slices on one scale, with the sum of each (``adds``). Of a value
+    A head's Grad-CAM is stretched to its own range in each slice. An operator's covers the volume: what each place of
+    each slice adds to what is said of the whole, all slices on one scale, with the sum of each (``adds``). For a value
     it has no rectifier, since what lowers a value is as much a part of it as what raises it: red raises, blue lowers.
 
     ``explanation.json`` holds the numbers, where they come from, and in which slices Grad-CAM is empty: nothing there
@@ -87,9 +87,9 @@ def explain(
     output:
         A new folder.
     stage:
-        Default: the last stage with heads or an operator that is no variant.
+        Default: the last stage with heads or an operator that is not a variant.
     reading:
-        How the image is read, and what is known of it.
+        How the image is read, and what is known about it.
     question:
         Which head and class, and whether for or against it.
 
@@ -104,7 +104,7 @@ def explain(
     bench = Workbench(recipe, runtime, folder)
     chosen = _stage(recipe, stage)
     case = input_case(reading.fields)
-    with whole_folder(Path(output)) as new:  # says at once if the output exists
+    with whole_folder(Path(output)) as new:  # fails at once if the output exists
         volume = reading.volume(input)
         sample = prepared(recipe, chosen, volume, case)
         notes = [*volume.notes, *doubts_told(sample, volume.place)]
@@ -186,17 +186,17 @@ class Pictures:
         self.kept: list[tuple[Tensor, dict[int | None, Tensor]]] = []
 
     def keep(self, one: Explained, sign: int) -> Explained:
-        """Keep a slice's maps, small as they are; scales are known once all are there."""
+        """Keep a slice's maps at their own small size; scales are known once all are there."""
         self.kept.append((one.activation, {number: sign * each for number, each in one.maps.items()}))
         return one
 
     def write(self, one_scale: bool) -> dict[int | None, list[int]]:
-        """Write all; the slices whose map is empty, by class.
+        """Write all; returns the slices whose map is empty, by class.
 
         Parameters
         ----------
         one_scale:
-            All slices share a scale, that of the volume.
+            All slices share one scale, that of the volume.
         """
         empty: dict[int | None, list[int]] = {}
         most: dict[int | None, float] = {}

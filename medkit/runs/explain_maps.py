@@ -1,4 +1,4 @@
-"""Maps of slices one by one, and of whole volumes: what each place of an encoder's deepest map adds to a score."""
+"""Maps of single slices, and of whole volumes: what each place of an encoder's deepest map adds to a score."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Explained:
     Attributes
     ----------
     numbers:
-        What is said of it.
+        What is said about it.
     activation:
         (1,C,h,w) the encoder's deepest map.
     maps:
-        (1,1,h,w) what each place adds to the score, of either sign, by class; None stands for one number.
+        (1,1,h,w) what each place adds to the score, of either sign, by class; None stands for a single number.
     """
 
     numbers: dict[str, Any]
@@ -38,7 +38,7 @@ class Explained:
 
 
 class OfSlices:
-    """A head's maps of slices, each by itself."""
+    """A head's maps of slices, each on its own."""
 
     whole = False
 
@@ -97,7 +97,7 @@ class OfVolume:
         return self.subject.score(self._output(features), number)
 
     def _output(self, features: list[Tensor]) -> Tensor:
-        """Logits of the volume; what lies between is computed again for gradients, some slices at a time."""
+        """Logits of the volume; intermediate values are recomputed for gradients, some slices at a time."""
         operator, size = self.objective.operator, self.objective.slices_at_once
         parts = zip(*(maps.split(size) for maps in features), strict=True)
         slices = [checkpoint(operator.slices, list(part), use_reentrant=False) for part in parts]
@@ -119,7 +119,7 @@ def _head(objective: Any, stage: str, batch: Batch, name: str | None) -> tuple[S
                 found = subject_of(other, head, _said(head), head(features, **_given(head, batch)))
                 known += [(found, head)] if found is not None else []
     if not known:
-        raise InputError(f"stage '{stage}' has no head that gives a number, a class or a mask of an image")
+        raise InputError(f"stage '{stage}' has no head that gives a number, a class or a mask for an image")
     return min(known, key=lambda pair: pair[0].kind == "mask_probability")
 
 

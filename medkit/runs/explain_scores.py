@@ -1,4 +1,4 @@
-"""What may be explained of a stage: what a head or an operator says, of which classes, and the scores behind it."""
+"""What can be explained of a stage: what a head or an operator says, for which classes, and the scores behind it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Subject:
-    """A head or an operator, and what of it is explained.
+    """A head or an operator, and which of its outputs is explained.
 
     Attributes
     ----------
     name:
-        Of the head; ``operator``.
+        The head's; or ``operator``.
     said:
         From its raw output to its predictions by their standard names.
     kind:
         The prediction that is explained.
     names:
-        Of the classes that it has; none of one number or one mask.
+        Of its classes; none for one number or one mask.
     named:
         Whether these are names, and not numbers.
     """
@@ -45,11 +45,11 @@ class Subject:
 
     @property
     def signed(self) -> bool:
-        """Whether a map shows both what raises and what lowers it: a value is no evidence of anything."""
+        """Whether a map shows both what raises and what lowers it: a value is not evidence for anything."""
         return self.kind == "value"
 
     def numbers(self, output: Tensor) -> dict[str, Any]:
-        """What is said of the first item, as plain data."""
+        """What is said about the first item, as plain data."""
         found = {name: value.float().cpu().numpy()[0] for name, value in self.said(output).items() if name != MASK}
         numbers: dict[str, Any] = {}
         for name in KINDS:
@@ -63,11 +63,11 @@ class Subject:
         return numbers
 
     def told(self, number: int) -> int | str:
-        """A class by its name, where it has one."""
+        """A class by its name, if it has one."""
         return self.names[number] if self.named else number
 
     def targets(self, output: Tensor, wanted: int | str | None) -> list[int | None]:
-        """The classes whose maps are asked for; by default the likeliest of each item, of masks the largest.
+        """The classes whose maps are asked for; by default the most likely of each item, for masks the largest.
 
         Raises
         ------
@@ -105,13 +105,13 @@ class Subject:
 
     def _of_mask(self, output: Tensor, number: int) -> Tensor:
         probability = self.said(output)[MASK]
-        none = output.shape[1] - probability.shape[1]  # a channel for no class, where classes exclude each other
+        none = output.shape[1] - probability.shape[1]  # a channel for no class, if classes exclude each other
         there = output.argmax(1) == number + 1 if none else probability[:, number] > 0.5
         return (output[:, number + none] * there).sum()
 
 
 def subject_of(name: str, part: Any, said: Callable[[Tensor], Mapping[str, Tensor]], output: Tensor) -> Subject | None:
-    """What can be explained of a part, which is asked for its classes, by an output of it; None if nothing can."""
+    """What can be explained of a part, which is asked for its classes, from one of its outputs; None if nothing can."""
     found = said(output)
     kind = next((kind for kind in KINDS if kind in found), None)
     if kind is None:
@@ -126,7 +126,7 @@ def subject_of(name: str, part: Any, said: Callable[[Tensor], Mapping[str, Tenso
 
 
 def _names(part: Any, kind: str) -> tuple[str, ...]:
-    """The classes of a part: those of declared labels, of masks those of the data block."""
+    """The classes of a part: those of declared labels, or for masks those of the data block."""
     if kind == MASK:
         classes = getattr(part, "classes", None)
         return classes.names if isinstance(classes, Classes) else ()

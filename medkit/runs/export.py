@@ -1,9 +1,9 @@
 """A stage of a finished run as one file that runs without medkit: ONNX, or torch's own form.
 
 ``MODEL.onnx`` holds the network and the end of its preparation, as far as that is arithmetic on tensors. ``MODEL.json``
-beside it says all that a program needs to use it: what comes in and out, the steps before, threshold, unit, classes,
-and where it comes from. ``MODEL.md`` is a model card for people. Nothing is written unless the file gives the run's own
-numbers on real slices.
+next to it says all that a program needs to use it: what goes in and comes out, the steps before, threshold, unit,
+classes, and where it comes from. ``MODEL.md`` is a model card for people. Nothing is written unless the file gives the
+run's own numbers on real slices.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from medkit.runs.workbench import Workbench
 
 Card = Callable[[Mapping[str, Any], Recipe, Stage, Mapping[str, Mapping[str, MetricValue]]], str]
 EXAMPLE = 3
-"""Slices of the noise that a graph is recorded on; no image of a patient becomes a part of the file."""
+"""Slices of noise on which a graph is recorded; no patient's image becomes part of the file."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class ExportSettings:
     opset:
         Version of ONNX's operators.
     slices:
-        How many slices the file is checked on, at least; of networks of volumes whole ones.
+        How many slices, at least, the file is checked on; for networks on volumes, whole volumes.
     tolerance:
-        The largest absolute difference from the run's numbers; of values above 1, as a share of the largest.
+        The largest absolute difference from the run's numbers; for values above 1, as a share of the largest.
     """
 
     format: Format | None = None
@@ -77,20 +77,20 @@ def export(
     reading: Reading = PLAIN,
     card: Card,
 ) -> dict[str, Any]:
-    """Write a stage's network as ``output``, with its ``.json`` and ``.md`` beside it; all three or none.
+    """Write a stage's network as ``output``, with its ``.json`` and ``.md`` next to it; all three or none.
 
     Parameters
     ----------
     run:
         A run folder.
     stage:
-        Default: the recipe's last one that is no variant.
+        Default: the recipe's last one that is not a variant.
     images:
         What the file is checked on; default: the run's own cases, those it was tested on first.
     reading:
-        How ``images`` are read, and what is known of them.
+        How ``images`` are read, and what is known about them.
     card:
-        Writes the ``.md``: of what the ``.json`` says, the recipe, the stage, and its results by split and metric.
+        Writes the ``.md``: from what the ``.json`` says, the recipe, the stage, and its results by split and metric.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def export(
     Raises
     ------
     InputError
-        if a file is there already, a library is missing, or there is nothing to check on.
+        if a file already exists, a library is missing, or there is nothing to check on.
     RunError
         if the network cannot be exported, or gives other numbers.
     """
@@ -113,7 +113,7 @@ def export(
     bench = Workbench(recipe, Runtime.start(device="cpu"), folder)
     objective = bench.trained(chosen).eval()
     if getattr(objective, "external", False):
-        raise InputError(f"stage '{chosen.name}' is trained by a program of its own, and exported by that", str(run))
+        raise InputError(f"stage '{chosen.name}' is trained by a separate program, which exports it", str(run))
     if getattr(objective, "dimensions", 2) == 3:
         raise InputError(f"stage '{chosen.name}' predicts in windows of volumes, which are not exported", str(run))
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
@@ -149,7 +149,7 @@ def export(
 
 
 def _noise(first: Checked) -> list[Tensor]:
-    """Inputs of the sizes of a case, in which nothing is of it."""
+    """Inputs with the sizes of a case, but none of its content."""
     generator = torch.Generator().manual_seed(0)
     image, *fields = first.inputs
     made = torch.rand((EXAMPLE, *image.shape[1:]), generator=generator)
@@ -182,7 +182,7 @@ class Files:
 
     @contextmanager
     def written(self) -> Iterator[Files]:
-        """Files in a folder beside, which get their names when the block ends well; the model last."""
+        """Files in a folder alongside, which get their names when the block succeeds; the model last."""
         folder = self.model.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

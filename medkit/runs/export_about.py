@@ -1,4 +1,4 @@
-"""What a program has to know of an exported network to use it: what comes in and out, and what is done around it."""
+"""What a program has to know about an exported network to use it: inputs, outputs, and what is done around it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _steps(graph: Graph) -> Sequence[Any]:
 
 
 def _plain(block: Block, step: Any) -> dict[str, Any]:
-    """A step as a recipe has it, with the arguments that it leaves to default where it is a data class."""
+    """A step as a recipe has it, with its default arguments filled in if it is a data class."""
     own = asdict(step) if is_dataclass(step) and not isinstance(step, type) else dict(block.arguments)
     return {"use": block.name, **own}
 

@@ -24,21 +24,21 @@ from medkit.runs.reading import Reading
 from medkit.runs.workbench import Workbench
 
 CASES = 4
-"""Over how many cases slices are spread."""
+"""Over how many cases the slices are spread."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Slices of a case, and what the run makes of them.
+    """Slices of a case, and what the run predicts for them.
 
     Attributes
     ----------
     inputs:
-        Of the graph: images (S,C,H,W) as its part of the preparation gets them, and fields (S,).
+        Of the graph: images (S,C,H,W) as its part of the preparation receives them, and fields (S,).
     expected:
         The run's predictions, by name.
     spacing:
-        mm of the source, from slice to slice, down a column and along a row; nan where it is not known.
+        mm in the source, from slice to slice, down a column and along a row; nan if not known.
     """
 
     inputs: Sequence[np.ndarray]
@@ -55,7 +55,7 @@ class Agreement:
     differences:
         The largest absolute difference of each prediction.
     largest:
-        The largest absolute value of each, by the run.
+        The largest absolute value of each, in the run.
     spacings:
         Of the cases.
     """
@@ -67,7 +67,7 @@ class Agreement:
     spacings: list[tuple[float, ...]] = field(default_factory=list)
 
     def check(self, tolerance: float) -> None:
-        """Refuse differences above ``tolerance``; of values above 1, above that share of the largest."""
+        """Refuse differences above ``tolerance``; for values above 1, above that share of the largest."""
         for name, difference in self.differences.items():
             if not difference <= tolerance * max(1.0, self.largest[name]):
                 what = f"'{name}' of the exported network differs from the run's by up to {difference:.2g}"
@@ -83,12 +83,12 @@ class Agreement:
 
 
 class Cases:
-    """Where the slices of a check come from: cases of the run, or images that are given.
+    """Where the slices of a check come from: cases of the run, or given images.
 
     Attributes
     ----------
     split:
-        Of the run's cases; None of images.
+        Of the run's cases; None for images.
     """
 
     def __init__(self, bench: Workbench, stage: Stage, images: Sequence[str], reading: Reading) -> None:
@@ -98,7 +98,7 @@ class Cases:
 
     @property
     def each(self) -> int:
-        """Over how many cases slices are spread, where these have enough of them."""
+        """Over how many cases slices are spread, if these have enough of them."""
         if self.split is None:
             return len(self.images)
         return min(CASES, len(self.bench.dataset(self.stage).cases(self.split)))
@@ -126,8 +126,8 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def checked(cases: Cases, objective: Any, divided: Divided, slices: int) -> Iterator[Checked]:
-    """At least ``slices`` slices, or all there are, with the run's predictions; of a network of volumes whole ones, of
-    one that takes tiles the middle of each."""
+    """At least ``slices`` slices, or all there are, with the run's predictions; for networks on volumes whole ones, for
+    those that take tiles the middle of each."""
     block = cases.bench.recipe.data[cases.stage.data]
     steps, needs = [*divided.before, *divided.inside], tuple(getattr(objective, "needs", ()))
     tile = getattr(objective, "tile", None)
@@ -167,7 +167,7 @@ def _middle(array: np.ndarray, tile: int | None) -> np.ndarray:
 
 
 def compare(run: Runner, names: Sequence[str], material: Iterable[Checked], by_volume: bool) -> Agreement:
-    """Run the graph on slices; those of networks of slices in batches of one, then of three."""
+    """Run the graph on slices; for networks on slices in batches of one, then of three."""
     agreement = Agreement()
     for one in material:
         count = len(one.inputs[0])
@@ -176,7 +176,7 @@ def compare(run: Runner, names: Sequence[str], material: Iterable[Checked], by_v
         for name, found in zip(names, (np.concatenate(each) for each in zip(*parts, strict=True)), strict=True):
             expected = one.expected[name]
             difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
-            # Not max(), which drops what is no number.
+            # Not max(), which drops NaN.
             agreement.differences[name] = float(np.maximum(difference, agreement.differences.get(name, 0.0)))
             agreement.largest[name] = float(np.maximum(np.abs(expected).max(), agreement.largest.get(name, 0.0)))
         agreement.slices += count

@@ -26,23 +26,23 @@ SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch"}
 OPSET = 18
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 LARGEST = 2**31 - 1
-"""Bytes of an ONNX file: it is one message of protobuf."""
+"""Bytes of an ONNX file: it is one protobuf message."""
 ABOUT = "medkit.json"
-"""What a file says of itself: a property of an ONNX model, a further file in one of torch."""
+"""What a file says about itself: a property of an ONNX model, an extra file in torch's form."""
 
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-"""From the inputs of a graph to its outputs, both in their order."""
+"""From the inputs of a graph to its outputs, both in order."""
 
 
 def format_of(path: Path, said: str | None) -> Format:
-    """The format that is asked for, or that the name of a file has; a library that it needs and that is not there is
-    an :class:`InputError`, as is a name of neither."""
+    """The format asked for, or the one that the file's name implies; a library that it needs and that is missing is
+    an :class:`InputError`, as is a name that implies neither."""
     if said is not None and said not in get_args(Format):
-        raise InputError(f"'{said}' is no format of exported networks", "--format", "one of onnx, torch")
+        raise InputError(f"'{said}' is not a format of exported networks", "--format", "one of onnx, torch")
     found = cast("Format | None", said) or SUFFIXES.get(path.suffix)
     if found is None:
         hint = "name a file that ends in .onnx or .pt2, or give --format"
-        raise InputError("the name says no format of exported networks", str(path), hint)
+        raise InputError("the name implies no format of exported networks", str(path), hint)
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None] if found == "onnx" else []
     if missing:
         what = f"ONNX is written and checked by {', '.join(LIBRARIES)}, and {missing[0]} is not installed"
@@ -67,17 +67,17 @@ def write(
     opset:
         Version of ONNX's operators.
     about:
-        What the file says of itself.
+        What the file says about itself.
 
     Raises
     ------
     RunError
-        if it has an operation that ONNX has not, or is too large for it.
+        if it has an operation that ONNX lacks, or is too large for it.
     """
     text = json.dumps(about)
     if format == "torch":
         if any(node.target is torch.ops.medkit.final_states.default for node in program.graph.nodes):
-            what = "torch's own form holds no LSTM over any number of slices"
+            what = "torch's own form cannot hold an LSTM over any number of slices"
             raise RunError(what, hint="name a file that ends in .onnx")
         torch.export.save(program, path, extra_files={ABOUT: text})
         return
@@ -108,7 +108,7 @@ def _converted(program: ExportedProgram, opset: int, graph: Graph) -> Any:
             reason = str(error.__cause__ or error).strip().splitlines()
             what = f"the network cannot be written as ONNX: {reason[0] if reason else type(error).__name__}"
             raise RunError(what, hint="a file that ends in .pt2 can hold it") from error
-    for node in model.graph.node:  # which line of whose file made it
+    for node in model.graph.node:  # which line of which file made it
         del node.metadata_props[:]
     _name_axes(model, program)
     return model
@@ -122,14 +122,14 @@ def _lstm(features: Any, start: Any, weights: Sequence[Any], layers: int) -> Any
 
 
 def _name_axes(model: Any, program: ExportedProgram) -> None:
-    """Give axes that are open the names of :func:`sizes` in the place of torch's symbols."""
+    """Give open axes the names of :func:`sizes` in place of torch's symbols."""
     wanted = sizes(program)
     for kind, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
         for value, axes in zip(values, wanted[kind], strict=True):
             for dimension, axis in zip(value.type.tensor_type.shape.dim, axes, strict=True):
                 if isinstance(axis, str):
                     dimension.dim_param = axis
-    del model.graph.value_info[:]  # sizes of what lies between, in those symbols
+    del model.graph.value_info[:]  # sizes of intermediate values, in those symbols
 
 
 def runner(path: Path, format: Format) -> Runner:
@@ -145,7 +145,7 @@ def runner(path: Path, format: Format) -> Runner:
         def run_onnx(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             try:
                 found: list[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
-            except Exception as error:  # its own kinds of error, which it does not show
+            except Exception as error:  # its own kinds of error, which it does not expose
                 reason = str(error).splitlines()[0]
                 raise RunError(f"ONNX runtime does not run the exported network: {reason}") from error
             return found

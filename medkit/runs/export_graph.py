@@ -26,14 +26,14 @@ RESTORED = ("mask_probability", "output")
 
 @dataclass(frozen=True)
 class Divided:
-    """The steps of a preparation that stay outside of the graph, and those after them, which are in it."""
+    """The steps of a preparation that stay outside the graph, and those after them, which are in it."""
 
     before: tuple[Any, ...]
     inside: tuple[Any, ...]
 
     @classmethod
     def of(cls, steps: Sequence[Any], tile: int | None) -> Divided:
-        """All at the end that have torch operations go inside; beside tiles only those that keep the size."""
+        """All steps at the end that have torch operations go inside; with tiles only those that keep the size."""
         first = len(steps)
         while first and hasattr(step := steps[first - 1], "graph"):
             if tile is not None and type(step).graph_restore is not Step.graph_restore:
@@ -43,9 +43,9 @@ class Divided:
 
 
 class Graph(nn.Module):
-    """What is exported of a stage: images (S,C,H,W), and fields (S,), to its predictions in the order of ``outputs``.
+    """What is exported of a stage: from images (S,C,H,W) and fields (S,) to its predictions in order of ``outputs``.
 
-    A network of slices takes any number of them, one of volumes those of one volume.
+    A network on slices takes any number of them, one on volumes those of one volume.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Graph(nn.Module):
         self._slim(example)
 
     def _slim(self, example: Sequence[Tensor]) -> None:
-        """Take out what it does not predict with, such as losses and discriminators."""
+        """Remove what it does not predict with, such as losses and discriminators."""
         called: set[int] = set()
         modules = self.objective.modules()
         handles = [module.register_forward_pre_hook(lambda module, _: called.add(id(module))) for module in modules]
@@ -105,7 +105,7 @@ class Graph(nn.Module):
 
 
 def predicted(objective: Any, image: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The predictions of prepared slices (S,C,H,W): each by itself, or those of one volume."""
+    """The predictions of prepared slices (S,C,H,W): each on its own, or those of one volume."""
     batch = {"image": image, **fields}
     if objective.unit == "volume":
         batch["lengths"] = torch.full((1,), image.shape[0])
@@ -113,7 +113,7 @@ def predicted(objective: Any, image: Tensor, fields: Mapping[str, Tensor]) -> di
 
 
 def _without_idle(module: nn.Module, called: set[int]) -> None:
-    """Take out what was not called; not inside of what was, for a module may use the weights of one without a call."""
+    """Remove what was not called; not inside what was, as a module may use another's weights without a call."""
     for name, child in list(module.named_children()):
         if id(child) in called:
             continue
@@ -129,7 +129,7 @@ def traced(graph: Graph, example: Sequence[Tensor]) -> ExportedProgram:
     Raises
     ------
     RunError
-        if it cannot be recorded, since what is done depends on values.
+        if it cannot be recorded, because what is done depends on values.
     """
     dynamic = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     # torch does not count fields where there are none.
@@ -138,13 +138,13 @@ def traced(graph: Graph, example: Sequence[Tensor]) -> ExportedProgram:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(graph, tuple(example), dynamic_shapes=shapes, strict=False)
-        except Exception as error:  # whatever a network's own code does not expect of tensors without values
+        except Exception as error:  # whatever a network's own code does with tensors without values
             raise RunError(f"the stage cannot be exported: {_first_line(error)}", hint=UNTRACED) from error
     if isinstance(sizes(program)["inputs"][0][0], int):
-        what = "the stage cannot be exported: its code takes the number of slices for one that never changes"
+        what = "the stage cannot be exported: its code treats the number of slices as one that never changes"
         raise RunError(what, hint="in a plugin, x.shape[0] stays open where len(x) is a constant")
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the folders of this machine
+        node.meta.pop("stack_trace", None)  # has folders of this machine
     return program
 
 
@@ -156,7 +156,7 @@ def _first_line(error: Exception) -> str:
 
 
 def sizes(program: ExportedProgram) -> dict[str, list[list[int | str]]]:
-    """Of inputs and outputs, in their order, what each axis is: a number, or a name that equal ones share."""
+    """What each axis of inputs and outputs is, in order: a number, or a name that equal ones share."""
     known: dict[str, str] = {}
 
     def side(value: Any, axis: str) -> int | str:

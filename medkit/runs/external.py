@@ -1,4 +1,4 @@
-"""Stages that a program of its own trains: its folder, its commands with logs and progress, its predictions."""
+"""Stages that a separate program trains: its folder, its commands with logs and progress, its predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medkit.records import write_atomically
 from medkit.runs.footprint import Footprint
 from medkit.runs.lock import begun
 
-SHOWN = 4  # last lines of a program that failed
+SHOWN = 4  # last lines shown of a program that failed
 PATIENCE = 15.0  # seconds that a program has to end
 PROGRAM = "program.json"
 """In the folder of a stage, while a program works there: which one."""
@@ -82,7 +82,7 @@ class Work:
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,  # a terminal's Ctrl-C comes to medkit alone, which ends the program
+                start_new_session=True,  # a terminal's Ctrl-C reaches medkit alone, which ends the program
             )
             assert program.stdout is not None
             try:
@@ -104,16 +104,16 @@ class Work:
         if program.returncode != 0:
             said = " / ".join(text.strip() for text in last)
             what = f"{Path(command[0]).name} failed with exit code {program.returncode}: {said}"
-            raise RunError(what, str(path), "this file holds all that it said")
+            raise RunError(what, str(path), "this file holds everything it said")
 
     def _note(self, pid: int, command: Sequence[str]) -> None:
-        """Say who works here, for a resume after this process was killed."""
+        """Say who works here, for a resume after this process is killed."""
         noted = {"pid": pid, "begun": begun(pid), "host": socket.gethostname(), "program": Path(command[0]).name}
         write_atomically(self.folder / PROGRAM, json.dumps(noted).encode())
 
 
 def _end(program: subprocess.Popen[str]) -> None:
-    """Let the supervisor end its program with all that it has started."""
+    """Let the supervisor end its program with everything that it has started."""
     program.terminate()
     try:
         program.wait(PATIENCE)
@@ -123,14 +123,14 @@ def _end(program: subprocess.Popen[str]) -> None:
 
 
 def refuse_living(run: Path) -> None:
-    """Refuse to go on in a run folder in which a program of an earlier attempt is still at work.
+    """Refuse to continue in a run folder in which a program of an earlier attempt is still at work.
 
     Raises
     ------
     InputError
-        that names its process.
+        naming its process.
     """
-    end = time.monotonic() + PATIENCE  # it ends of itself when whoever started it was killed
+    end = time.monotonic() + PATIENCE  # it ends by itself when the process that started it was killed
     for path in sorted(run.glob(f"external/*/{PROGRAM}")):
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
@@ -138,10 +138,10 @@ def refuse_living(run: Path) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if host != socket.gethostname():
-            continue  # the lock of the run folder has told of it
+            continue  # the lock of the run folder has reported it
         while begun(pid) == then:
             if time.monotonic() > end:
-                what = f"{name} of an earlier attempt still works here (process {pid})"
+                what = f"{name} from an earlier attempt is still at work here (process {pid})"
                 raise InputError(what, str(path.parent), f"wait until it has ended, or end it: kill {pid}")
             time.sleep(0.1)
         path.unlink(missing_ok=True)

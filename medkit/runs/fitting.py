@@ -48,7 +48,7 @@ class Fitting:
         return self._features
 
     def check(self) -> None:
-        """Refuse what is known before any voxel is read: nothing to choose by, labels that are no classes."""
+        """Refuse what is known before any voxel is read: nothing to choose by, labels that are not classes."""
         if self.stage.validate is None and self.objective.head.chooses:
             what = "settings of the probe are chosen by validation, and the stage has no split for it"
             hint = "write 'validate: SPLIT', or a 'grid' with one value of each setting"
@@ -60,7 +60,7 @@ class Fitting:
             labels = column(self.bench.dataset(self.stage).cases(split), "label") if split else np.zeros(0)
             known = labels[~np.isnan(labels)]
             if (wrong := known[(known != np.floor(known)) | (known < 0) | (known >= classes)]).size:
-                what = f"a label of split '{split}' is {wrong[0]:g}, which is no class from 0 to {classes - 1}"
+                what = f"a label of split '{split}' is {wrong[0]:g}, which is not a class from 0 to {classes - 1}"
                 hint = "write how many 'classes' there are, or 'classifier: ridge' for values"
                 raise InputError(what, f"stages.{self.stage.name}.objective", hint)
 
@@ -105,7 +105,7 @@ class Fitting:
             mine = list(self.items_of(split, cases))
         count = int(runtime.strategy.sum([new])[0])
         total = len(cases)
-        say(f"features of {total} cases of '{split}': {count} encoded, {total - count} there already")
+        say(f"features of {total} cases of '{split}': {count} encoded, {total - count} already there")
         shares = runtime.strategy.gather(mine, what)
         if not runtime.is_main:
             return None
@@ -129,7 +129,7 @@ class Fitting:
             yield position, objective.items(encoded.features, labels_of(case, encoded))
 
     def _keep(self, choice: Choice, train: Items, validate: Items | None) -> None:
-        """Write down what was chosen from what."""
+        """Record what was chosen, and from what."""
         folder, stage = self.bench.folder, self.stage
         assert folder is not None
         counts = {stage.train: len(train), **({} if validate is None else {str(stage.validate): len(validate)})}
@@ -147,7 +147,7 @@ class Fitting:
 
 
 def labels_of(case: Case, encoded: Encoded) -> np.ndarray:
-    """(D,) the label of each slice: whether its mask is positive, else the case's own; nan where neither is known."""
+    """(D,) the label of each slice: whether its mask is positive, else the case's own; nan if neither is known."""
     if encoded.positive is not None:
         return np.asarray(encoded.positive, np.float64)
     return np.full(len(encoded.features), np.nan if case.label is None else float(case.label))
@@ -170,7 +170,7 @@ def read_choices(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
 
 
 def choice_told(kept: Mapping[str, Any]) -> str:
-    """A choice in a sentence: what was kept, of what, by what."""
+    """A choice in a sentence: what was kept, out of what, and by what."""
     settings = ", ".join(f"{name} = {value:g}" for name, value in kept["settings"].items())
     items = " and ".join(f"{count} of '{split}'" for split, count in kept["items"].items())
     if not kept["tried"]:

@@ -48,15 +48,15 @@ class RunFolder:
     ``recipe.yaml``         the resolved recipe, full names
     ``environment.json``    versions, plugins, device, seed
     ``plugins/``            files given by ``--plugin``, as they were run
-    ``run.lock``            who works in the folder, while somebody does
+    ``run.lock``            who is working in the folder, while somebody is
     ``state.json``          which stages are done, which failed and why; the key of each
-    ``metrics.jsonl``       one line an epoch
+    ``metrics.jsonl``       one line per epoch
     ``results.json``        ``{stage: {split: {metric: {value, low, high, method, n, n_patients, n_empty}}}}``
     ``cases.csv``           one row per stage, split and case
     ``cases/``              rows of evaluations that are not in ``cases.csv`` yet
     ``ledgers/``            ``STAGE.json``: digests of whom a stage and its chain have seen
     ``choices.json``        settings of each probe, and those that they were chosen from
-    ``own_data.json``       what stages are worth on their own training data, where it was asked for
+    ``own_data.json``       what stages are worth on their own training data, if asked for
     ``seen.json``           tested patients that were seen in training: by which stage, and why it was allowed
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
@@ -76,7 +76,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new folder, for one run: of two that want it in the same moment one is refused.
+        """A new folder, for one run: of two that want it at the same moment one is refused.
 
         One that holds anything but the leftovers of a start that was killed is an :class:`InputError`.
         """
@@ -84,7 +84,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             again = _left_over(path)
             for i, name in enumerate(FOLDERS):
-                # Of two runs that find an empty folder, the one that makes the first of these has it.
+                # Of two runs that find an empty folder, the one that makes the first of these gets it.
                 (path / name).mkdir(exist_ok=again or i > 0)
         except FileExistsError as error:
             hint = f"continue it with 'medkit resume {path}', or choose another --out"
@@ -105,7 +105,7 @@ class RunFolder:
         if not cls(path).begun:
             hint = None
             if path.is_dir() and any(path.iterdir()) and _startable(path):
-                hint = f"a run was ended here as it began; start it again: medkit run RECIPE --out {path}"
+                hint = f"a run ended here just as it began; start it again: medkit run RECIPE --out {path}"
             raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
         if plugins and (path / "environment.json").is_file():
             load_kept(path, files.read_json(path / "environment.json"))
@@ -113,11 +113,11 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run was begun here, which can be gone on with."""
+        """Whether a run was begun here that can be continued."""
         return (self.path / "recipe.yaml").is_file()
 
     def remove_start(self) -> None:
-        """Remove what a start has left that was killed; for those who know that nobody else starts here."""
+        """Remove what a killed start has left; only for callers who know that nobody else is starting here."""
         if self.path.is_dir() and not self.begun and _startable(self.path):
             shutil.rmtree(self.path)
 
@@ -151,20 +151,20 @@ class RunFolder:
         return self.write_text(name, json.dumps(content, indent=1) + "\n")
 
     def read_json(self, name: str, default: Any = None) -> Any:
-        """A JSON file, or ``default`` where there is none; one that is damaged is a :class:`RunError`."""
+        """A JSON file, or ``default`` if there is none; a damaged one is a :class:`RunError`."""
         path = self.path / name
         return files.read_json(path) if path.is_file() else default
 
     def recipe(self) -> Recipe:
-        """The resolved recipe, checked by the components installed."""
+        """The resolved recipe, checked against the installed components."""
         return load_recipe(self.file("recipe.yaml"))
 
     def bound_to_ranks(self) -> list[str]:
-        """Stages that are not done and go on on as many ranks as they were begun on, for nothing of them is divided."""
+        """Stages that are not done and must continue on as many ranks as they began on: nothing in them is divided."""
         return [stage.name for stage in self.recipe().stages if not (self.done(stage.name) or stage.divided)]
 
     def resumable(self) -> dict[str, Any]:
-        """The environment of the run, if everything is there that says how to go on with it.
+        """The environment of the run, if everything that says how to continue it is there.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class RunFolder:
             os.fsync(file.fileno())  # as the checkpoint after it is, which says that this epoch is over
 
     def drop_metrics_after(self, stage: str, epoch: int) -> None:
-        """Forget lines of epochs that a resumed run will train again, so that no epoch is told twice."""
+        """Drop lines of epochs that a resumed run will train again, so that no epoch is reported twice."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
@@ -194,12 +194,12 @@ class RunFolder:
             self.write_text("metrics.jsonl", text)
 
     def log(self, text: str) -> None:
-        # Under a locale of ASCII a path of other letters comes as escaped bytes; they are written as they were.
+        # Under an ASCII locale a path with other letters comes as escaped bytes; they are written as they were.
         with open(self.path / "log.txt", "a", encoding="utf-8", errors="surrogateescape", opener=_no_link) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def add_notice(self, text: str) -> None:
-        """Something that readers of the results have to know, shown above them; told once."""
+        """Something that readers of the results have to know, shown above them; said once."""
         found = self.read_json("environment.json", {})
         notices = found.get("notices", [])
         if text not in notices:
@@ -214,7 +214,7 @@ class RunFolder:
         self.write_json("state.json", state)
 
     def key(self, stage: str) -> dict[str, Any]:
-        """The record of a stage's key (:mod:`medkit.runs.links`); {} where it has none."""
+        """The record of a stage's key (:mod:`medkit.runs.links`); {} if it has none."""
         found: dict[str, Any] = self.read_json("state.json", {}).get("keys", {}).get(stage, {})
         return found
 
@@ -247,7 +247,7 @@ def _left_over(path: Path) -> bool:
 
 
 def _startable(path: Path) -> bool:
-    """Whether a folder holds nothing, or only what a run leaves that is killed before ``recipe.yaml`` is written."""
+    """Whether a folder holds nothing, or only what a run killed before it wrote ``recipe.yaml`` leaves."""
     for item in path.iterdir():
         if item.is_dir() and not item.is_symlink() and item.name != KEPT:
             if item.name not in FOLDERS or any(item.iterdir()):
@@ -258,12 +258,12 @@ def _startable(path: Path) -> bool:
 
 
 def _no_link(name: str, flags: int) -> int:
-    """Opens a file that is no link: a line meant for a log does not go somewhere else."""
+    """Opens a file that is not a link: a line meant for a log does not go somewhere else."""
     return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _json(line: Mapping[str, Any]) -> str:
-    """A line of numbers; what is undefined is null, for NaN is no JSON."""
+    """A line of numbers; what is undefined is null, as NaN is not valid JSON."""
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()})
 
 

@@ -1,4 +1,4 @@
-"""How much memory a program takes together with all that it starts."""
+"""How much memory a program takes, together with all that it starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ EVERY = 1.0  # seconds; a peak between two looks is missed
 
 
 class Footprint:
-    """The most memory that the processes of a session held at once, in MB; None where the system does not tell (Linux).
+    """The peak memory of a session's processes together, in MB; None where the system does not say (only Linux does).
 
     Its leader, which only looks after the program (:mod:`medkit.runs.supervisor`), does not count.
 
-    Pages that several of them share count once. What a system reports of a child that has ended would not do: it starts
+    Pages shared by several of them count once. What a system reports for a child that has ended would not do: it starts
     with the size of the process that it was forked from.
     """
 
@@ -30,7 +30,7 @@ class Footprint:
 
     @contextmanager
     def watching(self, session: int) -> Iterator[None]:
-        """Look at the session's processes again and again while the block runs."""
+        """Look at the session's processes repeatedly while the block runs."""
         over = threading.Event()
 
         def look() -> None:

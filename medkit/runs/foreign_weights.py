@@ -1,4 +1,4 @@
-"""Published weights of encoders of volumes, converted to files that recipes take."""
+"""Published weights of 3-D encoders, converted to files that recipes take."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from medkit.parts.published_volumes import PUBLISHED, encoder_of, read_checkpoin
 def convert_weights(path: str | Path, of: str, output: str | Path, prefix: str | None = None) -> dict[str, Any]:
     """Write the encoder in a file of ``torch.save`` as safetensors; returns what became of it.
 
-    Nothing in the file is run, nothing is downloaded. ``block`` is what a recipe says to take the encoder, ``unknown``
-    has arguments of it that the file does not show.
+    Nothing in the file is run, nothing is downloaded. ``block`` is what a recipe says to use the encoder, ``unknown``
+    has those of its arguments that the file does not reveal.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def convert_weights(path: str | Path, of: str, output: str | Path, prefix: str |
     output:
         A new file ending in ``.safetensors``.
     prefix:
-        How names begin before those of the encoder; default: found.
+        What comes before the encoder's names in the file; default: found.
 
     Raises
     ------
     InputError
-        if the file cannot be read or holds no such encoder, or tensors of it are missing; nothing is written then.
+        if the file cannot be read or holds no such encoder, or some of its tensors are missing; nothing is written.
     """
     path, output = Path(path), Path(output)
     if of not in PUBLISHED:

@@ -1,4 +1,4 @@
-"""What a run is to those who started it or opened it, and to the hooks of plugins."""
+"""What a run is to those who started or opened it, and to the hooks of plugins."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 TEXTS = ("stage", "split", "case", "patient", "center")
-"""Columns of ``cases.csv`` that name things: they stay texts, be they digits."""
+"""Columns of ``cases.csv`` that name things: they stay text, even if they are digits."""
 
 
 class Results(dict[str, dict[str, dict[str, MetricValue]]]):
     """``results[stage][split][metric]``."""
 
     def to_frame(self) -> pandas.DataFrame:
-        """One row a stage, split and metric, with value, interval and counts (:class:`MetricValue`)."""
+        """One row per stage, split and metric, with value, interval and counts (:class:`MetricValue`)."""
         import pandas
 
         rows = [
@@ -49,7 +49,7 @@ class Run:
     results:
         ``results[stage][split][metric]``; empty until something has been evaluated.
     recipe:
-        The resolved recipe; by default the run folder's own, read when it is first asked for.
+        The resolved recipe; by default the run folder's own, read when first asked for.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """A run that was made earlier; :func:`medkit.open`."""
+        """A run made earlier; :func:`medkit.open`."""
         found = RunFolder.open(Path(folder))
         made = cls(found.path, read_results(found.path) if found.file("results.json").is_file() else {})
         state = found.read_json("state.json", {})
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def cases(self) -> pandas.DataFrame:
-        """``cases.csv``: one row a stage, split and case (or slice) with the values of its metrics, nan where it has
+        """``cases.csv``: one row per stage, split and case (or slice) with the values of its metrics, nan where it has
         none."""
         import pandas
 
@@ -99,7 +99,7 @@ class Run:
         for name in found.columns.difference(list(TEXTS)):
             cells = found[name].where(found[name] != "")
             numbers = pandas.to_numeric(cells, errors="coerce")
-            if numbers.notna().equals(cells.notna()):  # a column of texts stays one
+            if numbers.notna().equals(cells.notna()):  # a column of text stays one
                 found[name] = numbers
         return found
 
@@ -109,7 +109,7 @@ class Run:
         Parameters
         ----------
         stage:
-            Default: the recipe's last one that is no variant.
+            Default: the recipe's last one that is not a variant.
         """
         return self._predictor(stage, None, device).objective.eval()
 

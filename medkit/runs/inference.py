@@ -20,7 +20,7 @@ from medkit.recipe import Recipe, Stage
 from medkit.recipe.channels import images_of
 
 Accepts = Callable[[set[str]], None]
-"""Refuses, by the names of the predictions, what could not be written; asked before the work is done."""
+"""Refuses, by the names of the predictions, what could not be written; called before the work is done."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ImagePrediction:
     """What a stage predicts for one image.
 
     ``found`` has the standard predictions by name; ``mask_probability`` and ``output`` are brought back to the image's
-    own grid, (D,H,W), where there are any; probabilities of classes are (K,D,H,W). ``notes`` say what is doubtful of
+    own grid, (D,H,W), if there are any; probabilities of classes are (K,D,H,W). ``notes`` say what is doubtful about
     the image.
     """
 
@@ -39,7 +39,7 @@ class ImagePrediction:
 
 
 def check_fields(fields: Mapping[str, Any], objective: Any) -> None:
-    """Refuse a field that nothing in an objective asks for: it would change nothing, in silence."""
+    """Refuse a field that nothing in an objective asks for: it would silently change nothing."""
     needs = getattr(objective, "needs", ())
     for name in fields:
         if name not in needs:
@@ -48,16 +48,16 @@ def check_fields(fields: Mapping[str, Any], objective: Any) -> None:
 
 
 def prepared(recipe: Recipe, stage: Stage, image: Volume, case: Case) -> Sample:
-    """A new image, prepared as those that a stage was trained on.
+    """A new image, prepared like those that a stage was trained on.
 
     Raises
     ------
     InputError
-        if these were made of several images each.
+        if each of those was made of several images.
     """
     block = recipe.data[stage.data]
     if (wanted := images_of(block.source)) != 1:
-        what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and this is one"
+        what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and this is only one"
         raise InputError(what, image.place, "'medkit evaluate RUN' measures it on the cases of a manifest")
     return prepare_record(Record(image), case, [step.build() for step in block.prepare], block.classes)
 
@@ -71,7 +71,7 @@ def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[st
 def infer(
     objective: Any, batch: Batch, runtime: Runtime, progress: Progress, *, in_blocks: bool
 ) -> dict[str, np.ndarray]:
-    """Standard predictions of one volume; ``in_blocks`` where slices do not see each other, so that progress shows."""
+    """Standard predictions for one volume; ``in_blocks`` if slices do not see each other, so that progress shows."""
     depth = len(batch["image"])
     block = max(1, getattr(objective, "slices_at_once", 1)) if in_blocks else depth
     found: list[dict[str, np.ndarray]] = []

@@ -1,8 +1,8 @@
-"""Plugins of single files (``--plugin FILE``): kept with the run that used them, and loaded from there later.
+"""Single-file plugins (``--plugin FILE``): kept with the run that used them, and loaded from there later.
 
 A run folder is data, and may come from anybody: a file in it is run only if it is byte for byte what this user has
-given to ``--plugin`` for a run before (its digest is noted in the cache folder). Everything else is refused with what
-to type.
+given to ``--plugin`` for an earlier run (its digest is noted in the cache folder). Everything else is refused, with
+what to type.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def keep_plugins(folder: Path) -> dict[str, str]:
 
 
 def load_kept(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Load the plugin files that a run was made with, unless they are loaded already.
+    """Load the plugin files that a run was made with, unless they are already loaded.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def load_kept(folder: Path, environment: Mapping[str, Any]) -> None:
         given = plugin.files().get(name)
         if given is not None:
             if digest(given) != then:
-                text = f"medkit: the plugin file '{name}' is another one than the run was made with"
+                text = f"medkit: the plugin file '{name}' is not the one that the run was made with"
                 print(f"{text} (SHA-256 {digest(given)[:12]}, then {then[:12]})", file=sys.stderr)
             continue
         if any(info.name == name and info.ok for info in plugin.plugins()):

@@ -1,6 +1,6 @@
 """Stages that another run has finished under the same key are linked, not trained again.
 
-A small index beside the prepared samples says which run folders have trained under a key; runs that are told a folder
+A small index beside the prepared samples says which run folders have trained under a key; runs that are given a folder
 keep one there, and take nothing from elsewhere. What it names is believed
 only as far as the folder bears it out: the stage is done there, under that key, and its weights are those that were
 written. So an entry may be stale, and the index may be deleted at any time.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 INDEX = "stages"
 VARIABLE = "MEDKIT_LINK"
-REMEMBERED = 16  # run folders a key
+REMEMBERED = 16  # run folders per key
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Trained:
 
 
 def wanted(said: bool | Path | None) -> bool | Path | None:
-    """Whether stages are linked, and from which folder: as it was said, else by ``$MEDKIT_LINK``; None where neither
-    says it.
+    """Whether stages are linked, and from which folder: as requested, else by ``$MEDKIT_LINK``; None if neither
+    says.
 
-    Not unasked: whoever runs the same recipe again may want to see whether the same comes out.
+    Never unasked: someone who runs the same recipe again may want to see whether the same comes out.
     """
     variable = os.environ.get(VARIABLE, "")
     return variable != "0" if said is None and variable else said
@@ -64,7 +64,7 @@ def wanted(said: bool | Path | None) -> bool | Path | None:
 
 
 def begin(bench: Workbench, stage: Stage) -> StageKey | None:
-    """Note under which key a stage is trained. One that was begun under another key, and goes on, has none."""
+    """Note under which key a stage is trained. One that was begun under another key, and continues, has none."""
     folder = bench.folder
     assert folder is not None
     key = None if is_external(stage.objective) else bench.keys.of(stage)
@@ -75,7 +75,7 @@ def begin(bench: Workbench, stage: Stage) -> StageKey | None:
 
 
 def begun(folder: RunFolder, stage: str) -> bool:
-    """Whether there is a checkpoint to go on from."""
+    """Whether there is a checkpoint to continue from."""
     return any((folder.checkpoints(stage) / name).exists() for name in (LAST, PREVIOUS))
 
 
@@ -93,7 +93,7 @@ def finish(bench: Workbench, stage: Stage, parts: Iterable[str], root: Path | No
 
 
 def _notices(bench: Workbench, stage: Stage) -> list[str]:
-    """Of what stands above the run's results, what the stage has brought."""
+    """The part of what is shown above the run's results that the stage has contributed."""
     assert bench.folder is not None
     told = bench.folder.read_json("environment.json", {}).get("notices", [])
     kept = judged_number(stage, bench.metrics(stage), "keep_best")
@@ -112,7 +112,7 @@ def _publish(key: str, folder: Path, root: Path | None) -> None:
     path, here = _entry(key, root), folder.resolve()
     known = [other for other in _listed(key, root) if other != here]
     kept = [here, *known][:REMEMBERED]
-    # Relative to their root, so that this can be moved with all that is in it.
+    # Relative to their root, so that it can be moved with everything in it.
     names = [str(one if root is None else os.path.relpath(one, root.resolve())) for one in kept]
     with contextlib.suppress(OSError, MedkitError):  # without the index, the stage is trained again
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _listed(key: str, root: Path | None) -> list[Path]:
 
 def find(bench: Workbench, stage: Stage, key: StageKey, root: Path | None = None) -> Trained | None:
     """Another run (of ``root`` only, if it is given) that has finished the stage under its key; one that was measured
-    alike goes before others."""
+    in the same way comes first."""
     assert bench.folder is not None
     here = bench.folder.path.resolve()
     found = [_trained(path, stage.name, key) for path in _listed(key.training, root) if path != here]
@@ -143,13 +143,13 @@ def find(bench: Workbench, stage: Stage, key: StageKey, root: Path | None = None
 
 
 def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
-    """The stage in a run folder, if it is done there under the key and all of its files are there."""
+    """The stage in a run folder, if it is done there under the key and all of its files exist."""
     folder = RunFolder(path)
     try:
         record = folder.key(stage)
         if not folder.done(stage) or record.get("training") != key.training or "weights" not in record:
             return None
-        # Names of parts become names of files here, and another user may have written them.
+        # Names of parts become file names here, and another user may have written them.
         if {folder.weights(stage, part) for part in record["weights"]} != set(folder.all_weights(stage)):
             return None
         return Trained(folder, stage, record.get("results") == key.results and folder.file("results.json").is_file())
@@ -169,18 +169,18 @@ def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
     Raises
     ------
     MedkitError
-        if a file of the other run is damaged or not the one that was written; nothing that counts is changed then.
+        if a file of the other run is damaged or not the one that was written; then nothing that counts is changed.
     """
     other, stage = trained.folder, trained.stage
     record = other.key(stage)
     for part, checksum in record["weights"].items():
         path = other.weights(stage, part)
-        read_tensors(path)  # refuses what its own checksum does not fit
+        read_tensors(path)  # refuses what does not match its own checksum
         if _checksum(path) != checksum:
-            raise files.damaged(path, "these are not the weights that its run has written")
+            raise files.damaged(path, "these are not the weights that its run wrote")
     measured = read_results(other.path).get(stage, {}) if trained.measured else {}
     if trained.measured and (missing := [split for split in tested if split not in measured]):
-        raise files.damaged(other.file("results.json"), f"nothing is there of '{missing[0]}'")
+        raise files.damaged(other.file("results.json"), f"there is nothing about '{missing[0]}'")
     lines = [line for line in files.read_lines(other.file("metrics.jsonl")) if line["stage"] == stage]
     costs = cost.read_costs(other).get(stage, {})
     for part in record["weights"]:
@@ -223,7 +223,7 @@ def _merge(folder: RunFolder, name: str, stage: str, content: Mapping[str, Any] 
 
 
 def _same_file(source: Path, target: Path) -> None:
-    """``target`` becomes ``source``: the same file where the disk allows it, for none of them is ever written into."""
+    """``target`` becomes ``source``: the same file if the disk allows it, as none of them is ever written to."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
@@ -232,11 +232,11 @@ def _same_file(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
-    temporary.unlink(missing_ok=True)  # renaming one name of a file onto another of it does nothing
+    temporary.unlink(missing_ok=True)  # renaming a file onto another of its own names does nothing
 
 
 def _checksum(path: Path) -> str:
-    """What a file of weights says of its tensors."""
+    """What a file of weights says about its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             return str((file.metadata() or {}).get("checksum", ""))

@@ -25,7 +25,7 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
 
 EVERY = 0.1
-"""Seconds between two looks of a bar at where a stage stands."""
+"""Seconds between two updates of a stage's bar."""
 
 
 class ShowProgress:
@@ -75,10 +75,10 @@ class ShowProgress:
 
 
 class WriteMetrics:
-    """``metrics.jsonl``: a line an epoch. An epoch that is trained again takes the place of its line and of all after.
+    """``metrics.jsonl``: one line per epoch. An epoch that is trained again replaces its line and all later ones.
 
-    An external program tells only by its epochs where it goes on, so it is at a stage's first epoch in this process
-    that older lines are dropped.
+    Only its epochs show where an external program continues, so older lines are dropped at a stage's first epoch in
+    this process.
     """
 
     def __init__(self, folder: RunFolder) -> None:

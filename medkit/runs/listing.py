@@ -1,4 +1,4 @@
-"""The runs below a folder: what each is, how far it has come, and what goes on with it. Reads small files only."""
+"""The runs below a folder: what each is, how far it has got, and what is going on with it. Reads small files only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from medkit.errors import MedkitError
 from medkit.evaluation import files
 
-DEEPEST = 3  # folders below the one that is looked through: studies keep trials two further down
+DEEPEST = 3  # folders below the one that is searched: studies keep trials two further down
 FINISHED, FAILED, RUNNING, UNFINISHED, DAMAGED = "finished", "failed", "running", "unfinished", "damaged"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A run as it is listed; ``status`` is ``running`` where its lock is held by a process that lives, or may."""
+    """A run as it is listed; ``status`` is ``running`` if its lock is held by a process that lives, or may."""
 
     folder: Path
     recipe: str
@@ -34,13 +34,13 @@ class Listed:
 
 
 def listed(root: Path) -> list[Listed]:
-    """The runs in and below ``root``, the one begun last first."""
+    """The runs in and below ``root``, most recent first."""
     found = [_listed(path) for path in _folders(root, DEEPEST)]
     return sorted(found, key=lambda run: run.started, reverse=True)
 
 
 def _folders(path: Path, depth: int) -> Iterator[Path]:
-    """Folders that hold a run; what lies inside one is its own."""
+    """Folders that hold a run; what is inside one belongs to it."""
     if (path / "environment.json").is_file() and (path / "recipe.yaml").is_file():
         yield path
     elif depth:
@@ -75,7 +75,7 @@ def _status(path: Path, whole: bool, failed: bool) -> str:
 
 
 def _lives(lock: Path) -> bool:
-    """Whether the holder of a lock lives; of one on another machine, that is not known."""
+    """Whether the holder of a lock lives; for one on another machine, that is not known."""
     from medkit.runs.lock import Holder, held_by, may_live  # it needs torch, and most folders have no lock
 
     found = held_by(lock)

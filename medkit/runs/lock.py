@@ -27,7 +27,7 @@ from medkit.runs.folder import RunFolder
 NAME = "run.lock"
 LOCK = "the lock of the run folder"
 PATIENCE = 60.0  # seconds that a network disk may take to show a new file on another machine
-YOUNG = 2.0  # seconds that a lock may be without content where file systems have no links: it is just being written
+YOUNG = 2.0  # seconds that a lock may be empty where file systems have no links: it is just being written
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -39,16 +39,16 @@ class Holder:
     """``run``, ``resume`` or ``evaluate``."""
     host: str
     machine: str
-    """The system's own name of the machine; hosts of one name may be several."""
+    """The system's own name for the machine; several hosts may share a name."""
     pids: str
-    """What process ids on the host count from: its boot and its process namespace (a container has its own)."""
+    """What process ids on the host refer to: its boot and its process namespace (a container has its own)."""
     pid: int
     begun: str
     """When the process began, in the system's own words; a later process may have the same id."""
     job: str | None
     """The scheduler's job."""
     attempt: int
-    """How often the scheduler has started the job again."""
+    """How often the scheduler has restarted the job."""
     since: str
     token: int
 
@@ -84,10 +84,10 @@ class Lock:
     def __init__(self, path: Path, holder: Holder, notes: list[str]) -> None:
         self.path, self.holder = path, holder
         self.notes = notes
-        """What has to be said of locks that were left behind."""
+        """What has to be said about locks that were left behind."""
 
     def release(self) -> None:
-        """Let others in. A lock that is no longer ours stays: somebody has removed ours, and holds this."""
+        """Let others in. A lock that is no longer ours stays: somebody has removed ours, and holds this one."""
         found = held_by(self.path)
         if isinstance(found, Holder) and found.token == self.holder.token:
             with suppress(OSError):
@@ -96,7 +96,7 @@ class Lock:
 
 @contextmanager
 def locked(folder: RunFolder, command: str) -> Iterator[Lock]:
-    """Hold the folder's lock while the block runs; of one that was left behind the log tells, and standard error.
+    """Hold the folder's lock while the block runs; one that was left behind is reported in the log and on stderr.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def locked(folder: RunFolder, command: str) -> Iterator[Lock]:
     """
     lock: Lock | None = None
     try:
-        with interrupt.deferred():  # a signal in its midst would leave the lock behind
+        with interrupt.deferred():  # a signal in the middle would leave the lock behind
             lock = acquire(folder.path, command)
         for note in lock.notes:
             folder.log(note)
@@ -119,7 +119,7 @@ def locked(folder: RunFolder, command: str) -> Iterator[Lock]:
 
 @contextmanager
 def locked_for_all(folder: RunFolder, command: str, runtime: Runtime) -> Iterator[None]:
-    """:func:`locked` by the main rank, for all ranks; each of them sees the folder.
+    """:func:`locked` by the main rank, for all ranks; each of them has to see the folder.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def locked_for_all(folder: RunFolder, command: str, runtime: Runtime) -> Iterato
 
 
 def _look_for(folder: Path, token: int, rank: int) -> None:
-    """Refuse a folder that does not hold rank 0's lock: what one rank writes the others have to read."""
+    """Refuse a folder that does not hold rank 0's lock: what one rank writes, the others have to read."""
     end = time.monotonic() + PATIENCE
     while (found := held_by(folder / NAME)) is None or found.token != token:
         if time.monotonic() > end:
@@ -158,14 +158,14 @@ def acquire(folder: Path, command: str) -> Lock:
 
 
 def _made(path: Path, holder: Holder) -> bool:
-    """Whether the lock could be made: with its content, for one without any may be taken over."""
+    """Whether the lock could be made: with its content, as an empty one may be taken over."""
     content = json.dumps(asdict(holder)).encode()
     temporary = path.with_name(f".{path.name}.{holder.token}.tmp")
     try:
         _write(temporary, content)
         try:
             os.link(temporary, path)
-        except FileNotFoundError:  # the one who works here has tidied up
+        except FileNotFoundError:  # the process that works here has tidied up
             return False
         except OSError as error:
             if error.errno not in NO_LINKS:
@@ -195,9 +195,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remove_left(path: Path, mine: Holder) -> str | None:
-    """Remove a lock whose holder is gone, and say so; None if it is gone already.
+    """Remove a lock whose holder is gone, and say so; None if it is already gone.
 
-    Of several that find it left one removes it: whoever holds the system's lock on the very file that bears the name.
+    Of several that find it abandoned one removes it: the one holding the system's lock on the very file of that name.
     """
     try:
         file = os.open(path, os.O_RDWR)
@@ -218,25 +218,25 @@ def _remove_left(path: Path, mine: Holder) -> str | None:
         if isinstance(found, Holder):
             _refuse_living(found, mine, path)
         path.unlink()
-        return f"the lock of {found} is taken over: it has ended" if found else "a lock without content is taken over"
+        return f"the lock of {found} is taken over: it has ended" if found else "an empty lock is taken over"
     finally:
         os.close(file)
 
 
 def _refuse_living(found: Holder, mine: Holder, path: Path) -> None:
     if hint := may_live(found, mine, path):
-        raise InputError(f"{found} works in this run folder", str(path.parent), hint)
+        raise InputError(f"{found} is working in this run folder", str(path.parent), hint)
 
 
 def may_live(found: Holder, mine: Holder, path: Path) -> str:
-    """What to do about the holder of a lock that lives, or may; nothing where it is known to have ended."""
+    """What to do about the holder of a lock that lives, or may; nothing if it is known to have ended."""
     if (found.host, found.pids) == (mine.host, mine.pids):
         return "wait until it has ended, or end it" if begun(found.pid) == found.begun else ""
     if found.machine == mine.machine != "" and found.host == mine.host and _boot(found.pids) != _boot(mine.pids):
-        return ""  # the machine was started anew since
+        return ""  # the machine has been restarted since
     if found.job is not None and found.job == mine.job and found.attempt < mine.attempt:
-        return ""  # a scheduler ends a job before it starts it again
-    return f"it cannot be looked for from {mine.host}; if it has ended there, delete {path}"
+        return ""  # a scheduler ends a job before it restarts it
+    return f"it cannot be checked from {mine.host}; if it has ended there, delete {path}"
 
 
 def held_by(path: Path) -> Holder | None:
@@ -249,7 +249,7 @@ def held_by(path: Path) -> Holder | None:
 
 
 def same_process(one: Holder, other: Holder) -> bool:
-    """Whether two locks are of one process."""
+    """Whether two locks belong to one process."""
     return all(getattr(one, name) == getattr(other, name) for name in ("host", "machine", "pids", "pid", "begun"))
 
 
@@ -287,7 +287,7 @@ def begun(pid: int) -> str:
 
 
 def _job(environ: Mapping[str, str]) -> tuple[str | None, int]:
-    """The scheduler's job that this process belongs to, and how often it was started again."""
+    """The scheduler's job that this process belongs to, and how often it was restarted."""
     if number := environ.get("SLURM_JOB_ID"):
         attempt = environ.get("SLURM_RESTART_COUNT", "0")
         return f"SLURM job {number}", int(attempt) if attempt.isdigit() else 0

@@ -30,14 +30,14 @@ def simulate(
 ) -> tuple[str, ...]:
     """Simulate a lower dose for one DICOM series or NIfTI file and write it in the same format.
 
-    Photons, noise and kernel are those of ``scanner``; ``match`` finds the photons that add a wanted noise.
-    ``resample`` writes NIfTI of uneven or tilted DICOM slices on an even grid (:func:`medkit.data.resample.even`);
-    noise is drawn on the true slices before. ``reading`` is for :func:`medkit.data.io.read_volume`.
+    Photons, noise and kernel are those of ``scanner``; ``match`` finds the photons that add the wanted noise.
+    ``resample`` writes uneven or tilted DICOM slices as NIfTI on an even grid (:func:`medkit.data.resample.even`);
+    noise is drawn on the true slices before that. ``reading`` is for :func:`medkit.data.io.read_volume`.
 
     Returns
     -------
     tuple of str
-        In words: the photons that were found, and that and how the scan was resampled.
+        In words: the photons that were found, and whether and how the scan was resampled.
 
     Raises
     ------

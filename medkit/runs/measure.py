@@ -1,4 +1,4 @@
-"""Trained stages measured on splits of their data: at the end of a run, or of a finished one once more."""
+"""Trained stages measured on splits of their data: at the end of a run, or again once it has finished."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from medkit.runs.workbench import Workbench
 def measure(
     bench: Workbench, trainer: StageTrainer, metrics: Sequence[Any], split: str, progress: Progress
 ) -> Evaluation | None:
-    """Predict the cases of ``split`` and measure them, with intervals and the report's pictures; None but on the main
-    rank. Every rank takes its share of the cases."""
+    """Predict the cases of ``split`` and measure them, with intervals and the report's pictures; None except on the
+    main rank. Every rank takes its share of the cases."""
     stage, dataset = trainer.stage, bench.dataset(trainer.stage)
     cases, shown = dataset.cases(split), bench.recipe.report.maps.get("cases", 4)
     features = trainer.features(cases, split, progress)
@@ -42,7 +42,7 @@ def evaluate_again(
     """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results.
 
     On several ranks each takes its share of the cases, and the main one gets what was measured.
-    ``allow_seen`` says why the split may hold patients that were seen in training; it stands beside the results.
+    ``allow_seen`` says why the split may hold patients that were seen in training; it is shown beside the results.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
 
 
 def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_seen: str | None) -> None:
-    """Refuse to test on who was seen in training; the cases are prepared for it, by each rank its share."""
+    """Refuse to test on patients seen in training; the cases are prepared for that, each rank doing its share."""
     runtime = bench.runtime
     if allow_seen is not None:
         if not allow_seen.strip():
-            raise InputError("no reason is given", "--allow-seen", "say why; it stands beside the results")
+            raise InputError("no reason is given", "--allow-seen", "say why; the reason is shown beside the results")
         return
     for stage in stages:
         dataset, what = bench.dataset(stage), f"the preparation of {stage.name}, {split}"
@@ -97,7 +97,7 @@ def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_see
 
 
 def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None) -> Evaluation | None:
-    """Measure one stage and write it down; None but on the main rank."""
+    """Measure one stage and record it; None except on the main rank."""
     assert bench.folder is not None
     what = f"stage {stage.name}"
     with together(bench.runtime, what):
@@ -113,7 +113,7 @@ def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None
             bench.folder.add_notice(doubt)
         result = bench.seen.counted(stage, result, allow_seen)
         write_results(bench.folder.path, result)
-        # What is measured later, perhaps by another version, is not what the run's key says.
+        # What is measured later, perhaps by another version, is not what the run's key stands for.
         if known := bench.folder.key(stage.name):
             bench.folder.keep_key(stage.name, {name: kept for name, kept in known.items() if name != "results"})
     return result

@@ -1,4 +1,4 @@
-"""What a prediction says of where it comes from: network, training data, settings and input."""
+"""What a prediction says about where it comes from: network, training data, settings and input."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def now() -> str:
 def ledger_in_short(ledger: Ledger | None) -> dict[str, Any] | str:
     """How many patients and images the chain of a stage has seen, by what was done with them; nobody is named.
 
-    ``unknown_weights`` names those that it started from and of which nothing is known; ``unknown`` where no ledger is.
+    ``unknown_weights`` names weights it started from of which nothing is known; ``unknown`` if there is no ledger.
     """
     if ledger is None:
         return "unknown"
@@ -64,7 +64,7 @@ def ledger_in_short(ledger: Ledger | None) -> dict[str, Any] | str:
 
 
 def input_named(volume: Volume, path: Path) -> dict[str, Any]:
-    """What was read: UIDs of a DICOM series, else name and digest of the file. No patient's name."""
+    """What was read: UIDs of a DICOM series, else name and digest of the file. No patient names."""
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
         return {"file": path.name, **({"digest": f"sha256:{digest(path)}"} if path.is_file() else {})}
@@ -78,7 +78,7 @@ def input_named(volume: Volume, path: Path) -> dict[str, Any]:
 
 
 def patient_of(volume: Volume) -> str | None:
-    """The patient's number in a DICOM header, to ask a ledger for; it is written nowhere."""
+    """The patient's number in a DICOM header, for looking up in a ledger; it is written nowhere."""
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
         return None

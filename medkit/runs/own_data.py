@@ -40,7 +40,7 @@ class OwnData:
 
     @property
     def beaten(self) -> bool:
-        """Whether the trivial answer is beaten by more than chance, as far as there is an interval to tell."""
+        """Whether the trivial answer is beaten by more than chance, if there is an interval to tell."""
         worst = self.low if self.higher_is_better else self.high
         shown = self.value if np.isnan(worst) else worst
         return shown > self.trivial if self.higher_is_better else shown < self.trivial
@@ -62,10 +62,10 @@ class OwnData:
 
 
 class Guess:
-    """Predicts as ``objective`` does, but the same of every case, whatever its image.
+    """Predicts as ``objective`` does, but the same for every case, whatever its image.
 
-    Probabilities are ``share`` everywhere, values ``value``, classes the one of number ``often``, images as they came;
-    to anything else it has no answer. ``shapes`` of what is predicted of each case are kept for the next guess.
+    Probabilities are ``share`` everywhere, values ``value``, classes the one numbered ``often``, images as they came;
+    for anything else it has no answer. ``shapes`` of what is predicted for each case are kept for the next guess.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ def on_own_data(
 ) -> list[OwnData]:
     """Measure a trained stage on its training cases, or on ``most`` of them, drawn by the run's seed.
 
-    Every rank takes its share; the numbers are on the main one. Nothing is there where a program of its own predicts,
-    and for metrics of which no trivial answer is known.
+    Every rank takes its share; the numbers are on the main one. There are none if a separate program predicts,
+    nor for metrics with no known trivial answer.
     """
     stage = trainer.stage
     if is_external(stage.objective) or not metrics:  # its program predicts into the folder of the run
@@ -169,12 +169,12 @@ def _compared(metrics: Sequence[Any], found: Evaluation, guessed: Sequence[Evalu
 
 
 def keep(folder: RunFolder, stage: str, found: Sequence[OwnData]) -> None:
-    """Write down what a stage is worth on its own data, beside its results."""
+    """Record what a stage is worth on its own data, beside its results."""
     folder.write_json(FILE, {**folder.read_json(FILE, {}), stage: [one.json() for one in found]})
 
 
 def read(folder: RunFolder) -> dict[str, list[OwnData]]:
-    """What :func:`keep` wrote, by stage; empty where nothing was asked for."""
+    """What :func:`keep` wrote, by stage; empty if nothing was asked for."""
     plain = folder.read_json(FILE, {})
     return files.guarded(
         folder.file(FILE),

@@ -29,13 +29,13 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that a step of the training takes, and that a whole case takes to be predicted."""
+    """Seconds that a training step takes, and that predicting a whole case takes."""
 
     step: float
     case: float
 
     def seconds(self, bench: Workbench, stage: Stage) -> float:
-        """The training and the evaluation of a stage, from what is prepared already."""
+        """The training and the evaluation of a stage, from what is already prepared."""
         dataset = bench.dataset(stage)
         validated = len(dataset.cases(stage.validate)) if stage.validate else 0
         tested = sum(len(dataset.cases(split)) for split in bench.evaluated_splits(stage))
@@ -47,7 +47,7 @@ class Pace:
 def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
     """Take a few steps of a stage's training, from untrained weights, and predict a case; nothing is kept.
 
-    None where a program of its own trains the stage.
+    None if a separate program trains the stage.
     """
     trainer = trainer_of(bench, stage, bench.trained(stage))
     if isinstance(trainer, FittingTrainer):
@@ -64,10 +64,10 @@ def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
 
 
 def step_seconds(one: float, several: float) -> float:
-    """Seconds of a step, of a training of one and of one of ``STEPS`` more.
+    """Seconds per step, from a training of one step and one of ``STEPS`` more.
 
-    Where the first took as long as the second, for whatever else the machine did, the start counts too: a step is never
-    said to take no time.
+    If the first took as long as the second, because of whatever else the machine did, the start counts too: a step is
+    never said to take no time.
     """
     return (several - one) / STEPS if several > one else several / (1 + STEPS)
 
@@ -105,6 +105,6 @@ class _Few:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         found: list[Batch] = []
-        while len(found) < self.steps:  # a short epoch is gone through again
+        while len(found) < self.steps:  # a short epoch is repeated
             found += islice(self.loader.epoch(epoch), self.steps - len(found))
         return iter(found[start:])

@@ -1,4 +1,4 @@
-"""A panel: tasks by which encoders are judged, as a recipe of probes without an encoder, and what else is looked at."""
+"""A panel: tasks by which encoders are judged, as a recipe of probes without an encoder, and what else is examined."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Fraction = Annotated[float, Gt(0), Le(1)]
 
 @dataclass(frozen=True)
 class Looked:
-    """What a card shows beside the probes: the block ``card`` of a panel.
+    """What a card shows besides the probes: the block ``card`` of a panel.
 
     Attributes
     ----------
     test:
-        The split that all is measured on.
+        The split on which everything is measured.
     seeds:
         Of random encoders, and of the patients that a fraction keeps.
     fractions, curves:
         Fractions of the training patients, and the stages that are probed with each of them.
     features:
-        The stage whose images the features are looked at without a task.
+        The stage on whose images features are examined without a task.
     center:
-        The data block whose centres are to be read from features.
+        The data block whose centres are predicted from features.
     dose:
         For one stage, other data blocks with the same cases, as ``{stage: bleeds, data: {"50 %": half}}``.
     """
@@ -79,7 +79,7 @@ def read_panel(name: str | Path) -> Panel:
     path = _find(name)
     root = yaml_marks.read(path, str(name))
     if not isinstance(root.value, dict) or "card" not in root.value:
-        raise InputError("this is no panel: it has no block 'card'", str(name), "docs/cards.md shows one")
+        raise InputError("this is not a panel: it has no block 'card'", str(name), "docs/cards.md shows one")
     card = root.value.pop("card")
     stages = root.value["stages"].value if "stages" in root.value else []
     for node in stages if isinstance(stages, list) else []:
@@ -88,7 +88,7 @@ def read_panel(name: str | Path) -> Panel:
     wrong = [stage.name for stage in recipe.stages if not stage.fitted]
     if wrong:
         raise InputError(
-            f"stage '{wrong[0]}' is no probe", str(name), "a panel trains nothing: objective: {use: probe}"
+            f"stage '{wrong[0]}' is not a probe", str(name), "a panel trains nothing: objective: {use: probe}"
         )
     looked = _looked(card, str(name))
     _check_names(recipe, looked, str(card.place))
@@ -108,12 +108,12 @@ def _find(name: str | Path) -> Path:
 
 
 def _put_encoder(node: Node, where: str) -> None:
-    """A stand-in where the encoder that is judged will be."""
+    """A stand-in where the encoder being judged will be."""
     objective = node.value.get("objective") if isinstance(node.value, dict) else None
     if objective is None or not isinstance(objective.value, dict):
-        return  # told when the stage is read
+        return  # reported when the stage is read
     if "encoder" in objective.value:
-        what = "a panel's probe has an encoder: the card's own takes this place"
+        what = "a panel's probe has an encoder, but the encoder being judged takes that place"
         raise InputError(what, str(objective.value["encoder"].place), "leave it out")
     objective.value["encoder"] = yaml_marks.from_python(STAND_IN, where)
 
@@ -140,7 +140,7 @@ def _looked(card: Node, where: str) -> Looked:
 
 
 def _check_names(recipe: Recipe, looked: Looked, where: str) -> None:
-    """All that the card names is there."""
+    """Everything that the card names exists."""
     stages = [stage.name for stage in recipe.stages]
     wanted = [("curves", name, stages) for name in looked.curves]
     wanted += [("features", looked.features, stages)] if looked.features else []
@@ -148,7 +148,7 @@ def _check_names(recipe: Recipe, looked: Looked, where: str) -> None:
     if looked.dose:
         if set(looked.dose) != {"stage", "data"} or not isinstance(looked.dose["data"], dict):
             raise InputError(
-                "'card.dose' has a stage and data blocks by what they are", where, "{stage: A, data: {B: C}}"
+                "'card.dose' has a stage, and data blocks by what they are", where, "{stage: A, data: {B: C}}"
             )
         wanted += [("dose", looked.dose["stage"], stages)]
         wanted += [("dose", block, list(recipe.data)) for block in looked.dose["data"].values()]

@@ -25,25 +25,25 @@ def predict(
     settings: PredictSettings = DEFAULT,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Predict one DICOM series or NIfTI image and write masks or images of its geometry.
+    """Predict one DICOM series or NIfTI image and write masks or images with its geometry.
 
     A DICOM folder gives a DICOM series in the folder ``output``; a NIfTI file gives the NIfTI file ``output``, and so
     does a DICOM folder when ``output`` ends in .nii or .nii.gz. With the format ``dicom-seg``, the file ``output`` is a
-    DICOM Segmentation object. A summary goes to ``prediction.json`` beside it, with volumes in mL and with what the
+    DICOM Segmentation object. A summary goes to ``prediction.json`` next to it, with volumes in mL and with what the
     prediction comes from: weights, ledger, version, threshold, input, and the notices of the run's training data. A
-    stage that gives numbers alone writes just that, to ``output`` itself if it ends in .json, else into a new folder.
+    stage that gives only numbers writes just that, to ``output`` itself if it ends in .json, else into a new folder.
 
-    A denoised image has new values where the source's lie inside the window of the run's preparation, in whole HU if
-    the source has whole ones; everywhere else it keeps the source's own values exactly.
+    A denoised image has new values where the source's are inside the window of the run's preparation, in whole HU if
+    the source has whole HU; everywhere else it keeps the source's own values exactly.
 
     Parameters
     ----------
     run:
         A run folder.
     stage:
-        Which stage's model; default: the recipe's last one that is no variant.
+        Which stage's model; default: the recipe's last one that is not a variant.
     reading:
-        How the image is read, and what is known of it.
+        How the image is read, and what is known about it.
     settings:
         Threshold, grid, tiles and format.
 
@@ -51,7 +51,7 @@ def predict(
     ------
     InputError
         if the input cannot be read, ``output`` exists or cannot hold the input's grid, the stage has no tiles, or its
-        images cannot be brought back to the source's units.
+        images cannot be converted back to the source's units.
     """
     predictor = Predictor(run, stage=stage, settings=settings, device=device)
     target = Target.of(predictor, Path(output))

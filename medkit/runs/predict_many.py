@@ -1,7 +1,7 @@
-"""Apply a finished run to many images: a folder each, whole or not at all, so that it can be stopped and gone on with.
+"""Apply a finished run to many images: a folder each, whole or not at all, so that it can be stopped and continued.
 
-``OUTPUT/CASE/`` holds what was written of a case and its ``prediction.json``; it gets its name when both are on disk.
-``OUTPUT/predict.json`` says with what all of them are made, so that a second call goes on only with the same.
+``OUTPUT/CASE/`` holds what was written for a case and its ``prediction.json``; it gets its name when both are on disk.
+``OUTPUT/predict.json`` says what all of them are made with, so that a second call continues only with the same.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from medkit.runs.reading import Reading
 
 SETTINGS, TABLE, LISTS = "predict.json", "predictions.csv", "series"
 LEFT = re.compile(r"\.[0-9a-f]{8}\..+")
-"""Folders that a process was just writing when it was killed."""
+"""Folders that a process was writing when it was killed."""
 OUTPUTS = {"nifti": ".nii.gz", "dicom": "", "dicom-seg": ".dcm"}
 PLAIN = Reading()
-LONGEST = 80  # letters of a folder's name
+LONGEST = 80  # characters in a folder's name
 
 
 @dataclass
@@ -51,9 +51,9 @@ class Predicted:
     failed:
         Why each of the others was not, by case.
     left_out:
-        Files and series of the input that are no images, by kind.
+        Files and series of the input that are not images, by kind.
     seen:
-        Cases of which the image or its patient was seen in training.
+        Cases whose image or patient was seen in training.
     """
 
     output: Path
@@ -90,12 +90,12 @@ class Work:
         Raises
         ------
         MedkitError
-            if it cannot be read, predicted or written; nothing is left of it then.
+            if it cannot be read, predicted or written; then nothing of it is left.
         """
         if image.problem:
             raise InputError(image.problem, image.image or None)
         with whole_folder(folder_of(self.output, image)) as new:
-            identity = _identity(image)  # before it is read, so that a change meanwhile is seen by the next call
+            identity = _identity(image)  # before it is read, so that the next call sees a change made meanwhile
             volume = self.reading.volume(image.image)
             target = self._target(new, volume.header.get("format") == "dicom")
             fields = {**image.fields, **self.reading.fields}
@@ -126,16 +126,16 @@ def predict_many(
     jobs: int = 1,
     quiet: bool = False,
 ) -> Predicted:
-    """Predict every image of a manifest, of a DICOM study or below any folder.
+    """Predict every image in a manifest, in a DICOM study or below any folder.
 
-    Called again with the same ``output`` it goes on: cases whose files are whole and whose input has not changed are
-    kept. A case that fails is told and costs only itself.
+    Called again with the same ``output`` it continues: cases whose files are complete and whose input has not changed
+    are kept. A case that fails is reported and affects no other.
 
     Parameters
     ----------
     input:
-        A manifest (columns ``image``, and where there are such things ``case`` and the fields that heads want to know)
-        or a folder (:func:`medkit.data.inputs.find_inputs`).
+        A manifest (columns ``image`` and, if there are any, ``case`` and the fields that heads need) or a folder
+        (:func:`medkit.data.inputs.find_inputs`).
     output:
         A new folder, or one of an earlier call.
     jobs:
@@ -145,11 +145,11 @@ def predict_many(
     ------
     InputError
         if nothing can be predicted at all: there is no image, the run has no weights, or ``output`` holds something
-        else, or predictions of other weights or settings.
+        else, or predictions made with other weights or settings.
     """
     input, output = Path(input), Path(output)
     if input.is_dir() and output.resolve().is_relative_to(input.resolve()):
-        raise InputError("the output lies in the input, and would be taken for a part of it", str(output))
+        raise InputError("the output is inside the input, and would be taken for a part of it", str(output))
     predictor = Predictor(run, stage=stage, settings=settings, device=device)
     predictor.load()
     asked = _asked(predictor, reading)
@@ -180,11 +180,11 @@ def _go_through(work: Work, images: Sequence[Input], jobs: int, progress: Progre
             found.kept.append(image.case)
             continue
         if why:
-            progress.say(f"{image.case}: predicted once more, {why}")
+            progress.say(f"{image.case}: predicted again, {why}")
             shutil.rmtree(folder_of(work.output, image), ignore_errors=True)
         todo.append(image)
     if found.kept:
-        progress.say(f"{len(found.kept)} of {len(images)} cases are predicted already")
+        progress.say(f"{len(found.kept)} of {len(images)} cases are already predicted")
     with progress.task("predicting", total=len(images)) as advance:
         advance(len(found.kept))
         for image, problem in _answers(work, todo, jobs):
@@ -217,7 +217,7 @@ def _needs(predictor: Predictor) -> tuple[str, ...]:
 
 
 def _asked(predictor: Predictor, reading: Reading) -> dict[str, Any]:
-    """All that predictions come from but the images."""
+    """Everything that predictions come from, except the images."""
     return {
         "medkit": medkit.__version__,
         "run": predictor.folder.path.resolve().name,
@@ -238,7 +238,7 @@ def _check_output(output: Path, asked: Mapping[str, Any]) -> None:
         raise InputError("many predictions go into a folder, and this is a file", str(output), hint)
     if not (output / SETTINGS).is_file():
         if any(output.iterdir()):
-            raise InputError("the output exists, and holds no predictions to go on with", str(output), hint)
+            raise InputError("the output exists, and holds no predictions to continue", str(output), hint)
         return
     before = read_json(output / SETTINGS)
     differing = [name for name in asked if before.get(name) != asked[name]]
@@ -252,7 +252,7 @@ def _shown(value: Any) -> str:
 
 
 def _remove_left(output: Path) -> None:
-    """Remove what a killed process was writing: nobody else works here."""
+    """Remove what a killed process was writing: nobody else is working here."""
     for path in output.iterdir():
         if path.is_dir() and LEFT.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -284,15 +284,15 @@ def _why_again(output: Path, image: Input) -> str | None:
             if digest(folder / name) != known:
                 return f"'{name}' has changed"
     except (OSError, MedkitError, KeyError, TypeError, AttributeError):
-        return "its files are not whole"
+        return "its files are not complete"
     return None
 
 
 def _write_table(output: Path, images: Sequence[Input], found: Predicted) -> None:
-    """One line a case, in the order of the input; also which of them were seen in training."""
+    """One line per case, in the order of the input; also which of them were seen in training."""
     columns = ["case", "folder", "seen_in_training", "threshold", "volume_ml", "probability", "value", "unit"]
     rows = []
-    classes: dict[str, None] = {}  # columns of declared classes, where the stage says some
+    classes: dict[str, None] = {}  # columns of declared classes, if the stage predicts some
     for image in images:
         if image.case in found.failed:
             rows.append({"case": image.case, "error": found.failed[image.case]})
@@ -313,7 +313,7 @@ def _write_table(output: Path, images: Sequence[Input], found: Predicted) -> Non
 
 
 def _classes(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The class that a prediction says, and the probability of each, as columns; nothing of other predictions."""
+    """The class that a prediction gives, and the probability of each, as columns; nothing for other predictions."""
     if not isinstance(summary.get("class"), str):
         return {}
     each = summary.get("label_probability", summary.get("class_probability"))

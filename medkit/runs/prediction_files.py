@@ -38,7 +38,7 @@ class Target:
         return is_nifti_name(self.path)
 
     def check_new(self) -> None:
-        """Refuse a name that is taken, or that does not fit the format; nothing has been read then."""
+        """Refuse a name that is taken, or that does not fit the format; at that point nothing has been read."""
         beside = self._summary(True) if self._is_file else self.path
         for path in (self.path, beside):
             if path.exists():
@@ -59,12 +59,12 @@ class Target:
         return self._nifti or self.settings.format == "dicom-seg"
 
     def check_image(self, image: Volume) -> None:
-        """Say at once what would stop an image of this grid from being written, where the name asks for one."""
+        """Say at once what would stop an image on this grid from being written, if the name asks for one."""
         if self._is_file:
             self._check_grid(image)
 
     def check(self, image: Volume, gives: set[str]) -> None:
-        """Say before the whole volume goes through the network that the output does not fit what comes out."""
+        """Say, before the whole volume goes through the network, that the output does not fit what comes out."""
         wanted, resample = self.settings.format, self.settings.resample
         named = f"stage '{self.stage.name}' gives {', '.join(sorted(gives)) or 'nothing'}"
         if not gives & IMAGES:
@@ -74,7 +74,7 @@ class Target:
             return
         if self.path.suffix == ".json":
             hint = "name a new folder, or a file ending in .nii.gz"
-            raise InputError("a mask or image is no JSON", str(self.path), hint)
+            raise InputError("a mask or image is not JSON", str(self.path), hint)
         if wanted == "dicom-seg" and "mask_probability" not in gives:
             raise InputError(f"{named} and no mask", "--format", "give --format dicom or nifti")
         self._check_grid(image)
@@ -89,7 +89,7 @@ class Target:
             check_output(image, self.path, resample=self.settings.resample)
 
     def write(self, prediction: Prediction) -> dict[str, Any]:
-        """Write mask or image, if there is one; what the summary says of it."""
+        """Write mask or image, if there is one; returns what the summary says about it."""
         from medkit.data.dicom_seg_types import type_of
         from medkit.data.dicom_seg_write import write_segments
         from medkit.data.io import write_like
@@ -120,7 +120,7 @@ class Target:
         return found
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write ``prediction.json`` into the written folder, beside the written file, or where there is neither."""
+        """Write ``prediction.json`` into the written folder, next to the written file, or alone if there is neither."""
         write_json(self._summary("written" in summary), summary)
 
     def _summary(self, written: bool) -> Path:
@@ -133,6 +133,6 @@ NAME = "prediction.json"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file of JSON whole, in a folder that may have to be made."""
+    """Write a JSON file whole, in a folder that may have to be made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())

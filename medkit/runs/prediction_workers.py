@@ -1,4 +1,4 @@
-"""Images dealt out to processes, the next to whoever is free; one that is killed costs the case that it was at."""
+"""Images dealt out to processes, the next to whichever is free; one that is killed loses only its current case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Start = Literal["fork", "spawn"]
 
 
 def attempt(work: Work, image: Input) -> str | None:
-    """Why an image failed, or None. An unexpected error is told by its kind and place: its text may quote the image."""
+    """Why an image failed, or None. An unexpected error is reported by kind and place: its text may quote the image."""
     try:
         work(image)
     except MedkitError as error:
@@ -32,22 +32,22 @@ def attempt(work: Work, image: Input) -> str | None:
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}:{frame.lineno}"
-        return f"unexpected {type(error).__name__} at {where}; this is a bug of medkit or a plugin"
+        return f"unexpected {type(error).__name__} at {where}; this is a bug in medkit or a plugin"
     return None
 
 
 def by_processes(work: Work, images: Sequence[Input], jobs: int, start: Start) -> Iterator[Answer]:
-    """Answers as they come.
+    """Answers as they arrive.
 
     Parameters
     ----------
     start:
-        ``fork`` shares what has been read already, and knows plugins under work; a GPU that has been used needs
-        ``spawn``.
+        ``fork`` shares what has already been read, and knows plugins under development; a GPU that has been used
+        needs ``spawn``.
     """
     context = multiprocessing.get_context(start)
     waiting = deque(range(len(images)))
-    running: dict[Connection, tuple[Any, int]] = {}  # process, and the image that it is at
+    running: dict[Connection, tuple[Any, int]] = {}  # process, and the image that it is working on
 
     def begin() -> None:
         here, there = context.Pipe()
@@ -93,11 +93,11 @@ def by_processes(work: Work, images: Sequence[Input], jobs: int, start: Start) -
 
 def _ended(code: int | None) -> str:
     how = f"was ended by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with code {code}"
-    return f"its process {how}; was there too little memory? Fewer --jobs need less"
+    return f"its process {how}; did it run out of memory? Fewer --jobs need less"
 
 
 def _work(work: Work, images: Sequence[Input], pipe: Connection, parent: int | None, others: list[Connection]) -> None:
-    """What each process does; being told to end, it cleans up what it was writing."""
+    """What each process does; told to end, it cleans up what it was writing."""
     settle(parent)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     for other in others:  # pipes of the parent, which would stay open here when the parent closes them
@@ -110,4 +110,4 @@ def _work(work: Work, images: Sequence[Input], pipe: Connection, parent: int | N
         pass
     finally:
         pipe.close()
-        os._exit(0)  # nothing of the parent is to be ended here a second time
+        os._exit(0)  # nothing of the parent's should be ended here a second time

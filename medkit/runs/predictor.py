@@ -39,7 +39,7 @@ class PredictSettings:
     threshold:
         Probability above which a voxel is positive.
     resample:
-        Write NIfTI of a DICOM series whose slices vary in distance or are sheared by a tilt, which NIfTI cannot hold,
+        Write a DICOM series whose slices vary in spacing or are sheared by a tilt, which NIfTI cannot hold, as NIfTI
         on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
     tile:
         Side in pixels of the overlapping tiles in which a denoiser takes a slice; default: as the recipe says.
@@ -47,7 +47,7 @@ class PredictSettings:
         Share of a tile that its neighbour covers too, in [0, 1); default: as the recipe says.
     format:
         ``dicom`` for a series of masks or images, ``dicom-seg`` for one DICOM Segmentation object (the extra ``seg``),
-        ``nifti``. Default: by the name of the output, or that of the input.
+        ``nifti``. Default: by the name of the output, or of the input.
     """
 
     threshold: float = 0.5
@@ -67,18 +67,18 @@ class Prediction:
     Attributes
     ----------
     segments:
-        Where the mask is above the threshold, or each class is said, (D,H,W) of 0 and 1 on the image's grid; none of a
-        stage without a mask.
+        Where the mask is above the threshold, or each class is predicted, (D,H,W) of 0 and 1 on the image's grid; none
+        for a stage without a mask.
     mask_probability:
-        (D,H,W) on the image's grid, of classes (K,D,H,W), or None.
+        (D,H,W) on the image's grid, for classes (K,D,H,W), or None.
     output:
         The denoised image in the source's units, or None.
     numbers:
         Probabilities and values of the image, with their unit.
     notes:
-        What is doubtful of the image.
+        What is doubtful about the image.
     classes:
-        Of the mask, where it has several.
+        Of the mask, if it has several.
     """
 
     image: Volume
@@ -91,7 +91,7 @@ class Prediction:
 
     @property
     def mask(self) -> Volume | None:
-        """Where any class is, or None of a stage without a mask."""
+        """Where any class is, or None for a stage without a mask."""
         if not self.segments:
             return None
         masks = [segment.mask for segment in self.segments]
@@ -99,7 +99,7 @@ class Prediction:
 
     @property
     def numbers_of_classes(self) -> Volume | None:
-        """The mask with the numbers of classes in the place of 1, of overlapping ones their sum; or the mask itself."""
+        """The mask with class numbers in place of 1, where classes overlap their sum; or the mask itself."""
         if self.classes is None or not self.segments:
             return self.mask
         values = [self.classes.value(number) for number in range(len(self.segments))]
@@ -108,7 +108,7 @@ class Prediction:
 
     @property
     def of_classes(self) -> dict[str, Any]:
-        """Value in the written mask, volume and slices of each class by its name."""
+        """Value in the written mask, volume and slices of each class, by name."""
         found: dict[str, Any] = {}
         for number, segment in enumerate(self.segments if self.classes is not None else ()):
             assert self.classes is not None
@@ -118,7 +118,7 @@ class Prediction:
 
     @property
     def volume_ml(self) -> float | None:
-        """mL of the mask; None without a mask, or where the spacing is not known."""
+        """mL of the mask; None without a mask, or if the spacing is not known."""
         mask = self.mask
         return None if mask is None else self._ml(mask.voxels)
 
@@ -136,12 +136,12 @@ class Predictor:
     run:
         A run folder.
     stage:
-        Which stage's model; default: the recipe's last one that is no variant.
+        Which stage's model; default: the recipe's last one that is not a variant.
 
     Raises
     ------
     InputError
-        for a stage that is not there, a threshold outside [0, 1], or tiles of a stage without any.
+        for a stage that does not exist, a threshold outside [0, 1], or tiles for a stage without any.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Predictor:
         self.settings, self.device = settings, device
         self.classes = self.recipe.data[self.stage.data].classes
         if self.classes is not None and settings.threshold != DEFAULT.threshold:
-            hint = "the likeliest class of each voxel is said; of overlapping ones all above 0.5"
+            hint = "each voxel gets its most likely class; if classes overlap, all those above 0.5"
             raise InputError("masks of classes have no threshold", "--threshold", hint)
 
     @cached_property
@@ -190,7 +190,7 @@ class Predictor:
         return _again, (self.folder.path, self.stage.name, self.settings, self.device)
 
     def load(self) -> None:
-        """Read the weights now; raises what stands against any prediction."""
+        """Read the weights now; raises whatever rules out any prediction."""
         if self.stage.unit == "patch":
             _ = self._window
         _ = self._trainer
@@ -208,11 +208,11 @@ class Predictor:
         Parameters
         ----------
         image:
-            In HU where the recipe's preparation asks for that.
+            In HU if the recipe's preparation asks for that.
         fields:
-            What a head wants to know beside the image, such as ``{"sex": 1}``.
+            What a head needs besides the image, such as ``{"sex": 1}``.
         accepts:
-            Asked, by the names of the predictions, before the work is done.
+            Called with the names of the predictions, before the work is done.
 
         Raises
         ------
@@ -227,7 +227,7 @@ class Predictor:
             # (D,H,W), or (K,D,H,W) of K classes.
             if given is not None and given.shape[-3:] != image.voxels.shape:
                 sizes = ["x".join(map(str, shape[-2:])) for shape in (given.shape, image.voxels.shape)]
-                what = f"stage '{self.stage.name}' gives slices of {sizes[0]} for this image's of {sizes[1]}"
+                what = f"stage '{self.stage.name}' gives slices of {sizes[0]} for this image's slices of {sizes[1]}"
                 hint = "its network halves slices and doubles them again: give the recipe's 'prepare' a resize"
                 raise InputError(what, image.place, hint)
         if found.mask_probability is not None:
@@ -255,7 +255,7 @@ class Predictor:
 
     @property
     def notices(self) -> Sequence[str]:
-        """What readers have to know of the data that the run was trained on."""
+        """What readers have to know about the data that the run was trained on."""
         found: Sequence[str] = self._origin["notices"]
         return found
 
@@ -266,7 +266,7 @@ class Predictor:
         return found
 
     def summary(self, prediction: Prediction, source: Path) -> dict[str, Any]:
-        """What ``prediction.json`` says of a prediction of ``source``: where it comes from, and its numbers."""
+        """What ``prediction.json`` says about a prediction for ``source``: where it comes from, and its numbers."""
         image = prediction.image
         found = {**self._origin, "date": now(), "ledger": ledger_in_short(self._ledger)}
         found |= {"input": input_named(image, source)}
@@ -290,12 +290,12 @@ def _again(run: Path, stage: str, settings: PredictSettings, device: str | None)
 
 
 def last_stage(recipe: Recipe) -> Stage:
-    """The recipe's last stage that is no variant."""
+    """The recipe's last stage that is not a variant."""
     return next(stage for stage in reversed(recipe.stages) if "@" not in stage.name)
 
 
 def _numbers(result: Mapping[str, np.ndarray], objective: Any, labels: Labels | None) -> dict[str, Any]:
-    """Probabilities and values; a value's unit where its head names one, classes by the names of declared labels."""
+    """Probabilities and values; a value's unit if its head names one, classes by the names of declared labels."""
     found: dict[str, Any] = {}
     for name in ("probability", "value"):
         if name in result:
@@ -313,7 +313,7 @@ def _numbers(result: Mapping[str, np.ndarray], objective: Any, labels: Labels | 
 
 
 def _said(labels: Labels, result: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What declared classes are said, by name: of the image, and of its slices where it has several."""
+    """Which declared classes are predicted, by name: for the image, and for its slices if it has several."""
     name = "label_probability" if labels.kind == "any_of" else "class_probability"
     if name not in result:
         return {}
@@ -327,7 +327,7 @@ def _said(labels: Labels, result: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _tile(objective: Any, stage: Stage, settings: PredictSettings) -> None:
-    """Have a denoiser take slices in tiles of other sizes than its recipe says."""
+    """Have a denoiser take slices in tiles of sizes other than its recipe says."""
     tile, overlap = settings.tile, settings.overlap
     if tile is None and overlap is None:
         return
@@ -349,7 +349,7 @@ def _window(steps: Sequence[Any], where: str) -> Window:
     if len(windows) != 1 or not all(isinstance(step, Window | Resize) for step in steps):
         names = ", ".join(type(step).__name__ for step in steps) or "nothing"
         raise InputError(
-            f"images prepared by {names} cannot be brought back to the source's units",
+            f"images prepared by {names} cannot be converted back to the source's units",
             where,
             "a denoiser's preparation is one window, with or without resize",
         )
@@ -357,7 +357,7 @@ def _window(steps: Sequence[Any], where: str) -> Window:
 
 
 def to_source_units(voxels: np.ndarray, restored: np.ndarray, window: Window) -> np.ndarray:
-    """Undo ``window``: new values where the source's lie inside it, the source's own elsewhere; the source's type."""
+    """Undo ``window``: new values where the source's are inside it, the source's own elsewhere; the source's type."""
     values = restored * np.float32(window.high - window.low) + np.float32(window.low)
     if voxels.dtype.kind in "iu" or np.array_equal(voxels, np.rint(voxels)):
         values = np.rint(values)

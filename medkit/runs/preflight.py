@@ -1,4 +1,4 @@
-"""What is checked before a run writes its first file: all that its stages need is built and tried."""
+"""What is checked before a run writes its first file: everything that its stages need is built and tried."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from medkit.runs.workbench import Workbench
 
 
 def check_run(bench: Workbench) -> dict[str, RunError]:
-    """Build what every stage needs, so that mistakes are told before anything is written.
+    """Build what every stage needs, so that mistakes are reported before anything is written.
 
     Returns
     -------
     dict
-        Stages that a component fails in already before the training, and how: they cost nobody but themselves and
-        those that take a part of them.
+        Stages in which a component fails before the training even starts, and how: only they and the stages that take
+        a part of them are lost.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
 
 
 def _check_stage(bench: Workbench, stage: Stage) -> RunError | None:
-    objective = bench.trained(stage)  # untrained here, for there is no folder yet
+    objective = bench.trained(stage)  # untrained here, as there is no folder yet
     check_turns(stage, objective)
     check_trainable(stage, objective)
     check_predicts(stage, objective)
@@ -74,7 +74,7 @@ def _left(bench: Workbench, broken: Mapping[str, RunError]) -> bool:
 
 
 def check_results(bench: Workbench, folder: RunFolder) -> None:
-    """Refuse a folder that has lost results of a finished stage: its report would be silent about them."""
+    """Refuse a folder that has lost results of a finished stage: its report would silently lack them."""
     results = read_results(folder.path) if folder.file("results.json").is_file() else {}
     for stage in bench.recipe.stages:
         if folder.done(stage.name):

@@ -45,7 +45,7 @@ def all_blocks(recipe: Recipe, look: Callable[[str, Any], None] | None = None) -
     Parameters
     ----------
     look:
-        Given the name and the source of each block, before its cases are read.
+        Called with the name and the source of each block, before its cases are read.
     """
     bench = Workbench(recipe, Runtime.start(device="cpu"))
     if look is not None:
@@ -81,8 +81,8 @@ def blocks_of(recipe: Recipe) -> list[Block]:
 def prepare_part(recipe: Recipe, part: int, parts: int, folder: Path | None, say: Callable[[str], None]) -> int:
     """Prepare every ``parts``-th case from the ``part``-th on, in this process; returns how many fail.
 
-    Failures are said as they occur. ``folder`` is that of a preparation which this is a part of: it says which cases
-    are dealt out, those that were missing, and gets the failures, one JSON object a line.
+    Failures are reported as they occur. ``folder`` is that of the preparation of which this is a part: it says which
+    cases are dealt out, those that were missing, and receives the failures, one JSON object per line.
     """
     count, missing = 0, {} if folder is None else json.loads((folder / MISSING).read_text(encoding="utf-8"))
     for block in blocks_of(recipe):
@@ -104,17 +104,17 @@ def prepare_part(recipe: Recipe, part: int, parts: int, folder: Path | None, say
 def prepare(
     recipe: Recipe, arguments: Sequence[str], parts: int, executor: Executor, progress: Progress, *, wait: bool = True
 ) -> int:
-    """Prepare the cases of ``recipe`` that are not prepared, in parts that an executor runs; returns how many were.
+    """Prepare the cases of ``recipe`` that are not prepared yet, in parts that an executor runs; returns how many.
 
     Parameters
     ----------
     arguments:
-        What a part's command has beside ``--part``: the recipe, overrides, plugins.
+        What a part's command has besides ``--part``: the recipe, overrides, plugins.
 
     Raises
     ------
     RunError
-        naming each case that cannot be prepared, and parts that ended before their time.
+        naming each case that cannot be prepared, and parts that ended early.
     """
     blocks = blocks_of(recipe)
     missing = {block.name: np.array(block.dataset.missing(block.cases), np.int64) for block in blocks}
@@ -169,7 +169,7 @@ def _count(block: Block, keys: np.ndarray) -> int:
 
 
 def _failed(left: dict[str, list[str]], rows: Sequence[Row], folder: Path) -> RunError:
-    """Every case that is not there, with the reason that its part gave; and the last words of parts that gave none."""
+    """Every case that is missing, with the reason that its part gave; and the last words of parts that gave none."""
     said: dict[tuple[str, str], str] = {}
     for part in range(len(rows)):
         path = _failures(folder, part)
@@ -184,7 +184,7 @@ def _failed(left: dict[str, list[str]], rows: Sequence[Row], folder: Path) -> Ru
             else:
                 unknown += 1
     if unknown:
-        lines.append(f"{unknown} cases were not come to: parts ended before. {_last_words(rows, folder)}")
+        lines.append(f"{unknown} cases were not reached: parts ended before. {_last_words(rows, folder)}")
     count = sum(map(len, left.values()))
     what = f"{count} {'case is' if count == 1 else 'cases are'} not prepared:"
     return RunError("\n".join([what, *lines]), str(folder), "call it again: what is prepared is left out")

@@ -1,4 +1,4 @@
-"""What is known of an image that a finished run is applied to, beside what its file says."""
+"""What is known about an image that a finished run is applied to, besides what its file says."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from medkit.data.volume import Units, Volume
 
 @dataclass(frozen=True)
 class Reading:
-    """How an image is read, and what is known of it.
+    """How an image is read, and what is known about it.
 
     Parameters
     ----------
     fields:
-        What a head wants to know beside the image, such as ``{"sex": 1}``.
+        What a head needs besides the image, such as ``{"sex": 1}``.
     allow_gaps, units:
-        As :func:`medkit.data.io.read_volume` has them.
+        As in :func:`medkit.data.io.read_volume`.
     """
 
     fields: Mapping[str, float] = field(default_factory=dict)

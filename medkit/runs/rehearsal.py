@@ -1,4 +1,4 @@
-"""Metrics tried on one case before anything is trained: what they need and are not given is told at once."""
+"""Metrics tried on one case before anything is trained: what they need and do not get is reported at once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from medkit.runs.workbench import Workbench
 
 
 def rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[Any]) -> None:
-    """Predict a case of ``stage`` by its untrained ``objective`` and measure it (a slice where volumes are no unit).
+    """Predict a case of ``stage`` by its untrained ``objective`` and measure it (a slice, unless the unit is a volume).
 
     Raises
     ------
     InputError
         if a prediction has a wrong shape, or a metric needs what it is not given or fails.
     RunError
-        if a component raises what nobody knows.
+        if a component raises an unknown error.
     """
     dataset = bench.dataset(stage)
     splits = [*bench.evaluated_splits(stage), *([stage.validate] if stage.validate else [])]
@@ -54,7 +54,7 @@ def _has(sample: Sample, truth: str) -> bool:
 
 
 def _rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[Any], sample: Sample) -> dict[str, str]:
-    """Rehearse on one case; returns what is not known of it, and a metric that asked for that."""
+    """Rehearse on one case; returns what is not known about it, and a metric that asked for that."""
     dataset = bench.dataset(stage)
     if stage.unit != "volume":
         sample = one_slice(sample)
@@ -67,7 +67,7 @@ def _rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[
     except MedkitError as error:
         raise InputError(error.what, error.where or where, error.hint) from error
     except Exception as error:  # a component's own, such as a head that raises in forward
-        hint = f"mend it, or leave it out: --skip {stage.name}"
+        hint = f"fix it, or leave it out: --skip {stage.name}"
         raise RunError(f"the stage cannot predict its first case: {cause(error)}", where, hint) from error
     # Without training a network may predict anything but numbers of the right shape.
     arrays = {name: np.nan_to_num(value.float().cpu().numpy()) for name, value in found.items()}
@@ -85,7 +85,7 @@ def _rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[
 
 
 def _try(metric: Any, items: Sequence[Mapping[str, Any]], stage: str) -> set[str]:
-    """Measure a case; returns what the metric asked for that is not known of it."""
+    """Measure a case; returns what the metric asked for that is not known about it."""
     try:
         found = [row_and_lack(metric, item, stage) for item in items]
         kept = [row for row, _ in found if row is not None]
@@ -101,7 +101,7 @@ def _try(metric: Any, items: Sequence[Mapping[str, Any]], stage: str) -> set[str
 
 
 def one_slice(sample: Sample) -> Sample:
-    """The middle slice of a prepared case, as a case of its own."""
+    """The middle slice of a prepared case, as a separate case."""
     z = len(sample.image) // 2
     mask = sample.native_mask
     cut = {

@@ -59,7 +59,7 @@ def run(
     runtime = Runtime.start(device=settings.device, precision=settings.precision)
     recipe = agreed(runtime.strategy, lambda: _recipe(recipe, set, skip, seed), "the recipe")
     if out is None and (runtime.world_size > 1 or settings.resume):
-        why = "what is to be resumed" if settings.resume else "several ranks, so that all of them use one folder"
+        why = "the run to resume" if settings.resume else "several ranks, so that all of them use one folder"
         raise InputError(f"no run folder is given for {why}", "--out")
     folder = RunFolder(Path(out) if out is not None else default_folder(recipe.name))
     if settings.resume and runtime.strategy.share(folder.begun, "whether a run was begun"):
@@ -79,7 +79,7 @@ def run(
 
 
 def _broken_anywhere(runtime: Runtime, broken: Mapping[str, RunError]) -> dict[str, RunError]:
-    """The stages whose rehearsal has failed on any rank, on all of them: who is out of memory may be one alone."""
+    """The stages whose rehearsal failed on any rank, known to all: one rank alone may be out of memory."""
     what = "the rehearsal of stages"
     told = {name: (error.what, error.where, error.hint) for name, error in broken.items()}
     each = runtime.strategy.gather(told, what)
@@ -99,7 +99,7 @@ def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str]
 
 
 def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | None = None) -> Run:
-    """Go on with a run that was interrupted; finished stages are not trained again."""
+    """Continue an interrupted run; finished stages are not trained again."""
     runtime = Runtime.start(device=settings.device)
     folder, begun = agreed(runtime.strategy, lambda: _opened(Path(out), runtime.world_size), "the run folder")
     runtime = agreed(runtime.strategy, lambda: runtime.with_precision(begun.get("precision", "fp32")), "the precision")
@@ -117,7 +117,7 @@ def resume(out: str | Path, settings: RunSettings = DEFAULT, report: Report | No
 
 
 def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
-    """A run folder that can be gone on with on so many ranks, and how it was begun."""
+    """A run folder that can be continued on this many ranks, and how it was begun."""
     folder = RunFolder.open(path)
     begun = folder.resumable()
     if world_size != begun.get("ranks", 1) and (left := folder.bound_to_ranks()):
@@ -146,7 +146,7 @@ def _through(
 ) -> Run:
     """Go through all stages that are not done.
 
-    ``broken`` are those whose rehearsal has failed, and how; a resumed run (None) rehearses nothing.
+    ``broken`` are those whose rehearsal failed, and how; a resumed run (None) rehearses nothing.
     """
     interrupt.clear()
     main = bench.runtime.is_main
@@ -167,7 +167,7 @@ def _through(
 
 
 def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> list[RunError]:
-    """Train one stage after the other; one that fails costs only those that take a part of it. Returns what failed."""
+    """Train the stages in turn; one that fails takes along only those that use a part of it. Returns what failed."""
     folder, errors = session.folder, []
     if session.main:
         folder.keep_failed({})
@@ -191,13 +191,13 @@ def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> lis
 
 
 def _attempt(session: Session, stage: Stage, broken: Exception | None) -> RunError | None:
-    """Train a stage; what made it fail, if it did and every rank knows of it."""
+    """Train a stage; returns what made it fail, if it did and every rank knows about it."""
     try:
         if broken is not None:
             raise broken
         metrics = run_stage(session, stage)
     except LostRank:
-        raise  # whatever stage is next, it would miss that rank too
+        raise  # whatever stage is next, that rank would be missing there too
     except Exception as error:
         told = _told(session, stage, error)
         if isinstance(error, FailedTogether) and error.met:
@@ -214,7 +214,7 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
     if not isinstance(error, MedkitError) or error.__cause__ is not None:
         session.folder.log(f"{stage.name}:\n{''.join(traceback.format_exception(error)).rstrip()}")
     try:
-        # What to do where memory does not suffice.
+        # What to do if memory does not suffice.
         with shortage_told(stage.name):
             raise error
     except RunError as known:
@@ -226,7 +226,7 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
 
 
 def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hooks, report: Report | None) -> None:
-    """Write the report, of what was measured and of what has failed."""
+    """Write the report, on what was measured and on what failed."""
     if not session.main:
         return
     folder = session.folder
@@ -244,7 +244,7 @@ def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hook
 
 @contextmanager
 def _told_of(session: Session, run_: Run, resumed: bool) -> Iterator[None]:
-    """Listeners hear of the run's start, and of its end however it ends: they can close what they have opened."""
+    """Listeners hear about the run's start and, however it ends, about its end: they can close what they opened."""
     runtime = session.bench.runtime
     session.events.emit(
         RunStarted(

@@ -1,8 +1,8 @@
-"""Who was seen: a run tests on no patient, and validates on none, that any stage or weights of the chain have seen.
+"""Who was seen: a run neither tests nor validates on patients that any stage or weights of the chain have seen.
 
 The chain of a stage is the stage itself, the stages that it takes parts from, theirs, and every file of weights that
-one of them starts from. What a stage has seen is written down before it trains (``ledgers/STAGE.json``), so that a
-manifest that changes later changes nothing of it.
+one of them starts from. What a stage has seen is recorded before it trains (``ledgers/STAGE.json``), so that a
+manifest that changes later does not change it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
 
 Part = tuple[str, str, float | None]
-"""A split of a data block: its names, and the fraction of its patients, where it is one."""
+"""A split of a data block: its names, and the fraction of its patients, if it is one."""
 SHOWN = 5
 LEDGERS = "ledgers"
 FILE = "seen.json"
@@ -40,7 +40,7 @@ FILE = "seen.json"
 class Found:
     """Patients of a split that a stage's chain has seen.
 
-    ``patients`` and ``cases`` count the split, ``seen`` those patients that were seen; ``how`` says by whom, and
+    ``patients`` and ``cases`` count the split, ``seen`` those patients that were seen; ``how`` says by what, and
     ``names`` are up to five of them.
     """
 
@@ -66,7 +66,7 @@ def share(seen: int, patients: int) -> str:
 
 
 class Seen:
-    """Ledgers of the stages of a workbench, and what they say of a split."""
+    """Ledgers of the stages of a workbench, and what they say about a split."""
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
@@ -75,7 +75,7 @@ class Seen:
         self._images: dict[Part, np.ndarray] = {}
 
     def ledger(self, stage: Stage) -> Ledger:
-        """Whom the chain of ``stage`` has seen: what was written down when it trained, else by its recipe."""
+        """Whom the chain of ``stage`` has seen: as recorded when it trained, else by its recipe."""
         if stage.name not in self._ledgers:
             recorded = recorded_ledger(self.bench.folder, stage.name)
             done = self.bench.folder is not None and self.bench.folder.done(stage.name)
@@ -165,7 +165,7 @@ class Seen:
         Parameters
         ----------
         validation:
-            The split validates: only patients that were trained on matter.
+            The split is for validation: only patients that were trained on matter.
         way_out:
             How the user may allow it.
 
@@ -178,10 +178,10 @@ class Seen:
             return
         found = self.found(stage, split, ("train",) if validation else tuple(ROLES))
         if found.seen:
-            hint = "give each patient one side"
+            hint = "put each patient on one side only"
             if found.other:
-                hint += ", or each source a 'space' where equal names are other patients"
-            hint += f"; where it is meant, {way_out} tells it beside the results"
+                hint += ", or give each source a 'space' if equal names mean different patients"
+            hint += f"; if it is intended, {way_out} says so beside the results"
             verb = "validated on" if validation else "tested on"
             raise InputError(found.sentence(stage.name, split, verb), f"stages.{stage.name}", hint)
 
@@ -209,7 +209,7 @@ class Seen:
             raise Problems(problems)
 
     def notices(self) -> list[str]:
-        """What a reader has to know: weights whose training is not known, validation on patients trained on."""
+        """What a reader has to know: weights whose training data are unknown, validation on patients trained on."""
         return [*self._foreign(), *self._validated()]
 
     def _validated(self) -> Iterator[str]:
@@ -233,7 +233,7 @@ class Seen:
         return [case for case, mine in found if np.isin(np.array(mine, np.uint64), seen).all()]
 
     def check_images(self, stage: Stage, tested: Sequence[str]) -> None:
-        """Refuse splits, whose cases have been prepared, that show images which the chain of ``stage`` has seen.
+        """Refuse splits, their cases prepared, that show images which the chain of ``stage`` has seen.
 
         Raises
         ------
@@ -246,10 +246,10 @@ class Seen:
             if found := self.copies(stage, split):
                 names = ", ".join(case.id for case in found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
                 what = f"{len(found)} cases of '{split}' show images that were seen in training, under other patients"
-                raise RunError(f"{what}: {names}", f"stage {stage.name}", "take one of the two out of the data")
+                raise RunError(f"{what}: {names}", f"stage {stage.name}", "remove one of the two from the data")
 
     def look(self, stage: Stage) -> None:
-        """Take the images that ``stage`` trains and validates on, which have been prepared, into its ledger."""
+        """Add the images that ``stage`` trains and validates on, which have been prepared, to its ledger."""
         dataset = self.bench.dataset(stage)
         for split in (stage.train, stage.validate):
             if split is None:
@@ -261,11 +261,11 @@ class Seen:
         self.look_again()  # ledgers of later stages hold this one's
 
     def look_again(self) -> None:
-        """Forget the ledgers that were read: one of them has been written anew."""
+        """Forget the ledgers that were read: one of them has been rewritten."""
         self._ledgers.clear()
 
     def write(self, stage: Stage) -> str:
-        """Write down whom ``stage`` has seen, before it trains; the text goes into its weights too."""
+        """Record whom ``stage`` has seen, before it trains; the text goes into its weights too."""
         assert self.bench.folder is not None
         text = self.ledger(stage).text()
         self.bench.folder.file(LEDGERS).mkdir(exist_ok=True)
@@ -275,7 +275,7 @@ class Seen:
     def counted(self, stage: Stage, evaluation: Evaluation, reason: str | None = None) -> Evaluation:
         """The evaluation with its numbers of patients, cases and slices, and of patients seen in training.
 
-        If there are such, who has seen them and why it was allowed go to ``seen.json``.
+        If there are any, what has seen them and why it was allowed go to ``seen.json``.
         """
         found = self.found(stage, evaluation.split, copies=self.copies(stage, evaluation.split))
         counts: dict[str, Any] = {
@@ -302,9 +302,9 @@ class Seen:
 
 
 def seen_in_training(ledger: Ledger | None, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
-    """Whether those whom a ledger knows are an image or its patient, by name or by the image itself.
+    """Whether a ledger knows an image or its patient, by name or by the image itself.
 
-    ``unknown`` where it is not found, and nothing is known of some weights of the chain or of their images.
+    ``unknown`` if it is not found, and nothing is known about some weights of the chain or about their images.
     """
     if ledger is None:
         return "unknown"
@@ -324,7 +324,7 @@ def images_of(ledger: Ledger) -> np.ndarray:
 
 
 def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
-    """What was written down when a stage of a run trained, or else went into its weights; None if nothing was."""
+    """What was recorded when a stage of a run trained, or else went into its weights; None if nothing was."""
     if folder is None:
         return None
     path = folder.file(f"{LEDGERS}/{stage}.json")
@@ -339,7 +339,7 @@ def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
 def weights_of(stage: Stage) -> list[str]:
     """Weights that a stage starts from: files and tags of the hub, in any argument of its objective's components.
 
-    Networks that only measure (``metrics``) have no part in what is learned.
+    Networks that only measure (``metrics``) play no part in what is learned.
     """
     return list(dict.fromkeys(_weights(stage.objective)))
 
@@ -359,7 +359,7 @@ def _weights(value: Any, key: str = "") -> Iterator[str]:
 
 
 def banners(folder: Path, base: str | None = None) -> list[str]:
-    """What stands above the results of a run that was tested on patients seen in training, a line a stage and split.
+    """What is shown above the results of a run tested on patients seen in training, one line per stage and split.
 
     ``base`` picks a stage with its variants.
     """

@@ -1,4 +1,4 @@
-"""How a run is done: what changes neither recipe nor data."""
+"""How a run is carried out: what changes neither recipe nor data."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class RunSettings:
     quiet:
         Print nothing; ``log.txt`` and ``metrics.jsonl`` are written all the same.
     resume:
-        Go on with the run in the folder, if one of the same recipe was begun there.
+        Continue the run in the folder, if one with the same recipe was begun there.
     track:
-        Experiment trackers that are told of the run, such as ``["tensorboard"]`` or
-        ``[{"use": "mlflow", "every": 10}]``; a resumed run goes on with those that it had.
+        Experiment trackers that the run is reported to, such as ``["tensorboard"]`` or
+        ``[{"use": "mlflow", "every": 10}]``; a resumed run keeps those that it had.
     jobs:
         Processes that prepare cases, on each machine; default: as many as there are cores for this process, at most 32.
     workers:
         Processes that make the batches of each rank, in place of what the recipe says: a number, 0 for a thread, or
-        ``auto``. Neither of the two changes a bit of the results.
+        ``auto``. Neither ``jobs`` nor ``workers`` changes a bit of the results.
     link:
         Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); a folder:
-        from runs in it only; False trains them again without a word. Default: ``$MEDKIT_LINK``, else they are trained,
-        and it is said that they could be taken.
+        only from runs in it; False trains them again without comment. Default: ``$MEDKIT_LINK``, else they are trained,
+        and a line says that they could have been taken.
     """
 
     precision: str = "fp32"

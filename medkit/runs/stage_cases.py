@@ -35,7 +35,7 @@ class StageCases:
         return cases if stage.fraction is None else take(cases, self.fraction(stage).inside)
 
     def fraction(self, stage: Stage) -> Chosen:
-        """Which patients of its split a stage trains on; the same ones for all stages, under one seed of the recipe."""
+        """Which patients of its split a stage trains on; the same ones for all stages, for one seed of the recipe."""
         assert stage.fraction is not None
         key = (stage.data, stage.train, stage.fraction)
         if key not in self._fractions:
@@ -47,7 +47,7 @@ class StageCases:
         return self._fractions[key]
 
     def check_fraction(self, stage: Stage, objective: Any) -> None:
-        """Refuse a fraction without a patient, or, where labels are read, without a case of some class."""
+        """Refuse a fraction without a patient or, if labels are read, without a case of some class."""
         if stage.fraction is not None:
             chosen, where = self.fraction(stage), f"stages.{stage.name}.train.fraction"
             chosen.check(stage.fraction, where, classes=False)
@@ -55,7 +55,7 @@ class StageCases:
             chosen.check(stage.fraction, where, classes=read is None or bool(read & TRUTHS))
 
     def fraction_in_words(self, stage: Stage) -> str:
-        """How many patients a fraction has, and by what it is stratified; nothing where all are trained on."""
+        """How many patients a fraction has, and by what it is stratified; nothing if all are trained on."""
         if stage.fraction is None:
             return ""
         found = self.fraction(stage)
@@ -64,7 +64,7 @@ class StageCases:
 
     def learnable(self, stage: Stage, split: str) -> Sequence[Case]:
         """The cases of a split that losses of ``stage`` can be computed on: those that have the labels and masks that
-        its objective reads. All of them, where it reads none or does not say.
+        its objective reads. All of them, if it reads none or does not say.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class StageCases:
         return self._learnable[key]
 
     def left_out(self, stage: Stage, split: str) -> str:
-        """How many cases of a split a stage leaves out, in words; nothing where it takes all."""
+        """How many cases of a split a stage leaves out, in words; nothing if it takes all."""
         every = self.train(stage) if split == stage.train else self.bench.dataset(stage).cases(split)
         some = self.learnable(stage, split)
         missing = len(every) - len(some)
@@ -96,7 +96,7 @@ class StageCases:
         return sorted((self.bench.reads.of(stage) or set()) & TRUTHS)
 
     def check_labels(self, stage: Stage) -> None:
-        """Refuse to train on declared labels that no case has, or on none of a class. No voxel is read for it."""
+        """Refuse to train on declared labels that no case has, or with no case of a class. No voxel is read."""
         declared = self.bench.dataset(stage).declared
         if declared is None or "labels" not in self._truths(stage):
             return
@@ -105,17 +105,17 @@ class StageCases:
         where = f"stages.{stage.name}.train"
         if not len(cases):
             what = f"no case of '{stage.train}' has a label"
-            raise InputError(what, where, f"labels are {declared.labels.in_words}: 'column' says where they stand")
+            raise InputError(what, where, f"labels are {declared.labels.in_words}: 'column' says where they are")
         if declared.labels.names:
             check_present(declared.count(cases), where, stage.train)
 
     def labels_in_words(self, stage: Stage, split: str) -> tuple[str, str]:
-        """How many cases of a split have each class, and of how many it is not known; nothing where there are none."""
+        """How many cases of a split have each class, and for how many it is not known; nothing without classes."""
         declared = self.bench.dataset(stage).declared
         if declared is None or not declared.labels.names or "labels" not in self._truths(stage):
             return "", ""
         cases = self.learnable(stage, split)
         counts = ", ".join(f"{name} {count}" for name, count in declared.count(cases).items())
         missing = ", ".join(f"{name} {count}" for name, count in declared.missing(cases).items())
-        unknown = f"of cases of '{split}' a class is not known, and counts for nothing there: {missing}"
+        unknown = f"cases of '{split}' for which a class is not known, and is not counted: {missing}"
         return f"classes of '{split}': {counts}", unknown if missing else ""

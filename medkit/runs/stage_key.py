@@ -1,6 +1,6 @@
-"""The key of a stage: a digest of all that determines its weights, so that what is trained once need not be again.
+"""The key of a stage: a digest of all that determines its weights, so that nothing need be trained twice.
 
-Two stages with one key have equal weights, as far as one machine computes like another.
+Two stages with the same key have equal weights, as far as one machine computes like another.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when equal keys would no longer mean equal weights."""
 COMPUTES = (*LIBRARIES, "scikit-learn", "opencv-python-headless", "nibabel", "scipy", "scikit-image")
-"""Libraries whose other version may give other numbers."""
+"""Libraries of which another version may give other numbers."""
 SHOWS = ("bench", "cli", "executors", "reporting", "studies", "template", "testing")
-"""Wings of medkit that no weight and no result comes from."""
+"""Parts of medkit that affect neither weights nor results."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Keys:
         self._cases: dict[tuple[str, str, float | None], str] = {}
 
     def of(self, stage: Stage) -> StageKey | None:
-        """The key of a stage, or None where it takes a part of a stage that has none."""
+        """The key of a stage, or None if it takes a part of a stage that has none."""
         bench, folder = self.bench, self.bench.folder
         assert folder is not None
         parents = {name: folder.key(name) for name in sorted(stage.takes_from())}
@@ -78,7 +78,7 @@ class Keys:
         return StageKey(training, digest([training, list(measured.items()), report.maps, allowed, report.own_data]))
 
     def _digest(self, stage: Stage, split: str, training: bool = False) -> str:
-        """All cases of a split, or of the fraction of it that is trained on, in their order: what is known of each, and
+        """All cases of a split, or of the fraction of it that is trained on, in order: what is known about each, and
         what its voxels come from."""
         key = (stage.data, split, stage.fraction if training else None)
         if key not in self._cases:
@@ -99,12 +99,12 @@ def digest(content: Any) -> str:
 
 
 def by_content(value: Any) -> Any:
-    """Plain data of a recipe with the content of each file in the place of its path."""
+    """Plain data of a recipe with the content of each file in place of its path."""
     if isinstance(value, Mapping):
         return {key: by_content(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [by_content(item) for item in value]
-    # Files stand in a resolved recipe by absolute paths; a word that names a file of the current folder is a word.
+    # A resolved recipe names files by absolute paths; a word that happens to be a file in the current folder is a word.
     if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value):
         with Path(value).open("rb") as file:
             return {"file": hashlib.file_digest(file, "sha256").hexdigest()}
@@ -113,7 +113,7 @@ def by_content(value: Any) -> Any:
 
 @functools.cache
 def own_code() -> str:
-    """A digest of medkit's own code: under work, a version does not say what was run."""
+    """A digest of medkit's own code: during development, a version does not say what was run."""
     root = Path(str(medkit.__file__)).parent
     found = hashlib.blake2b(digest_size=16)
     for file in sorted(root.rglob("*.py")):
@@ -136,5 +136,5 @@ def _components(stage: Stage, data: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def is_external(block: Block) -> bool:
-    """Whether a program of its own trains what the block makes."""
+    """Whether a separate program trains what the block makes."""
     return bool(getattr(block.entry.load(), "external", False))

@@ -1,6 +1,6 @@
-"""What the objective of a stage reads of a batch, and what follows from it: which slices are drawn, which views made.
+"""What the objective of a stage reads from a batch, and what follows: which slices are drawn, which views are made.
 
-A head need declare nothing: it is shown a batch that keeps a record of what is taken.
+A head need declare nothing: it is shown a batch that records what is taken.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StageReads:
 
     def draw(self, stage: Stage, objective: Any = None) -> Draw | None:
         """Which slices ``stage`` trains on: as its recipe says; else by positive voxels if what is trained reads masks
-        or labels, and as they lie in the data if not. None where whole volumes are trained on.
+        or labels, and as they occur in the data if not. None if whole volumes are trained on.
 
         What a pretext reads is found by asking it for its view of two slices, so that a head need declare nothing.
         """
@@ -54,10 +54,10 @@ class StageReads:
         """Refuse an objective that reads views which the data block of ``stage`` does not make."""
         block = self.bench.recipe.data[stage.data]
         if stage.unit != "slice" and block.views is None and block.crops is None:
-            return  # no case is read only to ask what hardly anybody does on this unit
+            return  # no case is read just to ask about what hardly anybody does on this unit
         read = self.of(stage, objective) or set()
         if stage.unit == "patch3d" and (of_slices := sorted(read & set(NAMES))):
-            what = f"a head reads {of_slices[0]}, which are made of slices and not of patches of volumes"
+            what = f"a head reads {of_slices[0]}, which are made from slices and not from patches of volumes"
             raise InputError(what, f"stages.{stage.name}", "train it on 'unit: slice'")
         for name in NAMES:
             if name in read and getattr(block, name) is None:
@@ -68,7 +68,7 @@ class StageReads:
         """All views that the data block of ``stage`` makes."""
         found: list[Views] = []
         if stage.unit == "patch3d":
-            return found  # views are made of slices
+            return found  # views are made from slices
         block = self.bench.recipe.data[stage.data]
         if (told := block.views) is not None:
             found.append(Views(told.count, [step.build() for step in told.augment], block.augment_on))
@@ -95,7 +95,7 @@ class StageReads:
         try:
             found: set[str] | None = objective.reads(self._example(stage, example))
         except MedkitError:
-            # A head may refuse a case without a mask; if another one has one, it is shown that.
+            # A head may refuse a case without a mask; if another case has one, it is shown that.
             other = next((case for case in cases if self.bench.dataset(stage).sample(case).mask is not None), None)
             if other is None or other.id == example.id:
                 raise
@@ -105,7 +105,7 @@ class StageReads:
         return found
 
     def _with_mask(self, stage: Stage, cases: Sequence[Case]) -> Case:
-        """A case that has a mask, where the source knows of one without reading voxels; else the first."""
+        """A case that has a mask, if the source knows of one without reading voxels; else the first."""
         have_masks = getattr(self.bench.dataset(stage).source, "have_masks", None)
         if have_masks is not None and (there := np.flatnonzero(have_masks(cases))).size:
             return cases[int(there[0])]

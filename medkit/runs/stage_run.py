@@ -33,7 +33,7 @@ class Session:
     progress: Progress
     events: Events
     link: bool | Path | None = False
-    """Whether stages are taken from other runs, or from those in a folder; None: it is only said from where."""
+    """Whether stages are taken from other runs, or from those in a folder; None: only say from where they could be."""
 
     @property
     def main(self) -> bool:
@@ -82,7 +82,7 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
 def take(session: Session, stage: Stage) -> links.Trained | None:
     """Note the stage's key, and take over what another run has trained under it; on all ranks alike."""
     bench, found = session.bench, None
-    what = f"a look whether stage {stage.name} is trained already"
+    what = f"a look at whether stage {stage.name} is already trained"
     with together(bench.runtime, what):
         if session.main:
             key = links.begin(bench, stage)
@@ -113,7 +113,7 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
 
 
 def _done(session: Session, stage: Stage) -> dict[str, float]:
-    """A stage that was linked with its results is done."""
+    """A stage that was linked together with its results is done."""
     links.finish(session.bench, stage, session.folder.key(stage.name)["weights"], session.root)
     session.folder.mark_done(stage.name)
     found = read_results(session.folder.path).get(stage.name, {})
@@ -134,7 +134,7 @@ def prepare(session: Session, trainer: StageTrainer, tested: Sequence[str]) -> N
 def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str], trained: bool) -> str:
     """Refuse to test on images that were seen in training; returns the ledger for the stage's weights.
 
-    One that is trained already has the ledger that it was trained with.
+    One that is already trained has the ledger that it was trained with.
     """
     bench, stage = session.bench, trainer.stage
     with together(bench.runtime, f"a look at the images of stage {stage.name}"):
@@ -174,7 +174,7 @@ def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[st
 
 
 def measure_own_data(session: Session, trainer: StageTrainer) -> None:
-    """Measure the trained stage on cases that it was trained on, where the recipe asks for it."""
+    """Measure the trained stage on cases that it was trained on, if the recipe asks for it."""
     bench, stage = session.bench, trainer.stage
     most = bench.recipe.report.own_data
     if most is None:

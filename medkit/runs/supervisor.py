@@ -1,7 +1,7 @@
-"""Runs a program for medkit, and ends it with all that it has started when medkit ends, however that ends.
+"""Runs a program for medkit, and ends it with all that it has started when medkit ends, however that happens.
 
-A process of its own, called by its path with Python alone: ``supervisor.py PARENT COMMAND...``. It ends as the command
-ends. SIGTERM, which the system sends as well when the parent is killed, ends the command: in good order if the parent
+A separate process, called by its path with Python alone: ``supervisor.py PARENT COMMAND...``. It ends as the command
+ends. SIGTERM, which the system also sends when the parent is killed, ends the command: in good order if the parent
 asks for it, at once if the parent has gone.
 """
 
@@ -17,13 +17,13 @@ PATIENCE = 10.0  # seconds that a program has to end after SIGINT
 
 
 def die_with_parent(number: int) -> None:
-    """Let the system send this process a signal when its parent ends (Linux; elsewhere the parent is looked for)."""
+    """Have the system signal this process when its parent ends (Linux; elsewhere it looks for the parent)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, number, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def end(program: subprocess.Popen[bytes], patience: float) -> None:
-    """End a program and all of its group."""
+    """End a program and its whole group."""
     with contextlib.suppress(ProcessLookupError):
         if patience:
             os.killpg(program.pid, signal.SIGINT)
@@ -55,7 +55,7 @@ def main() -> None:
                 program.wait(LOOK)
     end(program, 0)  # its children, if it left any: they hold the pipe that medkit reads
     code = program.returncode
-    if code < 0:  # end by the same signal, so that whoever looks sees it
+    if code < 0:  # end by the same signal, so that anyone looking sees it
         with contextlib.suppress(OSError):  # SIGKILL's handler is the system's own
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

@@ -1,4 +1,4 @@
-"""Who is told of a run beside medkit itself: the trackers that a user names, and the listeners of plugins."""
+"""Who is told about a run besides medkit itself: the trackers that a user names, and the listeners of plugins."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from medkit.registry.static import static_schema
 from medkit.runs.handle import Run
 
 Track = str | Mapping[str, Any]
-"""A tracker by its name, or with settings: ``{"use": "mlflow", "every": 10}``, also as a text."""
+"""A tracker by its name, or with settings: ``{"use": "mlflow", "every": 10}``, also as text."""
 HOOK = "medkit_listeners"
 SHOWN = ("image", "mask", "mask_probability", "target", "output", "reconstruction")
-"""Pictures of an example that listeners are told: (H,W) in [0,1]."""
+"""Pictures of an example that listeners are given: (H,W) in [0,1]."""
 
 
 def read_trackers(given: Sequence[Track]) -> list[Block]:
-    """Check trackers as the components of a recipe are; of two with one name the last one counts.
+    """Check trackers in the way the components of a recipe are checked; of two with the same name the last one counts.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_trackers(given: Sequence[Track]) -> list[Block]:
         if isinstance(block, Block):
             found[block.name] = block
         elif block is not None:
-            raise InputError("a tracker is none of a recipe's parts", "--track", "'medkit list tracker' shows all")
+            raise InputError("a tracker cannot be a part of a recipe", "--track", "'medkit list tracker' shows all")
     if pieces.problems:
         raise Problems(pieces.problems)
     return list(found.values())
@@ -52,7 +52,7 @@ def _node(one: Track) -> Node:
 
 
 class Trackers:
-    """The trackers of a run, built before it writes anything, so that what one lacks is told then.
+    """The trackers of a run, built before it writes anything, so that what one lacks is reported then.
 
     Raises
     ------
@@ -66,12 +66,12 @@ class Trackers:
         """Each with the name that a warning calls it by."""
 
     def plain(self) -> list[dict[str, Any]]:
-        """What makes the same trackers again when the run is gone on with."""
+        """What makes the same trackers again when the run is continued."""
         return [block.plain() for block in self.blocks]
 
 
 def listeners_of_plugins(hooks: Hooks, run: Run) -> list[tuple[str, Any]]:
-    """The listeners that plugins have for every run; one that is none is told and left out."""
+    """The listeners that plugins have for every run; what is not a listener is reported and left out."""
     found = []
     for plugin, listeners in hooks(HOOK, run=run):
         if not isinstance(listeners, list | tuple):
@@ -86,7 +86,7 @@ def listeners_of_plugins(hooks: Hooks, run: Run) -> list[tuple[str, Any]]:
 
 
 def pictures(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """The pictures of a split's examples by number and what they show, without the names of their cases."""
+    """The pictures of a split's examples, by number and what they show, without the names of their cases."""
     return {
         f"{i}/{key}": np.asarray(example[key], dtype=np.float32)
         for i, example in enumerate(examples, start=1)

@@ -1,4 +1,4 @@
-"""What a stage is validated by after each epoch: its metrics, and its losses on the validation split."""
+"""How a stage is validated after each epoch: by its metrics, and by its losses on the validation split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Validation:
     Parameters
     ----------
     needed:
-        Whether the end or the weights of the training hang on a loss.
+        Whether the end or the weights of the training depend on a loss.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Validation:
         self.cases = bench.dataset(stage).cases(self.split)
         self.loader = bench.held_out_loader(stage)
         on_device = self.loader.device_augment
-        self.learnable = bench.cases.learnable(stage, self.split)  # of the others no loss is known
+        self.learnable = bench.cases.learnable(stage, self.split)  # no loss is known for the others
         self.losses = HeldOutLosses(objective, self.batches, bench.recipe.seed, bench.runtime, say, needed, on_device)
 
     def __call__(self, epoch: int) -> dict[str, float]:
@@ -55,12 +55,12 @@ class Validation:
         return {f"{self.split}/{name}": value.value for name, value in values.items()}
 
     def batches(self) -> Iterator[tuple[int, Batch, int]]:
-        """Batches as in training but for augmentation, the same ones at each epoch, each on one of the ranks."""
+        """Batches as in training except for augmentation, the same ones in each epoch, each on one of the ranks."""
         loader, runtime = self.loader, self.bench.runtime
         count = len(self.learnable) * self.stage.slices
         chunks = -(-count // self.stage.batch)
         for number in range(runtime.rank, chunks, runtime.world_size):
-            # Of about the same size: losses that compare the items of a batch need more than the one left over.
+            # Of about the same size: losses that compare the items of a batch need more than a single one left over.
             positions = range(number * count // chunks, (number + 1) * count // chunks)
             items = [loader.item(position % len(self.learnable), 0, position) for position in positions]
             for _, same in groupby(items, key=lambda item: item["image"].shape[1:]):

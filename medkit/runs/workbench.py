@@ -34,9 +34,9 @@ from medkit.runs.stage_reads import StageReads
 
 
 class Workbench:
-    """Data sets and objectives of one recipe, built when they are first asked for.
+    """Data sets and objectives of one recipe, built when first asked for.
 
-    ``folder`` is where weights of finished stages lie; without one (a dry run) a ``from:`` reference takes the
+    ``folder`` is where weights of finished stages are; without one (a dry run) a ``from:`` reference takes the
     untrained part. ``jobs`` and ``workers`` are those of :class:`medkit.runs.settings.RunSettings`.
     """
 
@@ -61,9 +61,9 @@ class Workbench:
         self.keys = Keys(self)
 
     def seed(self, stage: Stage) -> int:
-        """The seed of all that ``stage`` draws while it trains: order, patches, augmentation, dropout.
+        """The seed of everything that ``stage`` draws while it trains: order, patches, augmentation, dropout.
 
-        Stages differ in it; a stage and its variants have the same one.
+        It differs between stages; a stage and its variants have the same one.
         """
         text = f"{self.recipe.seed}/{stage.base}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
@@ -92,7 +92,7 @@ class Workbench:
         return self._datasets[name]
 
     def notices(self) -> list[str]:
-        """What readers of the results have to know of data and weights, such as that images are phantoms; each once."""
+        """What readers of the results must know about data and weights, such as that images are phantoms; each once."""
         found = []
         for stage in self.recipe.stages:
             source: Any = self.dataset(stage).source
@@ -119,8 +119,8 @@ class Workbench:
         return Loader(dataset, cases, self.sampler(stage, cases), self._item_draw(stage), augmentation, workers)
 
     def sampler(self, stage: Stage, cases: Sequence[Case] | None = None) -> Sampler:
-        """Which training cases of ``stage`` each step of an epoch gets; of all cases, if those are not asked for that
-        losses can be computed on."""
+        """Which training cases of ``stage`` each step of an epoch gets; out of all cases, unless only those that losses
+        can be computed on are asked for."""
         cases = self.cases.train(stage) if cases is None else cases
         dataset = self.dataset(stage)
         return Sampler(
@@ -159,9 +159,9 @@ class Workbench:
         return objective
 
     def fresh(self, stage: Stage) -> Any:
-        """The objective as the recipe has it, computed without detours.
+        """The objective as the recipe has it, computed in the plain way.
 
-        Every part draws its weights from a seed of its own, of the recipe's seed, the stage's name without its variant
+        Every part draws its weights from its own seed, made of the recipe's seed, the stage's name without its variant
         and the part's path. So variants of a stage start from the same weights wherever they have the same parts.
         """
 
@@ -179,7 +179,7 @@ class Workbench:
         if len(units) > 1:
             objective.unit = stage.unit
         if "encoder" in objective.parts():
-            # Two-dimensional convolutions are about twice as fast so; spectra are not.
+            # Two-dimensional convolutions are about twice as fast this way; spectra are not.
             for layer in objective.modules():
                 if isinstance(layer, torch.nn.Conv2d):
                     layer.to(memory_format=torch.channels_last)
@@ -226,7 +226,7 @@ class Workbench:
             built += [one for _, each in pairs for one in each[1:]]
         for i, metric in enumerate(built):
             if metric.name in [other.name for other in built[:i]]:
-                what = f"two metrics are recorded as '{metric.name}', and only one number can be"
+                what = f"two metrics are recorded as '{metric.name}', but only one number can be"
                 raise InputError(what, f"stages.{stage.name}.metrics", "keep one of them")
         return built
 

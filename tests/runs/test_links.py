@@ -175,7 +175,7 @@ def test_damaged_weights_are_not_linked(copied: Path, tmp_path: Path, home: Path
 
 def test_weights_of_another_training_are_not_linked(copied: Path, tmp_path: Path, home: Path) -> None:
     shutil.copy(copied / "weights" / "finer.encoder.safetensors", copied / "weights" / "pretext.encoder.safetensors")
-    assert "not the weights that its run has written" in run(home, tmp_path / "out", link=True)
+    assert "not the weights that its run wrote" in run(home, tmp_path / "out", link=True)
     assert trained_here(tmp_path / "out", "pretext")
 
 

@@ -49,7 +49,9 @@ def left(folder: Path, **changes: Any) -> None:
 
 
 def test_a_folder_in_use_is_refused_naming_who_works_there(tmp_path: Path, elsewhere: subprocess.Popen[str]) -> None:
-    with pytest.raises(InputError, match=rf"'medkit resume' \(process {elsewhere.pid} on .* works in this run folder"):
+    with pytest.raises(
+        InputError, match=rf"'medkit resume' \(process {elsewhere.pid} on .* is working in this run folder"
+    ):
         locked(RunFolder(tmp_path), "run").__enter__()
 
 
@@ -64,7 +66,7 @@ def test_whoever_writes_in_a_run_folder_asks_for_its_lock(
     (tmp_path / "recipe.yaml").write_text("medkit: 1\n")
     for name in ("state.json", "environment.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match="works in this run folder"):
+    with pytest.raises(InputError, match="is working in this run folder"):
         use(tmp_path)
 
 
@@ -106,7 +108,7 @@ def test_a_lock_of_a_machine_that_only_has_the_same_name_is_refused(
 ) -> None:
     left(tmp_path, machine="" if not mine else "another", pids="boot-of-another pid:[1]")
     monkeypatch.setattr("medkit.runs.lock._machine", lambda: mine)
-    with pytest.raises(InputError, match="cannot be looked for"):
+    with pytest.raises(InputError, match="cannot be checked"):
         locked(RunFolder(tmp_path), "run").__enter__()
 
 
@@ -162,7 +164,7 @@ def test_a_lock_whose_maker_was_killed_before_it_wrote_is_taken_over(
     monkeypatch.setattr("medkit.runs.lock.YOUNG", 0.2)
     (tmp_path / NAME).touch()
     with locked(RunFolder(tmp_path), "run") as lock:
-        assert lock.notes == ["a lock without content is taken over"]
+        assert lock.notes == ["an empty lock is taken over"]
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -186,7 +188,7 @@ def test_a_lock_is_there_with_its_content_or_not_at_all(
     monkeypatch.setattr(os, "link", linked)
     with locked(RunFolder(tmp_path), "run"):
         assert not there[0]
-        with pytest.raises(InputError, match="works in this run folder"):
+        with pytest.raises(InputError, match="is working in this run folder"):
             locked(RunFolder(tmp_path), "run").__enter__()
         assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert not any(tmp_path.iterdir())
@@ -196,6 +198,6 @@ def test_a_lock_that_is_just_being_written_is_waited_for(tmp_path: Path) -> None
     (tmp_path / NAME).touch()
     writer = threading.Timer(0.3, left, [tmp_path])
     writer.start()
-    with pytest.raises(InputError, match="works in this run folder"):
+    with pytest.raises(InputError, match="is working in this run folder"):
         locked(RunFolder(tmp_path), "run").__enter__()
     writer.join()

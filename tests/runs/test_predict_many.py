@@ -139,9 +139,9 @@ def test_other_settings_are_refused_where_predictions_are(run, study, tmp_path) 
 def test_a_folder_of_something_else_is_not_written_to(run, study, tmp_path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="holds no predictions to go on with"):
+    with pytest.raises(InputError, match="holds no predictions to continue"):
         predict_many(run, study, tmp_path / "out", device="cpu", quiet=True)
-    with pytest.raises(InputError, match="the output lies in the input"):
+    with pytest.raises(InputError, match="the output is inside the input"):
         predict_many(run, study, study / "out", device="cpu", quiet=True)
 
 

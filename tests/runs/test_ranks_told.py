@@ -30,7 +30,7 @@ def test_more_ranks_than_items_to_train_on_are_refused() -> None:
     check_ranks(stage, cases=4, ranks=4)
     with pytest.raises(InputError, match="4 ranks have 3 items of 'train' to train on") as found:
         check_ranks(stage, cases=3, ranks=4)
-    assert found.value.hint == "start 3 ranks at most"
+    assert found.value.hint == "start at most 3 ranks"
 
 
 def test_several_slices_a_case_are_items_of_their_own() -> None:

@@ -112,7 +112,9 @@ def test_a_run_is_not_gone_on_with_beside_a_program_that_still_works(
     noted = {"pid": pid, "begun": begun(pid), "host": socket.gethostname(), "program": "nnUNetv2_train"}
     (folder / PROGRAM).write_text(json.dumps(noted))
     monkeypatch.setattr(external, "PATIENCE", 0.1)
-    with pytest.raises(InputError, match=rf"nnUNetv2_train of an earlier attempt still works here \(process {pid}\)"):
+    with pytest.raises(
+        InputError, match=rf"nnUNetv2_train from an earlier attempt is still at work here \(process {pid}\)"
+    ):
         refuse_living(tmp_path)
     (folder / PROGRAM).write_text(json.dumps(noted | {"begun": "12"}))
     refuse_living(tmp_path)

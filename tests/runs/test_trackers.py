@@ -166,7 +166,7 @@ def test_a_tracker_that_leaves_costs_a_warning(tmp_path, capsys):
         ("stubborn", "needs the package 'stubborn'"),
         ({"use": "everything", "every": "often"}, "every"),
         ("{use: everything, evry: 2}", "did you mean 'every'"),
-        ("{from: s.encoder}", "none of a recipe's parts"),
+        ("{from: s.encoder}", "cannot be a part of a recipe"),
         ("{use: ", "--track"),
     ],
 )
