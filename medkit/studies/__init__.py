@@ -1,1 +1,1 @@
-"""Studies: one recipe, what varies in it, and the trials that come of it."""
+"""Studies: one recipe, what varies in it, and the trials that result."""

@@ -1,4 +1,4 @@
-"""What is looked at before a trial of a study is queued: data, patients, and one rehearsal of each method."""
+"""What is checked before a trial of a study is queued: data, patients, and one rehearsal of each method."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Checked:
 def plan_and_check(
     study: Study, expansion: Expansion, device: str | None, precision: str, known: Sequence[Paced] = ()
 ) -> tuple[list[Trial], dict[str, Checked], list[Paced]]:
-    """The trials of a study, checked; with the epochs that fit where methods get the same seconds.
+    """The trials of a study, checked; with the epochs that fit if methods get the same seconds.
 
-    ``known`` are paces that need not be measured any more.
+    ``known`` are paces that need not be measured again.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def plan_and_check(
 
 
 def check_trials(trials: Sequence[Trial], device: str | None, precision: str) -> dict[str, Checked]:
-    """Try the first trial of each method, and look at the data of all.
+    """Try the first trial of each method, and check the data of all.
 
     Returns
     -------
     dict
-        by method what was checked; how slices are drawn is settled in the recipes there.
+        what was checked, by method; the recipes there say how slices are drawn.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def check_trials(trials: Sequence[Trial], device: str | None, precision: str) ->
 
 
 def _check_data(bench: Workbench, seen: set[str]) -> None:
-    """Cases of every split that a trial trains and is tested on; each selection is looked at once."""
+    """Cases of every split that a trial trains and is tested on; each selection is checked once."""
     data = bench.recipe.resolved()["data"]
     for stage in bench.recipe.stages:
         splits = stage.splits(bench.evaluated_splits(stage))

@@ -1,4 +1,4 @@
-"""What has become of a claim: whether the comparison supports it, contradicts it or leaves it undecided."""
+"""What became of a claim: whether the comparison supports it, contradicts it or leaves it undecided."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """What is ``found`` of a claim, in a word and a sentence.
+    """What was ``found`` about a claim, in a word and a sentence.
 
-    It is supported where every method that is said to be better is shown to be, at every point of the study and after
-    correction; contradicted where the reference is shown to be better than any of them at any point.
+    It is supported if every method that is said to be better is shown to be, at every point of the study and after
+    correction; contradicted if the reference is shown to be better than any of them at any point.
     """
 
     says: str
@@ -59,7 +59,7 @@ def _all(count: int) -> str:
 
 
 def _needed(undecided: Sequence[Verdict]) -> str:
-    """How large a difference it would have taken, of the one that came closest."""
+    """How large a difference it would have taken, for the one that came closest."""
     closest = min(undecided, key=lambda verdict: verdict.p_holm if verdict.p_holm == verdict.p_holm else 1.0)
     text = f"'{closest.a}' minus '{closest.b}' is {closest.estimate:.3g}"
     if closest.smallest_difference == closest.smallest_difference:

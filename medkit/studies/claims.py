@@ -1,7 +1,7 @@
-"""Who is at work on what: workers of one study, on any machines, never work on one thing at a time.
+"""Who is at work on what: workers of one study, on any machines, never work on the same thing at the same time.
 
 A claim is a lock like that of a run folder, and its file is touched every few seconds. One whose holder has ended on
-this machine is taken over at once, one of another machine when it has not been touched for a while.
+this machine is taken over at once, one from another machine when it has not been touched for a while.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.lock import NAME, Holder, Lock, acquire, held_by, same_process
 
 BEAT = 10.0  # seconds between two touches
-SILENT = 120.0  # seconds without one, after which a holder on another machine has ended
+SILENT = 120.0  # seconds without one, after which a holder on another machine counts as ended
 
 
 class Claims:
@@ -82,7 +82,7 @@ class Claims:
                     os.kill(os.getpid(), signal.SIGTERM)
 
     def _remove_silent(self, place: Path) -> bool:
-        """Remove a claim that nobody has touched for long, by the clock of the disk; whether that was done."""
+        """Remove a claim that nobody has touched for long, by the disk's clock; returns whether that was done."""
         clock = place / f".{os.getpid()}.clock"
         guard = os.open(place / "guard", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -104,7 +104,7 @@ class Claims:
             os.close(guard)
 
     def free(self, folder: RunFolder) -> None:
-        """Remove the lock of a run that is claimed, if it is that of a holder who has fallen silent over it."""
+        """Remove the lock of a claimed run, if its holder has fallen silent over it."""
         found = held_by(folder.file(NAME))
         if found is not None and any(same_process(found, gone) for gone in self._gone):
             folder.file(NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A study looked at before it is run: its trials, what they share, what methods are given, how long it will take."""
+"""A study examined before it is run: its trials, what they share, what methods are given, how long it will take."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     }
     rows, total = _stages(trials, benches, paces)
     if total is not None:
-        total += sum(checked[trial.method].seconds for trial in trials)  # each trial is checked once more as it begins
+        total += sum(checked[trial.method].seconds for trial in trials)  # each trial is checked again as it begins
     searched = study.search.trials * len(study.methods) if study.search else 0
     several = shared(trials)
     trainings = len({key for trial in trials for key in trial.stages.values()})
@@ -53,7 +53,7 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     if searched:
         summary += f", after a search of {searched} trials"
     if total is None:
-        summary += "; how long it takes is not known: programs of their own train some stages"
+        summary += "; how long it takes is not known: separate programs train some stages"
     else:
         summary += f"; about {in_words(total / jobs)} with {jobs} {'worker' if jobs == 1 else 'workers'} like this one"
     plan = Table("trials", ["method", *(axis.name for axis in study.axes), "trials"], _counts(study, trials))

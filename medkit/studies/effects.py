@@ -19,14 +19,14 @@ from medkit.studies.study import SEED
 
 
 def plan_in(study: Mapping[str, Any]) -> Plan | None:
-    """The plan of a crossed study, of its file."""
+    """The plan of a crossed study, from its file."""
     cross = study.get("cross")
     return None if cross is None else plan_of(list(cross["factors"]))
 
 
 def effects(found: StudyResults) -> list[Judged]:
-    """For each point, each factor's effect: the mean of the runs with it less that of those without it, over seeds and
-    patients. By the plan it is free of all other factors' effects, and of interactions of two."""
+    """For each point, each factor's effect: the mean of the runs with it minus that of those without it, over seeds and
+    patients. By design it is free of all other factors' effects, and of two-factor interactions."""
     plan = plan_in(found.study)
     if plan is None:
         return []
@@ -46,7 +46,7 @@ def _effects(metric: str, plan: Plan, place: tuple[str, ...], measured: Sequence
 
 
 Values = dict[tuple[str, ...], dict[tuple[str, str], float]]
-"""Of each run of a plan, by its factors: the value of each seed and patient."""
+"""For each run of a plan, by its factors: the value of each seed and patient."""
 
 
 def _values(metric: str, plan: Plan, measured: Sequence[Measured]) -> Values:
@@ -89,7 +89,7 @@ class Conflict:
 
 
 def conflicts(folder: StudyFolder) -> list[Conflict]:
-    """Cosines that PCGrad has logged, of the last epoch of every training that was not taken from another trial."""
+    """Cosines logged by PCGrad, from the last epoch of every training that was not taken from another trial."""
     found: dict[tuple[str, str], list[float]] = {}
     for trial in folder.trials():
         run = folder.run_folder(trial)

@@ -29,11 +29,11 @@ class Plan:
 
     @staticmethod
     def name(run: Sequence[str]) -> str:
-        """What the method is called that a run is."""
+        """The name of the method that a run stands for."""
         return "+".join(run) or NONE
 
     def aliases(self) -> list[tuple[tuple[str, str], ...]]:
-        """Two-factor interactions that cannot be told from each other."""
+        """Two-factor interactions that cannot be told apart."""
         groups: dict[bytes, list[tuple[str, str]]] = {}
         for i, j in itertools.combinations(range(len(self.factors)), 2):
             groups.setdefault((self.signs[:, i] * self.signs[:, j]).tobytes(), []).append(
@@ -43,7 +43,7 @@ class Plan:
 
     def resolution(self) -> int:
         """The number of factors in the shortest product that is the same in all runs; one more than there are factors
-        where there is none (a full plan)."""
+        if there is none (a full plan)."""
         count = len(self.factors)
         for size in range(1, count + 1):
             for some in itertools.combinations(range(count), size):
@@ -55,8 +55,8 @@ class Plan:
 def plan_of(factors: Sequence[str]) -> Plan:
     """The smallest plan of resolution IV (full for up to three factors) with 2^m runs, for at most 2^(m - 1) factors.
 
-    Its columns are products of odd numbers of m independent ones. So no two or three of them make a constant, and the
-    run with none of the factors is in it, as is the one with all.
+    Its columns are products of odd numbers of m independent ones. So no two or three of them make a constant, and it
+    includes the run with none of the factors, as well as the one with all.
 
     Raises
     ------

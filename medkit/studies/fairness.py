@@ -1,4 +1,4 @@
-"""What the methods of a comparison are given: the same data, the same draws, the same steps, or it is said why not."""
+"""What the methods of a comparison are given: the same data, the same draws, the same steps, or a reason why not."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from medkit.studies.study import Study
 from medkit.studies.tables import Table
 
 DATA = ("source", "prepare", "fields")
-"""Of a data block, what samples are; the views that a pretext takes of them are the pretext's own."""
+"""The keys of a data block that define samples; the views that a pretext takes of them are its own."""
 DRAWS = ("unit", "draw", "slices", "balance", "patches", "patch_size")
 
 
 @dataclass(frozen=True)
 class Given:
-    """What one method gets in one stage; ``steps`` of the optimizer are None where none are taken."""
+    """What one method gets in one stage; optimizer ``steps`` are None if none are taken."""
 
     method: str
     stage: str
@@ -33,7 +33,7 @@ class Given:
     tuning: str
     digest: str = ""
     seconds: float | None = None
-    """Of training, where methods get the same time."""
+    """Of training, if methods get the same time."""
 
 
 GIVEN: dict[str, Callable[[Given], Any]] = {
@@ -41,7 +41,7 @@ GIVEN: dict[str, Callable[[Given], Any]] = {
     "draws": lambda given: given.draws,
     "steps": lambda given: (given.steps, given.batch),
 }
-"""What has to be equal for all methods, and how it is read off."""
+"""What has to be equal for all methods, and how it is determined."""
 
 
 def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given]:
@@ -50,7 +50,7 @@ def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given
     Raises
     ------
     InputError
-        for what methods differ in without a reason under ``compare.unequal``.
+        for anything that methods differ in without a reason under ``compare.unequal``.
     """
     tuning = f"{study.search.trials} trials" if study.search else "none"
     rows = [_given(method, bench, stage, tuning) for method, bench in benches.items() for stage in bench.recipe.stages]
@@ -105,7 +105,7 @@ def _split(train: Any) -> str:
 
 
 def _steps(bench: Workbench, stage: Stage) -> int | None:
-    """Steps of the optimizer in a whole training, without early stops."""
+    """Optimizer steps in a whole training, without early stops."""
     if stage.fitted or is_external(stage.objective):
         return None
     return math.ceil(bench.sampler(stage).steps / stage.accumulate) * stage.epochs
@@ -134,5 +134,5 @@ def fairness_table(rows: Sequence[Given]) -> Table:
 
 
 def given_of(about: Mapping[str, Any]) -> list[Given]:
-    """What was kept of it in ``study.json``."""
+    """What ``study.json`` has kept of it."""
     return [Given(**row) for row in about.get("fairness", [])]

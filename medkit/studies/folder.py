@@ -1,4 +1,4 @@
-"""The folder of a study: its trials are run folders, and what has become of them is read off these."""
+"""The folder of a study: its trials are run folders, from which it is seen what has become of them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class StudyFolder:
     =======================  =============================================================================
     ``study.yaml``           the study's file as it was given
     ``study.json``           versions, options, what was checked
-    ``trials.jsonl``         one line a trial: method, point, planned keys of its stages
+    ``trials.jsonl``         one line per trial: method, point, planned keys of its stages
     ``recipes/TRIAL.yaml``   the resolved recipe of each trial
     ``trials/TRIAL/``        its run folder
     ``outcomes/TRIAL.json``  how it ended
     ``own_data/TRIAL.json``  what it is worth on its own training data
-    ``attempts/TRIAL``       how often it was begun, where a worker was killed over it
+    ``attempts/TRIAL``       how often it was begun, if a worker was killed over it
     ``claims/``              who is at work on what
     ``stages/``              which trial has trained a stage under which key
     ``logs/``                what workers print
@@ -89,7 +89,7 @@ class StudyFolder:
         hint = "choose another --out"
         if not (self.path / STUDY).is_file():
             if {item.name for item in self.path.iterdir()} <= {"log.txt", "run.lock"}:
-                return  # a study was ended here as it began
+                return  # a study ended here just as it began
             raise InputError("the output folder exists and holds no study", str(self.path), hint)
         there = self.about()
         if there.get("name") != study.name:
@@ -105,9 +105,9 @@ class StudyFolder:
                 raise InputError(f"{what} and {found[2]!r} here", str(self.path), "give the changed study a new --out")
 
     def write_plan(self, study: Study, trials: Sequence[Trial] | None, said: Mapping[str, Any]) -> None:
-        """Write recipes, plan and the study itself; what was there of the same study stays.
+        """Write recipes, plan and the study itself; what was already there of the same study stays.
 
-        Without trials, which a search adds, the plan is what it was.
+        Without trials, which a search adds, the plan stays as it was.
         """
         for name in ("recipes", "trials", "outcomes", "own_data", "attempts", "claims", "stages", "logs"):
             (self.path / name).mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ class StudyFolder:
         self.write_json(STUDY, {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S"), **self.about(), **said})
 
     def add(self, trials: Sequence[Trial], replace: bool = True) -> None:
-        """Write the plan, of these trials alone or of these beside those that are there."""
+        """Write the plan, with these trials alone or in addition to those that are there."""
         for trial in trials:
             if trial.recipe is not None and not self.recipe_file(trial).is_file():
                 write_atomically(self.recipe_file(trial), encoded(dump(trial.recipe.resolved())))
@@ -136,12 +136,12 @@ class StudyFolder:
             (self.path / OPEN).unlink(missing_ok=True)
 
     def stay_open(self, begin: bool = False) -> None:
-        """Say once more that trials may be added, if that was said."""
+        """Repeat that trials may be added, if that was said."""
         if begin or (self.path / OPEN).is_file():
             write_atomically(self.path / OPEN, b"")
 
     def is_open(self) -> bool:
-        """Whether trials may be added; not where whoever adds them has been silent for long."""
+        """Whether trials may be added; not if whoever adds them has been silent for long."""
         try:
             return time.time() - (self.path / OPEN).stat().st_mtime < SILENT
         except FileNotFoundError:
@@ -161,7 +161,7 @@ class StudyFolder:
         return dict(files.read_json(self.path / STUDY)) if (self.path / STUDY).is_file() else {}
 
     def compared(self) -> list[dict[str, Any]]:
-        """What the study compares: its first number, then those of ``also``; [] where it compares nothing."""
+        """What the study compares: its first number, then those of ``also``; [] if it compares nothing."""
         said = yaml_marks.read(self.path / "study.yaml").plain().get("compare")
         if not said:
             return []
@@ -179,7 +179,7 @@ class StudyFolder:
         return Outcome(**files.read_json(path)) if path.is_file() else None
 
     def own_data(self, trial: Trial) -> dict[str, Any] | None:
-        """What a trial is worth on its own training data (:mod:`medkit.studies.own_data`), where that was measured."""
+        """What a trial is worth on its own training data (:mod:`medkit.studies.own_data`), if that was measured."""
         path = self.path / "own_data" / f"{trial.name}.json"
         return dict(files.read_json(path)) if path.is_file() else None
 
@@ -196,14 +196,14 @@ class StudyFolder:
             (self.path / "attempts" / trial.name).unlink(missing_ok=True)
 
     def count_attempt(self, trial: Trial, by: int) -> int:
-        """Count that a trial is begun (1), or that it ended in an orderly way (-1); how many attempts are open."""
+        """Count that a trial began (1), or that it ended in an orderly way (-1); returns how many attempts are open."""
         path = self.path / "attempts" / trial.name
         count = int(path.read_text(encoding="ascii")) if path.is_file() else 0
         write_atomically(path, str(count + by).encode())
         return count + by
 
     def trained(self, key: str) -> bool:
-        """Whether some trial has finished a stage of this planned key."""
+        """Whether some trial has finished a stage with this planned key."""
         if key not in self._done:
             for trial in self.trials():
                 names = [name for name, planned in trial.stages.items() if planned == key]
@@ -223,7 +223,7 @@ class StudyFolder:
 
 
 def shared(trials: Iterable[Trial]) -> dict[str, list[str]]:
-    """Planned keys that several trials have, each with the names of these."""
+    """Planned keys that several trials have, each with the names of those trials."""
     found: dict[str, list[str]] = {}
     for trial in trials:
         for key in dict.fromkeys(trial.stages.values()):

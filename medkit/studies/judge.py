@@ -57,7 +57,7 @@ def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        if the metric has no value of a case, nor is one of which pseudo-values can be made.
+        if the metric has no value per case, and is not one that pseudo-values can be made for.
     """
     start = {"method": measured.trial.method, SEED: measured.trial.point.get(SEED, "")}
     return [start | row for row in patient_values(measured.cases, metric)]

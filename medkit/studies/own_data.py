@@ -16,9 +16,9 @@ from medkit.studies.trials import Trial
 
 
 def on_own_data(folder: StudyFolder, trial: Trial, compare: Mapping[str, str], settings: RunSettings) -> OwnData | None:
-    """Measure the compared stage of a finished trial on its training cases; nothing of it enters the trial's results.
+    """Measure the compared stage of a finished trial on its training cases; none of it enters the trial's results.
 
-    None where a program of its own predicts, and for a metric of which no trivial answer is known.
+    None if a separate program predicts, and for a metric without a known trivial answer.
     """
     run = folder.run_folder(trial)
     bench = Workbench(run.recipe(), Runtime.start(device=settings.device, precision=settings.precision), run)

@@ -1,4 +1,4 @@
-"""From a study's file to a study; every problem is told with its file, line and column.
+"""From a study's file to a study; every problem is reported with its file, line and column.
 
 Whether keys and values fit the recipe is found when trials are made of them (:mod:`medkit.studies.trials`).
 """
@@ -92,7 +92,7 @@ class _Reader(Pieces):
         return Study(name, path, shown, folder, axes, methods, compare, search, claim, plan, text)
 
     def recipe(self, node: Node) -> tuple[Path, str, Path | None] | None:
-        """The file of the recipe: beside the study, or a bundled one."""
+        """The file of the recipe: next to the study's, or a bundled one."""
         text = self.value(node, "recipe", str)
         if text is None:
             return None
@@ -119,7 +119,7 @@ class _Reader(Pieces):
         return tuple(found)
 
     def values(self, node: Node, path: str, key: str) -> dict[str, Node]:
-        """Values by label: of a mapping its keys, of a list what is written there."""
+        """Values by label: the keys of a mapping, or for a list what is written there."""
         if isinstance(node.value, dict):
             found = dict(node.value)
         elif isinstance(node.value, list):
@@ -180,7 +180,7 @@ class _Reader(Pieces):
                 changes = _together(changes, known[factor].changes)
             name = plan.name(run)
             if run and (fault := names.fault(name)):
-                self.problem(entries["factors"].place, "cross.factors", f"of a run with {len(run)} of them: {fault}")
+                self.problem(entries["factors"].place, "cross.factors", f"in a run with {len(run)} of them: {fault}")
             skip = tuple(stage for factor in run for stage in known[factor].skip)
             found.append(Method(name, changes, skip, node.place) if run else none)
         return plan, tuple(found)
@@ -226,7 +226,7 @@ class _Reader(Pieces):
     def reason(self, node: Node, path: str) -> str:
         text = self.value(node, path, str)
         if text is not None and not text.strip():
-            self.problem(node.place, path, "no reason is given", "say why; it stands in the report")
+            self.problem(node.place, path, "no reason is given", "say why; the reason is shown in the report")
         return text or ""
 
     def claim(self, node: Node, methods: tuple[Method, ...], compare: Compare | None) -> Claim | None:
@@ -235,7 +235,7 @@ class _Reader(Pieces):
         source = self.value(entries["source"], "claim.source", str) if "source" in entries else ""
         better = self.value(entries["better"], "claim.better", list[str]) if "better" in entries else []
         if compare is not None and compare.reference is None:
-            what = "methods are claimed to be better, and nothing says than which"
+            what = "methods are claimed to be better, but nothing says better than which"
             self.problem(node.place, "claim", what, "name it: compare: {reference: METHOD}")
         known = [method.name for method in methods if compare is None or method.name != compare.reference]
         for name in better or ():
@@ -252,8 +252,8 @@ class _Reader(Pieces):
     def search(self, node: Node, axes: tuple[Axis, ...], compare: Compare | None) -> Search | None:
         entries = self.mapping(node, "search", ("trials", "over", "metric", "at", "seed"), ("trials", "over"))
         if compare is not None and compare.seconds:
-            what = "methods that get the same seconds are not searched: attempts would be given other epochs each"
-            self.problem(node.place, "search", what, "leave out compare.seconds, or search in a study of its own")
+            what = "methods that get the same seconds are not searched: each attempt would be given other epochs"
+            self.problem(node.place, "search", what, "leave out compare.seconds, or search in a separate study")
         if compare is None and "compare" not in [problem.where for problem in self.problems]:
             self.problem(node.place, "search", "there is no 'compare' block, so nothing says what is good", "write one")
         if "trials" not in entries or "over" not in entries:
@@ -270,7 +270,7 @@ class _Reader(Pieces):
             axis = next(axis for axis in axes if axis.name == name)
             if (label := _label(child)) not in axis.values:
                 hint = names_there(label, axis.values)
-                self.problem(child.mark, f"search.at.{name}", f"'{label}' is no value of it", hint)
+                self.problem(child.mark, f"search.at.{name}", f"'{label}' is not one of its values", hint)
             at[name] = label
         if compare is None or trials is None or any(found is None for found in ranges):
             return None
@@ -291,14 +291,14 @@ class _Reader(Pieces):
         if low is None or high is None or log is None:
             return None
         if low >= high or (log and low <= 0):
-            what = f"{low:g} to {high:g} is no range" + (" of a logarithm" if log else "")
+            what = f"{low:g} to {high:g} is not a range" + (" for a logarithm" if log else "")
             self.problem(node.place, path, what, "low below high" + (", both above 0" if log else ""))
         whole = all(isinstance(entries[end].value, int) for end in ("low", "high"))
         return Range(key, low, high, log, whole, mark=node.place)
 
 
 def _together(one: Mapping[str, Node], other: Mapping[str, Node]) -> dict[str, Node]:
-    """Both sets of changes; where both give a mapping for one key, its entries are put together."""
+    """Both sets of changes; if both give a mapping for one key, its entries are merged."""
     found = dict(one)
     for key, node in other.items():
         before = found.get(key)

@@ -39,7 +39,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished trial's numbers of the compared stage and split."""
+    """A finished trial's numbers for the compared stage and split."""
 
     trial: Trial
     values: Mapping[str, MetricValue]
@@ -70,7 +70,7 @@ class Summary:
 
 @dataclass
 class StudyResults:
-    """Everything that is known of a study: what its file says, and what its trials have left."""
+    """Everything that is known about a study: what its file says, and what its trials have left."""
 
     path: Path
     about: Mapping[str, Any]
@@ -90,7 +90,7 @@ class StudyResults:
         Raises
         ------
         InputError
-            if methods were measured on different cases: nothing can be said of their difference then.
+            if methods were measured on different cases: then nothing can be said about their difference.
         """
         folder = StudyFolder.open(path)
         trials = folder.trials()
@@ -118,7 +118,7 @@ class StudyResults:
 
     @property
     def axes(self) -> list[str]:
-        """What varies beside methods and seeds."""
+        """What varies besides methods and seeds."""
         return list(dict.fromkeys(axis for trial in self.trials for axis in trial.point if axis != SEED))
 
     def values(self) -> dict[tuple[str, tuple[str, ...]], list[float]]:
@@ -145,7 +145,7 @@ class StudyResults:
         ]
 
     def twice(self) -> list[str]:
-        """Stages that were trained by more than one trial although one key stands for them."""
+        """Stages that were trained by more than one trial although they have the same key."""
         first: dict[str, Training] = {}
         found = []
         for line in self.trainings:
@@ -241,7 +241,7 @@ def _trainings(folder: StudyFolder, trial: Trial) -> Iterator[Training]:
 
 
 def _notices(folder: StudyFolder, trials: Sequence[Trial]) -> list[str]:
-    """What stands above the results of each trial's run, each once."""
+    """What is shown above the results of each trial's run, each once."""
     found = []
     for trial in trials:
         run: RunFolder = folder.run_folder(trial)

@@ -28,7 +28,7 @@ from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
 
 POLL = 0.5  # seconds between two looks at the trials
-RESTARTS = 3  # of workers that end, one time after the other, without having ended a trial
+RESTARTS = 3  # of workers that end, time after time, without having ended a trial
 FAREWELL = 30.0  # seconds that workers have to leave when nothing is left for them
 
 
@@ -41,13 +41,13 @@ class Options:
     on:
         ``local``, ``slurm`` or ``ray``.
     jobs:
-        Workers, each of which runs one trial after the other.
+        Workers, each of which runs one trial after another.
     threads:
-        Of each worker. Sums are made in another order by other numbers of threads, so it is the same everywhere.
+        Of each worker. Another number of threads sums in another order, so it is the same everywhere.
     slurm:
         Options for ``sbatch``.
     plugins:
-        Files of plugins under work.
+        Files of plugins under development.
     """
 
     on: str = "local"
@@ -60,19 +60,19 @@ class Options:
 
 
 def run_study(study: Study, out: Path, options: Options, progress: Progress) -> StudyFolder:
-    """Run all trials of a study that have not ended well yet, and wait for them.
+    """Run all trials of a study that have not yet succeeded, and wait for them.
 
     Raises
     ------
     InputError
-        if the study, its data, the folder or the cluster are wrong; nothing has been queued then.
+        if the study, its data, the folder or the cluster are wrong; then nothing has been queued.
     RunError
         naming the trials that failed; all others have been run.
     """
     expansion = Expansion(study)
     folder = StudyFolder(out)
     known = kept_paces(folder.about(), study)
-    # What a search chooses is not known yet, nor are epochs that have to fit into some seconds.
+    # What a search chooses is not known yet, nor are epochs that have to fit into given seconds.
     settled = not study.search and not (study.compare and study.compare.seconds)
     folder.check(study, expansion.trials() if settled else [])
     executors = _executors(options)
@@ -126,7 +126,7 @@ def _searched(study: Study, expansion: Expansion, folder: StudyFolder, crew: Cre
 
 
 def _executors(options: Options) -> list[Executor]:
-    """One for all workers; on this machine one for each, so that a worker that ends is started again by itself."""
+    """One for all workers; on this machine one for each, so that a worker that ends is restarted on its own."""
     if options.on == "local":
         return [executor_of("local", 1, options.slurm) for _ in range(options.jobs)]
     return [executor_of(options.on, options.jobs, options.slurm)]
@@ -138,7 +138,7 @@ def _environ(options: Options) -> dict[str, str]:
 
 
 def _rows(folder: StudyFolder, options: Options, attempt: int) -> list[Row]:
-    """The workers; their logs are those of an attempt, so that nothing is lost of one that was killed."""
+    """The workers; each attempt has its own logs, so that none are lost when one is killed."""
     words = ["study", "work", str(folder.path.absolute()), "--threads", str(options.threads)]
     words += ["--precision", options.precision]
     words += ["--device", options.device] if options.device else []
@@ -148,12 +148,12 @@ def _rows(folder: StudyFolder, options: Options, attempt: int) -> list[Row]:
 
 
 def _confirm(folder: StudyFolder, executor: Executor, options: Options) -> None:
-    """Have a worker read a new file of the study's folder, and write beside it what it has read.
+    """Have a worker read a new file in the study's folder, and write next to it what it has read.
 
     Raises
     ------
     InputError
-        if it does not see the folder, or another one under its name.
+        if it does not see the folder, or sees another one under its name.
     """
     token = secrets.token_hex(8)
     answer = folder.path / f"{TOKEN}.seen"
@@ -203,7 +203,7 @@ class Crew:
             while any(_running(executor) for executor in self.executors) and time.monotonic() < end:
                 time.sleep(POLL / 5)
         for executor in self.executors:
-            if kind is None and _running(executor):  # such as a task of a node that has gone
+            if kind is None and _running(executor):  # such as a task on a node that has gone
                 executor.end()
             elif kind is not None and (told := executor.leave()):
                 self.progress.say(told)
@@ -248,7 +248,7 @@ def _last_words(folder: StudyFolder, name: str) -> str | None:
 
 
 class _Watch:
-    """Tells each trial's end once."""
+    """Reports each trial's end once."""
 
     def __init__(self, folder: StudyFolder, progress: Progress) -> None:
         self.folder, self.progress = folder, progress

@@ -1,6 +1,6 @@
 """Hyper-parameters chosen for each method by validation alone, with Optuna (the extra ``search``).
 
-Every method gets the same number of attempts. They are asked for in rounds of a fixed size, each round seeded by its
+Every method gets the same number of attempts. They are requested in rounds of a fixed size, each round seeded by its
 number, so what is chosen depends neither on how many workers there are nor on when a study was interrupted.
 """
 
@@ -20,7 +20,7 @@ from medkit.studies.study import Method, Range, Search, Study
 from medkit.studies.trials import Expansion, Trial, planned_keys
 
 JOURNAL = "search.journal"
-ROUND = 4  # attempts of each method that are asked for together
+ROUND = 4  # attempts of each method that are requested together
 KIND = "search"
 
 Run = Callable[[Sequence[Trial]], None]
@@ -29,7 +29,7 @@ Run = Callable[[Sequence[Trial]], None]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for a method: values by key, and what validation says of them."""
+    """What was chosen for a method: values by key, and what validation says about them."""
 
     method: str
     values: Mapping[str, Node]
@@ -59,7 +59,7 @@ def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
     Raises
     ------
     InputError
-        where Optuna is missing, a method's stage has no validation split, or a key leads nowhere.
+        if Optuna is missing, a method's stage has no validation split, or a key leads nowhere.
     """
     search, compare = study.search, study.compare
     assert search is not None
@@ -79,12 +79,12 @@ def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
 
 
 def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:
-    """Search for each method until it has had its attempts; what is in the folder of an earlier search counts.
+    """Search for each method until it has had its attempts; those of an earlier search in the folder count.
 
     Raises
     ------
     RunError
-        naming a method of which all attempts failed.
+        naming a method all of whose attempts failed.
     """
     search, expansion = study.search, Expansion(study)
     assert search is not None
@@ -114,7 +114,7 @@ class _Attempts:
         )
 
     def next_round(self, search: Search) -> list[Trial]:
-        """Tell what has ended, and ask for more; the trials that are to be run."""
+        """Report what has ended, and ask for more; returns the trials to run."""
         self._tell()
         known = self.optuna.get_trials(deepcopy=False)
         open_ = [trial for trial in known if not trial.state.is_finished()]
@@ -158,7 +158,7 @@ class _Attempts:
         return replace(trial, name=name, recipe=recipe, stages=planned_keys(recipe))
 
     def _score(self, trial: Trial) -> float | None:
-        """What validation says of the epoch whose weights are kept: of the best one where the stage keeps that."""
+        """What validation says about the epoch whose weights are kept: about the best one if the stage keeps that."""
         run = self.folder.run_folder(trial)
         lines = [line for line in files.read_lines(run.file("metrics.jsonl")) if line["stage"] == self.stage]
         assert trial.recipe is not None
@@ -199,7 +199,7 @@ def _is_metric(key: str, split: str, search: Search) -> bool:
 
 
 def _higher(recipe: Recipe, stage: str, search: Search) -> bool:
-    """Whether more of the metric is better; one that the stage does not have is an error."""
+    """Whether a higher metric is better; one that the stage does not have is an error."""
     for metric in recipe.stage(stage).metrics:
         if metric.entry.name == search.metric:
             return bool(metric.build().higher_is_better)
@@ -218,7 +218,7 @@ def _suggest(trial: Any, one: Range) -> None:
 
 
 def _node(one: Range, value: Any) -> Node:
-    """A value as it stands in a recipe; of a choice its number is known."""
+    """A value as it is written in a recipe; for a choice, its number is known."""
     if isinstance(value, Node):
         return value
     if one.choices:

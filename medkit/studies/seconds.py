@@ -1,7 +1,7 @@
 """Methods that get the same seconds in a stage, not the same steps: each as many epochs as fit into them.
 
-A training that stops by the clock is never the same twice. So the pace of each method is measured once, before anything
-is queued; the epochs that it gets stand in the recipes of its trials, and in ``study.json`` for whoever goes on.
+Training that stops by the clock is never the same twice. So the pace of each method is measured once, before anything
+is queued; the epochs that it gets are written in the recipes of its trials, and in ``study.json`` for later calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medkit.runs.workbench import Workbench
 from medkit.studies.study import Compare, Study
 
 ROUNDS = 3
-"""How often each pace is measured, all methods in turn; the middle one counts."""
+"""How often each pace is measured, all methods in turn; the median counts."""
 KEPT = "seconds"
 
 
@@ -39,7 +39,7 @@ class Paced:
 
 
 def kept_paces(about: Mapping[str, Any], study: Study) -> list[Paced]:
-    """What ``study.json`` has of the stages and seconds that the study asks for now."""
+    """What ``study.json`` holds for the stages and seconds that the study asks for now."""
     asked = study.compare.seconds if study.compare else {}
     found = [Paced(**plain) for plain in about.get(KEPT, [])]
     return [one for one in found if asked.get(one.stage) == one.seconds]
@@ -81,8 +81,8 @@ def _epoch(bench: Workbench, name: str, compare: Compare) -> float:
     stage = bench.recipe.stage(name)
     pace = None if stage.fitted else pace_of(bench, stage)
     if pace is None:
-        what = f"compare.seconds: stage '{name}' is not trained in steps of medkit's"
-        raise InputError(what, str(compare.mark), "its time cannot be given out; leave it out of 'seconds'")
+        what = f"compare.seconds: stage '{name}' is not trained in medkit's own steps"
+        raise InputError(what, str(compare.mark), "its time cannot be allotted; leave it out of 'seconds'")
     return bench.sampler(stage).steps * pace.step
 
 
@@ -90,7 +90,7 @@ def _paced(method: str, name: str, compare: Compare, epoch: float) -> Paced:
     seconds = compare.seconds[name]
     if epoch > seconds:
         what = f"compare.seconds: an epoch of '{name}' takes method '{method}' {epoch:.3g} s, longer than {seconds:g} s"
-        raise InputError(what, str(compare.mark), "give more seconds, or fewer cases an epoch")
+        raise InputError(what, str(compare.mark), "give more seconds, or fewer cases per epoch")
     return Paced(method, name, seconds, round(epoch, 6), int(seconds / epoch))
 
 

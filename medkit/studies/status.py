@@ -1,4 +1,4 @@
-"""How far a study has come, and how long the rest will take."""
+"""How far a study has got, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FINISHED, FAILED, RUNNING, WAITING = "finished", "failed", "running", "waiting"
 
 @dataclass
 class Standing:
-    """What each trial is at, and the seconds that are left on one worker (None: not known yet)."""
+    """What each trial is doing, and the seconds that are left on one worker (None: not known yet)."""
 
     trials: dict[str, str]
     outcomes: dict[str, Outcome]
@@ -32,7 +32,7 @@ class Standing:
 
 
 def standing(folder: StudyFolder) -> Standing:
-    """Where a study stands, read off its folder."""
+    """Where a study stands, read from its folder."""
     trials = folder.trials()
     outcomes = {trial.name: found for trial in trials if (found := folder.outcome(trial)) is not None}
     working = {path.parent.name for path in (folder.path / "claims").glob("*/run.lock")}
@@ -48,7 +48,7 @@ def standing(folder: StudyFolder) -> Standing:
 
 
 class Costs:
-    """What stages have cost, by stage and method; of those that are not known the nearest ones stand for them."""
+    """What stages have cost, by stage and method; for those that are not known the nearest ones stand in."""
 
     def __init__(self, expected: Mapping[str, Mapping[str, float]]) -> None:
         self.expected = expected
@@ -59,7 +59,7 @@ class Costs:
             self._seconds.setdefault(key, []).append(seconds)
 
     def of(self, method: str, stage: str, point: Sequence[str]) -> float | None:
-        """Seconds of a stage: as measured at the point, else as expected before, else as measured near it."""
+        """Seconds of a stage: as measured at the point, else as expected beforehand, else as measured near it."""
         if found := self._seconds.get((method, stage, *point)):
             return statistics.median(found)
         if (said := self.expected.get(method, {}).get(stage)) is not None:

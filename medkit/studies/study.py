@@ -14,9 +14,9 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Axis:
-    """Something that varies beside the methods: its values by label, and the keys of the recipe that have them.
+    """Something that varies besides the methods: its values by label, and the keys of the recipe that take them.
 
-    ``key`` is as ``--set`` takes it, or several with commas between them, which have the same value.
+    ``key`` is as for ``--set``, or several separated by commas, which take the same value.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Compare:
     """Which number decides, and against which method.
 
     ``unequal`` has the reason for each thing that methods differ in (:data:`medkit.studies.fairness.GIVEN`);
-    ``seconds`` the stages in which all methods train for about as long, whatever steps that makes.
+    ``seconds`` the stages in which all methods train for about the same time, however many steps that makes.
     """
 
     metric: str
@@ -60,7 +60,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody says that the comparison shows, written down before it is run.
+    """What somebody claims that the comparison will show, written down before it is run.
 
     ``better`` are the methods that are said to beat the reference; ``source`` says who says so, with which numbers.
     """
@@ -85,7 +85,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Search:
-    """Hyper-parameters that each method gets chosen for it, by ``trials`` attempts judged by validation alone.
+    """Hyper-parameters chosen for each method, by ``trials`` attempts judged by validation alone.
 
     ``at`` is the point of the study where the search is held: axis to label.
     """
@@ -113,7 +113,7 @@ class Study:
     search: Search | None = None
     claim: Claim | None = None
     plan: Plan | None = None
-    """Where methods are the runs of a plan that crosses factors."""
+    """If methods are the runs of a plan that crosses factors."""
     text: str = ""
     """The study's file."""
 

@@ -1,4 +1,4 @@
-"""A table of a study, as it is printed and as it stands in its report."""
+"""A table of a study, as it is printed and as it appears in its report."""
 
 from __future__ import annotations
 

@@ -19,16 +19,16 @@ from medkit.runs.stage_key import by_content, digest
 from medkit.studies.study import SEED, Compare, Method, Study
 
 STRANGE = re.compile(r"[^\w@+.~-]+")
-LONGEST = 120  # letters of a folder's name
-MOST = 20  # problems of one study that are told
+LONGEST = 120  # characters in a folder's name
+MOST = 20  # problems of one study that are reported
 
 
 @dataclass(frozen=True)
 class Trial:
     """One run of a study.
 
-    ``point`` has the label of each axis; ``stages`` the planned key of each stage: stages of one planned key are one
-    training.
+    ``point`` has the label of each axis; ``stages`` the planned key of each stage: stages with the same planned key are
+    one training.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Trial:
     point: Mapping[str, str]
     stages: Mapping[str, str]
     kind: str = "trial"
-    """``search`` where it only helps to choose hyper-parameters."""
+    """``search`` if it only helps to choose hyper-parameters."""
     recipe: Recipe | None = field(default=None, compare=False, repr=False)
 
     def plain(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Expansion:
         self._root = yaml_marks.read(study.recipe, study.recipe_name)
 
     def trials(self, chosen: Mapping[str, Mapping[str, Node]] | None = None) -> list[Trial]:
-        """All trials, point by point so that the methods of a comparison end together.
+        """All trials, point by point, so that the methods of a comparison end together.
 
         ``chosen`` has further changes of each method: hyper-parameters that a search has found, or epochs that fit into
         the seconds it gets.
@@ -65,7 +65,7 @@ class Expansion:
         Raises
         ------
         Problems
-            whatever is wrong with any of their recipes.
+            everything that is wrong with any of their recipes.
         """
         problems: dict[str, InputError] = {}
         found: list[Trial] = []
@@ -117,7 +117,7 @@ class Expansion:
                     yield labels, method
 
     def _check(self, recipe: Recipe, method: Method) -> None:
-        """What is compared is there: the stage, its metric, a split that it is tested on."""
+        """What is compared exists: the stage, its metric, a split that it is tested on."""
         if self.study.compare is not None:
             for compare in (self.study.compare, *self.study.compare.also):
                 self._check_compared(compare, recipe, method)
@@ -140,10 +140,10 @@ class Expansion:
 
 
 def planned_keys(recipe: Recipe) -> dict[str, str]:
-    """The planned key of each stage: a digest of all in the recipe that its weights come from.
+    """The planned key of each stage: a digest of everything in the recipe that its weights come from.
 
-    Within one study two stages of one planned key have one key (:mod:`medkit.runs.stage_key`), which is known only once
-    the stages have been trained that they take parts from.
+    Within one study two stages with the same planned key have the same key (:mod:`medkit.runs.stage_key`), which is
+    known only once the stages that they take parts from have been trained.
     """
     resolved = recipe.resolved()
     found: dict[str, str] = {}
@@ -168,7 +168,7 @@ def _name(method: str, point: Mapping[str, str]) -> str:
 
 
 def _named(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials whose names would be one folder's are told apart by a number."""
+    """Trials whose names would give the same folder are told apart by a number."""
     seen: dict[str, int] = {}
     found = []
     for trial in trials:

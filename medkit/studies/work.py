@@ -1,7 +1,7 @@
-"""A worker of a study: takes one trial after the other that nobody else is at work on, until none is left.
+"""A worker of a study: takes one trial after another that nobody else is working on, until none is left.
 
-Workers know of each other by the study's folder alone, so it is all the same where they were started, how many they
-are, and which of them are killed. A worker imports once and runs all of its trials in its process.
+Workers know about each other through the study's folder alone, so it does not matter where they were started, how many
+there are, and which of them are killed. A worker imports once and runs all of its trials in its process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from medkit.studies.own_data import on_own_data
 from medkit.studies.study import SEED
 from medkit.studies.trials import Trial
 
-POLL = 0.3  # seconds between two looks at what others do
+POLL = 0.3  # seconds between two looks at what others are doing
 MOST = 3  # times that a worker may be killed over one trial
 
 Say = Callable[[str], None]
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 def work(folder: StudyFolder, settings: RunSettings, say: Say) -> None:
     """Run trials until each has ended, here or elsewhere, and no more are to come.
 
-    Whoever interrupts it finds the trial that was just running resumable.
+    If it is interrupted, the trial that was just running can be resumed.
     """
     with Claims(folder.path / "claims") as claims:
         while True:
@@ -43,7 +43,7 @@ def work(folder: StudyFolder, settings: RunSettings, say: Say) -> None:
 
 
 def _tried(folder: StudyFolder, trial: Trial, claims: Claims, settings: RunSettings, say: Say) -> bool:
-    """Run a trial, if no other worker is at work on it, or on a stage that it shares with another trial."""
+    """Run a trial, if no other worker is working on it, or on a stage that it shares with another trial."""
     several = shared(folder.trials())
     keys = [key for key in dict.fromkeys(trial.stages.values()) if key in several and not folder.trained(key)]
     with claims.of([trial.name, *sorted(keys)]) as held:
@@ -59,7 +59,7 @@ def _tried(folder: StudyFolder, trial: Trial, claims: Claims, settings: RunSetti
 
 
 def _look_at_own_data(folder: StudyFolder, trial: Trial, settings: RunSettings, say: Say) -> None:
-    """Of the first seed it is measured whether a trial beats the trivial answer on its own training data."""
+    """For the first seed, measure whether a trial beats the trivial answer on its own training data."""
     compare = folder.compared()
     if not compare or trial.kind != "trial" or trial.point.get(SEED) != folder.trials()[0].point.get(SEED):
         return
@@ -86,10 +86,10 @@ def _attempt(folder: StudyFolder, trial: Trial, settings: RunSettings, say: Say)
     place = folder.run_folder(trial)
     attempt = folder.count_attempt(trial, 1)
     if attempt > MOST:
-        hint = "was there too little memory? What its worker printed is in logs/"
+        hint = "did it run out of memory? What its worker printed is in logs/"
         return Outcome("failed", f"a worker was killed over it {MOST} times", hint)
     place.remove_start()
-    say(f"{trial.name}: {'gone on with' if place.begun else 'begun'}")
+    say(f"{trial.name}: {'continued' if place.begun else 'begun'}")
     begun = time.monotonic()
     try:
         run(load_recipe(folder.recipe_file(trial)), place.path, settings=settings)
@@ -114,7 +114,7 @@ def _failed(folder: StudyFolder, trial: Trial, error: Exception, seconds: float)
 
 
 def settings_of(folder: StudyFolder, *, device: str | None, precision: str, threads: int) -> RunSettings:
-    """How a worker runs its trials: quietly, going on with what was begun, stages shared within the study."""
+    """How a worker runs its trials: quietly, continuing what was begun, with stages shared within the study."""
     link = Path(folder.path).resolve()
     return RunSettings(
         precision=precision, device=device, quiet=True, resume=True, jobs=threads, link=link, workers=None

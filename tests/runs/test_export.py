@@ -169,7 +169,9 @@ def test_torchs_own_form_predicts_the_same_and_is_checked_on_an_image(run: Path,
 
 
 def test_an_lstm_is_refused_in_torchs_own_form(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"cannot hold an LSTM over any number of slices; name a file that ends in \.onnx"):
+    with pytest.raises(
+        RunError, match=r"cannot hold an LSTM over any number of slices; name a file that ends in \.onnx"
+    ):
         export(run, tmp_path / "volumes.pt2", stage="volumes")
     assert list(tmp_path.iterdir()) == []
 

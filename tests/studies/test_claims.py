@@ -73,7 +73,7 @@ def test_a_claim_that_cannot_be_judged_is_refused(
 def test_a_claim_needs_a_reference(write_study: Write, tmp_path: Path) -> None:
     said = study() | {"claim": {"says": "It helps.", "better": ["cls"]}}
     said["compare"].pop("reference")
-    with pytest.raises(Problems, match="nothing says than which"):
+    with pytest.raises(Problems, match="nothing says better than which"):
         load_study(write_study(tmp_path, said))
 
 

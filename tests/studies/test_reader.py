@@ -85,7 +85,7 @@ WRONG = {
     "a search of nothing": (lambda s: s.update(search={"trials": 0, "over": {}}), r"search.over: no key is searched"),
     "an empty range": (
         lambda s: s.update(search={"trials": 2, "over": {"stages.finer.optim.lr": {"low": 1.0, "high": 0.1}}}),
-        r"search.over.stages.finer.optim.lr: 1 to 0.1 is no range",
+        r"search.over.stages.finer.optim.lr: 1 to 0.1 is not a range",
     ),
 }
 
