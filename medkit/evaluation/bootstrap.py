@@ -14,16 +14,16 @@ from scipy import stats
 from medkit.parts.intervals import numbered
 
 FEWEST = 6
-"""With fewer patients there is no interval and no test: every number of them would be an accident."""
+"""With fewer patients there is no interval and no test: any number computed from them would be an accident."""
 FEW = 10
-"""Intervals of fewer patients are marked."""
+"""Intervals from fewer patients are marked."""
 
 DRAWS, DRAWS_OF_FEW = 1000, 4000
 KEPT = 96 * 2**20  # bytes of drawn counts that are kept for the next metric
-COUNTED = 2**21  # counts of a chunk of draws
-AT_ONCE = 2**16  # counts that are multiplied at once: they stay in the processor's cache
-MANY = 10_000  # patients from which on counts are drawn, not numbers of patients
-JACKKNIFED = 200  # patients left out one by one where that means computing the metric anew
+COUNTED = 2**21  # counts in a chunk of draws
+AT_ONCE = 2**16  # counts multiplied at a time: they stay in the processor's cache
+MANY = 10_000  # patients from which on counts are drawn, not patients' numbers
+JACKKNIFED = 200  # patients left out one by one if that means recomputing the metric
 
 Rows = Mapping[str, np.ndarray]
 
@@ -46,16 +46,16 @@ def none(why: str, undefined: int = 0) -> Interval:
 
 
 def too_few(patients: int) -> str:
-    """Why there is no interval and no test; empty if there are patients enough."""
+    """Why there is no interval and no test; empty if there are enough patients."""
     if patients >= FEWEST:
         return ""
     return f"{patients} patient{'s' if patients != 1 else ''}, fewer than {FEWEST}"
 
 
 def resamples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each patient is drawn, with repetition: chunks (c,count) uint8 of all draws, the same for every metric.
+    """How often each patient is drawn, with replacement: chunks (c,count) uint8 of all draws, the same for any metric.
 
-    They are counted once and kept while they are small, else counted again: memory stays bounded.
+    They are counted once and kept if they are small, else counted again: memory stays bounded.
     """
     return iter(_kept(count, draws, seed) if draws * count <= KEPT else _counted(count, draws, seed))
 
@@ -81,10 +81,10 @@ def _among(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_many(count: int, rng: np.random.Generator) -> Callable[[], np.ndarray]:
-    """Draws of many patients, in half the time: Poisson numbers (to 16 bits), and patients drawn for what they lack.
+    """Draws of many patients, in half the time: Poisson numbers (to 16 bits), and patients drawn to make up the rest.
 
-    Independent Poisson numbers of a given sum are what as many drawn patients give, so nothing is approximated by
-    that. They are drawn a little too low, so that their sum is at most ``count``.
+    Independent Poisson numbers with a given sum are distributed as the counts of as many drawn patients, so this is not
+    an approximation. They are drawn a little too low, so that their sum is at most ``count``.
     """
     bits = 16
     shares = (np.arange(2**bits) + 0.5) / 2**bits
@@ -115,8 +115,8 @@ def bootstrap(
 ) -> Interval:
     """Bootstrap interval of ``metric.compute(rows)``, bias-corrected and accelerated (BCa; Efron 1987).
 
-    Its quantiles are widened as Student's t is wider than the normal (Hesterberg 2015, expanded percentiles): plain
-    ones hold the true value of six patients in about 80 of 100 samples, these in about 90 to 95.
+    Its quantiles are widened as Student's t is wider than the normal (Hesterberg 2015, expanded percentiles): with six
+    patients, plain ones cover the true value in about 80 of 100 samples, these in about 90 to 95.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def bootstrap(
     patients:
         The patient of each row.
     """
-    # Patients in the order of their names: which rows come first changes no draw.
+    # Patients in the order of their names: which rows come first does not change any draw.
     order = np.array(sorted(range(len(patients)), key=patients.__getitem__), np.intp)
     index, count = numbered([patients[row] for row in order])
     if few := too_few(count):
@@ -196,12 +196,12 @@ class _ByRows:
         self.of: Callable[[np.ndarray], float] = metric.weighted(rows) if hasattr(metric, "weighted") else self._of
 
     def drawn(self, draws: int, seed: int) -> np.ndarray:
-        alone = len(self.index) == self.count  # a row each, in the order of the patients
+        alone = len(self.index) == self.count  # one row each, in the order of the patients
         chunks = resamples(self.count, draws, seed)
         return np.array([float(self.of(row if alone else row[self.index])) for chunk in chunks for row in chunk])
 
     def without(self) -> np.ndarray:
-        """The metric without each patient; of many patients it makes no difference, and none is left out."""
+        """The metric without each patient; with many patients it makes no difference, and none is left out."""
         if self.count > JACKKNIFED:
             return np.empty(0)
         return np.array([float(self.of((self.index != patient).astype(np.uint8))) for patient in range(self.count)])
@@ -220,7 +220,7 @@ def bootstrap_interval(
     compute: Callable[[Rows], float], rows: Rows, clusters: Sequence[str], **options: Any
 ) -> tuple[float, float]:
     """:func:`bootstrap` of a plain function of rows: low and high, nan if there is no interval."""
-    owner = getattr(compute, "__self__", None)  # a metric's own method: what else the metric has is used too
+    owner = getattr(compute, "__self__", None)  # a metric's own method: whatever else the metric has is used too
     metric = owner if owner is not None and getattr(owner, "compute", None) == compute else _Computed(compute)
     found = bootstrap(metric, rows, clusters, **options)
     return found.low, found.high

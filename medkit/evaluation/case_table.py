@@ -1,8 +1,8 @@
 """A line for every case: ``cases.csv``, and what each evaluation adds to it.
 
-While a run goes on, every evaluation writes a file of its own, ``cases/STAGE.SPLIT.csv``; at its end they become one.
-Whoever reads finds all of them at any time: a file of its own takes the place of the lines that an earlier evaluation
-of the same stage and split has in ``cases.csv``. So a run of many variants writes each line twice, however many there
+During a run, every evaluation writes its own file, ``cases/STAGE.SPLIT.csv``; at the end they become one.
+A reader finds all of them at any time: such a file takes the place of the lines that an earlier evaluation
+of the same stage and split has in ``cases.csv``. So a run with many variants writes each line twice, however many there
 are, and one that is killed in between has lost nothing and says nothing twice.
 """
 
@@ -29,7 +29,7 @@ Key = tuple[str, str]
 
 
 class CaseTable:
-    """Lines of evaluated cases by stage and split, in the order of the file; gathered when they are first asked for."""
+    """Lines of evaluated cases by stage and split, in the order of the file; gathered when first asked for."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._from = rows
@@ -64,7 +64,7 @@ class CaseTable:
         )
 
     def scores(self, stage: str, split: str, metric: str) -> list[float]:
-        """A metric's numbers of an evaluation, without cases that have none."""
+        """A metric's numbers in an evaluation, without cases that have none."""
         return [float(row[metric]) for row in self.of(stage, split) if row.get(metric)]
 
 
@@ -79,9 +79,9 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_cases(folder: Path, stage: str, split: str, rows: Sequence[Row]) -> None:
-    """Write the lines of one evaluation, whole or not at all, in the place of those that there were.
+    """Write the lines of one evaluation, whole or not at all, in place of any that were there.
 
-    Numbers are written in full: tests are computed from them. So are names, which are read back and joined by; a name
+    Numbers are written in full: tests are computed from them. So are names, which are read back and joined on; a name
     that a spreadsheet would take for a formula is not changed here (only in ``tables/``, which nothing reads).
     """
     columns = list(dict.fromkeys([*KEYS, *(key for row in rows for key in row)]))
@@ -91,7 +91,7 @@ def write_cases(folder: Path, stage: str, split: str, rows: Sequence[Row]) -> No
 
 
 def merge_cases(folder: Path) -> None:
-    """Make one ``cases.csv`` of all that there is, in one pass over it; doing it twice changes nothing."""
+    """Make one ``cases.csv`` out of everything there is, in one pass over it; doing it twice changes nothing."""
     parts = _parts(folder)
     if not parts:
         return

@@ -18,7 +18,7 @@ from medkit.recipe.model import SEPARATOR
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants of a stage on the same cases; ``clustered`` where patients have several, so that they are tested."""
+    """Two variants of a stage on the same cases; ``clustered`` if patients have several and are what is tested."""
 
     split: str
     metric: str
@@ -103,6 +103,6 @@ PAIRED: Mapping[str, Callable[..., statistics.Test]] = {
 
 
 def _known(row: Mapping[str, Any], column: str) -> bool:
-    """Whether a row has a number there; an empty cell has none, nor has a label that is not known."""
+    """Whether a row has a number there; an empty cell has none, nor does an unknown label."""
     text = row.get(column)
     return text not in (None, "") and math.isfinite(float(text))

@@ -1,4 +1,4 @@
-"""What an encoder makes of each image, kept for a picture of how classes lie beside each other."""
+"""An encoder's features of each image, kept for a picture of how classes lie relative to each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medkit.protocols import Case
 from medkit.protocols.labels import Labels
 from medkit.records import write_atomically
 
-MOST = 1000  # images kept of a split: enough to see clusters, few enough for a t-SNE map in seconds
+MOST = 1000  # images kept per split: enough to see clusters, few enough for a t-SNE map in seconds
 
 
 @dataclass
@@ -44,12 +44,12 @@ class Embedding:
 
 
 class Embedded:
-    """Makes the embedding of a split from its cases, which are evaluated one after the other.
+    """Makes the embedding of a split from its cases, which are evaluated one after another.
 
     Parameters
     ----------
     cases:
-        Those that will be evaluated; of more than ``MOST``, evenly spaced ones are kept.
+        Those that will be evaluated; if there are more than ``MOST``, evenly spaced ones are kept.
     groups:
         Fields to keep as :class:`Embedding`'s ``groups``.
     """
@@ -78,7 +78,7 @@ class Embedded:
             handle.remove()
 
     def rows(self, items: Sequence[Mapping[str, Any]], found: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        """What is kept of a case's items; of a volume that is one item, the features' mean over slices."""
+        """What is kept of a case's items; for a volume that is one item, the features' mean over slices."""
         if not found:
             return []
         features = np.concatenate(found)

@@ -1,4 +1,4 @@
-"""Evaluation: predictions on the source grid, a row a case, metrics with intervals; on all ranks there are."""
+"""Evaluation: predictions on the source grid, one row per case, metrics with intervals; on however many ranks."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ Predicted = Callable[[Case], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is evaluated, and by what.
+    """What is evaluated, and with what.
 
     Attributes
     ----------
     unit:
-        ``slice``: every slice is a case of its own for the metrics; otherwise a volume is.
+        ``slice``: every slice is a separate case for the metrics; otherwise a volume is one case.
     intervals:
         Bootstrap 95 % intervals over patients; off for the quick look after each epoch.
     examples:
         How many cases to keep pictures of, spread over severe, mild and normal ones.
     features:
-        Gives what the encoder makes of a case, (D,F) or maps (D,F,h,w), where it has been computed before.
+        Gives the encoder's features of a case, (D,F) or maps (D,F,h,w), if they have been computed before.
     """
 
     dataset: Dataset
@@ -84,15 +84,15 @@ def evaluate(
     progress: Callable[..., None] | None = None,
     predicted: Predicted | None = None,
 ) -> Evaluation | None:
-    """Predict cases one after the other and measure them; every rank takes its share of them.
+    """Predict cases one after another and measure them; every rank takes its share of them.
 
-    What is kept of a case is small and goes to the main rank, where the numbers come out as those of one rank alone,
+    What is kept of a case is small and goes to the main rank, where the numbers come out like those of a single rank,
     to the last bit. Images and predictions are dropped case by case, so memory does not grow with them.
 
     Parameters
     ----------
     predicted:
-        Gives a case's predictions, on the source grid, where an external program has made them.
+        Gives a case's predictions, on the source grid, if an external program has made them.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def evaluate(
     Raises
     ------
     RunError
-        if a prediction is no number that may be measured, or a metric needs what there is not.
+        if a prediction is not a number that can be measured, or a metric needs what is missing.
     FailedTogether
         on several ranks, if that or anything else has happened on one of them.
     """
@@ -160,7 +160,7 @@ class _Evaluator:
         return kept
 
     def pictures(self, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """This rank's share of the cases that are shown, predicted once more."""
+        """This rank's share of the cases that are shown, predicted again."""
         found = {}
         for index in shown[self.runtime.rank :: self.runtime.world_size]:
             prediction = self.predictor.predict(self.predictor.load(self.request.cases[index]))
@@ -168,7 +168,7 @@ class _Evaluator:
         return found
 
     def whole(self, rows: Sequence[CaseRows], pictures: Sequence[Mapping[int, dict[str, Any]]]) -> Evaluation:
-        """What comes of the rows of all cases and the pictures of all ranks."""
+        """What results from the rows of all cases and the pictures of all ranks."""
         drawn = {index: shown for share in pictures for index, shown in share.items()}
         return Evaluation(
             self.request.stage,

@@ -1,9 +1,9 @@
-"""What an encoder makes of prepared cases, computed once and kept beside them.
+"""An encoder's features of prepared cases, computed once and kept beside them.
 
-A record's key is that of the prepared case together with all that the features come from: weights, architecture,
+A record's key is that of the prepared case together with everything that the features come from: weights, architecture,
 libraries, kind of device. So variants of a stage, fractions of a split, other runs and ``medkit embed`` share them.
-Slices are encoded in batches of one size, the last one filled up, so that what is kept of a case does not depend on the
-cases that were encoded beside it.
+Slices are encoded in batches of one size, the last one padded, so that what is kept of a case does not depend on the
+cases that were encoded alongside it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Encoding:
     encode:
         From images (N,C,H,W) to features (N,F), or maps (N,F,h,w).
     key:
-        Changes with all that ``encode`` depends on: :func:`encoding_key`.
+        Changes with everything that ``encode`` depends on: :func:`encoding_key`.
     batch:
-        Slices that are encoded at once.
+        Slices encoded at a time.
     """
 
     encode: Callable[[Tensor], Tensor]
@@ -54,10 +54,10 @@ class Encoding:
 
 
 def encoding_key(encoder: nn.Module, how: str, batch: int, runtime: Runtime) -> str:
-    """A key of all that features come from; ``how`` says in words what is taken of the encoder's maps."""
+    """A key of everything that features come from; ``how`` says in words what is taken from the encoder's maps."""
     weights = {name: tensor.detach().cpu() for name, tensor in tensors_of(encoder).items()}
     where = f"{runtime.device.type} {runtime.precision} {batch}"
-    # The representation of a network names its layers with their strides and kernels; its code is that of its class.
+    # The repr of a network names its layers with their strides and kernels; its code is that of its class.
     cls: Any = type(encoder)
     made = [checksum(weights), repr(encoder), code_of(cls), made_with(LIBRARIES)["libraries"]]
     return key_of(FORMAT, how, where, *made)
@@ -70,7 +70,7 @@ class Encoded:
     Attributes
     ----------
     features:
-        (D,F) or (D,F,h,w) float32, one a slice.
+        (D,F) or (D,F,h,w) float32, one per slice.
     positive:
         (D,) whether each slice's mask has a positive voxel on the source grid; None without a mask.
     """
@@ -80,7 +80,7 @@ class Encoded:
 
 
 class Features:
-    """Features of the cases of a data set, computed when they are first asked for.
+    """Features of the cases of a data set, computed when first asked for.
 
     Without a cache (``cache: false``) they are kept in memory, as long as this object lives.
     """

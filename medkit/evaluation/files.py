@@ -1,4 +1,4 @@
-"""Reading the small files of a run folder: what is damaged is one line that names the file, whatever it holds."""
+"""Reading the small files of a run folder: damage is reported in one line that names the file, whatever it holds."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def damaged(path: Path, why: object) -> RunError:
 
 
 def fitting(path: Path, content: Any) -> Any:
-    """``content`` itself, if it has the shape that the file of that name has.
+    """``content`` itself, if it has the shape that a file of that name has.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a run folder, of the shape that its name asks for."""
+    """A JSON file of a run folder, with the shape that its name requires."""
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -119,7 +119,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """``metrics.jsonl``; half a last line, which a killed run may leave, is none. [] where there is no file."""
+    """``metrics.jsonl``; half a last line, which a killed run may leave, does not count. [] if there is no file."""
     if not path.is_file():
         return []
     found = []
@@ -134,25 +134,25 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         fitting(path, line)
         for key, value in line.items():
             if "/" in key and not (value is None or isinstance(value, int | float)):
-                raise damaged(path, f"line {i}: {key} is no number")
+                raise damaged(path, f"line {i}: {key} is not a number")
     return found
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """A CSV file with at least ``columns``, all values as text; [] where there is no file."""
+    """A CSV file with at least ``columns``, all values as text; [] if there is no file."""
     return list(rows_of(path, columns)) if path.is_file() else []
 
 
 def rows_of(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file with at least ``columns``, one after the other, all values as text."""
+    """The rows of a CSV file with at least ``columns``, one after another, all values as text."""
     with _table(path) as file:
-        # Not splitlines(): a name may hold what it takes for the end of a line, such as U+2028.
+        # Not splitlines(): a name may contain what it takes for the end of a line, such as U+2028.
         reader = csv.DictReader(file)
         for i, row in enumerate(reader, 2):
             if i == 2 and (lacking := [name for name in columns if name not in row]):
                 raise damaged(path, f"it has no column '{lacking[0]}'")
             if None in row or None in row.values():
-                raise damaged(path, f"row {i} has not as many cells as there are columns")
+                raise damaged(path, f"row {i} does not have as many cells as there are columns")
             yield row
 
 
@@ -164,7 +164,7 @@ def read_head(path: Path) -> list[str]:
 
 @contextmanager
 def _table(path: Path) -> Iterator[TextIO]:
-    """A CSV file to read; what is wrong with its text is told with its name."""
+    """A CSV file to read; what is wrong with its text is reported with its name."""
     try:
         with path.open("rb") as raw:
             if raw.seek(0, os.SEEK_END) and raw.seek(-1, os.SEEK_END) >= 0 and raw.read(1) != b"\n":
@@ -184,7 +184,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is no .npz file")
+                raise ValueError("it is not an .npz file")
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise RunError("the file is missing", str(path), HINT) from error
@@ -193,7 +193,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def guarded(path: Path, make: Callable[[], Made]) -> Made:
-    """What ``make`` makes of a file's content; content that it cannot take is told with the file's name."""
+    """What ``make`` makes of a file's content; content that it cannot take is reported with the file's name."""
     try:
         return make()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:

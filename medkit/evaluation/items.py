@@ -1,4 +1,4 @@
-"""What metrics are handed: one item a case or a slice, predictions on the source grid.
+"""What metrics are given: one item per case or slice, predictions on the source grid.
 
 :class:`medkit.protocols.Metric` lists the keys with shapes and units.
 """
@@ -23,12 +23,12 @@ PER_SLICE = ("image", "target", "mask", "slice_volumes", "positions", *MAPS)
 def check_predictions(arrays: Mapping[str, np.ndarray], sample: Sample, where: str) -> None:
     """Refuse predictions that no metric may see: NaN or infinite, not a probability, or of another shape.
 
-    Rounded, a NaN would be a confident no: a network that has diverged had the best specificity of all.
+    Rounded, a NaN would be a confident no: a network that has diverged would have the best specificity of all.
     """
     case, depth = f"case '{sample.case.id}'", len(sample.image)
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
-            raise RunError(f"{name} of {case} is {array.dtype}, no number", where)
+            raise RunError(f"{name} of {case} is {array.dtype}, not a number", where)
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
             raise RunError(
@@ -38,7 +38,7 @@ def check_predictions(arrays: Mapping[str, np.ndarray], sample: Sample, where: s
             )
         if name.endswith("probability") and array.size and (array.min() < -1e-3 or array.max() > 1 + 1e-3):
             span = f"{array.min():.4g} to {array.max():.4g}"
-            raise RunError(f"{name} of {case} is no probability: it goes from {span}", where)
+            raise RunError(f"{name} of {case} is not a probability: it goes from {span}", where)
         fits = {
             "probability": array.ndim == 1,
             "value": array.ndim == 1,
@@ -81,9 +81,9 @@ def as_predicted(sample: Sample, native: Mapping[str, np.ndarray]) -> dict[str, 
 def items_of(
     sample: Sample, arrays: Mapping[str, np.ndarray], unit: str, native_mask: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
-    """What metrics see of a case: one item, or with ``unit`` slice one a slice (each a volume of one slice).
+    """What metrics see of a case: one item, or with ``unit`` slice one per slice (each a volume of one slice).
 
-    ``native_mask`` is the predicted mask on the source grid where a program of its own has made it there.
+    ``native_mask`` is the predicted mask on the source grid if a separate program has made it there.
     """
     item: dict[str, Any] = {
         **sample.case.fields,
@@ -132,12 +132,12 @@ def items_of(
 
 
 def restored_classes(sample: Sample, array: np.ndarray) -> np.ndarray:
-    """(K,D,h,w) float32 on the source grid, of probabilities of classes (D,K,H,W)."""
+    """(K,D,h,w) float32 on the source grid, from probabilities of classes (D,K,H,W)."""
     return np.stack([sample.restore(np.ascontiguousarray(array[:, number])) for number in range(array.shape[1])])
 
 
 def geometry_of(sample: Sample) -> dict[str, Any]:
-    """Sizes and places of the source's voxels; nan where the source does not say how large they are."""
+    """Sizes and positions of the source's voxels; nan if the source does not say how large they are."""
     known = bool(np.isfinite(sample.slice_volumes).all())
     nothing = np.nan if not known else 0.0
     return {

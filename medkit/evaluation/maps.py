@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 Score = Callable[[list[Tensor]], Tensor]
-"""From an encoder's pyramid to what is to be explained; several numbers are summed."""
+"""From an encoder's pyramid to what should be explained; several numbers are summed."""
 
 
 def channel_mean(features: Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -44,7 +44,7 @@ def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def stretched(maps: Tensor) -> np.ndarray:
-    """(N,H,W), each from its smallest to its largest value to [0,1]; one that is the same everywhere becomes 0."""
+    """(N,H,W), each stretched from its smallest and largest value to [0,1]; one that is constant becomes 0."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return ((maps - low) / (high - low).clamp(min=1e-12)).cpu().numpy()
 

@@ -24,7 +24,7 @@ class CaseRows:
     Attributes
     ----------
     lines:
-        One for ``cases.csv`` each item: the case itself, or each of its slices.
+        One line of ``cases.csv`` per item: the case itself, or each of its slices.
     columns, counts:
         Rows of the items that are not empty for a metric, stacked, and how many, by the metric's name.
     slices:
@@ -54,7 +54,7 @@ def rows_of(
     where:
         Stage and split.
     unit:
-        ``slice``: every slice is an item of its own; otherwise the case is one.
+        ``slice``: every slice is a separate item; otherwise the case is one.
     """
     sample = prediction.sample
     truth = 0 if sample.native_mask is None else int(np.count_nonzero(sample.native_mask))
@@ -78,7 +78,7 @@ def rows_of(
 
 
 def _line(item: Mapping[str, Any], where: tuple[str, str]) -> dict[str, Any]:
-    """What ``cases.csv`` says of an item before its metrics."""
+    """What ``cases.csv`` says about an item before its metrics."""
     stage, split = where
     line = {"stage": stage, "split": split, "case": item["id"], "patient": item["patient"], "center": item["center"]}
     line["label"] = item["label"]
@@ -95,7 +95,7 @@ def _line(item: Mapping[str, Any], where: tuple[str, str]) -> dict[str, Any]:
 
 def said_of(declared: Labels, found: Mapping[str, Any]) -> dict[str, Any]:
     """What probabilities (K,) of declared classes say, by the names of the classes: ``class`` and ``probability_NAME``,
-    nothing where there are none."""
+    nothing if there are none."""
     name = "label_probability" if declared.kind == "any_of" else "class_probability"
     if name not in found or len(found[name]) != len(declared):
         return {}
@@ -104,7 +104,7 @@ def said_of(declared: Labels, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measured(metric: Any, item: Mapping[str, Any], stage: str) -> dict[str, Any] | None:
-    """The row of one item, or None if it is empty for the metric, as one without the truth that the metric reads is."""
+    """The row of one item, or None if it is empty for the metric, as it is without the truth that the metric reads."""
     return row_and_lack(metric, item, stage)[0]
 
 
@@ -118,7 +118,7 @@ def row_and_lack(metric: Any, item: Mapping[str, Any], stage: str) -> tuple[dict
             raise KeyError(missing[0])
         row: dict[str, Any] | None = metric.per_case(asked)
         if isinstance(asked, Asked) and (lack := asked.read & unknown):
-            return None, lack  # whatever it makes of a label that is no number
+            return None, lack  # whatever it makes of a label that is not a number
     except KeyError as error:
         if error.args[0] in unknown:
             return None, {error.args[0]}
@@ -130,7 +130,7 @@ def row_and_lack(metric: Any, item: Mapping[str, Any], stage: str) -> tuple[dict
 
 
 class Asked(dict[str, Any]):
-    """An item that keeps in ``read`` what it was asked for by name; a copy of all of it is no question."""
+    """An item that records in ``read`` what it was asked for by name; copying all of it does not count as asking."""
 
     def __init__(self, item: Mapping[str, Any]) -> None:
         super().__init__(item)
@@ -146,7 +146,7 @@ class Asked(dict[str, Any]):
 
 
 def unlabelled(item: Mapping[str, Any]) -> set[str]:
-    """What is not known of an item: its ``label``, its ``mask``, or both."""
+    """What is not known about an item: its ``label``, its ``mask``, or both."""
     found = {"label"} if math.isnan(item.get("label", math.nan)) else set()
     if isinstance(item.get("declared"), Labels) and np.isnan(item["labels"]).all():
         found.add("labels")
@@ -154,12 +154,12 @@ def unlabelled(item: Mapping[str, Any]) -> set[str]:
 
 
 def stack(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Rows as one array a column."""
+    """Rows as one array per column."""
     return {key: np.asarray([row[key] for row in rows]) for key in (rows[0] if rows else ())}
 
 
 def joined(blocks: Sequence[Columns]) -> Columns:
-    """Stacked rows of several cases, one after the other: what :func:`stack` makes of all rows."""
+    """Stacked rows of several cases, one after another: what :func:`stack` makes of all rows."""
     return {key: np.concatenate([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
 
 

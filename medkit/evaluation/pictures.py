@@ -16,10 +16,10 @@ from medkit.evaluation.prediction import CasePrediction
 
 
 def spread(sizes: Sequence[int], count: int) -> list[int]:
-    """Which cases to show, by the sizes of their truths: the largest, a small one, normals; then others between.
+    """Which cases to show, by the sizes of their truths: the largest, a small one, normal ones; then others in between.
 
-    They are chosen after the evaluation and predicted once more: to look for them before would read every mask twice,
-    and to keep what all of them need would take memory for every case.
+    They are chosen after the evaluation and predicted again: looking for them beforehand would read every mask twice,
+    and keeping what all of them need would take memory for every case.
     """
     positive = sorted((i for i, size in enumerate(sizes) if size), key=lambda i: -sizes[i])
     normal = [i for i, size in enumerate(sizes) if not size]
@@ -47,7 +47,7 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
         shown["classes"] = ", ".join(name for name, found in zip(sample.classes.names, there, strict=True) if found)
     shown |= dict(_layers(prediction, z))
     encoder = objective.parts().get("encoder")
-    # The identity shows nothing new, and an encoder of volumes sees no single slice.
+    # The identity shows nothing new, and a 3-D encoder sees no single slice.
     if encoder is not None and any(True for _ in encoder.parameters()) and getattr(encoder, "dimensions", 2) == 2:
         image = with_channels(np.array(sample.image[z : z + 1])).to(device)
         shown["activation"] = activation(encoder, image)[0]
@@ -78,6 +78,6 @@ def _layers(prediction: CasePrediction, z: int) -> Iterator[tuple[str, np.ndarra
 
 
 def _any_class(prediction: CasePrediction, pick: slice) -> np.ndarray:
-    """(n,H,W) the predicted mask's probability, of several classes that of any."""
+    """(n,H,W) the predicted mask's probability; with several classes that of any."""
     array, classes = prediction.arrays["mask_probability"][pick], prediction.sample.classes
     return np.asarray(array[:, 0]) if classes is None else classes.any_of(array.swapaxes(0, 1))

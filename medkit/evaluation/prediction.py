@@ -1,4 +1,4 @@
-"""What a stage predicts of a case, by its network or by a program of its own, and cases that are read ahead of it."""
+"""What a stage predicts for a case, by its network or by a separate program, and cases that are read ahead of it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class CasePrediction:
-    """What was predicted of one case.
+    """What was predicted for one case.
 
     Attributes
     ----------
     sample:
         The prepared case.
     arrays:
-        Standard predictions, as a network makes them of prepared slices: maps (D,1,H,W).
+        Standard predictions, as a network makes them from prepared slices: maps (D,1,H,W).
     on_source:
-        (D,h,w) probability of the mask on the source grid, where a program of its own has made it there.
+        (D,h,w) probability of the mask on the source grid, if a separate program has made it there.
     features:
-        (N,C) averages of the encoder's deepest map, one array a pass, if they are wanted of this case.
+        (N,C) averages of the encoder's deepest map, one array per pass, if they are wanted for this case.
     """
 
     sample: Sample
@@ -46,14 +46,14 @@ class CasePrediction:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A case ready to be predicted; ``batch`` is empty where no network takes it."""
+    """A case ready to be predicted; ``batch`` is empty if no network takes it."""
 
     sample: Sample
     batch: Batch
 
 
 class Predictor(Protocol):
-    """Predicts cases one after the other; ``load`` may run in another thread, ahead of ``predict``."""
+    """Predicts cases one after another; ``load`` may run in another thread, ahead of ``predict``."""
 
     objective: Any
 
@@ -63,9 +63,9 @@ class Predictor(Protocol):
 
 
 class ByNetwork:
-    """Predicts by an objective, made ready for it by the first of all cases.
+    """Predicts with an objective, prepared for that on the first of all cases.
 
-    On several ranks each looks at that same case, whichever its own are: all predict as one rank alone would.
+    On several ranks each looks at that same case, whichever its own are: all predict as a single rank would.
     """
 
     def __init__(self, objective: Any, dataset: Dataset, first: Case, device: torch.device, embedded: Embedded) -> None:
@@ -86,7 +86,7 @@ class ByNetwork:
 
 
 class ByFeatures:
-    """Predicts by an objective that takes features of its encoder, which have been computed before."""
+    """Predicts with an objective that takes features of its encoder, which have been computed before."""
 
     def __init__(
         self, objective: Any, features: Callable[[Case], np.ndarray], dataset: Dataset, device: torch.device
@@ -108,7 +108,7 @@ class ByFeatures:
 
 
 class ByProgram:
-    """Hands on what an external program has predicted: ``predicted`` gives a case's arrays on the source grid."""
+    """Passes on what an external program has predicted: ``predicted`` gives a case's arrays on the source grid."""
 
     def __init__(self, objective: Any, predicted: Callable[[Case], Mapping[str, np.ndarray]], dataset: Dataset) -> None:
         self.objective, self.predicted, self.dataset = objective, predicted, dataset

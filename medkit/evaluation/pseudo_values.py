@@ -1,4 +1,4 @@
-"""What each patient contributes to a number that is no mean of values of cases, such as the area under a ROC curve."""
+"""What each patient contributes to a number that is not a mean of per-case values, such as the area under a curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medkit.parts.intervals import numbered
 def pseudo_values(metric: Any, rows: Mapping[str, np.ndarray], patients: Sequence[str]) -> dict[str, float]:
     """Jackknife pseudo-values of patients, n M - (n - 1) M without the patient (Dorfman et al. 1992 for readers).
 
-    Their mean is the metric M without its bias; that of an AUC with one row a patient is the AUC itself. The metric is
+    Their mean is the metric M without its bias; for an AUC with one row per patient it is the AUC itself. The metric is
     computed once for each of the n patients.
 
     Raises

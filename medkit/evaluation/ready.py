@@ -1,4 +1,4 @@
-"""An objective as it predicts fastest."""
+"""An objective in the form in which it predicts fastest."""
 
 from __future__ import annotations
 

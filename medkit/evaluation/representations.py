@@ -1,4 +1,4 @@
-"""What can be said of features without a task: how many directions they use, how they spread, how alike they are.
+"""What can be said about features without a task: how many directions they use, how they spread, how alike they are.
 
 Every function takes (n,F) arrays. :func:`jackknife` gives an interval by leaving out groups of patients, since a
 bootstrap that draws patients twice would find fewer directions than there are.
@@ -16,7 +16,7 @@ GROUPS = 10
 def rankme(features: np.ndarray) -> float:
     """The exponential of the entropy of singular values as shares of their sum, from 1 to min(n, F).
 
-    Garrido et al., RankMe, ICML 2023: features are not centred, each share has 1e-7 added. A number near 1
+    Garrido et al., RankMe, ICML 2023: features are not centred, and 1e-7 is added to each share. A number near 1
     says that all images have about the same features: the encoder has collapsed.
     """
     return _entropy_rank(np.linalg.svd(np.asarray(features, np.float64), compute_uv=False))
@@ -36,15 +36,15 @@ def _entropy_rank(values: np.ndarray) -> float:
 
 
 def alignment(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean squared distance of two views' features on the unit sphere, 0 where they agree, at most 4.
+    """Mean squared distance between two views' features on the unit sphere, 0 if they agree, at most 4.
 
-    Wang and Isola, ICML 2020, with alpha = 2. Rows belong together.
+    Wang and Isola, ICML 2020, with alpha = 2. Rows are paired.
     """
     return float(np.square(_on_sphere(first) - _on_sphere(second)).sum(1).mean())
 
 
 def uniformity(features: np.ndarray) -> float:
-    """Logarithm of the mean of exp(-2 d^2) over all pairs on the unit sphere: 0 where all are equal, at least -8.
+    """Logarithm of the mean of exp(-2 d^2) over all pairs on the unit sphere: 0 if all are equal, at least -8.
 
     Wang and Isola, ICML 2020, with t = 2. The lower, the more evenly features fill the sphere.
     """
@@ -62,8 +62,8 @@ def _on_sphere(features: np.ndarray) -> np.ndarray:
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     """How alike two encoders see the same images, from 0 to 1: linear centred kernel alignment.
 
-    Kornblith et al., ICML 2019. Rows belong together; rotation and scale of features are ignored.
-    nan where one of them is constant.
+    Kornblith et al., ICML 2019. Rows are paired; rotation and scale of features are ignored.
+    nan if one of them is constant.
     """
     x, y = (features - features.mean(0, dtype=np.float64) for features in (first, second))
     scale = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
@@ -73,7 +73,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
 def jackknife(
     statistic: Callable[..., float], arrays: Sequence[np.ndarray], patients: Sequence[str], seed: int = 0
 ) -> tuple[float, float, float]:
-    """A statistic of arrays with rows in common, and its 95 % interval by leaving out each tenth of the patients.
+    """A statistic of arrays with rows in common, and its 95 % interval from leaving out each tenth of the patients.
 
     With g groups the squared standard error is (g - 1) / g times the sum of squared deviations of the g values left.
     The ends are nan with fewer than six patients.

@@ -26,9 +26,9 @@ class MetricValue:
 
     ``n`` rows (``counted`` says of what) of ``n_patients`` patients were counted, ``n_empty`` were empty by the
     metric's ``rule``. ``method`` says how the interval was made, or why there is none; in ``n_undefined`` of a
-    bootstrap's draws the metric was not defined. Of the test set itself there are the numbers of its ``patients``,
-    ``cases`` and ``slices``, and of its patients who were ``seen`` in training (:mod:`medkit.runs.seen`). The stage has
-    ``trained_on`` so many patients, ``trained_of`` so many of the split that it trains on (more, where it trains on a
+    bootstrap's draws the metric was not defined. ``patients``, ``cases`` and ``slices`` count the test set itself,
+    ``seen`` those of its patients who were seen in training (:mod:`medkit.runs.seen`). The stage was trained on
+    ``trained_on`` patients, out of ``trained_of`` in the split that it trains on (more, if it trains on a
     fraction). ``extras`` hold numbers that go with the value, such as the low-dose input's own.
     """
 
@@ -65,14 +65,14 @@ class MetricValue:
         known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in own.items()}
         for item in fields(cls):
             if item.type in ("int", "float") and not isinstance(known.get(item.name, 0), int | float):
-                raise TypeError(f"{item.name} is no number")
+                raise TypeError(f"{item.name} is not a number")
             if item.type == "str" and not isinstance(known.get(item.name, ""), str):
-                raise TypeError(f"{item.name} is no text")
+                raise TypeError(f"{item.name} is not a text")
         return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
 
     @property
     def counts(self) -> str:
-        """``52 slices, 2 patients``: never rows alone, for they are not independent."""
+        """``52 slices, 2 patients``: never rows alone, as they are not independent."""
         patients = f"{self.n_patients} patient{'s' if self.n_patients != 1 else ''}"
         if not self.n_patients:  # nobody was counted, or an earlier version did not count patients
             return f"n = {self.n}"
@@ -92,9 +92,9 @@ RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}
 
 
 def recorded(name: str, known: Iterable[str]) -> str:
-    """The name that results have for a metric of a recipe: ``rmse`` is recorded as ``rmse_hu`` where it is in HU.
+    """The name that results use for a metric of a recipe: ``rmse`` is recorded as ``rmse_hu`` if it is in HU.
 
-    ``name`` itself where it is there, where none fits, or where several do.
+    ``name`` itself if it is there, if none fits, or if several do.
     """
     known = list(dict.fromkeys(known))
     longer = [other for other in known if other.startswith(f"{name}_")]
@@ -127,9 +127,9 @@ class Evaluation:
 
 
 def write_results(folder: Path, evaluation: Evaluation) -> None:
-    """Add one evaluation to a run folder, in the place of an earlier one; doing it twice changes nothing.
+    """Add one evaluation to a run folder, in place of any earlier one; doing it twice changes nothing.
 
-    ``results.json`` is written last: a number that stands there has its cases and pictures.
+    ``results.json`` is written last: a number that is there has its cases and pictures.
     """
     stage, split = evaluation.key
     write_cases(folder, stage, split, evaluation.cases)

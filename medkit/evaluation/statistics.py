@@ -1,4 +1,4 @@
-"""Tests of two systems on the same cases. Rows of one patient are not independent: tests go by patients."""
+"""Tests of two systems on the same cases. Rows of one patient are not independent: tests go by patient."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAME_SHIFT = "the difference is the same in every patient"
 class Test:
     """The result of comparing two systems on the same cases: ``difference`` is first minus second.
 
-    ``n`` rows of ``patients`` patients were compared. ``p`` is nan where the test is not defined; ``why`` says why.
+    ``n`` rows of ``patients`` patients were compared. ``p`` is nan if the test is not defined; ``why`` says why.
     """
 
     name: str
@@ -66,7 +66,7 @@ class _Paired:
         self.test = Test(name, self.mean, math.nan, n, self.count)
 
     def without_spread(self, fewest: int) -> Test | None:
-        """The result where nothing varies or there is too little to vary; None where there is something to test."""
+        """The result if nothing varies or there is too little to vary; None if there is something to test."""
         if not len(self.each):
             return self.test.undefined("no case")
         if not self.each.any():
@@ -82,9 +82,9 @@ class _Paired:
 def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
     """Paired t-test of per-case scores.
 
-    Where patients have several rows, the mean difference is held against its variation between patients (sandwich
+    If patients have several rows, the mean difference is compared with its variation between patients (sandwich
     variance) with one degree of freedom fewer than there are patients. Undefined with fewer than three: two numbers
-    that happen to lie close together would seem certain.
+    that happen to be close together would seem certain.
     """
     paired = _Paired("paired t", a, b, clusters)
     if (found := paired.without_spread(3)) is not None:
@@ -96,7 +96,7 @@ def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
 
 
 def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
-    """Wilcoxon's signed-rank test of per-case scores; of patients' mean differences where they have several rows."""
+    """Wilcoxon's signed-rank test of per-case scores; of patients' mean differences if they have several rows."""
     paired = _Paired("Wilcoxon", a, b, clusters)
     if not paired.each.any():
         return replace(paired.test, p=1.0) if len(paired.each) else paired.test.undefined("no case")
@@ -107,8 +107,8 @@ def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
 def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws: int = 2000, seed: int = 0) -> Test:
     """Two-sided bootstrap test of the mean difference, drawing patients; undefined with fewer than six of them.
 
-    Its p is widened as the bootstrap's intervals are (expanded percentiles, Hesterberg 2015): the plain one of twelve
-    patients is below 0.05 in about 10 of 100 samples without a difference.
+    Its p is widened as the bootstrap's intervals are (expanded percentiles, Hesterberg 2015): with twelve patients the
+    plain one is below 0.05 in about 10 of 100 samples without a difference.
     """
     paired = _Paired("bootstrap", a, b, clusters)
     if few := too_few(paired.count):
@@ -125,15 +125,15 @@ def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws:
 
 
 def _bounded(p: float, patients: int) -> float:
-    """No p above 1, and none below that of an exact test of so few patients, which exchanges the systems in each."""
+    """No p above 1, and none below that of an exact test with so few patients, which swaps the systems in each."""
     return float(min(1.0, max(p, 2.0 ** (1 - patients))))
 
 
 def delong_interval(scores: np.ndarray, labels: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """AUC with DeLong's plain interval of independent rows, cut at 0 and 1, as other programs give it.
+    """AUC with DeLong's plain interval for independent rows, cut at 0 and 1, as other programs give it.
 
-    It is too narrow for high AUCs of few cases, so metrics have :func:`medkit.parts.intervals.auc_interval`. nan
-    when only one class is there or nothing varies.
+    It is too narrow for high AUCs of few cases, so metrics use :func:`medkit.parts.intervals.auc_interval`. nan
+    if there is only one class or nothing varies.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, float)
     if not (labels > 0).any() or not (labels <= 0).any():
@@ -149,8 +149,8 @@ def delong_interval(scores: np.ndarray, labels: np.ndarray, level: float = 0.95)
 def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
     """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases.
 
-    Its variance is Obuchowski's (1997) where patients have several rows. Undefined with fewer than six patients, with
-    fewer than two of a class, and where the difference does not vary from case to case although there is one, as when
+    Its variance is Obuchowski's (1997) if patients have several rows. Undefined with fewer than six patients, with
+    fewer than two of a class, and if the difference does not vary from case to case although there is one, as when
     one system separates a few cases and the other has the same score for all: any difference would seem certain.
     """
     labels = np.asarray(labels)
@@ -174,7 +174,7 @@ def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction for several tests; undefined ones stay so and do not count."""
+    """Holm's correction for several tests; undefined ones stay undefined and do not count."""
     known = [i for i, value in enumerate(p) if not math.isnan(value)]
     order = sorted(known, key=lambda i: p[i])
     corrected = list(p)

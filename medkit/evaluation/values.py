@@ -17,7 +17,7 @@ Rows = Mapping[str, np.ndarray]
 
 
 def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, intervals: bool) -> MetricValue:
-    """The number of stacked rows, with its interval if ``intervals``; nan with the counts where it is undefined.
+    """The number from stacked rows, with its interval if ``intervals``; nan with the counts if it is undefined.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
 
 
 def _why(rows: Rows) -> str:
-    """Why a number is not defined, as far as its rows tell."""
+    """Why a number is not defined, as far as its rows show."""
     numbers = [column for column in rows.values() if column.dtype.kind == "f" and column.ndim == 1]
     without = int(np.sum(np.any([np.isnan(column) for column in numbers], 0))) if numbers else 0
     if not without:

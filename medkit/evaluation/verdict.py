@@ -1,4 +1,4 @@
-"""Would it win again? What values of patients over several trainings say of the difference between two methods."""
+"""Would it win again? What patients' values over several trainings say about the difference between two methods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medkit.evaluation.verdict_variance import Spread, paired_spread, shares, un
 __all__ = ["FEWEST_SEEDS", "Verdict", "verdict", "verdicts"]
 
 FEWEST_SEEDS = 3
-"""With fewer trainings nothing can be said of another one."""
+"""With fewer trainings nothing can be said about another one."""
 BOUND = 1e100
 
 
@@ -39,20 +39,20 @@ def verdict(
     ----------
     table:
         A value of one metric on one test set for each method, seed and patient: the path of a CSV or Parquet file, or
-        what else :func:`medkit.evaluation.verdict_table.read_cells` takes. Values of several cases of a patient are
+        anything else that :func:`medkit.evaluation.verdict_table.read_cells` takes. Values of a patient's cases are
         averaged, so that every patient counts the same.
     paired:
         Whether the same seed of both methods is one training condition (the same draws of cases, order, initial
         weights), so that differences are taken seed by seed. By default if both have the same seeds; if they have none
         in common their seeds are taken as independent trainings.
     common:
-        Compare what all have of patients, cases and (where they share some) seeds, instead of refusing what differs.
+        Compare the patients, cases and (if they share some) seeds that all have, instead of refusing what differs.
 
     Raises
     ------
     InputError
-        under three seeds or six patients; for methods with different patients, values that are missing or no numbers;
-        and where the trainings do not differ at all.
+        with fewer than three seeds or six patients; for methods with different patients, values that are missing or not
+        numbers; and if the trainings do not differ at all.
     """
     cells, where = read_cells(table)
     return _judged(cells, where, (a, b), higher_is_better, paired, common)
@@ -69,13 +69,13 @@ def verdicts(
 ) -> list[Verdict]:
     """Several methods (by default all others) against one reference: each :func:`verdict`, p corrected by Holm.
 
-    Intervals are not corrected: each holds in 95 % by itself.
+    Intervals are not corrected: each holds in 95 % on its own.
     """
     cells, where = read_cells(table)
     method_cells(cells, reference, where)
     others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
     if not others:
-        raise InputError(f"there is no other method than '{reference}'", where)
+        raise InputError(f"there is no method other than '{reference}'", where)
     found = [_judged(cells, where, (other, reference), higher_is_better, paired, common) for other in others]
     corrected = holm([one.p for one in found])
     return [replace(one, p_holm=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
@@ -112,7 +112,7 @@ def _judged(
     if largest > BOUND or 0 < largest < 1 / BOUND:
         raise InputError(f"values as large as {largest:.1g} cannot be squared", where, "take another unit")
     if not (np.ptp(of_a, axis=0).any() or np.ptp(of_b, axis=0).any()) and (of_a[0] != of_b[0]).any():
-        hint = "give the values of separate trainings; methods without chance are compared by a test over patients"
+        hint = "give the values of separate trainings; deterministic methods are compared by a test over patients"
         raise InputError(f"'{a}' and '{b}' have the same values under every seed", where, hint)
     spread = paired_spread(_differences(of_a, of_b)) if paired else unpaired_spread(of_a, of_b)
     notes = [f"{left_out} that not all have were left out."] if left_out else []
@@ -123,7 +123,7 @@ def _judged(
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a`` minus ``b``; what varies by rounding only does not vary."""
+    """``a`` minus ``b``; what varies only by rounding does not vary."""
     found = a - b
     return np.full_like(found, found.flat[0]) if np.ptp(found) <= 1e-12 * np.abs([a, b]).max() else found
 

@@ -22,25 +22,25 @@ SHARES = (np.arange(500) + 0.5) / 500
 
 @dataclass(frozen=True)
 class Design:
-    """How many patients so many seeds a method need; None where no number of patients is enough."""
+    """How many patients are needed with so many seeds per method; None if no number of patients is enough."""
 
     seeds: int
     patients: int | None
 
 
 def power(spread: Spread, difference: float) -> float:
-    """The probability that an interval of such a study lies on the right side of 0; nan where nothing varies."""
+    """The probability that an interval from such a study is on the right side of 0; nan if nothing varies."""
     error = spread.of_estimate()
     variance, degrees = float(error.variance), float(error.degrees)
     if not variance > 0:
         return math.nan
     bound = special.stdtrit(degrees, (1 + LEVEL) / 2)
-    errors = np.sqrt(special.chdtri(degrees, SHARES) / degrees)  # estimated by true standard error
+    errors = np.sqrt(special.chdtri(degrees, SHARES) / degrees)  # estimated over true standard error
     return float(special.ndtr(abs(difference) / math.sqrt(variance) - bound * errors).mean())
 
 
 def smallest_difference(spread: Spread, wanted: float = POWER) -> float:
-    """The true difference that such a study would show with the power ``wanted``; nan where nothing varies."""
+    """The true difference that such a study would show with the power ``wanted``; nan if nothing varies."""
     scale = math.sqrt(float(spread.of_estimate().variance))
     if not scale > 0:
         return math.nan
@@ -50,17 +50,17 @@ def smallest_difference(spread: Spread, wanted: float = POWER) -> float:
 def designs(
     spread: Spread, difference: float, seeds: Iterable[int] = (3, 4, 5, 7, 10, 15, 20), wanted: float = POWER
 ) -> list[Design]:
-    """How many patients each number of seeds needs to show a difference, if variances are those that were estimated.
+    """How many patients each number of seeds needs to show a difference, if variances are as estimated.
 
     Raises
     ------
     InputError
-        for a difference of 0, or where nothing varies.
+        for a difference of 0, or if nothing varies.
     """
     if not (math.isfinite(difference) and difference != 0):
         raise InputError(f"a difference of {difference:g} cannot be planned for", hint="give one that would matter")
     if not float(spread.of_estimate().variance) > 0:
-        raise InputError("nothing varies in this study, so that nothing can be planned from it")
+        raise InputError("nothing varies in this study, so nothing can be planned from it")
     return [Design(n, _patients(spread, difference, n, wanted)) for n in seeds]
 
 

@@ -1,4 +1,4 @@
-"""What a verdict says: numbers, and a sentence for those who read no tables."""
+"""What a verdict says: numbers, and a sentence for those who do not read tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """Method ``a`` against ``b``: the mean difference over trainings and patients, and how sure it is.
+    """Method ``a`` against ``b``: the mean difference over trainings and patients, and how certain it is.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class Verdict:
     seeds, seeds_b, paired:
         Trainings of ``a`` and of ``b``, and whether their seeds are the same.
     notes:
-        What a reader has to know beside the sentence.
+        What a reader has to know besides the sentence.
     spread:
         What more seeds or patients would bring (:func:`medkit.evaluation.verdict_power.designs`).
 
-    Where nothing varies, everything but the estimate is nan.
+    If nothing varies, everything but the estimate is nan.
     """
 
     a: str
@@ -95,7 +95,7 @@ class Verdict:
 
 
 def _likely(probability: float) -> str:
-    """No probability is told as 0 or 1."""
+    """No probability is reported as 0 or 1."""
     if probability < 0.01:
         return "below 0.01"
     return "above 0.99" if probability > 0.99 else f"of {probability:.2f}"

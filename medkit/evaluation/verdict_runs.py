@@ -1,4 +1,4 @@
-"""The table that a verdict is made from, out of run folders: a run a seed, a stage or variant a method."""
+"""The table that a verdict is made from, out of run folders: each run is a seed, each stage or variant a method."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class _Run:
 def run_values(folders: Sequence[Path], metric: str, stage: str | None = None, split: str | None = None) -> RunValues:
     """The values of a metric in several runs.
 
-    Methods are stages and variants by their names (``segment``, ``segment@scratch``), or ``RECIPE:STAGE`` where recipes
-    of the runs have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
-    are empty for the metric are left out. ``auc`` is no mean over cases, so its patients have pseudo-values
-    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without values of cases is refused.
+    Methods are stages and variants by their names (``segment``, ``segment@scratch``), or ``RECIPE:STAGE`` if the runs'
+    recipes have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
+    are empty for the metric are left out. ``auc`` is not a mean over cases, so its patients have pseudo-values
+    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without per-case values is refused.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
     Raises
     ------
     InputError
-        for a metric that cases have no value of, but for ``auc``.
+        for a metric without per-case values, except ``auc``.
     """
     if metric == AUC.name:
         lines = [line for line in lines if _number(line, "label") is not None]
@@ -123,13 +123,13 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
     values = [(line, _number(line, metric)) for line in lines]
     rows = [{"patient": n["patient"], "case": n["case"], "value": value} for n, value in values if value is not None]
     if not rows:
-        hint = "judge a metric that cases have a value of, or auc; Python: pseudo_values and a table of your own"
-        raise InputError(f"'{metric}' is no mean over cases: cases.csv has no value of it", None, hint)
+        hint = "judge a metric with a value per case, or auc; Python: pseudo_values and a table of your own"
+        raise InputError(f"'{metric}' is not a mean over cases: cases.csv has no value of it", None, hint)
     return rows
 
 
 def _number(line: Mapping[str, Any], column: str) -> float | None:
-    """A cell's number; None where it is empty or not finite."""
+    """A cell's number; None if it is empty or not finite."""
     text = line.get(column)
     number = math.nan if text in (None, "") else float(str(text))
     return number if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""The table that a verdict is made from: a value for each method, seed, patient and, where there are several, case."""
+"""The table that a verdict is made from: a value for each method, seed, patient and, if there are several, case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASE = "case"
 NAMED = 3  # patients, seeds or cases that an error names
 
 Cells = dict[str, dict[str, dict[str, dict[str, float]]]]
-"""Values by method, seed, patient and case; the case is "" where the table does not name cases."""
+"""Values by method, seed, patient and case; the case is "" if the table does not name cases."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def read_cells(table: Any) -> tuple[Cells, str | None]:
     ----------
     table:
         The path of a CSV or Parquet file, a pandas ``DataFrame``, a pyarrow ``Table``, a mapping of columns, or rows
-        that are mappings; with the columns ``method``, ``seed``, ``patient`` and ``value``, and ``case`` where
-        patients have several. Seeds are names: whole numbers or texts. Other columns are not looked at.
+        that are mappings; with the columns ``method``, ``seed``, ``patient`` and ``value``, and ``case`` if
+        patients have several. Seeds are names: whole numbers or texts. Other columns are ignored.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_cells(table: Any) -> tuple[Cells, str | None]:
             raise InputError(f"'{name}' is empty in row {row + 1}", where, "every value needs its names")
     values, wrong = numbers(columns, "value", where or "the table")
     if wrong:
-        raise InputError(f"'value' of row {wrong[0][0] + 1} is no finite number: '{wrong[0][1]}'", where)
+        raise InputError(f"'value' of row {wrong[0][0] + 1} is not a finite number: '{wrong[0][1]}'", where)
     cases = names[3].to_pylist() if names[3] is not None else [""] * len(values)
     found: Cells = {}
     keys = zip(*(column.to_pylist() for column in names[:3]), cases, strict=True)
@@ -89,8 +89,8 @@ def _columns(table: Any) -> Any:
         return pyarrow.Table.from_pylist([dict(row) for row in table])
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        hint = "a path, a DataFrame, a mapping of columns, or rows; names of one type in a column"
-        raise InputError(f"this is no table ({first})", hint=hint) from error
+        hint = "a path, a DataFrame, a mapping of columns, or rows; names of one type per column"
+        raise InputError(f"this is not a table ({first})", hint=hint) from error
 
 
 def _twice(method: str, seed: str, patient: str, case: str, where: str | None) -> InputError:
@@ -129,9 +129,9 @@ def method_cells(cells: Cells, method: str, where: str | None) -> dict[str, dict
 def matched(
     cells: Cells, methods: Sequence[str], seeds: Mapping[str, Sequence[str]], common: bool, where: str | None
 ) -> tuple[dict[str, Values], str]:
-    """The values of some methods and seeds on the same cases, and in words what was left out; "" if nothing was.
+    """The values of some methods and seeds on the same cases, and what was left out, in words; "" if nothing was.
 
-    Returns ``{method: Values}``. A case counts where every method has it under every seed.
+    Returns ``{method: Values}``. A case counts if every method has it under every seed.
 
     Raises
     ------

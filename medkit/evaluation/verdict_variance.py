@@ -1,4 +1,4 @@
-"""Where the variance of a difference between two methods comes from, and how sure that makes its mean.
+"""Where the variance of a difference between two methods comes from, and how certain that makes its mean.
 
 Every training (seed) is measured on every patient. With seeds paired, the difference in seed s and patient p is
 
@@ -6,13 +6,13 @@ Every training (seed) is measured on every patient. With seeds paired, the diffe
 
 random parts with the variances P, S and R, estimated from the mean squares of a two-way analysis of variance. A mean
 over n_s seeds and n_p patients then has the variance U / n_s + P / n_p, where U = S + R / n_p is the variance of one
-training's mean over these patients. With unpaired seeds each method has an U of its own and they add up; P is still the
+training's mean over these patients. With unpaired seeds each method has its own U and they add up; P is still the
 variance of the patients' differences. It is the model of multi-reader, multi-case studies, with trainings as readers:
 U is taken as it comes, P not below 0 (Obuchowski and Rockette 1995; Hillis 2007).
 
-Degrees of freedom: the U of two methods are joined by Welch's rule (1947), U and P by the same with the exponent 5/4 in
-place of 2. With 2 too many are counted where two comparable parts are joined of which one has two degrees of freedom:
-intervals of three seeds hold the truth in 92 % where those of 5/4 hold it in 93.5 (docs/verdicts.md).
+Degrees of freedom: the U of two methods are combined by Welch's rule (1947), U and P likewise with the exponent 5/4 in
+place of 2. With 2, too many are counted if two comparable parts are combined of which one has two degrees of freedom:
+intervals from three seeds cover the truth in 92 %, where those with 5/4 cover it in 93.5 (docs/verdicts.md).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Spread:
         return sum(np.maximum(u - r / self.patients, 0) for u, r in zip(self.of_trainings, self.rest, strict=True))
 
     def planned(self, seeds: Sequence[int], patients: int) -> Spread:
-        """What would be expected of another number of seeds and patients."""
+        """What would be expected with another number of seeds and patients."""
         own = [np.maximum(u - r / self.patients, 0) for u, r in zip(self.of_trainings, self.rest, strict=True)]
         trainings = tuple(s + r / patients for s, r in zip(own, self.rest, strict=True))
         return Spread(self.estimate, trainings, self.of_patients, self.rest, tuple(seeds), patients)
@@ -60,7 +60,7 @@ class Spread:
         return self._joined(trainings, self.of_patients / self.patients)
 
     def of_new(self) -> Uncertainty:
-        """How far the estimate is from what one new training of each method will have on as many new patients."""
+        """How far the estimate is from what one new training of each method will give on as many new patients."""
         trainings = [u * (1 + 1 / n) for u, n in zip(self.of_trainings, self.seeds, strict=True)]
         return self._joined(trainings, 2 * self.of_patients / self.patients)
 
@@ -73,17 +73,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The variance of an error that is taken for Student's t with so many degrees of freedom."""
+    """The variance of an error, taken to follow Student's t with so many degrees of freedom."""
 
     variance: Any
     degrees: Any
 
     def within(self, level: float = 0.95) -> Any:
-        """Half the width of an interval; nan where nothing varies."""
+        """Half the width of an interval; nan if nothing varies."""
         return special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self._known)
 
     def below(self, difference: Any) -> Any:
-        """The probability of an error below ``difference``; nan where nothing varies."""
+        """The probability of an error below ``difference``; nan if nothing varies."""
         return special.stdtr(self.degrees, difference / np.sqrt(self._known))
 
     @property
@@ -99,10 +99,10 @@ def _join(a: Any, degrees_a: Any, b: Any, degrees_b: Any, exponent: float) -> tu
 
 
 def paired_spread(differences: np.ndarray) -> Spread:
-    """Of differences (..., seeds, patients), for which seeds are paired."""
+    """From differences (..., seeds, patients), for which seeds are paired."""
     seeds, patients = differences.shape[-2:]
     first = differences[..., :1, :1]
-    centred = differences - first  # 0, not the error of a mean, where all are equal
+    centred = differences - first  # 0, not the error of a mean, if all are equal
     trainings, rest = _of_trainings(centred)
     return Spread(
         first[..., 0, 0] + centred.mean((-2, -1)),
@@ -115,7 +115,7 @@ def paired_spread(differences: np.ndarray) -> Spread:
 
 
 def unpaired_spread(a: np.ndarray, b: np.ndarray) -> Spread:
-    """Of values (..., seeds of a, patients) and (..., seeds of b, patients), whose seeds have nothing in common."""
+    """From values (..., seeds of a, patients) and (..., seeds of b, patients), whose seeds have nothing in common."""
     seeds, patients = (a.shape[-2], b.shape[-2]), a.shape[-1]
     (trainings_a, rest_a), (trainings_b, rest_b) = _of_trainings(a), _of_trainings(b)
     differences = a.mean(-2) - b.mean(-2)
@@ -137,9 +137,9 @@ def _not_below_0(variance: Any) -> Any:
 
 
 def shares(spread: Spread) -> dict[str, float]:
-    """Of the variance of one training's difference on one patient: parts that patients, seeds and the rest make up.
+    """Parts of the variance of one training's difference on one patient that patients, seeds and the rest make up.
 
-    nan where nothing varies.
+    nan if nothing varies.
     """
     parts = {
         "patients": float(spread.of_patients),

@@ -177,7 +177,7 @@ def test_without_a_known_size_of_voxels_a_volume_is_undefined_not_a_number_of_pi
         ),
         ("mask_probability", torch.full((3, 1, 10, 10), float("inf")), "300 of 300 values of mask_probability"),
         ("value", torch.tensor([float("nan")] * 3), "value of case 'c'"),
-        ("probability", torch.tensor([2.0, -1.0, 0.5]), "is no probability: it goes from -1 to 2"),
+        ("probability", torch.tensor([2.0, -1.0, 0.5]), "is not a probability: it goes from -1 to 2"),
         ("probability", torch.full((3, 4), 0.5), r"shape \(3, 4\)"),
         ("class_probability", torch.full((3,), 0.5), r"shape \(3,\)"),
         ("output", torch.zeros(3, 1, 8, 8), r"shape \(3, 1, 8, 8\)"),

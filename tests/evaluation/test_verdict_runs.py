@@ -104,7 +104,7 @@ def test_of_several_test_sets_one_has_to_be_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"metric": "f1"}, "'f1' is no mean over cases"),
+        ({"metric": "f1"}, "'f1' is not a mean over cases"),
         ({"metric": "rmes_hu"}, "no stage has the metric 'rmes_hu'; did you mean 'rmse_hu'"),
         ({"metric": "auc", "stage": "grad"}, "no stage is named 'grad'; did you mean 'grade'"),
         ({"metric": "auc", "split": "tests"}, "was not measured on a split 'tests'; did you mean 'test'"),
