@@ -12,7 +12,7 @@ from annotated_types import Gt
 
 @dataclass(frozen=True)
 class Norm:
-    """The gradient of all parameters of a turn together is shortened to a norm (Pascanu et al. 2013).
+    """Clips the norm of the gradient of all of a turn's parameters together (Pascanu et al. 2013).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Convolutional building blocks that several decoders share."""
+"""Convolutional building blocks shared by several decoders."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SCSE(nn.Module):
         self.sSE = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        # A sum divided afterwards: the gradient of a mean would be written out at the size of x.
+        # A sum, divided afterwards: the gradient of a mean would be written out at the size of x.
         pooled = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
         return _Gate.apply(x, self.cSE[1:](pooled), self.sSE(x))
 
@@ -87,7 +87,7 @@ class Conv3d(nn.Conv3d):
 def conv3d_as_2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A 3x3x3 convolution with padding 1 of one volume (1,C,D,H,W), as a 2-D one over triples of slices."""
     if torch.overrides.has_torch_function_variadic(x, weight):
-        # One function to whoever watches PyTorch's functions, as F.conv3d is.
+        # A single function to anything that watches PyTorch's functions, as F.conv3d is.
         return torch.overrides.handle_torch_function(conv3d_as_2d, (x, weight), x, weight, bias)  # type: ignore[no-any-return]
     depth = x.shape[2]
     slices = F.pad(x[0].transpose(0, 1), (0, 0, 0, 0, 0, 0, 1, 1))
@@ -106,7 +106,7 @@ def attention(channels: int, on: bool) -> nn.Module:
 
 
 def fit(maps: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    """Maps (N,C,h,w) at ``size`` (H,W), interpolated where rounding in the pyramid left another size."""
+    """Maps (N,C,h,w) at ``size`` (H,W), interpolated if rounding in the pyramid left another size."""
     size = tuple(size[-2:])
     return maps if tuple(maps.shape[-2:]) == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 

@@ -1,4 +1,4 @@
-"""Decoders over an encoder's pyramid that several heads and operators share."""
+"""Decoders over an encoder's pyramid, shared by several heads and operators."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class UNetDecoder(nn.Module):
     channels, strides:
         Of the encoder's pyramid.
     widths:
-        Channels after each block; the last is the block at full resolution. Levels beyond them repeat the last but one.
+        Channels after each block; the last is the block at full resolution. Further levels repeat the second-last one.
     where:
         Blocks that have SCSE.
     """

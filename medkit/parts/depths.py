@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def depths(lengths: Tensor, slices: int) -> list[int]:
-    """The values of ``lengths`` (B,), of volumes with ``slices`` of them in all or, padded, each.
+    """The values of ``lengths`` (B,), for volumes with ``slices`` slices in total or, padded, in each.
 
-    While a network is exported there is one volume and nothing is padded, so it has all of ``slices``: a number that
-    is not known then, and may be another one at each call.
+    While a network is being exported there is one volume and nothing is padded, so it has all of ``slices``: a number
+    that is not known then, and may differ at each call.
     """
     return [slices] if torch.compiler.is_exporting() else lengths.tolist()

@@ -1,4 +1,4 @@
-"""A residual encoder-decoder with a skip on every layer, which several denoising methods are built on."""
+"""A residual encoder-decoder with a skip on every layer, on which several denoising methods are built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ConvGenerator(nn.Module):
     """A residual encoder-decoder: DU-GAN's generator, and MTD-GAN's without FFT-Conv blocks (185,569 parameters).
 
     Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), at least 0, any H and W. ``layers + 1`` convolutions and as many
-    transposed ones, each decoder layer added to the encoder layer of its height, the last to the input. A subclass
+    transposed ones, each decoder layer added to the encoder layer at its level, the last to the input. A subclass
     may enrich the maps between layers.
 
     Parameters
@@ -25,7 +25,7 @@ class ConvGenerator(nn.Module):
     kernel:
         Odd kernel size.
     init:
-        ``normal``: N(0, 0.01) for convolutions and transposed ones; ``xavier``: uniform, as the thesis' text has it.
+        ``normal``: N(0, 0.01) for convolutions and transposed ones; ``xavier``: uniform, as in the thesis' text.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class ConvGenerator(nn.Module):
         skips.pop()
         depth = len(self.decoder)
         for k in range(depth):
-            # Block `depth - 1` is the bottleneck and precedes the first transposed convolution already.
+            # Block `depth - 1` is the bottleneck and already precedes the first transposed convolution.
             h = h if k == 0 else self._enrich(depth - 1 + k, h)
             h = F.relu(self.decoder[depth - 1 - k](h) + skips.pop())
         return h
 
 
 def initialise(module: nn.Module, init: str, kinds: tuple[type[nn.Conv2d | nn.ConvTranspose2d], ...]) -> None:
-    """Draw weights of layers of ``kinds``: ``normal`` N(0, 0.01), or ``xavier`` uniform; biases become 0."""
+    """Draw the weights of layers of ``kinds``: ``normal`` N(0, 0.01), or ``xavier`` uniform; biases become 0."""
     for layer in module.modules():
         if isinstance(layer, kinds):
             if init == "normal":

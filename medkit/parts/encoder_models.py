@@ -1,4 +1,4 @@
-"""timm models as networks that return a pyramid, each in the way that its family has."""
+"""timm models as networks that return a pyramid, each in its family's way."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from medkit.errors import InputError, did_you_mean
 LEVELS = 4
 """Levels of the pyramid of a network all of whose blocks are alike."""
 ANY_SIZE = "dynamic_img_size"
-"""The argument by which timm's transformers take images of other sizes than the one that they are made for."""
+"""The argument by which timm's transformers take images of sizes other than the one they are made for."""
 REFUSED = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, IndexError, NotImplementedError)
 """What timm's networks raise for sizes and arguments that they do not take."""
 
 
 @functools.cache
 def outline(model: str) -> Any:
-    """A timm model without memory for its weights: its class, its blocks and what it says of them."""
+    """A timm model without memory for its weights: its class, its blocks and what it says about them."""
     if not timm.is_model(model):
         hint = did_you_mean(model, timm.list_models()) or "timm.list_models() names them all"
         raise InputError(f"timm has no model named '{model}'", hint=hint)
@@ -33,7 +33,7 @@ def outline(model: str) -> Any:
 
 
 def takes(model: str, argument: str) -> bool:
-    """Whether the class of a timm model, or one that it hands arguments on to, has one of that name."""
+    """Whether the class of a timm model, or one that it passes arguments on to, has an argument of that name."""
     for kind in type(outline(model)).__mro__:
         known = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
         if argument in known:
@@ -44,7 +44,7 @@ def takes(model: str, argument: str) -> bool:
 
 
 def is_plain(model: str) -> bool:
-    """Whether all blocks of a model have the same stride and width, as those of a plain vision transformer have."""
+    """Whether all blocks of a model have the same stride and width, as in a plain vision transformer."""
     levels = getattr(outline(model), "feature_info", [])
     alike = {(level["reduction"], level["num_chs"]) for level in levels}
     whole = outline(model)
@@ -52,14 +52,14 @@ def is_plain(model: str) -> bool:
 
 
 def evenly(blocks: int, levels: int = LEVELS) -> list[int]:
-    """Which of ``blocks`` end a level, if ``levels`` are to be as deep as each other: 2, 5, 8, 11 of 12."""
+    """Which of ``blocks`` end a level, if all ``levels`` should be equally deep: 2, 5, 8, 11 of 12."""
     levels = min(levels, blocks)
     return [(i + 1) * blocks // levels - 1 for i in range(levels)]
 
 
 @dataclass(frozen=True)
 class Design:
-    """All that decides an encoder's network, but for its weights; the fields are those of the encoder."""
+    """Everything that decides an encoder's network, except its weights; the fields are those of the encoder."""
 
     model: str
     in_channels: int = 1
@@ -77,7 +77,7 @@ class Design:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of the model's own."""
+        """The model's own arguments."""
         found: dict[str, Any] = {"in_chans": self.in_channels}
         if takes(self.model, ANY_SIZE):
             found[ANY_SIZE] = True
@@ -91,9 +91,9 @@ class Design:
             return timm.create_model(self.model, **self.options)
 
     def build(self, tag: str | None = None) -> Any:
-        """The network, its weights drawn, or timm's own of ``tag`` (empty: the model's default one).
+        """The network, its weights drawn, or timm's own weights ``tag`` (empty: the model's default).
 
-        A network all of whose blocks are alike gives the ends of its quarters, others what timm has as their pyramid.
+        A network all of whose blocks are alike gives the ends of its quarters, others timm's own pyramid.
         """
         name = f"{self.model}.{tag}" if tag else self.model
         pretrained = tag is not None
@@ -139,9 +139,9 @@ def first_convolution(net: nn.Module) -> nn.Conv2d:
 
 
 class Blocks(nn.Module):
-    """Maps after some blocks of a model whose blocks are alike, each as the model's last norm makes it.
+    """Maps after some blocks of a model whose blocks are alike, each passed through the model's last norm.
 
-    The norm is what pretraining has made maps comparable by. Blocks behind the last one, and the classifier, are gone.
+    The norm is what makes pretrained maps comparable. Blocks after the last one, and the classifier, are gone.
     """
 
     def __init__(self, model: Any, ends: Sequence[int]) -> None:

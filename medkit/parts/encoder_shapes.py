@@ -1,4 +1,4 @@
-"""What sizes of images a network takes, and what maps it makes of them, found by passes without numbers."""
+"""Which image sizes a network takes, and what maps it makes from them, found by passes without numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medkit.parts.encoder_models import ANY_SIZE, REFUSED, Design, outline, take
 
 Size = tuple[int, int]
 SMALLER = 4
-"""By how many pixels a map may be smaller whose convolutions are not padded."""
+"""By how many pixels a map may be smaller if its convolutions are not padded."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sizes:
     unpadded:
         Not all convolutions are padded, so maps may be smaller than the image's size over the stride.
     multiple:
-        Sides that are no multiple of it have to be padded for the network; 1: it takes any side.
+        Sides that are not a multiple of it have to be padded for the network; 1: it takes any side.
     only:
         The one size that it takes; None: any.
     """
@@ -39,12 +39,12 @@ class Sizes:
 
 @functools.lru_cache(maxsize=256)
 def sizes_of(design: Design) -> Sizes:
-    """Let images of three sizes through the network, on a device that computes shapes only.
+    """Pass images of three sizes through the network, on a device that computes only shapes.
 
     Raises
     ------
     InputError
-        if it takes no image of the size that it is made for, or its maps are not those that it declares.
+        if it does not take images of the size that it is made for, or its maps are not those that it declares.
     """
     with torch.device("meta"):
         net = design.build().eval()
@@ -75,7 +75,7 @@ def sizes_of(design: Design) -> Sizes:
 
 @torch.compiler.disable
 def multiple_of(design: Design, deepest: int) -> int:
-    """Of what sides of images have to be multiples: of the deepest stride where that cannot be found out."""
+    """What the sides of images have to be multiples of: the deepest stride if that cannot be found out."""
     try:
         return sizes_of(design).multiple
     except InputError:
@@ -83,12 +83,12 @@ def multiple_of(design: Design, deepest: int) -> int:
 
 
 def _may_be_bound(model: str) -> bool:
-    """Whether timm says that a network is bound to a size: tables looked up beyond their end are seen on a CPU only."""
+    """Whether timm says that a network is bound to one size: only a CPU notices look-ups past the end of a table."""
     return bool(outline(model).pretrained_cfg.get("fixed_input_size")) and not takes(model, ANY_SIZE)
 
 
 def refused_size(design: Design, size: Size) -> InputError:
-    """An image of another size than a network is made for."""
+    """An image of a size other than a network is made for."""
     height, width = size
     own = " x ".join(map(str, design.own_size))
     what = f"timm's '{design.model}' is made for images of {own} here, and this one is {height} x {width}"
@@ -99,7 +99,7 @@ def refused_size(design: Design, size: Size) -> InputError:
 
 
 def lack(maps: Sequence[tuple[int, ...]], channels: Sequence[int], strides: Sequence[int], size: Size) -> int | None:
-    """By how many pixels maps (C,H,W) are smaller than ``size`` over their strides; None if they are no such maps."""
+    """By how many pixels maps (C,H,W) are smaller than ``size`` over their strides; None if they are not such maps."""
     if tuple(shape[0] for shape in maps) != tuple(channels):
         return None
     most = 0

@@ -1,4 +1,4 @@
-"""The layers of an encoder in groups from input to output, for gradual unfreezing and rates that fall with depth."""
+"""The layers of an encoder in groups from input to output, for gradual unfreezing and layer-wise learning rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stages = Sequence[tuple[str, nn.Module]]
 def stages_of(net: Any, whole: Any) -> Stages:
     """Groups of the layers of ``net``, a pyramid of the timm model ``whole``: by blocks if it attends, else by levels.
 
-    Where levels cannot be told apart (networks that timm does not take to pieces) it is by blocks, too.
+    If levels cannot be told apart (networks that timm does not take apart) it is by blocks too.
     """
     levels = by_levels(net)
     if not hasattr(whole, "group_matcher") or (len(levels) > 1 and not _attends(whole)):
@@ -33,7 +33,7 @@ def _attends(whole: nn.Module) -> bool:
 
 
 def by_levels(net: Any) -> Stages:
-    """A stage for each level of the pyramid, with a stem of its own where the first level ends behind it."""
+    """A stage for each level of the pyramid, with a separate stem if the first level ends after it."""
     units: list[tuple[str, nn.Module]] = []
     for name, child in net.named_children():
         if isinstance(child, nn.Sequential) and name in ("blocks", "stages", "features"):
@@ -54,9 +54,9 @@ def by_levels(net: Any) -> Stages:
 
 
 def layers_of(whole: Any) -> Mapping[str, int]:
-    """The layer of each parameter of a timm model, from the stem (0) on, as timm lets rates fall with depth.
+    """The layer of each parameter of a timm model, from the stem (0) on, as in timm's layer-wise rate decay.
 
-    What timm has in no layer lies with the classifier, unless it was made before the blocks, as embeddings are.
+    What timm assigns to no layer belongs to the classifier, unless it was made before the blocks, as embeddings are.
     """
     layers: dict[str, int] = group_parameters(whole, whole.group_matcher(), reverse=True)
     last = max(layers.values())
@@ -69,15 +69,15 @@ def layers_of(whole: Any) -> Mapping[str, int]:
 
 
 def by_blocks(net: nn.Module, layers: Mapping[int, int]) -> Stages:
-    """A stage for each layer, of which ``layers`` has the number by the parameter's id: the stem, then each block.
+    """A stage for each layer, whose number ``layers`` has by the parameter's id: the stem, then each block.
 
-    Norms behind the last block are part of it, and what blocks share is part of the first of them.
+    Norms after the last block are part of it, and what blocks share is part of the first of them.
     """
     held: dict[int, list[tuple[str, nn.Module]]] = {}
     for number, name, module in _pieces(net, "", layers, set()):
         held.setdefault(number, []).append((name, module))
     for number in sorted(held):
-        if number and number - 1 not in held:  # the norm behind blocks that are not built
+        if number and number - 1 not in held:  # the norm after blocks that are not built
             held.setdefault(max(n for n in held if n < number), []).extend(held.pop(number))
     stages: list[tuple[str, nn.Module]] = []
     for number in sorted(held):
@@ -91,7 +91,7 @@ def by_blocks(net: nn.Module, layers: Mapping[int, int]) -> Stages:
 def _pieces(
     module: nn.Module, prefix: str, layers: Mapping[int, int], seen: set[int]
 ) -> Iterator[tuple[int, str, nn.Module]]:
-    """The largest modules whose parameters are all of one layer, and lists of those that lie between them."""
+    """The largest modules whose parameters are all in one layer, and lists of those in between."""
     inside = {id(p) for p in module.parameters()}
     numbers = {layers[p] for p in inside}
     if not inside - seen:

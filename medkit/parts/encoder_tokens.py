@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def has_tokens(model: nn.Module) -> bool:
-    """Whether a timm model attends globally to tokens that know their own places, so that some may be left out.
+    """Whether a timm model attends globally to tokens that carry their own positions, so that some may be left out.
 
     Those are ViT, DeiT, CLIP, DINOv2 (``VisionTransformer``), EVA and DINOv3 (``Eva``). Windows and tables of relative
     positions (Swin, BEiT, SAM) need all patches.
@@ -24,15 +24,15 @@ def has_tokens(model: nn.Module) -> bool:
 
 
 def tokens_of(model: Any, x: Tensor, keep: Tensor | None = None) -> Tensor:
-    """The tokens of an image after the last block and its norm, those that stand before the patches first.
+    """The tokens of an image after the last block and its norm, prefix tokens first.
 
-    Positions are added before patches are dropped, as He et al. 2022 (MAE, section 3) have it, and a rotary embedding
-    is that of each patch's own place.
+    Positions are added before patches are dropped, as in He et al. 2022 (MAE, section 3), and a rotary embedding
+    is that of each patch's own position.
 
     Parameters
     ----------
     model:
-        For which :func:`has_tokens`.
+        One for which :func:`has_tokens` is true.
     x:
         (N,C,H,W).
     keep:
@@ -52,7 +52,7 @@ def tokens_of(model: Any, x: Tensor, keep: Tensor | None = None) -> Tensor:
         prefix, patches = x[:, : model.num_prefix_tokens], x[:, model.num_prefix_tokens :]
         x = torch.cat([prefix, patches.gather(1, keep[:, :, None].expand(-1, -1, x.shape[2]))], 1)
         if rope is not None:
-            # (places, angles), or with axes mixed (blocks, heads, places, angles): to each image's own places.
+            # (positions, angles), or with axes mixed (blocks, heads, positions, angles): to each image's own positions.
             rope = rope[:, :, keep].transpose(1, 2) if model.rope_mixed else rope[keep][:, None]
     x = model.norm_pre(x)
     for i, block in enumerate(model.blocks):

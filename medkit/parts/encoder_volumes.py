@@ -1,4 +1,4 @@
-"""What encoders of volumes share: sizes in three directions, and files of weights by their published names."""
+"""What 3-D encoders share: sizes in three directions, and files of weights by their published names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from medkit.parts.weights import read_safetensors, some, tell, tell_prefix, unde
 
 Count = Annotated[int, Field(gt=0)]
 COUNTER = "num_batches_tracked"
-"""Of batch norms, where files from before torch 0.4.1 lack it; nothing of ours depends on it."""
+"""Of batch norms; files from before torch 0.4.1 lack it, and nothing of ours depends on it."""
 Triple = tuple[int, int, int]
 """Depth, height and width."""
 
 
 def triples(value: Sequence[Triple] | int, count: int, what: str) -> list[Triple]:
-    """``count`` triples; one number is that of all directions and stages.
+    """``count`` triples; a single number is for all directions and stages.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def check_volumes(x: Tensor) -> None:
 def load_published(net: nn.Module, path: Path, prefix: str | None = None) -> None:
     """Load a safetensors file with the weights of ``net``, whose names are the published ones.
 
-    Names may stand behind a prefix (``encoder.``, ``module.``), which is found by what fits best and told. Tensors that
-    the network does not have (a decoder, a classifier) are left out, and told where they stand behind the same prefix.
+    Names may have a prefix (``encoder.``, ``module.``), which is found by the best match and reported. Tensors that
+    the network does not have (a decoder, a classifier) are left out, and reported if they have the same prefix.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def load_published(net: nn.Module, path: Path, prefix: str | None = None) -> Non
     try:
         content = read_safetensors(path)
     except InputError as error:
-        # What is a pickle comes with a way to convert it, which these need another one for.
+        # The error for a pickle comes with a way to convert it; these weights need another one.
         hint = "'medkit convert-weights FILE --of NAME' converts it: docs/volumes.md" if error.hint else None
         raise InputError(error.what, error.where, hint) from error
     tensors, before = under_prefix(content, {name: name for name in own}, path, prefix)
@@ -62,21 +62,21 @@ def load_published(net: nn.Module, path: Path, prefix: str | None = None) -> Non
     check_fits(tensors, own, str(path))
     unused = [name for name in tensors if name not in own]
     if unused:
-        tell(path, f"{counted(len(unused))} left out, which this encoder has not ({some(unused)})")
+        tell(path, f"{counted(len(unused))} left out, which this encoder does not have ({some(unused)})")
     net.load_state_dict({name: tensors.get(name, mine) for name, mine in own.items()})
 
 
 def check_fits(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
-    """Refuse tensors of which the encoder's ``own`` are missing or have other shapes."""
+    """Refuse tensors among which the encoder's ``own`` are missing or have other shapes."""
     missing = [name for name in own if name not in tensors and not name.endswith(COUNTER)]
     if missing:
         what = f"the file lacks {counted(len(missing))} of the {len(own)} of this encoder ({some(missing)})"
-        hint = "are stages, blocks and widths those of the file? 'medkit convert-weights' finds them out"
+        hint = "are stages, blocks and widths those of the file? 'medkit convert-weights' finds them"
         raise InputError(what, where, hint)
     wrong = [name for name, mine in own.items() if name in tensors and tensors[name].shape != mine.shape]
     if wrong:
         shown = [f"{name} {list(tensors[name].shape)}, not {list(own[name].shape)}" for name in wrong]
-        hint = "are widths and kernels those of the file? 'medkit convert-weights' finds them out"
+        hint = "are widths and kernels those of the file? 'medkit convert-weights' finds them"
         raise InputError(f"the file has another shape for {counted(len(wrong))} ({some(shown)})", where, hint)
 
 

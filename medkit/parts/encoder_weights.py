@@ -1,4 +1,4 @@
-"""Files of weights for timm networks: whatever stands before or behind their names, and for other sizes of images."""
+"""Files of weights for timm networks: whatever comes before or after their names, and for other image sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medkit.parts.weights import OWN, read_safetensors, some, tell, tell_prefix,
 
 
 def statistics_of(model: str, tag: str | None, channels: int) -> tuple[Any, Any]:
-    """Mean and deviation of the images that timm's weights of ``tag`` were trained with, by channel or for all.
+    """Mean and deviation of the images that timm's weights ``tag`` were trained with, by channel or for all.
 
     Raises
     ------
@@ -36,10 +36,10 @@ def statistics_of(model: str, tag: str | None, channels: int) -> tuple[Any, Any]
 def load_backbone(encoder: nn.Module, design: Design, path: Path, prefix: str | None = None) -> None:
     """Load a safetensors file with the weights of an encoder's network.
 
-    Names may stand behind a prefix (``module.``, ``backbone.``, ``student.backbone.``), which is found by what fits
-    best and told. Colour weights of the first convolution are summed for one channel, or spread over others, and
-    positions resampled for another size of images, as timm does. Classifiers and blocks behind the pyramid's last level
-    are left out; tensors that the model does not have are told.
+    Names may have a prefix (``module.``, ``backbone.``, ``student.backbone.``), which is found by the best match and
+    reported. Colour weights of the first convolution are summed for one channel, or spread over others, and
+    positions resampled for another image size, as timm does. Classifiers and blocks after the pyramid's last level
+    are left out; tensors that the model does not have are reported.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def load_backbone(encoder: nn.Module, design: Design, path: Path, prefix: str | 
     unused = [name for name in tensors if name not in names and name not in whole.state_dict()]
     if unused:
         left = "1 tensor" if len(unused) == 1 else f"{len(unused)} tensors"
-        tell(path, f"{left} left out, which timm's '{design.model}' has not ({some(unused)})")
+        tell(path, f"{left} left out, which timm's '{design.model}' does not have ({some(unused)})")
     net.load_state_dict({mine: tensors[name] for name, mine in names.items()})
 
 
 def _check_normalized(encoder: nn.Module, content: Mapping[str, Tensor], before: str, path: Path) -> None:
-    """Refuse weights of an encoder of ours that saw images through another mean and deviation."""
+    """Refuse weights of one of our encoders that saw images with another mean and deviation."""
     if before not in OWN[1:]:
         return
     for name in ("mean", "deviation"):
@@ -91,7 +91,7 @@ def _check_normalized(encoder: nn.Module, content: Mapping[str, Tensor], before:
 
 
 def _colours(tensors: dict[str, Tensor], own: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Weights of three colours fitted to the encoder's channels as timm does it; some networks have none."""
+    """Weights of three colours fitted to the encoder's channels as timm does; some networks have none."""
     first = next((name for name, mine in names.items() if own[mine].dim() == 4), None)
     if first is None:
         return tensors

@@ -34,7 +34,7 @@ class TimmEncoder(nn.Module):
     """A timm backbone as a feature pyramid, shallow to deep.
 
     Shapes: (N,C,H,W) to a list of (N,channels[i],H/strides[i],W/strides[i]), sizes rounded up: where the network itself
-    would round down or fail, the image is padded with zeros below and on the right. Of plain vision transformers the
+    would round down or fail, the image is padded with zeros below and on the right. For plain vision transformers the
     pyramid is what four evenly spaced blocks give, all at the stride of a patch and through the last norm; they also
     have :attr:`tokens`. Nothing is ever downloaded unless ``weights`` says ``hub:``.
 
@@ -54,21 +54,21 @@ class TimmEncoder(nn.Module):
         gain nothing from a deepest map of 2x2.
     image_size:
         Side, or height and width, of the images that positions and windows are made for; null is the model's own. Most
-        networks take images of other sizes all the same, the others say so. Pretrained positions are resampled.
+        networks take images of other sizes all the same; the others say so. Pretrained positions are resampled.
     normalize:
-        What is done with images of values in [0,1]: ``pretrained`` takes the mean and deviation that the weights were
-        trained with, averaged over colours where images have another number of channels; a pair is the mean and
-        deviation of all channels; null: nothing. It is saved with the weights.
+        What is done with images of values in [0,1]: ``pretrained`` uses the mean and deviation that the weights were
+        trained with, averaged over colours if images have another number of channels; a pair is the mean and
+        deviation for all channels; null: nothing. It is saved with the weights.
     prefix:
-        How names in the file of ``weights`` begin before those of this network, such as ``teacher.backbone.``; null:
-        found, and told.
+        What precedes this network's names in the file of ``weights``, such as ``teacher.backbone.``; null: found, and
+        reported.
     """
 
     net: Any
     mean: Tensor
     deviation: Tensor
     patch: tuple[int, int]
-    """Height and width of a patch; plain vision transformers alone have it, and with it :attr:`tokens`."""
+    """Height and width of a patch; only plain vision transformers have it, and with it :attr:`tokens`."""
     prefix_tokens: int
     """Tokens before those of the patches: class, distillation, registers."""
     width: int
@@ -105,7 +105,7 @@ class TimmEncoder(nn.Module):
 
     @property
     def unpadded(self) -> bool:
-        """Whether maps may be smaller than promised, since not all convolutions are padded."""
+        """Whether maps may be smaller than promised, because not all convolutions are padded."""
         return sizes_of(self.design).unpadded
 
     @property
@@ -144,7 +144,7 @@ class TimmEncoder(nn.Module):
         return maps
 
     def _padded(self, x: Tensor) -> Tensor:
-        """``x`` with rows below and columns on the right until the network takes its sides."""
+        """``x`` with rows added below and columns on the right until the network takes its sides."""
         deepest = math.lcm(*self.strides)
         missing = [-side % deepest for side in x.shape[-2:]]
         if not any(missing) or multiple_of(self.design, deepest) == 1:
@@ -153,7 +153,7 @@ class TimmEncoder(nn.Module):
 
     @torch.compiler.disable
     def _check(self, maps: list[Tensor], size: tuple[int, int]) -> None:
-        """Refuse maps that are not those promised, unless they are smaller for want of padding."""
+        """Refuse maps that are not those promised, unless they are smaller for lack of padding."""
         found = [tuple(m.shape[1:]) for m in maps]
         if lack(found, self.channels, self.strides, size) is not None and self.unpadded:
             return
@@ -164,30 +164,30 @@ class TimmEncoder(nn.Module):
 
     @property
     def tokens(self) -> Callable[..., Tensor]:
-        """``tokens(x, keep=None)``: (N,C,H,W) to (N,P+K,D), which plain vision transformers alone have.
+        """``tokens(x, keep=None)``: (N,C,H,W) to (N,P+K,D), which only plain vision transformers have.
 
-        P tokens stand before the K patches that ``keep`` (N,K) names, by their indices in row order; null keeps all.
-        D is :attr:`width`, P :attr:`prefix_tokens`, and patches are of the size :attr:`patch`. The last level of the
-        pyramid is that of all patches.
+        P tokens come before the K patches that ``keep`` (N,K) names by their indices in row order; null keeps all.
+        D is :attr:`width`, P :attr:`prefix_tokens`, and patches have the size :attr:`patch`. The last level of the
+        pyramid is made of all patches.
         """
         if "patch" not in self.__dict__:
             raise AttributeError("tokens")
         return self._tokens
 
     def _tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        # A call of the module, so that what is wrapped around it (divided weights, compilation) is there for this too.
+        # A call of the module, so that what is wrapped around it (divided weights, compilation) applies here too.
         tokens: Tensor = self(x, as_tokens=True, keep=keep)
         return tokens
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         """Named groups of layers from input to output, together every parameter once.
 
-        Of networks with attention they are the stem and each block, of others the stem and each level.
+        In networks with attention they are the stem and each block, in others the stem and each level.
         """
         return stages_of(self.net, outline(self.design.model))
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that timm takes out of weight decay, such as positions and classes."""
+        """Parameters that timm exempts from weight decay, such as positional and class embeddings."""
         whole = outline(self.design.model)
         if not hasattr(whole, "no_weight_decay"):
             return set()
@@ -196,7 +196,7 @@ class TimmEncoder(nn.Module):
 
 
 def _built(design: Design, tag: str | None) -> Any:
-    """The network with weights drawn, or of timm's ``tag``; what timm refuses is an :class:`InputError`."""
+    """The network with weights drawn, or timm's ``tag``; what timm refuses is an :class:`InputError`."""
     model, size = design.model, design.image_size
     outline(model)
     if size is not None and not takes(model, "img_size"):

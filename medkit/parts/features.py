@@ -1,6 +1,6 @@
 """Networks whose features image metrics compare: VGG19, the Inception of FID, or a small random one for tests.
 
-There is one network of each kind, weights and device in the process; metrics that ask for the same get the same.
+There is one network per kind, weights and device in the process; metrics that ask for the same one get the same one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class VGG19(nn.Module):
     """The convolutions of VGG19 up to relu5_1 (Simonyan and Zisserman 2015), tensors named as torchvision names them.
 
     From grey slices (N,1,H,W) in [0,1], repeated to three channels and not normalised, the maps relu1_1, relu2_1,
-    relu3_1, relu4_1 and relu5_1 at strides 1, 2, 4, 8 and 16, one after the other: of the five only one is in memory.
+    relu3_1, relu4_1 and relu5_1 at strides 1, 2, 4, 8 and 16, one after another: only one of the five is in memory.
     """
 
     stride = 16
@@ -65,7 +65,7 @@ class VGG19(nn.Module):
 
 
 class RandomTestFeatures(nn.Module):
-    """Five small convolutions whose weights nobody trained, the same in every process, for tests and phantoms.
+    """Five small convolutions with untrained weights, the same in every process, for tests and phantoms.
 
     It stands in for VGG19, at stride 1 throughout. Its numbers say that software works and mean nothing else.
     """
@@ -107,7 +107,7 @@ _NETWORKS: dict[tuple[str, str, str], nn.Module] = {}
 
 
 def network(kind: Kind, weights: str, device: torch.device | str = "cpu") -> nn.Module:
-    """The feature network of ``kind`` with ``weights`` on ``device``, in evaluation mode, read once a process.
+    """The feature network of ``kind`` with ``weights`` on ``device``, in evaluation mode, read once per process.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _read(kind: Kind, weights: str) -> nn.Module:
     tensors = read_tensors(kind, weights)
     if kind == "fid_inception" and ("fc.weight" not in tensors or len(tensors["fc.weight"]) != FID_CLASSES):
         raise InputError(
-            f"this is not the Inception-v3 of FID, which is told by its {FID_CLASSES} classes (fc.weight)",
+            f"this is not the Inception-v3 of FID, which is recognised by its {FID_CLASSES} classes (fc.weight)",
             weights,
             "convert pt_inception-2015-12-05 (docs/metrics.md)",
         )
@@ -151,7 +151,7 @@ def _read(kind: Kind, weights: str) -> nn.Module:
 
 
 def read_tensors(kind: Kind, weights: str) -> dict[str, Tensor]:
-    """The tensors of a weight file, or of the hub, under the names that the network of ``kind`` has for them."""
+    """The tensors of a weight file, or from the hub, under the names that the network of ``kind`` uses for them."""
     tensors = _fetch(kind, weights) if weights.startswith("hub:") else read_safetensors(Path(weights))
     if kind == "vgg19" and not any(name.startswith("features.") for name in tensors):
         tensors = {f"features.{name}": tensor for name, tensor in tensors.items()}
@@ -159,7 +159,7 @@ def read_tensors(kind: Kind, weights: str) -> dict[str, Tensor]:
 
 
 def load_by_name(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put ``tensors`` in the place of the module's own as float32; names it has not, such as a classifier's, stay out.
+    """Put ``tensors`` in place of the module's own as float32; names it lacks, such as a classifier's, are left out.
 
     Raises
     ------
@@ -201,14 +201,14 @@ def _fetch(kind: Kind, weights: str) -> dict[str, Tensor]:
 
 
 class Remembered:
-    """The last ``capacity`` values by key; the one least recently asked for goes first."""
+    """The last ``capacity`` values by key; the least recently used goes first."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.values: OrderedDict[Hashable, Any] = OrderedDict()
 
     def all(self, keys: Sequence[Hashable], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-        """The values of ``keys``; ``make`` is given the positions of those not known and returns theirs in order."""
+        """The values of ``keys``; ``make`` is given the positions of unknown ones and returns their values in order."""
         new: dict[Hashable, int] = {}
         for position, key in enumerate(keys):
             if key not in self.values:
@@ -224,7 +224,7 @@ class Remembered:
 
 
 def digest(image: np.ndarray) -> bytes:
-    """A key of what an image shows: equal for equal pixels and shape."""
+    """A key for what an image shows: equal for equal pixels and shape."""
     shown = np.ascontiguousarray(image, np.float32)
     return hashlib.blake2b(shown.data, digest_size=16, salt=repr(shown.shape).encode()[:16]).digest()
 

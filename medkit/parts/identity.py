@@ -1,4 +1,4 @@
-"""The encoder of operators that want the slices themselves."""
+"""The encoder for operators that work on the slices themselves."""
 
 from __future__ import annotations
 

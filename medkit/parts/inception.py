@@ -1,8 +1,8 @@
 """The Inception-v3 that FID is defined by: TensorFlow's graph of 2015-12-05 up to its third pool.
 
-It differs from torchvision's Inception-v3, whose names it has: average pools leave padding out of the mean, and the
+It differs from torchvision's Inception-v3, whose names it uses: average pools leave padding out of the mean, and the
 last block pools by maximum. Sources: Szegedy et al. 2016; Heusel et al. 2017; the port in torch-fidelity, whose input
-handling this follows (8-bit values, TensorFlow 1 resize, (x - 128) / 128). The tests hold it against torchvision's with
+handling this follows (8-bit values, TensorFlow 1 resize, (x - 128) / 128). The tests compare it with torchvision's with
 those two changes made, on random weights; with the published weights it has not been compared with torch-fidelity.
 """
 
@@ -43,7 +43,7 @@ class Mixed(nn.Module):
     Parameters
     ----------
     branches:
-        Each a chain of steps; a step in a list of its own forks: its convolutions read the same map and are joined.
+        Each a chain of steps; a step that is a list forks: its convolutions read the same map and are joined.
     pool:
         What the last branch does before its convolution.
     halves:
@@ -138,7 +138,7 @@ def _e(channels: int, pool: str) -> Mixed:
 class FIDInception(nn.Module):
     """Grey slices (N,1,H,W) in [0,1], of any size, to the 2048 features (N,2048) that FID compares.
 
-    Values are rounded to 8 bits, resized to 299x299, brought to [-1,1) and repeated to three channels.
+    Values are rounded to 8 bits, resized to 299x299, mapped to [-1,1) and repeated to three channels.
     """
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class FIDInception(nn.Module):
 def resize_tf1(x: Tensor, size: int) -> Tensor:
     """Bilinear resize of (N,C,H,W) to (N,C,size,size) as TensorFlow 1 does it.
 
-    Output i is read at i * H / size, so the first pixels lie on each other and nothing is averaged when shrinking.
+    Output i is read at i * H / size, so the first pixels coincide and nothing is averaged when shrinking.
     """
     rows, columns = (_taps(n, size).to(x) for n in x.shape[-2:])
     return rows @ x @ columns.T

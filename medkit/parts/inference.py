@@ -21,10 +21,10 @@ CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d, conv3d_as_2d)
 
 
 def prepare_for_inference(module: nn.Module, run: Callable[[nn.Module], Any]) -> nn.Module:
-    """A copy of ``module`` that predicts the same, to rounding, faster and in less memory.
+    """A copy of ``module`` that predicts the same, up to rounding, faster and in less memory.
 
     The copy is in evaluation mode and without gradients, its weights are stored channels last, and every batch norm
-    that is the only reader of a convolution is folded into it. Which ones are is seen in one pass, not guessed from
+    that is the only reader of a convolution is folded into it. Which ones are is observed in one pass, not guessed from
     names, so any network may be given; what cannot be folded is left as it is.
 
     Parameters
@@ -52,7 +52,7 @@ def prepare_for_inference(module: nn.Module, run: Callable[[nn.Module], Any]) ->
 
 
 ELSE = 0
-"""In the place of a convolution or a batch norm: anything else."""
+"""In place of a convolution or a batch norm: anything else."""
 
 
 class _Watch(TorchFunctionMode):
@@ -66,12 +66,12 @@ class _Watch(TorchFunctionMode):
     convs, norms:
         The modules that are watched.
     outputs:
-        Of each map that a convolution gave, by its ``id``: the map and the convolution. References are weak, for
-        intermediate maps must not outlive the pass; an ``id`` may be that of a later tensor then.
+        For each map that a convolution gave, by its ``id``: the map and the convolution. References are weak, as
+        intermediate maps must not outlive the pass; then an ``id`` may be that of a later tensor.
     readers:
-        Of each convolution, the batch norms that read an output of it, and ``ELSE`` for any other reader.
+        For each convolution, the batch norms that read an output of it, and ``ELSE`` for any other reader.
     sources:
-        Of each batch norm, the convolutions whose outputs it read, and ``ELSE`` for anything else.
+        For each batch norm, the convolutions whose outputs it read, and ``ELSE`` for anything else.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -146,7 +146,7 @@ def _fold(conv: Conv, norm: Norm) -> nn.Module:
     """Put what ``norm`` does into ``conv``; return what is left to do after it."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    # In double, for the rounding of the fold should not add to that of the network.
+    # In double precision, as the rounding of the fold should not add to that of the network.
     factor = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight.double()

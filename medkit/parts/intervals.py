@@ -1,4 +1,4 @@
-"""95 % intervals of shares and of areas under ROC curves, when rows of one patient are not independent."""
+"""95 % intervals of proportions and of areas under ROC curves, when rows of one patient are not independent."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def numbered(names: Sequence[str]) -> tuple[np.ndarray, int]:
 
 
 def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the share sum(top) / sum(bottom), from ``top`` right ones of ``bottom`` in each patient.
+    """Interval of the proportion sum(top) / sum(bottom), from ``top`` right ones out of ``bottom`` in each patient.
 
-    Wilson's score interval (1927), which does not shrink to a point when all or none are right. Where patients have
-    several rows, the number of rows is divided by the design effect that the patients' own shares show, and by
-    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015). Where all or none are right nothing
-    can be seen of that effect, and each patient counts as one row. nan without a patient who has rows.
+    Wilson's score interval (1927), which does not shrink to a point when all or none are right. If patients have
+    several rows, the number of rows is divided by the design effect that the patients' own proportions show, and by
+    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015). If all or none are right that effect
+    cannot be seen, and each patient counts as one row. nan without a patient who has rows.
     """
     counted = bottom > 0
     top, bottom = top[counted].astype(float), bottom[counted].astype(float)
@@ -53,7 +53,7 @@ def _wilson(share: float, n: float, level: float) -> tuple[float, float]:
     z = stats.norm.ppf((1 + level) / 2)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At the ends the formula is exact but for rounding.
+    # At the ends the formula is exact except for rounding.
     low = 0.0 if share == 0 else max(0.0, middle - half)
     return low, 1.0 if share == 1 else min(1.0, middle + half)
 
@@ -75,16 +75,16 @@ def placements(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarra
 def placement_variance(
     v10: np.ndarray, v01: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None
 ) -> float:
-    """Variance of the mean of placements: of an AUC, or of a difference of two by the placements' differences.
+    """Variance of the mean of placements: of an AUC, or of the difference of two from the placements' differences.
 
-    DeLong et al. 1988 where every row is a patient of its own; Obuchowski 1997 where ``patients`` (numbers, one a row)
-    have several. nan where it cannot be estimated: one row, or one patient, of a class.
+    DeLong et al. 1988 if every row is a separate patient; Obuchowski 1997 if ``patients`` (numbers, one per row)
+    have several. nan if it cannot be estimated: one row, or one patient, of a class.
     """
     positive = labels > 0
     if patients is None or len(np.unique(patients)) == len(patients):
         if min(len(v10), len(v01)) < 2:
             return math.nan
-        # Placements are multiples of 1/2m: what differs less is the same but for rounding.
+        # Placements are multiples of 1/2m: what differs by less is the same except for rounding.
         parts = [0.0 if np.ptp(v) < 1e-12 else float(np.var(v, ddof=1)) / len(v) for v in (v10, v01)]
         return parts[0] + parts[1]
     count = int(patients.max()) + 1
@@ -109,9 +109,9 @@ def auc_interval(
 ) -> tuple[float, float]:
     """Interval of an area under the ROC curve.
 
-    DeLong's variance (Obuchowski's where patients have several rows) on the scale of the logit, so that it is not cut
-    at 1. Where there is no variance, as with classes that are separated, the score interval of Newcombe (2006, method
-    5), which needs only how many positives and negatives there are; each patient counts as one of each then. nan where
+    DeLong's variance (Obuchowski's if patients have several rows) on the logit scale, so that it is not cut off
+    at 1. If there is no variance, as with perfectly separated classes, the score interval of Newcombe (2006, method
+    5), which needs only how many positives and negatives there are; then each patient counts as one of each. nan if
     a class has fewer than two rows or patients.
     """
     if min((labels > 0).sum(), (labels <= 0).sum()) < 2:
@@ -136,7 +136,7 @@ def _separated(auc: float, m: int, n: int, z: float) -> tuple[float, float]:
         spread = 1 + extra * (1 - true) / (2 - true) + extra * true / (1 + true)
         return z * math.sqrt(true * (1 - true) * spread / (m * n))
 
-    # Just beside the value itself the standard error is the larger of the two, also where the value is 0 or 1.
+    # Right next to the value itself the standard error is the larger of the two, even if the value is 0 or 1.
     step = 1e-12
     low = 0.0 if auc <= 0 else float(brentq(lambda true: auc - true - error(true), 0, auc - step))
     high = 1.0 if auc >= 1 else float(brentq(lambda true: true - auc - error(true), auc + step, 1))

@@ -33,7 +33,7 @@ Fields = tuple[str, ...]
 
 
 class LabelHead(nn.Module):
-    """Average pool of the deepest map, fields of the case beside it, hidden layer if any, dropout, last layer.
+    """Average pool of the deepest map, fields of the case appended, hidden layer if any, dropout, last layer.
 
     ``labels`` (:class:`medkit.protocols.labels.Labels`) has the names of the classes, or the unit.
     """
@@ -71,7 +71,7 @@ class LabelHead(nn.Module):
 
 
 class Layers:
-    """What stands between the pooled map and the last layer."""
+    """What comes between the pooled map and the last layer."""
 
     def __init__(self, hidden: int | None, dropout: float, fields: Fields) -> None:
         self.hidden, self.dropout, self.fields = hidden, dropout, fields
@@ -91,7 +91,7 @@ class Classification(LabelHead):
     fields:
         Numeric fields of the case that are appended to the pooled map, such as ``[sex]``.
     weight:
-        Factor of the loss of cases of a class, by its name; default: 1.
+        Factor of the loss of a class's cases, by its name; default: 1.
     """
 
     label_kinds = ("one_of",)
@@ -116,8 +116,8 @@ class Classification(LabelHead):
 class Multilabel(LabelHead):
     """Which of several classes are there? Binary cross-entropy of each.
 
-    A class that is not known of a case has no part in its loss. Shapes: pyramid to (N,K) logits; ``label_probability``
-    by sigmoids.
+    A class that is not known for a case plays no part in its loss. Shapes: pyramid to (N,K) logits;
+    ``label_probability`` by sigmoids.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Multilabel(LabelHead):
     fields:
         Numeric fields of the case that are appended to the pooled map, such as ``[sex]``.
     positive_weight:
-        Factor of positive cases, of all classes or of each by its name; default: 1.
+        Factor of positive cases, for all classes or for each by its name; default: 1.
     """
 
     label_kinds = ("any_of",)
@@ -155,7 +155,7 @@ class Ordinal(LabelHead):
     """Which of several ordered classes is it? Consistent rank logits (CORAL).
 
     One score with K - 1 biases: ``P(y > k) = sigmoid(g(x) + b_k)``, trained as K - 1 binary tasks
-    (:func:`medkit.parts.label_losses.coral`). What is said is the median: the class above as many thresholds as are
+    (:func:`medkit.parts.label_losses.coral`). The prediction is the median: the class above as many thresholds as are
     passed with more than 0.5. Shapes: pyramid to (N,K-1) logits; ``class_probability`` (N,K) by differences. Source:
     Cao, Mirjalili and Raschka, Pattern Recognition Letters 140, 2020.
 
@@ -197,9 +197,9 @@ class Regression(LabelHead):
     delta:
         Where ``huber`` becomes linear, in the unit of the labels.
     start:
-        What an untrained network says about, such as the mean of the training labels.
+        Roughly what an untrained network predicts, such as the mean of the training labels.
     scale:
-        How far values lie around it, such as the labels' deviation: the last layer then puts out numbers about 1.
+        How far values spread around it, such as the labels' deviation: the last layer then gives numbers of about 1.
     dropout:
         Before the last layer.
     hidden:
@@ -227,7 +227,7 @@ class Regression(LabelHead):
 
     @property
     def unit(self) -> str:
-        """What its values are in."""
+        """The unit of its values."""
         return self.labels.unit
 
     def forward(self, features: list[Tensor], **fields: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What declared labels are predicted by: the last layer, its losses, and predictions under their standard names.
+"""How declared labels are predicted: the last layer, its losses, and predictions under their standard names.
 
-Every item counts alike in all of them, so that a batch that is divided among ranks has the mean of the whole one.
+Every item counts alike in all of them, so that a batch divided among ranks has the mean of the whole one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Weights = Positive | dict[str, Positive]
 
 
 class LabelLayer(nn.Module):
-    """The last layer, (N,F) to (N,outputs): linear; of ordered classes one weight vector and K - 1 biases.
+    """The last layer, (N,F) to (N,outputs): linear; for ordered classes one weight vector and K - 1 biases.
 
     The latter is the CORAL layer of Cao, Mirjalili and Raschka (Pattern Recognition Letters 140, 2020): ``g(x) + b_k``
     is the logit of "more than the k-th class". Biases start at 0.
@@ -50,7 +50,7 @@ def cross_entropy(logits: Tensor, numbers: Tensor, weight: Tensor | None = None)
 
 
 def binary_per_class(logits: Tensor, flags: Tensor, positive_weight: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of logits and flags (N,K): summed over the classes that are known of an item (not nan),
+    """Binary cross-entropy of logits and flags (N,K): summed over the classes that are known for an item (not nan),
     divided by K, and the mean over items. An unknown class has no gradient."""
     known = ~torch.isnan(flags)
     wanted = torch.where(known, flags, torch.zeros_like(flags)).to(logits.dtype)
@@ -59,7 +59,7 @@ def binary_per_class(logits: Tensor, flags: Tensor, positive_weight: Tensor | No
 
 
 def coral(logits: Tensor, numbers: Tensor) -> Tensor:
-    """The loss of CORAL with equal weights of the tasks, the mean over items (N,) of
+    """The loss of CORAL with equally weighted tasks, the mean over items (N,) of
     ``-sum_k [log s(z_k) t_k + (log s(z_k) - z_k) (1 - t_k)]``; s is the sigmoid, ``t_k`` 1 if the class is above k.
 
     Source: Cao, Mirjalili and Raschka, Pattern Recognition Letters 140, 2020: weighted cross-entropy of the K - 1
@@ -73,11 +73,11 @@ def coral(logits: Tensor, numbers: Tensor) -> Tensor:
 def class_probabilities(logits: Tensor) -> Tensor:
     """(N,K) of the logits (N,K-1) of ordered classes: differences of ``P(y > k)``.
 
-    At its minimum the loss orders the biases, so that no difference is negative; before, each is at most the one
-    before it here.
+    At its minimum the loss orders the biases, so that no difference is negative; until then, each is limited here to
+    the one before it.
     """
     columns = list(torch.sigmoid(logits).split(1, 1))
-    for k in range(1, len(columns)):  # cummin, of which ONNX has none
+    for k in range(1, len(columns)):  # cummin, which ONNX lacks
         columns[k] = torch.minimum(columns[k - 1], columns[k])
     above = torch.cat(columns, 1)
     ends = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
@@ -104,7 +104,7 @@ def predicted(labels: Labels, output: Tensor) -> dict[str, Tensor]:
 
 
 def of_classes(weights: Weights | None, labels: Labels, where: str) -> Tensor | None:
-    """(K,) the factor of each class, 1 where none is named; None without any.
+    """(K,) the factor of each class, 1 if none is named; None without any.
 
     Raises
     ------
@@ -118,22 +118,22 @@ def of_classes(weights: Weights | None, labels: Labels, where: str) -> Tensor | 
     for name in weights:
         if name not in labels.names:
             hint = did_you_mean(name, labels.names) or f"classes: {', '.join(labels.names)}"
-            raise InputError(f"'{where}' names '{name}', which is no class", hint=hint)
+            raise InputError(f"'{where}' names '{name}', which is not a class", hint=hint)
     return torch.tensor([float(weights.get(name, 1.0)) for name in labels.names])
 
 
 class LabelLoss(nn.Module):
-    """The loss that the labels of the data block ask for, of a volume operator's logits (B,outputs).
+    """The loss that the labels of the data block call for, on a volume operator's logits (B,outputs).
 
-    Cross-entropy of ``one_of``, binary cross-entropy of each class of ``any_of``, CORAL's of ``ordered`` classes
-    (:func:`coral`), and of measurements a distance. What is not known counts as nothing.
+    Cross-entropy for ``one_of``, binary cross-entropy of each class for ``any_of``, CORAL's for ``ordered`` classes
+    (:func:`coral`), and a distance for measurements. What is not known does not count.
 
     Parameters
     ----------
     weight:
-        Factor of all classes, or of each by its name: of the true class, of ``any_of`` of positive cases.
+        Factor for all classes, or for each by its name: for the true class or, with ``any_of``, for positive cases.
     kind:
-        Distance of measurements.
+        Distance for measurements.
     delta:
         Where Huber's distance becomes linear, in the unit of the labels.
     """
@@ -152,7 +152,7 @@ class LabelLoss(nn.Module):
         self.labels: Labels = declared(labels, type(self).__name__)
         if weight is not None and self.labels.kind not in ("one_of", "any_of"):
             raise InputError(
-                "weights are those of classes that exclude each other, or of any_of", hint="leave 'weight' out"
+                "weights are for classes that exclude each other, or for any_of", hint="leave 'weight' out"
             )
         self.register_buffer("weight", of_classes(weight, self.labels, "weight"), persistent=False)
         self.kind, self.delta = kind, delta
@@ -168,7 +168,7 @@ class LabelLoss(nn.Module):
 
 
 def declared(labels: Labels | None, who: str) -> Labels:
-    """The labels of the data block; raises :class:`InputError` where it declares none."""
+    """The labels of the data block; raises :class:`InputError` if it declares none."""
     if labels is None:
         raise InputError(f"'{who}' reads labels, and the data block declares none", hint="'labels' of the data block")
     return labels

@@ -16,7 +16,7 @@ class Charbonnier(nn.Module):
     Parameters
     ----------
     eps:
-        Where the loss turns from square to linear.
+        Where the loss turns from quadratic to linear.
     """
 
     def __init__(self, eps: Annotated[float, Field(gt=0)] = 1e-3) -> None:
@@ -52,7 +52,7 @@ class LaplacianEdge(nn.Module):
         return F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), kernel, groups=channels)
 
     def laplacian(self, image: Tensor) -> Tensor:
-        """The image less its coarse half."""
+        """The image minus its coarse half."""
         blurred = self.blur(image)
         coarse = torch.zeros_like(image)
         coarse[..., ::2, ::2] = blurred[..., ::2, ::2] * 4

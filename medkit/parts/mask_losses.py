@@ -1,4 +1,4 @@
-"""Losses of masks with classes, and what segmentation heads and operators make of their logits."""
+"""Losses for masks with classes, and what segmentation heads and operators make of their logits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Form = Literal["dice", "dice_bce"]
 
 
 def probabilities(logits: Tensor, classes: Classes | None, dim: int = 1) -> Tensor:
-    """Probabilities of a mask or, along ``dim``, of each class, without that of none."""
+    """Probabilities of a mask or, along ``dim``, of each class, without the background's."""
     if classes is None or classes.overlapping:
         return torch.sigmoid(logits)
     return torch.softmax(logits, dim).narrow(dim, 1, len(classes))
 
 
 def any_probability(logits: Tensor, classes: Classes | None) -> Tensor:
-    """(N,1,H,W) the probability of any class, of logits (N,C,H,W)."""
+    """(N,1,H,W) the probability of any class, from logits (N,C,H,W)."""
     if classes is None:
         return torch.sigmoid(logits)
     if classes.overlapping:
@@ -33,7 +33,7 @@ def any_probability(logits: Tensor, classes: Classes | None) -> Tensor:
 
 
 def one_hot(target: Tensor, classes: Classes) -> Tensor:
-    """(N,K,H,W) where each class is, of a batch's mask."""
+    """(N,K,H,W) where each class is, from a batch's mask."""
     if classes.overlapping:
         return target
     numbers = torch.arange(1, len(classes) + 1, device=target.device).view(1, -1, *[1] * (target.dim() - 2))
@@ -43,11 +43,11 @@ def one_hot(target: Tensor, classes: Classes) -> Tensor:
 class ClassDice(nn.Module):
     """Soft Dice loss of masks with classes: the mean over the classes that a batch has.
 
-    Of each class it is ``medkit:dice``'s, of softmax probabilities over the classes and none, or of sigmoids where they
-    overlap. Without classes it is ``medkit:dice`` itself. A batch without any class gives 0 and no gradient.
+    For each class it is ``medkit:dice``'s, with softmax probabilities over the classes and background, or with sigmoids
+    if they overlap. Without classes it is ``medkit:dice`` itself. A batch without any class gives 0 and no gradient.
 
-    Shapes: logits (N,K+1,H,W), the first of no class, or (N,K,H,W) of overlapping classes; masks as batches have them;
-    of patches of volumes, with a depth before the height.
+    Shapes: logits (N,K+1,H,W), background first, or (N,K,H,W) for overlapping classes; masks as batches have them;
+    for patches of volumes, with a depth before the height.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class ClassDice(nn.Module):
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy of masks, mean over pixels: over the classes and none, or binary where they overlap or are none.
+    """Cross-entropy of masks, mean over pixels: over classes and background, or binary if they overlap or are none.
 
-    Shapes: as those of ``medkit:class_dice``.
+    Shapes: as for ``medkit:class_dice``.
     """
 
     def __init__(self, classes: MaskClasses = None) -> None:
@@ -95,7 +95,7 @@ class MaskLoss(nn.Module):
     Parameters
     ----------
     form:
-        null: ``dice``, or ``dice_bce`` where masks have classes.
+        null: ``dice``, or ``dice_bce`` if masks have classes.
     """
 
     def __init__(self, form: Form | None, classes: Classes | None) -> None:

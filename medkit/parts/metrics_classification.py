@@ -1,4 +1,4 @@
-"""Metrics of yes-or-no decisions, from a probability and a label a case. 0.5 rounds to no."""
+"""Metrics of yes-or-no decisions, from a probability and a label per case. 0.5 counts as no."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class _Binary:
     empty = "cases without a label are left out"
     name = ""
     of: tuple[Labels, int] | None = None
-    """The declared labels and the class among them that it is of; None: of ``label`` and ``probability``."""
+    """The declared labels and the class among them that it measures; None: ``label`` and ``probability``."""
     decides = False
-    """Whether only the side of 0.5 counts that a probability lies on."""
+    """Whether all that counts is on which side of 0.5 a probability is."""
 
     def of_class(self, labels: Labels, number: int, name: str) -> Self:
         """This metric of one class against all others, as ``NAME_CLASS``."""
@@ -35,7 +35,7 @@ class _Binary:
         return one
 
     def extras(self, rows: Rows) -> dict[str, float]:
-        """How many rows of how many patients have the class, where it is of one."""
+        """How many rows of how many patients have the class, if it measures one."""
         if self.of is None:
             return {}
         yes = rows["label"] > 0
@@ -54,7 +54,7 @@ class _Binary:
 
 
 def _row_of_class(case: Mapping[str, Any], labels: Labels, number: int, decided: bool) -> dict[str, Any] | None:
-    """Whether a case has a class, and its probability; ``decided``, whether the class is said, as 0 and 1."""
+    """Whether a case has a class, and its probability; ``decided``: whether the class is predicted, as 0 and 1."""
     truth = np.asarray(case["labels"], float)
     label = float(truth[number]) if labels.kind == "any_of" else float(truth)
     if np.isnan(label):
@@ -68,7 +68,7 @@ def _row_of_class(case: Mapping[str, Any], labels: Labels, number: int, decided:
 
 
 class AUC(_Binary):
-    """Area under the ROC curve by ranks, ties counted half; undefined (nan) when only one class is there."""
+    """Area under the ROC curve by ranks, ties counted half; undefined (nan) if there is only one class."""
 
     name = "auc"
     interval_method = "DeLong"
@@ -82,7 +82,7 @@ class AUC(_Binary):
         return float((ranks[yes].sum() - n * (n + 1) / 2) / (n * m))
 
     def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
-        """The area as a function of how often each row counts; scores are sorted once for all."""
+        """The area as a function of how often each row counts; scores are sorted once and for all."""
         values, place = np.unique(rows["probability"], return_inverse=True)
         code = 2 * place + (rows["label"] > 0)
 
@@ -94,7 +94,7 @@ class AUC(_Binary):
         return area
 
     def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float]:
-        """DeLong's 95 % interval on the scale of the logit, by patients; it is not a point for separated classes."""
+        """DeLong's 95 % interval on the logit scale, by patients; it is not a point for separated classes."""
         return auc_interval(rows["probability"], rows["label"], numbered(patients)[0])
 
 
@@ -148,11 +148,11 @@ class _Ratio(_Binary, SumMetric):
         return self.of_share(wilson(*self.share(*each)))
 
     def share(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
-        """How many of how many rows: what the interval is made of."""
+        """How many of how many rows: what the interval is computed from."""
         return self.ratio(tp, fp, fn, tn)
 
     def of_share(self, interval: tuple[float, float]) -> tuple[float, float]:
-        """The metric's interval from that of the share."""
+        """The metric's interval from that of the proportion."""
         return interval
 
 
@@ -165,7 +165,7 @@ class F1(_Ratio):
         return 2 * tp, 2 * tp + fp + fn
 
     def share(self, tp: Any, fp: Any, fn: Any, tn: Any) -> tuple[Any, Any]:
-        """F1 = 2 J / (1 + J) with J = TP / (TP + FP + FN), which is a share of cases."""
+        """F1 = 2 J / (1 + J) with J = TP / (TP + FP + FN), which is a proportion of cases."""
         return tp, tp + fp + fn
 
     def of_share(self, interval: tuple[float, float]) -> tuple[float, float]:
@@ -209,7 +209,7 @@ class BinaryBalancedAccuracy(_Ratio):
         return tp * (tn + fp) + tn * (tp + fn), 2 * (tp + fn) * (tn + fp)
 
     def interval(self, rows: Rows, patients: Sequence[str]) -> Any:
-        """None: it is no share of cases, so its interval is the bootstrap's."""
+        """None: it is not a proportion of cases, so its interval is the bootstrap's."""
         return None
 
 

@@ -24,8 +24,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Squared Fréchet distance of the normal distributions fitted to (n,d) and (m,d) features (Heusel et al. 2017).
 
     |mean a - mean b|^2 + tr(A + B - 2 (A B)^(1/2)) with the unbiased covariances A and B, in float64. The trace of the
-    root is the sum of the singular values of X Y^T for any X^T X = A and Y^T Y = B. So no matrix is squared whose small
-    eigenvalues would be lost: the distance of features to themselves is 0 to rounding whether or not the covariance
+    root is the sum of the singular values of X Y^T for any X^T X = A and Y^T Y = B. No matrix is squared, which would
+    lose small eigenvalues: the distance of features to themselves is 0 up to rounding whether or not the covariance
     has full rank. nan with fewer than two features on a side.
     """
     if min(len(a), len(b)) < 2:
@@ -53,7 +53,7 @@ class SliceFeatures:
 
 
 class Embedder:
-    """Features of slices by one network; slices seen before, such as targets, are remembered by what they show."""
+    """Features of slices by one network; slices seen before, such as targets, are remembered by their content."""
 
     def __init__(self, features: nn.Module) -> None:
         self.features = features
@@ -67,7 +67,7 @@ class Embedder:
 
     @torch.inference_mode()
     def _embed(self, slices: np.ndarray) -> list[np.ndarray]:
-        # Every slice becomes 299x299 whatever it was.
+        # Every slice becomes 299x299, whatever it was.
         step = 4 * slices_at_once(slices.shape[1:])
         found: list[np.ndarray] = []
         for start in range(0, len(slices), step):
@@ -80,10 +80,10 @@ _shared = functools.cache(Embedder)
 
 
 class FID:
-    """Fréchet inception distance of the outputs' slices to the targets', exact in float64.
+    """Fréchet inception distance between the outputs' slices and the targets', exact in float64.
 
-    It depends on how many slices there are: only FIDs of the same number compare. With random_test_features the metric
-    is named ``fid_random``.
+    It depends on how many slices there are: only FIDs from the same number compare. With random_test_features the
+    metric is named ``fid_random``.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class FID:
 
         FID grows as the number of different slices falls. A bootstrap sample has about two thirds of them, the set
         without one patient nearly all, and there are as many sets as patients, not a thousand. How often intervals of
-        either kind hold the true value: benchmarks/bench_fid_interval.py.
+        either kind cover the true value: benchmarks/bench_fid_interval.py.
         """
         owners = np.asarray(patients)
         names = np.unique(owners)
@@ -145,7 +145,7 @@ class FID:
         return max(0.0, value - half), value + half
 
     def score(self, row: Mapping[str, Any]) -> float:
-        """nan: a distance of distributions has no value of one case."""
+        """nan: a distance between distributions has no value for one case."""
         return float("nan")
 
 

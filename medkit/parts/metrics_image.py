@@ -1,6 +1,6 @@
 """Metrics of image restoration in windowed [0,1] space, mean over slices.
 
-The input's own value goes with every output's. Slices whose input and target are equal to 60 dB and more are *blank*
+The input's own value goes with every output's. Slices whose input and target are equal to 60 dB or better are *blank*
 (nothing in the window): they are left out of the mean and counted, and ``plain`` is the mean over all slices.
 """
 
@@ -49,7 +49,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def blank_slices(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(D,) bool: the slices of (D,H,W) in which input and target are equal to 60 dB and more."""
+    """(D,) bool: the slices of (D,H,W) in which input and target are equal to 60 dB or better."""
     return np.array([psnr(a, b) >= BLANK for a, b in zip(image, target, strict=True)])
 
 
@@ -155,7 +155,7 @@ class RMSE(SliceMetric):
     Parameters
     ----------
     window_width:
-        HU of the window, to have the error in HU; null leaves it a share of the window.
+        Width of the window in HU, to have the error in HU; null leaves it as a share of the window.
     """
 
     name = "rmse"

@@ -14,14 +14,14 @@ Rows = Mapping[str, np.ndarray]
 
 
 def each_class(metric: Any, labels: Labels, name: str) -> list[Any]:
-    """A metric of yes and no, of each class, as ``NAME_CLASS``."""
+    """A yes-or-no metric, for each class, as ``NAME_CLASS``."""
     return [metric.of_class(labels, number, name) for number in range(len(labels))]
 
 
 class LabelMean:
-    """The mean over classes of a number that each has over the cases of which it is known.
+    """The mean over classes of a number that each has over the cases for which it is known.
 
-    A class in which it is undefined, as an AUC is without a positive case, is left out.
+    A class for which it is undefined, as an AUC is without a positive case, is left out.
     """
 
     unit = ""
@@ -64,7 +64,7 @@ class LabelMean:
             return lambda times: float("nan")
         if hasattr(metric, "of_sums"):
             terms = metric.terms(own)
-            # Draws are bytes, which their sums would not fit into.
+            # Draws are bytes, too small for their sums.
             return lambda times: float(metric.of_sums(np.asarray(times, float)[known] @ terms))
         weighted: Callable[[np.ndarray], float] = metric.weighted(own)
         return lambda times: weighted(times[known])
@@ -74,7 +74,7 @@ class LabelMean:
 
 
 class _ByClass:
-    """A mean over classes, each against all others; of declared labels with the number of each class beside it."""
+    """A mean over classes, each against all others; for declared labels with each class's number beside it."""
 
     name: str
     unit = ""

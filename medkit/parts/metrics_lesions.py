@@ -1,4 +1,4 @@
-"""Metrics that count lesions: connected parts of masks, voxels that touch by a side, an edge or a corner being one."""
+"""Metrics that count lesions: connected parts of masks, where voxels that touch by a face, edge or corner connect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def touched(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 
 
 class LesionSensitivity(MaskMetric):
-    """Share of lesions that are found, by a voxel at least: the mean over cases of the share in each."""
+    """Share of lesions that are found, by at least one voxel: the mean over cases of the share in each."""
 
     name = "lesion_sensitivity"
     unit = ""

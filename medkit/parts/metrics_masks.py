@@ -1,4 +1,4 @@
-"""Metrics of one mask, and of each class where masks have several."""
+"""Metrics of one mask, and of each class if masks have several."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Mapping[str, np.ndarray]
 class MaskMetric(MeanMetric):
     """A number of the true and the predicted mask of a case, averaged over cases.
 
-    Where the data block has classes, it is measured of each of them, as ``NAME_CLASS``, and averaged over them.
+    If the data block has classes, it is measured for each of them, as ``NAME_CLASS``, and averaged over them.
     """
 
     name: str
@@ -25,19 +25,19 @@ class MaskMetric(MeanMetric):
     higher_is_better: bool
     empty: str
     number: int | None = None
-    """Which class it is of; None: of a mask without classes."""
+    """Which class it measures; None: a mask without classes."""
     known: Known | None = None
-    """What the metrics of the same classes have measured of a case."""
+    """What the metrics of the same classes have measured for a case."""
 
     @abstractmethod
     def of_masks(self, truth: np.ndarray, said: np.ndarray, case: Mapping[str, Any]) -> float | None:
-        """The number of two masks (D,h,w) bool, or None where the truth leaves it undefined."""
+        """The number for two masks (D,h,w) bool, or None if the truth leaves it undefined."""
 
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         return self.measured(case) if self.known is None else self.known.row(self, case)
 
     def measured(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row of a case, measured anew."""
+        """The row of a case, measured afresh."""
         if self.number is None:
             truth, said = np.asarray(case["mask"]) > 0, np.asarray(case["mask_probability"]) > 0.5
         else:
@@ -65,7 +65,7 @@ class MaskMetric(MeanMetric):
 
 
 class Known:
-    """Rows of the case that was measured last, by class: the mean over classes takes what each of them has found."""
+    """Rows of the case measured last, by class: the mean over classes takes what each of them has found."""
 
     def __init__(self) -> None:
         self._case: Any = None
@@ -111,7 +111,7 @@ class ClassMean:
         there, filled = (~np.isnan(values)).astype(float), np.nan_to_num(values)
 
         def mean(times: np.ndarray) -> float:
-            times = np.asarray(times, float)  # draws are bytes, which their sums would not fit into
+            times = np.asarray(times, float)  # draws are bytes, too small for their sums
             counts = times @ there
             known = counts > 0
             return float(((times @ filled)[known] / counts[known]).mean()) if known.any() else float("nan")

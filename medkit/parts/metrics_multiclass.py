@@ -1,10 +1,10 @@
-"""Metrics of one class among several, from the probabilities of all classes and the true class' number a case.
+"""Metrics of one class among several, from the probabilities of all classes and the number of each case's true class.
 
-Where the data block declares labels, they are of these, under the names of the classes (``f1_NAME``). The likeliest
-class is what a network says (the first of several equal ones), of ordered classes the median. A macro average is the
-plain mean over the classes that occur among the true ones, so that rare classes count like frequent ones; a class that
-no case of the test set has, has no recall, and is left out of all three averages alike. A class that is there but was
-never said has precision 0.
+If the data block declares labels, the metrics use these, under the names of the classes (``f1_NAME``). The most likely
+class is what a network predicts (the first of several equal ones), for ordered classes the median. A macro average is
+the plain mean over the classes that occur among the true ones, so that rare classes count like frequent ones; a class
+that no case of the test set has, has no recall, and is left out of all three averages alike. A class that occurs but
+was never predicted has precision 0.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Rows = Mapping[str, np.ndarray]
 
 
 def class_row(case: Mapping[str, Any], labels: Labels | None = None) -> dict[str, Any] | None:
-    """The true class and the one that is said, the likeliest (of ordered ones the median); None without a class."""
+    """The true and the predicted class, the most likely (of ordered ones the median); None without a class."""
     label, each = float(case["label" if labels is None else "labels"]), case["class_probability"]
     said = int(np.argmax(each)) if labels is None else int(labels.said(each))
     return None if np.isnan(label) else {"class": int(label), "said": said}
 
 
 class Top1(ShareMetric):
-    """Share of images whose likeliest class is the true one: accuracy over all images, not averaged over classes."""
+    """Share of images whose most likely class is the true one: accuracy over all images, not averaged over classes."""
 
     name = "top1"
     unit = ""
@@ -52,7 +52,7 @@ class Top1(ShareMetric):
         return class_row(case, self.labels)
 
     def extras(self, rows: Rows) -> dict[str, float]:
-        """How many cases of each class were said to be which, ``TRUE said OTHER``, of declared labels."""
+        """How many cases of each class were predicted to be which, ``TRUE said OTHER``, for declared labels."""
         if self.labels is None:
             return {}
         names, pairs = self.labels.names, zip(rows["class"].tolist(), rows["said"].tolist(), strict=True)
@@ -66,7 +66,7 @@ class Top1(ShareMetric):
 
 
 class Confusion(ABC):
-    """A function of how often which class was said of which."""
+    """A function of how often which class was predicted for which."""
 
     name = ""
     unit = ""
@@ -85,7 +85,7 @@ class Confusion(ABC):
 
     @abstractmethod
     def of_confusion(self, confusion: np.ndarray) -> float:
-        """The number, from how often (K,K) the true class (rows) was said to be which (columns)."""
+        """The number, from how often (K,K) each true class (rows) was predicted to be which (columns)."""
 
     def compute(self, rows: Rows) -> float:
         return self.weighted(rows)(np.ones(len(rows["class"]))) if len(rows["class"]) else float("nan")
@@ -102,7 +102,7 @@ class Confusion(ABC):
 
 
 class _Macro(Confusion):
-    """An average over classes; of declared labels with the number of each, of which it is the mean for ``any_of``."""
+    """An average over classes; for declared labels with each class's number, of which it is the mean for ``any_of``."""
 
     label_kinds = ("one_of", "any_of", "ordered")
     binary: Any
@@ -116,7 +116,7 @@ class _Macro(Confusion):
 
     @abstractmethod
     def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
-        """Value of each class from how often it was rightly said, is true (never 0 here) and was said."""
+        """Value of each class from how often it was correctly predicted, is true (never 0 here) and was predicted."""
 
     def of_confusion(self, confusion: np.ndarray) -> float:
         there, claimed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
@@ -125,7 +125,7 @@ class _Macro(Confusion):
 
 
 class MacroPrecision(_Macro):
-    """Precision of each class, averaged: how often a class is right when it is said."""
+    """Precision of each class, averaged: how often a class is right when it is predicted."""
 
     name = "macro_precision"
     binary, single = PPV, "precision"
@@ -135,7 +135,7 @@ class MacroPrecision(_Macro):
 
 
 class MacroRecall(_Macro):
-    """Recall of each class, averaged: how often a class is said when it is true."""
+    """Recall of each class, averaged: how often a class is predicted when it is true."""
 
     name = "macro_recall"
     binary, single = Sensitivity, "recall"
@@ -155,7 +155,7 @@ class MacroF1(_Macro):
 
 
 class BalancedAccuracy(Confusion):
-    """Mean recall over the classes that occur; of ``any_of`` the mean over classes of sensitivity and specificity."""
+    """Mean recall over the classes that occur; for ``any_of`` the mean over classes of sensitivity and specificity."""
 
     name = "balanced_accuracy"
     label_kinds = ("one_of", "any_of", "ordered")
@@ -172,11 +172,11 @@ class BalancedAccuracy(Confusion):
 
 
 class Kappa(Confusion):
-    """Cohen's kappa, ``1 - sum(w observed) / sum(w expected)``, with weights of disagreement (Cohen 1968).
+    """Cohen's kappa, ``1 - sum(w observed) / sum(w expected)``, with weights for disagreement (Cohen 1968).
 
-    Of classes i and j they are ``(i - j)^2`` (quadratic), ``|i - j|`` (linear), or 1 where i and j differ (none).
-    Recorded as ``kappa_quadratic``, ``kappa_linear`` or ``kappa``. Undefined (nan) where all cases are of one class and
-    all are said to be.
+    For classes i and j they are ``(i - j)^2`` (quadratic), ``|i - j|`` (linear), or 1 if i and j differ (none).
+    Recorded as ``kappa_quadratic``, ``kappa_linear`` or ``kappa``. Undefined (nan) if all cases are of one class and
+    all are predicted to be.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class Kappa(Confusion):
 
     def of_labels(self, labels: Labels) -> list[Any]:
         if labels.kind == "one_of" and self.weights != "none":
-            hint = "'weights: none', or 'ordered' in the data block's labels in the place of 'one_of'"
+            hint = "'weights: none', or 'ordered' in the data block's labels in place of 'one_of'"
             raise InputError(f"{self.weights} weights go by the order of classes, and 'one_of' has none", "kappa", hint)
         return super().of_labels(labels)
 

@@ -30,11 +30,11 @@ PERCEPTUAL, TEXTURE = 0, 1
 def grams(maps: Tensor) -> Tensor:
     """Textures of feature maps: (N,C,H,W) to (N,P,C,C), the Gram matrix of each 16x16 patch of cells, not normalised.
 
-    Patches do not overlap; rows and columns that fill no patch are dropped, so P may be 0.
+    Patches do not overlap; rows and columns that do not fill a patch are dropped, so P may be 0.
     """
     down, along = maps.shape[2] // PATCH, maps.shape[3] // PATCH
     cut = maps[:, :, : down * PATCH, : along * PATCH].unflatten(2, (down, PATCH)).unflatten(4, (along, PATCH))
-    # Cells by channels, as maps that are stored channels last have them.
+    # Cells by channels, as maps stored channels last have them.
     patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
     return patches.mT @ patches
 
@@ -42,7 +42,7 @@ def grams(maps: Tensor) -> Tensor:
 class Distances:
     """PL and TML of pairs of slices by one network.
 
-    Both come from one pass, and pairs seen before are remembered by what they show: a stage with both metrics computes
+    Both come from one pass, and pairs seen before are remembered by their content: a stage with both metrics computes
     features once, and the input's own distances are computed in the first epoch only.
     """
 
@@ -52,7 +52,7 @@ class Distances:
         self.known = Remembered(REMEMBERED)
 
     def __call__(self, pairs: Pairs) -> list[tuple[float, float]]:
-        """(PL, TML) of each pair of (H,W) slices in [0,1]; TML is nan where a feature map holds no patch."""
+        """(PL, TML) of each pair of (H,W) slices in [0,1]; TML is nan if a feature map holds no patch."""
         keys = [(digest(a), digest(b)) for a, b in pairs]
         return self.known.all(keys, lambda new: self._measure([pairs[i] for i in new], [keys[i] for i in new]))
 
@@ -107,7 +107,7 @@ class _Perceptual(SliceMetric):
             if min(image.shape) < needed:
                 raise InputError(
                     f"slices of {image.shape[0]}x{image.shape[1]} are too small for metric '{self.name}'",
-                    hint=f"it needs {needed}x{needed} and more: take it out of 'metrics', or larger slices",
+                    hint=f"it needs at least {needed}x{needed}: remove it from 'metrics', or use larger slices",
                 )
         return [found[self.which] for found in self.distances(pairs)]
 

@@ -1,4 +1,4 @@
-"""Metrics of regression, from one value and one true value a case."""
+"""Metrics of regression, from one value and one true value per case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Regression:
     labels: Labels | None = None
 
     def of_labels(self, labels: Labels) -> list[Any]:
-        """The metric of declared measurements in their unit, or of ordered classes in steps from one to the next."""
+        """The metric for declared measurements in their unit, or for ordered classes in steps from one to the next."""
         one = copy.copy(self)
         unit = {"ordered": "classes"}.get(labels.kind, labels.unit if labels.unit != "1" else "")
         one.labels, one.unit = labels, "" if not self.power else f"{unit}²" if self.power == 2 and unit else unit
@@ -72,7 +72,7 @@ class R2(_Regression, SumMetric):
     higher_is_better = True
 
     def terms(self, rows: Rows) -> np.ndarray:
-        # Around the mean of all, so that large values cost no digits.
+        # Around the overall mean, so that large values cost no digits.
         true = rows["label"] - rows["label"].mean()
         return np.stack([np.ones_like(true), true, true**2, (rows["value"] - rows["label"]) ** 2], 1)
 

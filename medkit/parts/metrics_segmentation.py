@@ -16,8 +16,8 @@ Rows = Mapping[str, np.ndarray]
 class DiceScore(MaskMetric):
     """Dice similarity coefficient (DSC) of positive cases, mean over cases (thesis part B, Metrics).
 
-    2 |P and T| / (|P| + |T|) with probabilities rounded, 0.5 to no. A missed case counts as 0. Of masks with
-    classes it is of each class, and their mean.
+    2 |P and T| / (|P| + |T|) with probabilities rounded, 0.5 down. A missed case counts as 0. For masks with
+    classes it is computed for each class, with their mean.
     """
 
     name = "dice"
@@ -39,7 +39,7 @@ class FalsePositiveVolume(MeanMetric):
     """False positive volume (FPV) of normal cases in microlitres (thesis eq. 1).
 
     Rounded segmentation times the volume of a source voxel. The tables of the thesis show the mean over normal cases;
-    eq. 1 read literally is their sum.
+    read literally, eq. 1 is their sum.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class FalsePositiveVolume(MeanMetric):
     aggregate:
         ``mean`` or ``sum`` over cases.
 
-    nan where a source does not say how large its pixels are.
+    nan if a source does not say how large its pixels are.
     """
 
     unit = "uL"

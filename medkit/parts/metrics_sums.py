@@ -1,6 +1,6 @@
 """Metrics that are functions of sums over rows.
 
-The bootstrap needs nothing but the sums of each patient then: all draws are one product of matrices, and what a metric
+The bootstrap then needs nothing but the sums of each patient: all draws are one matrix product, and what a metric
 would be without each patient is a subtraction.
 """
 
@@ -16,7 +16,7 @@ Rows = Mapping[str, np.ndarray]
 
 
 def divided(top: Any, bottom: Any) -> np.ndarray:
-    """``top / bottom``, nan where the denominator is 0."""
+    """``top / bottom``, nan if the denominator is 0."""
     top, bottom = np.asarray(top, float), np.asarray(bottom, float)
     return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
 
@@ -30,14 +30,14 @@ class SumMetric(ABC):
 
     @abstractmethod
     def of_sums(self, sums: np.ndarray) -> np.ndarray:
-        """The metric (...) from sums (...,k); nan where it is undefined."""
+        """The metric (...) from sums (...,k); nan if it is undefined."""
 
     def compute(self, rows: Rows) -> float:
         return float(self.of_sums(np.asarray(self.terms(rows), float).sum(0)))
 
 
 class MeanMetric(SumMetric):
-    """The mean of one number a row, ``each``; nan without rows."""
+    """The mean of one number per row, ``each``; nan without rows."""
 
     @abstractmethod
     def each(self, rows: Rows) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Distances between the surfaces of masks, in mm.
 
-A voxel is on the surface of a mask if one of its six neighbours (of a single slice: four) is not in it or lies outside
-the volume. Distances are those between the middles of voxels where the source has them, so slices that vary in distance
-and a gantry tilt are as they are. A mask that was not found is as far away as can be: by the diagonal of the volume.
+A voxel is on the surface of a mask if one of its six neighbours (four in a single slice) is not in it or is outside
+the volume. Distances are measured between the centres of voxels at their true positions in the source, so uneven slice
+spacing and a gantry tilt are respected. A mask that was missed is as far away as can be: by the volume's diagonal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from medkit.parts.metrics_masks import MaskMetric
 
 ROUNDING = 1e-6
-"""Share of the tolerance by which a distance may be above it: three pixels of 0.4 mm are 1.2 mm in floats too."""
+"""Share of the tolerance by which a distance may exceed it: three pixels of 0.4 mm are 1.2 mm in floats too."""
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
 
 
 def places(mask: np.ndarray, case: Mapping[str, Any]) -> np.ndarray:
-    """(n,3) mm where the voxels of a mask (D,h,w) lie."""
+    """(n,3) mm, the positions of the voxels of a mask (D,h,w)."""
     z, row, column = np.nonzero(mask)
     affine = np.asarray(case["affine"])
     return np.asarray(case["positions"])[z] + np.outer(row, affine[:3, 1]) + np.outer(column, affine[:3, 2])
@@ -44,7 +44,7 @@ def diagonal(shape: tuple[int, ...], case: Mapping[str, Any]) -> float:
 
 
 def distances(truth: np.ndarray, said: np.ndarray, case: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """mm from each voxel of the true surface to the predicted one, and the other way round."""
+    """mm from each voxel of the true surface to the predicted one, and vice versa."""
     one, other = places(surface(truth), case), places(surface(said), case)
     return cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
 
@@ -65,18 +65,18 @@ class _SurfaceMetric(MaskMetric):
         return self.of_distances(*distances(truth, said, case))
 
     def missed(self, shape: tuple[int, ...], case: Mapping[str, Any]) -> float:
-        """The number of a mask that was not found at all."""
+        """The number for a mask that was not found at all."""
         return diagonal(shape, case)
 
     def of_distances(self, there: np.ndarray, back: np.ndarray) -> float:
-        """The number of the distances from either surface to the other, in mm."""
+        """The number from the distances of either surface to the other, in mm."""
         raise NotImplementedError
 
 
 class HD95(_SurfaceMetric):
     """95th percentile of the Hausdorff distance in mm: the larger of the two directions' percentiles.
 
-    A case that was missed counts as the diagonal of its volume; nan where the size of pixels is not known.
+    A case that was missed counts as the diagonal of its volume; nan if the size of pixels is not known.
     """
 
     name = "hd95"
@@ -88,7 +88,7 @@ class HD95(_SurfaceMetric):
 class ASSD(_SurfaceMetric):
     """Average symmetric surface distance in mm: the mean over all voxels of both surfaces.
 
-    A case that was missed counts as the diagonal of its volume; nan where the size of pixels is not known.
+    A case that was missed counts as the diagonal of its volume; nan if the size of pixels is not known.
     """
 
     name = "assd"
@@ -98,10 +98,10 @@ class ASSD(_SurfaceMetric):
 
 
 class NSD(_SurfaceMetric):
-    """Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other.
+    """Normalised surface Dice: the share of both surfaces that is within a tolerance of the other.
 
     Nikolov et al. 2021 (doi:10.2196/26151), on surface voxels, all counting the same. A case that was missed counts
-    as 0; nan where the size of pixels is not known.
+    as 0; nan if the size of pixels is not known.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ class SGD:
             parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov, fused=True
         )
         if self.momentum:
-            # The fused step takes velocities of all weights or of none, and some weights are opened later. From zero,
+            # The fused step takes velocities of all weights or of none, and some weights are unfrozen later. From zero,
             # the first velocity is the gradient, as it is without one.
             for group in optimizer.param_groups:
                 for p in group["params"]:

@@ -19,7 +19,7 @@ MOMENTUM = 0.9  # timm's own factory gives it to every optimizer that has a mome
 class TimmOptimizer:
     """An optimizer of timm.optim, such as ``lamb``, ``lion``, ``adan`` or ``muon``.
 
-    Defaults are timm's, a momentum of 0.9 among them.
+    Defaults are timm's, including a momentum of 0.9.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class TimmOptimizer:
     lr:
         Learning rate after warm-up.
     weight_decay:
-        Decay of the weights; whether it is decoupled is the optimizer's own matter (``lambw`` beside ``lamb``).
+        Decay of the weights; whether it is decoupled is up to the optimizer (``lambw`` versus ``lamb``).
     options:
         Further arguments of this optimizer, such as ``{betas: [0.9, 0.98], trust_clip: true}``.
     """
@@ -48,7 +48,7 @@ class TimmOptimizer:
             needs = info.opt_class.partition(".")[0]
             raise InputError(f"timm's '{self.name}' comes from '{needs}', which medkit does not use")
         if info.second_order:
-            raise InputError(f"timm's '{self.name}' needs second derivatives, which no turn keeps a graph for")
+            raise InputError(f"timm's '{self.name}' needs second derivatives, for which no turn keeps a graph")
         try:
             self.build([torch.nn.Parameter(torch.zeros(2, 2))])
         except (TypeError, ValueError, AssertionError) as error:

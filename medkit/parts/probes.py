@@ -1,9 +1,9 @@
 """What is fitted to features of a frozen encoder: k nearest neighbours, logistic and linear classifiers, ridge.
 
-Each is fitted once for every setting of its grid on training items, and the setting whose predictions of validation
-items have the least mean squared error is kept: of probabilities that is the Brier score (Brier, Monthly Weather Review
-1950), a proper score that all of them have, with one class in the validation split too. Of equal ones the first of the
-grid is kept. Nothing is fitted to validation items.
+Each is fitted once for every setting of its grid on training items, and the setting whose predictions for validation
+items have the lowest mean squared error is kept: for probabilities that is the Brier score (Brier, Monthly Weather
+Review 1950), a proper score defined for all of them, even with one class in the validation split. Among equals the
+first in the grid is kept. Nothing is fitted to validation items.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Items:
 
     @classmethod
     def joined(cls, parts: Sequence[Items]) -> Items:
-        """The items of all parts, one after the other."""
+        """The items of all parts, one after another."""
         weights = [part.weight for part in parts if part.weight is not None]
         weight: np.ndarray | None = np.concatenate(weights) if len(weights) == len(parts) else None
         return cls(np.concatenate([p.features for p in parts]), np.concatenate([p.target for p in parts]), weight)
@@ -57,7 +57,7 @@ class Items:
 class Choice:
     """The setting that was kept, and all that were tried with their mean squared errors on the validation items.
 
-    ``error`` is None where nothing was validated, for there was one setting.
+    ``error`` is None if nothing was validated, because there was only one setting.
     """
 
     settings: Settings
@@ -70,7 +70,7 @@ class Choice:
 
 
 class FeatureProbe(nn.Module):
-    """What is fitted to (n,F) features; its buffers hold all that it has learned.
+    """What is fitted to (n,F) features; its buffers hold everything that it has learned.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class FeatureProbe(nn.Module):
     classes:
         2: outputs are (n,1), the probability of class 1. More: (n,classes) probabilities. 0: (n,1) values.
     grid:
-        Settings to try by name, in the place of those of ``GRID``.
+        Settings to try by name, in place of those in ``GRID``.
     """
 
     GRID: ClassVar[Mapping[str, Sequence[float]]]
@@ -95,7 +95,7 @@ class FeatureProbe(nn.Module):
                 raise InputError(f"the grid has '{name}', which this classifier does not know", hint=hint)
             if not values:
                 raise InputError(
-                    f"the grid has no value of '{name}'", "grid", "one at least; leave it out for defaults"
+                    f"the grid has no value for '{name}'", "grid", "give at least one; leave it out for defaults"
                 )
             for value in values:
                 self.check_setting(name, value)
@@ -106,7 +106,7 @@ class FeatureProbe(nn.Module):
     def check_setting(self, name: str, value: float) -> None:
         """Refuse a value that ``name`` cannot have."""
         if not value > 0:
-            raise InputError(f"'{name}' is more than 0, not {value:g}")
+            raise InputError(f"'{name}' must be more than 0, not {value:g}")
 
     @abstractmethod
     def unfitted(self) -> State:
@@ -124,7 +124,7 @@ class FeatureProbe(nn.Module):
         return self.outputs_of(dict(self.named_buffers()), features).float()
 
     def make_room(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the shapes of weights that are about to be loaded: some depend on the items fitted to."""
+        """Adopt the shapes of weights that are about to be loaded: some depend on the items fitted to."""
         for name, buffer in self.named_buffers():
             if name in weights and weights[name].dim() == buffer.dim():
                 setattr(self, name, torch.zeros_like(weights[name], device=buffer.device, dtype=buffer.dtype))
@@ -135,11 +135,11 @@ class FeatureProbe(nn.Module):
         Raises
         ------
         InputError
-            if there is nothing to fit to or to choose by, or features are no finite numbers.
+            if there is nothing to fit to or to choose by, or features are not finite numbers.
         """
         settings = self.settings(len(train))
         if len(settings) > 1 and (validate is None or not len(validate)):
-            what = f"{len(settings)} settings are to be tried, and there are no validation items to choose one by"
+            what = f"there are {len(settings)} settings to try, and no validation items to choose one by"
             raise InputError(what, hint="name a split to validate on, or give the grid one value of each")
         self._check(train)
         best: tuple[float, Settings, State] | None = None
@@ -175,11 +175,11 @@ class FeatureProbe(nn.Module):
             numbers = np.unique(train.target)
             strange = [n for n in numbers.tolist() if n != int(n) or not 0 <= n < self.classes]
             if strange:
-                what = f"a label is {strange[0]:g}, which is no class from 0 to {self.classes - 1}"
-                raise InputError(what, hint="'classes' has to fit the labels; for values write 'classifier: ridge'")
+                what = f"a label is {strange[0]:g}, which is not a class from 0 to {self.classes - 1}"
+                raise InputError(what, hint="'classes' has to match the labels; for values write 'classifier: ridge'")
             if len(numbers) == 1:
                 raise InputError(
-                    f"all {len(train)} training items are of class {numbers[0]:g}: there is nothing to tell"
+                    f"all {len(train)} training items are of class {numbers[0]:g}: there is nothing to tell apart"
                 )
 
     def _take(self, state: State) -> None:
@@ -187,7 +187,7 @@ class FeatureProbe(nn.Module):
             setattr(self, name, value.to(getattr(self, name).device))
 
     def _error(self, state: State, items: Items) -> float:
-        """Mean squared error: of values, or of the probabilities of all classes (of class 1 where there are two)."""
+        """Mean squared error: of values, or of the probabilities of all classes (of class 1 if there are two)."""
         target = torch.from_numpy(np.asarray(items.target, np.float64))
         found = torch.cat([self.outputs_of(state, part) for part in torch.from_numpy(items.features).split(4096)])
         wanted = nn.functional.one_hot(target.long(), self.classes) if self.classes > 2 else target[:, None]
@@ -208,7 +208,7 @@ class Neighbours(FeatureProbe):
 
     def check_setting(self, name: str, value: float) -> None:
         if value < 1 or value != int(value):
-            raise InputError(f"'k' is a whole number of neighbours, not {value:g}")
+            raise InputError(f"'k' must be a whole number of neighbours, not {value:g}")
 
     def unfitted(self) -> State:
         bank, labels = torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int64)
@@ -266,7 +266,7 @@ class Affine(FeatureProbe):
 
 
 class Logistic(Affine):
-    """Logistic regression with an L2 penalty, by scikit-learn (L-BFGS); of several classes the multinomial one."""
+    """Logistic regression with an L2 penalty, by scikit-learn (L-BFGS); multinomial for several classes."""
 
     GRID = {"C": (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)}
 
@@ -280,7 +280,7 @@ class Logistic(Affine):
             if self.outputs == 1:
                 state["weight"], state["bias"] = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
             elif len(fitted.classes_) == 2:
-                # One logit of two classes that occur: the other one's is 0. Classes that do not occur have no chance.
+                # One logit if two classes occur: the other's is 0. Classes that do not occur get no chance.
                 self._place(state, fitted.classes_, np.stack([0 * fitted.coef_[0], fitted.coef_[0]]))
                 state["bias"][int(fitted.classes_[1])] = float(fitted.intercept_[0])
             else:
@@ -314,13 +314,13 @@ class Ridge(Affine):
 class Linear(Affine):
     """One linear layer trained by stochastic gradient descent, all settings at once on the same batches.
 
-    Momentum 0.9, cosine decay of the rate to 0; cross-entropy, of shares of a mask too. Weights begin at 0; the order
+    Momentum 0.9, cosine decay of the rate to 0; cross-entropy, for shares of a mask too. Weights begin at 0; the order
     of items comes from the seed.
 
     Parameters
     ----------
     steps, batch:
-        Steps, and items of each.
+        Steps, and items in each.
     """
 
     GRID = {"lr": (1e-3, 1e-2, 0.1, 1.0), "weight_decay": (0.0, 1e-4, 1e-2)}
@@ -382,4 +382,4 @@ def _batches(items: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:
 
 
 PROBES: Mapping[str, Any] = {"knn": Neighbours, "logistic": Logistic, "linear": Linear, "ridge": Ridge}
-"""Probes by the names that a recipe has for them."""
+"""Probes by the names that recipes use for them."""

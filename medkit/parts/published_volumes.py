@@ -1,4 +1,4 @@
-"""Published weights of encoders of volumes: what their files hold, and as which encoder of ours they load."""
+"""Published weights of 3-D encoders: what their files hold, and which of our encoders they load into."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medkit.parts.weights import under_prefix
 from medkit.registry.build import build
 
 HOLDERS = ("network_weights", "state_dict", "model_state_dict", "model")
-"""Under which keys of a checkpoint the tensors lie: nnU-Net and OpenMind, Med3D and Models Genesis, others."""
+"""Keys of a checkpoint under which the tensors are found: nnU-Net and OpenMind, Med3D and Models Genesis, others."""
 Tensors = Mapping[str, Tensor]
 
 
@@ -32,7 +32,7 @@ class Published:
     what:
         Whose they are.
     encoder:
-        The encoder that they load into, whose names are theirs.
+        The encoder that they load into, which uses their names.
     first:
         A tensor that every such network has.
     read:
@@ -40,7 +40,7 @@ class Published:
     arguments:
         Those that no tensor shows, as published.
     unknown:
-        Arguments that neither shows, to be taken from the plans of the training.
+        Arguments that neither shows, to be taken from the training's plans.
     axes:
         Where depth, height and width are among the directions of the published kernels.
     """
@@ -81,7 +81,7 @@ def of_resnet(tensors: Tensors) -> dict[str, Any]:
     )
     depth = next((depth for depth, blocks in BLOCKS.items() if blocks == found), None)
     if depth is None:
-        raise InputError(f"a ResNet with {list(found)} blocks is none of depth {_listed(BLOCKS)}")
+        raise InputError(f"a ResNet with {list(found)} blocks is not one of depth {_listed(BLOCKS)}")
     first = tensors["conv1.weight"]
     shortcut = "B" if any(".downsample." in name for name in tensors) else "A"
     return {"depth": depth, "in_channels": first.shape[1], "width": len(first), "shortcut": shortcut}
@@ -119,7 +119,7 @@ PUBLISHED: dict[str, Published] = {
         axes=(2, 1, 0),  # its cubes go from left to right, front to back, and then from slice to slice
     ),
 }
-"""By name, what can be converted."""
+"""What can be converted, by name."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -128,18 +128,18 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        if there is no such file, it is none of torch's, or it holds other things than tensors and plain values.
+        if there is no such file, it is not one of torch's, or it holds anything but tensors and plain values.
     """
     if not path.is_file():
         raise InputError("there is no such weight file", str(path))
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        what = f"the file holds more than tensors and plain values, and nothing else of it is run ({_first(error)})"
-        hint = "where you trust its author, save its tensors alone: torch.save(checkpoint['network_weights'], NEW)"
+        what = f"the file holds more than tensors and plain values, and nothing else in it is run ({_first(error)})"
+        hint = "if you trust its author, save only its tensors: torch.save(checkpoint['network_weights'], NEW)"
         raise InputError(what, str(path), hint) from error
     except (RuntimeError, EOFError, ValueError, OSError, LookupError) as error:
-        raise InputError(f"this is no file of torch.save ({_first(error)})", str(path)) from error
+        raise InputError(f"this is not a torch.save file ({_first(error)})", str(path)) from error
     held = next((found[key] for key in HOLDERS if isinstance(found, dict) and isinstance(found.get(key), dict)), found)
     if not isinstance(held, dict):
         raise InputError(f"the file holds a {type(held).__name__}, not tensors by name", str(path))
@@ -152,20 +152,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def encoder_of(
     tensors: Tensors, published: Published, where: Path, prefix: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """The arguments of the encoder whose weights are among ``tensors``, these by its own names, and what stood before.
+    """The arguments of the encoder whose weights are among ``tensors``, these by its own names, and their prefix.
 
     Raises
     ------
     InputError
-        if there is no such encoder, several are, or tensors of it are missing.
+        if there is no such encoder, there are several, or some of its tensors are missing.
     """
     places = [name.removesuffix(published.first) for name in tensors if name.endswith(published.first)]
     places = [place for place in places if place in ("", prefix) or place.endswith(".")]
     if prefix is not None:
         places = [place for place in places if place == prefix]
     if not places:
-        behind = "" if prefix is None else f" behind '{prefix}'"
-        what = f"there is no tensor '{published.first}'{behind}, so these are none of {published.what}"
+        behind = "" if prefix is None else f" after '{prefix}'"
+        what = f"there is no tensor '{published.first}'{behind}, so these are not {published.what}"
         raise InputError(what, str(where), f"the file begins with {', '.join(list(tensors)[:3])}")
     place = min(places, key=len)
     inside = {name.removeprefix(place): tensor for name, tensor in tensors.items() if name.startswith(place)}

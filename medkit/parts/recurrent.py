@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def last_states(lstm: nn.LSTM, features: Tensor, lengths: Tensor) -> Tensor:
-    """(B,2*hidden) the final states of a bidirectional LSTM's last layer, backward first, of (B,D,C), padded behind."""
+    """(B,2*hidden) final states of a BiLSTM's last layer, backward first, for (B,D,C), padded at the end."""
     if torch.compiler.is_exporting():
         start = features.new_zeros(2 * lstm.num_layers, 1, lstm.hidden_size)
         states = final_states(features, start, lstm._flat_weights, lstm.num_layers)
@@ -19,9 +19,9 @@ def last_states(lstm: nn.LSTM, features: Tensor, lengths: Tensor) -> Tensor:
 
 @torch.library.custom_op("medkit::final_states", mutates_args=())
 def final_states(features: Tensor, start: Tensor, weights: list[Tensor], layers: int) -> Tensor:
-    """(2*layers,B,hidden) the final states of a bidirectional LSTM, of (B,D,C).
+    """(2*layers,B,hidden) the final states of a bidirectional LSTM, for (B,D,C).
 
-    An operation of its own because exporters take apart torch's LSTM into as many steps as their example has.
+    A separate operation because exporters unroll torch's LSTM into as many steps as their example has.
     """
     states: Tensor = torch.lstm(features, (start, start), weights, True, layers, 0.0, False, True, True)[1]
     return states

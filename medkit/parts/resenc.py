@@ -18,7 +18,7 @@ SLOPE = 0.01
 
 
 class ConvNorm(nn.Module):
-    """Convolution, instance norm and, where ``active``, leaky ReLU: (N,C,D,H,W), sizes over strides rounded up."""
+    """Convolution, instance norm and, if ``active``, leaky ReLU: (N,C,D,H,W), sizes over strides rounded up."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1), bias: bool = True, *, active: bool
@@ -96,8 +96,8 @@ class ResidualEncoder(nn.Module):
     strides up to stage i. A stem convolution, then stages of residual blocks: two convolutions, each with an instance
     norm, and leaky ReLU with slope 0.01. The first block of a stage has its stride; its skip is an average over that,
     and a 1x1x1 projection where the number of channels changes (He et al. 2019, ResNet-D). Defaults are those of
-    ResEnc-L, as OpenMind's pretrained ones have them (Wald et al. 2025). Weights start as He's normal ones, the last
-    norm of each block at 0, as in nnU-Net.
+    ResEnc-L, as in OpenMind's pretrained networks (Wald et al. 2025). Weights are initialised as He's normal ones, the
+    last norm of each block at 0, as in nnU-Net.
 
     Parameters
     ----------
@@ -108,14 +108,14 @@ class ResidualEncoder(nn.Module):
     blocks:
         Residual blocks of each stage.
     kernels:
-        Kernel of each stage (depth, height, width), odd, as nnU-Net's plans have them; one number is that of all.
+        Kernel of each stage (depth, height, width), odd, as in nnU-Net's plans; a single number is for all.
     strides:
-        Stride of each stage (depth, height, width), as nnU-Net's plans have them; null: 1, then 2 in every direction.
-        Slices that lie far apart want 1 in depth, and a kernel of 1, until voxels are about as wide as deep.
+        Stride of each stage (depth, height, width), as in nnU-Net's plans; null: 1, then 2 in every direction.
+        Slices that are far apart need 1 in depth, and a kernel of 1, until voxels are about as wide as deep.
     weights:
         null: drawn at random; else a safetensors file with this encoder, by the published names (docs/volumes.md).
     prefix:
-        How names in the file of ``weights`` begin before those of this network; null: found, and told.
+        What precedes this network's names in the file of ``weights``; null: found, and reported.
     """
 
     dimensions: ClassVar[int] = 3
@@ -132,7 +132,7 @@ class ResidualEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or len(blocks) != len(widths):
-            raise InputError(f"{len(widths)} widths and {len(blocks)} numbers of blocks: a stage has one of both")
+            raise InputError(f"{len(widths)} widths and {len(blocks)} numbers of blocks: a stage has one of each")
         shapes = triples(kernels, len(widths), "kernels")
         steps = triples(strides or ((1, 1, 1), *[(2, 2, 2)] * (len(widths) - 1)), len(widths), "strides")
         even = next((kernel for kernel in shapes if any(side % 2 == 0 for side in kernel)), None)
@@ -156,7 +156,7 @@ class ResidualEncoder(nn.Module):
         deepest = [-(-side // stride) for side, stride in zip(x.shape[2:], self.strides[-1], strict=True)]
         if deepest == [1, 1, 1]:
             sizes = " x ".join(map(str, x.shape[2:]))
-            what = f"of volumes of {sizes} the deepest map would be one voxel, which has no deviation to be divided by"
+            what = f"for volumes of {sizes} the deepest map would be one voxel, which has no deviation to divide by"
             raise InputError(what, hint="take larger patches, or fewer stages or smaller strides")
         return self.net(x)  # type: ignore[no-any-return]
 
@@ -165,7 +165,7 @@ class ResidualEncoder(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """He's normal weights for leaky ReLU and zero biases, of convolutions and transposed ones."""
+    """He's normal weights for leaky ReLU and zero biases, for convolutions and transposed ones."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)

@@ -1,4 +1,4 @@
-"""Residual networks of volumes, as those of actions in films and as Med3D's."""
+"""Residual networks for volumes, like those for actions in videos and like Med3D's."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class ResNet3d(nn.Module):
     weights:
         null: drawn at random; else a safetensors file with this network, by the published names (docs/volumes.md).
     prefix:
-        How names in the file of ``weights`` begin before those of this network; null: found, and told.
+        What precedes this network's names in the file of ``weights``; null: found, and reported.
     """
 
     dimensions: ClassVar[int] = 3

@@ -1,6 +1,6 @@
 """Learning-rate schedules: the rate of an epoch as a pure function of its number, so that resuming is exact.
 
-With ``by: step`` beside a schedule the engine counts optimizer steps: what is said of epochs here holds of steps.
+With ``by: step`` beside a schedule the engine counts optimizer steps: what is said about epochs here holds for steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Constant:
 class Poly:
     """Linear warm-up, a plateau, then polynomial decay to zero: the thesis' schedule.
 
-    The multiplier is ``(e+1)/warmup`` while warming up, 1 until a share ``decay_from`` of the epochs is over, then
+    The multiplier is ``(e+1)/warmup`` during warm-up, 1 until a share ``decay_from`` of the epochs is over, then
     ``(1 - (e - s)/(epochs - s))^power`` with s that epoch. The published schedulers start at zero and are stepped at
     the end of an epoch, so that their first two epochs train nothing; ``official`` reproduces them.
 
@@ -40,7 +40,7 @@ class Poly:
     min_lr:
         Smallest learning rate (absolute; with ``official``, smallest multiplier, as published).
     decay_from:
-        Share of the epochs after which decay is counted.
+        Share of the epochs after which decay starts.
     official:
         The published behaviour, with its two idle epochs.
     """
@@ -61,7 +61,7 @@ class Poly:
         return max(0.0, 1 - max(0.0, epoch - start) / (epochs - start)) ** self.power
 
     def published(self, epoch: int, epochs: int) -> float:
-        """The published multiplier: its floor holds after warm-up only."""
+        """The published multiplier: its floor applies only after warm-up."""
         multiplier = self.multiplier(epoch, epochs)
         return multiplier if epoch < self.warmup else max(multiplier, self.min_lr)
 

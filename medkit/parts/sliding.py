@@ -1,4 +1,4 @@
-"""Networks of a fixed window over images of any size: overlapping windows, blended."""
+"""Networks with a fixed window over images of any size: overlapping windows, blended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ON_DEVICE = 2**26
 SIGMA = 0.125
 """Standard deviation of the Gaussian weights, in windows."""
 LEAST = 1e-3
-"""Smallest weight of a voxel against the window's centre: corners that no other window covers still count."""
+"""Smallest weight of a voxel relative to the window's centre: corners that no other window covers still count."""
 
 
 def sliding_window(
@@ -33,12 +33,12 @@ def sliding_window(
     batch: int = 8,
     on_device: int = ON_DEVICE,
 ) -> Tensor:
-    """Apply ``network`` to overlapping windows of images and average what it says of each voxel.
+    """Apply ``network`` to overlapping windows of images and average what it says about each voxel.
 
-    Windows lie ``int(window * (1 - overlap))`` voxels apart; the last of each axis is moved back to end with the image.
-    An image smaller than the window is padded with zeros on both sides and the result cropped back. Places, padding and
-    constant weights are those of MONAI's ``sliding_window_inference`` (checked), so published results can be repeated;
-    Gaussian weights follow its formula.
+    Windows are ``int(window * (1 - overlap))`` voxels apart; the last along each axis is moved back to end with the
+    image. An image smaller than the window is padded with zeros on both sides and the result cropped back. Positions,
+    padding and constant weights are those of MONAI's ``sliding_window_inference`` (checked), so published results can
+    be reproduced; Gaussian weights follow its formula.
 
     When a CUDA device runs out of memory, ``batch`` is halved once, with a warning; a second time is an error.
 
@@ -49,14 +49,14 @@ def sliding_window(
     images:
         (N,C,*spatial), any number of spatial dimensions.
     window:
-        Voxels a side, or one number for each spatial dimension.
+        Voxels per side, or one number for each spatial dimension.
     overlap:
         Share of a window that the next one covers again, in [0, 1).
     blend:
         ``gaussian``: voxels count less towards the window's border (standard deviation an eighth of the window), which
         hides seams. ``constant``: a plain mean.
     batch:
-        Windows a forward pass takes, over all images.
+        Windows per forward pass, over all images.
     on_device:
         Output voxels above which windows are gathered in the CPU's memory.
 
@@ -109,7 +109,7 @@ def sliding_window(
 
 
 def windows(spatial: Sequence[int], size: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:
-    """Where windows of ``size`` lie in an image of ``spatial``, both in voxels; the image is at least a window."""
+    """Where windows of ``size`` are in an image of ``spatial``, both in voxels; the image is at least a window."""
     starts = []
     for length, side in zip(spatial, size, strict=True):
         step = max(1, int(side * (1 - overlap)))
@@ -151,7 +151,7 @@ def _outputs(
         output = _unless_memory_runs_out(network, images, chosen, last=halved or len(chosen) == 1)
         if output is None:
             halved, batch = True, len(chosen) // 2
-            warnings.warn(f"out of memory: going on with {batch} windows at a time", stacklevel=3)
+            warnings.warn(f"out of memory: continuing with {batch} windows at a time", stacklevel=3)
             if images.is_cuda:
                 torch.cuda.empty_cache()
             continue
@@ -164,7 +164,7 @@ def _unless_memory_runs_out(
 ) -> Tensor | None:
     """What the network makes of the chosen windows; None if memory runs out, unless this was the ``last`` attempt.
 
-    It returns, so that no error is left that holds the memory of what failed.
+    It returns, so that no error remains that holds the memory of what failed.
     """
     try:
         return network(torch.stack([images[item][_all_channels(cut)] for item, cut in chosen]))

@@ -1,4 +1,4 @@
-"""A U-Net's decoder over the pyramid of an encoder of volumes, and the segmentation head that is made of it."""
+"""A U-Net's decoder over the pyramid of a 3-D encoder, and the segmentation head built on it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class UNetDecoder3d(nn.Module):
-    """A decoder as that of nnU-Net's residual encoder (Isensee et al. 2024): pyramid to (N,channels[0],D,H,W).
+    """A decoder like that for nnU-Net's residual encoder (Isensee et al. 2024): pyramid to (N,channels[0],D,H,W).
 
     From the deepest map on: a transposed convolution whose kernel and stride are the ratio of two levels' strides, the
-    level's own map beside it, and ``convolutions`` of 3x3x3, with as many channels as that level has. An encoder that
-    begins at a stride is enlarged to full resolution, linearly.
+    level's own map beside it, and ``convolutions`` of 3x3x3, with as many channels as that level has. The output of an
+    encoder that begins at a stride is enlarged linearly to full resolution.
 
     Parameters
     ----------
     channels, strides:
         Of the encoder's pyramid.
     convolutions:
-        At each level; nnU-Net has one beside residual encoders.
+        At each level; nnU-Net has one with residual encoders.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[Triple], convolutions: int = 1) -> None:
@@ -42,7 +42,9 @@ class UNetDecoder3d(nn.Module):
         ups, blocks = [], []
         for (skip, inputs), (near, far) in zip(pairwise(channels), pairwise(strides), strict=True):
             if any(b % a for a, b in zip(near, far, strict=True)):
-                raise InputError(f"strides of {list(far)} are no multiples of {list(near)}: no map can be enlarged so")
+                raise InputError(
+                    f"strides of {list(far)} are not multiples of {list(near)}: no map can be enlarged that way"
+                )
             ratio = (far[0] // near[0], far[1] // near[1], far[2] // near[2])
             ups.append(nn.ConvTranspose3d(inputs, skip, ratio, ratio))
             sizes = [2 * skip, *[skip] * convolutions]
@@ -61,7 +63,7 @@ class UNetDecoder3d(nn.Module):
 
 
 def cut(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N,C,D,H,W) without what an encoder that rounds sizes up has added behind ``size``."""
+    """Maps (N,C,D,H,W) without what an encoder that rounds sizes up has added beyond ``size``."""
     depth, height, width = size[-3:]
     return maps[:, :, :depth, :height, :width]
 
@@ -69,7 +71,7 @@ def cut(maps: Tensor, size: Sequence[int]) -> Tensor:
 class UNet3d(nn.Module):
     """Segment patches of volumes: nnU-Net's decoder, Dice and cross-entropy of voxels.
 
-    Shapes: pyramid of an encoder of volumes to logits (N,1,D,H,W); of masks with K classes (N,K+1,D,H,W), of
+    Shapes: pyramid of an encoder of volumes to logits (N,1,D,H,W); for masks with K classes (N,K+1,D,H,W), for
     overlapping ones (N,K,D,H,W). There is no deep supervision. Predictions are ``mask_probability`` (N,1,D,H,W) and,
     as the ``probability`` of a volume, the largest of its voxels.
 
@@ -78,7 +80,7 @@ class UNet3d(nn.Module):
     convolutions:
         At each level of the decoder.
     objective:
-        ``dice``, or ``dice_bce`` with a cross-entropy of voxels, as nnU-Net has it.
+        ``dice``, or ``dice_bce`` with a cross-entropy of voxels, as in nnU-Net.
     """
 
     dimensions: ClassVar[int] = 3

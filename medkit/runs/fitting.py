@@ -105,7 +105,7 @@ class Fitting:
             mine = list(self.items_of(split, cases))
         count = int(runtime.strategy.sum([new])[0])
         total = len(cases)
-        say(f"features of {total} cases of '{split}': {count} encoded, {total - count} already there")
+        say(f"features of {total} cases of '{split}': {count} encoded, {total - count} there already")
         shares = runtime.strategy.gather(mine, what)
         if not runtime.is_main:
             return None

@@ -73,5 +73,5 @@ def test_weights_are_read_from_a_safetensors_file(tmp_path: Path) -> None:
 
 def test_a_pickled_weight_file_is_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match="no safetensors file"):
+    with pytest.raises(InputError, match="not a safetensors file"):
         TimmEncoder("test_resnet", weights=str(tmp_path / "w.pth"))

@@ -57,7 +57,7 @@ def test_med3d_s_resnet_18_has_the_published_size() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"blocks": (1,)}, "a stage has one of both"),
+        ({"blocks": (1,)}, "a stage has one of each"),
         ({"kernels": [(1, 3, 3)]}, "1 kernels for 2 stages"),
         ({"kernels": [(2, 3, 3), (3, 3, 3)]}, "kernels have odd sides"),
     ],

@@ -58,7 +58,7 @@ def test_timms_own_file_of_a_vision_transformer_is_read_without_a_word(
 def test_a_prefix_of_the_files_names_is_stripped_and_told(tmp_path: Path, prefix: str, model: str) -> None:
     whole = timm.create_model(model, pretrained=False).state_dict()
     save_file({prefix + k: v.clone().contiguous() for k, v in whole.items()}, tmp_path / "w.safetensors")
-    with pytest.warns(UserWarning, match=f"names stand behind '{prefix}' there, which was stripped"):
+    with pytest.warns(UserWarning, match=f"names have the prefix '{prefix}' there, which was stripped"):
         encoder = TimmEncoder(model, in_channels=3, weights=str(tmp_path / "w.safetensors"))
     last = [p for name, p in encoder.named_parameters() if name.endswith("mlp.fc2.weight")][-1]
     assert any(torch.equal(last, tensor) for tensor in whole.values())
@@ -69,7 +69,7 @@ def test_a_file_with_two_such_networks_is_refused_until_one_is_named(
 ) -> None:
     both = {f"student.{k}": v + 1 for k, v in vit.items()} | {f"teacher.{k}": v.clone() for k, v in vit.items()}
     save_file(both, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"twice, behind 'student\.' and behind 'teacher\.'") as caught:
+    with pytest.raises(InputError, match=r"twice, with the prefixes 'student\.' and 'teacher\.'") as caught:
         TimmEncoder(VIT, weights=str(tmp_path / "w.safetensors"))
     assert "prefix: teacher." in str(caught.value.hint)
     encoder = TimmEncoder(VIT, weights=str(tmp_path / "w.safetensors"), prefix="teacher.")
@@ -80,7 +80,7 @@ def test_a_prefix_that_the_file_does_not_have_is_refused_with_those_it_has(
     tmp_path: Path, vit: dict[str, torch.Tensor]
 ) -> None:
     save_file({f"teacher.{k}": v.clone() for k, v in vit.items()}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"stands behind 'student\.'") as caught:
+    with pytest.raises(InputError, match=r"has the prefix 'student\.'") as caught:
         TimmEncoder(VIT, weights=str(tmp_path / "w.safetensors"), prefix="student.")
     assert "'teacher.'" in str(caught.value.hint)
 
@@ -116,7 +116,7 @@ def test_a_pickle_is_not_opened_and_the_way_to_convert_it_works(tmp_path: Path, 
     torch.save({"state_dict": vit}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="a pickle may run anything") as caught:
         TimmEncoder(VIT, weights=str(tmp_path / "w.pth"))
-    command = str(caught.value.hint).partition("where you trust it, python -c ")[2].strip('"')
+    command = str(caught.value.hint).partition("if you trust it, python -c ")[2].strip('"')
     done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert torch.equal(TimmEncoder(VIT, weights=str(tmp_path / "w.safetensors")).net.model.cls_token, vit["cls_token"])

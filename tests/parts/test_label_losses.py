@@ -59,7 +59,7 @@ def test_weights_are_those_of_the_named_classes() -> None:
     wanted = (each * torch.tensor([1.0, 5.0, 5.0, 1.0])).mean()
     found = Classification((8,), weight={"b": 5}, labels=ONE).loss(logits, numbers)["ce"]
     assert found.item() == pytest.approx(wanted.item())
-    with pytest.raises(InputError, match="names 'bb', which is no class; did you mean 'b'"):
+    with pytest.raises(InputError, match="names 'bb', which is not a class; did you mean 'b'"):
         Multilabel((8,), positive_weight={"bb": 5}, labels=ANY)
 
 

@@ -184,7 +184,7 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
 
 
 def test_other_weights_are_refused_by_what_they_lack(tmp_path: Path) -> None:
-    assert "these are none of Med3D's" in refused(tmp_path, {"network_weights": resenc_file()}, "med3d").what
+    assert "these are not Med3D's" in refused(tmp_path, {"network_weights": resenc_file()}, "med3d").what
 
 
 def test_a_resnet_of_bottlenecks_is_refused(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class Runs:
 
 def test_a_file_that_would_run_something_is_not_run(tmp_path: Path) -> None:
     error = refused(tmp_path, {"state_dict": med3d_file(), "extra": Runs()}, "med3d")
-    assert "nothing else of it is run" in error.what
+    assert "nothing else in it is run" in error.what
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", pickle.dumps([1])[:-2]])
@@ -219,7 +219,7 @@ def test_an_encoder_of_other_stages_refuses_the_file_with_where_to_find_them(tmp
 
 
 def test_a_pickle_in_a_recipe_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no safetensors file") as caught:
+    with pytest.raises(InputError, match="not a safetensors file") as caught:
         ResNet3d(10, width=4, weights=kept(tmp_path, med3d_file()))
     assert "medkit convert-weights" in str(caught.value.hint)
 

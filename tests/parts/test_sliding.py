@@ -99,7 +99,7 @@ class Tight:
 
 def test_memory_that_runs_out_halves_the_batch_once_says_so_and_repeats_nothing() -> None:
     x, network = image(1, 1, 64, 64), Tight(4)
-    with pytest.warns(UserWarning, match="going on with 4 windows at a time") as said:
+    with pytest.warns(UserWarning, match="continuing with 4 windows at a time") as said:
         found = sliding_window(network, x, 16, overlap=0, batch=8)
     torch.testing.assert_close(found, x * 2)
     assert (len(said), network.done) == (1, 16)

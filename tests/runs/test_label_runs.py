@@ -78,7 +78,7 @@ def test_each_class_is_measured_under_its_name(runs: dict[str, Path]) -> None:
 def test_a_label_that_is_not_known_is_left_out_of_its_class_alone(runs: dict[str, Path]) -> None:
     found = read_results(runs["multilabel"])["s"]["test"]
     assert (found["auc_bar"].n, found["auc_dot"].n, found["auc_dot"].n_empty) == (10, 9, 1)
-    assert "of cases of 'train' a class is not known" in (runs["multilabel"] / "log.txt").read_text()
+    assert "cases of 'train' for which a class is not known" in (runs["multilabel"] / "log.txt").read_text()
 
 
 def test_ordered_classes_and_measurements_have_their_metrics_and_units(runs: dict[str, Path]) -> None:
