@@ -12,24 +12,39 @@ from medkit import compat
 
 if TYPE_CHECKING:
     from medkit.evaluation.verdict import verdict
-    from medkit.front import open, resume, run
-    from medkit.recipe import load_recipe
+    from medkit.front import export, open, resume, run
+    from medkit.recipe import load_recipe, recipe_from
     from medkit.registry.build import build
+    from medkit.registry.cells import part
 
 __version__ = "0.2.0.dev0"
 
 _LAZY = {
     "build": "medkit.registry.build",
+    "export": "medkit.front",
     "load_recipe": "medkit.recipe",
-    "run": "medkit.front",
     "open": "medkit.front",
+    "part": "medkit.registry.cells",
+    "recipe_from": "medkit.recipe",
     "resume": "medkit.front",
+    "run": "medkit.front",
     "verdict": "medkit.evaluation.verdict",
 }
 
 compat.install()
 
-__all__ = ["__version__", *sorted(_LAZY), "build", "load_recipe", "open", "resume", "run", "verdict"]
+__all__ = [
+    "__version__",
+    "build",
+    "export",
+    "load_recipe",
+    "open",
+    "part",
+    "recipe_from",
+    "resume",
+    "run",
+    "verdict",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({name for name in globals() if name.startswith("__")} | {*__all__})

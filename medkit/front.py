@@ -5,10 +5,11 @@ Here runs and reports meet: a run knows nothing of its report, which is written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from typing_extensions import TypedDict, Unpack
 
 from medkit.recipe import Recipe
@@ -57,7 +58,7 @@ class ExportOptions(TypedDict, total=False):
 
 
 def run(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Mapping[str, Any] | BaseModel | str | Path,
     out: str | Path | None = None,
     *,
     set: Sequence[str] = (),
@@ -72,11 +73,11 @@ def run(
     Parameters
     ----------
     recipe:
-        A recipe, its path, or the name of a bundled one.
+        A recipe, its path, the name of a bundled one, or Python data (:func:`medkit.recipe_from`).
     out:
         The run folder; must not exist or be empty, unless ``resume`` is true. Default: ``runs/NAME-DATE-TIME``.
     set:
-        Overrides such as ``"stages.pretext.epochs=2"`` (for a recipe given by path or name).
+        Overrides such as ``"stages.pretext.epochs=2"`` (not of a :class:`Recipe`, which is checked already).
     skip:
         Stages or variants to leave out, such as ``"segment@nnunet_3d"``.
     seed:

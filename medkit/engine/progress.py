@@ -1,4 +1,4 @@
-"""Progress: bars with time left on a terminal, plain lines elsewhere."""
+"""Progress: bars with time left on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
+
+from medkit.engine.notebook_bars import NotebookBars, in_notebook
 
 EVERY = 10.0  # seconds between plain lines of one task
 
@@ -20,7 +22,10 @@ class Progress:
         self.bars: Any = None
 
     def __enter__(self) -> Progress:
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and in_notebook():
+            self.bars = NotebookBars()
+            self.bars.start()
+        elif not self.quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars

@@ -326,31 +326,31 @@ class Metric(Protocol):
     The evaluator hands ``per_case`` one dictionary a case, or one a slice in slice-wise stages (a volume of one slice,
     D = 1). It must not be changed. Its keys:
 
-    ====================  ================  =========================================================================
-    ``id``                str               of the case, ``CASE#3`` for its fourth slice
-    ``patient center``    str               whose it is, and from where
-    ``label``             float             1 where the mask has a positive voxel, else the case's own; nan if unknown
-    ``image``             (D,H,W) float32   on the *prepared* grid, in the window; (D,C,H,W) of several channels
-    ``target``            (D,H,W) float32   as ``image``, where the data has targets
-    ``mask``              (D,h,w) uint8     on the *source* grid, where the data has masks
-    ``mask_probability``  (D,h,w) float32   a prediction brought back to the *source* grid, in [0,1]
-    ``class_masks``       (K,D,h,w) bool    of masks with classes: where each is, on the *source* grid; ``mask`` and
-                                            ``mask_probability`` are of any class then
-    ``class_masks_said``  (K,D,h,w) bool    where each is predicted: the likeliest, of overlapping ones above 0.5
-    ``classes``           tuple of str      their names
-    ``output``            (D,H,W) float32   a predicted image, as ``image``; so is ``reconstruction``
-    ``probability``       float             in [0,1]; of a volume's slices the largest
-    ``value``             float             a regression; of a volume's slices the mean
-    ``class_probability`` (K,) float32      of a volume's slices the mean
-    ``label_probability`` (K,) float32      of classes that do not exclude each other; of a volume's slices the largest
-    ``labels``            () or (K,)        declared labels: number of the class, measurement or flags; nan if unknown
-    ``declared``          Labels            what they are, with the names of classes (:mod:`medkit.protocols.labels`)
-    ``spacing``           (3,) float64      mm of the source: from slice to slice, down a column, along a row
-    ``voxel_volume``      float             mm^3 (= microlitres) of a source voxel, the mean over slices
-    ``slice_volumes``     (D,) float64      mm^3 of a source voxel in each slice: use these for volumes
-    ``positions``         (D,3) float64     mm, LPS: where each slice's first source voxel lies
-    ``affine``            (4,4) float64     mm, LPS, from (slice, row, column, 1) of the source
-    ====================  ================  =========================================================================
+    ===================== ================ =========================================================================
+    ``id``                str              of the case, ``CASE#3`` for its fourth slice
+    ``patient center``    str              whose it is, and from where
+    ``label``             float            1 where the mask has a positive voxel, else the case's own; nan if unknown
+    ``image``             (D,H,W) float32  on the *prepared* grid, in the window; (D,C,H,W) of several channels
+    ``target``            (D,H,W) float32  as ``image``, where the data has targets
+    ``mask``              (D,h,w) uint8    on the *source* grid, where the data has masks
+    ``mask_probability``  (D,h,w) float32  a prediction brought back to the *source* grid, in [0,1]
+    ``class_masks``       (K,D,h,w) bool   of masks with classes: where each is, on the *source* grid; ``mask`` and
+                                           ``mask_probability`` are of any class then
+    ``class_masks_said``  (K,D,h,w) bool   where each is predicted: the likeliest, of overlapping ones above 0.5
+    ``classes``           tuple of str     their names
+    ``output``            (D,H,W) float32  a predicted image, as ``image``; so is ``reconstruction``
+    ``probability``       float            in [0,1]; of a volume's slices the largest
+    ``value``             float            a regression; of a volume's slices the mean
+    ``class_probability`` (K,) float32     of a volume's slices the mean
+    ``label_probability`` (K,) float32     of classes that do not exclude each other; of a volume's slices the largest
+    ``labels``            () or (K,)       declared labels: number of the class, measurement or flags; nan if unknown
+    ``declared``          Labels           what they are, with the names of classes (:mod:`medkit.protocols.labels`)
+    ``spacing``           (3,) float64     mm of the source: from slice to slice, down a column, along a row
+    ``voxel_volume``      float            mm^3 (= microlitres) of a source voxel, the mean over slices
+    ``slice_volumes``     (D,) float64     mm^3 of a source voxel in each slice: use these for volumes
+    ``positions``         (D,3) float64    mm, LPS: where each slice's first source voxel lies
+    ``affine``            (4,4) float64    mm, LPS, from (slice, row, column, 1) of the source
+    ===================== ================ =========================================================================
 
     and every further field of the case's manifest under its own name. Predictions are there if the stage makes them;
     all are finite. Where the source does not say how large its voxels are (a PNG), all five sizes and places are nan:

@@ -6,11 +6,12 @@ one constructor call; nothing in a recipe is evaluated or imported by path.
 
 from __future__ import annotations
 
-import copy
 import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from medkit.errors import InputError, did_you_mean
 from medkit.recipe import yaml as yaml_marks
@@ -47,9 +48,18 @@ def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
     return read_recipe(root, folder=path.resolve().parent if own else None)
 
 
-def recipe_from(data: Mapping[str, Any], set: Sequence[str] = ()) -> Recipe:
-    """Check a recipe given as Python data."""
-    root = yaml_marks.from_python(copy.deepcopy(dict(data)))
+def recipe_from(data: Mapping[str, Any] | BaseModel, set: Sequence[str] = ()) -> Recipe:
+    """Check a recipe given as Python data: mappings, or pydantic models and dataclasses, anywhere in it.
+
+    A part is a mapping with ``use``: a name, or a class that is registered (:func:`medkit.part`). Relative paths count
+    from the current folder.
+
+    Raises
+    ------
+    InputError
+        with every problem found, one a line, each with its key.
+    """
+    root = yaml_marks.from_python(data)
     for assignment in set:
         yaml_marks.override(root, assignment)
     return read_recipe(root)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import enum
 import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from medkit.errors import InputError, Problems, did_you_mean
 
@@ -253,6 +257,9 @@ def _expand(text: str, mark: Mark, problems: list[InputError]) -> str:
 def from_python(value: Any, name: str = "recipe", depth: int = 0) -> Node:
     """A node tree from Python data, for recipes built in code.
 
+    Pydantic models and dataclasses are mappings of their fields, enums are their values, and a class that is a
+    registered part (of a plugin, or by :func:`medkit.part`) is its full name.
+
     Raises
     ------
     InputError
@@ -261,6 +268,7 @@ def from_python(value: Any, name: str = "recipe", depth: int = 0) -> Node:
     mark = Mark(name)
     if depth > DEEPEST:
         raise InputError(f"nested more than {DEEPEST} deep", name)
+    value = _plain(value)
     if isinstance(value, Mapping):
         return Node(
             {_plain_text(str(key), name): from_python(item, name, depth + 1) for key, item in value.items()}, mark
@@ -269,12 +277,26 @@ def from_python(value: Any, name: str = "recipe", depth: int = 0) -> Node:
         return Node([from_python(item, name, depth + 1) for item in value], mark)
     if isinstance(value, str | os.PathLike):
         return Node(_plain_text(os.fspath(value), name), mark)
-    for kind in (bool, int, float):
-        if isinstance(value, kind):
-            return Node(kind(value), mark)  # numpy's float64 is a float too
+    if isinstance(value, bool):
+        return Node(value, mark)
+    if isinstance(value, Integral | Real):  # numpy's numbers, too
+        return Node(int(value) if isinstance(value, Integral) else float(value), mark)
     if value is None:
         return Node(None, mark)
-    raise InputError(f"{value!r} cannot be written in a recipe", name, "text, numbers, lists and mappings can")
+    what = f"an object of the class {type(value).__name__} cannot be written in a recipe"
+    raise InputError(what, name, "text, numbers, lists and mappings can, and a part as {'use': NAME OR CLASS, ...}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, type):
+        from medkit.registry.cells import name_of
+
+        return name_of(value)
+    if isinstance(value, BaseModel):
+        return {key: getattr(value, key) for key in type(value).model_fields}
+    if dataclasses.is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _plain_text(text: str, name: str) -> str:

@@ -236,6 +236,17 @@ def load_file(path: str | Path) -> str:
     return name
 
 
+def forget(name: str) -> None:
+    """Take back a plugin that :func:`load_file` has added, such as one whose text has changed."""
+    result = _loaded()
+    del result.files[name]
+    sys.modules.pop(name, None)
+    result.manager.unregister(name=name)
+    result.infos[:] = [info for info in result.infos if info.name != name]
+    for key in [key for key, entry in result.registry.entries.items() if entry.plugin == name]:
+        del result.registry.entries[key]
+
+
 def _homes(path: Path) -> set[Path]:
     """Folders in which a module of a plugin file's name is that file, or the one that it was copied from."""
     return {path.resolve().parent, Path.cwd()}

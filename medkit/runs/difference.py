@@ -21,7 +21,8 @@ def refuse_another(folder: RunFolder, recipe: Recipe, precision: str) -> None:
         naming the first difference.
     """
     begun = folder.resumable().get("precision", "fp32")
-    found = first_difference(recipe.resolved(), folder.recipe().resolved())
+    own = RunFolder.open(folder.path).recipe()  # with the plugin files that it was begun with
+    found = first_difference(recipe.resolved(), own.resolved())
     if found is None and begun != precision:
         found = ("precision", precision, begun)
     if found is not None:

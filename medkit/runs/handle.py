@@ -11,6 +11,7 @@ from medkit.evaluation.evaluate import MetricValue
 from medkit.evaluation.results import read_results
 from medkit.recipe import Recipe, load_recipe
 from medkit.runs.folder import RunFolder
+from medkit.runs.notebook import results_html, run_html
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +38,9 @@ class Results(dict[str, dict[str, dict[str, MetricValue]]]):
             for metric, value in metrics.items()
         ]
         return pandas.DataFrame(rows, columns=None if rows else ["stage", "split", "metric", "value", "low", "high"])
+
+    def _repr_html_(self) -> str:
+        return results_html(self)
 
 
 class Run:
@@ -146,3 +150,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        return run_html(self)

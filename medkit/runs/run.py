@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from medkit.engine import interrupt
 from medkit.engine.agreement import FailedTogether, known_to_all
 from medkit.engine.events import Events, RunEnded, RunStarted, StageEnded, StageFailed
@@ -21,7 +23,7 @@ from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results
 from medkit.guard import cause
 from medkit.paths import default_folder
-from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe
+from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe, recipe_from
 from medkit.registry.plugins import Hooks
 from medkit.runs.difference import refuse_another
 from medkit.runs.external import refuse_living
@@ -43,7 +45,7 @@ Report = Callable[[Path, Hooks], Path]
 
 
 def run(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Mapping[str, Any] | BaseModel | str | Path,
     out: str | Path | None = None,
     *,
     set: Sequence[str] = (),
@@ -87,8 +89,15 @@ def _broken_anywhere(runtime: Runtime, broken: Mapping[str, RunError]) -> dict[s
     return {name: broken.get(name) or RunError(*text) for name, text in known.items()}
 
 
-def _recipe(recipe: Recipe | str | Path, set: Sequence[str], skip: Sequence[str], seed: int | None) -> Recipe:
-    if not isinstance(recipe, Recipe):
+def _recipe(
+    recipe: Recipe | Mapping[str, Any] | BaseModel | str | Path,
+    set: Sequence[str],
+    skip: Sequence[str],
+    seed: int | None,
+) -> Recipe:
+    if isinstance(recipe, Mapping | BaseModel):
+        recipe = recipe_from(recipe, set=set)
+    elif not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, set=set)
     if skip:
         recipe = recipe.without(skip)

@@ -72,6 +72,27 @@ def test_a_volume_is_predicted_as_the_command_does(made, image: Volume) -> None:
     assert again.numbers == found.numbers
 
 
+def test_a_notebook_shows_a_run_by_its_results_and_what_its_data_are(made) -> None:
+    shown = medkit.open(made.folder)._repr_html_()
+    value = made.results["s"]["test"]["auc"]
+    assert f"<td>s</td><td>test</td><td>auc</td><td>{value.value:.4g}</td>" in shown
+    assert "synthetic phantoms" in shown
+    assert str(made.report) in shown
+    assert made.results._repr_html_() in shown
+
+
+def test_text_of_a_run_is_no_html(made) -> None:
+    run = medkit.open(made.folder)
+    run.failed["s"] = "<script>"
+    assert "<script>" not in run._repr_html_()
+
+
+def test_dir_shows_what_can_be_used() -> None:
+    shown = [name for name in dir(medkit) if not name.startswith("__")]
+    assert shown == sorted(set(medkit.__all__) - {"__version__"})
+    assert all(hasattr(medkit, name) for name in shown)
+
+
 def test_what_is_no_run_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="this is not a run folder"):
         medkit.open(tmp_path)
