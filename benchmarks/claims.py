@@ -59,9 +59,32 @@ def section(one: Mapping[str, Any]) -> list[str]:
         f"**{claim['found'].capitalize()}**: {claim['says']} Said by: {claim['source']}. Found: {claim['why']}.",
         "",
         *markdown.table(heads, rows),
+        *_beside(claim),
+        *_renamed(one),
         f"`medkit study run claims/{one['study']}`; `{compared['stage']}` on `{compared['split']}`; medkit {made['medkit']} at "
         f"{made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
     ]
+
+
+def _beside(claim: Mapping[str, Any]) -> list[str]:
+    """The numbers of claims that are not about means."""
+    lines = []
+    for one in claim.get("numbers", []):
+        within = f"[{_number(one['low'], 3)}, {_number(one['high'], 3)}]"
+        if one["kind"] == "spread":
+            of = [f"{deviation:.3f}" for deviation in one["deviations"]]
+            text = f"deviation over {one['seeds']} seeds: {one['a']} {of[0]}, {one['b']} {of[1]}; ratio {_number(one['ratio'], 2)} {within}"
+        else:
+            on = f"{one['patients']} patients, {one['patients_before']} before"
+            text = f"{one['a']} keeps {_number(one['estimate'], 3)} {within} more than {one['b']} ({one['seeds']} seeds, {on})"
+        lines += [f"{text}; p = {_number(one['p_holm'], 3)} after correction.", ""]
+    return lines
+
+
+def _renamed(one: Mapping[str, Any]) -> list[str]:
+    """Methods that the study's file calls otherwise now."""
+    found = [f"`{old}` is called `{new}` now: {why}" for old, (new, why) in one.get("renamed", {}).items()]
+    return [f"{'; '.join(found)}.", ""] if found else []
 
 
 def _interval(verdict: Mapping[str, Any]) -> str:

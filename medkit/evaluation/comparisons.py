@@ -63,7 +63,7 @@ def compare_variants(
         rows = {stage: {row["case"]: row for row in table.of(stage, split)} for stage in stages}
         for metric in metrics:
             for other in stages[1:]:
-                test, clustered = _test(kind, metric, rows[stages[0]], rows[other])
+                test, clustered = paired_test(kind, metric, rows[stages[0]], rows[other])
                 if test is not None:
                     found.append((split, metric, other, test, clustered))
     corrected = statistics.holm([test.p for _, _, _, test, _ in found])
@@ -73,9 +73,11 @@ def compare_variants(
     ]
 
 
-def _test(
+def paired_test(
     kind: str, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> tuple[statistics.Test | None, bool]:
+    """The test of two tables of the same cases, by case, and whether patients are tested because they have several;
+    None where no case has the metric in both. AUC is tested by DeLong's, and nothing else is."""
     if metric == "auc":
         kind = "delong"
     elif kind == "delong":

@@ -67,8 +67,8 @@ class Spread:
     def _joined(self, trainings: Sequence[Any], patients: Any) -> Uncertainty:
         total, degrees = trainings[0], np.full(np.shape(trainings[0]), self.seeds[0] - 1.0)
         for part, n in zip(trainings[1:], self.seeds[1:], strict=True):
-            total, degrees = _join(total, degrees, part, n - 1, WELCH)
-        return Uncertainty(*_join(total, degrees, patients, self.patients - 1, JOINED))
+            total, degrees = join(total, degrees, part, n - 1, WELCH)
+        return Uncertainty(*join(total, degrees, patients, self.patients - 1, JOINED))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Uncertainty:
         return np.where(np.asarray(self.variance) > 0, self.variance, np.nan)
 
 
-def _join(a: Any, degrees_a: Any, b: Any, degrees_b: Any, exponent: float) -> tuple[Any, Any]:
+def join(a: Any, degrees_a: Any, b: Any, degrees_b: Any, exponent: float) -> tuple[Any, Any]:
     """Sum of two estimated variances, and its degrees of freedom."""
     total = np.asarray(a + b)
     share = np.divide(a, total, out=np.ones(total.shape), where=total > 0)

@@ -20,11 +20,13 @@ from medkit.recipe.model import (
     Recipe,
     Report,
     Stage,
+    Stress,
     Unfreeze,
     Views,
     WantedTable,
     hints,
 )
+from medkit.recipe.stress import REQUIRED
 from medkit.registry import Registry
 from medkit.registry.schema import json_type
 from medkit.registry.static import static_schema
@@ -65,7 +67,8 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     shown = {"anyOf": [names, {"type": "object", "additionalProperties": {"type": "string"}}]}
     table["properties"] |= {"rows": shown, "metrics": shown, "splits": shown}
     report = _record(Report, ())
-    report["properties"] |= {"tables": {"type": "array", "items": table}}
+    curves = {"type": "object", "additionalProperties": _record(Stress, REQUIRED)}
+    report["properties"] |= {"tables": {"type": "array", "items": table}, "stress": curves}
     null = {"type": "null"}
     report["properties"] = {name: {"anyOf": [kind, null]} for name, kind in report["properties"].items()}
     return {

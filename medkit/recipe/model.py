@@ -253,13 +253,37 @@ class WantedTable:
         return "_".join(re.findall(r"[a-z0-9]+", self.title.lower()))[:60].rstrip("_") or "table"
 
 
+@dataclass(frozen=True)
+class Stress:
+    """A curve of the report: how stages, and their variants, fare on a test split whose scans have lower doses.
+
+    ``dose`` has shares of the scans' own, 1 among them, with which the others are compared; noise is inserted into the
+    source's voxels (:mod:`medkit.data.dose`) with ``photons``, ``kernel``, ``modulation`` and ``seed``. ``denoise`` is
+    an earlier stage, or the folder of a run, by which every scan is denoised before a stage gets it.
+    """
+
+    stages: list[str]
+    split: str
+    dose: list[Area]
+    denoise: str | None = None
+    photons: Positive | None = None
+    kernel: Literal["soft", "sharp"] = "soft"
+    modulation: Annotated[float, Ge(0), Le(1)] = 0.0
+    seed: Seed = 0
+
+    def points(self, curve: str) -> dict[str, float]:
+        """What results call the split at each dose of this ``curve``: ``noise@0.25``."""
+        return {f"{curve}{SEPARATOR}{dose:g}": dose for dose in self.dose}
+
+
 @dataclass
 class Report:
     """What the report shows.
 
     ``allow_seen`` lets stages be tested on patients that were seen in training: the reason, for all splits or for each
     one named. The reason is printed above the results. Each trained stage is also measured on at most ``own_data`` of
-    the cases that it was trained on, to show whether it has learned anything; those numbers are not results.
+    the cases that it was trained on, to show whether it has learned anything; those numbers are not results. ``stress``
+    has curves over the dose, by name.
     """
 
     splits: list[str] = field(default_factory=list)
@@ -268,6 +292,7 @@ class Report:
     tables: list[WantedTable] = field(default_factory=list)
     allow_seen: str | dict[str, str] | None = None
     own_data: int | None = None
+    stress: dict[str, Stress] = field(default_factory=dict)
 
     def allowed(self, split: str) -> str | None:
         """Why ``split`` may hold patients that were seen in training; None if it may not."""
@@ -299,6 +324,15 @@ class Recipe:
         """The splits that a finished stage is evaluated on."""
         return evaluated_splits(stage, self.stages, self.data, self.report.splits)
 
+    def stressed(self, stage: Stage) -> dict[str, Stress]:
+        """The curves that a finished stage is measured for, by name."""
+        own = {stage.name, stage.base}
+        return {name: curve for name, curve in self.report.stress.items() if own.intersection(curve.stages)}
+
+    def points(self, stage: Stage) -> list[str]:
+        """What results call the splits of these curves at each of their doses."""
+        return [point for name, curve in self.stressed(stage).items() for point in curve.points(name)]
+
     def with_seed(self, seed: int) -> Recipe:
         """The recipe with another seed; one below 0 or above 2^32 - 1 is an :class:`InputError`."""
         return replace(self, seed=validate(Seed, seed))
@@ -320,6 +354,13 @@ class Recipe:
         if not kept:
             raise InputError("no stage of the recipe is left")
         bases = {stage.name.split(SEPARATOR)[0] for stage in kept}
+        stress = {}
+        for name, curve in self.report.stress.items():
+            if left := [stage for stage in curve.stages if stage not in gone]:
+                if curve.denoise in gone:
+                    what = f"curve '{name}' is denoised by '{curve.denoise}', which is left out"
+                    raise InputError(what, hint=f"leave {' and '.join(left)} out too, or change the curve's 'denoise'")
+                stress[name] = replace(curve, stages=left)
         labels = {name.partition(SEPARATOR)[2] or name: name for name in gone}
         tables = []
         for table in self.report.tables:
@@ -332,7 +373,7 @@ class Recipe:
             # Metrics that only the stages left out have: there is nothing left to compare them on.
             compare["metric"] = [name for name in compare["metric"] if _measured(name, kept)]
             compare = compare if compare["metric"] else {}
-        return replace(self, stages=kept, report=replace(self.report, tables=tables, compare=compare))
+        return replace(self, stages=kept, report=replace(self.report, tables=tables, compare=compare, stress=stress))
 
     def resolved(self) -> dict[str, Any]:
         """Plain data that loads back as an equal recipe: full names, variants written out, nothing left to default
@@ -368,7 +409,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, DataBlock):
         unsaid = [name for name in ("classes", "labels") if getattr(value, name) is None]
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in unsaid}
-    if isinstance(value, Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable):
+    if isinstance(value, Views | Crops | Report | KeepBest | EarlyStop | Unfreeze | WantedTable | Stress):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

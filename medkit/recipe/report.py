@@ -12,6 +12,7 @@ from medkit.errors import did_you_mean
 from medkit.recipe.blocks import Block
 from medkit.recipe.model import SEPARATOR, DataBlock, Report, Stage, WantedTable, evaluated_splits
 from medkit.recipe.pieces import Pieces, kind_of, names_there
+from medkit.recipe.stress import read_stress
 from medkit.recipe.yaml import Node
 
 TESTS = ("paired_t", "wilcoxon", "delong", "bootstrap")
@@ -50,6 +51,8 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
         report.allow_seen = _allowed(pieces, entries["allow_seen"], known)
     if "own_data" in entries:
         report.own_data = pieces.value(entries["own_data"], "report.own_data", Annotated[int, Ge(1)])
+    if "stress" in entries:
+        report.stress = read_stress(pieces, entries["stress"], data, stages, report.splits)
     if "tables" in entries:
         _tables(pieces, entries["tables"], report, data, stages)
     return report

@@ -12,6 +12,7 @@ from medkit.reporting.paper_table_model import Line, PaperTable
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import SEEN_MARK
 
+PIXELS = ("psnr", "ssim", "rmse", "rmse_hu")
 MEMORY = {
     "process": "the process's peak, libraries included",
     "cuda": "the peak of the GPU's allocator",
@@ -38,6 +39,7 @@ def caption(table: PaperTable, run: RunResults, compared: Sequence[Comparison], 
     lines.append("In brackets: 95 % intervals, by patients; [–]: none.")
     lines += _few(table)
     lines += _counts(table)
+    lines += _window(table, run)
     if not comparable:
         lines.append("The rows are on different data, so none is marked best and none is tested against another.")
     else:
@@ -95,6 +97,21 @@ def _counts(table: PaperTable) -> list[str]:
 def _range(counts: Sequence[int], patients: Sequence[int]) -> str:
     n, those = (f"{c[0]} to {c[-1]}" if len(c) > 1 else f"{c[0]}" if c else "" for c in (counts, patients))
     return f"n = {n} of {those} patient{'s' if those != '1' else ''}" if those else f"n = {n}"
+
+
+def _window(table: PaperTable, run: RunResults) -> list[str]:
+    """In which window, and of which data range, images were compared that are shown with pixel metrics."""
+    columns = [column for column in table.columns if column.metric in PIXELS]
+    labels = list(dict.fromkeys(column.label for column in columns))
+    blocks = list(run.blocks([table.stage, *(line.stage for line in table.rows)]).values())
+    steps = [step for block in blocks[:1] for step in run.recipe["data"][block["data"]].get("prepare", [])]
+    windows = [step for step in steps if str(step.get("use", "")).rpartition(":")[2] == "window"]
+    if not labels or len(windows) != 1:
+        return []
+    low, high = (f"{windows[0][end]:g}" for end in ("low", "high"))
+    unit = "HU" if windows[0].get("units", "HU") == "HU" else "stored values"
+    text = f"of whole slices, air included, in the window of {low} to {high} {unit} scaled to [0, 1]; data range 1"
+    return [f"{_and(labels)}: {text}."]
 
 
 def _tests(table: PaperTable, compared: Sequence[Comparison]) -> list[str]:

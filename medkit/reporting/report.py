@@ -23,6 +23,7 @@ from medkit.reporting.page import page
 from medkit.reporting.paper_table_text import as_html, write_tables
 from medkit.reporting.paper_tables import paper_tables
 from medkit.reporting.run_results import RunResults
+from medkit.reporting.stress import Stressed, stressed
 from medkit.reporting.tables import Table, how_intervals_were_made, number, p_value, results_table
 from medkit.runs.fitting import choice_told, read_choices
 from medkit.runs.folder import RunFolder
@@ -64,6 +65,7 @@ class Section:
     comparisons: Sequence[Comparison]
     untested: Sequence[str]
     own_data: Sequence[OwnRow]
+    stress: Stressed | None
 
 
 def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
@@ -147,6 +149,7 @@ def _section(
         compared,
         [name for name in heads if name in measured - {c.metric for c in compared}],
         [row for stage in stages for row in _own_data(stage, run)],
+        stressed(run, stages),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.comparisons import Comparison, compare_variants
 from medkit.evaluation.results import MetricValue, read_results
-from medkit.recipe.model import WantedTable
+from medkit.recipe.model import Stress, WantedTable
 from medkit.reporting.tables import base_of, variants
 from medkit.runs import own_data
 from medkit.runs.cost import read_costs
@@ -47,6 +48,8 @@ class RunResults:
         What stages are worth on the cases that they were trained on, where the recipe asks for it.
     tables:
         What the recipe asks for in ``report.tables``.
+    curves:
+        What it asks for in ``report.stress``: curves over the dose, by name.
     """
 
     recipe: Mapping[str, Any]
@@ -59,6 +62,7 @@ class RunResults:
     banners: Mapping[str, Sequence[str]] = field(default_factory=dict)
     own_data: Mapping[str, Sequence[OwnData]] = field(default_factory=dict)
     tables: Sequence[WantedTable] = ()
+    curves: Mapping[str, Stress] = field(default_factory=dict)
     _compared: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -67,6 +71,7 @@ class RunResults:
         opened, recipe = RunFolder(folder), files.read_recipe(folder)
         state = opened.read_json("state.json", {})
         tables = (recipe.get("report") or {}).get("tables") or []
+        curves = (recipe.get("report") or {}).get("stress") or {}
         return cls(
             recipe,
             Results(read_results(folder) if (folder / "results.json").is_file() else {}),
@@ -78,6 +83,7 @@ class RunResults:
             {base: banners(folder, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
             own_data.read(opened),
             files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
+            files.guarded(folder / "recipe.yaml", lambda: {name: Stress(**plain) for name, plain in curves.items()}),
         )
 
     @property
@@ -94,15 +100,24 @@ class RunResults:
         return {block["name"]: block for block in self.recipe["stages"] if block["name"] in stages}
 
     def of(self, stage: str) -> Mapping[str, Mapping[str, MetricValue]]:
-        """Values of a stage by split and metric; nothing for one without results."""
-        return self.results.get(stage, {})
+        """Values of a stage by split and metric, without the points of its curves; nothing for one without results."""
+        return {split: found for split, found in self.results.get(stage, {}).items() if split not in self._points}
+
+    def at_doses(self, stage: str, curve: str) -> dict[float, Mapping[str, MetricValue]]:
+        """Values of a stage on a curve by dose and metric, as far as they have been measured."""
+        found, points = self.results.get(stage, {}), self.curves[curve].points(curve)
+        return {dose: found[point] for point, dose in points.items() if point in found}
+
+    @cached_property
+    def _points(self) -> set[str]:
+        return {point for name, curve in self.curves.items() for point in curve.points(name)}
 
     def comparisons(self, base: str) -> list[Comparison]:
         """All that the report compares of a stage and its variants, wherever it is shown: p-values are the same."""
         if base not in self._compared:
             group = variants(self.results).get(base, [])
-            splits = list(dict.fromkeys(split for stage in group for split in self.results[stage]))
-            values = [(n, v) for stage in group for found in self.results[stage].values() for n, v in found.items()]
+            splits = list(dict.fromkeys(split for stage in group for split in self.of(stage)))
+            values = [(n, v) for stage in group for found in self.of(stage).values() for n, v in found.items()]
             lower = list(dict.fromkeys(name for name, value in values if not value.higher_is_better))
             self._compared[base] = compare_variants(group, splits, self.cases, self.report, lower)
         return self._compared[base]

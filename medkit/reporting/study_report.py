@@ -20,7 +20,7 @@ from medkit.studies.effects import conflicts, effects, plan_in
 from medkit.studies.factorial import Plan
 from medkit.studies.fairness import fairness_table, given_of
 from medkit.studies.folder import StudyFolder
-from medkit.studies.judge import PSEUDO, Judged, judged, value_rows
+from medkit.studies.judge import PSEUDO, Judged, changes, judged, spreads, value_rows
 from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures, in_words
@@ -69,7 +69,7 @@ def write_study_report(folder: Path) -> Written:
     sections = [section for part in parts for section in part.sections]
     sections += [Section("Conflicts between pretexts", [_conflicts(folder)])]
     sections += [Section("What methods were given", [given]), Section("Cost", [cost], _cost_pictures(found))]
-    claim = _claim(found, parts)
+    claim = _claim(each, parts)
     pseudo = any(part.metric == "auc" and any(one.verdicts for one in part.verdicts) for part in parts)
     text = page(
         "study.html",
@@ -92,6 +92,8 @@ def write_study_report(folder: Path) -> Written:
         sections=[section for section in sections if any(table.rows for table in section.tables)],
         shared=_shared(found),
         study=files.read_text(folder / "study.yaml"),
+        number=number,
+        p_value=p_value,
     )
     _write_numbers(folder, each, parts, claim)
     path = folder / "report.html"
@@ -102,9 +104,20 @@ def write_study_report(folder: Path) -> Written:
     return Written(path, [table for part in parts for table in part.tables if table.rows], sentences)
 
 
-def _claim(found: StudyResults, parts: Sequence[_Part]) -> ClaimVerdict | None:
+def _claim(each: Sequence[StudyResults], parts: Sequence[_Part]) -> ClaimVerdict | None:
+    found = each[0]
     said = found.study.get("claim")
-    return judged_claim(said, parts[0].verdicts) if said else None
+    if not said:
+        return None
+    steadier, keeps = said.get("steadier") or [], said.get("loses_less") or []
+    wanted = (found.compare.get("stage"), found.metric, said.get("than_on"))
+    before = next((one for one in each[1:] if (one.compare["stage"], one.metric, one.compare["split"]) == wanted), None)
+    return judged_claim(
+        said,
+        parts[0].verdicts,
+        spreads(found, steadier) if steadier else (),
+        changes(found, before, keeps) if keeps and before is not None else (),
+    )
 
 
 @dataclass(frozen=True)

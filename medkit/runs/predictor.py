@@ -137,6 +137,8 @@ class Predictor:
         A run folder.
     stage:
         Which stage's model; default: the recipe's last one that is not a variant.
+    runtime:
+        Where to compute, if that is known already; otherwise ``device`` decides.
 
     Raises
     ------
@@ -151,13 +153,14 @@ class Predictor:
         stage: str | None = None,
         settings: PredictSettings = DEFAULT,
         device: str | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         if not 0 <= settings.threshold <= 1:
             raise InputError(f"a probability lies in [0, 1], not {settings.threshold}", "--threshold")
         self.folder = RunFolder.open(Path(run))
         self.recipe: Recipe = self.folder.recipe()
         self.stage = self.recipe.stage(stage) if stage else last_stage(self.recipe)
-        self.settings, self.device = settings, device
+        self.settings, self.device, self._runtime = settings, device, runtime
         self.classes = self.recipe.data[self.stage.data].classes
         if self.classes is not None and settings.threshold != DEFAULT.threshold:
             hint = "each voxel gets its most likely class; if classes overlap, all those above 0.5"
@@ -165,7 +168,7 @@ class Predictor:
 
     @cached_property
     def _trainer(self) -> StageTrainer:
-        bench = Workbench(self.recipe, Runtime.start(device=self.device), self.folder)
+        bench = Workbench(self.recipe, self._runtime or Runtime.start(device=self.device), self.folder)
         objective = bench.trained(self.stage)
         _tile(objective, self.stage, self.settings)
         return trainer_of(bench, self.stage, objective)
@@ -179,7 +182,7 @@ class Predictor:
     def _window(self) -> Window:
         """The window of the preparation, if it is the kind that can be undone."""
         steps = [step.build() for step in self.recipe.data[self.stage.data].prepare]
-        return _window(steps, str(self.folder.path))
+        return the_window(steps, str(self.folder.path))
 
     @property
     def on_cpu(self) -> bool:
@@ -343,8 +346,8 @@ def _tile(objective: Any, stage: Stage, settings: PredictSettings) -> None:
         objective.overlap = overlap
 
 
-def _window(steps: Sequence[Any], where: str) -> Window:
-    """The one window of a preparation that can be undone."""
+def the_window(steps: Sequence[Any], where: str) -> Window:
+    """The one window of a preparation that can be undone; any other preparation is an InputError."""
     windows = [step for step in steps if isinstance(step, Window)]
     if len(windows) != 1 or not all(isinstance(step, Window | Resize) for step in steps):
         names = ", ".join(type(step).__name__ for step in steps) or "nothing"

@@ -9,6 +9,7 @@ from medkit.evaluation.evaluate import read_results
 from medkit.recipe import Stage
 from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.folder import RunFolder
+from medkit.runs.stress import check_denoisers, check_seen_by_denoisers
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
@@ -29,6 +30,7 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
     """
     metrics = {stage.name: bench.metrics(stage) for stage in bench.recipe.stages}
     check_metric_names(bench.recipe, metrics)
+    check_denoisers(bench)
     for stage in bench.recipe.stages:
         dataset = bench.dataset(stage)
         for split in stage.splits(bench.evaluated_splits(stage)):
@@ -39,6 +41,7 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
         if (error := _check_stage(bench, stage)) is not None:
             broken[stage.name] = error
     bench.seen.check_all()
+    check_seen_by_denoisers(bench)
     if broken and not _left(bench, broken):
         first = next(iter(broken.values()))
         raise InputError(first.what, first.where, first.hint) from first
@@ -78,7 +81,7 @@ def check_results(bench: Workbench, folder: RunFolder) -> None:
     results = read_results(folder.path) if folder.file("results.json").is_file() else {}
     for stage in bench.recipe.stages:
         if folder.done(stage.name):
-            for split in bench.evaluated_splits(stage):
+            for split in [*bench.evaluated_splits(stage), *bench.recipe.points(stage)]:
                 if split not in results.get(stage.name, {}):
                     what = f"the results of finished stage '{stage.name}' on '{split}' are missing"
                     hint = f"'medkit evaluate {folder.path} --split {split}' measures them again"

@@ -35,6 +35,7 @@ from medkit.runs.lock import locked_for_all
 from medkit.runs.preflight import check_results, check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
+from medkit.runs.stress import check_denoisers
 from medkit.runs.trackers import Trackers, listeners_of_plugins
 from medkit.runs.workbench import Workbench
 
@@ -140,6 +141,7 @@ def _opened(path: Path, world_size: int) -> tuple[RunFolder, dict[str, Any]]:
 
 def _checked(folder: RunFolder, runtime: Runtime, settings: RunSettings) -> Workbench:
     bench = Workbench(folder.recipe(), runtime, folder, jobs=settings.jobs, workers=settings.workers)
+    check_denoisers(bench)
     bench.seen.check_all()
     check_results(bench, folder)
     return bench

@@ -126,14 +126,20 @@ class Seen:
         return self._people[part]
 
     def found(
-        self, stage: Stage, split: str, roles: tuple[Role, ...] = tuple(ROLES), copies: Sequence[Case] = ()
+        self,
+        stage: Stage,
+        split: str,
+        roles: tuple[Role, ...] = tuple(ROLES),
+        copies: Sequence[Case] = (),
+        ledger: Ledger | None = None,
     ) -> Found:
-        """Which patients of ``split`` the chain of ``stage`` has seen in these roles, or under other names."""
+        """Which patients of ``split`` the chain of ``stage``, or another ``ledger``, has seen in these roles, or under
+        other names."""
         named = self._named(stage, self._part(stage, split, False))
         patients = np.fromiter(named, np.uint64)
         seen = np.zeros(len(patients), bool)
         how, other = [], False
-        for entry in self.ledger(stage).entries:
+        for entry in (self.ledger(stage) if ledger is None else ledger).entries:
             if entry.role not in roles:
                 continue
             among = entry.among(patients)

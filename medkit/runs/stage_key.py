@@ -75,7 +75,14 @@ class Keys:
         )
         measured = {split: self._digest(stage, split) for split in tested}
         report = bench.recipe.report
-        return StageKey(training, digest([training, list(measured.items()), report.maps, allowed, report.own_data]))
+        told = [training, list(measured.items()), report.maps, allowed, report.own_data]
+        return StageKey(training, digest([*told, *self._stress(stage)]))
+
+    def _stress(self, stage: Stage) -> list[Any]:
+        """What the curves over the dose are measured on; nothing of a stage without any."""
+        from medkit.runs.stress import identity_of  # which trains and predicts, as keys do not
+
+        return identity_of(self.bench, stage)
 
     def _digest(self, stage: Stage, split: str, training: bool = False) -> str:
         """All cases of a split, or of the fraction of it that is trained on, in order: what is known about each, and

@@ -19,6 +19,7 @@ from medkit.runs import links, own_data
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
+from medkit.runs.stress import stressed
 from medkit.runs.trackers import pictures
 from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
@@ -70,7 +71,7 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
         with together(bench.runtime, f"the weights of stage {stage.name}"):
             if session.main:
                 keep_weights(session, trainer, ledger)
-    values = evaluate_splits(session, trainer, tested, cost)
+    values = evaluate_splits(session, trainer, tested, cost) | stress(session, trainer, cost)
     measure_own_data(session, trainer)
     with together(bench.runtime, f"the end of stage {stage.name}"):
         if session.main:
@@ -103,7 +104,8 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
             session.say(f"{stage.name}: trained already in {there} under the same key; --link takes it from there")
         return None
     try:
-        links.link(found, session.folder, session.bench.evaluated_splits(stage))
+        tested = [*session.bench.evaluated_splits(stage), *session.bench.recipe.points(stage)]
+        links.link(found, session.folder, tested)
     except MedkitError as error:
         session.say(f"{stage.name}: trained already in {there} under the same key, but it is trained again: {error}")
         return None
@@ -116,7 +118,8 @@ def _done(session: Session, stage: Stage) -> dict[str, float]:
     """A stage that was linked together with its results is done."""
     links.finish(session.bench, stage, session.folder.key(stage.name)["weights"], session.root)
     session.folder.mark_done(stage.name)
-    found = read_results(session.folder.path).get(stage.name, {})
+    measured = session.folder.file("results.json").is_file()  # not where the stage is tested on nothing
+    found = read_results(session.folder.path).get(stage.name, {}) if measured else {}
     return {f"{split}/{name}": value.value for split, values in found.items() for name, value in values.items()}
 
 
@@ -170,6 +173,22 @@ def evaluate_splits(session: Session, trainer: StageTrainer, tested: Sequence[st
                 if found.examples and session.events.wants(Images):
                     session.events.emit(Images(stage.name, split, stage.epochs, pictures(found.examples)))
                 values |= {f"{split}/{name}": value.value for name, value in found.values.items()}
+    return values
+
+
+def stress(session: Session, trainer: StageTrainer, cost: Cost) -> dict[str, float]:
+    """Measure the trained stage at the doses that the report's curves have, and keep the numbers."""
+    bench, stage = session.bench, trainer.stage
+    if not bench.recipe.stressed(stage):
+        return {}
+    with cost.of(stage.name, "evaluate_seconds", trainer.meter):
+        found = stressed(bench, trainer, bench.metrics(stage), session.progress)
+    values: dict[str, float] = {}
+    with together(bench.runtime, f"the curves of stage {stage.name}"):
+        for one in found:
+            write_results(session.folder.path, one)
+            session.say(f"{stage.name} {one.split}: {one.summary()}")
+            values |= {f"{one.split}/{name}": value.value for name, value in one.values.items()}
     return values
 
 

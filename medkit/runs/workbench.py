@@ -78,18 +78,22 @@ class Workbench:
         """The data block of ``stage`` as a data set."""
         name = stage.data
         if name not in self._datasets:
-            block: DataBlock = self.recipe.data[name]
-            self._datasets[name] = Dataset(
-                self.source(name),
-                block.splits,
-                [step.build() for step in block.prepare],
-                cache_dir=cache_folder() if block.cache else None,
-                fields=tuple(block.fields),
-                roles_known=True,
-                classes=block.classes,
-                labels=block.labels,
-            )
+            self._datasets[name] = self.over(stage, self.source(name))
         return self._datasets[name]
+
+    def over(self, stage: Stage, source: Any) -> Dataset:
+        """The data block of ``stage`` with its cases from ``source``."""
+        block: DataBlock = self.recipe.data[stage.data]
+        return Dataset(
+            source,
+            block.splits,
+            [step.build() for step in block.prepare],
+            cache_dir=cache_folder() if block.cache else None,
+            fields=tuple(block.fields),
+            roles_known=True,
+            classes=block.classes,
+            labels=block.labels,
+        )
 
     def notices(self) -> list[str]:
         """What readers of the results must know about data and weights, such as that images are phantoms; each once."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from medkit.errors import InputError
 from medkit.evaluation.verdict import Verdict, verdicts
+from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
 from medkit.evaluation.verdict_runs import patient_values
+from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.study import SEED
 
@@ -31,19 +34,81 @@ class Judged:
         return [found.sentence for found in self.verdicts] or [f"No verdict: {self.why_not}."]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How far trainings of methods differ at one point of a study, against those of the reference."""
+
+    place: tuple[str, ...]
+    verdicts: Sequence[SpreadVerdict]
+
+    def json(self, verdict: SpreadVerdict) -> dict[str, Any]:
+        return {"kind": "spread", "place": list(self.place), **asdict(verdict)}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much more of the reference methods keep from one split to another, at one point of a study."""
+
+    place: tuple[str, ...]
+    verdicts: Sequence[ChangeVerdict]
+
+    def json(self, verdict: ChangeVerdict) -> dict[str, Any]:
+        return {"kind": "change", "place": list(self.place), **asdict(verdict)}
+
+
 def judged(found: StudyResults) -> list[Judged]:
     """Every method against the reference, point by point; p is corrected for the methods of a point."""
     reference = found.compare.get("reference")
     if reference is None:
         return []
+    return [_judged(found.metric, place, mine, reference) for place, mine in _places(found).items()]
+
+
+def spreads(found: StudyResults, methods: Sequence[str]) -> list[Spread]:
+    """How far trainings of some methods differ, against those of the reference; nothing where it cannot be judged."""
+
+    def of(mine: Sequence[Measured]) -> Sequence[SpreadVerdict]:
+        return spread_verdicts(_rows(found, mine), found.compare["reference"], methods)
+
+    return [Spread(place, _tried(partial(of, mine))) for place, mine in _places(found).items()]
+
+
+def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -> list[Change]:
+    """How much more of the reference some methods keep than ``before``, which is the same number of another split."""
+    higher, earlier = _higher(found.metric, found.measured), _places(before)
+
+    def of(mine: Sequence[Measured], place: tuple[str, ...]) -> list[ChangeVerdict]:
+        rows = (_rows(found, mine), _rows(before, earlier.get(place, [])))
+        return change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher)
+
+    return [Change(place, _tried(partial(of, mine, place))) for place, mine in _places(found).items()]
+
+
+def _tried(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    """Verdicts, or none where there are too few trainings or patients."""
+    try:
+        return make()
+    except InputError:
+        return []
+
+
+def _places(found: StudyResults) -> dict[tuple[str, ...], list[Measured]]:
     places: dict[tuple[str, ...], list[Measured]] = {}
     for measured in found.measured:
         places.setdefault(measured.place, []).append(measured)
-    return [_judged(found.metric, place, mine, reference) for place, mine in places.items()]
+    return places
+
+
+def _rows(found: StudyResults, measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    return [row for one in measured for row in value_rows(one, found.metric)]
+
+
+def _higher(metric: str, measured: Sequence[Measured]) -> bool:
+    return all(one.values[metric].higher_is_better for one in measured if metric in one.values)
 
 
 def _judged(metric: str, place: tuple[str, ...], measured: Sequence[Measured], reference: str) -> Judged:
-    higher = all(one.values[metric].higher_is_better for one in measured if metric in one.values)
+    higher = _higher(metric, measured)
     try:
         rows = [row for one in measured for row in value_rows(one, metric)]
         return Judged(place, verdicts(rows, reference, higher_is_better=higher))

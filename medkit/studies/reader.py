@@ -25,6 +25,7 @@ from medkit.studies.factorial import MOST, NONE, Plan, plan_of
 from medkit.studies.study import SEED, Axis, Claim, Compare, Method, Range, Search, Study
 
 TOP = ("medkit", "name", "recipe", "claim", "vary", "methods", "cross", "compare", "search")
+SAID = ("better", "worse", "steadier", "loses_less")
 UNEQUAL = ("data", "draws", "steps")
 SKIP = "skip"
 
@@ -230,22 +231,34 @@ class _Reader(Pieces):
         return text or ""
 
     def claim(self, node: Node, methods: tuple[Method, ...], compare: Compare | None) -> Claim | None:
-        entries = self.mapping(node, "claim", ("says", "better", "source"), ("says", "better"))
+        entries = self.mapping(node, "claim", ("says", *SAID, "than_on", "source"), ("says",))
         says = self.reason(entries["says"], "claim.says") if "says" in entries else ""
         source = self.value(entries["source"], "claim.source", str) if "source" in entries else ""
-        better = self.value(entries["better"], "claim.better", list[str]) if "better" in entries else []
+        than_on = self.value(entries["than_on"], "claim.than_on", str) if "than_on" in entries else ""
         if compare is not None and compare.reference is None:
             what = "methods are claimed to be better, but nothing says better than which"
             self.problem(node.place, "claim", what, "name it: compare: {reference: METHOD}")
         known = [method.name for method in methods if compare is None or method.name != compare.reference]
-        for name in better or ():
-            if name not in known:
-                self.problem(
-                    entries["better"].mark, "claim.better", f"'{name}' is none of them", names_there(name, known)
-                )
-        if "better" in entries and better == []:
-            self.problem(entries["better"].mark, "claim.better", "no method is said to be better")
-        return Claim(says, tuple(better), source or "") if says and better else None
+        said: dict[str, tuple[str, ...]] = {}
+        for kind in SAID:
+            if kind not in entries:
+                continue
+            said[kind] = tuple(self.value(entries[kind], f"claim.{kind}", list[str]) or ())
+            for name in said[kind]:
+                if name not in known:
+                    hint = names_there(name, known)
+                    self.problem(entries[kind].mark, f"claim.{kind}", f"'{name}' is none of them", hint)
+        if not any(said.values()):
+            what = f"no method is said to be {', '.join(kind.replace('_', ' ') for kind in SAID)}"
+            place = next((entries[kind].mark for kind in said), node.place)
+            self.problem(place, "claim", what, "name one: better: [A]")
+        if "loses_less" in said and compare is not None:
+            other = [one.split for one in compare.also if (one.stage, one.metric) == (compare.stage, compare.metric)]
+            if than_on not in other:
+                what = f"methods are said to lose less than on '{than_on or 'nothing'}', which is not compared"
+                hint = f"compare: {{also: [{{metric: {compare.metric}, stage: {compare.stage}, split: SPLIT}}]}}"
+                self.problem(node.place, "claim.than_on", what, hint)
+        return Claim(says, source=source or "", than_on=than_on or "", **said) if says and any(said.values()) else None
 
     # -- what is searched --------------------------------------------------------------------------------------
 

@@ -62,11 +62,18 @@ class Compare:
 class Claim:
     """What somebody claims that the comparison will show, written down before it is run.
 
-    ``better`` are the methods that are said to beat the reference; ``source`` says who says so, with which numbers.
+    ``better`` are the methods that are said to beat the reference, ``worse`` those that it is said to beat;
+    ``steadier`` have trainings that are said to differ less than its own, and ``loses_less`` lose less of the compared
+    number on the way from the split ``than_on`` to that of the comparison. ``source`` says who says so, with which
+    numbers.
     """
 
     says: str
-    better: tuple[str, ...]
+    better: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
+    steadier: tuple[str, ...] = ()
+    loses_less: tuple[str, ...] = ()
+    than_on: str = ""
     source: str = ""
 
 

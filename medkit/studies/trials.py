@@ -129,7 +129,7 @@ class Expansion:
             what = f"compare.stage: method '{method.name}' has no stage '{compare.stage}'"
             raise InputError(what, where, names_there(compare.stage, names))
         stage = recipe.stage(compare.stage)
-        tested = recipe.evaluated_splits(stage)
+        tested = [*recipe.evaluated_splits(stage), *recipe.points(stage)]
         if compare.split not in tested:
             what = f"compare.split: stage '{stage.name}' is not tested on '{compare.split}'"
             raise InputError(what, where, names_there(compare.split, tested))

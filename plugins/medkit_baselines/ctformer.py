@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,9 @@ class CTformer(nn.Module):
         Hidden channels of a block's perceptron, in widths.
     dropout:
         Of the linear attentions.
+    start:
+        ``drawn``: all weights at random; ``identity``: those of the last values and of the last layer are 0, so
+        that the network first gives the image as it came (as Restormer's). For short trainings.
     """
 
     positions: Tensor
@@ -57,6 +60,7 @@ class CTformer(nn.Module):
         heads: Count = 8,
         expansion: Annotated[float, Field(gt=0)] = 2.0,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        start: Literal["drawn", "identity"] = "drawn",
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -78,6 +82,8 @@ class CTformer(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if start == "identity":
+            self.back1.silence()
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (self.size, self.size):
@@ -131,6 +137,15 @@ class _Performer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(out, out), nn.GELU(), nn.Linear(out, out))
         count = out // 2
         self.register_buffer("features", nn.init.orthogonal_(torch.empty(count, out)) * math.sqrt(count))
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Make the output 0: the values are, and so is what the perceptron makes of them once they are not."""
+        out = self.proj.out_features
+        self.kqv.weight[2 * out :].zero_()
+        last = self.mlp[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.zero_()
 
     def kernel(self, x: Tensor) -> Tensor:
         """Positive features whose inner products stand for the exponential of those of ``x``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,10 @@ class Restormer(nn.Module):
         Attention heads of the four levels.
     expansion:
         Hidden channels of the feed-forward network, in widths of its level.
+    start:
+        ``drawn``: all weights at random, as published; ``identity``: those of the last convolution are 0, so that the
+        network first gives the image as it came and only learns what to take off (as the last layer of residual
+        branches: Goyal et al. 2017; Zhang et al. 2019, Fixup). For short trainings.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Restormer(nn.Module):
         refinement: Count = 4,
         heads: tuple[Count, Count, Count, Count] = (1, 2, 4, 8),
         expansion: Annotated[float, Field(gt=0)] = 2.66,
+        start: Literal["drawn", "identity"] = "drawn",
     ) -> None:
         super().__init__()
         if dim % 2 or any(dim * 2**i % h for i, h in enumerate(heads)):
@@ -61,6 +66,8 @@ class Restormer(nn.Module):
         self.decoder = nn.ModuleList(level(w, blocks[2 - i], heads[2 - i]) for i, w in enumerate(decoded))
         self.refinement = level(2 * dim, refinement, heads[0])
         self.out = _conv(2 * dim, 1)
+        if start == "identity":
+            nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -11,6 +11,7 @@ from medkit_baselines.map_nn import MAPNN
 from medkit_baselines.restormer import Restormer
 from medkit_baselines.sobel import SobelMagnitude
 from medkit_baselines.wgan_vgg import WGANVGG, Critic
+from torch import nn
 
 from medkit.errors import InputError
 from medkit.parts.encoder_decoder import ConvGenerator
@@ -147,3 +148,22 @@ def test_the_second_domain_judges_the_length_of_the_gradient() -> None:
     assert list(scores) == ["cls", "seg", "gradient_cls", "gradient_seg"]
     torch.testing.assert_close(scores["seg"], model.image(x)["seg"])
     torch.testing.assert_close(scores["gradient_seg"], model.gradient(SobelMagnitude()(x))["seg"])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Restormer(dim=8, blocks=(1, 1, 1, 1), refinement=1, start="identity"),
+        CTformer(size=32, dim=8, token=4, heads=2, start="identity"),
+    ],
+    ids=["restormer", "ctformer"],
+)
+def test_a_network_that_starts_as_the_identity_gives_the_image_back_and_learns_all_the_same(network: nn.Module) -> None:
+    image = torch.rand(2, 1, 32, 32)
+    assert torch.equal(network(image), image)
+    steps = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(4):
+        steps.zero_grad()
+        (network(image) - image / 2).square().mean().backward()
+        steps.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1)

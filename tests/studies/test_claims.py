@@ -11,8 +11,10 @@ from studies.conftest import Write, study
 
 from medkit.errors import Problems
 from medkit.evaluation.verdict import verdicts
+from medkit.evaluation.verdict_change import ChangeVerdict
+from medkit.evaluation.verdict_spread import SpreadVerdict
 from medkit.studies.claim import judged_claim
-from medkit.studies.judge import Judged
+from medkit.studies.judge import Change, Judged, Spread
 from medkit.studies.reader import bundled, load_study
 
 SAID = {"says": "A is better.", "better": ["a"], "source": "a table"}
@@ -41,6 +43,41 @@ def test_methods_that_nobody_claims_anything_of_do_not_count() -> None:
     assert judged_claim(SAID, [compared(a=0.2, other=-0.2)]).found == "supported"
 
 
+@pytest.mark.parametrize(("gain", "found"), [(-0.2, "supported"), (0.2, "contradicted"), (0.0, "undecided")])
+def test_methods_that_are_said_to_be_worse_have_to_lose(gain: float, found: str) -> None:
+    said = {"says": "B is better.", "worse": ["a"]}
+    assert judged_claim(said, [compared(a=gain)]).found == found
+
+
+def spread(ratio: float, p: float) -> Spread:
+    one = SpreadVerdict("a", "b", ratio, ratio / 2, ratio * 2, p, p, (ratio, 1.0), 10, 10, 20, True)
+    return Spread((), [one])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "p", "found"), [(0.3, 0.01, "supported"), (3.0, 0.01, "contradicted"), (0.3, 0.2, "undecided")]
+)
+def test_steadier_methods_have_to_differ_less_by_their_seed(ratio: float, p: float, found: str) -> None:
+    said = {"says": "A is steadier.", "steadier": ["a"]}
+    judged = judged_claim(said, [compared(a=-0.2)], [spread(ratio, p)])
+    assert judged.found == found
+    assert judged.numbers[0]["ratio"] == ratio
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "found"), [(0.1, 0.01, "supported"), (-0.1, 0.01, "contradicted"), (0.1, 0.2, "undecided")]
+)
+def test_methods_that_lose_less_have_to_keep_more(estimate: float, p: float, found: str) -> None:
+    said = {"says": "A keeps more.", "loses_less": ["a"]}
+    change = Change((), [ChangeVerdict("a", "b", estimate, estimate - 0.05, estimate + 0.05, p, p, 5, 20, 30)])
+    assert judged_claim(said, [compared(a=0.0)], changes=[change]).found == found
+
+
+def test_a_spread_that_could_not_be_judged_supports_nothing() -> None:
+    found = judged_claim({"says": "A is steadier.", "steadier": ["a"]}, [compared(a=0.2)], [Spread((), [])])
+    assert (found.found, found.why) == ("undecided", "shown in 0 of 1 comparisons; 1 could not be judged")
+
+
 def test_undecided_says_what_a_study_of_this_size_would_have_shown() -> None:
     why = judged_claim(SAID, [compared(a=0.0)]).why
     assert why.startswith("shown in 0 of 1 comparisons; 'a' minus 'b' is")
@@ -57,7 +94,10 @@ def test_what_could_not_be_judged_supports_nothing() -> None:
     [
         ({"better": ["clss"]}, r"study\.yaml:\d+:\d+: claim\.better: 'clss' is none of them; did you mean 'cls'"),
         ({"better": ["scratch"]}, "'scratch' is none of them"),
-        ({"better": []}, "no method is said to be better"),
+        ({"better": []}, "no method is said to be better, worse, steadier, loses less"),
+        ({"better": [], "worse": ["clss"]}, r"claim\.worse: 'clss' is none of them; did you mean 'cls'"),
+        ({"better": [], "loses_less": ["cls"], "than_on": "external1"}, "than on 'external1', which is not compared"),
+        ({"better": [], "loses_less": ["cls"]}, "than on 'nothing', which is not compared"),
         ({"says": " "}, "claim.says: no reason is given"),
         ({"says": None}, "claim"),
     ],
@@ -83,4 +123,4 @@ def test_bundled_claims_are_written_down_with_five_seeds() -> None:
     for one in claims:
         assert one.claim is not None, one.name
         assert one.claim.source, one.name
-        assert len(one.axis("seed").values) == 5, one.name
+        assert len(one.axis("seed").values) >= (10 if one.claim.steadier else 5), one.name

@@ -1,0 +1,108 @@
+"""Do trainings of one method differ less than those of another? The ratio of two deviations over seeds.
+
+Of each training the mean over the test patients counts. Where both methods have the same seeds their means are pairs,
+and the ratio is judged by Pitman's and Morgan's exact test of two correlated variances (Pitman 1939, Biometrika 31, 9;
+Morgan 1939, ibid. 13), whose interval is Pitman's too; else by the F distribution. Both take means of trainings to be
+normal, and both are about new trainings on *these* patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from medkit.errors import InputError
+from medkit.evaluation.statistics import holm
+from medkit.evaluation.verdict_result import ALPHA
+from medkit.evaluation.verdict_table import matched, method_cells, read_cells
+
+FEWEST_SEEDS = 4
+"""With three pairs one degree of freedom is left, and an interval reaches from nothing to everything."""
+
+
+@dataclass(frozen=True)
+class SpreadVerdict:
+    """The deviation over seeds of method ``a``, divided by that of ``b``, with its 95 % interval.
+
+    ``p_holm`` is corrected for all comparisons that were made together. Where nothing varies, all are nan.
+    """
+
+    a: str
+    b: str
+    ratio: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    deviations: tuple[float, float]
+    seeds: int
+    seeds_b: int
+    patients: int
+    paired: bool
+
+    @property
+    def steadier(self) -> str | None:
+        """The method whose trainings are shown to differ less; None if neither is."""
+        if not self.p_holm < ALPHA:
+            return None
+        return self.a if self.ratio < 1 else self.b
+
+
+def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> list[SpreadVerdict]:
+    """Several methods (by default all others) against one reference; ``table`` is that of a verdict.
+
+    Raises
+    ------
+    InputError
+        under four seeds, for methods that are not there, and for patients that not all have.
+    """
+    cells, where = read_cells(table)
+    others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
+    found = []
+    for other in others:
+        both = (other, reference)
+        for method in both:
+            seeds = len(method_cells(cells, method, where))
+            if seeds < FEWEST_SEEDS:
+                what = f"'{method}' has {seeds} seeds, a verdict on their spread needs {FEWEST_SEEDS}"
+                raise InputError(what, where, f"train it with {FEWEST_SEEDS - seeds} more")
+        seeds_of = {method: sorted(cells[method]) for method in both}
+        values, _ = matched(cells, both, seeds_of, False, where)
+        a, b = (values[method].means.mean(1) for method in both)
+        paired = seeds_of[other] == seeds_of[reference]
+        ratio, low, high, p = paired_ratio(a, b) if paired else unpaired_ratio(a, b)
+        deviations = (float(a.std(ddof=1)), float(b.std(ddof=1)))
+        design = (len(a), len(b), values[other].means.shape[1], paired)
+        found.append(SpreadVerdict(other, reference, ratio, low, high, p, p, deviations, *design))
+    corrected = holm([one.p for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
+    """SD(a) / SD(b) of pairs (n,), its 95 % interval and p; nan where one of them does not vary."""
+    n = len(a)
+    variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
+    if not (variance_a > 0 and variance_b > 0):
+        return math.nan, math.nan, math.nan, math.nan
+    square = variance_a / variance_b
+    left = max(1 - float(np.corrcoef(a, b)[0, 1]) ** 2, 1e-12)  # of the variance that the other does not explain
+    k = 1 + 2 * left * float(stats.t.ppf(0.975, n - 2)) ** 2 / (n - 2)
+    low, high = (square * (k + sign * math.sqrt(k * k - 1)) for sign in (-1, 1))
+    t = (square - 1) * math.sqrt(n - 2) / (2 * math.sqrt(square * left))
+    return math.sqrt(square), math.sqrt(low), math.sqrt(high), float(2 * stats.t.sf(abs(t), n - 2))
+
+
+def unpaired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
+    """As :func:`paired_ratio`, of trainings that have nothing in common."""
+    variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
+    if not (variance_a > 0 and variance_b > 0):
+        return math.nan, math.nan, math.nan, math.nan
+    square, degrees = variance_a / variance_b, (len(a) - 1, len(b) - 1)
+    low, high = square / stats.f.ppf(0.975, *degrees), square / stats.f.ppf(0.025, *degrees)
+    below = float(stats.f.cdf(square, *degrees))
+    return math.sqrt(square), math.sqrt(low), math.sqrt(high), 2 * min(below, 1 - below)

@@ -1,0 +1,121 @@
+"""Numbers in the docs that come from kept results are those of the files: every marked place, made again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from medkit_benchmarks import verdicts
+
+from medkit.bench import results as saved
+from medkit.bench.ratio import markdown as ratios
+from medkit.bench.table import markdown as cases
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"<!-- bench (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
+MARKED = [
+    pytest.param(page, found[1], found[2], id=f"{page.name}-{found[1]}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for found in MARK.finditer(page.read_text("utf-8"))
+]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kept(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "ratios": lambda _: ratios(RESULTS),
+    "cpu": lambda _: cases(saved.read(RESULTS / "cpu-x86_64.json"), promised=True),
+    "claims": lambda _: script("claims").page(),
+    "verdicts": lambda _: verdicts.markdown(kept("verdicts")),
+    "real_noise": lambda _: script("real_noise").page(kept("real_noise")),
+    "study": lambda name: script("keep_study").table(kept(f"studies/{name}")),
+    "run": lambda name: script("keep_run").page(kept(f"runs/{name}")),
+}
+
+
+@pytest.mark.parametrize(("page", "mark", "text"), MARKED)
+def test_a_marked_place_says_what_its_file_says(page: Path, mark: str, text: str) -> None:
+    kind, _, name = mark.partition(" ")
+    assert text == MAKERS[kind](name).rstrip() + "\n"
+
+
+def test_every_kept_study_and_run_has_its_place_in_the_docs() -> None:
+    marks = {found.values[1] for found in MARKED}
+    runs = {f"run {path.stem}" for path in (RESULTS / "runs").glob("*.json")}
+    files = {path.stem: json.loads(path.read_text("utf-8")) for path in (RESULTS / "studies").glob("*.json")}
+    studies = {f"study {name}" for name, found in files.items() if "claim" not in found}
+    assert runs | studies <= marks
+
+
+def numbers(text: str) -> list[float]:
+    return [float(word.replace(",", "")) for word in re.findall(r"-?\d[\d,]*\.?\d*", text)]
+
+
+def section(page: str, start: str, end: str) -> str:
+    """A part of a page, from one text to another."""
+    _, found, rest = (ROOT / "docs" / page).read_text("utf-8").partition(start)
+    assert found
+    return rest.partition(end)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Cells of a Markdown table, without its heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def told(value: dict[str, Any], digits: int) -> str:
+    low, high = value["low"], value["high"]
+    text = f"{value['value']:.{digits}f}"
+    return text if low is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def test_the_table_of_fractures_is_that_of_its_file() -> None:
+    found = kept("pedxnet_fracture")
+    shown = rows(section("pedxnet.md", "**Fractures in phantoms**", "The difference"))
+    for row, stage in zip(shown, ("fracture", "fracture@scratch"), strict=True):
+        assert row[1] == told(found["results"][stage]["auc"], 3)
+        assert row[2] == f"{found['own_data'][stage]['auc']['value']:.3f}"
+
+
+def test_the_table_of_classes_is_that_of_its_file() -> None:
+    found = kept("ich_classes")["results"]
+    _, text = "", section("data.md", "**Windows, slices beside", "Three windows are")
+    heads = [cell.strip().strip("`") for cell in text.split("| input |")[1].splitlines()[0].strip("|").split("|")]
+    for row, stage in zip(rows(text), found, strict=True):
+        for metric, cell in zip(heads, row[1:], strict=True):
+            assert cell == told(found[stage][metric], 1 if metric.startswith("hd95") else 2)
+
+
+def test_what_is_said_of_nnunet_is_in_its_results() -> None:
+    dice = kept("nnunet/2d-results")["segment"]["external"]["dice"]
+    assert f"DSC of {told(dice, 2)}" in section(
+        "baselines_volume.md", "`.ci/nightly` trains it", "`medkit data"
+    ).replace("\n", " ")
+    assert kept("nnunet/3d_fullres-results")["segment"]["external"]["dice"]["value"] == 0
+
+
+def test_as_many_kills_were_survived_as_is_said() -> None:
+    log = (RESULTS / "kills.log").read_text("utf-8")
+    text = section("cluster.md", "`python tests/kills.py", "`.ci/nightly`").replace("\n", " ")
+    whole, stopped = (int(re.search(pattern, text)[1]) for pattern in (r"all (\d+) ended", r"stopped after (\d+)"))
+    assert f"{whole} kills, {whole} in runs that ended bit-equal" in log
+    assert f"stopped after {stopped} kills" in log
