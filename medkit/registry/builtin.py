@@ -1,4 +1,4 @@
-"""Core's own parts, registered through the same hook as everybody's."""
+"""Core's own parts, registered through the same hook as everybody else's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def medkit_register(registry: Registrar) -> None:
         ("regression", "Regression", "a measurement with its unit, by L1, L2 or Huber's distance"),
     ):
         r.pretext(name, f"medkit.parts.label_heads:{cls}", text)
-    r.loss("labels", "medkit.parts.label_losses:LabelLoss", "what the declared labels of volumes ask for")
+    r.loss("labels", "medkit.parts.label_losses:LabelLoss", "the loss that the declared labels of volumes call for")
     r.loss("bce", "medkit.parts.losses:BCE", "binary cross-entropy of logits")
     r.loss("dice", "medkit.parts.losses:Dice", "soft Dice over the whole batch, of logits")
     r.loss("class_dice", "medkit.parts.mask_losses:ClassDice", "soft Dice of masks with classes, averaged over them")
@@ -48,7 +48,12 @@ def medkit_register(registry: Registrar) -> None:
         ("assd", "surface", "ASSD", "average symmetric surface distance, mm"),
         ("nsd", "surface", "NSD", "share of the surfaces within a tolerance in mm"),
         ("lesion_sensitivity", "lesions", "LesionSensitivity", "share of lesions that are found"),
-        ("lesion_false_positives", "lesions", "LesionFalsePositives", "predicted lesions beside the truth, a case"),
+        (
+            "lesion_false_positives",
+            "lesions",
+            "LesionFalsePositives",
+            "predicted lesions that miss the truth, per case",
+        ),
     ):
         r.metric(name, f"medkit.parts.metrics_{module}:{cls}", text)
     r.metric("psnr", "medkit.parts.metrics_image:PSNR", "peak signal-to-noise ratio, dB")
@@ -94,7 +99,7 @@ def medkit_register(registry: Registrar) -> None:
         ("sharpen", "Sharpen", "random sharpening"),
         ("gauss_noise", "GaussNoise", "random Gaussian noise"),
         ("blur", "Blur", "random Gaussian, median or motion blur"),
-        ("dihedral", "Dihedral", "a random one of the square's eight symmetries"),
+        ("dihedral", "Dihedral", "one of the square's eight symmetries, at random"),
     ):
         r.transform(name, f"medkit.data.augment:{cls}", text)
     r.transform(
@@ -102,7 +107,7 @@ def medkit_register(registry: Registrar) -> None:
     )
     r.objective("multitask", "medkit.objectives.multitask:Multitask", "pretext heads on one shared encoder")
     r.objective(
-        "multitask3d", "medkit.objectives.multitask3d:Multitask3d", "heads on one shared encoder of volumes, by patches"
+        "multitask3d", "medkit.objectives.multitask3d:Multitask3d", "heads on one shared encoder of volumes, on patches"
     )
     r.objective("distillation", "medkit.objectives.distillation:Distillation", "a student learns from its own average")
     r.objective("volume", "medkit.objectives.volume:VolumeTask", "an operator over the slices of whole volumes")

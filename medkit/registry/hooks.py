@@ -28,7 +28,7 @@ def medkit_register(registry: Registrar) -> None:
 
 @hookspec
 def medkit_run_start(run: Any) -> None:
-    """A run begins, or goes on after an interruption."""
+    """A run begins, or continues after an interruption."""
 
 
 @hookspec
@@ -41,18 +41,18 @@ def medkit_epoch_end(run: Any, stage: str, epoch: int, metrics: Mapping[str, flo
 
 @hookspec
 def medkit_run_end(run: Any) -> None:
-    """A run has ended, whole or not: ``run.status`` tells. Called once for each ``medkit_run_start``."""
+    """A run has ended, completely or not: ``run.status`` says. Called once for each ``medkit_run_start``."""
 
 
 @hookspec
 def medkit_listeners(run: Any) -> list[Any] | None:
-    """Objects that are told of this run, step by step (:class:`medkit.api.Listener`); asked as it begins."""
+    """Objects that are told about this run, step by step (:class:`medkit.api.Listener`); asked as it begins."""
     return None
 
 
 @hookspec
 def medkit_report(run: Any) -> list[tuple[str, str]] | None:
-    """More sections of the report: (title, HTML). Also asked by ``medkit report`` of a run made long ago."""
+    """More sections for the report: (title, HTML). ``medkit report`` also asks, for a run made long ago."""
     return None
 
 
@@ -60,5 +60,5 @@ def medkit_report(run: Any) -> list[tuple[str, str]] | None:
 def medkit_data_commands() -> Mapping[str, str] | None:
     """More commands below ``medkit data``: name to a lazy ``"package.module:function"`` with typer's annotations.
 
-    Of two commands with one name the first is kept and the other left out, with a line on stderr.
+    Of two commands with the same name the first is kept and the other left out, with a line on stderr.
     """

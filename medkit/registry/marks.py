@@ -17,7 +17,7 @@ A constructor's signature is its recipe schema. Three kinds of argument need mor
         ): ...
 
 ``Path``, or ``File`` on a text
-    an argument that names a file or folder: a relative one in a recipe counts from the recipe's own folder::
+    an argument that names a file or folder: a relative one in a recipe starts at the recipe's own folder::
 
         def __init__(self, path: Path, weights: Annotated[str, File("hub:")] | None = None): ...
 """
@@ -31,7 +31,7 @@ from typing import Annotated, Any
 
 @dataclass(frozen=True)
 class Given:
-    """An argument taken from a sibling built before: ``Given("encoder.channels")`` is its attribute path.
+    """An argument taken from a sibling built earlier: ``Given("encoder.channels")`` is its attribute path.
 
     ``data`` is the data block that the component is trained on, ``stage`` the stage of the recipe.
     """
@@ -43,7 +43,7 @@ class Slot:
     """An argument that is a component of ``kind``.
 
     Keyword arguments name extra keys that a recipe may write beside ``use:``, with their default values (whose
-    types are their types). A slot with extra keys hands its parent :class:`Placed` objects instead of bare parts.
+    types are their types). A slot with extra keys gives its parent :class:`Placed` objects instead of bare parts.
     ``contract`` is the protocol that the component has to keep in this place, such as ``TieLoss``; default: its kind's.
     """
 
@@ -91,11 +91,11 @@ PatchSize = Annotated[Any, Given("stage.patch_sides")]
 """Depth, height and width of the patches of volumes that the stage trains on; give it the default None."""
 
 MaskClasses = Annotated[Any, Given("data.classes")]
-"""The classes of the data block's masks (:class:`medkit.protocols.classes.Classes`), or None where they have none; give
+"""The classes of the data block's masks (:class:`medkit.protocols.classes.Classes`), or None if they have none; give
 it the default None."""
 
 CaseLabels = Annotated[Any, Given("data.labels")]
-"""The labels that the data block declares (:class:`medkit.protocols.labels.Labels`), or None where it declares none;
+"""The labels that the data block declares (:class:`medkit.protocols.labels.Labels`), or None if it declares none;
 give it the default None."""
 
 Weights = Annotated[str, File("hub:", "random_test_features")]

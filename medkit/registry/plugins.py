@@ -1,9 +1,9 @@
 """Finding and loading plugins, one guarded entry point at a time.
 
-A plugin that raises or calls ``sys.exit()``, was made for another medkit or misspells a hook is left out whole: one
+A plugin that raises or calls ``sys.exit()``, was made for another medkit or misspells a hook is left out entirely: one
 line on stderr says so, ``medkit plugins why NAME`` shows the traceback, and every other plugin works. What it prints
-while it is loaded goes to stderr, and the current folder stays. ``MEDKIT_PLUGINS=a,b`` loads only these (nothing:
-none), ``MEDKIT_STRICT=1`` raises instead.
+while it is being loaded goes to stderr, and the current folder is kept. ``MEDKIT_PLUGINS=a,b`` loads only these
+(empty: none), ``MEDKIT_STRICT=1`` raises instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DISTRIBUTION = "medkit-imaging"
 
 @dataclass
 class PluginInfo:
-    """What is known of one plugin."""
+    """What is known about one plugin."""
 
     name: str
     distribution: str
@@ -147,9 +147,9 @@ def _to_stderr(text: str) -> None:
 
 
 class Hooks:
-    """Asks the plugins' implementations of a hook, each guarded: one that raises costs nothing but its own answer.
+    """Asks the plugins' implementations of a hook, each guarded: one that raises loses only its own answer.
 
-    The first fault of each is told in one line (``tell``) that names plugin, hook and cause; it is asked again next
+    The first fault of each is reported in one line (``tell``) that names plugin, hook and cause; it is asked again next
     time. ``MEDKIT_STRICT=1`` raises a :class:`RunError` instead, ``MEDKIT_TRACEBACK=1`` shows the traceback.
     """
 
@@ -176,7 +176,7 @@ class Hooks:
         return found
 
     def fault(self, plugin: str, hook: str, what: str, error: Exception | None = None) -> None:
-        """Tell that a plugin's hook has failed, or has answered what cannot be used."""
+        """Report that a plugin's hook has failed, or has answered something unusable."""
         if strict(os.environ):
             hint = "unset MEDKIT_STRICT to go on without it"
             raise RunError(f"{hook} of plugin '{plugin}' failed: {what}", hint=hint) from error
@@ -203,13 +203,13 @@ def load_file(path: str | Path) -> str:
     path = Path(path)
     name = path.stem
     if path.suffix != ".py" or not path.is_file():
-        raise InputError("a plugin under work is one Python file, and this is none", str(path))
+        raise InputError("a plugin under development is one Python file, and this is not one", str(path))
     if not name.isidentifier():
-        raise InputError(f"'{name}' is no Python name", str(path), "rename the file")
+        raise InputError(f"'{name}' is not a Python name", str(path), "rename the file")
     result = _loaded()
     if any(info.name == name and info.ok for info in result.infos):
-        raise InputError(f"a plugin named '{name}' is loaded already", str(path), "rename the file")
-    # Where the current folder is on the path (``python -m medkit``), the file itself is what is found.
+        raise InputError(f"a plugin named '{name}' is already loaded", str(path), "rename the file")
+    # If the current folder is on the path (``python -m medkit``), the file itself is what is found.
     found = None if name in sys.modules else importlib.util.find_spec(name)
     same = found is not None and found.origin is not None and Path(found.origin).resolve().parent in _homes(path)
     if name in sys.modules or (found is not None and not same):

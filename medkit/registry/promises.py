@@ -1,6 +1,6 @@
-"""Whether a component has what the protocol of its kind promises: its methods, called as they are called, and values.
+"""Whether a component has what the protocol of its kind promises: methods, callable as they are called, and values.
 
-The protocols themselves (:mod:`medkit.protocols`) say what is wanted; nothing is listed a second time. Objects are
+The protocols themselves (:mod:`medkit.protocols`) say what is required; nothing is listed twice. Objects are
 checked as soon as they are built, before a run writes anything; ``medkit check`` reads the same from the source
 (:mod:`medkit.registry.promises_static`).
 """
@@ -37,23 +37,23 @@ PROMISED: dict[str, tuple[type, ...]] = {
     "tracker": (Listener,),
     "distiller": (Distiller,),
 }
-"""By kind, the protocols of which a component keeps one."""
+"""By kind, the protocols of which a component has to fulfil one."""
 MODULES = ("encoder", "pretext", "operator", "generator", "discriminator", "loss", "objective", "distiller")
 """Kinds that are ``torch.nn.Module``: their weights are trained, saved and moved."""
 DOCS = "docs/plugins.md"
 
 
 class Members(Protocol):
-    """What is known of a component's members, from the object itself or from its source."""
+    """What is known about a component's members, from the object itself or from its source."""
 
     def has(self, name: str) -> bool: ...
 
     def value(self, name: str) -> Any:
-        """An attribute's value; :class:`LookupError` where it is not known."""
+        """An attribute's value; :class:`LookupError` if it is not known."""
         ...
 
     def signature(self, name: str) -> inspect.Signature | None:
-        """Of a method, without ``self``; None where it is not known."""
+        """Of a method, without ``self``; None if it is not known."""
         ...
 
 
@@ -68,7 +68,7 @@ class Object:
             found = getattr(self.component, name)
         except AttributeError:
             return False
-        # What nn.Module has in the place of a ``forward`` that nobody wrote.
+        # What nn.Module has in place of a ``forward`` that nobody wrote.
         return getattr(found, "__name__", "") != "_forward_unimplemented"
 
     def value(self, name: str) -> Any:
@@ -101,7 +101,7 @@ def _hints(protocol: type) -> dict[str, Any]:
     try:
         return get_type_hints(protocol)
     except NameError:
-        return {}  # types that are imported for checkers only
+        return {}  # types that are imported only for type checkers
 
 
 def call_of(method: Callable[..., Any]) -> tuple[list[str], list[str]]:
@@ -114,7 +114,7 @@ def call_of(method: Callable[..., Any]) -> tuple[list[str], list[str]]:
 
 
 def faults(members: Members, protocol: type) -> Iterator[str]:
-    """What a component lacks of a protocol, a sentence each."""
+    """What a component lacks of a protocol, one sentence each."""
     attributes, methods = wanted(protocol)
     if not attributes and not methods:
         options = [name for name, method in vars(protocol).items() if hasattr(method, "has_default")]
@@ -162,14 +162,14 @@ def _needs(members: Members) -> tuple[str, ...]:
 
 
 def _refused(signature: inspect.Signature, by_position: list[str], by_name: list[str], protocol: type) -> str:
-    """Why a call is not taken; empty if it is."""
+    """Why a call is not accepted; empty if it is."""
     try:
         signature.bind(*by_position, **dict.fromkeys(by_name))
     except TypeError as error:
         return str(error)
     if protocol not in CONTRACTS:
         return ""
-    # A plain distance serves anywhere; one that names its two arguments after a place is for that place.
+    # A plain distance fits anywhere; one that names its two arguments after a place is for that place.
     first = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD][:2]
     for other in (TieLoss, DiscriminatorLoss):
         if other is not protocol and first == call_of(wanted(other)[1]["forward"])[0]:
@@ -178,7 +178,7 @@ def _refused(signature: inspect.Signature, by_position: list[str], by_name: list
 
 
 def refuse(members: Members, kind: str, contract: type | None, named: str) -> None:
-    """Raise an :class:`InputError` if a component keeps no protocol of its kind, or not ``contract``.
+    """Raise an :class:`InputError` if a component fulfils no protocol of its kind, or not ``contract``.
 
     ``named`` is the component's name and place, as the message begins.
     """
@@ -199,7 +199,7 @@ def refuse(members: Members, kind: str, contract: type | None, named: str) -> No
 
 
 def check_promises(component: Any, kind: str, name: str, contract: type | None = None) -> None:
-    """Refuse a built component that does not have what its kind, or its place's ``contract``, asks for.
+    """Refuse a built component that does not have what its kind, or its place's ``contract``, requires.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def check_promises(component: Any, kind: str, name: str, contract: type | None =
         from torch import nn
 
         if not isinstance(component, nn.Module):
-            raise InputError(f"{named} is no torch.nn.Module", hint=f"every {kind} is one: {DOCS}#{kind}")
+            raise InputError(f"{named} is not a torch.nn.Module", hint=f"every {kind} is one: {DOCS}#{kind}")
     refuse(Object(component), kind, contract, named)
 
 

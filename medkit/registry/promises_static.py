@@ -1,4 +1,4 @@
-"""What ``medkit check`` can say of a component's members from its source, without importing it."""
+"""What ``medkit check`` can say about a component's members from its source, without importing it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from medkit.registry.table import Entry
 
 
 def check_source_promises(entry: Entry, contract: type | None = None) -> None:
-    """Refuse a component whose class lacks a method that its kind, or its place's ``contract``, asks for.
+    """Refuse a component whose class lacks a method that its kind, or its place's ``contract``, requires.
 
-    The source is read first; where it shows a fault, or leaves it open, the class itself is asked. Values that a
+    The source is read first; if it shows a fault, or leaves it open, the class itself is asked. Values that a
     constructor sets are checked when the component is built.
 
     Raises
@@ -45,7 +45,7 @@ def _lineage(target: str) -> list[Found]:
 
 
 class Class(Object):
-    """The members of an imported class: sure of methods, and of attributes as far as its source is."""
+    """The members of an imported class: certain about methods, and about attributes as far as its source is."""
 
     def __init__(self, component: type, written: Text | None) -> None:
         super().__init__(component)
@@ -78,7 +78,7 @@ class Text:
     def __init__(self, classes: list[Found]) -> None:
         self.methods: dict[str, ast.FunctionDef] = {}
         self.others: dict[str, ast.expr | None] = {}
-        self.open = False  # members may come from elsewhere, as by setattr
+        self.open = False  # members may come from elsewhere, such as setattr
         for found in classes:
             if found.foreign == MODULE:
                 self.others |= dict.fromkeys(MODULE_ATTRIBUTES - {"forward", *self._all()})
@@ -110,7 +110,7 @@ class Text:
                         self.others.setdefault(node.name, None)
 
     def _sets(self, method: ast.FunctionDef) -> None:
-        """What a method gives to ``self``."""
+        """What a method assigns to ``self``."""
         self.open |= method.name in ("__getattr__", "__getattribute__")
         for node in ast.walk(method):
             match node:

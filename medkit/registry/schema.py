@@ -1,8 +1,8 @@
-"""The schema of a component, read off its constructor's signature.
+"""The schema of a component, read from its constructor's signature.
 
 Types and constraints come from annotations, defaults from defaults, descriptions from the docstring. ``Given``
 arguments are left out; ``Slot`` arguments are components themselves. Signatures are read either from the imported
-class, or, so that ``medkit check`` stays quick, from its source without importing it (:mod:`medkit.registry.static`).
+class or, so that ``medkit check`` stays quick, from its source without importing it (:mod:`medkit.registry.static`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Schema:
         Raises
         ------
         InputError
-            saying what was found and what is wanted.
+            saying what was found and what is expected.
         """
         return validate(self.arguments[name].annotation, value)
 
@@ -102,7 +102,7 @@ def schema_of(constructor: Callable[..., Any]) -> Schema:
     descriptions = argument_descriptions(text) | argument_descriptions(inspect.getdoc(function) or "")
     schema = Schema(name, text.split("\n\n")[0].replace("\n", " "))
     if inspect.isclass(constructor):
-        # Asked of the class that defines it: torch.compile puts another function in the place of nn.Module's.
+        # Asked of the class that defines it: torch.compile puts another function in place of nn.Module's.
         owner = next(base for base in constructor.__mro__ if "__init__" in vars(base))
         if owner is object or (owner.__module__, owner.__name__) == ("torch.nn.modules.module", "Module"):
             return schema  # inherited: the component itself takes nothing
@@ -172,7 +172,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """True for what a recipe can say: texts, numbers, yes and no, nothing, and lists and mappings of these."""
+    """True for what a recipe can say: texts, numbers, true and false, null, and lists and mappings of these."""
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     if isinstance(value, dict):
@@ -207,9 +207,9 @@ def _bounds(mark: Any) -> list[str]:
 
 
 def validate(annotation: Any, value: Any) -> Any:
-    """Check ``value`` against an annotation with pydantic, strictly but for YAML's own lists and whole numbers."""
+    """Check ``value`` against an annotation with pydantic, strictly except for YAML's own lists and whole numbers."""
     if not _is_finite(value) and not _allows_infinite(annotation):
-        raise InputError(f"{value!r} holds a number that is not finite")
+        raise InputError(f"{value!r} contains a number that is not finite")
     if annotation is Any:
         return value
     from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -220,7 +220,7 @@ def validate(annotation: Any, value: Any) -> Any:
     except PydanticSchemaGenerationError as error:
         raise InputError(f"type '{type_name(annotation)}' cannot be written in a recipe") from error
     try:
-        # Strict JSON mode takes lists for tuples and whole numbers for floats, and coerces nothing else.
+        # Strict JSON mode accepts lists as tuples and whole numbers as floats, and coerces nothing else.
         import json
 
         return adapter.validate_json(json.dumps(value), strict=True)
@@ -244,7 +244,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _allows_infinite(annotation: Any) -> bool:
-    """True where the annotation says so by ``Field(allow_inf_nan=True)``."""
+    """True if the annotation says so by ``Field(allow_inf_nan=True)``."""
     marks = [m for mark in getattr(annotation, "__metadata__", ()) for m in (mark, *getattr(mark, "metadata", ()))]
     said = any(getattr(mark, "allow_inf_nan", False) for mark in marks)
     return said or any(map(_allows_infinite, get_args(annotation)))
@@ -283,7 +283,7 @@ def with_files(annotation: Any, value: Any, place: Callable[[str], str]) -> Any:
 
 
 def json_type(annotation: Any) -> dict[str, Any]:
-    """JSON Schema of a plain annotation; {} where pydantic knows none."""
+    """JSON Schema of a plain annotation; {} if pydantic knows none."""
     if annotation is Any:
         return {}
     from pydantic import TypeAdapter

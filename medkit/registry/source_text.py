@@ -2,7 +2,7 @@
 
 Only what the text settles is answered: a name bound once at the top of its module, to a class, a function, a value or
 an import. Everything else (bound twice, in a branch, by a star, by another distribution's module) is :class:`Unsure`,
-and whoever asks imports the component instead.
+and the caller imports the component instead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Source:
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self._bound: dict[str, list[ast.stmt]] = {}
         self._rebound: set[str] = set()  # bound somewhere in a branch, or deleted
-        self._touched: set[str] = set()  # handed to a call, or given attributes
+        self._touched: set[str] = set()  # passed to a call, or given attributes
         self._open = False
         for statement in tree.body:
             self._read(statement)
@@ -96,7 +96,7 @@ class Source:
         self._bound.setdefault(name, []).append(statement)
 
     def find(self, expression: ast.expr) -> Found:
-        """What a name, or a dotted one, stands for."""
+        """What a name, dotted or not, stands for."""
         if isinstance(expression, ast.Attribute):
             outer = self.find(expression.value)
             if not outer.foreign:
@@ -195,7 +195,7 @@ def is_standard(name: str) -> bool:
 
 
 def lineage(found: Found) -> list[Found]:
-    """A class and its bases in the order in which Python looks an attribute up; trivial bases are left out.
+    """A class and its bases in the order in which Python looks up an attribute; trivial bases are left out.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def lineage(found: Found) -> list[Found]:
     if found.foreign == MODULE:
         return [found]
     if not isinstance(found.node, ast.ClassDef) or found.source is None:
-        raise Unsure(f"{found.key} is no class")
+        raise Unsure(f"{found.key} is not a class")
     if found.node.keywords or getattr(found.node, "type_params", None):
         raise Unsure(f"{found.node.name} has a metaclass, or is generic")
     for decorator in found.node.decorator_list:

@@ -1,7 +1,7 @@
 """A component's schema from its source text, without importing it.
 
 ``medkit check`` must answer at once, and importing a component imports torch. So annotations, defaults and constraints
-are read from the syntax tree, by a small interpreter of type names. It answers only where the text settles the matter
+are read from the syntax tree, by a small interpreter of type names. It answers only if the text settles the matter
 (:mod:`medkit.registry.source_text`); for everything else the component is imported and asked.
 """
 
@@ -47,7 +47,7 @@ UNKNOWN = _Unknown()
 
 
 def static_schema(entry: Entry) -> Schema:
-    """The schema of a registered component, from its source where that settles it, else from the imported component.
+    """The schema of a registered component, from its source if that settles it, else from the imported component.
 
     Raises
     ------
@@ -97,7 +97,7 @@ class _Parameters:
             raise Unsure(f"{node.name} is decorated, or generic")
 
     def pairs(self, name: str) -> list[tuple[ast.arg, ast.expr | None, Source]]:
-        """Each parameter with its default and the source that they stand in."""
+        """Each parameter with its default and the source in which they are written."""
         assert self.owner.source is not None
         parameters = self.node.args
         if parameters.vararg or parameters.kwarg:
@@ -242,7 +242,7 @@ def _subscript(node: ast.Subscript, where: Source) -> Any:
     if outer is Annotated:
         found = [_mark(item, where) for item in inside[1:]]
         slot = any(isinstance(mark, marks.Slot) for mark in found)
-        # Of a component's type only its container matters: whether there is one, a list or a mapping of them.
+        # Only the container of a component's type matters: whether there is one, a list or a mapping of them.
         first = _shape(inside[0], where) if slot else _type(inside[0], where)
         return Annotated[(first, *found)]
     if outer not in (list, dict, tuple, set, collections.abc.Sequence, collections.abc.Mapping, Optional, Union):
@@ -267,7 +267,7 @@ def _shape(node: ast.expr, where: Source) -> Any:
             arguments = tuple(_shape(part, where) for part in parts)
             return kind[arguments if len(arguments) > 1 else arguments[0]]
         case ast.Name() | ast.Attribute():
-            where.find(node)  # a name that is bound by nobody is no type
+            where.find(node)  # an unbound name is not a type
             return Any
     raise Unsure(ast.unparse(node))
 
@@ -335,9 +335,9 @@ def _default(node: ast.expr, where: Source) -> Any:
 
 
 def static_constant(entry: Entry, name: str) -> Any:
-    """The plain value that a component's class gives to ``name``, itself or by a base.
+    """The plain value that a component's class gives to ``name``, itself or through a base.
 
-    None where there is none, or the source does not settle it (the constructor may set another).
+    None if there is none, or the source does not settle it (the constructor may set another).
     """
     module, _, cls = entry.target.partition(":")
     try:

@@ -17,7 +17,7 @@ from medkit.guard import cause, guarded
 from medkit.protocols import KINDS
 
 NAME = re.compile(r"\w[\w.+-]*")
-"""Names of plugins and of their components: a full name is one of each with a colon between."""
+"""Names of plugins and of their components: a full name is one of each with a colon between them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Registry:
             raise InputError(f"'{entry.kind}' is not a kind of component", entry.plugin, f"kinds: {', '.join(KINDS)}")
         if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.plugin):
             hint = "letters, digits, '_', '-', '.' and '+'; the plugin's own name is put before it"
-            raise InputError(f"'{entry.name}' is no name for a component", entry.plugin, hint)
+            raise InputError(f"'{entry.name}' is not a name for a component", entry.plugin, hint)
         if ":" not in entry.target:
             raise InputError(f"target '{entry.target}' of '{entry.full_name}' is not 'module:attribute'", entry.plugin)
         key = entry.kind, entry.full_name
@@ -89,8 +89,8 @@ class Registry:
         Raises
         ------
         InputError
-            if no component of that kind has the name (near names, other kinds of that name and plugins that failed
-            to load are told), or if several plugins register the short name.
+            if no component of that kind has the name (similar names, other kinds of that name and plugins that failed
+            to load are listed), or if several plugins register the short name.
         """
         if (kind, name) in self.entries:
             return self.entries[kind, name]
@@ -107,7 +107,7 @@ class Registry:
         if others:
             return f"'{name}' is a {' and a '.join(others)}, not a {kind}"
         near = did_you_mean(name, [e.full_name for e in self.of_kind(kind)])
-        hint = near or f"'medkit list {kind}' shows those there are"
+        hint = near or f"'medkit list {kind}' shows what there is"
         if self.failed:
             hint += f" (plugins that failed to load: {', '.join(sorted(self.failed))}; see 'medkit plugins why NAME')"
         return hint
@@ -115,7 +115,7 @@ class Registry:
 
 @dataclass
 class Registrar:
-    """What a plugin's ``medkit_register(registry)`` hook receives: one method a kind, all alike.
+    """What a plugin's ``medkit_register(registry)`` hook receives: one method per kind, all alike.
 
     Each takes the component's short name, its lazy target ``"package.module:Attribute"`` and one line about it.
     """

@@ -69,7 +69,7 @@ def test_a_plugin_leaves_the_current_folder_and_the_streams_alone(point) -> None
 def test_a_plugin_cannot_register_a_component_under_another_plugin_s_name(point) -> None:
     text = REGISTER.format(body="registry.encoder('smartnet:unet', 'evil:Net', 'not what it seems')")
     found = load([point("evil", text)], {})
-    assert "'smartnet:unet' is no name for a component" in found.infos[1].reason
+    assert "'smartnet:unet' is not a name for a component" in found.infos[1].reason
     assert not [entry for entry in found.registry.of_kind("encoder") if entry.plugin == "evil"]
 
 
@@ -86,5 +86,5 @@ def test_a_misspelt_target_names_the_near_one() -> None:
 
 
 def test_names_of_components_hold_no_colon() -> None:
-    with pytest.raises(InputError, match="no name for a component"):
+    with pytest.raises(InputError, match="not a name for a component"):
         Registry().add(Entry("loss", "mine", "yours:dice", "a:B", ""))

@@ -155,7 +155,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory):
         ("pretext", "HeadWithoutForward", "has no method 'forward'"),
         ("pretext", "HeadOfThree", r"cannot be called as forward\(features\): missing a required argument: 'mask'"),
         ("pretext", "HeadWithNeeds", r"cannot be called as forward\(features, sex=...\)"),
-        ("pretext", "PlainHead", "is no torch.nn.Module"),
+        ("pretext", "PlainHead", "is not a torch.nn.Module"),
         ("operator", "OperatorWithoutTask", "has no attribute 'task'"),
         ("encoder", "Part", "has no attribute 'channels' and has no attribute 'strides' and has no method 'forward'"),
         ("generator", "Part", "has no method 'forward'"),
