@@ -18,8 +18,8 @@ MOST_OVERLAPPING = 8
 class Classes:
     """Names of the classes of a data block's masks.
 
-    A mask is (D,H,W) uint8. Of classes that exclude each other it holds 0 (none) or the number of one, from 1 in the
-    order of ``names``; of ``overlapping`` ones the sum of 1, 2, 4 ... of those that a voxel has.
+    A mask is (D,H,W) uint8. For classes that exclude each other it holds 0 (none) or the number of one, from 1 in the
+    order of ``names``; for ``overlapping`` ones the sum of 1, 2, 4 ... of those that a voxel has.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Classes:
 
     @property
     def outputs(self) -> int:
-        """Channels that a network puts out for them: with one for no class where they exclude each other."""
+        """Channels that a network outputs for them: including one for no class if they exclude each other."""
         return len(self) if self.overlapping else len(self) + 1
 
     @property
@@ -44,17 +44,17 @@ class Classes:
         return self.largest.bit_length()
 
     def value(self, number: int) -> int:
-        """What stands in a mask for a class alone, by its place in ``names``."""
+        """What stands in a mask for a single class, by its place in ``names``."""
         return 1 << number if self.overlapping else number + 1
 
     def planes(self, mask: np.ndarray) -> np.ndarray:
-        """(K,...) bool, where each class is, of a mask (...)."""
+        """(K,...) bool, where each class is, from a mask (...)."""
         values = [self.value(number) for number in range(len(self))]
         return np.stack([(mask & value) > 0 if self.overlapping else mask == value for value in values])
 
     def said(self, probabilities: np.ndarray) -> np.ndarray:
-        """The mask (...) uint8 of probabilities (K,...): the likeliest of classes that exclude each other, none where
-        none of them is likelier than that; of overlapping ones all above 0.5."""
+        """The mask (...) uint8 from probabilities (K,...): the likeliest of classes that exclude each other, or none if
+        none of them is likelier than that; for overlapping ones all above 0.5."""
         if self.overlapping:
             values = np.array([self.value(number) for number in range(len(self))], np.uint8)
             return np.tensordot(values, (probabilities > 0.5).astype(np.uint8), 1).astype(np.uint8)
@@ -63,20 +63,20 @@ class Classes:
         return np.where(likeliest > 1 - probabilities.sum(0), best + 1, 0).astype(np.uint8)
 
     def any_of(self, probabilities: np.ndarray) -> np.ndarray:
-        """(...) the probability of any class, of probabilities (K,...): their sum, of overlapping ones the largest."""
+        """(...) the probability of any class, from probabilities (K,...): their sum; if overlapping, the largest."""
         if self.overlapping:
             return np.asarray(probabilities.max(0))
         return np.clip(probabilities.sum(0), 0, 1)
 
     def plain(self) -> dict[str, str] | list[str]:
-        """As a recipe says them: names by number, or a list of overlapping ones."""
+        """As a recipe writes them: names by number, or a list of overlapping ones."""
         if self.overlapping:
             return list(self.names)
         return {str(number): name for number, name in enumerate(self.names, 1)}
 
 
 def classes_of(said: Any) -> Classes:
-    """The classes that a recipe says: a mapping of 1 to K to their names, or a list of those of overlapping masks.
+    """The classes that a recipe declares: a mapping of 1 to K to their names, or a list of overlapping ones.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def classes_of(said: Any) -> Classes:
     if isinstance(said, Mapping):
         names: Sequence[Any] = list(said.values())
         if [str(number) for number in said] != [str(number) for number in range(1, len(names) + 1)]:
-            hint = "0 is no class; masks with other numbers have to be written anew"
+            hint = "0 stands for no class; masks with other numbers have to be rewritten"
             raise InputError(f"classes are numbered from 1 without gaps, not {', '.join(map(str, said))}", hint=hint)
     elif isinstance(said, Sequence) and not isinstance(said, str):
         names = list(said)

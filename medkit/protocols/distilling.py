@@ -22,7 +22,7 @@ class Distiller(Protocol):
 
     ``epoch_numbers()``, if there is such a method, is that of a pretext head.
 
-    State that training changes (a centre) belongs into buffers. On several ranks it has to be equal on all of them:
+    State that training changes (a centre) belongs in buffers. On several ranks it has to be equal on all of them:
     make it from the rows of all (:func:`medkit.parts.across_ranks.gather_rows`).
     """
 
@@ -36,5 +36,5 @@ class Distiller(Protocol):
 
     def loss(self, student: Sequence[Tensor], teacher: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
         """Terms by name, which are summed. Rows (N,V,D) come in the order of ``view``; the teacher's have no graph.
-        ``progress`` is the share of the training's steps that lie behind, in [0,1)."""
+        ``progress`` is the share of the training's steps already taken, in [0,1)."""
         ...

@@ -1,8 +1,8 @@
-"""What a run tells those who listen: events with typed fields, and the listener's methods that get them.
+"""What a run tells its listeners: events with typed fields, and the listener's methods that receive them.
 
 Events carry plain data and no tensors, so that a listener may keep them. Only sentences (``StageFailed.reason``,
-``Message.text``) and the recipe may name files, cases or patients: whoever sends events elsewhere leaves them out.
-Epochs and steps are counted from 1, times are in seconds. On several ranks only the main one (rank 0) tells anybody.
+``Message.text``) and the recipe may name files, cases or patients: leave them out when sending events elsewhere.
+Epochs and steps are counted from 1, times are in seconds. On several ranks only the main one (rank 0) sends events.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """A run begins, or goes on after an interruption.
+    """A run begins, or continues after an interruption.
 
     ``folder`` is the run folder, absolute; ``recipe`` the resolved recipe as plain data; ``device`` a description such
-    as ``NVIDIA H200``; ``precision`` ``fp32`` or ``bf16``; ``resumed`` tells whether a part of the run was made before.
+    as ``NVIDIA H200``; ``precision`` ``fp32`` or ``bf16``; ``resumed`` says whether a part of the run was made before.
     """
 
     method: ClassVar[str] = "run_started"
@@ -46,9 +46,9 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A stage is trained from its first epoch on, or goes on after ``done`` whole epochs.
+    """A stage is trained from its first epoch on, or continues after ``done`` whole epochs.
 
-    ``steps`` is the number of batches of an epoch; 0 where another program trains and does not say.
+    ``steps`` is the number of batches in an epoch; 0 if another program trains and does not say.
     """
 
     method: ClassVar[str] = "stage_started"
@@ -62,7 +62,7 @@ class StageStarted(Event):
 class StepEnded(Event):
     """A batch has been trained on: ``step`` of ``epoch``, with the losses by name, weights applied.
 
-    ``rates`` has the learning rate of each turn. A stage that is resumed in mid-epoch tells the steps since its last
+    ``rates`` has the learning rate of each turn. A stage that is resumed in mid-epoch reports the steps since its last
     checkpoint again.
     """
 
@@ -78,8 +78,8 @@ class StepEnded(Event):
 class EpochEnded(Event):
     """An epoch of a stage has ended with these numbers, and nothing but numbers.
 
-    ``train/LOSS`` (the mean over the epoch), ``SPLIT/METRIC``, ``lr`` (or ``lr/TURN``) and ``seconds``; nan where a
-    number is undefined. An epoch that is trained again after an interruption is told again.
+    ``train/LOSS`` (the mean over the epoch), ``SPLIT/METRIC``, ``lr`` (or ``lr/TURN``) and ``seconds``; nan if a
+    number is undefined. An epoch that is trained again after an interruption is reported again.
     """
 
     method: ClassVar[str] = "epoch_ended"
@@ -93,7 +93,7 @@ class Images(Event):
     """Some slices of a split, as the report shows them, once a stage of ``epoch`` epochs has been trained.
 
     ``images`` maps names such as ``1/image`` or ``1/mask_probability`` to (H,W) float32 arrays in [0,1]. The number
-    stands for a case, whose name is not told.
+    stands for a case, whose name is not given.
     """
 
     method: ClassVar[str] = "images"
@@ -105,7 +105,7 @@ class Images(Event):
 
 @dataclass(frozen=True)
 class StageEnded(Event):
-    """A stage is trained and evaluated: ``metrics`` has the value of each ``SPLIT/METRIC``, nan where undefined."""
+    """A stage is trained and evaluated: ``metrics`` has the value of each ``SPLIT/METRIC``, nan if undefined."""
 
     method: ClassVar[str] = "stage_ended"
     stage: str
@@ -131,7 +131,7 @@ class Message(Event):
 
 @dataclass(frozen=True)
 class RunEnded(Event):
-    """A run has ended, whole or not. It comes once for each :class:`RunStarted`, unless the process was killed."""
+    """A run has ended, completely or not. It comes once for each :class:`RunStarted`, unless the process was killed."""
 
     method: ClassVar[str] = "run_ended"
     status: Literal["finished", "failed", "interrupted"]
@@ -139,15 +139,15 @@ class RunEnded(Event):
 
 @runtime_checkable
 class Listener(Protocol):
-    """Whoever is told of a run: an object with one or more of these methods, each given one event.
+    """A listener to a run: an object with one or more of these methods, each given one event.
 
-    What a listener raises costs one warning that names it and the cause, and it is not asked again in this run.
-    Training waits for it, so what takes long belongs into a thread.
+    If a listener raises, one warning names it and the cause, and it is not called again in this run.
+    Training waits for it, so anything slow belongs in a thread.
     """
 
     @with_default
     def run_started(self, event: RunStarted) -> None:
-        """Default: it is passed over; so are all others."""
+        """Default: the event is ignored; so are all others."""
 
     @with_default
     def stage_started(self, event: StageStarted) -> None: ...

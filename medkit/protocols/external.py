@@ -1,4 +1,4 @@
-"""What an objective has to offer that a program of its own trains and predicts with, and what it is given for it."""
+"""What an objective that a separate program trains and predicts for has to offer, and what it is given for that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ExternalWork(Protocol):
     ) -> None:
         """Run a command to its end, its output going to the file ``log`` in ``folder`` and line by line to ``line``.
 
-        Raises :class:`RunError` with its last lines if it fails; an interrupted run ends it too.
+        Raises :class:`RunError` with its last lines if it fails; interrupting the run ends it too.
         """
         ...
 
@@ -51,13 +51,13 @@ class ExternalWork(Protocol):
 
 @runtime_checkable
 class ExternalObjective(Protocol):
-    """An objective that a program of its own trains and predicts with, such as nnU-Net; ``external = True`` marks it.
+    """An objective that a separate program trains and predicts for, such as nnU-Net; ``external = True`` marks it.
 
     The program gets cases as the source has them (HU, source grid): the data block's ``prepare`` and ``augment`` are
-    not applied, nor are the stage's batches, optimizer and schedule; ``ignores`` says so in words. ``train_cases`` goes
-    on where an earlier call for the same folder was interrupted. ``predict_cases`` predicts many cases at once under a
-    name that is unique in the stage, and returns what reads one case's standard predictions, as (D,H,W) arrays on the
-    source grid. It is an ``nn.Module`` like any objective; its ``parts`` and ``turns`` may be empty.
+    not applied, nor are the stage's batches, optimizer and schedule; ``ignores`` says so in words. ``train_cases``
+    continues where an earlier call for the same folder was interrupted. ``predict_cases`` predicts many cases at once
+    under a name that is unique in the stage, and returns what reads one case's standard predictions, as (D,H,W) arrays
+    on the source grid. It is an ``nn.Module`` like any objective; its ``parts`` and ``turns`` may be empty.
     """
 
     external: ClassVar[bool]

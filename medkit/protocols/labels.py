@@ -1,4 +1,4 @@
-"""Labels of cases: what a data block says that they are, and what the cells that hold them mean."""
+"""Labels of cases: what a data block says they are, and what the cells that hold them mean."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Labels:
         ``one_of`` several classes, ``any_of`` several (none or more of them), one of ``ordered`` classes (grades), or
         a measurement in a ``unit``.
     names:
-        Of the classes, in their order; none of a measurement.
+        Of the classes, in order; none for a measurement.
     cells:
         What stands for each class in a table, or the name of its column.
     unit:
         Of a measurement.
     column:
-        The field of cases that holds them; of ``any_of`` it may be one a class, each 0 or 1. None: the source's own
-        labels, numbers of classes from 0 on.
+        The field of cases that holds them; for ``any_of`` there may be one per class, each 0 or 1. None: the source's
+        own labels, numbers of classes from 0 on.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Labels:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network puts out for a case."""
+        """How many numbers a network outputs for a case."""
         return {"unit": 1, "ordered": len(self) - 1}.get(self.kind, len(self))
 
     @property
@@ -68,12 +68,12 @@ class Labels:
     # -- cells ---------------------------------------------------------------------------------------------------------
 
     def number(self, cell: Any) -> float:
-        """The number of a cell's class, or its measurement; nan of an empty one.
+        """The number of a cell's class, or its measurement; nan for an empty one.
 
         Raises
         ------
         InputError
-            if it names no class, or is no number.
+            if it names no class, or is not a number.
         """
         text = as_text(cell)
         if text == "":
@@ -83,12 +83,12 @@ class Labels:
         return float(self._class(text))
 
     def flags(self, cell: Any) -> np.ndarray:
-        """(K,) which of ``any_of`` a cell names, as 0 and 1; all nan of an empty one.
+        """(K,) which of ``any_of`` a cell names, as 0 and 1; all nan for an empty one.
 
         Raises
         ------
         InputError
-            if it names what is no class.
+            if it names what is not a class.
         """
         text = as_text(cell)
         if text == "":
@@ -106,7 +106,7 @@ class Labels:
 
     @staticmethod
     def flag(cell: Any) -> float:
-        """0 or 1 of a cell in a column of one class; nan of an empty one."""
+        """0 or 1 from a cell in a column of one class; nan for an empty one."""
         text = as_text(cell)
         if text == "":
             return math.nan
@@ -117,7 +117,7 @@ class Labels:
         return found
 
     def _class(self, text: str) -> int:
-        """The place of the class that a cell names, by its name or, where no name is a number, by its number."""
+        """The place of the class that a cell names, by its name or, if no name is a number, by its number."""
         if text in self.cells:
             return self.cells.index(text)
         by_number = self.column is None or not any(_is_number(cell) for cell in self.cells)
@@ -125,18 +125,18 @@ class Labels:
             number = float(text)
             if number == int(number) and 0 <= number < len(self):
                 return int(number)
-            what = f"'{text}' is no class: their numbers go from 0 to {len(self) - 1}"
+            what = f"'{text}' is not a class: their numbers go from 0 to {len(self) - 1}"
             raise InputError(what, hint=f"classes: {', '.join(self.cells)}")
         hint = did_you_mean(text, self.cells) or f"it has: {', '.join(self.cells)}"
         raise InputError(
-            f"'{text}' is no class of the data block", hint=f"{hint}; add it to '{self.kind}' of its labels"
+            f"'{text}' is not a class of the data block", hint=f"{hint}; add it to '{self.kind}' of its labels"
         )
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
     def told(self, value: Any) -> str:
-        """A label as text: the name of its class, names of ``any_of`` (``?`` behind one that is not known), or the
-        number; nothing of one that is not known."""
+        """A label as text: the name of its class, names of ``any_of`` (``?`` after one that is not known), or the
+        number; nothing for one that is not known."""
         if self.kind == "any_of":
             flags = np.asarray(value, float)
             if np.isnan(flags).all():
@@ -149,8 +149,8 @@ class Labels:
         return f"{number:g}" if self.kind == "unit" else self.names[int(number)]
 
     def said(self, probabilities: np.ndarray) -> Any:
-        """What probabilities (...,K) of classes say: the number of the likeliest class (...); of ordered ones that of
-        the median, the first with which at least half is reached; of ``any_of`` (...,K) which are above 0.5."""
+        """What probabilities (...,K) of classes say: the number of the likeliest class (...); for ordered ones that of
+        the median, the first at which at least half is reached; for ``any_of`` (...,K) which are above 0.5."""
         if self.kind == "any_of":
             return probabilities > 0.5
         if self.kind == "one_of":
@@ -159,7 +159,7 @@ class Labels:
         return (above > 0.5).sum(-1)
 
     def plain(self) -> dict[str, Any]:
-        """As a recipe says them."""
+        """As a recipe writes them."""
         names: Any = list(self.names)
         if self.cells != self.names:
             names = dict(zip(self.cells, self.names, strict=True))
@@ -170,7 +170,7 @@ class Labels:
 
 
 def labels_of(said: Any) -> Labels:
-    """The labels that a recipe says: a mapping with one of ``KINDS``, and ``column``.
+    """The labels that a recipe declares: a mapping with one of ``KINDS``, and ``column``.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def labels_of(said: Any) -> Labels:
     if kind == "unit":
         if not isinstance(said[kind], str) or not said[kind].strip():
             raise InputError(
-                "'unit' is what measurements are in", hint="{unit: months, column: age}; '1' where there is none"
+                "'unit' is what measurements are in", hint="{unit: months, column: age}; '1' if there is none"
             )
         labels = Labels(kind, unit=said[kind].strip(), column=column)
     else:
@@ -205,14 +205,14 @@ def labels_of(said: Any) -> Labels:
         labels = Labels(kind, names, cells, column=column)
     if isinstance(labels.column, tuple) and (kind != "any_of" or len(labels.column) != len(labels)):
         what = f"{len(labels.column)} columns are given for {labels.in_words}"
-        raise InputError(what, hint="any_of K classes may have K columns of 0 and 1; all else has one column")
+        raise InputError(what, hint="any_of K classes may have K columns of 0 and 1; anything else has one column")
     if kind == "any_of" and column is None:
-        raise InputError("any_of several classes needs its column", hint="'column: NAME', or a list of one a class")
+        raise InputError("any_of several classes needs its column", hint="'column: NAME', or a list with one per class")
     return labels
 
 
 def _names(kind: str, said: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What stands in cells for the classes, and their names."""
+    """What stands for the classes in cells, and their names."""
     if isinstance(said, Mapping):
         cells, names = tuple(as_text(cell) for cell in said), tuple(as_text(name) for name in said.values())
     elif isinstance(said, Sequence) and not isinstance(said, str):
@@ -221,17 +221,17 @@ def _names(kind: str, said: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise InputError(f"'{kind}' is a list of names, or a mapping of what stands in the table to names")
     least = 1 if kind == "any_of" else 2
     if not least <= len(names) <= MOST:
-        raise InputError(f"{len(names)} classes are given, and '{kind}' has {least} to {MOST}")
+        raise InputError(f"{len(names)} classes are given, but '{kind}' has {least} to {MOST}")
     for what in (cells, names):
         if twice := [name for i, name in enumerate(what) if name in what[:i]]:
             raise InputError(f"two classes are named '{twice[0]}'")
     if kind == "any_of" and (holding := [cell for cell in cells if SEPARATOR in cell]):
-        raise InputError(f"'{holding[0]}' holds a '{SEPARATOR}', which separates the classes of a cell")
+        raise InputError(f"'{holding[0]}' contains a '{SEPARATOR}', which separates the classes of a cell")
     return cells, names
 
 
 def as_text(cell: Any) -> str:
-    """A cell as text without spaces around it; whole numbers without a point, nothing of an empty one."""
+    """A cell as text without spaces around it; whole numbers without a point, nothing for an empty one."""
     if cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell)):
         return ""
     if isinstance(cell, bool | np.bool_):
@@ -250,5 +250,5 @@ def _is_number(text: str) -> bool:
 
 def _finite(text: str) -> float:
     if not _is_number(text):
-        raise InputError(f"'{text}' is no finite number", hint="an empty cell says that it is not known")
+        raise InputError(f"'{text}' is not a finite number", hint="an empty cell says that it is not known")
     return float(text)

@@ -1,9 +1,9 @@
 """What losses are called with: five places in objectives, five contracts.
 
-A loss is an ``nn.Module`` whose ``forward`` returns a scalar with a graph. Each place hands over its own arguments,
+A loss is an ``nn.Module`` whose ``forward`` returns a scalar with a graph. Each place passes its own arguments,
 those after the ``*`` by name; a loss takes those it needs by name and the rest in ``**context``. The first two
-arguments of a loss are named after what it compares, as here. A loss in a place that calls it otherwise is refused by
-``medkit check``.
+arguments of a loss are named after what it compares, as here. A loss in a place that calls it differently is refused
+by ``medkit check``.
 """
 
 from __future__ import annotations
