@@ -1,4 +1,4 @@
-"""A generator against a discriminator: two turns a batch, each with its own losses, optimizer and combination."""
+"""A generator against a discriminator: two turns per batch, each with its own losses, optimizer and combination."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Adversarial(nn.Module):
     combine:
         ``sum`` or ``pcgrad`` by turn; what is not named is summed.
     critic_steps:
-        Steps of the discriminator on each batch before the generator's one (Wasserstein critics: 4 or 5).
+        Steps of the discriminator on each batch before the generator's step (Wasserstein critics: 4 or 5).
     ema:
         Decay of an exponential moving average of the generator's weights, which predicts in its place; after n steps
         it is at most ``(1 + n) / (10 + n)``, so that the random start is soon forgotten. null: no average.
     slices_at_once:
-        Slices a forward pass takes in evaluation.
+        Slices per forward pass in evaluation.
     tile:
         Side in pixels of the overlapping tiles that slices are restored in; default: a whole slice in one pass.
     overlap:
@@ -162,7 +162,7 @@ class Average(nn.Module):
         super().__init__()
         self.decay = decay
         self.module = copy.deepcopy(module)
-        # In a buffer, so that a checkpoint holds it and a resumed run goes on with the same decay.
+        # In a buffer, so that a checkpoint holds it and a resumed run continues with the same decay.
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class Average(nn.Module):
 
 @contextmanager
 def _without_gradients(module: nn.Module) -> Iterator[None]:
-    """A graph built inside leads through ``module`` but not to its parameters; frozen ones stay frozen after it."""
+    """A graph built inside leads through ``module`` but not to its parameters; frozen ones stay frozen afterwards."""
     trained = [p for p in module.parameters() if p.requires_grad]
     for p in trained:
         p.requires_grad_(False)

@@ -18,7 +18,7 @@ def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:
 
 
 class Watched(dict[str, Any]):
-    """A batch that remembers in ``read`` which of its entries were read; to ask whether one is there reads nothing."""
+    """A batch that records in ``read`` which of its entries were read; asking whether one is there reads nothing."""
 
     def __init__(self, batch: Mapping[str, Any]) -> None:
         super().__init__(batch)
@@ -84,7 +84,7 @@ def restore_slices(
 ) -> Tensor:
     """What ``generator`` makes of (S,C,H,W) slices, in [0,1]: each in one pass or, with ``tile``, in blended tiles.
 
-    As many tiles are taken at once as fill ``slices_at_once`` slices, so both ways need about the same memory.
+    As many tiles are processed at once as fill ``slices_at_once`` slices, so both ways need about the same memory.
     """
     if tile is None:
         return in_chunks(generator, images, slices_at_once).clamp(0, 1)

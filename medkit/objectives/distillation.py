@@ -21,19 +21,19 @@ from medkit.protocols.losses import TieLoss
 from medkit.registry.marks import Placed, Slot
 
 MOMENTUM = 0.996
-"""Of a distilling head that says nothing of its own."""
+"""For a distilling head that does not set its own."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Distillation(Multitask):
-    """Self-distillation: a student's encoder learns to say what its teacher says of other views of the same images.
+    """Self-distillation: a student's encoder learns to predict what its teacher says about other views of an image.
 
     The teacher is an exponential moving average of the student's encoder and projectors (Grill et al. 2020, Algorithm
     1): after step k of K each of its weights is ``m_k * teacher + (1 - m_k) * student`` with
     ``m_k = end - (end - m) * (cos(pi * k / K) + 1) / 2``. It starts as a copy, has no gradients, is in the student's
     mode, and its buffers (batch-norm statistics) are its own. Pretext heads and ties train on the student's encoder, as
-    those of ``multitask``; inputs that are the same memory share one pass of it.
+    in ``multitask``; inputs that are the same memory share one pass through it.
 
     Parts: ``encoder`` is the student, ``teacher.encoder`` the teacher, which DINO evaluates; ``distil.NAME`` and
     ``teacher.distil.NAME`` are a distilling head and the teacher's projector. ``from: stage.teacher.encoder`` takes the
@@ -51,11 +51,11 @@ class Distillation(Multitask):
         Losses between the raw outputs of two pretext heads.
     momentum:
         Share of the teacher that the first step keeps; null: what the distilling heads say. An average remembers about
-        ``1 / (1 - momentum)`` steps: trainings of a few thousand steps want less than the papers'.
+        ``1 / (1 - momentum)`` steps: trainings of a few thousand steps need a lower one than the papers'.
     momentum_end:
         Share that the last step keeps; the schedule goes there along half a cosine.
     slices_at_once:
-        Slices a forward pass takes in evaluation.
+        Slices per forward pass in evaluation.
     combine:
         How the losses' gradients of the encoder become one: their ``sum``, or ``pcgrad``, without their conflicts.
     """
@@ -123,7 +123,7 @@ class Distillation(Multitask):
 
     @property
     def progress(self) -> float:
-        """The share of the training's steps that lie behind."""
+        """The share of the training's steps already taken."""
         step, steps = self.position.tolist()
         return float(step / steps)
 
@@ -156,7 +156,7 @@ class Teacher(nn.Module):
             yield self.projectors[name], module
 
     def in_mode_of(self, encoder: nn.Module, projectors: Mapping[str, nn.Module]) -> None:
-        """Each module in training or evaluation mode as the student's: what is frozen there rests here too."""
+        """Each module in training or evaluation mode like the student's: what is frozen there is frozen here too."""
         for mine, theirs in self._pairs(encoder, projectors):
             for module, other in zip(mine.modules(), theirs.modules(), strict=True):
                 module.training = other.training
@@ -175,12 +175,12 @@ def momentum_at(progress: float, start: float, end: float) -> float:
 
 
 def _momentum(distil: Mapping[str, nn.Module]) -> float:
-    """What the distilling heads' papers take, where they agree."""
+    """What the distilling heads' papers use, if they agree."""
     wanted = {name: float(getattr(head, "momentum", MOMENTUM)) for name, head in distil.items()}
     if len(set(wanted.values())) > 1:
         said = ", ".join(f"{value:g} ({name})" for name, value in wanted.items())
         raise InputError(
-            f"the distilling heads have one teacher and want different momenta: {said}",
+            f"the distilling heads share one teacher but need different momenta: {said}",
             hint="write 'momentum' in the objective",
         )
     return next(iter(wanted.values()))

@@ -21,7 +21,7 @@ PAGE = "docs/plugins.md#pretext"
 class Multitask(nn.Module):
     """Pretext heads trained together on a shared encoder (thesis part B, section 2.2.1).
 
-    Heads whose inputs are the same memory share one encoder pass, but for those that have an ``encode`` of their own.
+    Heads whose inputs are the same memory share one encoder pass, except those that have their own ``encode``.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Multitask(nn.Module):
     ties:
         Losses between the raw outputs of two heads, such as SMART-Net's consistency.
     slices_at_once:
-        Slices a forward pass takes in evaluation.
+        Slices per forward pass in evaluation.
     combine:
         How the losses' gradients of the encoder become one: their ``sum``, or ``pcgrad``, without their conflicts.
     """
@@ -59,7 +59,7 @@ class Multitask(nn.Module):
         for tie in ties:
             pair = list(tie["between"])
             if len(pair) != 2 or not all(name in heads for name in pair):
-                raise InputError(f"a tie lies between two heads, not {pair}", hint=f"heads: {', '.join(heads)}")
+                raise InputError(f"a tie is between two heads, not {pair}", hint=f"heads: {', '.join(heads)}")
             name = "-".join(pair)
             taken = [other for other, *_ in self.tied if other.split(":")[0] == name]
             name += f":{len(taken) + 1}" if taken else ""
@@ -84,7 +84,7 @@ class Multitask(nn.Module):
             except MedkitError:
                 raise
             except Exception:
-                continue  # a fault of the head, told when its stage is trained; what it has read by then counts
+                continue  # a fault of the head, reported when its stage is trained; what it has read by then counts
         return watched.read
 
     def _views(self, batch: Batch) -> Iterator[Callable[[], Any]]:
@@ -106,7 +106,7 @@ class Multitask(nn.Module):
         return list(self.encoder.parameters())
 
     def epoch_numbers(self) -> dict[str, float]:
-        """What heads tell of themselves, under their names."""
+        """What heads report about themselves, under their names."""
         return numbers_of(self.heads)
 
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
@@ -142,7 +142,7 @@ class Multitask(nn.Module):
         return in_chunks(one, batch["image"], self.slices_at_once, *fields.values())
 
     def _fields(self, batch: Batch, names: Iterable[str]) -> dict[str, Tensor]:
-        """Fields of a batch, one value an image: those of a volume hold for each of its slices."""
+        """Fields of a batch, one value per image: those of a volume hold for each of its slices."""
         missing = [name for name in names if name not in batch]
         if missing:
             raise InputError(
@@ -172,7 +172,7 @@ class Passes:
 
 
 def _place(images: Tensor) -> tuple[Any, ...]:
-    """Where images lie, and how they are read from there."""
+    """Where images are in memory, and how they are read from there."""
     return images.device, images.data_ptr(), images.dtype, images.shape, images.stride()
 
 
@@ -185,7 +185,7 @@ def total(name: str, terms: Any) -> Tensor:
 
 
 def seen_by(protocol: type, name: str, head: nn.Module, batch: Batch) -> tuple[Any, Any]:
-    """What a head's ``view`` takes from the batch, which it leaves as it is: the other heads get the same one."""
+    """What a head's ``view`` takes from the batch, which it must not change: the other heads get the same one."""
     before = {key: (value, value._version) for key, value in dict.items(batch) if isinstance(value, Tensor)}
     found: tuple[Any, Any] = offered(protocol, head, "view")(batch)
     for key, (value, version) in before.items():
@@ -207,7 +207,7 @@ def merge(merged: dict[str, Tensor], name: str, found: Any) -> None:
 
 
 def numbers_of(heads: Any) -> dict[str, float]:
-    """What those heads say that have a method ``epoch_numbers``: ``NAME_NUMBER``."""
+    """What heads with a method ``epoch_numbers`` report: ``NAME_NUMBER``."""
     able = {name: head for name, head in heads.items() if hasattr(head, "epoch_numbers")}
     return {f"{name}_{key}": float(value) for name, head in able.items() for key, value in head.epoch_numbers().items()}
 

@@ -19,10 +19,10 @@ from medkit.registry.marks import PatchSize, Placed, Slot
 
 
 class Multitask3d(Multitask):
-    """Heads trained together on a shared encoder of volumes, as those of ``multitask`` on one of slices.
+    """Heads trained together on a shared encoder of volumes, like those of ``multitask`` on one of slices.
 
     Training takes patches of volumes (N,C,d,h,w). Whole volumes are predicted in overlapping windows: the raw outputs
-    of heads are averaged voxel by voxel, and predictions made of that.
+    of heads are averaged voxel by voxel, and predictions made from that.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Multitask3d(Multitask):
         How overlapping windows are averaged: ``gaussian`` counts the middle of a window most; ``constant`` is a plain
         mean.
     windows_at_once:
-        Windows a forward pass takes in evaluation.
+        Windows per forward pass in evaluation.
     combine:
         How the losses' gradients of the encoder become one: their ``sum``, or ``pcgrad``, without their conflicts.
     """
@@ -75,12 +75,12 @@ class Multitask3d(Multitask):
         return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
     def _of_volume(self, volume: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Predictions of one volume (1,C,D,H,W): maps as those of its slices, (D,K,H,W), anything else (1,...)."""
+        """Predictions for one volume (1,C,D,H,W): maps as for its slices, (D,K,H,W), anything else (1,...)."""
         heads = {name: head for name, head in self.heads.items() if hasattr(head, "predict")}
         if not heads:
             return {}
         if self.window is None:
-            raise InputError("how large windows are is not known", hint="write 'window: [DEPTH, HEIGHT, WIDTH]'")
+            raise InputError("the size of windows is not known", hint="write 'window: [DEPTH, HEIGHT, WIDTH]'")
         sizes: list[int] = []
 
         def outputs(windows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A probe: how much of what is asked for can be read from the features of an encoder that is not trained any more."""
+"""A probe: how much of the target can be read from the features of an encoder that is no longer trained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Probe(nn.Module):
 
     The encoder is in evaluation mode throughout: batch norm uses its running statistics. Features of a slice are the
     mean over its deepest map; with ``unit: volume`` those of a volume are the mean over its slices. Images are not
-    augmented. Settings of the classifier are chosen by the stage's validation split, never by a test split
+    augmented. Settings of the classifier are chosen on the stage's validation split, never on a test split
     (:mod:`medkit.parts.probes`).
 
     Parameters
@@ -42,13 +42,13 @@ class Probe(nn.Module):
         Values to choose from by name, ``{C: [0.1, 1]}``: k of knn, C of logistic, lr and weight_decay of linear, alpha
         of ridge. What is left out has defaults.
     stride:
-        For masks: maps of this stride or more are put side by side, brought to the size of the largest of them.
+        For masks: maps of this stride or more are concatenated, resized to the largest of them.
     cells:
-        For masks: most cells of these maps that are fitted to. All that are positive are among them, up to a half.
+        For masks: the most cells of these maps that are fitted to. Up to half of them are positive, all if they fit.
     steps:
         Steps of ``linear``, of 256 items each.
     slices_at_once:
-        Slices an encoder pass takes.
+        Slices per encoder pass.
     """
 
     fitted: ClassVar[bool] = True
@@ -87,7 +87,7 @@ class Probe(nn.Module):
 
     @property
     def how(self) -> str:
-        """What is taken of the encoder's maps."""
+        """What is taken from the encoder's maps."""
         return f"maps {self.levels}" if self.levels else "mean of the deepest map"
 
     def reads(self, batch: Batch) -> set[str]:
@@ -112,18 +112,18 @@ class Probe(nn.Module):
         return torch.cat([chosen[0], *(_resized(one, size) for one in chosen[1:])], 1)
 
     def items(self, features: np.ndarray, label: np.ndarray) -> Items:
-        """What a case is to be fitted to, for labels: its slices, or with ``unit: volume`` their mean.
+        """What a case contributes to the fit, for labels: its slices, or with ``unit: volume`` their mean.
 
-        ``features`` (D,F); ``label`` (D,), nan where it is not known: such items are left out.
+        ``features`` (D,F); ``label`` (D,), nan if it is not known: such items are left out.
         """
         if self.unit == "volume":
-            # A volume is positive where any slice is; otherwise all have its own label.
+            # A volume is positive if any slice is; otherwise all have its own label.
             features, label = features.mean(0, keepdims=True), label.max(keepdims=True)
         known = ~np.isnan(label)
         return Items(np.ascontiguousarray(features[known], np.float32), label[known])
 
     def cells_of(self, maps: np.ndarray, mask: np.ndarray, most: int, seed: Sequence[int]) -> Items:
-        """What a case is to be fitted to, for masks: up to ``most`` cells of its maps (D,F,h,w).
+        """What a case contributes to the fit, for masks: up to ``most`` cells of its maps (D,F,h,w).
 
         A cell's target is the share of it that ``mask`` (D,H,W) covers. Positive cells are taken first, up to a half;
         others are drawn, and each counts for as many as it stands for.
@@ -149,7 +149,7 @@ class Probe(nn.Module):
         return found
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Of the batch's ``features`` where it has them, else of its images."""
+        """From the batch's ``features`` if it has them, else from its images."""
         features = (
             batch["features"] if "features" in batch else in_chunks(self.encode, batch["image"], self.slices_at_once)
         )

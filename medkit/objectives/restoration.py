@@ -24,10 +24,10 @@ class Restoration(nn.Module):
     losses:
         Losses by name, each with its weight.
     slices_at_once:
-        Slices a forward pass takes in evaluation.
+        Slices per forward pass in evaluation.
     tile:
         Side in pixels of the overlapping tiles that slices are restored in; default: a whole slice in one pass. For
-        networks that take one size only, or whose results depend on it.
+        networks that take only one size, or whose results depend on it.
     overlap:
         Share of a tile that its neighbour covers too, in [0, 1).
     blend:

@@ -30,11 +30,11 @@ class VolumeTask(nn.Module):
         Feature pyramid of single slices, usually taken from a pretext stage.
     operator:
         What joins the slices; its ``task`` decides what the losses see: volume logits (B,) with labels, those of
-        declared labels (B,outputs) where it asks for them, or the logits (S,1,H,W) of real slices with their masks.
+        declared labels (B,outputs) if it asks for them, or the logits (S,1,H,W) of real slices with their masks.
     losses:
         Losses by name, each with its weight; they are summed into one task.
     slices_at_once:
-        Slices an encoder pass takes. Smaller needs less memory in evaluation; in training, activations of all slices
+        Slices per encoder pass. Fewer need less memory in evaluation; in training, activations of all slices
         are kept unless the encoder is frozen.
     """
 
@@ -82,7 +82,7 @@ class VolumeTask(nn.Module):
         return self.over_depth(in_chunks(one, batch["image"], self.slices_at_once), lengths)
 
     def over_depth(self, slices: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of volumes, of what the operator made of their slices (S,...)."""
+        """The logits of volumes, from what the operator made of their slices (S,...)."""
         each = depths(lengths, slices.shape[0])
         padded = nn.utils.rnn.pad_sequence(list(slices.split(each)), batch_first=True)
         logits = self.operator(padded, lengths)
