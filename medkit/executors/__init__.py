@@ -1,8 +1,8 @@
 """Where the rows of a study or of a preparation run: on this machine, under SLURM, or on a Ray cluster.
 
 A row is one ``medkit`` command. An executor starts rows and says whether some are still at work; it does not say what
-became of them: that is seen by what they leave behind (run folders, prepared samples), so that whoever started them may
-be killed and asked again. What a row prints goes to ``NAME.log`` in the folder that was given.
+became of them: that shows in what they leave behind (run folders, prepared samples), so that the process that started
+them may be killed and started again. What a row prints goes to ``NAME.log`` in the folder that was given.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Row:
     arguments:
         What follows ``medkit`` on a command line.
     environ:
-        What is set in its environment beside what is there.
+        What is set in its environment in addition to what is there.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Executor(Protocol):
     """Runs rows; one object for one set of rows."""
 
     def start(self, rows: Sequence[Row], folder: Path) -> str:
-        """Start all rows, as soon as there is room for each, with logs in ``folder``; says in words what was done."""
+        """Start all rows, each as soon as there is room, with logs in ``folder``; says in words what was done."""
         ...
 
     def running(self) -> bool:
-        """Whether any row is at work or waits for its turn."""
+        """Whether any row is at work or waiting for its turn."""
         ...
 
     def leave(self) -> str | None:
-        """Whoever waited is interrupted: end the rows, or let them go on and say how to end them."""
+        """The waiting process is interrupted: end the rows, or let them go on and say how to end them."""
         ...
 
     def end(self) -> None:
@@ -73,4 +73,4 @@ def executor_of(name: str, at_once: int, options: Sequence[str] = ()) -> Executo
         from medkit.executors.ray import Ray
 
         return Ray()
-    raise InputError(f"'{name}' is no place to run at", "--on", f"one of {', '.join(NAMES)}")
+    raise InputError(f"'{name}' is not a place to run", "--on", f"one of {', '.join(NAMES)}")

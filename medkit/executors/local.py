@@ -1,4 +1,4 @@
-"""Rows as processes of this machine."""
+"""Rows as processes on this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from medkit.data.processes import die_with
 from medkit.engine.launch import AFTER_A_SIGNAL
 from medkit.executors import Row
 
-PATIENCE = AFTER_A_SIGNAL + 10.0  # seconds that rows have to end in good order: more than one gives to its ranks
+PATIENCE = AFTER_A_SIGNAL + 10.0  # seconds that rows have to end in good order: more than a row gives its ranks
 
 
 class Local:
-    """At most ``at_once`` processes, each with all that it starts in a group of its own."""
+    """At most ``at_once`` processes, each in its own group with everything that it starts."""
 
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
@@ -47,7 +47,9 @@ class Local:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **row.environ},
                 start_new_session=True,
-                preexec_fn=lambda: die_with(None),  # whoever waits for rows may be killed, and leaves none behind
+                preexec_fn=lambda: die_with(
+                    None
+                ),  # the process that waits for rows may be killed, and leaves none behind
             )
 
     def leave(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows as plain tasks of a Ray cluster (the extra ``ray``)."""
+"""Rows as plain tasks on a Ray cluster (the extra ``ray``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRIES = 2  # of a row whose node or worker is lost
 
 
 class Ray:
-    """One task of one CPU a row, on the cluster that ``RAY_ADDRESS`` names or that is found on this machine."""
+    """One task with one CPU per row, on the cluster that ``RAY_ADDRESS`` names or that is found on this machine."""
 
     def __init__(self) -> None:
         try:
@@ -51,7 +51,7 @@ class Ray:
     def running(self) -> bool:
         ready, waiting = self._ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
         for task in ready:
-            self._tasks.remove(task)  # each is told of once
+            self._tasks.remove(task)  # each is reported once
             try:
                 problem = self._ray.get(task)
             except self._ray.exceptions.RayError as error:
@@ -69,7 +69,7 @@ class Ray:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise OSError if nobody listens at HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isascii() and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()

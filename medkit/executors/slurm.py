@@ -1,6 +1,6 @@
 """Rows as one job array of SLURM.
 
-What has become of the array is asked of ``squeue`` alone: not every cluster keeps accounts for ``sacct``.
+Only ``squeue`` is asked what has become of the array: not every cluster keeps accounts for ``sacct``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Slurm:
         folder = folder.absolute()
         commands = [shlex.join([sys.executable, "-m", "medkit", *row.arguments]) for row in rows]
         logs = [str(folder / f"{row.name}.log") for row in rows]
-        # A site may start jobs with an empty environment; of what rows have of their own, all have the same.
+        # A site may start jobs with an empty environment; what rows add to it is the same for all of them.
         environ = {**{k: v for k, v in os.environ.items() if k.startswith("MEDKIT_")}, **rows[0].environ}
         exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environ.items())
         script = SCRIPT.format(
