@@ -12,16 +12,16 @@ import torch
 from medkit.bench.case import Case, Rectified, Signs, Truth, Variant, difference
 from medkit.bench.remote import Remote
 
-NEAR = 1000.0  # roundings of the arguments' root mean square that a flipped one lies from zero at most
+NEAR = 1000.0  # a flipped argument is at most this many roundings of the root mean square away from zero
 MANY = 1e-4  # fraction of all arguments that may flip
 WORST = 1e-3  # a reference that is off by more than this fraction of its result does not merely round
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was found of a variant; ``wrong`` says why it is not right, or is empty.
+    """What was found for a variant; ``wrong`` says why it is not right, or is empty.
 
-    ``error`` is None where nothing was compared, ``flips`` where the case knows none.
+    ``error`` is None if nothing was compared, ``flips`` if the case has none.
     """
 
     error: float | None = None
@@ -30,7 +30,7 @@ class Accuracy:
 
 
 class Judge:
-    """Holds the variants of ``case`` against its truth on ``device``, the reference first."""
+    """Compares the variants of ``case`` with its truth on ``device``, the reference first."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.case, self.device = case, device
@@ -78,7 +78,7 @@ class Judge:
         return Accuracy(error, flips)
 
     def _flips(self, signs: Signs) -> tuple[int, str]:
-        """How many arguments lie on the other side of zero than the truth's, and what is wrong with that."""
+        """How many arguments are on the other side of zero from the truth's, and what is wrong with that."""
         if [one.shape for one in signs] != [one.shape for one in self._arguments]:
             return 0, "its ReLUs are not those of the truth"
         flips, farthest = 0, 0.0

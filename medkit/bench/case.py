@@ -12,7 +12,7 @@ import torch
 
 Make = Callable[[torch.device], Callable[[], Any]]
 Signs = Sequence[torch.Tensor]
-"""For every ReLU, in the order of the truth's, where its argument is above zero: booleans of the argument's shape."""
+"""For every ReLU, in the truth's order, where its argument is above zero: booleans of the argument's shape."""
 Truth = Callable[[Signs | None], tuple[Any, list[torch.Tensor]]]
 """The expected result with the ReLUs open where they are told to be, or by themselves; and their arguments."""
 Quantity = Literal["speed", "time", "memory", "error"]
@@ -33,7 +33,7 @@ class Rectified:
     run:
         The function that is timed.
     traced:
-        Gives its result, and on which side of zero the arguments of its ReLUs lay.
+        Gives its result, and on which side of zero the arguments of its ReLUs were.
     """
 
     run: Callable[[], Any]
@@ -53,18 +53,18 @@ class Variant:
         Unique in its case.
     make:
         Builds everything on the device and returns the function to time. Every variant's ``make`` draws the same
-        numbers (it seeds its own), for their results are compared. May raise :class:`Unavailable`.
+        numbers (it seeds its own), as their results are compared. May raise :class:`Unavailable`.
     tolerance:
-        Largest error allowed, whatever the case allows and the reference shows: of a lower precision, say.
+        Largest error allowed, whatever the case allows and the reference shows: for a lower precision, say.
     same:
         False for a different function with the same purpose, whose result is not compared.
     memory:
-        False where making the variant in a process of its own would take long.
+        False if making the variant in a separate process would take long.
     dtype:
-        What it computes in, where that is not the case's ``work.dtype``: its share of the roofline is of that roof.
+        What it computes in, if that is not the case's ``work.dtype``: its share of the roofline refers to that roof.
         ``tf32`` is single precision with TF32 allowed, on a GPU; without it, TF32 is off.
     environ:
-        With it, the variant runs in a process of its own with these environment variables, on a CPU only.
+        With it, the variant runs in a separate process with these environment variables, on a CPU only.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Target:
     """What a variant promises against the case's reference.
 
     ``speed`` (times faster) is at least ``bound``; ``time`` and ``memory`` (shares of the reference's) and ``error``
-    (absolute) are at most. Promised on ``device`` (``cpu`` or ``cuda``) only, and judged nowhere else.
+    (absolute) are at most. Promised only on ``device`` (``cpu`` or ``cuda``), and judged nowhere else.
     """
 
     variant: str
@@ -119,7 +119,7 @@ class Case:
     name:
         Unique in its suite.
     variants:
-        The first is the reference that all others are timed against, and without a truth checked against.
+        The first is the reference that all others are timed against and, without a truth, checked against.
     tolerance:
         Largest error of a variant; with a truth, only where the reference's own error allows less.
     gpu_tolerance:
@@ -127,14 +127,14 @@ class Case:
     relative:
         Errors are norms of differences over norms of the expected arrays; else largest absolute differences.
     truth:
-        Makes a function that gives the expected result in double precision. Every variant is held against it, and may
-        be off by ``margin`` times what the reference is: how far rounding goes is different on every processor.
+        Makes a function that gives the expected result in double precision. Every variant is compared with it, and may
+        be off by ``margin`` times as much as the reference: how far rounding goes is different on every processor.
         Default: the reference is the truth, and ``tolerance`` the bound.
     flips:
         In place of ``truth`` for gradients through ReLUs, whose variants make a :class:`Rectified`: an argument near
-        zero that rounds to the other side moves gradients by far more than rounding does. A variant is held against
-        the truth with the ReLUs open as the variant had them; how many lay elsewhere, and how near zero, is judged
-        apart.
+        zero that rounds to the other side moves gradients by far more than rounding does. A variant is compared with
+        the truth with the ReLUs open as the variant had them; how many were on the other side, and how near zero, is
+        judged separately.
     margin:
         Times the reference's error; four times as much on a GPU.
     memory:
@@ -172,12 +172,12 @@ class Case:
             raise ValueError(f"case '{self.name}' needs variants of different names, not {names}")
         strangers = {target.variant for target in self.targets} - set(names)
         if strangers:
-            raise ValueError(f"case '{self.name}' has targets for {sorted(strangers)}, which are no variants of it")
+            raise ValueError(f"case '{self.name}' has targets for {sorted(strangers)}, which are not variants of it")
         if self.truth is not None and self.flips is not None:
             raise ValueError(f"case '{self.name}' has a truth and flips, which give one too")
 
     def allowed(self, device: torch.device, shown: float = 0.0, variant: Variant | None = None) -> float:
-        """Largest error on ``device``, of ``variant`` or in general, where the reference has ``shown`` its own."""
+        """Largest error on ``device``, for ``variant`` or in general, once the reference has ``shown`` its own."""
         if variant is not None and variant.tolerance is not None:
             own = variant.tolerance
         else:
@@ -195,7 +195,7 @@ class Case:
 def difference(found: Any, expected: Any, relative: bool = False) -> float:
     """Largest error over all arrays of a result (tensors, arrays, numbers, or nested sequences and mappings of them).
 
-    Infinite where shapes differ or a number is not finite on one side only.
+    Infinite if shapes differ or a number is not finite on one side only.
     """
     one, other = list(arrays(found)), list(arrays(expected))
     if [a.shape for a in one] != [b.shape for b in other]:

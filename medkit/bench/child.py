@@ -1,6 +1,6 @@
 """A process that measures one variant of a case on a CPU.
 
-``python -m medkit.bench.child SUITE CASE VARIANT`` prints the peak memory of one call in bytes; with ``serve`` behind
+``python -m medkit.bench.child SUITE CASE VARIANT`` prints the peak memory of one call in bytes; with ``serve`` after
 it, the process calls the variant whenever its standard input says so.
 """
 

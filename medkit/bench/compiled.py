@@ -1,4 +1,4 @@
-"""Variants that torch.compile makes, where a compiler is at hand."""
+"""Variants made by torch.compile, if a compiler is at hand."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def compiled(function: Callable[..., Any], device: torch.device, **options: Any)
             raise Unavailable("torch.compile needs a GPU of compute capability 7.0 or newer")
     elif shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise Unavailable("torch.compile needs a C++ compiler on a CPU")
-    torch.compiler.reset()  # forgets the code of cases before; all variants of a case are made before any is called
+    torch.compiler.reset()  # forgets the code of earlier cases; all variants of a case are made before any is called
     return torch.compile(function, dynamic=False, **options)

@@ -23,7 +23,7 @@ def place(name: str | None = None) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     if kind != "cuda" or not (number.isdigit() or name == "cuda"):
-        raise InputError(f"'{name}' is no device to measure", "--device", "cpu, cuda or cuda:NUMBER")
+        raise InputError(f"'{name}' is not a device to measure", "--device", "cpu, cuda or cuda:NUMBER")
     if not torch.cuda.is_available():
         raise InputError("no CUDA device was found", hint="use --device cpu")
     if int(number or 0) >= torch.cuda.device_count():
@@ -40,8 +40,8 @@ def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
 def tf32(allowed: bool) -> Iterator[None]:
     """Single precision on a GPU with or without TF32; as it was before when the block ends.
 
-    PyTorch lets convolutions use TF32 and matrix products not, unless told otherwise: forms of one operator that take
-    the one or the other would then differ by a thousandth, and "float32" would name two things.
+    Unless told otherwise, PyTorch lets convolutions use TF32 but not matrix products: forms of one operator that use
+    one or the other would then differ by a thousandth, and "float32" would name two things.
     """
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
@@ -53,7 +53,7 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether ``device`` computes in bfloat16 by itself; an emulation would be measured for nothing."""
+    """Whether ``device`` computes in bfloat16 natively; measuring an emulation would be pointless."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -40,7 +40,7 @@ class Carrier:
         self.session.failures.append("interrupted: what was still to come was not measured")
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        """A case that failed is noted in its result; of anything else, the whole is said and the last line noted."""
+        """A case that failed is noted in its result; anything else is printed in full and its last line noted."""
         if not any(case.reason and case.reason in report.longreprtext for case in self.session.results):
             self.session.say(report.longreprtext)
             self.session.failures.append(f"{report.nodeid}: {report.longreprtext.strip().splitlines()[-1]}")

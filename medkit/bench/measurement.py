@@ -25,7 +25,7 @@ class Measurement:
     """A case of the pytest file ``suite`` on ``device``, and what has been found so far.
 
     A variant that fails, by an exception or by what it gives, is a row that says why; the others are measured. The case
-    fails as a whole where its reference or its truth does. ``say`` is told the traceback of what nobody expected.
+    fails as a whole if its reference or its truth does. ``say`` gets the traceback of anything unexpected.
     """
 
     def __init__(self, case: Case, suite: Path, device: torch.device, say: Callable[[str], None]) -> None:
@@ -77,7 +77,7 @@ class Measurement:
             if variant.environ is None:
                 self.functions[variant.name] = variant.make(self.device)
             elif self.device.type != "cpu":
-                raise Unavailable("a process of its own is for settings of a CPU")
+                raise Unavailable("a separate process is for settings of a CPU")
             else:
                 self.functions[variant.name] = Remote(self.suite, self.case.name, variant.name, variant.environ)
         except Unavailable as reason:
@@ -93,9 +93,9 @@ class Measurement:
         return row.name in self.functions
 
     def _checked(self) -> bool:
-        """Look at every variant's result before anything is timed; whether the reference is still there.
+        """Check every variant's result before anything is timed; returns whether the reference is still there.
 
-        So every variant has been called once, and what is compiled or chosen at a first call is no part of a time.
+        So every variant has been called once, and what is compiled or chosen at a first call is not part of a time.
         """
         judge = Judge(self.case, self.device)
         for name in list(self.functions):

@@ -16,7 +16,7 @@ from medkit.errors import RunError
 
 
 def on_gpu(function: Callable[[], Any], device: torch.device) -> int:
-    """Bytes that one call takes at most above what was allocated before it."""
+    """Bytes that one call takes at most beyond what was allocated before it."""
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -27,7 +27,7 @@ def on_gpu(function: Callable[[], Any], device: torch.device) -> int:
 
 
 def in_child(suite: Path, case: str, variant: str, environ: Mapping[str, str] | None = None) -> int:
-    """Bytes that one call of a variant takes at most in a process of its own, above what is resident at its start."""
+    """Bytes that one call of a variant takes at most in a separate process, beyond what is resident at its start."""
     command = [sys.executable, "-m", "medkit.bench.child", str(suite), case, variant]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=surroundings(environ), check=False)
     if done.returncode != 0:
@@ -37,9 +37,9 @@ def in_child(suite: Path, case: str, variant: str, environ: Mapping[str, str] | 
 
 
 def on_cpu(function: Callable[[], Any]) -> int:
-    """Bytes that one call takes at most in this process above what was resident before; most exact in a fresh one.
+    """Bytes that one call takes at most in this process beyond what was resident before; most exact in a fresh one.
 
-    A call before it has libraries set up what they keep; what the allocator keeps of it goes back to the system.
+    A call before it makes libraries set up what they keep; what the allocator keeps from it goes back to the system.
     """
     function()
     memory.start_over()

@@ -1,4 +1,4 @@
-"""Time over size, one panel a group of cases."""
+"""Time against size, one panel per group of cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _unit(name: str) -> str:
 
 
 def plot(results: Results, path: Path) -> bool:
-    """Write a PNG of median milliseconds over size with quartiles; False if no group has two sizes."""
+    """Write a PNG of median milliseconds against size with quartiles; False if no group has two sizes."""
     groups = curves(results)
     if not groups:
         return False

@@ -1,7 +1,7 @@
 """Ratios of two ways of doing one thing, measured in turn, with their bound, and the files they are kept in.
 
 For what does not fit into a case of ``medkit bench``: ways that start ranks or workers, that are compared by CPU
-time or by memory, or that take minutes. A script of ``benchmarks/`` reads::
+time or by memory, or that take minutes. A script in ``benchmarks/`` reads::
 
     times = take_turns({"engine": engine, "bare loop": bare}, rounds=9)
     save("step", [Ratio.of("a training step", times, "engine", "bare loop", at_most=1.05)])
@@ -40,7 +40,7 @@ def take_turns(
     ways:
         Functions by name.
     clock:
-        ``wall``: seconds that pass; ``cpu``: seconds of the CPU that this process takes, its children's not among them;
+        ``wall``: seconds that pass; ``cpu``: CPU seconds that this process takes, not counting its children's;
         ``own``: what the function returns, such as seconds that a rank has measured, or bytes.
     warm_up:
         Rounds before the first that counts.
@@ -98,7 +98,7 @@ class Ratio:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median keeps its bound; None without one."""
+        """Whether the median keeps within its bound; None without one."""
         if self.at_most is None and self.at_least is None:
             return None
         low = self.at_least if self.at_least is not None else float("-inf")
@@ -152,7 +152,7 @@ def read(path: Path) -> Ratios:
     except OSError as error:
         raise InputError(f"no ratios can be read: {error.strerror}", str(path)) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"this is no file of ratios ({error})", str(path)) from error
+        raise InputError(f"this is not a file of ratios ({error})", str(path)) from error
 
 
 def markdown(folder: Path = RESULTS) -> str:

@@ -1,4 +1,4 @@
-"""A variant in a process of its own, for settings that hold for a whole process, such as those of its allocator."""
+"""A variant in a separate process, for settings that hold for a whole process, such as those of its allocator."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PAGES_KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "
 
 
 def surroundings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment variables of a process that measures: this one's, as many threads, and ``environ``."""
+    """Environment variables of a process that measures: this one's, the same number of threads, and ``environ``."""
     return os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | dict(environ or {})
 
 
 class Remote:
-    """A function that a process of its own calls when this one is called; the two never compute at once.
+    """A function that a separate process calls when this one is called; the two never compute at the same time.
 
     Parameters
     ----------
     suite, case, variant:
         What the process makes and calls.
     environ:
-        Its environment variables beside those of this process.
+        Its environment variables in addition to those of this process.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Remote:
         self.seconds(1)
 
     def seconds(self, calls: int) -> float:
-        """Seconds of one of ``calls`` calls by the clock there; ``faults`` is then how many pages it had mapped."""
+        """Seconds per call over ``calls`` calls by the clock there; ``faults`` is then how many pages it had mapped."""
         answer = self._ask(f"call {calls}")
         self.faults = answer["faults"]
         took: float = answer["seconds"]
@@ -100,7 +100,7 @@ class Remote:
         if not line:
             self._said.seek(0)
             lines = self._said.read().strip().splitlines()
-            raise RunError(f"the process of its own failed: {lines[-1] if lines else 'no output'}", self.name)
+            raise RunError(f"the separate process failed: {lines[-1] if lines else 'no output'}", self.name)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -120,7 +120,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 def serve(make: Callable[[], Callable[[], Any]]) -> None:
     """The other side: make the function, then call it for every line of the standard input until that ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a suite prints is no answer
+    os.dup2(2, 1)  # whatever a suite prints is not an answer
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)

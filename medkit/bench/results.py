@@ -28,7 +28,7 @@ class VariantResult:
     """One variant of a case. ``speed`` is the reference's time over the variant's; triples are (q1, median, q3).
 
     ``flips`` are the arguments of ReLUs that rounded to the other side of zero; ``faults`` are the pages a call had
-    mapped, kept where a variant has a process of its own; ``remark`` is what the variant says of itself. ``reason``
+    mapped, kept if a variant has a separate process; ``remark`` is what the variant says about itself. ``reason``
     says why it was ``skipped`` or ``failed``.
     """
 
@@ -52,7 +52,7 @@ class VariantResult:
 
 @dataclass
 class TargetResult:
-    """A promise and what was found; ``met`` is None where it could not be judged."""
+    """A promise and what was found; ``met`` is None if it could not be judged."""
 
     variant: str
     quantity: str
@@ -64,7 +64,7 @@ class TargetResult:
 
 @dataclass
 class CaseResult:
-    """All variants of a case; it has ``failed``, for the ``reason`` given, where one of them has or all have."""
+    """All variants of a case; it has ``failed``, for the ``reason`` given, if one or all of them have."""
 
     suite: str
     name: str
@@ -103,7 +103,7 @@ def write(results: Results, path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all, its folder with it."""
+    """Write a text file whole or not at all, along with its folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,7 +131,7 @@ def read(path: Path) -> Results:
         hint = f"saved so far: {', '.join(there)}" if there else "save some with --save NAME"
         raise InputError(f"no results can be read: {error.strerror}", str(path), hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"this is no file of benchmark results ({error})", str(path)) from error
+        raise InputError(f"this is not a file of benchmark results ({error})", str(path)) from error
 
 
 def _case(content: dict[str, Any]) -> CaseResult:
@@ -170,33 +170,33 @@ def slower(now: Results, before: Results, above: float) -> tuple[list[tuple[str,
 
 
 def comparable(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """What makes times of two environments differ by themselves, in words; to be known before anything is measured.
+    """What in two environments makes times differ on its own, in words; good to know before anything is measured.
 
     Raises
     ------
     InputError
-        if they are of different devices or numbers of threads: their ratio would say nothing.
+        if they have different devices or numbers of threads: their ratio would say nothing.
     """
     for key, told in (("device", "device"), ("threads", "number of threads")):
         if now[key] != before[key]:
-            hint = "compare runs of one machine with the same OMP_NUM_THREADS; --save NAME keeps this one's"
+            hint = "compare runs on one machine with the same OMP_NUM_THREADS; --save NAME keeps this one's"
             raise InputError(
-                f"the saved results are of another {told}: {before[key]}, not {now[key]}", "--compare", hint
+                f"the saved results are from another {told}: {before[key]}, not {now[key]}", "--compare", hint
             )
     one, other = before["libraries"], now["libraries"]
     changed = [f"{name} was {old}" for name, old in one.items() if other.get(name) != old]
     if before.get("allocator", {}) != now.get("allocator", {}):
-        changed.append("the allocator's settings (MALLOC_*) were others")
+        changed.append("the allocator's settings (MALLOC_*) were different")
     return changed
 
 
 def path_of(folder: Path, name: str, device: torch.device) -> Path:
-    """Where results saved as ``name`` on ``device`` lie: ``NAME-DEVICE.json``.
+    """Where results saved as ``name`` on ``device`` are: ``NAME-DEVICE.json``.
 
     Raises
     ------
     InputError
-        if ``name`` is no plain word.
+        if ``name`` is not a plain word.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"'{name}' cannot name results", "--save", "letters, digits, '-', '_' and '.'")
@@ -218,7 +218,7 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package lies in, with ``-dirty`` if it was changed; None without one."""
+    """The commit of the checkout that contains this package, with ``-dirty`` if it was changed; None without one."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=False)

@@ -1,4 +1,4 @@
-"""What the device at hand can do at most: bytes copied and floating-point operations a second, both measured."""
+"""What the device at hand can do at most: bytes copied and floating-point operations per second, both measured."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BYTES = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 
 
 class Roofline:
-    """Copy bandwidth and rates of operations of ``device``: the best that was seen of each so far.
+    """Copy bandwidth and rates of operations of ``device``: the best seen of each so far.
 
     A rate belongs to a type of number. It is the best of square and oblong matrix products, 2-D and 3-D convolutions,
-    and of the variants measured themselves, because no single one of these is the fastest on every processor. It is
-    measured again with every case, for whatever else runs on the machine can only lower it.
+    and of the measured variants themselves, because no single one of these is the fastest on every processor. It is
+    measured again with every case, as whatever else runs on the machine can only lower it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,7 +51,7 @@ class Roofline:
     def share(self, work: Work, took: float, dtype: str | None = None) -> float | None:
         """Least time by the roofline over the time it ``took``, computed in ``dtype``.
 
-        None where no work was stated, or no roof could be measured.
+        None if no work was stated, or no roof could be measured.
 
         At most 1: what moves its bytes faster than a copy of as many has them in a nearer cache.
         """
@@ -68,7 +68,7 @@ class Roofline:
         return {"copied bytes/s": self.bandwidth, **found} if self.bandwidth else found
 
     def _copy(self, size: int) -> float:
-        """Bytes a second of reading and writing ``size`` bytes in all."""
+        """Bytes per second, reading and writing ``size`` bytes in all."""
         source = torch.ones(max(1, size // 8), device=self.device)
         target = torch.empty_like(source)
         return 2 * source.nbytes / self._best(lambda: target.copy_(source))
@@ -85,7 +85,7 @@ class Roofline:
         return best
 
     def _probes(self, dtype: str) -> Iterator[tuple[str, float, Callable[[], Any]]]:
-        """Name, operations and function of each; sizes at which a CPU's caches are used well, or a GPU is filled."""
+        """Name, operations and function of each; sizes that use a CPU's caches well, or fill a GPU."""
         large = self.device.type == "cuda"
         made = torch.Generator(self.device).manual_seed(0)
         kind = torch.float32 if dtype == "tf32" else getattr(torch, dtype)

@@ -45,7 +45,7 @@ def run(chosen: dict[str, Path], session: Session, keep: Callable[[Results], obj
     Parameters
     ----------
     keep:
-        Given the results so far after every case, so that they outlive this process however it ends.
+        Given the results so far after every case, so that they survive this process however it ends.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def run(chosen: dict[str, Path], session: Session, keep: Callable[[Results], obj
         return Results(about, session.roofline.measured(), session.finish(), [*session.failures, *more])
 
     if keep is not None:
-        session.keep = lambda: keep(results("measuring did not come to its end"))
+        session.keep = lambda: keep(results("measuring did not finish"))
     carrier = Carrier(session)
     folder = next(iter(chosen.values())).parent
     options = ["-s", "-q", "--rootdir", str(folder), "-c", str(folder / "pytest.ini")]

@@ -37,11 +37,11 @@ class Session:
     quick, only:
         Leave out cases that are not quick, or without this text in their name.
     rounds:
-        Instead of each case's own number.
+        In place of each case's own number.
     budget:
         Seconds that the rounds of one case may take; at least three rounds are run.
     memory:
-        Measure memory where a case asks for it.
+        Measure memory if a case asks for it.
     say:
         Told what happens, a line at a time.
     keep:
@@ -69,7 +69,7 @@ class Session:
     def run(self, case: Case, suite: Path, rounds: Rounds = by_hand) -> CaseResult:
         """Measure ``case`` of the pytest file ``suite``; ``rounds`` runs so many rounds.
 
-        What fails is told in the result, in its rows, and in ``failures``.
+        What fails is reported in the result, in its rows, and in ``failures``.
         """
         self.say(f"{suite.stem.removeprefix('bench_')}: {case.name}")
         device = HOST if case.host else self.device
@@ -88,7 +88,7 @@ class Session:
         return result
 
     def _rates(self, case: Case, result: CaseResult) -> None:
-        """Measure the roof under this case, and raise it to what its variants reached."""
+        """Measure the roof for this case, and raise it to what its variants reached."""
         ran = [found for found in result.variants if found.seconds is not None]
         for dtype in dict.fromkeys([case.work.dtype, *(found.dtype for found in ran)]):
             self.roofline.measure(dtype, case.work.bytes)

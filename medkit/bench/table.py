@@ -12,7 +12,7 @@ COLUMNS = ("variant", "ms", "quartiles", "speed", "quartiles", "error", "peak MB
 
 
 def rows(case: CaseResult) -> list[tuple[str, ...]]:
-    """One row a variant that ran or failed, for ``COLUMNS``; ``speed`` is against the reference."""
+    """One row per variant that ran or failed, for ``COLUMNS``; ``speed`` is relative to the reference."""
     told = [variant for variant in case.variants if variant.seconds is not None or variant.status == "failed"]
     return [_row(variant, variant.name == case.reference) for variant in told]
 
@@ -75,7 +75,7 @@ def _found(target: TargetResult) -> str:
 
 
 def markdown(results: Results, promised: bool = False) -> str:
-    """The targets and every table; with ``promised``, the tables of cases that have targets only."""
+    """The targets and every table; with ``promised``, only the tables of cases that have targets."""
     about = results.environment
     lines = [
         f"Measured {about['measured']} on {about['device']} ({about['cores']} cores; threads used: {about['threads']}"

@@ -12,12 +12,12 @@ import torch
 from medkit.bench.device import current
 from medkit.bench.remote import Remote, page_faults
 
-LEAST = 2e-3  # seconds of one measurement: quicker functions are called several times
+LEAST = 2e-3  # seconds in one measurement: quicker functions are called several times
 FEWEST = 3  # rounds
 
 
 def seconds(function: Callable[[], Any], device: torch.device, calls: int = 1) -> float:
-    """Seconds of one of ``calls`` calls: by CUDA events on a GPU, else by the monotonic clock."""
+    """Seconds per call over ``calls`` calls: by CUDA events on a GPU, else by the monotonic clock."""
     if isinstance(function, Remote):
         return function.seconds(calls)
     if device.type == "cuda":
@@ -77,7 +77,7 @@ class Interleaved:
         return max(min(FEWEST, wanted), min(wanted, int(budget / max(self.round_seconds, 1e-9))))
 
     def order(self) -> list[str]:
-        """Who follows whom in this round: the names turned by one each round, every other time backwards."""
+        """Who follows whom in this round: the names rotated by one each round, every other time backwards."""
         names = list(self.functions)
         shift = self._round // 2 % len(names)
         names = names[shift:] + names[:shift]

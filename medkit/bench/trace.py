@@ -16,8 +16,8 @@ DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 class Waits:
     """Seconds from the first to the last step of a trace.
 
-    ``busy`` is the time in which the device computed or copied anything, ``waited`` all the rest; ``waited_in`` is its
-    share of the waiting by what the host did meanwhile, as it was named by ``torch.profiler.record_function``.
+    ``busy`` is the time in which the device computed or copied anything, ``waited`` all the rest; ``waited_in`` divides
+    the waiting by what the host was doing meanwhile, as named by ``torch.profiler.record_function``.
     """
 
     seconds: float
@@ -27,7 +27,7 @@ class Waits:
 
     @property
     def fraction(self) -> float:
-        """Part of the time in which the device waited."""
+        """The share of the time in which the device waited."""
         return self.waited / self.seconds if self.seconds else 0.0
 
 
@@ -68,13 +68,13 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def gaps(spans: Sequence[Span], whole: Span) -> list[Span]:
-    """What of ``whole`` sorted spans inside it leave free."""
+    """The parts of ``whole`` that sorted spans inside it leave free."""
     edges = [whole[0], *(edge for span in spans for edge in span), whole[1]]
     return [(begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if end > begin]
 
 
 def _cut(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """The time that lies in both lists of sorted spans that do not touch."""
+    """The time covered by both lists of sorted spans that do not touch."""
     found, i, j = [], 0, 0
     while i < len(spans) and j < len(others):
         begin, end = max(spans[i][0], others[j][0]), min(spans[i][1], others[j][1])

@@ -84,7 +84,7 @@ def test_what_was_measured_is_saved_even_if_the_process_is_killed(toys: Path) ->
     (path,) = (toys / "benchmarks" / "results").glob("killed-*.json")
     content = json.loads(path.read_text())
     assert [case["name"] for case in content["cases"]] == ["wrong", "right", "no truth"]
-    assert content["failures"][-1] == "measuring did not come to its end"
+    assert content["failures"][-1] == "measuring did not finish"
 
 
 def test_saved_results_print_as_markdown(saved: Path) -> None:

@@ -91,7 +91,7 @@ def test_another_version_of_a_library_is_told() -> None:
     here = environment(CPU, [])
     older = here | {"libraries": here["libraries"] | {"torch": "1.0"}, "allocator": {"MALLOC_MMAP_MAX_": "0"}}
     assert comparable(here, here) == []
-    assert comparable(here, older) == ["torch was 1.0", "the allocator's settings (MALLOC_*) were others"]
+    assert comparable(here, older) == ["torch was 1.0", "the allocator's settings (MALLOC_*) were different"]
 
 
 def test_notes_tell_what_was_not_run_and_what_variants_say_of_themselves() -> None:

@@ -210,7 +210,7 @@ def test_a_process_of_its_own_tells_what_it_lacks(session: Session) -> None:
 
 def test_a_process_of_its_own_that_fails_is_an_error_with_its_last_line(session: Session) -> None:
     row = session.run(cases()[2], SUITE).variant("broken")
-    assert row.reason == "broken, broken: the process of its own failed: ValueError: it broke"
+    assert row.reason == "broken, broken: the separate process failed: ValueError: it broke"
 
 
 def test_a_variant_may_say_something_of_itself(session: Session) -> None:
