@@ -20,8 +20,8 @@ class BYOL(Spreading):
     """Bootstrap your own latent (Grill et al. 2020, eq. 2): ``2 - 2 cos`` of prediction and teacher, no negatives.
 
     Summed for both orders of two views (for V views it is twice the mean over ordered pairs), so between 0 and 8. What
-    keeps it from a constant answer are predictor, batch norm (here of each rank's rows) and the slow teacher;
-    ``train/NAME_spread`` tells if they do. The paper starts the teacher's momentum at 0.996 for 300 epochs of
+    keeps it from a constant answer are predictor, batch norm (here over each rank's rows) and the slow teacher;
+    ``train/NAME_spread`` shows whether they do. The paper starts the teacher's momentum at 0.996 for 300 epochs of
     ImageNet.
 
     Parameters

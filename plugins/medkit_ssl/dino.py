@@ -1,4 +1,4 @@
-"""DINO: the student, from any crop, says which of many prototypes the teacher sees in the whole views."""
+"""DINO: the student, from any crop, predicts which of many prototypes the teacher sees in the whole views."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class DINO(Spreading):
 
     The student sees the two ``views`` and, if the data block makes them, the smaller ``crops``; the teacher the views.
     With ``P_t = softmax((teacher - c) / t_t)`` and ``P_s = softmax(student / t_s)`` the loss is the mean of
-    ``-P_t . log P_s`` over all pairs of a teacher's and a student's view but those of the same one. The centre becomes
+    ``-P_t . log P_s`` over all pairs of a teacher's and a student's view other than the same one. The centre becomes
     ``m c + (1 - m) mean(teacher)`` after every batch, over the rows of all ranks. The teacher's temperature rises
-    linearly to its last value in the first ``warmup`` of the training (the paper: 30 epochs of 100 to 800). Instead of
+    linearly to its final value in the first ``warmup`` of the training (the paper: 30 epochs of 100 to 800). Instead of
     the class token, pyramids give the mean of a map. The paper has 65,536 prototypes for ImageNet, 17 million weights;
-    4,096 are for thousands of slices. Its first epoch leaves the prototypes as they are; here they train at once.
+    4,096 suit thousands of slices. Its first epoch leaves the prototypes as they are; here they train from the start.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class DINO(Spreading):
     first_temperature:
         t_t at the beginning.
     warmup:
-        Share of the training in which t_t rises.
+        Share of the training during which t_t rises.
     centre_momentum:
         m, the share of the centre that a batch keeps.
     level:
@@ -128,7 +128,7 @@ class Prototypes(nn.Module):
 
 
 def _layers(widths: tuple[int, ...]) -> list[nn.Module]:
-    """Linear layers with GELU between them, drawn as the paper's."""
+    """Linear layers with GELU between them, initialised as in the paper."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         linear = nn.Linear(before, after)

@@ -1,4 +1,4 @@
-"""Jigsaw: tell in which order the tiles of an image lie."""
+"""Jigsaw: tell in which order the tiles of an image are."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from medkit_ssl.permutations import TILES, far_apart
 from medkit_ssl.pooling import Pool, Pooled
 
 SIDE = 3
-FLAT = 1e-3  # least standard deviation that a tile is divided by: what is constant is not noise to blow up
+FLAT = 1e-3  # smallest standard deviation that a tile is divided by: constant tiles are not noise to amplify
 
 Width = Annotated[int, Field(gt=0)]
 
 
 class Jigsaw(nn.Module):
-    """Tell in which of P known orders the nine tiles of a slice lie (Noroozi & Favaro 2016); cross-entropy.
+    """Tell in which of P known orders the nine tiles of a slice are (Noroozi & Favaro 2016); cross-entropy.
 
     Shapes: pyramid of 9N tiles to (N,P) logits. The slice is cut into 3x3 cells; a tile is a square at a random place
-    of its cell, so that edges do not go on from tile to tile, and has mean 0 and standard deviation 1 for itself, so
-    that brightness does not tell neighbours. Each tile goes through the encoder alone; their features meet in two
+    in its cell, so that edges do not continue from tile to tile, and has mean 0 and standard deviation 1 on its own, so
+    that brightness does not give away neighbours. Each tile goes through the encoder alone; their features meet in two
     linear layers. The orders are as far from each other as can be (:func:`medkit_ssl.permutations.far_apart`).
     Published: 1000 orders, cells of 75 and tiles of 64 pixels, a hidden layer of 4096. For a few thousand small slices
     there are fewer orders and a narrower layer here; a tile has the same share of its cell.
@@ -37,7 +37,7 @@ class Jigsaw(nn.Module):
     tile:
         Side of a tile as a share of its cell's.
     tile_width:
-        Numbers that a tile is described by before all nine meet.
+        Numbers that describe a tile before all nine meet.
     hidden:
         Width of the layer where they meet.
     level:
@@ -81,8 +81,8 @@ class Jigsaw(nn.Module):
         cell = min(images.shape[2:]) // SIDE
         side = int(cell * self.tile)
         if side < 1:
-            what = f"images of {images.shape[2]}x{images.shape[3]} have no nine tiles"
-            raise InputError(what, hint="larger images, or a larger 'tile'")
+            what = f"images of {images.shape[2]}x{images.shape[3]} cannot be cut into nine tiles"
+            raise InputError(what, hint="use larger images, or a larger 'tile'")
         cells = [size // SIDE for size in images.shape[2:]]
         number = torch.arange(TILES)
         corners = []

@@ -1,4 +1,4 @@
-"""MAE: the encoder sees some patches only; a small transformer reconstructs the others."""
+"""MAE: the encoder sees only some patches; a small transformer reconstructs the others."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class MAE(nn.Module):
     ``tokens(images, keep)``, as transformers do (``ssl:simmim`` is for any encoder). The decoder gets the kept tokens
     and a learned one in each masked place, all with fixed sines and cosines of their row and column (no position for
     prefix tokens), and is not used afterwards. With ``norm_pix`` each patch is reconstructed with mean 0 and variance 1
-    (its own, with n - 1), as published. Images are extended by zeros at the bottom and at the right to whole patches.
-    The paper's decoder has 8 blocks of width 512 and 16 heads, for photographs of 224 pixels; small slices of one
-    channel get half of that here.
+    (its own, with n - 1), as published. Images are padded with zeros at the bottom and on the right to whole patches.
+    The paper's decoder has 8 blocks of width 512 and 16 heads, for photographs of 224 pixels; small one-channel slices
+    get half of that here.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class MAE(nn.Module):
             what = "the encoder has no tokens that could be dropped"
             raise InputError(what, hint="take a vision transformer, or 'ssl:simmim', which masks the input")
         if decoder_width % decoder_heads or decoder_width % 4:
-            what = f"a decoder's width of {decoder_width} is no multiple of 4 and of its {decoder_heads} heads"
+            what = f"a decoder's width of {decoder_width} is not a multiple of both 4 and its {decoder_heads} heads"
             raise InputError(what, hint="for example 256 and 8")
         self.patch, self.prefix_tokens = (int(patch[0]), int(patch[1])), prefix_tokens
         self.ratio, self.norm_pix = ratio, norm_pix
@@ -122,7 +122,7 @@ def patches_of(images: Tensor, patch: tuple[int, int]) -> Tensor:
 
 
 def sines_and_cosines(rows: int, columns: int, width: int) -> Tensor:
-    """(rows*columns, width) fixed positions: a half of each vector says the row, the other the column.
+    """(rows*columns, width) fixed positions: one half of each vector encodes the row, the other the column.
 
     Each half has sines, then cosines, of the position times 10000 ** (-4 i / width) (Vaswani et al. 2017, along both
     axes).

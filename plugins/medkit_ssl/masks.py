@@ -9,7 +9,7 @@ from medkit.api import InputError
 
 
 def split(images: int, patches: int, ratio: float) -> tuple[Tensor, Tensor]:
-    """Patches that are kept (N,K) and masked (N,M) of each image, in row order, drawn by torch's generator.
+    """Patches that are kept (N,K) and masked (N,M) in each image, in row order, drawn by torch's generator.
 
     M is ``ratio`` of all, rounded.
 
@@ -20,7 +20,7 @@ def split(images: int, patches: int, ratio: float) -> tuple[Tensor, Tensor]:
     """
     masked = round(ratio * patches)
     if not 0 < masked < patches:
-        what = f"of {patches} patches an image, {masked} would be masked (ratio {ratio:g})"
-        raise InputError(what, hint="larger images, or smaller patches")
+        what = f"of {patches} patches per image, {masked} would be masked (ratio {ratio:g})"
+        raise InputError(what, hint="use larger images, or smaller patches")
     order = torch.rand(images, patches).argsort(1)
     return order[:, masked:].sort(1).values, order[:, :masked].sort(1).values

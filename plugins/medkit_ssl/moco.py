@@ -1,4 +1,4 @@
-"""MoCo v3: the student's view of an image tells the teacher's view of it from the teacher's views of all others."""
+"""MoCo v3: the student's view of an image picks out the teacher's view of it among the teacher's views of all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from medkit_ssl.views import compared, pairs
 
 
 class MoCo(Spreading):
-    """Momentum contrast, version 3 (Chen, Xie & He 2021, Algorithm 1): InfoNCE both ways, negatives of all ranks.
+    """Momentum contrast, version 3 (Chen, Xie & He 2021, Algorithm 1): InfoNCE both ways, negatives from all ranks.
 
     With queries q of the student (after the predictor) and keys k of the teacher, of length 1, the loss of a pair of
     views is ``2 t * cross_entropy(q_i . k_j / t, j = i)`` over the keys of all items; summed for both orders of two
-    views (for V views it is twice the mean over ordered pairs). There is no queue; batch norm is that of each rank's
+    views (for V views it is twice the mean over ordered pairs). There is no queue; batch norm is over each rank's own
     rows. The paper has a temperature of 0.2 for transformers and 1.0 for ResNet-50, and batches of 4096.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A few of all orders of nine tiles, as different from each other as can be."""
+"""A few of all possible orders of nine tiles, as different from each other as can be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a feature pyramid to one vector an image."""
+"""From a feature pyramid to one vector per image."""
 
 from __future__ import annotations
 

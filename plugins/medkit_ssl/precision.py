@@ -1,4 +1,4 @@
-"""Losses that compare rows are computed in full precision, also where networks are not."""
+"""Losses that compare rows are computed in full precision, even where networks are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def precise(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A loss outside of autocast, whose arguments of 16 bits become float32: cosines have three digits in bfloat16."""
+    """A loss outside autocast, whose 16-bit arguments become float32: cosines have three digits in bfloat16."""
 
     @functools.wraps(method)
     def computed(self: Any, *arguments: Any) -> Any:

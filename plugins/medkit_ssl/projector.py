@@ -24,7 +24,7 @@ class Projector(nn.Sequential):
     widths:
         Of the perceptron's layers, null for that of the pooled features; the last is D.
     norm:
-        Whether there is batch norm, of each rank's own rows, before each ReLU.
+        Whether there is batch norm, over each rank's own rows, before each ReLU.
     last_norm:
         Whether the output has batch norm too, without scale and shift.
     """

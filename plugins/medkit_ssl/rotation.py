@@ -1,4 +1,4 @@
-"""Rotation: tell by which quarter turn an image was rotated."""
+"""Rotation: tell by how many quarter turns an image was rotated."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ TURNS = 4
 
 
 class Rotation(nn.Module):
-    """Tell by which quarter turn a slice was rotated (Gidaris, Singh & Komodakis 2018, eq. 2 and 3); cross-entropy.
+    """Tell by how many quarter turns a slice was rotated (Gidaris, Singh & Komodakis 2018, eq. 2 and 3); cross-entropy.
 
     Shapes: pyramid to (M,4) logits of 0, 90, 180 and 270 degrees, counter-clockwise; M is 4N, or N with ``copies: 1``.
     All four turns of an image are in one batch, as published, so that a step costs four encoder passes. The images are
-    square. What stands upright anyway, such as a patient in a scanner, is easy: the network may learn its outline only.
+    square. What is always upright, such as a patient in a scanner, is easy: the network may learn only its outline.
 
     Parameters
     ----------
     copies:
-        4: every image in all four turns; 1: in one of them, drawn at random, for a quarter of the time.
+        4: every image in all four turns; 1: in one of them, drawn at random, in a quarter of the time.
     level:
         Level of the pyramid that is classified, 0 for the shallowest, -1 for the deepest.
     pool:

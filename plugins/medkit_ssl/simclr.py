@@ -19,13 +19,13 @@ from medkit_ssl.views import compared
 
 
 class SimCLR(Spreading):
-    """Contrast views of images (Chen et al. 2020, eq. 1): NT-Xent, with negatives of all ranks.
+    """Contrast views of images (Chen et al. 2020, eq. 1): NT-Xent, with negatives from all ranks.
 
     Shapes: pyramid of the V views of N items, item by item, to rows (NV,D). The loss of a view i with another one j of
     its item is ``-log(exp(s_ij / t) / sum_k exp(s_ik / t))`` over all views k but i, with cosines s; the mean over all
     such pairs. The projector is two linear layers with a ReLU between them. Negatives are the other items of the batch,
-    of all ranks: the paper takes 256 to 8192 of them, and 0.1 is its temperature for those; with a few dozen, 0.2 to
-    0.5 are less easily satisfied. Slices of one patient that lie next to each other are negatives too: draw one a case
+    on all ranks: the paper takes 256 to 8192 of them, and 0.1 is its temperature for those; with a few dozen, 0.2 to
+    0.5 are less easily satisfied. Neighbouring slices of one patient are negatives too: draw one per case
     (``slices: 1``) if they look alike.
 
     Parameters
@@ -71,9 +71,9 @@ class SimCLR(Spreading):
 
 
 def nt_xent(own: Tensor, every: Tensor, first: int, views: int, temperature: float) -> Tensor:
-    """NT-Xent (:class:`SimCLR`) of rows of length 1, ``own`` (n,D) among ``every`` (m,D), the mean over the own rows.
+    """NT-Xent (:class:`SimCLR`) of rows of length 1, ``own`` (n,D) among ``every`` (m,D), the mean over own rows.
 
-    Rows lie item by item, ``views`` each; ``own`` begins at row ``first`` of ``every``.
+    Rows are ordered item by item, ``views`` each; ``own`` begins at row ``first`` of ``every``.
     """
     similarity = own @ every.T / temperature
     mine = first + torch.arange(len(own), device=own.device)[:, None]

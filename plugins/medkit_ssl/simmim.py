@@ -16,11 +16,11 @@ class SimMIM(nn.Module):
     """Reconstruct the masked patches of a slice by one linear layer (Xie et al. 2022); mean absolute error there.
 
     Shapes: pyramid to (N,C,H',W'), the image up to whole strides. Loss (eq. 1 of the paper): the sum of |y - x| over
-    masked pixels, divided by their number. Masking is at the input, so that any encoder serves, convolutional ones too:
-    masked patches show a patch of pixels that is learned, where the paper's transformers have a learned token in the
+    masked pixels, divided by their number. Masking is at the input, so that any encoder works, convolutional ones too:
+    masked patches show a learned patch of pixels, where the paper's transformers have a learned token in
     place of the embedded patch. A transformer embeds that patch like any other, so it is the same there up to its rank.
-    The paper masks patches of 32 of 192 pixels; slices are often smaller, and so are the patches here. With an encoder
-    of stride s, patches smaller than s leave no feature without a visible pixel.
+    The paper masks patches of 32 pixels out of 192; slices are often smaller, and so are the patches here. With an
+    encoder of stride s, patches smaller than s leave no feature without a visible pixel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""VICReg: views agree, while each feature varies and no two say the same."""
+"""VICReg: views agree, while each feature varies and no two are redundant."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class VICReg(Spreading):
     Shapes: pyramid of the two views of N items, item by item, to rows (2N,D). With rows Z and Z' of the first and the
     second views, ``invariance`` is the mean of (Z - Z')^2 over all numbers, as in Algorithm 1; ``variance`` is the mean
     over features of ``max(0, 1 - sqrt(var + 1e-4))``, and ``covariance`` the sum of the squared off-diagonal
-    covariances over D, both of Z and of Z' and added. Variances and covariances (over n - 1) are those of the rows of
+    covariances over D, each for Z and for Z' and added. Variances and covariances (over n - 1) are over the rows of
     all ranks. Terms come with their weights. There are no negatives, and no teacher. The paper's expander has three
-    layers of 8192 for ImageNet, 134 million weights beside the first one; it is 2048 wide here.
+    layers of 8192 for ImageNet, 134 million weights besides the first one; it is 2048 wide here.
 
     Parameters
     ----------
     invariance:
         Weight of the distance between views.
     variance:
-        Weight of what each feature lacks of a standard deviation of 1.
+        Weight of each feature's shortfall from a standard deviation of 1.
     covariance:
         Weight of what features have in common.
     width:
@@ -80,7 +80,7 @@ class VICReg(Spreading):
 
 
 def spread(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """What (n,D) rows lack of varying and of being uncorrelated, as :class:`VICReg` says; nothing for a single row."""
+    """How far (n,D) rows are from varying and being uncorrelated, as :class:`VICReg` says; nothing for a single row."""
     count, width = rows.shape
     if count < 2:
         return rows.sum() * 0, rows.sum() * 0

@@ -13,7 +13,7 @@ def compared(views: Tensor, most: int | None = None) -> Tensor:
     Raises
     ------
     InputError
-        if there are fewer than two of an image, or more than ``most``.
+        if there are fewer than two per image, or more than ``most``.
     """
     count = views.shape[1]
     if count < 2 or (most is not None and count > most):
@@ -24,6 +24,6 @@ def compared(views: Tensor, most: int | None = None) -> Tensor:
 
 
 def pairs(student: Tensor, teacher: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Of rows (N,V,D) each view's, with those that the teacher has of each other view: V(V-1) pairs of (N,D)."""
+    """Each view's rows of (N,V,D), with those that the teacher has for each other view: V(V-1) pairs of (N,D)."""
     first, second = student.unbind(1), teacher.unbind(1)
     return [(a, b) for i, a in enumerate(first) for j, b in enumerate(second) if i != j]

@@ -124,7 +124,7 @@ def test_a_constant_tile_stays_constant():
 
 
 def test_images_too_small_for_nine_tiles_are_refused():
-    with pytest.raises(InputError, match="images of 2x2 have no nine tiles"):
+    with pytest.raises(InputError, match="images of 2x2 cannot be cut into nine tiles"):
         Jigsaw((2,), permutations=2).view({"image": torch.rand(1, 1, 2, 2)})
 
 
@@ -159,7 +159,7 @@ def test_the_loss_counts_masked_pixels_only():
 
 
 def test_a_ratio_that_masks_nothing_is_refused():
-    with pytest.raises(InputError, match="of 4 patches an image, 0 would be masked"):
+    with pytest.raises(InputError, match="of 4 patches per image, 0 would be masked"):
         SimMIM((2,), (2,), ratio=0.1, patch=16).view({"image": torch.rand(1, 1, 32, 32)})
 
 
