@@ -1,4 +1,4 @@
-"""Experiment trackers: listeners that a run is told of by ``--track``. Each needs a library of its own (an extra)."""
+"""Experiment trackers: listeners that a run gets by ``--track``. Each needs its own library (an extra)."""
 
 from __future__ import annotations
 

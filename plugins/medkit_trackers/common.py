@@ -1,4 +1,4 @@
-"""What all trackers share: what they are told and under which names, and the run that a resumed one goes on with."""
+"""What all trackers share: what they are told and under which names, and the run that a resumed one continues."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from medkit.api import (
 from medkit.records import encoded, write_atomically
 
 FOLDER = "trackers"
-"""Where trackers keep what is theirs, in the run folder."""
+"""Where trackers keep their own things, in the run folder."""
 
 
 class Tracker:
-    """A listener that hands a run's numbers, and some of its images, to an experiment tracker.
+    """A listener that passes a run's numbers, and some of its images, to an experiment tracker.
 
     Numbers are named ``STAGE/train/LOSS`` and ``STAGE/SPLIT/METRIC`` over epochs, ``STAGE/step/LOSS`` over batches, and
     ``STAGE/final/SPLIT/METRIC`` once a stage is evaluated. What is undefined (nan) is left out.
@@ -37,9 +37,9 @@ class Tracker:
     Parameters
     ----------
     every:
-        The losses of every so many batches are told; 0: only epochs are.
+        Losses are sent every so many batches; 0: only for epochs.
     images:
-        Whether slices are told, as the report shows them. Default: where they stay on this machine.
+        Whether slices are sent, as the report shows them. Default: if they stay on this machine.
     """
 
     name: ClassVar[str]
@@ -54,7 +54,7 @@ class Tracker:
         self._steps = 0
         self._path: Path | None = None
         self._opened: dict[str, Any] = {}
-        self._told: dict[str, int] = {}  # up to which place of each axis
+        self._told: dict[str, int] = {}  # up to which place on each axis
 
     # What a tracker has to offer.
 
@@ -63,11 +63,11 @@ class Tracker:
         raise NotImplementedError
 
     def local(self) -> bool:
-        """Whether all that is told stays on this machine."""
+        """Whether everything sent stays on this machine."""
         raise NotImplementedError
 
     def numbers(self, values: Mapping[str, float], axis: str, at: int) -> None:
-        """Finite numbers by name at place ``at`` (from 1) of ``axis``, such as ``pretext/epoch``."""
+        """Finite numbers by name at place ``at`` (from 1) on ``axis``, such as ``pretext/epoch``."""
         raise NotImplementedError
 
     def pictures(self, pictures: Mapping[str, Any], axis: str, at: int) -> None:
@@ -75,7 +75,7 @@ class Tracker:
         raise NotImplementedError
 
     def note(self, text: str) -> None:
-        """A sentence on the run, such as that a stage failed."""
+        """A sentence about the run, such as that a stage failed."""
         raise NotImplementedError
 
     def close(self, status: str) -> None:
@@ -136,7 +136,7 @@ class Tracker:
             self._has_told(axis, at)
 
     def _is_new(self, axis: str, at: int) -> bool:
-        """Whether a place was not told before the run was interrupted, which tells it again when it goes on."""
+        """Whether a place was not sent before the run was interrupted; a resumed run reports it again."""
         return at > self._told.get(axis, 0)
 
     def _has_told(self, axis: str, at: int) -> None:

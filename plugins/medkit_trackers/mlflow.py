@@ -17,18 +17,18 @@ PARAMETERS = 100  # as many as one message to a server may hold
 
 
 class MLflow(Tracker):
-    """A run of the experiment that is named like the recipe; a resumed run goes on with it.
+    """A run of the experiment that is named after the recipe; a resumed run continues it.
 
-    It lies in ``trackers/mlflow.db`` of the run folder, with its images in ``trackers/mlflow``, unless the environment
+    It goes to ``trackers/mlflow.db`` of the run folder, with its images in ``trackers/mlflow``, unless the environment
     variable ``MLFLOW_TRACKING_URI`` names another store or a server. MLflow's telemetry is off unless
     ``MLFLOW_DISABLE_TELEMETRY=false``.
 
     Parameters
     ----------
     every:
-        The losses of every so many batches are told; 0: only epochs are.
+        Losses are sent every so many batches; 0: only for epochs.
     images:
-        Whether slices are told, as the report shows them. Default: where they stay on this machine.
+        Whether slices are sent, as the report shows them. Default: if they stay on this machine.
     """
 
     name: ClassVar[str] = "mlflow"

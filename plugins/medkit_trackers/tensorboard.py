@@ -16,9 +16,9 @@ class TensorBoard(Tracker):
     Parameters
     ----------
     every:
-        The losses of every so many batches are told; 0: only epochs are.
+        Losses are sent every so many batches; 0: only for epochs.
     images:
-        Whether slices are told, as the report shows them. Default: yes, for they stay on this machine.
+        Whether slices are sent, as the report shows them. Default: yes, as they stay on this machine.
     """
 
     name: ClassVar[str] = "tensorboard"
@@ -40,7 +40,7 @@ class TensorBoard(Tracker):
     def numbers(self, values: Mapping[str, float], axis: str, at: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, at)
-        self._writer.flush()  # what counts as told is on the disk, should the run be killed
+        self._writer.flush()  # what counts as sent is on the disk, should the run be killed
 
     def pictures(self, pictures: Mapping[str, Any], axis: str, at: int) -> None:
         for name, image in pictures.items():

@@ -12,17 +12,17 @@ from medkit_trackers.common import Tracker, grey
 
 
 class Trackio(Tracker):
-    """A run of the project that is named like the recipe; a resumed run goes on with it.
+    """A run of the project that is named after the recipe; a resumed run continues it.
 
-    It lies in trackio's own store (``TRACKIO_DIR``), where ``trackio show`` finds it, unless the environment variable
+    It goes to trackio's own store (``TRACKIO_DIR``), where ``trackio show`` finds it, unless the environment variable
     ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL`` names a Space or a server.
 
     Parameters
     ----------
     every:
-        The losses of every so many batches are told; 0: only epochs are.
+        Losses are sent every so many batches; 0: only for epochs.
     images:
-        Whether slices are told, as the report shows them. Default: where they stay on this machine.
+        Whether slices are sent, as the report shows them. Default: if they stay on this machine.
     """
 
     name: ClassVar[str] = "trackio"
@@ -63,4 +63,4 @@ class Trackio(Tracker):
     def close(self, status: str) -> None:
         import trackio
 
-        trackio.finish()  # not the run's own: it would be finished once more, with a line on stdout, as Python ends
+        trackio.finish()  # not the run's own: it would be finished again, with a line on stdout, as Python ends

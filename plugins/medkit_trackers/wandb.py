@@ -1,4 +1,4 @@
-"""Weights & Biases: files in the run folder, or the server where ``WANDB_MODE=online`` asks for it."""
+"""Weights & Biases: files in the run folder, or the server if ``WANDB_MODE=online`` asks for it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from medkit_trackers.common import Tracker, grey, home
 
 
 class Wandb(Tracker):
-    """A run of the project that is named like the recipe (or ``WANDB_PROJECT``); a resumed run keeps its id.
+    """A run of the project that is named after the recipe (or ``WANDB_PROJECT``); a resumed run keeps its id.
 
-    Offline, unless the environment variable ``WANDB_MODE`` says otherwise: files lie in ``trackers/wandb`` of the run
+    Offline, unless the environment variable ``WANDB_MODE`` says otherwise: files go to ``trackers/wandb`` of the run
     folder, and ``wandb sync`` uploads them. Reports of wandb's own faults to its makers are off unless
     ``WANDB_ERROR_REPORTING=true``.
 
     Parameters
     ----------
     every:
-        The losses of every so many batches are told; 0: only epochs are.
+        Losses are sent every so many batches; 0: only for epochs.
     images:
-        Whether slices are told, as the report shows them. Default: where they stay on this machine.
+        Whether slices are sent, as the report shows them. Default: if they stay on this machine.
     """
 
     name: ClassVar[str] = "wandb"
