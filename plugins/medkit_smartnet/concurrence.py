@@ -1,4 +1,4 @@
-"""Do the classification and the segmentation head say the same of a slice?"""
+"""Do the classification and the segmentation head agree about a slice?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Concurrence(ShareMetric):
     def per_case(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         if self.on != "all" and (case["label"] > 0) != (self.on == "positives"):
             return None
-        # Rounding is to even, so a probability of exactly 0.5 is no.
+        # Rounding is to even, so a probability of exactly 0.5 counts as no.
         said = np.round(case["probability"])
         drawn = np.round(np.max(case["mask_probability"]))
         return {"value": float(said == drawn)}

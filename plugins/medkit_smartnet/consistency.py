@@ -17,9 +17,9 @@ class Consistency(nn.Module):
     """Mean square distance between the slice probability and the pooled segmentation probability.
 
     ``mean((sigmoid(cls) - avg(maxpool(sigmoid(seg))))^2)``; (N,) or (N,1) against (N,1,H,W) logits. Gradients flow to
-    both heads. The pooled value is a mean over tiles, so even a perfect small lesion gives a small one and draws the
+    both heads. The pooled value is a mean over tiles, so even a perfect small lesion gives a small one and pulls the
     classifier down: the weight is 0.5 in the published code for a reason. Source: thesis part B, 2.2.1. The published
-    average covers 16x16 tiles, which is the whole of a 256x256 slice; here it is global, so any size works. Of masks
+    average covers 16x16 tiles, which is the whole of a 256x256 slice; here it is global, so any size works. For masks
     with classes it is the probability of any.
 
     Parameters

@@ -17,9 +17,9 @@ Width = Annotated[int, Field(gt=0)]
 
 
 class Factorised3d(nn.Sequential):
-    """A 3x3 convolution within slices, then one of 3 across them, with ``inputs`` channels between ((2+1)D).
+    """A 3x3 convolution within slices, then one of 3 across them, with ``inputs`` channels in between ((2+1)D).
 
-    Another function than a 3x3x3 convolution, with 12 in place of 27 weights for a pair of channels.
+    A different function from a 3x3x3 convolution, with 12 in place of 27 weights for a pair of channels.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -52,7 +52,7 @@ class Conv3DSegmenter(nn.Module):
     """Segment a volume: a freshly drawn U-Net decoder slice by slice, then 3-D convolutions (thesis part B, Fig. 10c).
 
     Slice maps (B,D,C,H,W) to logits (B,D,H,W), with K classes (B,D,K+1,H,W), with overlapping ones (B,D,K,H,W). Each
-    volume goes through the 3-D convolutions by itself and at its own depth, so padding touches neither logits nor
+    volume goes through the 3-D convolutions on its own and at its own depth, so padding affects neither logits nor
     batch-norm statistics (which, in training, are then those of one volume, as with the published batch of 1).
 
     Parameters
@@ -62,7 +62,7 @@ class Conv3DSegmenter(nn.Module):
     attention:
         Blocks of the slice decoder that have SCSE.
     factorised:
-        Convolve within slices and then across them, in place of 3x3x3 convolutions: another function, with fewer
+        Convolve within slices and then across them, in place of 3x3x3 convolutions: a different function, with fewer
         weights, that is not in the thesis.
     """
 

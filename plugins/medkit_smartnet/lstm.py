@@ -19,14 +19,14 @@ Count = Annotated[int, Field(gt=0)]
 class LSTMClassifier(nn.Module):
     """Classify a volume by a bidirectional LSTM of variable length (thesis part B, Fig. 10b).
 
-    Pooled slice features (B,D,C) to one logit a volume (B,); where the data block declares labels, to the outputs of
+    Pooled slice features (B,D,C) to one logit per volume (B,); if the data block declares labels, to the outputs for
     these (B,outputs), for the loss ``labels``. The last layer's final states are joined backward first,
     as published in 2022.
 
     Parameters
     ----------
     hidden:
-        Width of the LSTM, and of the layer behind it.
+        Width of the LSTM, and of the layer after it.
     layers:
         Layers of the LSTM.
     dropout:

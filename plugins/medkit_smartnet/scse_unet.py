@@ -21,7 +21,7 @@ Width = Annotated[int, Field(gt=0)]
 class ScseUNet(nn.Module):
     """Segmentation (SEG): a U-Net decoder with SCSE at both ends of every block; Dice loss.
 
-    Shapes: pyramid to (N,1,H,W) logits; of masks with K classes (N,K+1,H,W), of overlapping ones (N,K,H,W).
+    Shapes: pyramid to (N,1,H,W) logits; for masks with K classes (N,K+1,H,W), for overlapping ones (N,K,H,W).
     10,308,044 parameters on ResNet-50, 145 of them in the last layer. Source: thesis part B, 2.2.1, Fig. 10; the
     published code's default has SCSE in the last block only (``attention: last``).
 

@@ -1,4 +1,4 @@
-"""The CLS head: one logit a slice."""
+"""The CLS head: one logit per slice."""
 
 from __future__ import annotations
 

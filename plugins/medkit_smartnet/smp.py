@@ -16,7 +16,7 @@ Architecture = Literal["unet", "unetplusplus", "manet", "linknet", "fpn", "pan",
 class SmpDecoder(nn.Module):
     """Segmentation by a decoder of segmentation-models-pytorch on the shared encoder; Dice loss.
 
-    Shapes: pyramid to (N,1,H,W) logits, of masks with K classes (N,K+1,H,W), of overlapping ones (N,K,H,W);
+    Shapes: pyramid to (N,1,H,W) logits, for masks with K classes (N,K+1,H,W), for overlapping ones (N,K,H,W);
     maps that a decoder leaves coarser, or that odd sizes leave a pixel off, are interpolated to the image.
 
     Parameters
@@ -77,7 +77,7 @@ def _even(features: list[Tensor]) -> list[Tensor]:
 
 
 def _decoder(architecture: str, channels: list[int]) -> tuple[nn.Module, int]:
-    """The decoder and the channels it puts out."""
+    """The decoder and the number of channels it outputs."""
     levels = len(channels)
     encoder = [1, *channels]
     widths = [256, 128, 64, 32, 16][-levels:] if levels <= 5 else [256] * (levels - 5) + [256, 128, 64, 32, 16]
