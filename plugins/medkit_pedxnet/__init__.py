@@ -24,7 +24,7 @@ def medkit_data_commands():
 
 @hookimpl
 def medkit_run_start(run):
-    """Keep beside the run which rows its balanced samples hold."""
+    """Keep with the run which rows its balanced samples hold."""
     for name, block in run.recipe.data.items():
         path = run.folder / f"sampled_{name}.parquet"
         if block.source.name == "pedxnet:views" and not path.exists():

@@ -1,4 +1,4 @@
-"""``medkit data pedxnet``: balanced samples of a manifest, one a level."""
+"""``medkit data pedxnet``: balanced samples of a manifest, one per level."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 
 
 def pedxnet(
-    manifest: Annotated[Path, typer.Argument(help="Parquet or CSV, one row a radiograph.")],
+    manifest: Annotated[Path, typer.Argument(help="Parquet or CSV, one row per radiograph.")],
     out: Annotated[Path, typer.Option("--out", help="New folder for the samples.")],
     seed: Annotated[int, typer.Option("--seed")] = 0,
     total: Annotated[
-        int | None, typer.Option("--total", min=1, help="Images of each sample; default: the most possible.")
+        int | None, typer.Option("--total", min=1, help="Images in each sample; default: as many as possible.")
     ] = None,
     view_column: Annotated[str, typer.Option("--view-column", help="Name of one of the 68 views.")] = "view",
     patient_column: Annotated[str, typer.Option("--patient-column")] = "patient",
@@ -54,4 +54,4 @@ def pedxnet(
         for level in LEVELS:
             summary[f"views_{level}"] = write_chosen(sampled, views, level, seed, folder / f"views_{level}.parquet")
         (folder / "sample.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    print(f"{out}: {sampled.total} training images a level, {len(sampled.later)} later ones")
+    print(f"{out}: {sampled.total} training images per level, {len(sampled.later)} later ones")

@@ -1,4 +1,4 @@
-"""What is asked of an encoder of radiographs: the view, whether there is a fracture, the bone age."""
+"""What an encoder of radiographs is asked for: the view, whether there is a fracture, the bone age."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ViewClass(nn.Module):
     dropout:
         Before the linear layer.
     auxiliary:
-        Weight of a second classifier on the second-deepest map, as InceptionV3 is trained with (published: 0.3); 0 has
+        Weight of a second classifier on the second-deepest map, with which InceptionV3 is trained (published: 0.3); 0:
         none. Needs a map of 17x17 there, so images of about 299 pixels.
     """
 
@@ -62,7 +62,7 @@ class ViewClass(nn.Module):
         if numbers.min() < 0 or numbers.max() >= self.classes or not torch.equal(numbers.to(target.dtype), target):
             raise InputError(
                 f"a label of this batch is not a class number from 0 to {self.classes - 1}",
-                hint="'classes' has to fit the level of the labels",
+                hint="'classes' has to match the level of the labels",
             )
         if output.dim() == 2:
             return {"ce": F.cross_entropy(output, numbers)}
@@ -158,8 +158,8 @@ class BoneAge(_Regressor):
     dropout:
         After each of them.
     start:
-        Age in months that an untrained network says about, such as the mean of the training set; null starts at 0, as
-        published. With 0, many epochs of 1e-4 steps go into reaching the mean. This is ours.
+        Age in months that an untrained network roughly predicts, such as the mean of the training set; null starts at
+        0, as published. With 0, many epochs of 1e-4 steps go into reaching the mean. This is our addition.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("sex",)

@@ -23,7 +23,7 @@ STAGES = {
     "mixed6": ("Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
     "mixed7": ("Mixed_7a", "Mixed_7b", "Mixed_7c"),
 }
-"""Layers up to each map of the pyramid; a maximum pool of stride 2 lies before ``conv`` and before ``mixed5``."""
+"""Layers up to each map of the pyramid; a maximum pool of stride 2 comes before ``conv`` and before ``mixed5``."""
 
 
 class InceptionV3(nn.Module):
@@ -33,7 +33,7 @@ class InceptionV3(nn.Module):
     becomes 2048x14x14. The auxiliary classifier belongs to the head (``pedxnet:view_class``, ``auxiliary``), which is
     left behind when the encoder is taken on to another task.
 
-    Colour weights make a colour network: a grey image is repeated to three channels and brought from [0,1] to
+    Colour weights make a colour network: a grey image is repeated to three channels and mapped from [0,1] to
     [-1,1], the range that torchvision's ImageNet weights were trained on.
 
     Parameters
@@ -116,7 +116,7 @@ def _read(weights: str) -> dict[str, Tensor]:
     if not weights.startswith("hub:"):
         tensors = read_safetensors(Path(weights))
         if FIRST not in tensors:
-            raise InputError(f"the file holds no '{FIRST}', so it is not of InceptionV3", weights)
+            raise InputError(f"the file holds no '{FIRST}', so it is not InceptionV3's", weights)
         return tensors
     if weights != "hub:imagenet":
         raise InputError(f"there are no weights named '{weights}'", hint="'hub:imagenet', or a safetensors file")

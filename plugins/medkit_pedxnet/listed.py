@@ -33,7 +33,7 @@ class Listed:
     Raises
     ------
     InputError
-        if there are no cases, two of one name or without patient, or naming files that are not there.
+        if there are no cases, two with the same name or one without a patient, or files that do not exist.
     """
 
     def __init__(self, where: str, columns: Mapping[str, Any], fields: Mapping[str, Any], files: Any) -> None:
@@ -51,14 +51,14 @@ class Listed:
         if len(missing):
             shown = ", ".join(files[int(row)].as_py() for row in missing[:SHOWN])
             more = ", ..." if len(missing) > SHOWN else ""
-            raise InputError(f"{len(missing)} of {len(files)} images are not there: {shown}{more}", where)
+            raise InputError(f"{len(missing)} of {len(files)} images do not exist: {shown}{more}", where)
         places = files if places is None else places
         image = {} if distinct(places) else {"image": places}
         self.cases, self.files = CaseTable({**columns, **image}, fields), files
 
     @classmethod
     def of(cls, where: str, cases: Sequence[Case], files: Sequence[Path]) -> Listed:
-        """Of cases that have been made one by one."""
+        """From cases that have been made one by one."""
         texts = {
             name: pyarrow.array([getattr(case, name).strip() for case in cases], pyarrow.large_string())
             for name in ("id", "patient", "center", "fold")
@@ -82,7 +82,7 @@ class Listed:
 
 
 class ListedSource(ABC):
-    """A source whose cases and files are listed once, when they are first asked for."""
+    """A source whose cases and files are listed once, when first asked for."""
 
     @property
     @abstractmethod

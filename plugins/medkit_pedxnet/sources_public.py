@@ -18,7 +18,7 @@ SEXES = {"true": 1.0, "1": 1.0, "m": 1.0, "male": 1.0, "false": 0.0, "0": 0.0, "
 PATIENT = ("id", "Image ID", "Case ID")
 AGE = ("boneage", "Bone Age (months)", "Ground truth bone age (months)")
 SEX = ("male", "Sex")
-OLDEST = 25.0  # a set whose largest bone age lies below is about infants in months, or children in years
+OLDEST = 25.0  # a set whose largest bone age is below this has infants in months, or children in years
 
 
 class RSNABoneAge(ListedSource):
@@ -26,7 +26,7 @@ class RSNABoneAge(ListedSource):
 
     The field ``sex`` is 1 for boys and 0 for girls. The published tables name their columns differently: ``id``,
     ``boneage``, ``male`` for training; ``Image ID``, ``male``, ``Bone Age (months)`` for validation; ``Case ID``,
-    ``Sex``, ``Ground truth bone age (months)`` for test. Each is known by any of its
+    ``Sex``, ``Ground truth bone age (months)`` for test. Each is recognised by any of its
     names. 12,611, 1,425 and 200 images.
 
     Parameters
@@ -36,7 +36,7 @@ class RSNABoneAge(ListedSource):
     csv:
         Fold to its csv, such as ``{train: train.csv}``.
     images:
-        Fold to its folder of images ``ID.png`` (or ``.dcm``); they may lie in folders of it: validation has two.
+        Fold to its folder of images ``ID.png`` (or ``.dcm``); they may be in subfolders: validation has two.
     """
 
     space = "rsna_bone_age"
@@ -78,7 +78,7 @@ class RSNABoneAge(ListedSource):
 
 
 class GrazWrists(ListedSource):
-    """GRAZPEDWRI-DX: wrists of children as 16 bit PNG; label is ``fracture_visible`` (an empty cell is no fracture).
+    """GRAZPEDWRI-DX: children's wrists as 16-bit PNG; label is ``fracture_visible`` (an empty cell means no fracture).
 
     The patient is the first part of ``filestem`` (``0001_1297860395_01_WRI-L1_M014``). Folds are drawn by patient,
     stratified by fracture.
@@ -130,7 +130,7 @@ class GrazWrists(ListedSource):
 
 
 def columns(path: Path, names: Sequence[str | tuple[str, ...]]) -> dict[str, list[str]]:
-    """Columns of a csv as texts, empty cells as ''; one of several names is found under the first of them."""
+    """Columns of a csv as texts, empty cells as ''; a column with several possible names is found under the first."""
     table: Any = read_table(path)
     chosen: dict[str, str] = {}
     for known in names:
@@ -159,8 +159,8 @@ def without(path: Path, what: str, names: Sequence[str]) -> None:
 
 
 def question_unit(ages: Sequence[float], where: str) -> None:
-    """Warn of ages in years where months are wanted."""
+    """Warn about ages in years where months are expected."""
     if max(ages) < OLDEST:
         warnings.warn(
-            f"{where}: the largest bone age is {max(ages):g}: are these years? Months are wanted", stacklevel=2
+            f"{where}: the largest bone age is {max(ages):g}: are these years? Months are expected", stacklevel=2
         )

@@ -20,15 +20,15 @@ from medkit_pedxnet.listed import Listed, ListedSource
 from medkit_pedxnet.views import Views
 
 GROUPS = ("anatomy", "sub_anatomy", "view")
-"""Fields with the names at levels 7, 30 and 68; maps of the report are coloured by them."""
+"""Fields with the names at levels 7, 30 and 68; maps in the report are coloured by them."""
 
 
 class ViewManifest(ListedSource):
-    """Radiographs of a manifest with one row an image: a class-balanced sample for training, all later ones beside it.
+    """Radiographs of a manifest with one row per image: a class-balanced sample for training, and all later ones.
 
     Each class of the level is drawn equally often, without replacement, as in the thesis (part A, 2.1). The total is
     the same for all three levels: the most that each can give. The manifest may have millions of rows. Folds are
-    ``train`` and, from ``split_date`` on, ``val``, with its natural balance. A run keeps the sample beside it, as
+    ``train`` and, from ``split_date`` on, ``val``, with its natural balance. A run keeps the sample in its folder, as
     ``sampled_BLOCK.parquet``.
 
     Parameters
@@ -40,7 +40,7 @@ class ViewManifest(ListedSource):
     seed:
         Of the sample.
     total:
-        Images of the training sample; default: the most that every level can give.
+        Images in the training sample; default: the most that every level can give.
     view:
         Column with the name of one of the 68 views; rows with an empty cell are left out.
     image:
@@ -61,7 +61,7 @@ class ViewManifest(ListedSource):
     root:
         Folder that relative paths start from; default: the manifest's own.
     space:
-        Whose patients these are, as ``manifest`` has it.
+        Whose patients these are, as for ``manifest``.
     """
 
     groups = GROUPS
@@ -207,7 +207,7 @@ def chosen_rows(sampled: Sampled, views: Views, level: int) -> Any:
 
 
 def write_chosen(sampled: Sampled, views: Views, level: int, seed: int, path: Path) -> Mapping[str, int]:
-    """Write :func:`chosen_rows` as Parquet, with seed and level in its metadata; returns rows a class of the sample."""
+    """Write :func:`chosen_rows` as Parquet with seed and level in its metadata; returns the rows per class."""
     import pyarrow.parquet
 
     from medkit.data.whole import whole_file

@@ -3,7 +3,7 @@
 Names and their order, so the class numbers, are those of the published code, misspellings included
 (``Pevis_coccyx_sacrum``, ``C_spine_*``). Which class belongs to which was never published: it is inferred here from
 the names, and uncertain in places. The 30 areas have no pelvis, so the 68's pelvis views can only belong to ``Hip``;
-the thesis (part A, Fig. 2) counts the hip to the lower extremity, which would leave ``Pelvis`` of the 7 without views
+the thesis (part A, Fig. 2) assigns the hip to the lower extremity, which would leave ``Pelvis`` of the 7 without views
 (``hip_in``). ``Chest_Clavicle`` and ``Chest_Rib`` might belong to the shoulder (``moved``).
 """
 
@@ -35,7 +35,7 @@ def published() -> dict[str, Any]:
 
 
 class Views:
-    """The three levels and the ways between them.
+    """The three levels and the links between them.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Views:
     def at(self, view: str, level: Level) -> str:
         """The class of a view (one of the 68) at a level."""
         if view not in self._up:
-            raise InputError(f"'{view}' is no radiographic view", hint=did_you_mean(view, self._up))
+            raise InputError(f"'{view}' is not a radiographic view", hint=did_you_mean(view, self._up))
         return self._up[view][level]
 
     def number(self, view: str, level: Level) -> int:

@@ -112,7 +112,7 @@ def test_an_encoder_read_from_its_own_file_is_the_same(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="it is not of InceptionV3"):
+    with pytest.raises(InputError, match="it is not InceptionV3's"):
         InceptionV3(weights=str(tmp_path / "other.safetensors"))
 
 

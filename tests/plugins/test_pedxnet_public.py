@@ -66,7 +66,7 @@ def test_ages_in_months_are_not(tmp_path: Path) -> None:
 def test_images_of_bone_age_that_are_not_there_are_named(tmp_path: Path) -> None:
     source = bone_age(tmp_path, "1,180,True\n")
     (tmp_path / "train" / "1.png").unlink()
-    with pytest.raises(InputError, match=r"1 of 2 images are not there: .*1\.png"):
+    with pytest.raises(InputError, match=r"1 of 2 images do not exist: .*1\.png"):
         source.cases()
 
 

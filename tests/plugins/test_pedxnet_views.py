@@ -80,7 +80,7 @@ def test_uncertain_classes_are_classes() -> None:
 
 
 def test_an_unknown_view_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(InputError, match="'Hand_AP' is no radiographic view; did you mean 'Hand_"):
+    with pytest.raises(InputError, match="'Hand_AP' is not a radiographic view; did you mean 'Hand_"):
         Views().at("Hand_AP", 7)
 
 
@@ -148,7 +148,7 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
     path = radiographs(tmp_path)
     for file in tmp_path.glob("*.png"):
         file.unlink()
-    with pytest.raises(InputError, match=r"60 of 60 images are not there: .*\.png, \.\.\."):
+    with pytest.raises(InputError, match=r"60 of 60 images do not exist: .*\.png, \.\.\."):
         ViewManifest(str(path), 68).cases()
 
 
