@@ -1,6 +1,6 @@
 """One person's head as implicit functions of position: HU and the distances that bleeds need.
 
-Head coordinates are mm, axes LPS (x to the left, y to the back, z up), origin in the middle of the brain at the
+Head coordinates are in mm, axes LPS (x to the left, y to the back, z up), origin in the middle of the brain at the
 height of the interventricular foramina. The HU of tissues are the usual ones at 120 kV: grey matter 37-41,
 white matter 25-32, CSF 0-15, clotted or flowing blood above 40, cortical bone above 1000.
 """
@@ -37,7 +37,7 @@ CISTERNS = (
     ((39, 2, 3, 1.6), (60, 10, 10, 1.8)),
     ((0, 62, -46, 6.0), (0, 70, -52, 8.0)),  # cisterna magna
 )
-DEEP_GREY = (  # centre |x|, y, z and half axes
+DEEP_GREY = (  # centre |x|, y, z and semi-axes
     (14, -22, 9, 4.5, 9, 8),  # head of the caudate nucleus
     (24, -4, 3, 6.5, 15, 9),  # lentiform nucleus
     (11, 10, 5, 8.0, 13, 9),  # thalamus
@@ -81,10 +81,10 @@ def blob(x: Array, y: Array, z: Array, shape: tuple) -> Array:
 
 @dataclass
 class Outside:
-    """Points in and around the skull, and where they lie; all arrays of one shape, distances in mm.
+    """Points in and around the skull, and where they are; all arrays of one shape, distances in mm.
 
     ``x y z`` and ``ax`` = |x| are head coordinates; ``shell`` is the distance inside the vault's inner table, ``skin``
-    how far outside it the skin lies, ``temple`` the temporal muscle's part of that; ``above`` the distance above the
+    how far outside it the skin is, ``temple`` the temporal muscle's part of that; ``above`` the distance above the
     skull base and ``ridge`` how much of that is petrous bone, 0 to 1; ``rough`` is noise.
     """
 
@@ -112,7 +112,7 @@ class Head:
     shift:
         Midline shift in mm towards +x, from mass effect.
     ventricles:
-        Factor on the ventricles' radii beside that of age, above 1 for hydrocephalus.
+        Factor on the ventricles' radii in addition to that of age, above 1 for hydrocephalus.
     """
 
     def __init__(self, rng: np.random.Generator, age: float, shift: float = 0.0, ventricles: float = 1.0) -> None:
@@ -237,7 +237,7 @@ class Head:
         return hu + frontal * (-950 - hu)
 
     def _base(self, hu: Array, at: Outside) -> Array:
-        """``hu`` with the skull base, what lies below it, and the orbits, inside ``shell``."""
+        """``hu`` with the skull base, what is below it, and the orbits, inside ``shell``."""
         ax, y, z, shell, above, ridge, rough = at.ax, at.y, at.z, at.shell, at.above, at.ridge, at.rough
         soft = np.where(rough > 0.5, np.float32(-60), np.float32(48))
         thick = 2.6 + 1.6 * ramp(y + 33, 8) + 20 * ridge + 8 * ramp(12 - ax, 5) * ramp(20 - np.abs(y), 8)

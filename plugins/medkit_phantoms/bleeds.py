@@ -26,9 +26,9 @@ SMALLEST = 0.3
 
 @dataclass
 class Anatomy:
-    """What a bleed has to know of a head; arrays (D,H,W), distances in mm.
+    """What a bleed has to know about a head; arrays (D,H,W), distances in mm.
 
-    ``x y z`` are head coordinates (0 in the middle of the brain); ``voxel`` is mm^3 a slice, (D,).
+    ``x y z`` are head coordinates (0 in the middle of the brain); ``voxel`` is in mm^3, per slice, (D,).
     """
 
     x: Array
@@ -85,7 +85,7 @@ def side_of(rng: np.random.Generator) -> float:
 
 @dataclass
 class Site:
-    """Where a bleed of ``volume`` mm^3 grows, on a side of the head; draws its noise first."""
+    """Where a bleed of ``volume`` mm^3 grows, on one side of the head; draws its noise first."""
 
     a: Anatomy
     volume: float
@@ -143,7 +143,7 @@ def intraventricular(site: Site) -> Growth:
 
 
 def epidural(site: Site) -> Growth:
-    """EDH: a lens under the skull, part of a ball whose centre lies outside."""
+    """EDH: a lens under the skull, part of a ball whose centre is outside."""
     a = site.a
     good = (a.depth > 0.3) & (a.depth < 3) & (site.away > 18) & (a.z > -12) & (a.z < 45)
     p = np.array(centre_of(a, good, site.rng))
@@ -168,7 +168,7 @@ def subdural(site: Site) -> Growth:
 
 
 def subarachnoid(site: Site) -> Growth:
-    """SAH: along cisterns and sulci, from one place on."""
+    """SAH: along cisterns and sulci, starting from one place."""
     a, rng = site.a, site.rng
     if rng.random() < 0.5:  # a ruptured aneurysm: suprasellar cistern and Sylvian fissures first
         good = (a.csf > 0.5) & (np.abs(a.x) < 30) & (a.z < 5) & (a.y < 15)
@@ -195,7 +195,7 @@ def growth(a: Anatomy, subtype: str, volume: float, side: float, rng: np.random.
     Raises
     ------
     InputError
-        for a subtype that is none.
+        for an unknown subtype.
     """
     if subtype not in GROWTH:
         raise InputError(f"'{subtype}' is not a subtype of haemorrhage", hint=f"subtypes: {', '.join(SUBTYPES)}")

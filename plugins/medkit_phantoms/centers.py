@@ -1,7 +1,7 @@
 """The centres: scanners and patients that differ, so that an external test set is one.
 
-Spacing and slice thickness lie around those of Table 4 of the thesis (0.41-0.43 mm at 512x512, about 5 mm), and
-spread further apart on purpose.
+Spacing and slice thickness are around those of Table 4 of the thesis (0.41-0.43 mm at 512x512, about 5 mm), and
+are spread further apart on purpose.
 """
 
 from __future__ import annotations

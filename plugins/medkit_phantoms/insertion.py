@@ -30,8 +30,8 @@ SHARE = {"CPH": 0.10, "IVH": 0.012, "EDH": 0.09, "SDH": 0.09, "SAH": 0.03}
 class InsertedBleeds:
     """Lesions drawn into one real head CT (DICOM folder or NIfTI file); every case shares that one head.
 
-    Cases differ in lesion, mirroring and added noise, never in anatomy, so scores say how a pipeline
-    works on real voxels and nothing about other patients. With ``split: blocks`` train and val use the lower slices
+    Cases differ in lesion, mirroring and added noise, never in anatomy, so scores show how a pipeline
+    works on real voxels and say nothing about other patients. With ``split: blocks`` train and val use the lower slices
     and test the upper ones, so at least no tested slice was trained on; with ``split: whole`` every case has all
     slices and test cases share them with training.
 
@@ -79,7 +79,7 @@ class InsertedBleeds:
         self._anatomy: dict[str, tuple[Volume, Anatomy, float]] = {}
 
     def cases(self) -> Sequence[Case]:
-        """All cases, each a patient of its own although all are one head; fields: subtype, volume_ml, hu, mirrored."""
+        """All cases, each a separate patient although all are one head; fields: subtype, volume_ml, hu, mirrored."""
         if self._cases is not None:
             return self._cases
         if not self.path.exists():
@@ -164,7 +164,7 @@ class InsertedBleeds:
             self._space = space_of_scan(volume.voxels)
             hu = np.asarray(volume.voxels, np.float32)
             if self.scale == "cormack":
-                # 0-900 is HU + 1000, 900-3100 stretches the next 200 HU elevenfold, above follows 1:1.
+                # 0-900 is HU + 1000, 900-3100 stretches the next 200 HU elevenfold, the rest follows 1:1.
                 hu = np.where(hu < 900, hu, np.where(hu < 3100, 900 + (hu - 900) / 11, hu - 2000)) - np.float32(1024)
                 volume = replace(volume, units="HU")
             self._head = volume.like(hu.astype(np.float32))

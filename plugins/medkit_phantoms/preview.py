@@ -17,7 +17,7 @@ def contact_sheet(
     window: tuple[float, float] = (0, 80),
     width: int = 128,
 ) -> Path:
-    """Write a PNG with one row a case, ``slices`` slices each, bleeds outlined in red.
+    """Write a PNG with one row per case, ``slices`` slices each, bleeds outlined in red.
 
     ``window`` is the display range in HU, ``width`` the pixels of one picture.
     """

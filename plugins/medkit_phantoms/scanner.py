@@ -66,7 +66,7 @@ def hardening(depth: Array, bone: Array, y: Array, strength: float, rng: np.rand
     middle = np.nonzero(np.abs(depth - depth.max()) < 1e9)[1]
     left, right = int(middle.min()), int(middle.max())
     centre = (left + right) // 2
-    # Bone met by a ray along x within each half: only where both sides have much of it is there a band.
+    # Bone met by a ray along x within each half: there is a band only where both sides have much of it.
     amount = np.minimum(bone[:, :centre].sum(1), bone[:, centre:].sum(1)).astype(np.float32)
     dense = np.clip(amount / bone.shape[1] - 0.10, 0, 0.16) / 0.16
     if dense.max() > 0 and inside.any():

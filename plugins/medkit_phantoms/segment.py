@@ -28,7 +28,7 @@ def disc(radius: float) -> Array:
 
 
 def enclosed(image: Array, pixel: float) -> Array:
-    """(H,W) bool: soft tissue that bone encloses in one slice, at the threshold that encloses most of it.
+    """(H,W) bool: soft tissue enclosed by bone in one slice, at the threshold that encloses most of it.
 
     Where partial volume, averaging or a sinus opens the skull, a lower threshold closes it.
     """
@@ -40,7 +40,7 @@ def enclosed(image: Array, pixel: float) -> Array:
         soft = (hole & (smooth > -12) & (image < 110)).astype(np.uint8)
         soft = cv2.morphologyEx(soft, cv2.MORPH_OPEN, disc(3 / pixel))
         inside = ndimage.binary_fill_holes(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc(2 / pixel)))
-        inside = ndimage.binary_fill_holes(inside & (ring == 0))  # a calcification is no hole
+        inside = ndimage.binary_fill_holes(inside & (ring == 0))  # a calcification is not a hole
         labels, count = ndimage.label(inside)
         if count > 1:  # orbits and sinuses are smaller than the brain next to them
             sizes = np.bincount(labels.ravel())[1:]
@@ -72,7 +72,7 @@ def intracranial(hu: Array, pixel: float) -> Array:
 
 
 def anatomy_of(volume: Volume) -> Anatomy:
-    """What the bleeds have to know of a real head, on its own grid.
+    """What the bleeds have to know about a real head, on its own grid.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def anatomy_of(volume: Volume) -> Anatomy:
         for part in (deep.astype(bool) & middle).astype(np.uint8)
     ])  # fmt: skip
     wall = np.where(wall > 0, wall, -1).astype(np.float32)
-    # Wide fluid that is no ventricle (an old infarct, a cyst) holds no subarachnoid blood.
+    # A wide fluid space that is not a ventricle (an old infarct, a cyst) holds no subarachnoid blood.
     broad = np.stack([cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, disc(4.5 / pixel)) for part in fluid])
     csf = (csf * (wall > 2) * (broad == 0)).astype(np.float32)
     return Anatomy(x, y, z, depth, wall, csf, volume.slice_volumes())
@@ -123,5 +123,5 @@ def coordinates(volume: Volume, brain: Array) -> tuple[Array, Array, Array]:
     areas = brain.sum((1, 2))
     wide = areas > 0.8 * areas.max()
     centre = [float(np.mean(axis[wide][brain[wide]])) for axis in axes]
-    centre[2] -= 4.0  # the ventricles lie a little under the middle of the widest part
+    centre[2] -= 4.0  # the ventricles are a little below the middle of the widest part
     return tuple(axis - np.float32(c) for axis, c in zip(axes, centre, strict=True))  # type: ignore[return-value]

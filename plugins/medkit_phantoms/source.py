@@ -23,7 +23,7 @@ VERSION = 2
 """Part of every identity: raise it whenever the voxels change."""
 
 BODY, LESION, SCAN = 1, 2, 3
-"""Streams of random numbers of a case."""
+"""A case's streams of random numbers."""
 
 BOTTOM, TOP = -46.0, 84.0
 """What a scan covers, mm from the middle of the brain."""
@@ -34,7 +34,7 @@ SHIFTING = ("CPH", "EDH", "SDH")
 
 
 def quantiles(n: int, rng: np.random.Generator) -> np.ndarray:
-    """n stratified uniform numbers in random order: few patients still span the whole range."""
+    """n stratified uniform numbers in random order: even a few patients span the whole range."""
     return rng.permutation((np.arange(n) + rng.random(n)) / max(n, 1))
 
 
@@ -44,7 +44,7 @@ class HeadCT:
     Parameters
     ----------
     patients:
-        Cases in all (one a patient); the others' share is ``external``, centre A, the training centre, has the rest.
+        Cases in all (one per patient); other centres have the share ``external``, and A, the training centre, the rest.
     size:
         Rows and columns of a slice; the field of view is the centre's, so pixels grow as this shrinks.
     seed:
@@ -54,7 +54,7 @@ class HeadCT:
     positive_fraction:
         Share of cases with a bleed, kept in every centre and fold as well as it can be.
     slices:
-        At most this many slices a volume; slices become thicker where a centre would take more.
+        At most this many slices per volume; slices become thicker if a centre would take more.
     folds:
         Shares of train, val and test among the first centre's patients.
     hard_negatives:
@@ -64,7 +64,7 @@ class HeadCT:
     smallest:
         Smallest bleed in mL. A thin subdural is narrower than a pixel when the image is small; raise this there.
     subtypes:
-        Masks hold the number of the subtype in the place of 1: 1 CPH, 2 IVH, 3 EDH, 4 SDH, 5 SAH.
+        Masks hold the number of the subtype in place of 1: 1 CPH, 2 IVH, 3 EDH, 4 SDH, 5 SAH.
     """
 
     notice = "All images are synthetic phantoms: the numbers compare methods and say nothing about patients."
@@ -214,7 +214,7 @@ def ventricles(subtype: str, volume: float) -> float:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels of a scan lie, and how the head lies in the scanner.
+    """Where the voxels of a scan are, and how the head lies in the scanner.
 
     ``affine`` leads from (slice, row, column) to mm in the scanner; ``rotation`` (3,3) and ``place`` in mm from there
     to the head.
@@ -249,7 +249,7 @@ class Grid:
 
 
 def voxels(head: Head, grid: Grid) -> tuple[np.ndarray, Anatomy]:
-    """The tissue of a head on a grid (D,H,W), in HU, and what a bleed has to know of it.
+    """The tissue of a head on a grid (D,H,W), in HU, and what a bleed has to know about it.
 
     Every voxel is the mean of two points a quarter of a slice from its middle: partial volume.
     """
@@ -271,7 +271,7 @@ def voxels(head: Head, grid: Grid) -> tuple[np.ndarray, Anatomy]:
 
 
 def _rotation(degrees: np.ndarray) -> np.ndarray:
-    """Rotation about x, y and z, one after the other."""
+    """Rotation about x, y and z, one after another."""
     a, b, c = np.deg2rad(degrees)
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

@@ -52,7 +52,7 @@ def humerus(child: Child, breaker: Breaker) -> list[Any]:
 
 
 def first_of(*breaks: Break | None) -> Break | None:
-    """The one fracture of a bone that was asked for several places."""
+    """The one fracture of a bone in which several places were tried."""
     return next((one for one in breaks if one is not None), None)
 
 

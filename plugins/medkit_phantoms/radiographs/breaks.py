@@ -23,11 +23,11 @@ class Break:
     at:
         Place as a fraction of the bone's length.
     tilt:
-        Slope of the line against the cross-section: 0 transverse, 1 at 45 degrees.
+        Slope of the line relative to the cross-section: 0 transverse, 1 at 45 degrees.
     gap:
         Width of the gap in mm.
     step:
-        Step-off in mm; the far piece comes back to its axis within ``reach``.
+        Step-off in mm; the far piece returns to its axis within ``reach``.
     bulge:
         Greatest widening of a torus fracture as a share of the radius.
     reach:

@@ -17,7 +17,7 @@ TOP = 4095
 class Exposure:
     """How one image was taken and stored.
 
-    ``photons`` a pixel without a body; ``scatter`` as a share of the primary beam; ``blur`` of the detector in pixels;
+    ``photons`` per pixel without a body; ``scatter`` as a share of the primary beam; ``blur`` of the detector, pixels;
     ``even`` is the share of the coarse contrast that the reader's processing takes out;
     ``toe`` the percentile of the body's attenuation that is stored as black;
     ``low`` and ``high`` stored units there and at the greatest attenuation; ``gamma`` of the tone curve;
@@ -80,7 +80,7 @@ def expose(integral: Array, exposure: Exposure, lit: Array, lead: Array, rng: np
 
 
 def _coarse(attenuation: Array, seen: Array) -> Array:
-    """Attenuation (H,W) averaged over about a tenth of the picture, of ``seen`` (H,W) pixels only."""
+    """Attenuation (H,W) averaged over about a tenth of the picture, over ``seen`` (H,W) pixels only."""
     sigma = max(attenuation.shape) / 14 / 8
     weight = seen.astype(np.float32)
     both = [

@@ -1,4 +1,4 @@
-"""The detector and its pixels: where bodies are projected to, and the layers they are added up in."""
+"""The detector and its pixels: where bodies are projected to, and the layers in which they are added up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = np.ndarray
 
 @dataclass
 class Frame:
-    """Where the detector is: ``rotation`` has rows u, v, w in body axes; pixel (0, 0) lies at ``corner`` (u, v) mm."""
+    """Where the detector is: ``rotation`` has rows u, v, w in body axes; pixel (0, 0) is at ``corner`` (u, v) mm."""
 
     rotation: Array
     corner: Array
@@ -35,7 +35,7 @@ class Frame:
 
 
 def cross(a: Array, b: Array) -> Array:
-    """Cross product of two vectors (3,); for single vectors much quicker than numpy's."""
+    """Cross product of two vectors (3,); much quicker than numpy's for single vectors."""
     return np.array((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
 
 

@@ -1,6 +1,6 @@
 """Growth of a child: stature, head size, and when each centre of ossification appears and its growth plate closes.
 
-Ages are in months, sex is 0 for girls and 1 for boys. The curves and tables are round numbers after what paediatric
+Ages are in months, sex is 0 for girls and 1 for boys. The curves and tables are round numbers based on what paediatric
 textbooks give for average children; girls are about half a year ahead in infancy and two years in adolescence.
 """
 

@@ -31,7 +31,7 @@ RAYS = (
     ((-8.5, 0, 37), 57, -8, -6, (42, 28, 19), 0.96),
     ((-17.0, -2, 33), 53, -17, -17, (34, 20, 17), 0.9),
 )
-CARPALS = {  # middle and half axes, turn in degrees towards the thumb
+CARPALS = {  # middle and semi-axes, turn in degrees towards the thumb
     "capitate": ((1, 1, 25), (7.5, 9, 12.0), 2),
     "hamate": ((-10.5, 0, 24), (7.5, 9, 10.0), -14),
     "triquetrum": ((-14.5, 1, 11.5), (7.0, 7, 6.0), -25),

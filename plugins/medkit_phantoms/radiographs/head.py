@@ -127,7 +127,7 @@ def _jaw(f: float, at: Any, child: Child) -> list[Any]:
         )
         parts += [Sheet(ramus, 7.0 * f, CORTEX * 0.45), Strand([ramus[1:3]], 3.5 * f, SPONGE, wall=1.2)]
         parts.append(Ellipsoid(at(54 * s, -1, -58), np.array((7, 4.5, 6)) * f, 0.5 * CORTEX))
-    # Teeth: the second set comes in from the sixth year on; its germs lie in the jaws before.
+    # Teeth: the second set comes in from the sixth year on; before that its germs are in the jaws.
     number = 10 if child.age < 80 else 12 if child.age < 144 else 14
     for k, angle in enumerate(np.linspace(-1.05, 1.05, number)):
         for row, z in ((0, -88), (1, -98)):

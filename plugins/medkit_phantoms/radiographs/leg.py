@@ -131,7 +131,7 @@ def leg(
     return [*parts, *foot(child, rng, np.array((0, 4, -SHIN - 4)) * scale, foot_down)]
 
 
-TARSALS = {  # middle and half axes
+TARSALS = {  # middle and semi-axes
     "talus": ((0, 2, -12), (19, 23, 12)),
     "navicular": ((-9, -47, -24), (17, 7.5, 12)),
     "cuboid": ((14, -44, -41), (12, 16, 11)),

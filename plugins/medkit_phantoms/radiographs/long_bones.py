@@ -101,7 +101,7 @@ def long_bone(
     Parameters
     ----------
     child:
-        Decides about centres, plates and thickness.
+        Decides centres, plates and thickness.
     start, end:
         Proximal and distal joint surface, mm.
     ends:
@@ -123,10 +123,10 @@ def long_bone(
 
 @dataclass(frozen=True)
 class _Cap:
-    """An epiphysis along its bone, from the joint inwards: where it lies, and how either end of it is formed.
+    """An epiphysis along its bone, from the joint inwards: where it is, and how either end of it is formed.
 
-    ``piece`` are fractions of the bone's length; ``domes`` and ``tips`` as for ``rounded``; ``shut`` mm of cortex that
-    close it at the joint and at the plate.
+    ``piece`` has fractions of the bone's length; ``domes`` and ``tips`` are as for ``rounded``; ``shut`` is the mm of
+    cortex that close it at the joint and at the plate.
     """
 
     piece: tuple[float, float]
@@ -203,7 +203,7 @@ class _Bone:
 
 
 def _shaft_end(child: Child, end: End | None) -> tuple[float, float, float]:
-    """Of a shaft's end: the share that is round, what is left of the radius there, and mm of cortex that close it."""
+    """For a shaft's end: the share that is round, what is left of the radius there, and mm of cortex that close it."""
     if end is None:
         return 0.05, 0.45, 0.6
     return (0.0, 1.0, 0.1) if child.mature(end.centre) >= 1 else (0.015, 0.8, 0.6)

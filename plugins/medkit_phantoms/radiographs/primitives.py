@@ -1,9 +1,9 @@
 """Solids whose line integrals along a viewing direction are known: ellipsoids, solids of revolution, strands, sheets.
 
 Every solid adds its chord lengths, in mm times a linear attenuation coefficient in 1/mm, to a layer of a ``Canvas``.
-Coefficients are differences to what surrounds the solid (bone minus soft tissue, air minus soft tissue), so that
-layers add up to the integral of attenuation. Soft tissue is a thickness in mm of which the larger one counts where
-two limbs' segments meet.
+Coefficients are differences from what surrounds the solid (bone minus soft tissue, air minus soft tissue), so that
+layers add up to the integral of attenuation. Soft tissue is a thickness in mm; where two segments of a limb meet,
+the larger one counts.
 
 The projection is parallel. Body axes are x to the left of the patient, y to the back, z up; detector axes u to the
 right, v down, w away from the source, all in mm.
@@ -27,7 +27,7 @@ Point = Sequence[float] | Array
 Numbers = Sequence[float] | Array
 
 SOFT = 0.0205
-"""Soft tissue at an effective energy near 60 keV, 1/mm; the others below are differences to it."""
+"""Soft tissue at an effective energy near 60 keV, 1/mm; the others below are differences from it."""
 CORTEX = 0.046
 SPONGE = 0.0085
 AIR = -0.0205
@@ -38,9 +38,9 @@ STEEP = 0.45
 
 @dataclass
 class Ellipsoid:
-    """An ellipsoid of half axes ``size``, turned by ``turn`` (3,3), with a wall of cortex when ``wall`` is given.
+    """An ellipsoid with semi-axes ``size``, turned by ``turn`` (3,3), with a wall of cortex if ``wall`` is given.
 
-    ``without`` are ellipsoids cut out of it, exactly as long as they do not overlap each other.
+    ``without`` are ellipsoids cut out of it, which is exact as long as they do not overlap each other.
     """
 
     centre: Point
@@ -193,7 +193,7 @@ class Solid:
     ) -> None:
         """Add the solid as discs whose faces are seen.
 
-        ``along`` and ``d`` are detector coordinates in mm from its start, ``section`` (2,2) the half axes of a unit
+        ``along`` and ``d`` are detector coordinates in mm from its start, ``section`` (2,2) the semi-axes of a unit
         section in them.
         """
         cosine = float(np.sqrt(max(1 - (seen / length) ** 2, 0)))
@@ -220,7 +220,7 @@ class Solid:
         canvas.add(self.layer, where, total * np.float32(length / number / cosine))
 
     def _section(self, frame: Frame, axis: Array) -> tuple[Array, Array]:
-        """Half axes (3,) of a unit section in detector axes, at right angles to ``axis``: the wide and the thin one."""
+        """Semi-axes (3,) of a unit section in detector axes, at right angles to ``axis``: the wide and the thin one."""
         wide = frame.rotation @ np.asarray(self.wide, float)
         wide = wide - (wide @ axis) * axis
         size = float(np.linalg.norm(wide))

@@ -99,7 +99,7 @@ def _chosen(order: Order, key: list[int]) -> str:
 
 
 def _breakable(view: View, kind: str) -> list[str]:
-    """Bones of a view that break this way: a torus fracture is one of a metaphysis."""
+    """Bones of a view that break this way: a torus fracture occurs in a metaphysis."""
     if kind != "torus":
         return list(view.breaks)
     return [name for name in view.breaks if name.startswith(("distal", "proximal")) and "phalanx" not in name]
@@ -141,7 +141,7 @@ def _mottle(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> A
 
 
 def image(order: Order, key: list[int]) -> tuple[Array, float]:
-    """Stored units (H,W) float32 from 0 to 4095, and mm a pixel."""
+    """Stored units (H,W) float32 from 0 to 4095, and mm per pixel."""
     integral, frame = integrals(order, key)
     rng = np.random.default_rng([*key, 6])
     lit = detector.collimate(frame.shape, rng)

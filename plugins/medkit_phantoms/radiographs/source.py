@@ -27,10 +27,10 @@ TASKS = ("views", "bone_age", "fracture")
 
 
 class Radiographs:
-    """Phantom radiographs of children in stored units (0 to 4095, bone bright), one image a case.
+    """Phantom radiographs of children in stored units (0 to 4095, bone bright), one image per case.
 
     The label follows ``task``: the view's number among PedXnet's 68 classes (``views``), the age in months
-    (``bone_age``), or 1 where a bone is broken (``fracture``). Images are not square and not all of one size.
+    (``bone_age``), or 1 if a bone is broken (``fracture``). Images are not square and not all of one size.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Radiographs:
     seed:
         Seed of everything. The same arguments always give the same pixels, in any order of loading.
     task:
-        What the label is, and which views there are if nothing else is said: all of them, ``Hand_PA``, or those in
+        What the label is, and which views there are unless said otherwise: all of them, ``Hand_PA``, or those in
         which bones can break.
     regions:
         Keep only views of these classes of PedXnet-7C.
@@ -125,12 +125,12 @@ class Radiographs:
         return cases
 
     def _deal(self, number: int, rng: np.random.Generator) -> list[str]:
-        """``number`` views from shuffled decks of all: each is as often there as the others."""
+        """``number`` views from shuffled decks of all: each occurs as often as the others."""
         rounds = -(-number // len(self.names))
         return [str(name) for _ in range(rounds) for name in rng.permutation(self.names)][:number]
 
     def _broken(self, views: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-        """Which images have a fracture, as a share of each view: which view it is must not tell of a fracture."""
+        """Which images have a fracture, as a share of each view: the view must not give away a fracture."""
         images = rng.permutation(len(views))
         turn = {view: k for k, view in enumerate(dict.fromkeys(views[i] for i in images))}
         ranked = np.array(sorted(images, key=lambda i: turn[views[i]]), int)

@@ -84,7 +84,7 @@ def _body(middle: np.ndarray, up: np.ndarray, high: float, width: float, deep: f
 
 @dataclass(frozen=True)
 class Vertebra:
-    """A vertebra of the neck (C), chest (T) or loin (L): the middle of its body and the axis of the spine there.
+    """A cervical (C), thoracic (T) or lumbar (L) vertebra: the middle of its body and the axis of the spine there.
 
     ``width`` is half of the body's, ``high`` its height, ``rise`` the distance to the next one, all in mm.
     """

@@ -20,7 +20,7 @@ from medkit_phantoms.radiographs.spine import middles, spine
 def trunk(child: Child, rng: np.random.Generator, stand: bool, need: str, arms: bool = True) -> list[Any]:
     """The solids for a picture of ``need`` (chest, abdomen or spine).
 
-    ``stand`` gives levels of fluid under gas; without ``arms`` they are raised out of the picture.
+    ``stand`` gives fluid levels under gas; without ``arms`` they are raised out of the picture.
     """
     tall = child.length
     fat = rng.uniform(0.9, 1.15)
@@ -210,7 +210,7 @@ def bowel(child: Child, rng: np.random.Generator, tall: float, stand: bool, need
         middle = np.array(spot) * tall
         fluid: tuple[Ellipsoid, ...] = ()
         if stand and wide > 9:
-            # Fluid fills the lower part: the gas ends in a level.
+            # Fluid fills the lower part: the gas ends at a level.
             fluid = (Ellipsoid(middle - np.array((0, 0, 60.0)) * tall, np.array((900, 900, 60)) * tall, 0),)
         parts.append(Ellipsoid(middle, half, deep if wide < 25 else 0.8 * AIR, "other", without=fluid))
     return parts

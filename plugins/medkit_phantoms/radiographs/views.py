@@ -40,7 +40,7 @@ class View:
     field:
         Height and width of the image, mm of a grown man.
     breaks:
-        Bones that may be broken, none where the view is not among those with fractures.
+        Bones that may be broken, none if the view is not among those with fractures.
     still:
         True for trunk and head, where the pose varies little and voltage is high; False for limbs.
     tilt:
@@ -74,7 +74,7 @@ def _head(child: Child, rng: np.random.Generator, breaker: Breaker) -> list[Any]
 
 
 def _neck(child: Child) -> np.ndarray:
-    """Where the trunk's origin lies, seen from the middle of the cranium: the atlas meets the condyles."""
+    """Where the trunk's origin is, seen from the middle of the cranium: the atlas meets the condyles."""
     return np.array((0, 12, -64)) * head_scale(child.age, child.sex) - np.array((0, 20, 560)) * child.length
 
 
