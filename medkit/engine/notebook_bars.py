@@ -1,6 +1,6 @@
-"""Progress bars in a notebook: one piece of HTML below the cell, brought up to date in its place, and gone at the end.
+"""Progress bars in a notebook: one piece of HTML below the cell, updated in place, and gone at the end.
 
-rich's bars would need ipywidgets there; what IPython itself has suffices.
+rich's bars would need ipywidgets there; what IPython itself has is enough.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-OFTEN = 0.2  # seconds between two pictures
+OFTEN = 0.2  # seconds between two updates
 
 
 def in_notebook() -> bool:

@@ -77,7 +77,7 @@ def paired_test(
     kind: str, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> tuple[statistics.Test | None, bool]:
     """The test of two tables of the same cases, by case, and whether patients are tested because they have several;
-    None where no case has the metric in both. AUC is tested by DeLong's, and nothing else is."""
+    None if no case has the metric in both. AUC is tested by DeLong's test, and nothing else is."""
     if metric == "auc":
         kind = "delong"
     elif kind == "delong":

@@ -15,14 +15,14 @@ from medkit.recipe.model import Stress
 
 Rows = Mapping[str, Mapping[str, Any]]
 RATES: Mapping[str, Sequence[bool]] = {"sensitivity": (True,), "specificity": (False,), "accuracy": (True, False)}
-"""Shares of cases that are told right, of those that are positive or not: 1 or 0 a case."""
+"""Shares of cases that are classified correctly, among those that are positive or not: 1 or 0 per case."""
 
 
 def against_own_dose(found: Sequence[Evaluation], curves: Mapping[str, Stress], kind: str) -> list[Evaluation]:
     """Evaluations of all points of a stage's curves, with each metric's ``difference`` to dose 1 of the same curve, its
     ``p`` by the test ``kind``, and ``p_holm``, corrected for all of them.
 
-    A metric without a value of a single case (F1, FID) is not tested, and neither are fewer than three patients.
+    A metric without a value for a single case (F1, FID) is not tested, and neither are fewer than three patients.
     """
     known = {one.split: one for one in found}
     tests: dict[tuple[str, str], Test] = {}
@@ -45,7 +45,7 @@ def _test(kind: str, metric: str, first: Rows, second: Rows) -> Test | None:
 
 
 def _of_rate(positive: Sequence[bool], first: Rows, second: Rows) -> Test | None:
-    """Paired t of whether each case is told right, by patients."""
+    """Paired t of whether each case is classified correctly, by patients."""
     cases = [name for name in first if name in second and _is_known(first[name]) and _is_known(second[name])]
     cases = [name for name in cases if (float(first[name]["label"]) > 0) in positive]
     if not cases:

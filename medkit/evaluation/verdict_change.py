@@ -1,12 +1,12 @@
 """Does one method lose less than another from one test set to the next, such as from its own hospital to others?
 
 With seeds paired, the difference between two methods in seed s and patient p is split as in a verdict
-(:mod:`medkit.evaluation.verdict_variance`), on each of two test sets with patients of their own. The change of a
+(:mod:`medkit.evaluation.verdict_variance`), on each of two test sets with different patients. The change of a
 training's mean difference from one set to the other has the variance U over seeds, seen directly, and the estimate
 
     U / n_s + P_after / n_after + P_before / n_before,
 
-with degrees of freedom joined as there.
+with degrees of freedom combined as there.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from medkit.evaluation.verdict_variance import JOINED, Uncertainty, join, paired
 class ChangeVerdict:
     """How much more the difference ``a`` minus ``b`` is on one test set than on the one before, with its interval.
 
-    Above 0, where higher is better, ``a`` loses less than ``b``. ``p_holm`` is corrected for all comparisons that were
-    made together; where nothing varies, everything but the estimate is nan.
+    Above 0, if higher is better, ``a`` loses less than ``b``. ``p_holm`` is corrected for all comparisons that were
+    made together; if nothing varies, everything but the estimate is nan.
     """
 
     a: str
@@ -63,8 +63,8 @@ def change_verdicts(
     Raises
     ------
     InputError
-        under three seeds or six patients, for methods that lack a seed of the other, and for patients that not all
-        have.
+        with fewer than three seeds or six patients, for methods that lack one of the other's seeds, and for patients
+        that not all have.
     """
     tables = [read_cells(table) for table in (after, before)]
     cells = tables[0][0]
@@ -101,7 +101,7 @@ def _changed(both: tuple[str, str], own: np.ndarray, earlier: np.ndarray, higher
 
 
 def changed(own: np.ndarray, earlier: np.ndarray) -> tuple[Any, Uncertainty]:
-    """The change of mean differences (..., seeds, patients) on two test sets, and how sure it is."""
+    """The change of mean differences (..., seeds, patients) on two test sets, and how certain it is."""
     spreads = [paired_spread(each) for each in (own, earlier)]
     trainings = own.mean(-1) - earlier.mean(-1)
     seeds = trainings.shape[-1]

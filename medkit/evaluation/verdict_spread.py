@@ -1,9 +1,9 @@
 """Do trainings of one method differ less than those of another? The ratio of two deviations over seeds.
 
-Of each training the mean over the test patients counts. Where both methods have the same seeds their means are pairs,
+For each training the mean over the test patients counts. If both methods have the same seeds their means are pairs,
 and the ratio is judged by Pitman's and Morgan's exact test of two correlated variances (Pitman 1939, Biometrika 31, 9;
-Morgan 1939, ibid. 13), whose interval is Pitman's too; else by the F distribution. Both take means of trainings to be
-normal, and both are about new trainings on *these* patients.
+Morgan 1939, ibid. 13), whose interval is Pitman's too; else by the F distribution. Both assume that means of trainings
+are normal, and both are about new trainings on *these* patients.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEWEST_SEEDS = 4
 class SpreadVerdict:
     """The deviation over seeds of method ``a``, divided by that of ``b``, with its 95 % interval.
 
-    ``p_holm`` is corrected for all comparisons that were made together. Where nothing varies, all are nan.
+    ``p_holm`` is corrected for all comparisons that were made together. If nothing varies, all are nan.
     """
 
     a: str
@@ -59,7 +59,7 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
     Raises
     ------
     InputError
-        under four seeds, for methods that are not there, and for patients that not all have.
+        with fewer than four seeds, for methods that are not there, and for patients that not all have.
     """
     cells, where = read_cells(table)
     others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
@@ -84,7 +84,7 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
 
 
 def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
-    """SD(a) / SD(b) of pairs (n,), its 95 % interval and p; nan where one of them does not vary."""
+    """SD(a) / SD(b) of pairs (n,), its 95 % interval and p; nan if one of them does not vary."""
     n = len(a)
     variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
     if not (variance_a > 0 and variance_b > 0):
@@ -98,7 +98,7 @@ def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, flo
 
 
 def unpaired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
-    """As :func:`paired_ratio`, of trainings that have nothing in common."""
+    """As :func:`paired_ratio`, for trainings that have nothing in common."""
     variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
     if not (variance_a > 0 and variance_b > 0):
         return math.nan, math.nan, math.nan, math.nan

@@ -51,13 +51,13 @@ def load_recipe(recipe: str | Path, set: Sequence[str] = ()) -> Recipe:
 def recipe_from(data: Mapping[str, Any] | BaseModel, set: Sequence[str] = ()) -> Recipe:
     """Check a recipe given as Python data: mappings, or pydantic models and dataclasses, anywhere in it.
 
-    A part is a mapping with ``use``: a name, or a class that is registered (:func:`medkit.part`). Relative paths count
-    from the current folder.
+    A part is a mapping with ``use``: a name, or a class that is registered (:func:`medkit.part`). Relative paths start
+    at the current folder.
 
     Raises
     ------
     InputError
-        with every problem found, one a line, each with its key.
+        with every problem found, one per line, each with its key.
     """
     root = yaml_marks.from_python(data)
     for assignment in set:

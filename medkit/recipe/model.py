@@ -257,7 +257,7 @@ class WantedTable:
 class Stress:
     """A curve of the report: how stages, and their variants, fare on a test split whose scans have lower doses.
 
-    ``dose`` has shares of the scans' own, 1 among them, with which the others are compared; noise is inserted into the
+    ``dose`` has shares of the scans' own, including 1, with which the others are compared; noise is inserted into the
     source's voxels (:mod:`medkit.data.dose`) with ``photons``, ``kernel``, ``modulation`` and ``seed``. ``denoise`` is
     an earlier stage, or the folder of a run, by which every scan is denoised before a stage gets it.
     """

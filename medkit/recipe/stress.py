@@ -24,7 +24,9 @@ def read_stress(
         path = f"report.stress.{name}"
         pieces.name(name, child.place, path)
         if SEPARATOR in name:
-            pieces.problem(child.place, path, f"a curve's name has no '{SEPARATOR}', which stands before its doses")
+            pieces.problem(
+                child.place, path, f"a curve's name cannot contain '{SEPARATOR}', which stands before its doses"
+            )
         before = len(pieces.problems)
         curve: Stress | None = pieces.record(child, Stress, path)
         if curve is None or len(pieces.problems) > before:
@@ -56,9 +58,9 @@ def _check_stage(
         pieces.problem(mark, f"{path}.stages", f"no stage is named '{name}'", names_there(name, names))
         return
     if not isinstance(stage.objective, Block):
-        return  # told already
+        return  # already reported
     if stage.fitted or bool(static_constant(stage.objective.entry, "external")):
-        what = f"'{stage.objective.name}' does not predict from the images that it is handed"
+        what = f"'{stage.objective.name}' does not predict from the images that it is given"
         pieces.problem(mark, f"{path}.stages", what, "name a stage whose network medkit trains")
     if not stage.metrics:
         pieces.problem(mark, f"{path}.stages", f"stage '{stage.name}' has no metric", "give it one")
@@ -76,7 +78,7 @@ def _check_doses(pieces: Pieces, node: Node, path: str, curve: Stress) -> None:
     if 1 not in curve.dose:
         pieces.problem(mark, path, "the scans' own dose is missing, which the others are compared with", "add 1")
     elif len(curve.dose) < 2:
-        pieces.problem(mark, path, "one dose is no curve", "such as [1, 0.5, 0.25, 0.1]")
+        pieces.problem(mark, path, "one dose is not a curve", "such as [1, 0.5, 0.25, 0.1]")
 
 
 def _denoiser(pieces: Pieces, node: Node, path: str, curve: Stress, stages: Sequence[Stage]) -> str:
@@ -95,5 +97,5 @@ def _denoiser(pieces: Pieces, node: Node, path: str, curve: Stress, stages: Sequ
         what = f"'{text}' is trained after '{late[0]}', which is to get what it denoises"
         pieces.problem(node.mark, path, what, "put it before")
     elif stages[names.index(text)].unit != "patch":
-        pieces.problem(node.mark, path, f"stage '{text}' is no denoiser: it does not train on 'unit: patch'")
+        pieces.problem(node.mark, path, f"stage '{text}' is not a denoiser: it does not train on 'unit: patch'")
     return text

@@ -1,6 +1,6 @@
-"""The text of a class that was written in a notebook's cell, with all that it uses, as a file that stands alone.
+"""The source of a class that was written in a notebook's cell, with all that it uses, as a stand-alone file.
 
-Nobody can resume, trace or share what exists in a process only. So a class's own text is put together with the imports,
+Nobody can resume, trace or share what exists only in a process. So a class's own text is put together with the imports,
 functions, classes and plain values of the notebook that it names, and what names anything else is refused.
 """
 
@@ -21,7 +21,7 @@ from medkit.errors import InputError
 
 LIKELY = ("medkit.api", "typing", "collections.abc")
 """Modules that are asked first where a name comes from."""
-HINT = "make it inside of the class, give it as an argument, or write the class into a file and use --plugin"
+HINT = "make it inside the class, give it as an argument, or write the class into a file and use --plugin"
 
 
 def text_of(made: type, decorator: str) -> str:
@@ -102,7 +102,7 @@ class _Text:
 
 
 def _places(what: type | FunctionType) -> Iterator[list[str]]:
-    """Lines of the cells or files that a class or function may stand in."""
+    """Lines of the cells or files that a class or function may be written in."""
     functions = [what] if isinstance(what, FunctionType) else [_function(value) for value in vars(what).values()]
     names = dict.fromkeys(one.__code__.co_filename for one in functions if one is not None)
     for name in names:
@@ -163,7 +163,7 @@ def _imported(name: str, value: Any, notebook: str) -> tuple[str, str] | None:
 
 
 def _written(value: Any) -> str | None:
-    """A plain value as Python, or None where that would not give it back."""
+    """A plain value as Python source, or None if that would not give it back."""
     text = repr(value)
     try:
         return text if ast.literal_eval(text) == value else None

@@ -1,8 +1,8 @@
-"""Parts that are written in a notebook: a class of a cell, registered by a decorator.
+"""Parts that are written in a notebook: a class in a cell, registered by a decorator.
 
 What is built and trained is not the object in the notebook but a file made of its text
-(:mod:`medkit.registry.cell_source`): a plugin of one file, as ``--plugin`` takes it. The run keeps it, loads it again
-and refuses it under the same rules. Its name ends in a digest of the text, so that a class that was changed is another
+(:mod:`medkit.registry.cell_source`): a single-file plugin, as ``--plugin`` takes it. The run keeps it, loads it again
+and refuses it under the same rules. Its name ends in a digest of the text, so that a changed class is a different
 part, and a recipe says which was trained.
 """
 
@@ -42,12 +42,12 @@ def part(kind: str, summary: str = "", *, name: str | None = None) -> Callable[[
     summary:
         One line about it; default: the first line of its docstring.
     name:
-        What recipes call it; default: the name of the class in small letters, with ``_`` between words.
+        What recipes call it; default: the name of the class in lower case, with ``_`` between words.
 
     Raises
     ------
     InputError
-        if the kind is not known, or the class uses something of the notebook that cannot be written into a file.
+        if the kind is not known, or the class uses something in the notebook that cannot be written into a file.
     """
     if kind not in KINDS:
         raise InputError(f"'{kind}' is not a kind of component", hint=did_you_mean(kind, KINDS) or ", ".join(KINDS))
@@ -75,7 +75,7 @@ def name_of(made: type) -> str:
     for entry in plugins.registry().entries.values():
         if entry.target == target:
             return entry.full_name
-    raise InputError(f"the class '{made.__name__}' is no registered part", hint="put @medkit.part(KIND) above it")
+    raise InputError(f"the class '{made.__name__}' is not a registered part", hint="put @medkit.part(KIND) above it")
 
 
 def _load(made: type, kind: str, short: str, line: str) -> str:

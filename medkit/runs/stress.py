@@ -1,5 +1,5 @@
 """Curves over the dose: a trained stage measured on a test split whose scans get the noise of lower doses, and are
-denoised before where the recipe says so."""
+denoised before that if the recipe says so."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class StageDenoiser:
         return output
 
     def check(self) -> None:
-        """Refuse what is no denoiser, or cannot give scans back in HU."""
+        """Refuse what is not a denoiser, or cannot give scans back in HU."""
         stage, where = self.predictor.stage, str(self.predictor.folder.path)
         if stage.unit != "patch":
-            raise InputError(f"stage '{stage.name}' is no denoiser: it does not train on 'unit: patch'", where)
+            raise InputError(f"stage '{stage.name}' is not a denoiser: it does not train on 'unit: patch'", where)
         if not self.predictor.folder.done(stage.name):
             raise InputError(f"stage '{stage.name}' is not finished", where, f"'medkit resume {where}' goes on with it")
         self.predictor.load()
@@ -118,7 +118,9 @@ def check_seen_by_denoisers(bench: Workbench) -> None:
         found = bench.seen.found(bench.recipe.stage(curve.stages[0]), curve.split, ledger=ledger)
         if found.seen:
             what = f"report.stress.{name}.denoise: of '{curve.split}', {found.share} {'; '.join(found.how)}"
-            hint = "take a denoiser of other patients; where it is meant, 'report: {allow_seen: REASON}' tells it"
+            hint = (
+                "take a denoiser trained on other patients; if it is intended, 'report: {allow_seen: REASON}' says so"
+            )
             raise InputError(f"{what}: {', '.join(found.names)}", hint=hint)
 
 
@@ -128,7 +130,7 @@ def _ledger_of(run: Path) -> Ledger | None:
 
 
 def identity_of(bench: Workbench, stage: Stage) -> list[Any]:
-    """What the curves of a stage are measured on, beside its test split."""
+    """What the curves of a stage are measured on, besides its test split."""
     found = []
     for name, curve in bench.recipe.stressed(stage).items():
         denoiser = denoiser_of(bench, curve)
@@ -140,7 +142,7 @@ def identity_of(bench: Workbench, stage: Stage) -> list[Any]:
 def stressed(bench: Workbench, trainer: StageTrainer, metrics: Sequence[Any], progress: Progress) -> list[Evaluation]:
     """Measure a trained stage at every dose of its curves; every rank takes its share, the main one gets the numbers.
 
-    Where a dose is compared with the scans' own, its numbers have the ``difference`` to it, the ``p`` of the report's
+    If a dose is compared with the scans' own, its numbers have the ``difference`` to it, the ``p`` of the report's
     test, and ``p_holm``, corrected for all of the stage's.
     """
     stage, found = trainer.stage, []
@@ -177,7 +179,7 @@ def _measured(
         cases = dataset.cases(curve.split)
         mine = cases[runtime.rank :: runtime.world_size]
         with progress.task(f"{stage.name}: preparing {point}", total=len(mine)) as advance:
-            # A network is not handed to other processes.
+            # A network is not passed to other processes.
             dataset.prepare_all(mine, progress=advance, jobs=bench.jobs if denoiser is None else 1)
     request = Request(dataset, cases, metrics, stage.name, point, stage.unit)
     with progress.task(f"{stage.name}: evaluating {point}", total=len(cases)) as advance:

@@ -14,15 +14,15 @@ from medkit.studies.judge import Change, Judged, Spread
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 KINDS = ("better", "worse", "steadier", "loses_less")
-"""What methods may be said to be against the reference."""
+"""What methods may be claimed to be, compared with the reference."""
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
     """What was ``found`` about a claim, in a word and a sentence.
 
-    It is supported if everything it says of every method is shown, at every point of the study and after correction;
-    contradicted if the opposite is shown of any of them at any point. ``numbers`` are those it was judged by, where
+    It is supported if everything it says about every method is shown, at every point of the study and after correction;
+    contradicted if the opposite is shown for any of them at any point. ``numbers`` are those it was judged by, if
     these are not verdicts on means.
     """
 
@@ -35,7 +35,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A method against the reference: the one of them that is shown to be as is said, in words, and what was needed."""
+    """A method against the reference: which of them is shown to be as claimed, in words, and what was needed."""
 
     method: str
     other: str
@@ -53,7 +53,7 @@ def judged_claim(
 ) -> ClaimVerdict:
     """Judge a claim, as a study's file has it, by the verdicts of its first comparison.
 
-    ``spreads`` and ``changes`` are those that methods said to be steadier, or to lose less, are judged by.
+    ``spreads`` and ``changes`` are what methods claimed to be steadier, or to lose less, are judged by.
     """
     of: Mapping[str, Sequence[Any]] = {
         "better": verdicts,

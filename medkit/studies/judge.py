@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far trainings of methods differ at one point of a study, against those of the reference."""
+    """How far trainings of methods differ at one point of a study, compared with those of the reference."""
 
     place: tuple[str, ...]
     verdicts: Sequence[SpreadVerdict]
@@ -47,7 +47,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Change:
-    """How much more of the reference methods keep from one split to another, at one point of a study."""
+    """How much more methods keep than the reference from one split to another, at one point of a study."""
 
     place: tuple[str, ...]
     verdicts: Sequence[ChangeVerdict]
@@ -65,7 +65,7 @@ def judged(found: StudyResults) -> list[Judged]:
 
 
 def spreads(found: StudyResults, methods: Sequence[str]) -> list[Spread]:
-    """How far trainings of some methods differ, against those of the reference; nothing where it cannot be judged."""
+    """How far trainings of some methods differ, against those of the reference; nothing if it cannot be judged."""
 
     def of(mine: Sequence[Measured]) -> Sequence[SpreadVerdict]:
         return spread_verdicts(_rows(found, mine), found.compare["reference"], methods)
@@ -74,7 +74,7 @@ def spreads(found: StudyResults, methods: Sequence[str]) -> list[Spread]:
 
 
 def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -> list[Change]:
-    """How much more of the reference some methods keep than ``before``, which is the same number of another split."""
+    """How much more some methods keep than the reference since ``before``, the same number on another split."""
     higher, earlier = _higher(found.metric, found.measured), _places(before)
 
     def of(mine: Sequence[Measured], place: tuple[str, ...]) -> list[ChangeVerdict]:
@@ -85,7 +85,7 @@ def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -
 
 
 def _tried(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-    """Verdicts, or none where there are too few trainings or patients."""
+    """Verdicts, or none if there are too few trainings or patients."""
     try:
         return make()
     except InputError:

@@ -247,7 +247,7 @@ class _Reader(Pieces):
             for name in said[kind]:
                 if name not in known:
                     hint = names_there(name, known)
-                    self.problem(entries[kind].mark, f"claim.{kind}", f"'{name}' is none of them", hint)
+                    self.problem(entries[kind].mark, f"claim.{kind}", f"'{name}' is not one of them", hint)
         if not any(said.values()):
             what = f"no method is said to be {', '.join(kind.replace('_', ' ') for kind in SAID)}"
             place = next((entries[kind].mark for kind in said), node.place)

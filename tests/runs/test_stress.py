@@ -135,7 +135,7 @@ def test_a_run_that_denoises_nothing_is_refused_before_any_data_are_read(
         raise AssertionError("data were read")
 
     monkeypatch.setattr("medkit.runs.workbench.Workbench.dataset", read)
-    with pytest.raises(InputError, match=r"report\.stress\.denoised\.denoise: stage 'detect' is no denoiser"):
+    with pytest.raises(InputError, match=r"report\.stress\.denoised\.denoise: stage 'detect' is not a denoiser"):
         medkit.run(made, tmp_path / "run", quiet=True, device="cpu")
 
 
@@ -146,7 +146,7 @@ def test_a_run_that_denoises_nothing_is_refused_before_any_data_are_read(
         ("noisy.dose=[1, 0]", r"report\.stress\.noisy\.dose"),
         ("noisy.dose=[0.5, 0.25]", "the scans' own dose is missing, which the others are compared with"),
         ("noisy.dose=[1, 1]", "a dose is there twice"),
-        ("noisy.dose=[1]", "one dose is no curve"),
+        ("noisy.dose=[1]", "one dose is not a curve"),
         ("noisy.split=tset", "stage 'detect' is not tested on 'tset'; did you mean 'test'"),
         ("noisy.split=train", "stage 'detect' is not tested on 'train'"),
         ("noisy.stages=[detct]", "no stage is named 'detct'; did you mean 'detect'"),

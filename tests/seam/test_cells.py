@@ -155,7 +155,9 @@ def test_a_run_that_was_begun_with_another_text_is_not_gone_on_with(cell, tmp_pa
 
 
 def test_a_class_that_is_no_part_is_refused(cell) -> None:
-    with pytest.raises(InputError, match=r"the class 'Path' is no registered part; put @medkit.part\(KIND\) above it"):
+    with pytest.raises(
+        InputError, match=r"the class 'Path' is not a registered part; put @medkit.part\(KIND\) above it"
+    ):
         recipe_from(recipe(Path))
     with pytest.raises(InputError, match="an object of the class object cannot be written in a recipe"):
         recipe_from(recipe(object()))
