@@ -92,10 +92,10 @@ def test_what_could_not_be_judged_supports_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"better": ["clss"]}, r"study\.yaml:\d+:\d+: claim\.better: 'clss' is none of them; did you mean 'cls'"),
-        ({"better": ["scratch"]}, "'scratch' is none of them"),
+        ({"better": ["clss"]}, r"study\.yaml:\d+:\d+: claim\.better: 'clss' is not one of them; did you mean 'cls'"),
+        ({"better": ["scratch"]}, "'scratch' is not one of them"),
         ({"better": []}, "no method is said to be better, worse, steadier, loses less"),
-        ({"better": [], "worse": ["clss"]}, r"claim\.worse: 'clss' is none of them; did you mean 'cls'"),
+        ({"better": [], "worse": ["clss"]}, r"claim\.worse: 'clss' is not one of them; did you mean 'cls'"),
         ({"better": [], "loses_less": ["cls"], "than_on": "external1"}, "than on 'external1', which is not compared"),
         ({"better": [], "loses_less": ["cls"]}, "than on 'nothing', which is not compared"),
         ({"says": " "}, "claim.says: no reason is given"),
