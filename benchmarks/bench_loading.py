@@ -1,10 +1,10 @@
-"""Batches by processes and by a thread, preparation by processes, and what shards cost: ``results/ratio-*.json``.
+"""Batches by processes and by a thread, preparation by processes, what shards and channels cost: ``ratio-*.json``.
 
 Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. Ways take turns in one
 process, with one thread each; what one thread does alone is compared by the CPU time that it takes. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
 mapped, and makes the same float32 batches of them.
 
-python benchmarks/bench_loading.py [batches] [preparation] [shards] [--rounds 7]
+python benchmarks/bench_loading.py [batches] [preparation] [shards] [channels] [--rounds 7]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,22 @@ from benchmarks.bench_data import STEPS, Heads
 from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.data.augment import Blur, Brightness, Contrast, GaussNoise, HorizontalFlip, ShiftIntensity, ShiftScaleRotate
 from medkit.data.cache import Cache
+from medkit.data.channels import Windows
 from medkit.data.dataset import Dataset
 from medkit.data.draws import draw_of
 from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
+from medkit.data.transforms import Resize
 
 SEVEN = [ShiftScaleRotate(), ShiftIntensity(), HorizontalFlip(), Brightness(), Contrast(), GaussNoise(), Blur()]
 DEPTH, BATCH = 24, 20
+THREE, SMALL = ((0, 80), (-20, 180), (-800, 2000)), Resize((256, 256))
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
-def dataset(folder: Path, cases: int = 12, prepared: bool = True) -> Dataset:
-    found = Dataset(Heads(DEPTH, cases), {"train": {}}, STEPS, folder)
-    if prepared:
-        found.prepare_all(found.cases("train"))
+def dataset(folder: Path, cases: int = 12, steps: Sequence[Any] = STEPS) -> Dataset:
+    found = Dataset(Heads(DEPTH, cases), {"train": {}}, steps, folder)
+    found.prepare_all(found.cases("train"))
     return found
 
 
@@ -188,7 +190,25 @@ def shards(folder: Path, rounds: int) -> list[Ratio]:
     ]
 
 
-WHAT = {"batches": batches_by, "preparation": preparation, "shards": shards}
+def channels(folder: Path, rounds: int) -> list[Ratio]:
+    """An epoch of batches of three windows against one of one window, with and without augmentation."""
+    steps = {"three windows": [Windows(THREE), SMALL], "one window": [Windows(THREE[:1]), SMALL]}
+    sets = {name: dataset(folder / name.replace(" ", "-"), steps=own) for name, own in steps.items()}
+    found = []
+    for what, augment in (("as they are", ()), ("augmented", SEVEN)):
+        made = {name: loader(data, "slice", BATCH, 20, augment=augment) for name, data in sets.items()}
+        times = take_turns({name: partial(_epoch, batches) for name, batches in made.items()}, rounds, "cpu", 2)
+        note = "240 slices of 256x256, three windows against the first of them, CPU time of one thread."
+        found.append(Ratio.of(f"channels, {what}", times, "three windows", "one window", at_most=3.2, note=note))
+    return found
+
+
+def _epoch(batches: Loader) -> None:
+    for step in range(batches.steps):
+        batches.batch((0, step))
+
+
+WHAT = {"batches": batches_by, "preparation": preparation, "shards": shards, "channels": channels}
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from medkit.data.keys import described, key_of
-from medkit.data.shards import Found, Shards, ShardWriter, checksum_of, unwritable
+from medkit.data.shards import Found, Shards, checksum_of
+from medkit.data.shards_write import ShardWriter, unwritable
 
 __all__ = ["Cache", "described", "key_of"]
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.data.processes import end_all, settle
 from medkit.data.sample import pack
-from medkit.data.shards import ShardWriter
+from medkit.data.shards_write import ShardWriter
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Case
 

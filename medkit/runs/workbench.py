@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
 from medkit.data.draws import ItemDraw, draw_of
 from medkit.data.loader import Augmentation, Loader

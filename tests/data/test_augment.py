@@ -12,8 +12,6 @@ from medkit.data.augment import (
     Blur,
     Brightness,
     Contrast,
-    CPUChain,
-    DeviceChain,
     Dihedral,
     GaussNoise,
     HorizontalFlip,
@@ -21,6 +19,7 @@ from medkit.data.augment import (
     ShiftScaleRotate,
     symmetry,
 )
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop
 
 GEOMETRY = [ShiftScaleRotate(p=1.0), HorizontalFlip(p=1.0), Dihedral(), RandomResizedCrop()]

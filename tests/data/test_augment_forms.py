@@ -12,8 +12,6 @@ from medkit.data.augment import (
     Blur,
     Brightness,
     Contrast,
-    CPUChain,
-    DeviceChain,
     Dihedral,
     Gamma,
     GaussNoise,
@@ -22,6 +20,7 @@ from medkit.data.augment import (
     ShiftIntensity,
     ShiftScaleRotate,
 )
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop
 
 STEPS = [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain, Gamma, Sharpen
+from medkit.data.augment import Gamma, Sharpen
+from medkit.data.augment_chains import CPUChain, DeviceChain
 
 
 def on_cpu(step: Any, image: np.ndarray, seed: int = 0) -> np.ndarray:

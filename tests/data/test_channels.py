@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain, HorizontalFlip, ShiftScaleRotate
+from medkit.data.augment import HorizontalFlip, ShiftScaleRotate
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.channels import Neighbours, Windows, channels_after
 from medkit.data.dataset import Dataset, prepare_record
 from medkit.data.draws import PatchDraw, draw_of

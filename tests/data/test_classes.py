@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain, ShiftScaleRotate
+from medkit.data.augment import ShiftScaleRotate
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Loader, masks_of, whole

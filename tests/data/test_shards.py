@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medkit.data import shards
-from medkit.data.shards import Shards, ShardWriter
+from medkit.data import shards_write
+from medkit.data.shards import Shards
+from medkit.data.shards_write import ShardWriter
 from medkit.errors import RunError
 
 META = {"counts": [1, 2], "doubt": ""}
@@ -80,7 +81,7 @@ def test_two_thousand_samples_are_two_files_and_one_flush(tmp_path: Path, monkey
 
 
 def test_a_full_shard_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SAMPLES", 4)
+    monkeypatch.setattr(shards_write, "SAMPLES", 4)
     write(tmp_path, range(10))
     assert len(list(tmp_path.glob("*.shard"))) == 3
     assert_there(Shards(tmp_path), range(10))
@@ -194,9 +195,9 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from medkit.data import shards
-shards.FLUSH_BYTES = 1 << 20
-with shards.ShardWriter(Path(sys.argv[1])) as writer:
+from medkit.data import shards_write
+shards_write.FLUSH_BYTES = 1 << 20
+with shards_write.ShardWriter(Path(sys.argv[1])) as writer:
     for number in range(int(sys.argv[2]), 100000):
         writer.add(f"{number:032x}", {"image": np.full((4, 64, 64), number, np.float32)}, {"number": number})
 """
@@ -249,7 +250,7 @@ def test_a_shard_that_is_swept_before_its_writer_has_locked_it_is_made_again(
     def late(*arguments: Any) -> None:
         if not swept:  # another writer of this machine begins at this very moment
             swept.append(shard_of(tmp_path))
-            shards._sweep(tmp_path)
+            shards_write._sweep(tmp_path)
             assert not swept[0].exists()
         lock(*arguments)
 
