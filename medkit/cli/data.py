@@ -245,10 +245,7 @@ def _lists(lists: Path | None, out: Path) -> Path:
 def _write(manifest: Any, out: Path) -> None:
     from medkit.data.layouts import write_manifest
 
-    write_manifest(manifest, out)
-    print(f"{out}: {len(manifest)} cases of {manifest['patient'].nunique()} patients")
-    for line in manifest.attrs.get("told", ()):
-        print(line)
+    print(*write_manifest(manifest, out), sep="\n")
 
 
 def simulate_dose(

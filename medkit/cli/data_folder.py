@@ -96,7 +96,9 @@ def split(
     stratify: Annotated[
         str | None,
         typer.Option(
-            "--stratify", metavar="COLUMN", help="What all folds have alike: classes or a number; A,B of 0 and 1."
+            "--stratify",
+            metavar="COLUMN",
+            help="What all folds have alike: classes or a number; each of A,B of 0 and 1.",
         ),
     ] = None,
     folds: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from medkit.data.fractions import draw, strata
-from medkit.data.label_kinds import MOST, label_columns, label_kind
-from medkit.data.labels import rarest
-from medkit.data.manifest import as_number, read_manifest, texts
+from medkit.data.iterative import deal
+from medkit.data.label_kinds import MOST, LabelKind, label_columns, label_kind
+from medkit.data.manifest import as_number, read_manifest, texts, write_rows
 from medkit.data.splits import look_alikes
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols.labels import SEPARATOR
 from medkit.records import written_atomically
 
 NAMES = ("train", "val", "test")
+NONE, UNKNOWN = "none of them", "no label"
+"""Strata of groups with none of several classes, and of those of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Dealt:
     groups:
         Number of groups by fold.
     strata:
-        Number of groups by stratum, in words, and fold.
+        Number of groups by stratum, in words, and fold; a group with several classes is in several.
     told:
         What a user should know.
     """
@@ -65,7 +67,8 @@ def split(
         The column whose equal values stay together. Patients stay together whatever it is.
     stratify:
         A column that all folds have alike: classes, or a measurement in five ranges. A group's largest value counts.
-        Of several columns of 0 and 1 (``A,B``), or of cells with several classes (``A;B``), a group's rarest class.
+        Of several columns of 0 and 1 (``A,B``), or of cells with several classes (``A;B``), all classes that a group
+        has in any row count, each for itself (:mod:`medkit.data.iterative`).
     folds:
         The number of folds, named from 1 on, of equal size; default: train, val and test by ``shares``.
     out:
@@ -94,12 +97,15 @@ def split(
     groups = _groups(table, by, path)
     wanted = _wanted(folds, shares)
     columns = _columns(stratify, names)
-    several = columns and (len(columns) > 1 or _holds_several(table, columns[0]))
-    words = _rarest(table, columns, groups, path) if several else _words(table, stratify, groups, path)
-    dealt = _deal(groups, words, wanted, seed, path, by)
-    if several:
-        dealt.told.extend(_each_class(table, columns, dealt, path))
-    _write(table.append_column(column, [dealt.of_rows]), out)
+    dealing = Dealing(groups, wanted, seed, str(path), by)
+    if columns and (len(columns) > 1 or _holds_several(table, columns[0])):
+        found = label_kind(table, columns, path)
+        dealt = dealing.by_classes(_flags(found, groups), found.names)
+        dealt.told.extend(_each_class(found, dealt))
+    else:
+        dealt = dealing.by_strata(_words(table, stratify, groups, path))
+    with written_atomically(out) as file:
+        write_rows(table.append_column(column, [dealt.of_rows]), file, out.suffix)
     return dealt
 
 
@@ -138,25 +144,19 @@ def _holds_several(table: Any, name: str) -> bool:
     return any(isinstance(cell, str) and SEPARATOR in cell for cell in table[name].to_pylist())
 
 
-def _rarest(table: Any, columns: Sequence[str], groups: list[str], path: Path) -> dict[str, str]:
-    """The rarest class that each group has in any of its rows, in words."""
-    found = label_kind(table, columns, path)
-    assert found.labels is not None
+def _flags(found: LabelKind, groups: list[str]) -> dict[str, np.ndarray]:
+    """Which classes each group has in any of its rows, as 0 and 1; nan where no row knows."""
     flags: dict[str, np.ndarray] = {}
     for group, row in zip(groups, found.values, strict=True):
         flags[group] = np.fmax(flags.get(group, row), row)
-    words = {0: "none of them", **{i: f"with {name}" for i, name in enumerate(found.labels.names, 1)}}
-    numbers = rarest(np.stack(list(flags.values()))).tolist()
-    return {group: "" if np.isnan(n) else words[int(n)] for group, n in zip(flags, numbers, strict=True)}
+    return flags
 
 
-def _each_class(table: Any, columns: Sequence[str], dealt: Dealt, path: Path) -> list[str]:
+def _each_class(found: LabelKind, dealt: Dealt) -> list[str]:
     """How many rows of each fold have each class."""
-    found = label_kind(table, columns, path)
-    assert found.labels is not None
     fold = np.array(dealt.of_rows)
     lines = []
-    for number, name in enumerate(found.labels.names):
+    for number, name in enumerate(found.names):
         has = found.values[:, number] == 1
         lines.append(f"rows with {name}: " + ", ".join(f"{f} {int((has & (fold == f)).sum())}" for f in dealt.folds))
     return lines
@@ -197,51 +197,88 @@ def _classes(cells: list[str | None], groups: list[str], order: list[str], name:
     return found
 
 
-def _deal(groups: list[str], words: dict[str, str], shares: dict[str, float], seed: int, path: Path, by: str) -> Dealt:
-    """Deal each stratum's groups to the folds that lack most, first one to each of them."""
-    folds = sorted(shares, key=lambda name: -shares[name])
-    if len(words) < len(folds):
-        what = f"{len(words)} values of '{by}' cannot be dealt to {len(folds)} folds"
-        raise InputError(what, str(path), "every fold needs one")
-    members: dict[str, list[str]] = {}
-    for group, stratum in words.items():
-        members.setdefault(stratum, []).append(group)
-    told = []
-    for stratum, mine in members.items():
-        if stratum and len(mine) < len(folds):
-            what = f"'{stratum}' has {len(mine)} values of '{by}', too few for {len(folds)} folds"
-            hint = f"--folds {len(mine)}, or " if len(mine) > 1 and "1" in shares else ""
-            raise InputError(what, str(path), f"{hint}leave --stratify away")
-    if members.get(""):
-        told.append(f"{len(members[''])} of {len(words)} values of '{by}' have no label, and are dealt by themselves")
-    if alike := look_alikes(list(words)):
-        told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
-    of_group: dict[str, str] = {}
-    totals: Counter[str] = Counter()
-    counts: dict[str, Counter[str]] = {}
-    for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
-        mine = sorted(members[stratum], key=lambda name: draw(seed, name))
-        here = counts.setdefault(stratum or "no label", Counter())
-        for i, group in enumerate(mine):
-            lacking = [
-                (stratum != "" and not here[fold] and len(mine) - i <= sum(not here[f] for f in folds),
-                 round(shares[fold] * (i + 1) - here[fold], 9),
-                 round(shares[fold] * (len(of_group) + 1) - totals[fold], 9))
-                for fold in folds
-            ]  # fmt: skip
-            fold = folds[max(range(len(folds)), key=lambda k: (*lacking[k], -k))]
-            of_group[group] = fold
-            here[fold] += 1
-            totals[fold] += 1
-    return Dealt(list(shares), [of_group[group] for group in groups], totals, counts, told)
+@dataclass(frozen=True)
+class Dealing:
+    """Groups that are dealt to folds.
 
+    Attributes
+    ----------
+    groups:
+        That of each row.
+    shares:
+        Of the groups, by fold.
+    path, by:
+        The manifest, and the column of the groups, for messages.
+    """
 
-def _write(table: Any, path: Path) -> None:
-    """Put the table in the manifest's place, whole or not at all."""
-    with written_atomically(path) as file:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
+    groups: Sequence[str]
+    shares: Mapping[str, float]
+    seed: int
+    path: str
+    by: str
 
-            pyarrow.parquet.write_table(table, file)
-        else:
-            file.write(table.to_pandas().to_csv(index=False).encode())
+    def by_strata(self, words: Mapping[str, str]) -> Dealt:
+        """Deal each stratum's groups to the folds that lack most, first one to each of them.
+
+        ``words`` has the stratum of each group, '' for one without a value.
+        """
+        members: dict[str, list[str]] = {}
+        for group, stratum in words.items():
+            members.setdefault(stratum, []).append(group)
+        told = self._check({stratum: len(mine) for stratum, mine in members.items() if stratum}, words)
+        shares, folds = self.shares, sorted(self.shares, key=lambda name: -self.shares[name])
+        of_group: dict[str, str] = {}
+        totals: Counter[str] = Counter()
+        for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
+            mine = sorted(members[stratum], key=lambda name: draw(self.seed, name))
+            here: Counter[str] = Counter()
+            for i, group in enumerate(mine):
+                lacking = [
+                    (stratum != "" and not here[fold] and len(mine) - i <= sum(not here[f] for f in folds),
+                     round(shares[fold] * (i + 1) - here[fold], 9),
+                     round(shares[fold] * (len(of_group) + 1) - totals[fold], 9))
+                    for fold in folds
+                ]  # fmt: skip
+                fold = folds[max(range(len(folds)), key=lambda k: (*lacking[k], -k))]
+                of_group[group] = fold
+                here[fold] += 1
+                totals[fold] += 1
+        return self._dealt(of_group, {group: [stratum or UNKNOWN] for group, stratum in words.items()}, told)
+
+    def by_classes(self, flags: Mapping[str, np.ndarray], names: Sequence[str]) -> Dealt:
+        """Deal groups so that every fold has its share of each class (:mod:`medkit.data.iterative`)."""
+        words: dict[str, list[str]] = {}
+        for group, known in flags.items():
+            has = [f"with {name}" for name, flag in zip(names, known.tolist(), strict=True) if flag == 1]
+            words[group] = has or [UNKNOWN if np.isnan(known).all() else NONE]
+        counts = Counter(word for mine in words.values() for word in mine if word not in (UNKNOWN, NONE))
+        told = self._check(counts, {group: "" if mine == [UNKNOWN] else "known" for group, mine in words.items()})
+        # Groups with none of the classes come last, and make up for what the others leave of the folds' sizes.
+        labels = {group: [] if mine == [NONE] else mine for group, mine in words.items()}
+        return self._dealt(deal(labels, self.shares, self.seed), words, told)
+
+    def _check(self, counts: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
+        """Refuse fewer groups, or fewer of a class, than folds; what is to be told of the groups."""
+        if len(words) < len(self.shares):
+            what = f"{len(words)} values of '{self.by}' cannot be dealt to {len(self.shares)} folds"
+            raise InputError(what, self.path, "every fold needs one")
+        for stratum, count in counts.items():
+            if count < len(self.shares):
+                what = f"'{stratum}' has {count} values of '{self.by}', too few for {len(self.shares)} folds"
+                hint = f"--folds {count}, or " if count > 1 and "1" in self.shares else ""
+                raise InputError(what, self.path, f"{hint}leave --stratify away")
+        told = []
+        if missing := sum(not word for word in words.values()):
+            told.append(f"{missing} of {len(words)} values of '{self.by}' have no label, and are dealt by themselves")
+        if alike := look_alikes(list(words)):
+            told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
+        return told
+
+    def _dealt(self, of_group: Mapping[str, str], words: Mapping[str, Sequence[str]], told: list[str]) -> Dealt:
+        strata: dict[str, Counter[str]] = {}
+        for group, mine in words.items():
+            for word in mine:
+                strata.setdefault(word, Counter())[of_group[group]] += 1
+        ordered = {word: strata[word] for word in sorted(strata, key=lambda word: (strata[word].total(), word))}
+        rows = [of_group[group] for group in self.groups]
+        return Dealt(list(self.shares), rows, Counter(of_group.values()), ordered, told)

@@ -34,6 +34,11 @@ class LabelKind:
     labels: Labels | None
     values: np.ndarray
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes; none of plain numbers."""
+        return () if self.labels is None else self.labels.names
+
 
 def label_kind(table: Any, columns: Sequence[str], path: Path) -> LabelKind:
     """Look at the columns of labels: one, or one of 0 and 1 for each of several classes.

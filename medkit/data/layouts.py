@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medkit.data.manifest import write_rows
 from medkit.data.source import read_table
 from medkit.data.splits import assign_folds
 from medkit.data.whole import whole_file
@@ -155,12 +156,10 @@ def check_new_manifest(path: Path) -> None:
         raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
 
 
-def write_manifest(table: Any, path: Path) -> None:
-    """Write a manifest, CSV or Parquet by its suffix; an existing file is an error."""
+def write_manifest(table: Any, path: Path) -> list[str]:
+    """Write a manifest, CSV or Parquet by its suffix; returns what a user should know. An existing file is an error."""
     path = Path(path)
     check_new_manifest(path)
     with whole_file(path) as temporary:
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary)
-        else:
-            table.to_csv(temporary, index=False)
+        write_rows(table, temporary, path.suffix)
+    return [f"{path}: {len(table)} cases of {table['patient'].nunique()} patients", *table.attrs.get("told", ())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medkit.errors import InputError
 
@@ -33,6 +33,19 @@ def read_manifest(path: Path, what: str = "manifest") -> Any:
         hint = "CSV or Parquet with a header"
         raise InputError(f"the {what} cannot be read ({first})", str(path), hint) from error
     return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
+
+
+def write_rows(table: Any, to: Path | BinaryIO, suffix: str) -> None:
+    """Write a table of pandas or Arrow as CSV, or as Parquet where ``suffix`` says so; a pandas index is left out."""
+    if suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        made = table if isinstance(table, pyarrow.Table) else pyarrow.Table.from_pandas(table, preserve_index=False)
+        pyarrow.parquet.write_table(made, to)
+    else:
+        frame = table if hasattr(table, "to_csv") else table.to_pandas()
+        frame.to_csv(to, index=False)
 
 
 def _parquet(path: Path) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medkit.data.manifest import write_rows
 from medkit.data.prepare import Failure, fill
 from medkit.data.source import ManifestSource, read_table
 from medkit.data.whole import whole_file
@@ -113,7 +114,7 @@ def write_sound(checked: list[CheckedBlock], path: Path) -> int:
             writer.writerows((failure.case, str(failure.error)) for failure in one.failures)
         kept = table.drop(index=sorted(rows))
         with whole_file(path) as temporary:
-            kept.to_parquet(temporary) if path.suffix == ".parquet" else kept.to_csv(temporary, index=False)
+            write_rows(kept, temporary, path.suffix)
     return len(kept)
 
 

@@ -19,7 +19,11 @@ def medkit_register(registry):
 
 @hookimpl
 def medkit_data_commands():
-    return {"pedxnet": "medkit_pedxnet.commands:pedxnet"}
+    return {
+        "pedxnet": "medkit_pedxnet.commands:pedxnet",
+        "rsna-bone-age": "medkit_pedxnet.commands:rsna_bone_age",
+        "grazpedwri": "medkit_pedxnet.commands:grazpedwri",
+    }
 
 
 @hookimpl

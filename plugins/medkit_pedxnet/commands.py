@@ -1,4 +1,4 @@
-"""``medkit data pedxnet``: balanced samples of a manifest, one per level."""
+"""``medkit data pedxnet``, balanced samples of a manifest, and public sets of children's radiographs as manifests."""
 
 from __future__ import annotations
 
@@ -55,3 +55,33 @@ def pedxnet(
             summary[f"views_{level}"] = write_chosen(sampled, views, level, seed, folder / f"views_{level}.parquet")
         (folder / "sample.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(f"{out}: {sampled.total} training images per level, {len(sampled.later)} later ones")
+
+
+Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
+Out = Annotated[Path, typer.Option("--out", help="The manifest to write: .csv or .parquet.")]
+
+
+def rsna_bone_age(folder: Folder, out: Out) -> None:
+    """RSNA Pediatric Bone Age Challenge 2017 (three tables, folders of PNG) to a manifest, one row per image.
+
+    Example: medkit data rsna-bone-age /data/bone-age --out ages.csv
+    """
+    from medkit_pedxnet.layouts import bone_age
+
+    _write(bone_age(folder), out)
+
+
+def grazpedwri(folder: Folder, out: Out) -> None:
+    """GRAZPEDWRI-DX (dataset.csv, PNG anywhere below) to a manifest, one row per image.
+
+    Example: medkit data grazpedwri /data/grazpedwri --out wrists.csv
+    """
+    from medkit_pedxnet.layouts import wrists
+
+    _write(wrists(folder), out)
+
+
+def _write(manifest: Any, out: Path) -> None:
+    from medkit.data.layouts import write_manifest
+
+    print(*write_manifest(manifest, out), sep="\n")

@@ -104,10 +104,37 @@ def test_several_classes_a_case_are_dealt_evenly_the_rarest_first(tmp_path: Path
     (tmp_path / "cases.csv").write_text("case,patient,rare,often,found\n" + "\n".join(rows) + "\n")
     made = split(tmp_path / "cases.csv", stratify="rare,often", folds=5, out=tmp_path / "split.csv")
     assert made.strata["with rare"] == dict.fromkeys("12345", 4)
+    assert made.strata["with often"] == dict.fromkeys("12345", 20)
     assert "rows with rare: 1 4, 2 4, 3 4, 4 4, 5 4" in made.told
     (tmp_path / "joined.csv").write_text((tmp_path / "cases.csv").read_text().replace("rare\n", "rare;often\n"))
     again = split(tmp_path / "joined.csv", stratify="found", folds=5)
     assert again.strata["with often"] == dict.fromkeys("12345", 4)
+
+
+def test_every_class_of_several_has_its_share_in_every_fold(tmp_path: Path) -> None:
+    """Not only the rarest that a patient has: of each class, a fold of a fifth has a fifth of its patients."""
+    rng = np.random.default_rng(0)
+    flags = rng.random((200, 5)) < [0.1, 0.2, 0.3, 0.4, 0.5]
+    names = [f"c{k}" for k in range(5)]
+    lines = [f"{i},{','.join(str(int(flag)) for flag in row)}" for i, row in enumerate(flags)]
+    (tmp_path / "cases.csv").write_text("\n".join([f"patient,{','.join(names)}", *lines]) + "\n")
+    made = split(tmp_path / "cases.csv", stratify=",".join(names), folds=5)
+    for name, count in zip(names, flags.sum(0).tolist(), strict=True):
+        each = made.strata[f"with {name}"]
+        assert max(abs(each[fold] - count / 5) for fold in "12345") <= 1
+    assert max(abs(made.groups[fold] - 40) for fold in "12345") <= 2
+    again = split(tmp_path / "cases.csv", stratify=",".join(names), folds=5, column="again", seed=1)
+    assert again.of_rows != made.of_rows
+    (tmp_path / "turned.csv").write_text("\n".join([f"patient,{','.join(names)}", *lines[::-1]]) + "\n")
+    assert split(tmp_path / "turned.csv", stratify=",".join(names), folds=5).of_rows == made.of_rows[::-1]
+
+
+def test_a_small_fold_has_one_of_a_rare_class(tmp_path: Path) -> None:
+    """Five patients have it: 3.5 for train, half a one for val and one for test."""
+    lines = [f"{i},{int(i < 5)},{int(i % 2)}" for i in range(50)]
+    (tmp_path / "cases.csv").write_text("\n".join(["patient,rare,often", *lines]) + "\n")
+    made = split(tmp_path / "cases.csv", stratify="rare,often")
+    assert made.strata["with rare"] == {"train": 3, "val": 1, "test": 1}
 
 
 def test_a_class_that_fewer_have_than_there_are_folds_is_refused(tmp_path: Path) -> None:

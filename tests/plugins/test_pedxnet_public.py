@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from medkit_pedxnet.sources_public import GrazWrists, RSNABoneAge
+from typer.testing import CliRunner
 
+from medkit.cli.app import app
 from medkit.data.dataset import Dataset
+from medkit.data.source import ManifestSource
 from medkit.errors import InputError
 from medkit.testing import check_source
 
@@ -129,3 +134,83 @@ def test_images_of_a_fold_may_lie_in_two_folders_as_those_of_validation_do(tmp_p
         (folder / f"{name}.png").write_bytes(b"")
     source = RSNABoneAge(tmp_path, {"val": "v.csv"}, {"val": "set"})
     assert [case.patient for case in source.cases()] == ["1386", "1400"]
+
+
+# -- as manifests --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def challenge(tmp_path: Path) -> Path:
+    """The bone age challenge as it is unpacked: three tables, validation in two folders, test as a table of Excel."""
+    root = tmp_path / "challenge"
+    tables = {
+        "train.csv": "id,boneage,male\n1377,180,False\n1378,12,True\n",
+        "Bone Age Validation Set/Validation Dataset.csv": "Image ID,male,Bone Age (months)\n1386,TRUE,30\n1392,FALSE,162\n",
+        "boneage-test-dataset.csv": "Case ID,Sex\n4360,M\n",
+    }
+    images = [
+        "boneage-training-dataset/boneage-training-dataset/1377",
+        "boneage-training-dataset/boneage-training-dataset/1378",
+    ]
+    images += [f"Bone Age Validation Set/boneage-validation-dataset-{k}/{n}" for k, n in ((1, 1386), (2, 1392))]
+    images += ["boneage-test-dataset/4360"]
+    for name, text in tables.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name in images:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.png").write_bytes(IMAGE)
+    (root / "Bone age ground truth.xlsx").write_bytes(b"PK")
+    return root
+
+
+def data(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
+
+
+def test_the_bone_age_challenge_becomes_a_manifest_that_a_run_reads(challenge: Path, tmp_path: Path) -> None:
+    done = data("rsna-bone-age", challenge, "--out", tmp_path / "ages.csv")
+    assert done.exit_code == 0
+    assert "no table of the set 'test' is here: save the one of Excel as CSV" in done.output
+    source = ManifestSource(tmp_path / "ages.csv", label="label", case="case")
+    found = {case.patient: (case.fold, case.label, case.fields["sex"]) for case in source.cases()}
+    assert found == {
+        "1377": ("train", 180.0, "0.0"),
+        "1378": ("train", 12.0, "1.0"),
+        "1386": ("val", 30.0, "1.0"),
+        "1392": ("val", 162.0, "0.0"),
+    }
+    assert source.load(source.cases()[3]).image.voxels.shape == (1, 8, 8)
+
+
+def test_the_published_test_table_saved_as_csv_is_the_test_fold(challenge: Path, tmp_path: Path) -> None:
+    text = "Case ID,Sex,Ground truth bone age (months)\n4360,M,168.93\n"
+    (challenge / "Bone age ground truth.csv").write_text(text)
+    assert "no table" not in data("rsna-bone-age", challenge, "--out", tmp_path / "ages.csv").output
+    assert "test/4360,4360,rsna_bone_age,test," in (tmp_path / "ages.csv").read_text()
+
+
+def test_a_table_without_its_images_and_a_folder_without_tables_are_refused(challenge: Path, tmp_path: Path) -> None:
+    shutil.rmtree(challenge / "boneage-training-dataset")
+    done = data("rsna-bone-age", challenge, "--out", tmp_path / "ages.csv")
+    assert "no folder named as one of 'train' has PNG files" in str(done.exception)
+    (tmp_path / "empty").mkdir()
+    done = data("rsna-bone-age", tmp_path / "empty", "--out", tmp_path / "none.csv")
+    assert "no table of the bone age challenge" in str(done.exception)
+    assert not (tmp_path / "ages.csv").exists()
+
+
+def test_grazpedwri_becomes_a_manifest_with_its_other_columns(tmp_path: Path) -> None:
+    rows = [(f"{i:04d}_1297860395_0{k}_WRI-L1_M014", "1.0" if i % 2 else "") for i in range(30) for k in (1, 2)]
+    (tmp_path / "graz").mkdir()
+    wrists(tmp_path / "graz", rows)
+    table = (tmp_path / "graz" / "dataset.csv").read_text().splitlines()
+    lines = [f"{table[0]},age,laterality", *(f"{line},{i / 10},L" for i, line in enumerate(table[1:]))]
+    (tmp_path / "graz" / "dataset.csv").write_text("\n".join(lines) + "\n")
+    done = data("grazpedwri", tmp_path / "graz", "--out", tmp_path / "wrists.csv")
+    assert "60 cases of 30 patients" in done.output
+    source = ManifestSource(tmp_path / "wrists.csv", label="label", case="case")
+    cases = {case.id: case for case in source.cases()}
+    assert [cases[rows[k][0]].label for k in (0, 2)] == [0.0, 1.0]
+    assert cases[rows[3][0]].fields["age"] == "0.3"
+    assert len({(case.patient, case.fold) for case in cases.values()}) == 30
