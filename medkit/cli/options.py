@@ -17,6 +17,14 @@ UnitsSaid = Annotated[
     str | None,
     typer.Option("--units", metavar="HU|stored", help="The unit of the voxels, where the file does not say."),
 ]
+MendBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mend",
+        metavar="rescale[=SLOPE,INTERCEPT]|preamble|signed",
+        help="What to assume of DICOM files whose headers lack or contradict it; prediction.json says of which.",
+    ),
+]
 Lists = Annotated[
     Path | None,
     typer.Option(
@@ -55,6 +63,10 @@ Link = Annotated[
         "or else train, and say what could have been taken.",
         show_default=False,
     ),
+]
+Inputs = Annotated[
+    list[Path],
+    typer.Option("--input", help="DICOM folder or file, NIfTI or PNG; once for each image of a case of several."),
 ]
 Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs besides the image.")

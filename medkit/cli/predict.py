@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import AllowGaps, Device, Field, PluginFile, RunDir, UnitsSaid, fields_of
+from medkit.cli.options import AllowGaps, Device, Field, Inputs, MendBy, PluginFile, RunDir, UnitsSaid, fields_of
 from medkit.cli.output import show_json
 from medkit.errors import InputError, RunError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def predict(
     folder: RunDir,
-    input: Annotated[Path, typer.Option("--input", help="DICOM folder or NIfTI file.")],
+    input: Inputs,
     output: Annotated[
         Path, typer.Option("--output", help="New folder (DICOM), .nii.gz file, or .json file for numbers alone.")
     ],
@@ -46,6 +46,7 @@ def predict(
     field: Field = None,
     allow_gaps: AllowGaps = False,
     units: UnitsSaid = None,
+    mend: MendBy = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Many images: processes of one thread each; default: this one.")
     ] = 1,
@@ -66,15 +67,20 @@ def predict(
     Example: medkit predict runs/first --input cases.csv --output masks --jobs 4
     """
     from medkit.data.inputs import is_one
+    from medkit.data.mend import named
     from medkit.runs.predict import PredictSettings
     from medkit.runs.predict import predict as apply
     from medkit.runs.reading import Reading
 
     load_files(plugin)
-    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units))
+    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units), named(mend or ()))
     settings = PredictSettings(threshold, resample, tile, overlap, _format(format))
-    if not is_one(input):
-        _predict_many(folder, input, output, stage=stage, reading=reading, settings=settings, device=device, jobs=jobs)
+    if not all(map(is_one, input)):
+        if len(input) > 1:
+            raise InputError(f"{len(input)} images of one case are given, and one is many", "--input", "give it alone")
+        _predict_many(
+            folder, input[0], output, stage=stage, reading=reading, settings=settings, device=device, jobs=jobs
+        )
         return
     found = apply(folder, input, output, stage=stage, reading=reading, settings=settings, device=device)
     if found["seen_in_training"] is True:
@@ -109,7 +115,7 @@ def _format(name: str | None) -> Format | None:
 
 def explain(
     folder: RunDir,
-    input: Annotated[Path, typer.Option("--input", help="DICOM folder or file, NIfTI or PNG.")],
+    input: Inputs,
     output: Annotated[Path, typer.Option("--output", help="New folder for the maps and explanation.json.")],
     stage: Annotated[
         str | None, typer.Option("--stage", help="Default: the last one with heads or an operator.")
@@ -124,6 +130,7 @@ def explain(
     field: Field = None,
     allow_gaps: AllowGaps = False,
     units: UnitsSaid = None,
+    mend: MendBy = None,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
@@ -134,12 +141,13 @@ def explain(
 
     Example: medkit explain runs/first --input hand.png --output maps --field sex=1
     """
+    from medkit.data.mend import named
     from medkit.runs.explain import Question
     from medkit.runs.explain import explain as apply
     from medkit.runs.reading import Reading
 
     load_files(plugin)
-    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units))
+    reading = Reading(fields_of(field), allow_gaps, cast("Units | None", units), named(mend or ()))
     question = Question(head, int(target) if target is not None and target.isdecimal() else target, against)
     found = apply(folder, input, output, stage=stage, reading=reading, question=question, device=device)
     for note in [*found["notices"], *([found["note"]] if "note" in found else [])]:

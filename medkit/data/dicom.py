@@ -262,7 +262,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
     voxels = read_stack(headers)
     notes += headers[0].mend.notes(one.mended for one in headers)
-    header: dict[str, Any] = {"format": "dicom", **_files(headers)}
+    header: dict[str, Any] = {"format": "dicom", **_files(headers), **_mended(headers)}
     units, why = _units(headers, voxels)
     if why:
         header["not_hu"] = why
@@ -294,6 +294,12 @@ def _files(headers: Sequence[Header]) -> dict[str, Any]:
         return {"files": files}
     own = list(dict.fromkeys(files))
     return {"files": own, "frames": [(own.index(str(path)), index) for path, index in frames]}
+
+
+def _mended(headers: Sequence[Header]) -> dict[str, Any]:
+    """By what names headers were mended, where any was."""
+    names = sorted({name for header in headers for name in header.mended})
+    return {"mended": names} if names else {}
 
 
 def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned, first: Header) -> np.ndarray:
@@ -369,7 +375,7 @@ def _flat(header: Header, notes: Sequence[str]) -> Volume:
     voxels = read_pixels(header)[None]
     notes = [*notes, *header.mend.notes([header.mended])]
     units, why = _units([header], voxels)
-    kept = {"format": "dicom", "files": [str(header.path)]} | ({"not_hu": why} if why else {})
+    kept = {"format": "dicom", "files": [str(header.path)], **_mended([header])} | ({"not_hu": why} if why else {})
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1, spacing[0], spacing[1], 1
     for note in notes:

@@ -15,7 +15,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 
 from medkit.data.dicom_elements import Elements, find_elements
-from medkit.data.mend import NOTHING, Mend, Name
+from medkit.data.mend import NOTHING, Mend, Name, how
 from medkit.errors import InputError
 
 # They quote values of the file, which may name a patient. What matters of them is checked here and in the pixels.
@@ -118,9 +118,9 @@ class Header:
         return f"{self.path} ({number >> 16:04X},{number & 0xFFFF:04X}) {tag}"
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, mend: Mend = NOTHING) -> Header:
     """One file's header; raises :class:`InputError` as :func:`find_header`, and for a file that is no DICOM."""
-    header = find_header(path)
+    header = find_header(path, mend)
     if header is None:
         raise InputError("this is not a DICOM file", str(path), "is it cut short?")
     return header
@@ -145,7 +145,7 @@ def find_header(path: Path, mend: Mend = NOTHING) -> Header | None:
                 "this looks like DICOM without its preamble (no DICM at byte 128)",
                 str(path),
                 "write it again as a whole file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM); or say "
-                "'mend: [preamble]' in a manifest's source",
+                f"{how('preamble')}",
             )
         file.seek(0)
         elements = find_elements(file)

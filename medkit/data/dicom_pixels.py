@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import CT_CLASSES, Header
+from medkit.data.mend import how
 from medkit.errors import InputError
 
 AIR = -1024
@@ -111,7 +112,7 @@ def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, l
         return False
     if "signed" not in header.mend.names:
         what = f"numbers of 0 and above are said to be stored, and {negative / stored.size:.0%} are as -1000 is stored"
-        hint = "if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES, or 'mend: [signed]'"
+        hint = f"if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES, or {how('signed')}"
         raise InputError(what, header.where("PixelRepresentation"), hint)
     header.mended.add("signed")
     return True
@@ -277,7 +278,7 @@ def check_rescale(header: Header, ct: bool) -> None:
                 "missing in a CT image: its stored values cannot be turned into HU",
                 header.where(tag),
                 "get the original files, or say what is known: dcmodify -i RescaleSlope=1 -i RescaleIntercept=-1024 "
-                "FILES, or 'mend: [rescale]'",
+                f"FILES, or {how('rescale')}",
             )
 
 

@@ -19,6 +19,7 @@ from medkit.data.dicom_frames import EACH, Frame, frames_of
 from medkit.data.dicom_header import Header, pixel_spacing, read_header, vector
 from medkit.data.dicom_seg import Segment
 from medkit.data.dicom_seg_types import Coded, type_of
+from medkit.data.dicom_write import check_whole
 from medkit.data.orientation import turn_back
 from medkit.data.volume import Volume
 from medkit.data.whole import whole_file
@@ -65,6 +66,7 @@ def check_segmentable(image: Volume) -> None:
     if "frames" in image.header and len(files) > 1:
         what = f"a segmentation refers to one file of frames, and these are {len(files)}"
         raise InputError(what, image.place, "name a file that ends in .nii.gz")
+    check_whole(image)
     for file in files:
         header = read_header(Path(file))
         for name in REFERRED:

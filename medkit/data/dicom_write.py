@@ -56,7 +56,7 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
 
 
 def check_sources(volume: Volume) -> None:
-    """Say before the work is done that slices lack what a derived object has to name, or are frames of one file.
+    """Say before the work is done that slices lack what a derived object has to say, or are frames of one file.
 
     Raises
     ------
@@ -66,8 +66,16 @@ def check_sources(volume: Volume) -> None:
     if "frames" in volume.header:
         what = "frames of one file are no images of their own that a series could be derived from"
         raise InputError(what, volume.place, "give --format dicom-seg for a mask, or name a file that ends in .nii.gz")
+    check_whole(volume)
     for file in volume.header["files"]:
         _named(read_header(Path(file)))
+
+
+def check_whole(volume: Volume) -> None:
+    """Refuse a volume whose headers were mended: a derived object would take over what they lack or contradict."""
+    if volume.mended:
+        what = f"its headers were mended ({', '.join(volume.mended)}), and a derived object would have them as they are"
+        raise InputError(what, volume.place, "name a file that ends in .nii.gz, or mend the files themselves")
 
 
 def _named(header: Header) -> Header:

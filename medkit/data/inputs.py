@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medkit.data.dicom import is_picture, scan, visible
 from medkit.data.files import LIST, place, system
 from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.mend import NOTHING, Mend
 from medkit.data.tree import Tree
 from medkit.data.tree_files import is_mask, stem
 from medkit.data.tree_series import FLAT, Series, look
@@ -38,6 +39,8 @@ class Input:
         What a head wants to know beside the image.
     problem:
         Why it cannot be read, where that is known already.
+    channels:
+        Further images of the case.
     """
 
     case: str
@@ -45,6 +48,32 @@ class Input:
     files: tuple[str, ...] = ()
     fields: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
+    channels: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All images of the case."""
+        return (self.image, *self.channels)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of images.
+
+    Attributes
+    ----------
+    fields:
+        Columns of a manifest that heads want to know.
+    images:
+        Columns of a manifest with the images of a case.
+    allow_gaps, mend:
+        As :func:`medkit.data.io.read_volume` has them.
+    """
+
+    fields: Sequence[str] = ()
+    images: Sequence[str] = ("image",)
+    allow_gaps: bool = False
+    mend: Mend = NOTHING
 
 
 @dataclass
@@ -53,6 +82,9 @@ class Inputs:
 
     images: list[Input] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+PLAIN = Wanted()
 
 
 def is_one(path: str | Path) -> bool:
@@ -67,51 +99,61 @@ def is_one(path: str | Path) -> bool:
     return len(series) == 1
 
 
-def find_inputs(path: Path, fields: Sequence[str] = (), *, allow_gaps: bool = False) -> Inputs:
+def find_inputs(path: Path, wanted: Wanted = PLAIN) -> Inputs:
     """The images of a manifest or below a folder.
 
     Of a folder every DICOM series that is a volume, every radiograph and every NIfTI or PNG file is one, but masks by
     their names, pictures, scouts and reports. A series that cannot be read is one too, with its problem.
 
-    Parameters
-    ----------
-    fields:
-        Columns of a manifest that heads want to know.
-
     Raises
     ------
     InputError
-        if nothing is there, or the manifest is wrong.
+        if nothing is there, the manifest is wrong, or a folder is given where only a manifest can say what belongs
+        together, or what is DICOM.
     """
-    found = _of_folder(path, allow_gaps) if path.is_dir() else _of_manifest(path, fields)
+    if path.is_dir():
+        _check_folder(path, wanted)
+    found = _of_folder(path, wanted.allow_gaps) if path.is_dir() else _of_manifest(path, wanted)
     if not found.images:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.left_out.most_common()) or "it is empty"
         raise InputError(f"no image is here ({kinds})", str(path))
     return found
 
 
-def _of_manifest(path: Path, fields: Sequence[str]) -> Inputs:
+def _check_folder(path: Path, wanted: Wanted) -> None:
+    if len(wanted.images) > 1:
+        what = f"cases of this run have {len(wanted.images)} images each, and a folder does not say which are one case"
+        raise InputError(what, str(path), f"give a manifest with the columns {', '.join(wanted.images)}")
+    if "preamble" in wanted.mend.names:
+        what = "files of a folder are known for DICOM by their preamble"
+        raise InputError(what, str(path), "name those without one in a manifest")
+
+
+def _of_manifest(path: Path, wanted: Wanted) -> Inputs:
     table, where = read_manifest(path), str(path)
-    images = texts(table, "image", where)
-    if images is None:
-        raise InputError("the manifest has no column 'image'", where, f"columns: {', '.join(table.column_names)}")
+    columns = {role: texts(table, role, where) for role in wanted.images}
+    if lacking := [role for role, column in columns.items() if column is None]:
+        hint = f"columns: {', '.join(table.column_names)}"
+        raise InputError(f"the manifest has no column '{lacking[0]}'", where, hint)
     named = texts(table, "case", where)
-    cases = images if named is None else named
-    for role, column in (("image", images), ("case", cases)):
+    cases = columns[wanted.images[0]] if named is None else named
+    for role, column in (*columns.items(), ("case", cases)):
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
             raise InputError(f"no value in '{role}'", f"{path}:{row + 2}")
     again = [name for name, count in Counter(cases.to_pylist()).items() if count > 1]
     if again:
         raise InputError(f"case '{again[0]}' is listed twice", where, "name each in a column 'case'")
-    paths = below(str(path.parent), images)
-    there, _ = whereabouts(paths)
-    known = {name: _numbers(table, name, path) for name in fields if name in table.column_names}
+    paths = [below(str(path.parent), column) for column in columns.values()]
+    there = [whereabouts(column)[0] for column in paths]
+    known = {name: _numbers(table, name, path) for name in wanted.fields if name in table.column_names}
     made = []
-    for row, (case, image) in enumerate(zip(cases.to_pylist(), paths.to_pylist(), strict=True)):
+    for row, (case, *images) in enumerate(zip(cases.to_pylist(), *(p.to_pylist() for p in paths), strict=True)):
         own = {name: float(values[row]) for name, values in known.items()}
-        problem = "" if there[row] else f"{path}:{row + 2}: there is no '{image}'"
-        made.append(Input(case, system(image), (), own, problem))
+        missing = [image for image, found in zip(images, there, strict=True) if not found[row]]
+        problem = f"{path}:{row + 2}: there is no '{missing[0]}'" if missing else ""
+        first, *others = map(system, images)
+        made.append(Input(case, first, (), own, problem, tuple(others)))
     return Inputs(made)
 
 
@@ -176,7 +218,7 @@ def _distinct(images: Sequence[Input]) -> Iterator[Input]:
         seen[image.case] += 1
         number = seen[image.case]
         name = image.case if number == 1 else f"{image.case}~{number}"
-        yield Input(name, image.image, image.files, image.fields, image.problem)
+        yield replace(image, case=name)
 
 
 def write_list(image: Input, path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from medkit.errors import InputError, did_you_mean
 
@@ -49,6 +49,11 @@ class Mend:
             raise InputError(f"a slope other than 0 and an intercept are wanted, not {list(rescale)}", "rescale")
         return cls(frozenset(names), float(slope), float(intercept))
 
+    def plain(self) -> list[str]:
+        """Its names, that of ``rescale`` with slope and intercept, as :func:`named` reads them."""
+        said = {"rescale": f"rescale={self.slope:g},{self.intercept:g}"}
+        return [said.get(name, name) for name in NAMES if name in self.names]
+
     def assumed(self, name: Name) -> str:
         """What is assumed by a name, in words."""
         if name == "rescale":
@@ -73,3 +78,30 @@ class Mend:
 
 
 NOTHING = Mend()
+
+
+def how(name: Name) -> str:
+    """How a name is said, in a recipe and to a command."""
+    return f"'mend: [{name}]' (--mend {name} of a command)"
+
+
+def named(texts: Sequence[str]) -> Mend:
+    """From names as a command is given them; ``rescale=SLOPE,INTERCEPT`` says what is assumed.
+
+    Raises
+    ------
+    InputError
+        as :meth:`Mend.of`, and for what does not read so.
+    """
+    names: list[Name] = []
+    rescale: Sequence[float] = (1.0, -1024.0)
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        if numbers and name == "rescale":
+            try:
+                slope, intercept = map(float, numbers.split(","))
+            except ValueError as error:
+                raise InputError(f"'{text}' is not rescale=SLOPE,INTERCEPT", "--mend", "rescale=1,-1024") from error
+            rescale = (slope, intercept)
+        names.append(cast("Name", name if name == "rescale" else text))
+    return Mend.of(names, rescale)

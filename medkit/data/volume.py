@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medkit.data.mend import Name
 from medkit.errors import InputError
 
 Units = Literal["HU", "stored"]
@@ -69,6 +70,11 @@ class Volume:
         if files:
             return str(files[0]) if len(files) == 1 else str(Path(files[0]).parent)
         return self.header.get("file")
+
+    @property
+    def mended(self) -> tuple[Name, ...]:
+        """By what names its DICOM headers were mended (:mod:`medkit.data.mend`)."""
+        return tuple(self.header.get("mended", ()))
 
     @property
     def spacing(self) -> tuple[float, float, float]:

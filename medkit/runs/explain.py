@@ -20,11 +20,11 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.evaluation.maps import channel_mean, enlarged, stretched
 from medkit.recipe import Recipe, Stage
-from medkit.runs.explain_maps import Explained, OfSlices, OfVolume
+from medkit.runs.explain_maps import Explained, OfSlices, OfVolume, OfWindows
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
-from medkit.runs.origin import input_named, origin, patient_of
-from medkit.runs.reading import Reading
+from medkit.runs.origin import inputs_named, origin, patient_of
+from medkit.runs.reading import Images, Reading, paths_of
 from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.workbench import Workbench
 
@@ -51,13 +51,14 @@ class Question:
     against: bool = False
 
 
+Asked = OfSlices | OfVolume | OfWindows
 PLAIN = Reading()
 LIKELIEST = Question()
 
 
 def explain(
     run: str | Path,
-    input: str | Path,
+    input: Images,
     output: str | Path,
     *,
     stage: str | None = None,
@@ -72,8 +73,9 @@ def explain(
     classes there is a ``SLICE.grad_cam.NUMBER.png`` for each.
 
     A head's Grad-CAM is stretched to its own range in each slice. An operator's covers the volume: what each place of
-    each slice adds to what is said of the whole, all slices on one scale, with the sum of each (``adds``). For a value
-    it has no rectifier, since what lowers a value is as much a part of it as what raises it: red raises, blue lowers.
+    each slice adds to what is said of the whole, all slices on one scale, with the sum of each (``adds``); so does that
+    of a head that sees volumes in windows, where each place adds to its own windows. For a value it has no rectifier,
+    since what lowers a value is as much a part of it as what raises it: red raises, blue lowers.
 
     ``explanation.json`` holds the numbers, where they come from, and in which slices Grad-CAM is empty: nothing there
     raises the score, and the map shows one colour.
@@ -83,7 +85,7 @@ def explain(
     run:
         A run folder.
     input:
-        DICOM folder or file, NIfTI or PNG.
+        DICOM folder or file, NIfTI or PNG; several where the run's cases have several images, in their order.
     output:
         A new folder.
     stage:
@@ -105,9 +107,11 @@ def explain(
     chosen = _stage(recipe, stage)
     case = input_case(reading.fields)
     with whole_folder(Path(output)) as new:  # fails at once if the output exists
-        volume = reading.volume(input)
-        sample = prepared(recipe, chosen, volume, case)
-        notes = [*volume.notes, *doubts_told(sample, volume.place)]
+        record = reading.record(input)
+        volume = record.image
+        sample = prepared(recipe, chosen, record, case)
+        notes = [note for one in (volume, *record.channels) for note in one.notes]
+        notes += doubts_told(sample, volume.place)
         objective = bench.trained(chosen).eval()
         check_fields(reading.fields, objective)
         batch = whole(sample, tuple(case.fields))
@@ -117,7 +121,7 @@ def explain(
         pictures = Pictures(new, sample.shown, asked.subject.signed)
         each = [pictures.keep(one, against) for one in asked.explained(question.target)]
         empty = pictures.write(one_scale=asked.whole)
-        summary = {**origin(folder, recipe, chosen, objective.parts()), "input": input_named(volume, Path(input))}
+        summary = {**origin(folder, recipe, chosen, objective.parts()), **inputs_named(record, paths_of(input))}
         summary["seen_in_training"] = seen_in_training(recorded_ledger(folder, chosen.name), volume, patient_of(volume))
         summary |= {"head": asked.subject.name, "grad_cam": _meaning(asked, question)}
         told = {str(asked.subject.told(k)): found for k, found in empty.items() if k is not None}
@@ -129,19 +133,20 @@ def explain(
             explained = [asked.subject.told(k) for k in one.maps if k is not None]
             about = {"explained": explained[0] if len(explained) == 1 else explained} if explained else {}
             slices.append({"slice": z, **one.numbers, **about})
-        summary |= {"volume": asked.numbers} if isinstance(asked, OfVolume) else {}
+        summary |= {} if isinstance(asked, OfSlices) else {"volume": asked.numbers}
         summary |= {"slices": slices} | ({"input_notes": notes} if notes else {})
         (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
-def _asked(objective: Any, stage: Stage, batch: dict[str, Any], question: Question) -> OfSlices | OfVolume:
-    if getattr(objective, "dimensions", 2) == 3:
-        raise InputError(f"stage '{stage.name}' predicts in windows of volumes, whose maps are not drawn")
-    if hasattr(objective, "operator"):
+def _asked(objective: Any, stage: Stage, batch: dict[str, Any], question: Question) -> Asked:
+    asked: Asked
+    if hasattr(objective, "in_windows"):
+        asked = OfWindows(objective, stage.name, batch, question.head)
+    elif hasattr(objective, "operator"):
         if question.head is not None:
             raise InputError(f"stage '{stage.name}' has an operator and no heads", "--head", "leave it out")
-        asked: OfSlices | OfVolume = OfVolume(objective, batch)
+        asked = OfVolume(objective, batch)
     else:
         asked = OfSlices(objective, stage.name, batch, question.head)
     if question.against and asked.subject.signed:
@@ -149,13 +154,13 @@ def _asked(objective: Any, stage: Stage, batch: dict[str, Any], question: Questi
     return asked
 
 
-def _meaning(asked: OfSlices | OfVolume, question: Question) -> str:
+def _meaning(asked: Asked, question: Question) -> str:
     if asked.subject.signed:
         return "red raises the value, blue lowers it"
     return "what lowers the score" if question.against else "what raises the score"
 
 
-def _about_empty(empty: Sequence[int], asked: OfSlices | OfVolume, question: Question) -> dict[str, str]:
+def _about_empty(empty: Sequence[int], asked: Asked, question: Question) -> dict[str, str]:
     """What an empty map means, and where to look instead."""
     if not empty:
         return {}

@@ -106,7 +106,7 @@ class Cases:
     def __iter__(self) -> Iterator[tuple[Case, Record]]:
         if self.split is None:
             for image in self.images:
-                yield input_case(self.reading.fields), Record(self.reading.volume(image))
+                yield input_case(self.reading.fields), self.reading.record(image)
             return
         try:
             dataset = self.bench.dataset(self.stage)

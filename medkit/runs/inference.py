@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from medkit.data.sample import Sample, prepare_record
-from medkit.data.volume import Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.ready import first_slice
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Recipe, Stage
+from medkit.recipe.blocks import Block
 from medkit.recipe.channels import images_of
 
 Accepts = Callable[[set[str]], None]
@@ -47,19 +47,32 @@ def check_fields(fields: Mapping[str, Any], objective: Any) -> None:
             raise InputError(f"no head needs the field '{name}'", "--field", hint)
 
 
-def prepared(recipe: Recipe, stage: Stage, image: Volume, case: Case) -> Sample:
+def prepared(recipe: Recipe, stage: Stage, record: Record, case: Case) -> Sample:
     """A new image, prepared like those that a stage was trained on.
 
     Raises
     ------
     InputError
-        if each of those was made of several images.
+        if each of those was made of another number of images.
     """
     block = recipe.data[stage.data]
-    if (wanted := images_of(block.source)) != 1:
-        what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and this is only one"
-        raise InputError(what, image.place, "'medkit evaluate RUN' measures it on the cases of a manifest")
-    return prepare_record(Record(image), case, [step.build() for step in block.prepare], block.classes)
+    wanted, given = images_of(block.source), 1 + len(record.channels)
+    if wanted != given:
+        were = "this is only one" if given == 1 else f"these are {given}"
+        what = f"stage '{stage.name}' takes {wanted} images of a case as channels, and {were}"
+        raise InputError(what, record.image.place, _how_given(block.source, wanted))
+    return prepare_record(record, case, [step.build() for step in block.prepare], block.classes)
+
+
+def _how_given(source: Block, wanted: int) -> str:
+    """How to give as many images as a case of the run's data has."""
+    if wanted == 1:
+        return "give one --input"
+    if source.arguments.get("colour"):
+        return "'medkit evaluate RUN' measures it on the colour pictures of a manifest"
+    named = source.arguments.get("image")
+    order = f", in the order {', '.join(map(str, named))}" if isinstance(named, list | tuple) else ""
+    return f"give --input once for each{order}"
 
 
 def first_predictions(objective: Any, batch: Batch, runtime: Runtime) -> dict[str, Any]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import medkit
 from medkit.data.ledger import ROLES, Ledger
+from medkit.data.mend import Mend
 from medkit.data.volume import Volume
+from medkit.protocols import Record
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from medkit.data.dicom_header import Header
 
 USE = "for research only, not for clinical use"
 
@@ -63,18 +68,23 @@ def ledger_in_short(ledger: Ledger | None) -> dict[str, Any] | str:
     return found | ({"unknown_weights": unknown} if unknown else {})
 
 
-def input_named(volume: Volume, path: Path) -> dict[str, Any]:
-    """What was read: UIDs of a DICOM series, else name and digest of the file. No patient names."""
+def inputs_named(record: Record, paths: Sequence[Path]) -> dict[str, Any]:
+    """``input``, what was read as a case's image, and ``channels``, the further ones, if there are any."""
+    first, *others = (_named(*one) for one in zip((record.image, *record.channels), paths, strict=True))
+    return {"input": first} | ({"channels": others} if others else {})
+
+
+def _named(volume: Volume, path: Path) -> dict[str, Any]:
+    """UIDs of a DICOM series and how its headers were mended, else name and digest of the file. No patient names."""
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
         return {"file": path.name, **({"digest": f"sha256:{digest(path)}"} if path.is_file() else {})}
-    from medkit.data.dicom import read_header
-
-    first = read_header(Path(files[0]))
+    first = _first_header(volume)
     found = {"images": len(files), "study": first.get("StudyInstanceUID"), "series": first.get("SeriesInstanceUID")}
     if len(files) == 1:
         found["instance"] = first.get("SOPInstanceUID")
-    return {name: value if isinstance(value, int) else str(value or "unknown") for name, value in found.items()}
+    said = {name: value if isinstance(value, int) else str(value or "unknown") for name, value in found.items()}
+    return said | ({"mended": list(volume.mended)} if volume.mended else {})
 
 
 def patient_of(volume: Volume) -> str | None:
@@ -82,9 +92,14 @@ def patient_of(volume: Volume) -> str | None:
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
         return None
-    from medkit.data.dicom import read_header
+    return str(_first_header(volume).get("PatientID") or "") or None
 
-    return str(read_header(Path(files[0])).get("PatientID") or "") or None
+
+def _first_header(volume: Volume) -> Header:
+    """The header of the first file that a volume was read from, as it was read."""
+    from medkit.data.dicom_header import read_header
+
+    return read_header(Path(volume.header["files"][0]), Mend.of(volume.mended))
 
 
 def digest(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from medkit.engine.progress import Progress
 from medkit.runs.prediction_files import Target
 from medkit.runs.predictor import DEFAULT, Predictor, PredictSettings, to_source_units
-from medkit.runs.reading import Reading
+from medkit.runs.reading import Images, Reading, paths_of
 
 __all__ = ["DEFAULT", "PLAIN", "PredictSettings", "predict", "to_source_units"]
 
@@ -17,7 +17,7 @@ PLAIN = Reading()
 
 def predict(
     run: str | Path,
-    input: str | Path,
+    input: Images,
     output: str | Path,
     *,
     stage: str | None = None,
@@ -40,6 +40,9 @@ def predict(
     ----------
     run:
         A run folder.
+    input:
+        DICOM folder or file, NIfTI or PNG; several where the run's cases have several images, in their order. What is
+        written has the grid of the first.
     stage:
         Which stage's model; default: the recipe's last one that is not a variant.
     reading:
@@ -56,12 +59,12 @@ def predict(
     predictor = Predictor(run, stage=stage, settings=settings, device=device)
     target = Target.of(predictor, Path(output))
     target.check_new()
-    image = reading.volume(input)
-    target.check_image(image)
+    record = reading.record(input)
+    target.check_image(record.image)
     with Progress() as progress:
         found = predictor.predict(
-            image, reading.fields, accepts=lambda gives: target.check(image, gives), progress=progress
+            record, reading.fields, accepts=lambda gives: target.check(record.image, gives), progress=progress
         )
-    summary = predictor.summary(found, Path(input)) | target.write(found)
+    summary = predictor.summary(found, record, paths_of(input)) | target.write(found)
     target.write_summary(summary)
     return summary

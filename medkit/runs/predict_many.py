@@ -13,13 +13,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import medkit
 from medkit.data.files import stamp
-from medkit.data.inputs import Input, find_inputs, write_list
+from medkit.data.inputs import Input, Wanted, find_inputs, write_list
 from medkit.data.whole import whole_folder
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, MedkitError
@@ -27,7 +27,7 @@ from medkit.evaluation.files import read_json
 from medkit.records import encoded, write_atomically
 from medkit.runs.lock import acquire
 from medkit.runs.origin import digest
-from medkit.runs.prediction_files import NAME, Target, write_json
+from medkit.runs.prediction_files import IMAGES, NAME, Target, write_json
 from medkit.runs.prediction_workers import Answer, attempt, by_processes
 from medkit.runs.predictor import DEFAULT, Predictor, PredictSettings
 from medkit.runs.reading import Reading
@@ -96,11 +96,18 @@ class Work:
             raise InputError(image.problem, image.image or None)
         with whole_folder(folder_of(self.output, image)) as new:
             identity = _identity(image)  # before it is read, so that the next call sees a change made meanwhile
-            volume = self.reading.volume(image.image)
-            target = self._target(new, volume.header.get("format") == "dicom")
+            paths = [Path(path) for path in image.images]
+            record = self.reading.record(paths)
+            target = self._target(new, record.image.header.get("format") == "dicom")
             fields = {**image.fields, **self.reading.fields}
-            found = self.predictor.predict(volume, fields, accepts=lambda gives: target.check(volume, gives))
-            summary = {"case": image.case, **self.predictor.summary(found, Path(image.image))}
+
+            def accepts(gives: set[str]) -> None:
+                # A stage that gives numbers alone writes no image, whatever its name would be.
+                if gives & IMAGES or self.predictor.settings.format or self.predictor.settings.resample:
+                    target.check(record.image, gives)
+
+            found = self.predictor.predict(record, fields, accepts=accepts)
+            summary = {"case": image.case, **self.predictor.summary(found, record, paths)}
             written = target.write(found)
             if "written" in written:
                 written["written"] = target.path.name
@@ -134,7 +141,8 @@ def predict_many(
     Parameters
     ----------
     input:
-        A manifest (columns ``image`` and, if there are any, ``case`` and the fields that heads need) or a folder
+        A manifest (columns ``image``, or those of the run's own manifest if its cases have several images, and, if there
+        are any, ``case`` and the fields that heads need) or a folder
         (:func:`medkit.data.inputs.find_inputs`).
     output:
         A new folder, or one of an earlier call.
@@ -155,7 +163,8 @@ def predict_many(
     asked = _asked(predictor, reading)
     _check_output(output, asked)
     with Progress(quiet) as progress:
-        inputs = find_inputs(input, _needs(predictor), allow_gaps=reading.allow_gaps)
+        wanted = Wanted(_needs(predictor), _columns(predictor), reading.allow_gaps, reading.mend)
+        inputs = find_inputs(input, wanted)
         output.mkdir(parents=True, exist_ok=True)
         lock = acquire(output, "predict")
         try:
@@ -216,6 +225,12 @@ def _needs(predictor: Predictor) -> tuple[str, ...]:
     return tuple(getattr(predictor.objective, "needs", ()))
 
 
+def _columns(predictor: Predictor) -> tuple[str, ...]:
+    """The columns of a manifest with the images of a case: those of the run's own, if a case has several."""
+    named = predictor.recipe.data[predictor.stage.data].source.arguments.get("image")
+    return tuple(map(str, named)) if isinstance(named, list | tuple) and len(named) > 1 else ("image",)
+
+
 def _asked(predictor: Predictor, reading: Reading) -> dict[str, Any]:
     """Everything that predictions come from, except the images."""
     return {
@@ -226,6 +241,7 @@ def _asked(predictor: Predictor, reading: Reading) -> dict[str, Any]:
         **asdict(predictor.settings),
         "allow_gaps": reading.allow_gaps,
         "units": reading.units,
+        "mend": reading.mend.plain(),
         "fields": dict(reading.fields),
     }
 
@@ -264,11 +280,12 @@ def _listed(image: Input, output: Path) -> Input:
         return image
     path = output / LISTS / f"{folder_of(output, image).name}.txt"
     write_list(image, path)
-    return Input(image.case, str(path), (), image.fields, image.problem)
+    return replace(image, image=str(path), files=())
 
 
 def _identity(image: Input) -> str:
-    return hashlib.blake2b(encoded(f"{stamp(image.image)}\n{sorted(image.fields.items())}"), digest_size=16).hexdigest()
+    stamps = "\n".join(map(stamp, image.images))
+    return hashlib.blake2b(encoded(f"{stamps}\n{sorted(image.fields.items())}"), digest_size=16).hexdigest()
 
 
 def _why_again(output: Path, image: Input) -> str | None:

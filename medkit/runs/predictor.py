@@ -17,12 +17,13 @@ from medkit.data.volume import Volume
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
+from medkit.protocols import Record
 from medkit.protocols.classes import Classes
 from medkit.protocols.labels import Labels
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
-from medkit.runs.origin import input_named, ledger_in_short, now, origin, patient_of
+from medkit.runs.origin import inputs_named, ledger_in_short, now, origin, patient_of
 from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.trainers import StageTrainer, trainer_of
 from medkit.runs.workbench import Workbench
@@ -200,7 +201,7 @@ class Predictor:
 
     def predict(
         self,
-        image: Volume,
+        image: Volume | Record,
         fields: Mapping[str, float] | None = None,
         *,
         accepts: Accepts = lambda gives: None,
@@ -211,7 +212,7 @@ class Predictor:
         Parameters
         ----------
         image:
-            In HU if the recipe's preparation asks for that.
+            In HU if the recipe's preparation asks for that; a record if a case has several images, as channels.
         fields:
             What a head needs besides the image, such as ``{"sex": 1}``.
         accepts:
@@ -223,7 +224,9 @@ class Predictor:
             if the image or a field does not fit the stage.
         """
         self.load()
-        found = self._trainer.predict_image(image, fields or {}, accepts, progress or Progress(quiet=True))
+        record = image if isinstance(image, Record) else Record(image)
+        image = record.image
+        found = self._trainer.predict_image(record, fields or {}, accepts, progress or Progress(quiet=True))
         segments: list[Segment] = []
         output = None
         for given in (found.mask_probability, found.output):
@@ -238,7 +241,8 @@ class Predictor:
         elif found.output is not None:
             output = image.like(to_source_units(image.voxels, found.output, self._window))
         labels = self.recipe.data[self.stage.data].labels
-        numbers, notes = _numbers(found.found, self.objective, labels), [*image.notes, *found.notes]
+        notes = [note for volume in (image, *record.channels) for note in volume.notes]
+        numbers, notes = _numbers(found.found, self.objective, labels), [*notes, *found.notes]
         return Prediction(image, segments, found.mask_probability, output, numbers, notes, self.classes)
 
     def _segments(self, probability: np.ndarray) -> list[Segment]:
@@ -268,11 +272,14 @@ class Predictor:
         found: Mapping[str, str] = self._origin["weights"]
         return found
 
-    def summary(self, prediction: Prediction, source: Path) -> dict[str, Any]:
-        """What ``prediction.json`` says about a prediction for ``source``: where it comes from, and its numbers."""
+    def summary(self, prediction: Prediction, record: Record, sources: Sequence[Path]) -> dict[str, Any]:
+        """What ``prediction.json`` says about a prediction: where it comes from, and its numbers.
+
+        ``sources`` is where the images of ``record`` were read from.
+        """
         image = prediction.image
         found = {**self._origin, "date": now(), "ledger": ledger_in_short(self._ledger)}
-        found |= {"input": input_named(image, source)}
+        found |= inputs_named(record, sources)
         found["seen_in_training"] = seen_in_training(self._ledger, image, patient_of(image))
         if prediction.notes:
             found["input_notes"] = list(prediction.notes)
@@ -305,8 +312,8 @@ def _numbers(result: Mapping[str, np.ndarray], objective: Any, labels: Labels | 
             values = np.asarray(result[name], np.float64).reshape(-1)
             found[name] = float(values[0]) if len(values) == 1 else [round(float(v), 5) for v in values]
     if "value" in found:
-        heads = getattr(objective, "heads", {}).values()
-        found["unit"] = next((head.unit for head in heads if getattr(head, "unit", "")), "that of the training labels")
+        able = (*getattr(objective, "heads", {}).values(), getattr(objective, "labels", None))
+        found["unit"] = next((one.unit for one in able if getattr(one, "unit", "")), "that of the training labels")
     if labels is not None and (said := _said(labels, result)):
         return found | said
     if "class_probability" in result:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medkit.data.mend import NOTHING, Mend
 from medkit.data.volume import Units, Volume
+from medkit.protocols import Record
+
+Images = str | Path | Sequence[str | Path]
+"""A DICOM folder or file, a NIfTI file or a PNG; or several, which are channels of one case."""
 
 
 @dataclass(frozen=True)
@@ -17,16 +22,26 @@ class Reading:
     ----------
     fields:
         What a head needs besides the image, such as ``{"sex": 1}``.
-    allow_gaps, units:
+    allow_gaps, units, mend:
         As in :func:`medkit.data.io.read_volume`.
     """
 
     fields: Mapping[str, float] = field(default_factory=dict)
     allow_gaps: bool = False
     units: Units | None = None
+    mend: Mend = NOTHING
 
-    def volume(self, path: str | Path) -> Volume:
-        """The image in a DICOM folder or file, a NIfTI file or a PNG."""
+    def record(self, images: Images) -> Record:
+        """A case of one image, or of several on one grid."""
+        first, *others = (self._volume(path) for path in paths_of(images))
+        return Record(first, channels=others)
+
+    def _volume(self, path: Path) -> Volume:
         from medkit.data.io import read_volume
 
-        return read_volume(Path(path), allow_gaps=self.allow_gaps, units=self.units)
+        return read_volume(path, allow_gaps=self.allow_gaps, units=self.units, mend=self.mend)
+
+
+def paths_of(images: Images) -> list[Path]:
+    """The images of a case as paths, one or several."""
+    return [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]

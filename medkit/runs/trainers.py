@@ -19,7 +19,6 @@ from torch import Tensor
 from medkit.data.dataset import doubts_told, input_case
 from medkit.data.draws import drawn_in_words
 from medkit.data.loader import whole
-from medkit.data.volume import Volume
 from medkit.engine.best import no_best
 from medkit.engine.events import EpochEnded, Events, Message, StageStarted
 from medkit.engine.optimizers import Optimization
@@ -105,7 +104,7 @@ class StageTrainer(Protocol):
         ...
 
     def predict_image(
-        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+        self, record: Record, fields: Mapping[str, float], accepts: Accepts, progress: Progress
     ) -> ImagePrediction:
         """Predict a new image, of which ``fields`` are known."""
         ...
@@ -246,12 +245,12 @@ class BuiltInTrainer:
         return None
 
     def predict_image(
-        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+        self, record: Record, fields: Mapping[str, float], accepts: Accepts, progress: Progress
     ) -> ImagePrediction:
         bench, stage, runtime = self.bench, self.stage, self.bench.runtime
         check_fields(fields, self.objective)
         case = input_case(fields)
-        sample = prepared(bench.recipe, stage, image, case)
+        sample = prepared(bench.recipe, stage, record, case)
         batch = to_device(whole(sample, tuple(case.fields)), runtime.device)
         objective = self._ready(batch)
         accepts(set(first_predictions(objective, batch, runtime)))
@@ -259,7 +258,8 @@ class BuiltInTrainer:
         own = {name: sample.restore(found[name][:, 0]) for name in ("mask_probability", "output") if name in found}
         if sample.classes is not None and "mask_probability" in found:
             own["mask_probability"] = restored_classes(sample, found["mask_probability"])
-        return ImagePrediction(found, own.get("mask_probability"), own.get("output"), doubts_told(sample, image.place))
+        doubts = doubts_told(sample, record.image.place)
+        return ImagePrediction(found, own.get("mask_probability"), own.get("output"), doubts)
 
     def _ready(self, batch: Batch) -> Any:
         """The objective as it predicts fastest; made ready once for all images of one size."""
@@ -393,11 +393,11 @@ class ExternalTrainer:
         return None
 
     def predict_image(
-        self, image: Volume, fields: Mapping[str, float], accepts: Accepts, progress: Progress
+        self, record: Record, fields: Mapping[str, float], accepts: Accepts, progress: Progress
     ) -> ImagePrediction:
         accepts({"mask_probability"})
         name = f"input-{os.getpid()}"
-        work = self._work(progress, Events(), lambda _: Record(image))
+        work = self._work(progress, Events(), lambda _: record)
         try:
             with work.task("predicting"):
                 case = input_case(fields)

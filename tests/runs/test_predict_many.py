@@ -10,6 +10,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -214,3 +215,59 @@ def test_no_name_of_a_patient_reaches_what_is_printed(run, study, tmp_path, capf
     assert "c: " in said.err
     assert SECRET not in said.out + said.err
     assert SECRET not in (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
+
+
+# -- headers that are mended ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path: Path, hu: np.ndarray, write_ct: Callable[..., None]) -> Path:
+    """A CT series whose headers do not say what its numbers are."""
+    write_ct(tmp_path / "bare", hu, PatientName=SECRET)
+    for path in (tmp_path / "bare").iterdir():
+        edit_dicom(path, RescaleSlope=None, RescaleIntercept=None)
+    return tmp_path / "bare"
+
+
+def mended(command: str, run: Path, bare: Path, output: Path, *options: str) -> Any:
+    arguments = [command, str(run), "--input", str(bare), "--output", str(output), "--device", "cpu", *options]
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_headers_are_mended_where_that_is_said_and_it_is_told(run, bare, study, tmp_path, command) -> None:
+    name = {"predict": "mask.nii.gz", "explain": "maps"}[command]
+    said = {"predict": "mask.nii.gz.json", "explain": "maps/explanation.json"}[command]
+    assert "'mend: [rescale]' (--mend rescale" in str(mended(command, run, bare, tmp_path / name).exception)
+    assert mended(command, run, bare, tmp_path / name, "--mend", "rescale=1,-1024").exit_code == 0
+    told = json.loads((tmp_path / said).read_text(encoding="utf-8"))
+    assert told["input"]["mended"] == ["rescale"]
+    assert "were taken as slope 1 and intercept -1024" in told["input_notes"][0]
+    if command == "predict":
+        predict(run, study / "b", tmp_path / "whole.nii.gz", device="cpu")
+        whole, found = read_volume(tmp_path / "whole.nii.gz"), read_volume(tmp_path / name)
+        assert np.array_equal(found.voxels, whole.voxels)
+
+
+def test_what_was_mended_becomes_no_dicom_series(run, bare, tmp_path) -> None:
+    done = mended("predict", run, bare, tmp_path / "series", "--mend", "rescale")
+    assert "its headers were mended (rescale)" in str(done.exception)
+    assert "name a file that ends in .nii.gz" in str(done.exception)
+    assert not (tmp_path / "series").exists()
+
+
+@pytest.mark.parametrize(
+    ("mend", "message"),
+    [("rescal", "did you mean 'rescale'"), ("rescale=1", "is not rescale=SLOPE,INTERCEPT"), ("signed=1", "'signed=1'")],
+)
+def test_a_mend_that_does_not_exist_is_refused(run, bare, tmp_path, mend, message) -> None:
+    assert message in str(mended("predict", run, bare, tmp_path / "out", "--mend", mend).exception)
+
+
+def test_many_images_are_mended_alike_and_a_call_without_it_is_another_kind(run, bare, tmp_path) -> None:
+    (tmp_path / "cases.csv").write_text("case,image\none,bare\n", encoding="utf-8")
+    done = mended("predict", run, tmp_path / "cases.csv", tmp_path / "out", "--format", "nifti", "--mend", "rescale")
+    assert done.exit_code == 0
+    assert cases(tmp_path / "out")["one"]["input"]["mended"] == ["rescale"]
+    again = mended("predict", run, tmp_path / "cases.csv", tmp_path / "out", "--format", "nifti")
+    assert "predictions of another kind: mend ['rescale=1,-1024'] there" in str(again.exception)
