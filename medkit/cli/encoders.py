@@ -38,11 +38,17 @@ def embed(
         str | None, typer.Option("--recipe", help="Prepare images as this recipe says; default: as the run did.")
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Its data block, if there are several.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Slices encoded at a time.")] = 32,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Slices or windows encoded at a time.")] = 32,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window", metavar="D,H,W", help="For an encoder of volumes; default: the patches it was trained on."
+        ),
+    ] = None,
     device: Device = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Write an encoder's features of images: one row per slice, for pandas, Arrow or R.
+    """Write an encoder's features of images: one row per slice, or per volume, for pandas, Arrow or R.
 
     Columns are case, patient, center, slice, label (empty where it is not known) and features, a list of numbers: the
     mean over the encoder's deepest map. A folder's cases are its NIfTI files, PNGs and folders of DICOM slices, each a
@@ -58,10 +64,23 @@ def embed(
     from medkit.runs.embed import embed as apply
 
     load_files(plugin)
-    found = apply(encoder, output, Wanted(input, split, recipe, data, batch), stage=stage, device=device)
+    found = apply(
+        encoder, output, Wanted(input, split, recipe, data, batch, _sides(window)), stage=stage, device=device
+    )
     for note in found["notices"]:
         print(f"note: {note}", file=sys.stderr)
     show_json(found)
+
+
+def _sides(text: str | None) -> tuple[int, int, int] | None:
+    """``D,H,W`` as three numbers of voxels."""
+    if text is None:
+        return None
+    sides = text.split(",")
+    if len(sides) != 3 or not all(side.strip().isdecimal() and int(side) for side in sides):
+        raise InputError(f"'{text}' is no window", "--window", "three sides in voxels, such as 16,128,128")
+    depth, height, width = map(int, sides)
+    return depth, height, width
 
 
 def card(

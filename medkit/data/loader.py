@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.dataset import Dataset
 from medkit.data.draws import DRAWN, Draw, ItemDraw, SliceDraw, Unit, draw_of
 from medkit.data.sample import Sample
@@ -204,7 +204,8 @@ class Loader:
                     batch[name] = of_volumes(found) if self.draw.unit == "patch3d" else with_channels(found)
         for name in NAMES:
             if all(name in item for item in items):
-                batch[name] = with_channels(_stacked([item[name] for item in items]), 2)
+                views = _stacked([item[name] for item in items])
+                batch[name] = of_volumes(views, 2) if self.draw.unit == "patch3d" else with_channels(views, 2)
         if self.draw.unit == "volume":
             batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
         for name in ("label", *self.dataset.fields):
@@ -230,10 +231,11 @@ def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
     return found if found.dim() == axis + 3 else found.unsqueeze(axis)
 
 
-def of_volumes(array: np.ndarray) -> torch.Tensor:
-    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w)."""
+def of_volumes(array: np.ndarray, axis: int = 1) -> torch.Tensor:
+    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w); with channels at ``axis`` where views lie
+    before."""
     found = torch.from_numpy(array)
-    return found[:, None] if found.dim() == 4 else found.transpose(1, 2).contiguous()
+    return found.unsqueeze(axis) if found.dim() == axis + 3 else found.transpose(axis, axis + 1).contiguous()
 
 
 def masks_of(array: np.ndarray, classes: Classes | None) -> torch.Tensor:

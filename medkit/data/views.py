@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medkit.data.augment import CPUChain, DeviceChain
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import SquareCrop
 from medkit.data.draws import ItemDraw
 from medkit.protocols import Batch
@@ -21,8 +21,8 @@ NAMES = (VIEWS, CROPS)
 class Views:
     """``count`` views of an item's prepared image, each changed by random ``steps``; ``augment`` does not touch them.
 
-    All slices of a volume are changed alike in a view, and every patch by itself. Numbers are drawn after those that
-    augment the image, so that the image is the same with and without views.
+    All slices of a volume, or of a patch of one, are changed alike in a view, and every patch by itself. Numbers are
+    drawn after those that augment the image, so that the image is the same with and without views.
 
     Parameters
     ----------
@@ -37,13 +37,14 @@ class Views:
         self.on_device = DeviceChain(self.steps) if on == "device" else None
 
     def of_item(self, image: np.ndarray, draw: ItemDraw, rng: np.random.Generator) -> np.ndarray:
-        """(n,count,h,w) of an image (n,H,W), or (n,count,C,h,w): a slice, patches or all slices of a volume."""
+        """(n,count,h,w) of an image (n,H,W), or (n,count,C,h,w): a slice, patches or all slices of a volume. Of patches
+        of volumes (n,d,h,w), or (n,d,C,h,w), with the depth behind the views."""
         assert self.chain is not None
         found = [draw.augmented({"image": image}, self.chain, rng)["image"] for _ in range(self.count)]
         return np.stack(found, 1)
 
     def of_batch(self, batch: Batch) -> Tensor:
-        """(N,count,C,h,w) of a batch's images (N,C,H,W), drawn from torch's generator."""
+        """(N,count,C,h,w) of a batch's images (N,C,H,W), or of patches of volumes, drawn from torch's generator."""
         assert self.on_device is not None
         given: Batch = {key: batch[key] for key in ("image", "lengths") if key in batch}
         return torch.stack([self.on_device(given)["image"] for _ in range(self.count)], 1)

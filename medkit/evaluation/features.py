@@ -46,11 +46,14 @@ class Encoding:
         Changes with everything that ``encode`` depends on: :func:`encoding_key`.
     batch:
         Slices encoded at a time.
+    whole:
+        ``encode`` takes all slices of one case, and gives it one row: (D,C,H,W) to (1,F).
     """
 
     encode: Callable[[Tensor], Tensor]
     key: str
     batch: int = 32
+    whole: bool = False
 
 
 def encoding_key(encoder: nn.Module, how: str, batch: int, runtime: Runtime) -> str:
@@ -70,7 +73,7 @@ class Encoded:
     Attributes
     ----------
     features:
-        (D,F) or (D,F,h,w) float32, one per slice.
+        (D,F) or (D,F,h,w) float32, one per slice; (1,F) for a case that was encoded as a whole.
     positive:
         (D,) whether each slice's mask has a positive voxel on the source grid; None without a mask.
     """
@@ -137,6 +140,10 @@ class Features:
 
     def _encoded(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Encoded]]:
         """Cases with their features, in order; the next case is read while one is encoded."""
+        if self.encoding.whole:
+            for sample in ahead(self._load, cases):
+                yield sample.case, Encoded(self._made(with_channels(np.array(sample.image))), _positive(sample))
+            return
         waiting: deque[_Waiting] = deque()
         pieces: list[np.ndarray] = []
         count = 0
@@ -174,13 +181,16 @@ class Features:
             given = len(part)
             if given < size:
                 part = torch.cat([part, part[-1:].expand(size - given, *part.shape[1:])])
-            with torch.inference_mode(), self.runtime.autocast():
-                found = self.encoding.encode(part.to(self.runtime.device, torch.float32))
-            features = found[:given].float().cpu().numpy()
+            features = self._made(part)[:given]
             while len(features):
                 if not owner.left:
                     owner = next(owners)
                 features = owner.take(features)
+
+    def _made(self, images: Tensor) -> np.ndarray:
+        with torch.inference_mode(), self.runtime.autocast():
+            found = self.encoding.encode(images.to(self.runtime.device, torch.float32))
+        return found.float().cpu().numpy()
 
 
 @dataclass

@@ -26,7 +26,7 @@ def activation(encoder: nn.Module, images: Tensor) -> np.ndarray:
 
 
 def contributions(features: Sequence[Tensor], score: Score, level: int = -1) -> Tensor:
-    """What each place of a map adds to a score, to first order: (N,1,h,w), of either sign.
+    """What each place of a map adds to a score, to first order: (N,1,h,w), of volumes (N,1,d,h,w), of either sign.
 
     ``sum_c mean(dY/dA_c) A_c``, the gradient averaged over each image's map: Grad-CAM (Selvaraju et al. 2017, eq. 1 and
     2) before its rectifier.
@@ -35,7 +35,8 @@ def contributions(features: Sequence[Tensor], score: Score, level: int = -1) -> 
     maps[level].requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(score(maps).sum(), maps[level])
-    return (gradient.mean((2, 3), keepdim=True) * maps[level]).sum(1, keepdim=True).detach()
+    space = tuple(range(2, gradient.dim()))
+    return (gradient.mean(space, keepdim=True) * maps[level]).sum(1, keepdim=True).detach()
 
 
 def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:

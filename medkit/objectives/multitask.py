@@ -119,8 +119,9 @@ class Multitask(nn.Module):
         for name, head in self.heads.items():
             inputs, target = seen_by(PretextHead, name, head, batch)
             features = head.encode(self.encoder, inputs) if hasattr(head, "encode") else encode(inputs)
-            outputs[name] = head(features, **self._fields(batch, _needs(head)))
-            found[name] = self.weights[name] * total(name, head.loss(outputs[name], target))
+            output = head(features, **self._fields(batch, _needs(head)))
+            found[name] = self.weights[name] * total(name, head.loss(output, target))
+            outputs[name] = output[0] if isinstance(output, list) else output
         for tie, (name, a, b, weight) in zip(self.ties, self.tied, strict=True):
             found[name] = weight * tie(outputs[a], outputs[b])
         return found

@@ -8,13 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.objectives.common import in_chunks
 from medkit.parts.depths import depths
+from medkit.parts.encoder_volumes import Count, Triple
 from medkit.parts.probes import PROBES, Choice, Items
+from medkit.parts.window_means import OVERLAP, dimensions_of, how, mean_over_windows
 from medkit.protocols import Batch, Turn
 from medkit.registry.marks import Slot
 
@@ -23,9 +25,9 @@ class Probe(nn.Module):
     """A simple classifier on the features of a frozen encoder: k-NN, logistic, linear, or ridge regression of a value.
 
     The encoder is in evaluation mode throughout: batch norm uses its running statistics. Features of a slice are the
-    mean over its deepest map; with ``unit: volume`` those of a volume are the mean over its slices. Images are not
-    augmented. Settings of the classifier are chosen on the stage's validation split, never on a test split
-    (:mod:`medkit.parts.probes`).
+    mean over its deepest map; with ``unit: volume`` those of a volume are the mean over its slices, or, by an encoder
+    of volumes, over the deepest maps of its windows. Images are not augmented. Settings of the classifier are chosen on
+    the stage's validation split, never on a test split (:mod:`medkit.parts.probes`).
 
     Parameters
     ----------
@@ -49,8 +51,13 @@ class Probe(nn.Module):
         Steps of ``linear``, of 256 items each.
     slices_at_once:
         Slices per encoder pass.
+    window:
+        Of an encoder of volumes: depth, height and width of the windows.
+    overlap:
+        Share of a window that its neighbour covers too, in [0, 1).
     """
 
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     fitted: ClassVar[bool] = True
     unit = "slice"
     units = ("slice", "volume")
@@ -68,6 +75,8 @@ class Probe(nn.Module):
         cells: Annotated[int, Gt(1)] = 200_000,
         steps: Annotated[int, Gt(0)] = 1000,
         slices_at_once: Annotated[int, Gt(0)] = 32,
+        window: tuple[Count, Count, Count] | None = None,
+        overlap: Annotated[float, Ge(0), Lt(1)] = OVERLAP,
     ) -> None:
         super().__init__()
         if target == "mask" and (classifier != "linear" or classes != 2):
@@ -75,8 +84,10 @@ class Probe(nn.Module):
             raise InputError("masks are segmented by a linear layer, positive or not", hint=hint)
         if classifier == "ridge" and classes != 2:
             raise InputError("ridge regresses a value and has no classes", hint="leave 'classes' out")
-        self.encoder, self.target, self.stride, self.cells = encoder, target, stride, cells
+        self.target: str = target
+        self.encoder, self.stride, self.cells = encoder, stride, cells
         self.slices_at_once = slices_at_once
+        self.window, self.overlap = _windows(encoder, target, window), overlap
         self.levels = [i for i, s in enumerate(encoder.strides) if s >= stride] if target == "mask" else []
         if target == "mask" and not self.levels:
             have = ", ".join(map(str, encoder.strides))
@@ -88,6 +99,8 @@ class Probe(nn.Module):
     @property
     def how(self) -> str:
         """What is taken from the encoder's maps."""
+        if self.window is not None:
+            return how(self.window, self.overlap)
         return f"maps {self.levels}" if self.levels else "mean of the deepest map"
 
     def reads(self, batch: Batch) -> set[str]:
@@ -103,7 +116,10 @@ class Probe(nn.Module):
         raise InputError("a probe is fitted at once, not trained batch by batch")
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N,C,H,W) to features (N,F), or for masks maps (N,F,h,w)."""
+        """(N,C,H,W) to features (N,F), or for masks maps (N,F,h,w); of an encoder of volumes (D,C,H,W) to (1,F)."""
+        if self.window is not None:
+            volume = images.transpose(0, 1)[None]
+            return mean_over_windows(self.encoder.eval(), volume, self.window, self.overlap)
         maps = self.encoder.eval()(images)
         if not self.levels:
             return maps[-1].mean((2, 3))
@@ -149,17 +165,27 @@ class Probe(nn.Module):
         return found
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """From the batch's ``features`` if it has them, else from its images."""
-        features = (
-            batch["features"] if "features" in batch else in_chunks(self.encode, batch["image"], self.slices_at_once)
-        )
+        """Of the batch's ``features`` where it has them, else of its images."""
         if self.levels:
-            return self._masks(features, batch)
-        features = features.float()
-        if self.unit == "volume":
+            return self._masks(self._features(batch), batch)
+        features = self._features(batch).float()
+        if self.unit == "volume" and self.window is None:
             each = depths(batch["lengths"], features.shape[0])
             features = torch.stack([one.mean(0) for one in features.split(each)])
-        found = self.head(features)
+        return self.said(self.head(features))
+
+    def _features(self, batch: Batch) -> Tensor:
+        if "features" in batch:
+            found: Tensor = batch["features"]
+            return found
+        images = batch["image"]
+        if self.window is not None:
+            return torch.cat([self.encode(one) for one in images.split(batch["lengths"].tolist())])
+        made: Tensor = in_chunks(self.encode, images, self.slices_at_once)
+        return made
+
+    def said(self, found: Tensor) -> dict[str, Tensor]:
+        """The standard prediction of what the classifier puts out."""
         if not self.head.classes:
             return {"value": found[:, 0]}
         return {"class_probability": found} if self.head.outputs > 1 else {"probability": found[:, 0]}
@@ -177,6 +203,20 @@ class Probe(nn.Module):
         else:
             each = probability.amax((1, 2, 3))
         return {"mask_probability": probability, "probability": each}
+
+
+def _windows(encoder: Any, target: str, window: Triple | None) -> Triple | None:
+    """The windows in which an encoder of volumes is asked; None for one of slices."""
+    if dimensions_of(encoder) == 2:
+        if window is not None:
+            raise InputError("an encoder of slices has no windows", "window", "leave it out")
+        return None
+    if target == "mask":
+        raise InputError("an encoder of volumes has no probe of masks", "target", "its head 'unet3d' segments")
+    if window is None:
+        what = "an encoder of volumes is asked in windows, and how large they are is not known"
+        raise InputError(what, "window", "write 'window: [DEPTH, HEIGHT, WIDTH]', such as its stage's patch_size")
+    return window
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:

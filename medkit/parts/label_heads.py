@@ -35,9 +35,11 @@ Fields = tuple[str, ...]
 class LabelHead(nn.Module):
     """Average pool of the deepest map, fields of the case appended, hidden layer if any, dropout, last layer.
 
-    ``labels`` (:class:`medkit.protocols.labels.Labels`) has the names of the classes, or the unit.
+    The map may be of slices, (N,C,H,W), or of patches of volumes, (N,C,D,H,W). ``labels``
+    (:class:`medkit.protocols.labels.Labels`) has the names of the classes, or the unit.
     """
 
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     label_kinds: ClassVar[tuple[str, ...]]
     labels: Labels
 
@@ -58,7 +60,8 @@ class LabelHead(nn.Module):
         return batch["image"], batch["labels"]
 
     def forward(self, features: list[Tensor], **fields: Tensor) -> Tensor:
-        x = features[-1].mean((2, 3))
+        deepest = features[-1]
+        x = deepest.mean(tuple(range(2, deepest.dim())))
         if self.needs:
             x = torch.cat([x, *(fields[name].to(x.dtype)[:, None] for name in self.needs)], 1)
         if self.hidden is not None:

@@ -73,16 +73,9 @@ def sliding_window(
         if memory runs out again with half the batch.
     """
     spatial = tuple(images.shape[2:])
-    size = (window,) * len(spatial) if isinstance(window, int) else tuple(window)
-    if len(size) != len(spatial) or min(size) < 1:
-        raise InputError(f"a window {list(size)} does not fit images with {len(spatial)} spatial dimensions")
-    if not 0 <= overlap < 1:
-        raise InputError(f"the overlap must lie in [0, 1), not {overlap}")
-    if batch < 1:
-        raise InputError(f"a batch of {batch} windows is empty")
-    before = [max(side - length, 0) // 2 for side, length in zip(size, spatial, strict=True)]
+    size, before = _laid(images, window, overlap, batch)
     images = _padded(images, size, before)
-    cuts = list(product(range(len(images)), windows(tuple(images.shape[2:]), size, overlap)))
+    cuts = _cuts(images, size, overlap)
     weight = weights(size, blend)
     total: Tensor | None = None
     share = torch.zeros(())
@@ -106,6 +99,38 @@ def sliding_window(
     total /= share
     inner = tuple(slice(start, start + length) for start, length in zip(before, spatial, strict=True))
     return total[(slice(None), *_all_channels(inner))].to(device=images.device, dtype=made)
+
+
+def each_window(
+    network: Callable[[Tensor], Tensor],
+    images: Tensor,
+    window: int | Sequence[int],
+    *,
+    overlap: float = 0.25,
+    batch: int = 8,
+) -> Tensor:
+    """What ``network`` makes of every window that :func:`sliding_window` would take, of any shape: (n,...), one image's
+    after the other's; errors are the same."""
+    size, before = _laid(images, window, overlap, batch)
+    images = _padded(images, size, before)
+    return torch.cat([output for _, output in _outputs(network, images, _cuts(images, size, overlap), batch)])
+
+
+def _laid(images: Tensor, window: int | Sequence[int], overlap: float, batch: int) -> tuple[tuple[int, ...], list[int]]:
+    """The sides of windows, and how many voxels a smaller image is filled up with before its first ones."""
+    spatial = tuple(images.shape[2:])
+    size = (window,) * len(spatial) if isinstance(window, int) else tuple(window)
+    if len(size) != len(spatial) or min(size) < 1:
+        raise InputError(f"a window {list(size)} does not fit images with {len(spatial)} spatial dimensions")
+    if not 0 <= overlap < 1:
+        raise InputError(f"the overlap must lie in [0, 1), not {overlap}")
+    if batch < 1:
+        raise InputError(f"a batch of {batch} windows is empty")
+    return size, [max(side - length, 0) // 2 for side, length in zip(size, spatial, strict=True)]
+
+
+def _cuts(images: Tensor, size: Sequence[int], overlap: float) -> list[Cut]:
+    return list(product(range(len(images)), windows(tuple(images.shape[2:]), size, overlap)))
 
 
 def windows(spatial: Sequence[int], size: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:

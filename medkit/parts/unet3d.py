@@ -53,13 +53,20 @@ class UNetDecoder3d(nn.Module):
         initialise(self)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        x = features[-1]
+        return self.levels(features)[0]
+
+    def levels(self, features: list[Tensor]) -> list[Tensor]:
+        """The maps of all levels but the deepest, the finest first: that at full resolution, others at their
+        strides."""
+        x, found = features[-1], []
         for up, block, skip in zip(self.ups, self.blocks, reversed(features[:-1]), strict=True):
             depth, height, width = skip.shape[2:]
             x = block(torch.cat([up(x)[:, :, :depth, :height, :width], skip], 1))
-        if self.first == (1, 1, 1):
-            return x
-        return F.interpolate(x, scale_factor=tuple(map(float, self.first)), mode="trilinear", align_corners=False)
+            found.append(x)
+        if self.first != (1, 1, 1):
+            scale = tuple(map(float, self.first))
+            found[-1] = F.interpolate(x, scale_factor=scale, mode="trilinear", align_corners=False)
+        return found[::-1]
 
 
 def cut(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -72,8 +79,13 @@ class UNet3d(nn.Module):
     """Segment patches of volumes: nnU-Net's decoder, Dice and cross-entropy of voxels.
 
     Shapes: pyramid of an encoder of volumes to logits (N,1,D,H,W); for masks with K classes (N,K+1,D,H,W), for
-    overlapping ones (N,K,D,H,W). There is no deep supervision. Predictions are ``mask_probability`` (N,1,D,H,W) and,
-    as the ``probability`` of a volume, the largest of its voxels.
+    overlapping ones (N,K,D,H,W). Predictions are ``mask_probability`` (N,1,D,H,W) and, as the ``probability`` of a
+    volume, the largest of its voxels.
+
+    With ``deep_supervision`` the decoder's coarser maps are trained too (Isensee et al., Nature Methods 18:203, 2021,
+    Methods): logits of every resolution but the two lowest, each against the mask at its voxels, with weights that
+    halve from one resolution to the next and add up to 1. ``forward`` gives a list of maps then, the finest first, in
+    training; predictions, and losses on held-out patches, are those of the finest alone.
 
     Parameters
     ----------
@@ -81,6 +93,8 @@ class UNet3d(nn.Module):
         At each level of the decoder.
     objective:
         ``dice``, or ``dice_bce`` with a cross-entropy of voxels, as in nnU-Net.
+    deep_supervision:
+        Whether coarser maps are trained besides the finest one; the encoder needs four resolutions or more.
     """
 
     dimensions: ClassVar[int] = 3
@@ -91,12 +105,21 @@ class UNet3d(nn.Module):
         strides: Strides3d,
         convolutions: Count = 1,
         objective: Form = "dice_bce",
+        deep_supervision: bool = False,
         classes: MaskClasses = None,
     ) -> None:
         super().__init__()
         self.decoder = UNetDecoder3d(channels, strides, convolutions)
-        self.head = nn.Conv3d(self.decoder.width, 1 if classes is None else classes.outputs, 1)
+        outputs = 1 if classes is None else classes.outputs
+        self.head = nn.Conv3d(self.decoder.width, outputs, 1)
         initialise(self.head)
+        coarser = channels[1:-2] if deep_supervision else ()
+        if deep_supervision and not coarser:
+            what = f"deep supervision leaves out the two lowest resolutions, and the encoder has {len(channels)}"
+            raise InputError(what, hint="leave 'deep_supervision' out, or give the encoder four stages or more")
+        self.coarser = nn.ModuleList(nn.Conv3d(width, outputs, 1) for width in coarser)
+        self.coarser.apply(initialise)
+        self.strides = [tuple(stride) for stride in strides]
         self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -104,11 +127,24 @@ class UNet3d(nn.Module):
             raise InputError("segmentation needs masks, and these data have none")
         return batch["image"], batch["mask"]
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return self.head(self.decoder(features))  # type: ignore[no-any-return]
+    def forward(self, features: list[Tensor]) -> Tensor | list[Tensor]:
+        if not (self.coarser and self.training):
+            return self.head(self.decoder(features))  # type: ignore[no-any-return]
+        finest, *others = self.decoder.levels(features)
+        return [self.head(finest), *(layer(maps) for layer, maps in zip(self.coarser, others, strict=False))]
 
-    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return self.criterion(cut(output, target.shape), target)  # type: ignore[no-any-return]
+    def loss(self, output: Tensor | list[Tensor], target: Tensor) -> dict[str, Tensor]:
+        finest, *others = output if isinstance(output, list) else [output]
+        terms: dict[str, Tensor] = self.criterion(cut(finest, target.shape), target)
+        if not others:
+            return terms
+        weights = [0.5**k for k in range(1 + len(others))]
+        terms = {name: term * (weights[0] / sum(weights)) for name, term in terms.items()}
+        for weight, maps, (depth, height, width) in zip(weights[1:], others, self.strides[1:], strict=False):
+            there = target[:, :, ::depth, ::height, ::width]  # the voxel at each corner, nearest of those it stands for
+            for name, term in self.criterion(maps, there).items():
+                terms[name] = terms[name] + term * (weight / sum(weights))
+        return terms
 
     def predict(self, output: Tensor) -> dict[str, Tensor]:
         logits = output.float() if output.dtype.itemsize < 4 else output

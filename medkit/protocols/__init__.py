@@ -254,7 +254,9 @@ class PretextHead(Protocol):
     buffers; nothing else is there after a resume.
 
     A head of volumes says so by a class attribute ``dimensions = 3``: its features come from an encoder of volumes, and
-    its predictions have (N,K,D,H,W) where those of others have (N,K,H,W).
+    its predictions have (N,K,D,H,W) where those of others have (N,K,H,W). ``dimensions = (2, 3)`` says that it takes
+    maps of either, as heads do that pool them. In training ``forward`` may give a list of maps, the finest first (deep
+    supervision): ``loss`` gets all of them, ties the first.
 
     A head that wants more of an item than its image names batch fields in a class attribute, ``needs = ("sex",)``, and
     ``forward`` gets each as a keyword argument, an (N,) float tensor. The data block has to ask for them

@@ -13,7 +13,8 @@ from medkit.recipe.yaml import Node
 from medkit.registry.static import static_constant
 
 PARTS = ("encoder", "pretext", "operator", "generator", "discriminator", "distiller")
-"""Kinds whose components say by ``dimensions = 3`` that they are for volumes; others are for slices."""
+"""Kinds whose components say by ``dimensions = 3`` that they are for volumes, or by ``(2, 3)`` that they take either;
+others are for slices."""
 TAKES = {2: "slices", 3: "volumes"}
 
 
@@ -23,11 +24,11 @@ def check_dimensions(pieces: Pieces, stage: Stage, entries: Mapping[str, Node], 
         return
     wanted = dimensions(stage.objective)
     for place, part in _parts(stage, earlier):
-        if part.kind in PARTS and (found := dimensions(part)) != wanted:
-            what = f"'{part.name}' is for {TAKES[found]}, and '{stage.objective.name}' trains on {TAKES[wanted]}"
+        if part.kind in PARTS and not set(found := dimensions(part)) & set(wanted):
+            what = f"'{part.name}' is for {TAKES[found[0]]}, and '{stage.objective.name}' trains on {TAKES[wanted[0]]}"
             hint = (
                 "'multitask3d' trains on patches of volumes"
-                if found == 3
+                if found == (3,)
                 else f"'medkit list {part.kind}' says which are"
             )
             pieces.problem(place.mark, place.path, what, hint)
@@ -36,9 +37,10 @@ def check_dimensions(pieces: Pieces, stage: Stage, entries: Mapping[str, Node], 
         pieces.problem(entries["patch_size"].mark, f"stages.{stage.name}.patch_size", what, hint)
 
 
-def dimensions(block: Block) -> int:
-    """2 for a component for slices, 3 for one for volumes."""
-    return 3 if static_constant(block.entry, "dimensions") == 3 else 2
+def dimensions(block: Block) -> tuple[int, ...]:
+    """2 for a component for slices, 3 for one for volumes, both for one that takes either."""
+    found = static_constant(block.entry, "dimensions")
+    return found if isinstance(found, tuple) else (3,) if found == 3 else (2,)
 
 
 def _parts(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[tuple[Block | Reference, Block]]:

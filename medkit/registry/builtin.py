@@ -114,6 +114,7 @@ def medkit_register(registry: Registrar) -> None:
     r.objective("restoration", "medkit.objectives.restoration:Restoration", "supervised image to image")
     r.objective("adversarial", "medkit.objectives.adversarial:Adversarial", "generator against discriminator")
     r.objective("probe", "medkit.objectives.probe:Probe", "a simple classifier on the features of a frozen encoder")
+    r.objective("label_probe", "medkit.objectives.label_probe:LabelProbe", "a probe of the labels of the data block")
     r.optimizer("adam", "medkit.parts.optimizers:Adam", "Adam with L2 weight decay")
     r.optimizer("adamw", "medkit.parts.optimizers:AdamW", "Adam with decoupled weight decay")
     r.optimizer("sgd", "medkit.parts.optimizers:SGD", "stochastic gradient descent with momentum")

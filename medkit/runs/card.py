@@ -13,7 +13,9 @@ import medkit
 from medkit.data.ledger import ROLES, digest, people, space_of
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
+from medkit.errors import InputError
 from medkit.evaluation.representations import alignment, effective_rank, jackknife, linear_cka, rankme, uniformity
+from medkit.parts.window_means import dimensions_of
 from medkit.protocols import Case
 from medkit.recipe import Stage
 from medkit.runs.card_judge import Json, Judge
@@ -47,8 +49,8 @@ def card(
     runtime = Runtime.start(device=device)
     read = read_panel(panel)
     bench = Workbench(read.recipe, runtime)
-    named = named_encoder(what, runtime, stage)
-    others = [named_encoder(other, runtime) for other in beside]
+    named = _of_slices(named_encoder(what, runtime, stage))
+    others = [_of_slices(named_encoder(other, runtime)) for other in beside]
     randoms = [random_like(named, runtime, seed) for seed in read.looked.seeds]
     with Progress(quiet) as progress:
         judge = Judge(read, bench, progress)
@@ -69,6 +71,13 @@ def card(
         "notices": list(dict.fromkeys([*named.notices, *bench.notices()])),
         **found,
     }
+
+
+def _of_slices(named: NamedEncoder) -> NamedEncoder:
+    if dimensions_of(named.encoder) != 2:
+        hint = "probes of it are stages of a recipe, with 'unit: volume' (docs/volumes.md)"
+        raise InputError("this is an encoder of volumes, and panels judge encoders of slices", named.name, hint)
+    return named
 
 
 def _judged(judge: Judge, named: NamedEncoder, others: Sequence[NamedEncoder], randoms: Sequence[NamedEncoder]) -> Json:

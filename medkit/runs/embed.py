@@ -23,6 +23,7 @@ from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.evaluation.features import Encoded, Encoding, Features, encoding_key
+from medkit.parts.window_means import dimensions_of, how, mean_over_windows, pooled
 from medkit.paths import cache_folder
 from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, load_recipe
@@ -32,6 +33,7 @@ from medkit.runs.origin import USE
 
 ROWS = 4096  # in a row group
 HOW = "mean of the deepest map"
+Window = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Wanted:
     data:
         Which block, if there are several.
     batch:
-        Slices encoded at a time.
+        Slices, or windows of a volume, encoded at a time.
+    window:
+        Depth, height and width of the windows of an encoder of volumes; default: the patches it was trained on.
     """
 
     input: Path | None = None
@@ -57,15 +61,17 @@ class Wanted:
     recipe: str | None = None
     data: str | None = None
     batch: int = 32
+    window: Window | None = None
 
 
 def embed(
     what: str, output: Path, wanted: Wanted, *, stage: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Write the features of every slice to ``output``; returns what the file says about itself.
+    """Write the features of every slice, or volume, to ``output``; returns what the file says about itself.
 
-    One row per slice: ``case``, ``patient``, ``center``, ``slice``, ``label`` (null if not known) and ``features``,
-    a list of F numbers. The file's metadata have, under ``medkit``, the encoder, its weights, preparation and versions.
+    One row per slice: ``case``, ``patient``, ``center``, ``slice``, ``label`` (null if not known) and ``features``, a
+    list of F numbers; from an encoder of volumes one row per case, whose ``slice`` is null. The file's metadata have,
+    under ``medkit``, the encoder, its weights, preparation and versions.
 
     Raises
     ------
@@ -82,13 +88,7 @@ def embed(
         named = named_encoder(what, runtime, stage)
         block_name, block = _block(named, wanted)
         dataset, cases = _cases(wanted, block)
-        encoder = named.encoder
-
-        def encode(images: Tensor) -> Tensor:
-            found: Tensor = encoder(images)[-1].mean((2, 3))
-            return found
-
-        encoding = Encoding(encode, encoding_key(encoder, HOW, wanted.batch, runtime), wanted.batch)
+        encoding, said = _encoding(named, wanted, runtime)
         features = Features(dataset, encoding, runtime)
         with Progress() as progress:
             with progress.task("preparing", total=len(cases)) as advance:
@@ -96,8 +96,39 @@ def embed(
             with progress.task("encoding", total=len(cases)) as advance:
                 features.compute(cases, advance)
         told = _told(named, wanted, block_name, block, dataset, cases)
-        told["slices"] = _write(temporary, cases, features, told)
+        told |= {"features": said, **({"window": list(_window(named, wanted) or ())} if encoding.whole else {})}
+        told["volumes" if encoding.whole else "slices"] = _write(temporary, cases, features, told)
     return told
+
+
+def _encoding(named: NamedEncoder, wanted: Wanted, runtime: Runtime) -> tuple[Encoding, str]:
+    """How images become features, and that in words."""
+    encoder, window = named.encoder, _window(named, wanted)
+
+    def of_slices(images: Tensor) -> Tensor:
+        return pooled(encoder(images)[-1])
+
+    def of_volume(images: Tensor) -> Tensor:
+        assert window is not None
+        return mean_over_windows(encoder, images.transpose(0, 1)[None], window, batch=wanted.batch)
+
+    said = HOW if window is None else how(window)
+    key = encoding_key(encoder, said, wanted.batch, runtime)
+    return Encoding(of_slices if window is None else of_volume, key, wanted.batch, window is not None), said
+
+
+def _window(named: NamedEncoder, wanted: Wanted) -> Window | None:
+    """The windows in which an encoder of volumes is asked; None for one of slices."""
+    if dimensions_of(named.encoder) == 2:
+        if wanted.window is not None:
+            raise InputError("an encoder of slices has no windows", "--window", "leave it out")
+        return None
+    trained = named.stage.patch_size if named.stage is not None and named.stage.unit == "patch3d" else None
+    size = wanted.window or trained
+    if size is None:
+        what = "an encoder of volumes is asked in windows, and how large its patches were is not known"
+        raise InputError(what, "--window", "--window DEPTH,HEIGHT,WIDTH")
+    return (size, size, size) if isinstance(size, int) else size
 
 
 def _block(named: NamedEncoder, wanted: Wanted) -> tuple[str, DataBlock]:
@@ -156,7 +187,6 @@ def _told(
         "use": USE,
         "encoder": named.name,
         "weights": named.weights,
-        "features": HOW,
         "data": name,
         "prepare": [step.plain() for step in block.prepare],
         "split": wanted.split,
@@ -187,7 +217,9 @@ def _write(path: Path, cases: Sequence[Case], features: Features, told: dict[str
                 pyarrow.array(np.repeat([getattr(case, name) for case, _ in group], counts), pyarrow.string())
                 for name in ("id", "patient", "center")
             ]
-            columns.append(pyarrow.array(np.concatenate([np.arange(n) for n in counts]), pyarrow.int32()))
+            numbers = np.concatenate([np.arange(n) for n in counts])
+            whole = np.full(len(numbers), features.encoding.whole)
+            columns.append(pyarrow.array(numbers, pyarrow.int32(), mask=whole))
             columns.append(pyarrow.array(labels, pyarrow.float64(), mask=np.isnan(labels)))
             flat = pyarrow.array(found.reshape(-1), pyarrow.float32())
             columns.append(pyarrow.FixedSizeListArray.from_arrays(flat, width))

@@ -68,16 +68,10 @@ def named_encoder(what: str, runtime: Runtime, stage: str | None = None, seed: i
         return _of_timm(what, runtime, seed)
     path = Path(what)
     if path.is_dir():
-        return _of_slices(_of_run(path, runtime, stage))
+        return _of_run(path, runtime, stage)
     if path.is_file() and path.suffix == ".safetensors":
-        return _of_slices(_of_weights(path, runtime, stage))
+        return _of_weights(path, runtime, stage)
     raise InputError("this names no encoder", what, f"name {FORMS}")
-
-
-def _of_slices(named: NamedEncoder) -> NamedEncoder:
-    if getattr(named.encoder, "dimensions", 2) != 2:
-        raise InputError("this is an encoder of volumes", named.name, "only those of slices can be embedded and judged")
-    return named
 
 
 def random_like(encoder: NamedEncoder, runtime: Runtime, seed: int) -> NamedEncoder:

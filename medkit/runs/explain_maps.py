@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -44,7 +45,9 @@ class OfSlices:
 
     def __init__(self, objective: Any, stage: str, batch: Batch, head: str | None) -> None:
         self.objective, self.batch = objective, batch
-        self.subject, self.head = _head(objective, stage, batch, head)
+        with torch.no_grad():
+            features = objective.encoder(batch["image"][:1])
+        self.subject, self.head = _head(objective, stage, head, lambda _, one: one(features, **_given(one, batch)))
 
     def explained(self, target: int | str | None) -> Iterator[Explained]:
         given = _given(self.head, self.batch)
@@ -81,11 +84,7 @@ class OfVolume:
             number: contributions(self.features, partial(self._score, number))
             for number in self.subject.targets(self.output, target)
         }
-        for z in range(len(self.features[-1])):
-            each = {number: one[z : z + 1] for number, one in maps.items()}
-            added = {number: round(float(one.sum()), 6) for number, one in each.items()}
-            told = {str(self.subject.told(number)): value for number, value in added.items() if number is not None}
-            yield Explained({"adds": told or added[None]}, self.features[-1][z : z + 1], each)
+        yield from _slices(self.subject, self.features[-1], maps)
 
     def _said(self, output: Tensor) -> Mapping[str, Tensor]:
         found: dict[str, Tensor] = self.objective.said(output.float(), self.lengths)
@@ -105,18 +104,71 @@ class OfVolume:
         return found
 
 
-def _head(objective: Any, stage: str, batch: Batch, name: str | None) -> tuple[Subject, Any]:
-    """The head to ask: the first that gives numbers or classes, else the first that gives a mask."""
+class OfWindows:
+    """A head's maps of a volume that is seen in windows: what each place adds to what is said of its windows.
+
+    Maps of the windows are enlarged to their size and blended as predictions are, and so is the activation, the mean
+    over channels of the encoder's deepest map.
+    """
+
+    whole = True
+
+    def __init__(self, objective: Any, stage: str, batch: Batch, head: str | None) -> None:
+        self.objective, self.volume = objective, batch["image"].transpose(0, 1)[None]
+        self.given = objective.fields_of(batch)
+
+        def output(name: str, _: Any) -> Tensor:
+            found: Tensor = objective.outputs(self.volume, self.given, [name])[name]
+            return found
+
+        self.subject, self.head = _head(objective, stage, head, output)
+        with torch.no_grad():
+            self.output = output(self.subject.name, self.head)
+        self.numbers = self.subject.numbers(self.output)
+
+    def explained(self, target: int | str | None) -> Iterator[Explained]:
+        targets = self.subject.targets(self.output, target)
+
+        def maps(windows: Tensor) -> Tensor:
+            with torch.no_grad():
+                features = self.objective.encoder(windows)
+            found = [features[-1].mean(1, keepdim=True)]
+            found += [contributions(features, partial(self._score, number)) for number in targets]
+            return F.interpolate(torch.cat(found, 1), windows.shape[2:], mode="trilinear", align_corners=False)
+
+        slices = self.objective.in_windows(maps, self.volume)[0].transpose(0, 1)
+        each = {number: slices[:, k : k + 1] for k, number in enumerate(targets, 1)}
+        yield from _slices(self.subject, slices[:, :1], each)
+
+    def _score(self, number: int | None, features: list[Tensor]) -> Tensor:
+        needs = getattr(self.head, "needs", ())
+        given = {name: self.given[name].expand(len(features[0])) for name in needs}
+        return self.subject.score(self.head(features, **given), number)
+
+
+def _slices(subject: Subject, activation: Tensor, maps: Mapping[int | None, Tensor]) -> Iterator[Explained]:
+    """The slices of a volume's maps (D,1,h,w), each with what it adds."""
+    for z in range(len(activation)):
+        each = {number: one[z : z + 1] for number, one in maps.items()}
+        added = {number: round(float(one.sum()), 6) for number, one in each.items()}
+        told = {str(subject.told(number)): value for number, value in added.items() if number is not None}
+        yield Explained({"adds": told or added[None]}, activation[z : z + 1], each)
+
+
+def _head(objective: Any, stage: str, name: str | None, output: Callable[[str, Any], Tensor]) -> tuple[Subject, Any]:
+    """The head to ask: the first that gives numbers or classes, else the first that gives a mask.
+
+    ``output`` gives what a head puts out for the image.
+    """
     heads = dict(getattr(objective, "heads", {}).items())
     if name is not None and name not in heads:
         hint = did_you_mean(name, heads) or f"heads: {', '.join(heads)}"
         raise InputError(f"stage '{stage}' has no head '{name}'", hint=hint)
     known: list[tuple[Subject, Any]] = []
     with torch.no_grad():
-        features = objective.encoder(batch["image"][:1])
         for other, head in heads.items():
             if hasattr(head, "predict") and name in (None, other):
-                found = subject_of(other, head, _said(head), head(features, **_given(head, batch)))
+                found = subject_of(other, head, _said(head), output(other, head))
                 known += [(found, head)] if found is not None else []
     if not known:
         raise InputError(f"stage '{stage}' has no head that gives a number, a class or a mask for an image")

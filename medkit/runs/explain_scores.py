@@ -82,7 +82,7 @@ class Subject:
             return list(range(len(self.names)))
         if wanted is None:
             found = self.said(output)[self.kind].detach().float()
-            scores = found.sum((0, 2, 3)) if self.kind == MASK else found[0]
+            scores = found.transpose(0, 1).flatten(1).sum(1) if self.kind == MASK else found[0]
             return [int(scores.argmax())]
         if isinstance(wanted, int) and 0 <= wanted < len(self.names):
             return [wanted]

@@ -113,9 +113,11 @@ def export(
     bench = Workbench(recipe, Runtime.start(device="cpu"), folder)
     objective = bench.trained(chosen).eval()
     if getattr(objective, "external", False):
-        raise InputError(f"stage '{chosen.name}' is trained by a separate program, which exports it", str(run))
+        what = f"stage '{chosen.name}' is trained by a separate program, which exports it"
+        raise InputError(what, str(run), "nnU-Net: nnUNetv2_export_model_to_zip (docs/export.md)")
     if getattr(objective, "dimensions", 2) == 3:
-        raise InputError(f"stage '{chosen.name}' predicts in windows of volumes, which are not exported", str(run))
+        what = f"stage '{chosen.name}' blends logits of overlapping windows, and a file holds predictions of one pass"
+        raise InputError(what, str(run), "'medkit predict' applies it, to many images at once too")
     steps = [step.build() for step in recipe.data[chosen.data].prepare]
     divided = Divided.of(steps, getattr(objective, "tile", None))
     cases = Cases(bench, chosen, images, reading)

@@ -43,18 +43,24 @@ class Fitting:
             objective, runtime = self.objective, self.bench.runtime
             objective.eval()
             key = encoding_key(objective.encoder, objective.how, objective.slices_at_once, runtime)
-            encoding = Encoding(objective.encode, key, objective.slices_at_once)
+            whole = objective.window is not None
+            encoding = Encoding(objective.encode, key, objective.slices_at_once, whole)
             self._features = Features(self.bench.dataset(self.stage), encoding, runtime)
         return self._features
 
     def check(self) -> None:
         """Refuse what is known before any voxel is read: nothing to choose by, labels that are not classes."""
+        where = f"stages.{self.stage.name}"
+        if self.objective.window is not None and self.stage.unit != "volume":
+            raise InputError("an encoder of volumes has features of volumes alone", where, "write 'unit: volume'")
+        if self.objective.target == "labels":
+            self.bench.cases.check_labels(self.stage)
         if self.stage.validate is None and self.objective.head.chooses:
             what = "settings of the probe are chosen by validation, and the stage has no split for it"
             hint = "write 'validate: SPLIT', or a 'grid' with one value of each setting"
             raise InputError(what, f"stages.{self.stage.name}.validate", hint)
         classes = self.objective.head.classes
-        if not classes or self.objective.target != "label":
+        if self.objective.target != "label" or not classes:
             return
         for split in (self.stage.train, self.stage.validate):
             labels = column(self.bench.dataset(self.stage).cases(split), "label") if split else np.zeros(0)
@@ -126,7 +132,14 @@ class Fitting:
                 seed = [self.bench.seed(self.stage), zlib.crc32(case.id.encode())]
                 yield position, objective.cells_of(encoded.features, mask, most, seed)
                 continue
-            yield position, objective.items(encoded.features, labels_of(case, encoded))
+            yield position, objective.items(encoded.features, self._labels(case, encoded))
+
+    def _labels(self, case: Case, encoded: Encoded) -> np.ndarray:
+        """What each row of a case's features is labelled with: (D,), or (D,K) of several classes at once."""
+        declared = self.bench.dataset(self.stage).declared
+        if self.objective.target != "labels" or declared is None:
+            return labels_of(case, encoded)
+        return np.repeat(declared.of_case(case)[None], len(encoded.features), 0)
 
     def _keep(self, choice: Choice, train: Items, validate: Items | None) -> None:
         """Record what was chosen, and from what."""
@@ -140,16 +153,19 @@ class Fitting:
     def first(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The shapes of the first training case's images and of their features, for a dry run."""
         sample = self.bench.dataset(self.stage).sample(self.bench.dataset(self.stage).cases(self.stage.train)[0])
-        images = with_channels(np.array(sample.image[: self.objective.slices_at_once]))
+        slices = slice(None) if self.objective.window is not None else slice(self.objective.slices_at_once)
+        images = with_channels(np.array(sample.image[slices]))
         with torch.inference_mode():
             found = self.objective.eval().encode(images.to(self.bench.runtime.device))
         return tuple(images.shape), tuple(found.shape)
 
 
 def labels_of(case: Case, encoded: Encoded) -> np.ndarray:
-    """(D,) the label of each slice: whether its mask is positive, else the case's own; nan if neither is known."""
+    """(D,) the label of each slice: whether its mask is positive, else the case's own; nan if neither is known. One
+    for a case that was encoded as a whole: whether any slice is positive."""
     if encoded.positive is not None:
-        return np.asarray(encoded.positive, np.float64)
+        found = np.asarray(encoded.positive, np.float64)
+        return found if len(found) == len(encoded.features) else found.max(keepdims=True)
     return np.full(len(encoded.features), np.nan if case.label is None else float(case.label))
 
 

@@ -141,9 +141,8 @@ def predict_many(
     Parameters
     ----------
     input:
-        A manifest (columns ``image``, or those of the run's own manifest if its cases have several images, and, if there
-        are any, ``case`` and the fields that heads need) or a folder
-        (:func:`medkit.data.inputs.find_inputs`).
+        A manifest (columns ``image``, or those of the run's own manifest if its cases have several images, and, if
+        there are any, ``case`` and the fields that heads need) or a folder (:func:`medkit.data.inputs.find_inputs`).
     output:
         A new folder, or one of an earlier call.
     jobs:

@@ -14,7 +14,7 @@ import torch
 from medkit.data.draws import Draw, draw_of
 from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
-from medkit.data.views import NAMES, Views, crops
+from medkit.data.views import CROPS, NAMES, Views, crops
 from medkit.engine.step import to_device
 from medkit.errors import InputError, MedkitError
 from medkit.protocols import Batch, Case
@@ -56,8 +56,8 @@ class StageReads:
         if stage.unit != "slice" and block.views is None and block.crops is None:
             return  # no case is read just to ask about what hardly anybody does on this unit
         read = self.of(stage, objective) or set()
-        if stage.unit == "patch3d" and (of_slices := sorted(read & set(NAMES))):
-            what = f"a head reads {of_slices[0]}, which are made from slices and not from patches of volumes"
+        if stage.unit == "patch3d" and CROPS in read:
+            what = "a head reads crops, which are squares made from slices and not from patches of volumes"
             raise InputError(what, f"stages.{stage.name}", "train it on 'unit: slice'")
         for name in NAMES:
             if name in read and getattr(block, name) is None:
@@ -67,12 +67,10 @@ class StageReads:
     def _made(self, stage: Stage) -> list[Views]:
         """All views that the data block of ``stage`` makes."""
         found: list[Views] = []
-        if stage.unit == "patch3d":
-            return found  # views are made from slices
         block = self.bench.recipe.data[stage.data]
         if (told := block.views) is not None:
             found.append(Views(told.count, [step.build() for step in told.augment], block.augment_on))
-        if (squares := block.crops) is not None:
+        if (squares := block.crops) is not None and stage.unit != "patch3d":  # they are made from slices
             steps = [step.build() for step in squares.augment]
             found.append(crops(squares.count, squares.size, squares.scale, steps, block.augment_on))
         return found

@@ -61,7 +61,7 @@ def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: s
     """A component under a seed, with what it asks for of the encoder beside it; ``kind`` checks it."""
     check_schema(constructor)
     given: dict[str, Any] = {}
-    beside = BESIDE | ({"strides": STRIDES_3D} if dimensions(constructor) == 3 else {})
+    beside = BESIDE | ({"strides": STRIDES_3D} if dimensions(constructor) == (3,) else {})
     for name, argument in schema_of(constructor).arguments.items():
         root, _, attribute = argument.given.path.partition(".") if argument.given is not None else ("", "", "")
         if root == "encoder" and attribute in beside:
@@ -76,9 +76,10 @@ def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: s
     return component
 
 
-def dimensions(component: Any) -> int:
-    """3 for components of volumes, which say so, and 2 for others."""
-    return int(getattr(component, "dimensions", 2))
+def dimensions(component: Any) -> tuple[int, ...]:
+    """3 for components of volumes, which say so, both for those that say that they take either, and 2 for others."""
+    found = getattr(component, "dimensions", 2)
+    return tuple(found) if isinstance(found, tuple) else (int(found),)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,8 @@ SHAPES: dict[str, str] = {
     "output": "NCHW",
 }
 """Standard predictions (:mod:`medkit.protocols`) and their axes."""
+SIZES = {2: ((32, 32), (33, 33)), 3: ((8, 16, 16), (9, 17, 17))}
+"""Of the images that heads of slices, and those of volumes, are tried on."""
 
 
 def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any) -> None:
@@ -45,7 +47,8 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
 
     ``view`` leaves the batch as it is and its target has no graph; predictions have standard names and shapes. Fields
     in the head's ``needs`` are zeros and ones unless ``batch`` has them. A head with an ``encode`` of its own is given
-    an encoder of images of one channel that offers tokens. A head of volumes is tried on patches of them.
+    an encoder of images of one channel that offers tokens. A head of volumes is tried on patches of them, and one that
+    takes either on both.
     """
     head = build(constructor, arguments, "pretext")
     check_construction(constructor, arguments)
@@ -53,8 +56,8 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
     needs = getattr(head, "needs", ())
     assert isinstance(needs, tuple), "needs is a tuple of field names"
     fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
-    of_volumes = dimensions(head) == 3
-    for size in ((8, 16, 16), (9, 17, 17)) if of_volumes else ((32, 32), (33, 33)):
+    for size in [size for each in dimensions(head) for size in SIZES[each]]:
+        of_volumes = len(size) == 3
         given = example_batch(size, fields, batch or {}, "patch3d" if of_volumes else "slice")
         fields = {name: given[name] for name in needs}
         kept = copy.deepcopy(given)
@@ -99,8 +102,8 @@ def _features(head: Any, inputs: Any) -> Any:
     first = next(iter(tensors_in(inputs)))
     if not hasattr(head, "encode"):
         assert isinstance(inputs, Tensor), f"view() returns images (N,C,H,W), not a {type(inputs).__name__}"
-        axes = "(N,C,D,H,W)" if dimensions(head) == 3 else "(N,C,H,W)"
-        assert inputs.dim() == 2 + dimensions(head), f"view() returns images {axes}, not {tuple(inputs.shape)}"
+        axes = " or ".join({2: "(N,C,H,W)", 3: "(N,C,D,H,W)"}[each] for each in dimensions(head))
+        assert inputs.dim() - 2 in dimensions(head), f"view() returns images {axes}, not {tuple(inputs.shape)}"
         return [f.to(first.device) for f in example_features(inputs.shape[2:], len(inputs), inputs.dtype)]
     encoder = ExampleEncoder().to(first.device, first.dtype)
     with told("encode() fails on an encoder that offers tokens"), python_and_numpy_rest("encode()"):
@@ -136,6 +139,7 @@ def example_batch(
     label = torch.tensor([0.0, 1.0, 1.0])
     given: dict[str, Any] = {"image": image, "ids": ["a", "b", "c"]}
     if unit == "patch3d":
+        given |= {"views": torch.rand(3, 2, 1, *size, generator=made)}
         given |= {"target": torch.rand(3, 1, *size, generator=made), "label": label, **fields}
         return given | {"mask": (torch.rand(3, 1, *size, generator=made) > 0.5).float()} | dict(more)
     given |= {"views": torch.rand(3, 2, 1, *size, generator=made), "crops": torch.rand(3, 4, 1, 16, 16, generator=made)}

@@ -40,11 +40,11 @@ def check_encoder(
     encoder = build(constructor, arguments, "encoder")
     check_construction(constructor, arguments)
     only = getattr(encoder, "only_size", None)
-    image = image or only or ((16, 32, 48) if dimensions(encoder) == 3 else (64, 96))
+    image = image or only or ((16, 32, 48) if dimensions(encoder) == (3,) else (64, 96))
     x = torch.randn(2, in_channels, *image)
     _check_maps(encoder, x)
     steps = [stride if isinstance(stride, tuple) else (stride,) for stride in encoder.strides]
-    each = dimensions(encoder) if dimensions(encoder) == 3 else 1
+    each = 3 if dimensions(encoder) == (3,) else 1
     assert all(len(step) == each for step in steps), "an encoder of volumes has a stride for depth, height and width"
     deeper = all(a <= b for near, far in pairwise(steps) for a, b in zip(near, far, strict=True))
     assert deeper, "strides go from shallow to deep"

@@ -12,7 +12,7 @@ Pool = Literal["mean", "max"]
 
 
 class Pooled(nn.Module):
-    """One level of a pyramid, pooled over its map: a list of (N,C_i,H_i,W_i) to (N,C).
+    """One level of a pyramid, pooled over its map: a list of (N,C_i,H_i,W_i), or (N,C_i,D_i,H_i,W_i), to (N,C).
 
     Parameters
     ----------
@@ -33,4 +33,5 @@ class Pooled(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         maps = features[self.level]
-        return maps.mean((2, 3)) if self.pool == "mean" else maps.amax((2, 3))
+        space = tuple(range(2, maps.dim()))
+        return maps.mean(space) if self.pool == "mean" else maps.amax(space)

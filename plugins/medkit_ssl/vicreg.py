@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,8 @@ class VICReg(Spreading):
     pool:
         How a map becomes a number.
     """
+
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from medkit.api import InputError
 
 
 def compared(views: Tensor, most: int | None = None) -> Tensor:
-    """(N,V,C,H,W) views as they are.
+    """(N,V,C,H,W) views, or those of patches of volumes (N,V,C,D,H,W), as they are.
 
     Raises
     ------

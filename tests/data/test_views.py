@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.data.augment import CPUChain, DeviceChain, GaussNoise, HorizontalFlip, ShiftScaleRotate
+from medkit.data.augment import GaussNoise, HorizontalFlip, ShiftScaleRotate
+from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop, SquareCrop, cut_of
 from medkit.data.dataset import Dataset
 from medkit.data.loader import Augmentation, Loader, draw_of
@@ -118,6 +119,20 @@ def test_all_slices_of_a_volume_are_changed_alike_in_a_view(source: Make, on: st
         assert len(batch[name]) > 1
         torch.testing.assert_close(batch[name], batch[name][:1].expand_as(batch[name]), atol=1e-5, rtol=0)
         assert not torch.allclose(batch[name][0, 0], batch[name][0, 1])
+
+
+@pytest.mark.parametrize("on", ["cpu", "device"])
+def test_all_slices_of_a_patch_are_changed_alike_and_each_patch_by_itself(made: Any, on: str) -> None:
+    loader = made("patch3d", on, views=[Views(2, [ShiftScaleRotate(p=1.0)], on)])
+    sample = loader._sample(0)
+    sample.image[:] = sample.image[:1]
+    loader._sample = lambda index: sample
+    batch = next(iter(loader.epoch(0))) if on == "cpu" else on_device(loader)
+    views = batch["views"]
+    assert views.shape == (6, 2, 1, 12, 12, 12)
+    slices = views[:, :, :, batch["image"].flatten(3).any(3)[0, 0]]  # others are filled up
+    torch.testing.assert_close(slices, slices[:, :, :, :1].expand_as(slices), atol=1e-5, rtol=0)
+    assert len({view.numpy().tobytes() for view in views.flatten(0, 1)}) == 12
 
 
 def test_views_that_cut_to_unit_range_refuse_other_values(source: Make) -> None:

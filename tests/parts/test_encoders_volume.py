@@ -9,10 +9,12 @@ import torch
 
 from medkit.errors import InputError
 from medkit.objectives.multitask3d import Multitask3d
+from medkit.parts.label_heads import Classification, Multilabel, Ordinal, Regression
 from medkit.parts.resenc import ResidualEncoder
 from medkit.parts.resnet3d import ResNet3d
 from medkit.parts.unet3d import UNet3d
 from medkit.protocols.classes import Classes
+from medkit.protocols.labels import Labels
 from medkit.registry.marks import Placed
 from medkit.testing import check_encoder, check_objective, check_pretext
 
@@ -93,6 +95,29 @@ def objective(**more: Any) -> Multitask3d:
     return Multitask3d(encoder, {"seg": Placed(head, {"weight": 1.0})}, window=(4, 16, 16)).eval()
 
 
+def test_coarser_maps_are_trained_with_half_the_weight_of_the_next_finer_one() -> None:
+    """Four resolutions: the finest and the next are trained, by 2/3 and 1/3."""
+    torch.manual_seed(0)
+    encoder = ResidualEncoder(1, (4, 5, 6, 7), (1, 1, 1, 1), strides=((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2)))
+    head = UNet3d(encoder.channels, encoder.strides, deep_supervision=True)
+    images, mask = torch.rand(2, 1, 8, 16, 16), (torch.rand(2, 1, 8, 16, 16) > 0.7).float()
+    finest, coarser = head(encoder(images))
+    assert (finest.shape, coarser.shape) == ((2, 1, 8, 16, 16), (2, 1, 8, 8, 8))
+    wanted = {name: 2 / 3 * term for name, term in head.criterion(finest, mask).items()}
+    for name, term in head.criterion(coarser, mask[..., ::2, ::2]).items():
+        wanted[name] = wanted[name] + term / 3
+    found = head.loss([finest, coarser], mask)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    sum(found.values()).backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    assert torch.equal(head.eval()(encoder(images)), head.head(head.decoder(encoder(images))))
+
+
+def test_deep_supervision_of_an_encoder_that_is_too_shallow_is_refused() -> None:
+    with pytest.raises(InputError, match="leaves out the two lowest resolutions, and the encoder has 3"):
+        UNet3d((4, 4, 4), ((1, 1, 1), (2, 2, 2), (4, 4, 4)), deep_supervision=True)
+
+
 def test_the_objective_keeps_every_promise() -> None:
     torch.manual_seed(0)
     encoder = ResidualEncoder(**SMALL)
@@ -127,14 +152,45 @@ def test_masks_with_classes_have_a_probability_each(overlapping: bool) -> None:
     assert found["mask_probability"].shape == (5, 2, 16, 16)
 
 
-def test_a_head_that_gives_no_map_is_refused_by_name() -> None:
-    class Score(torch.nn.Linear):
+def test_a_head_that_gives_neither_maps_nor_numbers_is_refused_by_name() -> None:
+    class Profile(torch.nn.Linear):
         def predict(self, output: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"probability": output[:, 0]}
+            return {"probability": output[:, 0, 0]}
 
         def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-            return super().forward(features[-1].mean((2, 3, 4)))
+            return super().forward(features[-1].mean((3, 4)).transpose(1, 2))
 
-    task = Multitask3d(ResidualEncoder(**SMALL), {"s": Placed(Score(6, 1), {"weight": 1.0})}, window=(4, 8, 8))
+    task = Multitask3d(ResidualEncoder(**SMALL), {"s": Placed(Profile(6, 1), {"weight": 1.0})}, window=(4, 8, 8))
     with pytest.raises(InputError, match="head 's' makes"):
         task.predict({"image": torch.rand(4, 1, 8, 8), "lengths": torch.tensor([4])})
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "targets"),
+    [
+        (Classification, Labels("one_of", ("a", "b", "c")), [0.0, 2.0, 1.0]),
+        (Multilabel, Labels("any_of", ("a", "b"), column="c"), [[0.0, 1.0], [1.0, 1.0], [float("nan"), 0.0]]),
+        (Ordinal, Labels("ordered", ("a", "b", "c")), [0.0, 2.0, 1.0]),
+        (Regression, Labels("unit", unit="mL"), [0.5, 2.0, 1.5]),
+    ],
+)
+def test_heads_of_declared_labels_take_maps_of_slices_and_of_volumes(
+    head: type, labels: Labels, targets: list[Any]
+) -> None:
+    check_pretext(head, labels=labels, batch={"labels": torch.tensor(targets)}, hidden=4)
+
+
+@torch.no_grad()
+def test_numbers_of_a_volume_are_the_mean_over_its_windows() -> None:
+    torch.manual_seed(0)
+    encoder, volume = ResidualEncoder(**SMALL, **FLAT), torch.rand(1, 1, 6, 16, 24)
+    head = Regression(encoder.channels, labels=Labels("unit", unit="mL"))
+    seg = UNet3d(encoder.channels, encoder.strides)
+    heads = {"seg": Placed(seg, {"weight": 1.0}), "size": Placed(head, {"weight": 1.0})}
+    batch = {"image": volume[0].transpose(0, 1), "lengths": torch.tensor([6])}
+    both = Multitask3d(encoder, heads, window=(4, 16, 16)).eval().predict(batch)
+    alone = Multitask3d(encoder, {"size": heads["size"]}, window=(4, 16, 16)).eval().predict(batch)
+    each = [head(encoder(volume[..., z : z + 4, :, x : x + 16])) for z in (0, 2) for x in (0, 8)]
+    torch.testing.assert_close(both["value"], torch.cat(each).mean(0))
+    torch.testing.assert_close(alone["value"], both["value"])
+    assert both["mask_probability"].shape == (6, 1, 16, 24)
