@@ -25,7 +25,6 @@ from medkit.evaluation.results import (
     read_results,
     write_results,
 )
-from medkit.evaluation.values import value_of
 from medkit.protocols import Case
 
 __all__ = [
@@ -182,6 +181,8 @@ class _Evaluator:
 
     def _values(self, rows: Sequence[CaseRows]) -> dict[str, MetricValue]:
         """The number of each metric over all cases."""
+        from medkit.evaluation.values import value_of  # with scipy.stats, a second that a prediction does not need
+
         request, items = self.request, sum(len(kept.lines) for kept in rows)
         counted = "slices" if any(len(kept.lines) > 1 for kept in rows) else "cases"
         values = {}
@@ -197,4 +198,6 @@ class _Evaluator:
 
 def _value(metric: Any, rows: list[dict[str, Any]], owners: list[str], empty: int, intervals: bool) -> MetricValue:
     """The number of rows that are not stacked yet."""
+    from medkit.evaluation.values import value_of
+
     return value_of(metric, stack(rows), owners, empty, intervals)

@@ -165,7 +165,7 @@ class Probe(nn.Module):
         return found
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Of the batch's ``features`` where it has them, else of its images."""
+        """From the batch's ``features`` if it has them, else from its images."""
         if self.levels:
             return self._masks(self._features(batch), batch)
         features = self._features(batch).float()
