@@ -81,7 +81,7 @@ def show(
             default = (
                 "required"
                 if argument.required
-                else "given by what stands beside it"
+                else "given by the parts beside it"
                 if argument.given
                 else repr(argument.default)
             )

@@ -26,7 +26,7 @@ def place_here(devices: int) -> Place:
     here = place()
     if here.world_size > 1 and devices > 1:
         what = f"{here.by} has started {here.world_size} ranks, of which this is one"
-        raise InputError(what, "--devices", "leave --devices out: it starts ranks of its own")
+        raise InputError(what, "--devices", "leave --devices out: it starts its own ranks")
     return here
 
 

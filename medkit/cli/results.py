@@ -46,7 +46,7 @@ def runs(
     ]
     show_table(columns, rows, least=160)
     if left := [one for one in found if one.status in (FAILED, UNFINISHED)]:
-        print(f"'medkit resume {left[0].folder}' goes on with it; 'medkit report DIR' shows what is there")
+        print(f"'medkit resume {left[0].folder}' continues it; 'medkit report DIR' shows what is there")
 
 
 def evaluate(

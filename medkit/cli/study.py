@@ -65,13 +65,13 @@ def run(
     out = out or Path("runs") / found.name
     options = Options(on, jobs or default_jobs(), threads, device, precision, tuple(slurm or []), tuple(plugin or []))
     go_on = f"medkit study run {study} --out {out}" + (f" --on {on} --jobs {jobs}" if on != "local" else "")
-    interrupt.begin(f"interrupted at once; '{go_on}' goes on")
+    interrupt.begin(f"interrupted at once; '{go_on}' continues")
     try:
         with Progress() as progress:
             folder = run_study(found, out, options, progress)
     except KeyboardInterrupt:
         if (out / "study.json").is_file():
-            raise StoppedError("interrupted", hint=f"'{go_on}' goes on") from None
+            raise StoppedError("interrupted", hint=f"'{go_on}' continues") from None
         raise StoppedError("interrupted before anything was written") from None
     _show(folder.path)
     check_end(folder)

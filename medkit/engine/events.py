@@ -106,6 +106,6 @@ class Events:
 
 
 def _methods(listener: Any) -> dict[str, Callable[[Any], None]]:
-    """What a listener can be told, by the names of its methods; an attribute of such a name is no method."""
+    """What a listener can be told, by the names of its methods; an attribute of such a name is not a method."""
     found = {kind.method: getattr(listener, kind.method, None) for kind in Event.__subclasses__()}
     return {name: method for name, method in found.items() if callable(method)}

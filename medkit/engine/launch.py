@@ -84,7 +84,7 @@ def _start(rank: int, world_size: int, arguments: Sequence[str], messages: Path)
         MESSAGES: str(messages),
     }
     command = [sys.executable, "-m", "medkit", *arguments]
-    # A session of its own: a terminal's Ctrl-C comes to the launcher alone, and a rank is ended with all its workers.
+    # A separate session: a terminal's Ctrl-C reaches the launcher alone, and a rank is ended with all its workers.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
@@ -128,7 +128,7 @@ def _raise(ranks: Sequence[subprocess.Popen[bytes]], messages: Path) -> None:
         number, by = next(iter(killed.items()))
         raise RunError(
             f"rank {number} was killed by {signal.Signals(by).name}",
-            hint="did the machine run out of memory? 'medkit resume' goes on from the last checkpoint",
+            hint="did the machine run out of memory? 'medkit resume' continues from the last checkpoint",
         )
     for message in [m for m in said if not m.secondary] or said:
         if message.code == StoppedError.exit_code:

@@ -75,5 +75,5 @@ class _Earlier:
 
 def _copy(values: list[Tensor], buffers: list[Tensor]) -> None:
     for buffer, value in zip(buffers, values, strict=True):
-        # Through .data: autograd need not know, for no gradient depends on the buffers' later values.
+        # Through .data: autograd need not know, as no gradient depends on the buffers' later values.
         buffer.data.copy_(value)

@@ -248,7 +248,7 @@ class Replicated:
         return _Sent(tensors, self.world_size, self._group(tensors[0]))
 
     def _group(self, tensor: Tensor) -> Any:
-        """The ranks' connection for tensors where this one lies."""
+        """The ranks' connection for tensors on this one's device."""
         return self.numbers if tensor.device.type == "cpu" else None
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -324,10 +324,10 @@ class Replicated:
         found = re.search(r"Ranks? ([\d, ]+?) failed to pass", said)
         who = f"rank{'s' if found and ',' in found[1] else ''} {found[1]}" if found else "rank 0"
         if not late:
-            return LostRank(f"{who} ended before '{what}'", hint="its own message is above; 'medkit resume' goes on")
+            return LostRank(f"{who} ended before '{what}'", hint="its own message is above; 'medkit resume' continues")
         return LostRank(
             f"{who} did not arrive at '{what}' within {self.patience:g} s",
-            hint=f"if it was still at work, allow more seconds by {TIMEOUT}; 'medkit resume' goes on",
+            hint=f"if it was still at work, allow more seconds by {TIMEOUT}; 'medkit resume' continues",
         )
 
 
@@ -371,7 +371,7 @@ def _told(when: str) -> Iterator[None]:
         reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])
         raise LostRank(
             f"ranks lost each other {when} ({reason})",
-            hint="the message of the one that ended first is above; 'medkit resume' goes on",
+            hint="the message of the one that ended first is above; 'medkit resume' continues",
         ) from error
 
 

@@ -160,7 +160,7 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
     """``results.json`` as values."""
     path = folder / "results.json"
     if not path.is_file():
-        raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' goes on with it")
+        raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' continues it")
     plain = files.read_json(path)
     return {
         stage: {

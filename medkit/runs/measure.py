@@ -73,7 +73,7 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
     assert folder is not None
     stages = [recipe.stage(stage)] if stage else [item for item in recipe.stages if folder.done(item.name)]
     if not stages:
-        hint = f"'medkit resume {folder.path}' goes on with it"
+        hint = f"'medkit resume {folder.path}' continues it"
         raise InputError("no stage of this run is finished", str(folder.path), hint)
     return stages
 

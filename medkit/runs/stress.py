@@ -57,7 +57,7 @@ class StageDenoiser:
         if stage.unit != "patch":
             raise InputError(f"stage '{stage.name}' is not a denoiser: it does not train on 'unit: patch'", where)
         if not self.predictor.folder.done(stage.name):
-            raise InputError(f"stage '{stage.name}' is not finished", where, f"'medkit resume {where}' goes on with it")
+            raise InputError(f"stage '{stage.name}' is not finished", where, f"'medkit resume {where}' continues it")
         self.predictor.load()
 
 

@@ -127,7 +127,7 @@ class _Reader(Pieces):
             found = {}
             for child in node.value:
                 if isinstance(child.value, dict | list):
-                    what = f"{kind_of(child)} has no name of its own"
+                    what = f"{kind_of(child)} has no name"
                     self.problem(child.mark, path, what, "write a mapping: NAME: VALUE for each")
                 elif _label(child) in found:
                     self.problem(child.mark, path, f"'{_label(child)}' is there twice")

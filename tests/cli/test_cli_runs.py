@@ -79,7 +79,7 @@ def test_runs_lists_what_lies_there_and_how_far_it_has_come(medkit, run, tmp_pat
     }
     assert (found["left"]["done"], found["left"]["stages"]) == (1, 2)
     assert found["run"]["result"].startswith("classify internal: auc ")
-    assert f"'medkit resume {left}' goes on with it" in medkit("runs", tmp_path).stdout
+    assert f"'medkit resume {left}' continues it" in medkit("runs", tmp_path).stdout
 
 
 def test_runs_says_where_runs_would_lie(medkit, tmp_path):

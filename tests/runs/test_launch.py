@@ -122,7 +122,7 @@ def test_a_killed_rank_ends_the_run_which_names_it(start, tmp_path: Path) -> Non
     assert process.returncode == 1
     assert [line for line in said.splitlines() if line.startswith("error")] == [
         "error: rank 1 was killed by SIGKILL; did the machine run out of memory? "
-        "'medkit resume' goes on from the last checkpoint"
+        "'medkit resume' continues from the last checkpoint"
     ]
     assert gone(ranks)
 
