@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medkit.data.transforms import Window
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.comparisons import Comparison
 from medkit.reporting.paper_table_model import Line, PaperTable
@@ -103,12 +104,12 @@ def _window(table: PaperTable, run: RunResults) -> list[str]:
     """In which window, and of which data range, images were compared that are shown with pixel metrics."""
     columns = [column for column in table.columns if column.metric in PIXELS]
     labels = list(dict.fromkeys(column.label for column in columns))
-    blocks = list(run.blocks([table.stage, *(line.stage for line in table.rows)]).values())
-    steps = [step for block in blocks[:1] for step in run.recipe["data"][block["data"]].get("prepare", [])]
+    block = next(iter(run.blocks([table.stage, *(line.stage for line in table.rows)]).values()), {})
+    steps = run.recipe.get("data", {}).get(block.get("data"), {}).get("prepare") or []
     windows = [step for step in steps if str(step.get("use", "")).rpartition(":")[2] == "window"]
     if not labels or len(windows) != 1:
-        return []
-    low, high = (f"{windows[0][end]:g}" for end in ("low", "high"))
+        return []  # of several windows, or none, it is not known which an image was compared in
+    low, high = (f"{windows[0].get(end, getattr(Window, end)):g}" for end in ("low", "high"))
     unit = "HU" if windows[0].get("units", "HU") == "HU" else "stored values"
     text = f"of whole slices, air included, in the window of {low} to {high} {unit} scaled to [0, 1]; data range 1"
     return [f"{_and(labels)}: {text}."]

@@ -174,6 +174,18 @@ def test_what_the_input_itself_scores_stands_below_the_methods() -> None:
     ]
 
 
+def test_numbers_of_images_are_shown_with_their_window_and_data_range() -> None:
+    results = {"segment": {"internal": {"psnr": value(30, True), "dice": value(0.6, True)}}}
+    plain = recipe(results) | {"data": {"ich": {"prepare": [{"use": "medkit:window", "low": -160, "high": 240}]}}}
+    told = "in the window of -160 to 240 HU scaled to [0, 1]; data range 1."
+    assert any(
+        line.startswith("psnr: of whole slices") and line.endswith(told) for line in made(results, plain=plain).caption
+    )
+    plain["data"]["ich"]["prepare"] = [{"use": "medkit:window"}]
+    assert any("window of 0 to 80 HU" in line for line in made(results, plain=plain).caption)
+    assert not any("data range" in line for line in made(plain=plain).caption)
+
+
 def test_a_reference_is_never_the_best() -> None:
     results = {
         "segment": {"internal": {"psnr": value(30, True, target=100.0)}},
