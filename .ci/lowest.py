@@ -1,4 +1,4 @@
-"""Pins every direct dependency to the lowest version that pyproject.toml allows: constraints for pip, on stdout.
+"""Pins every direct dependency to the lowest series that pyproject.toml allows: constraints for pip, on stdout.
 
     python .ci/lowest.py > lowest.txt && pip install -c lowest.txt -e ".[test]"
 
@@ -24,7 +24,9 @@ def constraints() -> tuple[list[str], list[str]]:
     for requirement in map(Requirement, [*project["dependencies"], *extras]):
         bounds = [one.version for one in requirement.specifier if one.operator in (">=", "==", "~=")]
         if bounds:
-            lines.append(f"{requirement.name}=={bounds[0]}")
+            # A series, since there need not be a version of exactly that number: 4.9 of OpenCV is 4.9.0.80.
+            lowest = bounds[0] if "." in bounds[0] else f"{bounds[0]}.0"
+            lines.append(f"{requirement.name}=={lowest}.*")
         else:
             without.append(requirement.name)
     return lines, without

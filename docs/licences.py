@@ -35,8 +35,8 @@ class Package:
 
     @property
     def allowed(self) -> bool:
-        """Whether medkit may depend on it: LGPL and MPL leave the programs that use them alone."""
-        return bool(self.licence) and not COPYLEFT.search(self.licence.replace("LGPL", ""))
+        """Whether medkit may depend on it: of several licences one suffices; LGPL and MPL leave users alone."""
+        return any(not COPYLEFT.search(one.replace("LGPL", "")) for one in re.split(r", | OR ", self.licence) if one)
 
 
 def packages(root: str = ROOT) -> list[Package]:

@@ -66,7 +66,7 @@ def prediction(run: Run) -> None:
     axes[1].contour(truth, [0.5], colors="cyan", linewidths=1)
     axes[0].set_title("phantom, 0 to 80 HU", fontsize=9)
     axes[1].set_title(
-        f"predicted {found.volume_ml:.0f} mL (red); true {case.fields['volume_ml']:.0f} mL (outline)", fontsize=9
+        f"predicted {found.volume_ml:.0f} mL (yellow); true {case.fields['volume_ml']:.0f} mL (outline)", fontsize=9
     )
     figure.tight_layout(pad=0.4)
     drawn = io.BytesIO()

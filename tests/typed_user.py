@@ -1,4 +1,4 @@
-"""What a type checker knows of medkit from outside: ``.ci/run`` holds this file against ``mypy --strict``."""
+"""What a type checker knows of medkit from outside: ``.ci/run`` gives this file to mypy, under strict rules."""
 
 from __future__ import annotations
 
