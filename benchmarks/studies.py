@@ -45,10 +45,10 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--commands", action="store_true", help="also one command a trial")
-    parser.add_argument("--rounds", type=int, default=2, help="the first one also prepares the cases")
+    parser.add_argument("--rounds", type=int, default=2, help="the first one also prepares the cases, where MEDKIT_CACHE has none")
     said = parser.parse_args()
     said.folder.mkdir(parents=True)
-    os.environ["MEDKIT_CACHE"] = str(said.folder / "cache")
+    os.environ.setdefault("MEDKIT_CACHE", str(said.folder / "cache"))
     medkit = [sys.executable, "-m", "medkit"]
     for number in range(said.rounds):
         study, hand = said.folder / f"study{number}", said.folder / f"hand{number}"

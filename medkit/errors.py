@@ -42,6 +42,10 @@ class MedkitError(Exception):
         self.what, self.where, self.hint = shortened(what), where and shortened(where), hint and shortened(hint)
         super().__init__(self.what, self.where, self.hint)
 
+    def json(self) -> list[dict[str, str | None]]:
+        """For programs: ``what``, ``where`` and ``hint`` of each error in it."""
+        return [{"what": self.what, "where": self.where, "hint": self.hint}]
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}; {self.hint}" if self.hint else text
@@ -80,6 +84,9 @@ class Problems(InputError):
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
         self.what = "\n".join(str(problem) for problem in self.problems)  # each has its bound already
+
+    def json(self) -> list[dict[str, str | None]]:
+        return [one for problem in self.problems for one in problem.json()]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

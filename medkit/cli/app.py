@@ -21,9 +21,11 @@ from medkit.cli import (
     verdict,
     weights,
 )
+from medkit.cli.other_flags import Commands
 
 app = typer.Typer(
     name="medkit",
+    cls=Commands,
     help="Composable parts for medical-imaging representation learning.\n\n"
     "Start with 'medkit run ich_seg', look around with 'medkit list', check a recipe with 'medkit check'.",
     no_args_is_help=True,

@@ -34,6 +34,10 @@ def main() -> None:
 
         app(prog_name="medkit")
     except MedkitError as error:
+        if "--json" in sys.argv:
+            from medkit.cli.output import show_json
+
+            show_json({"errors": error.json()})
         _end(error, str(error), error.exit_code)
     except KeyboardInterrupt:
         _end(StoppedError("interrupted"), "interrupted", StoppedError.exit_code)

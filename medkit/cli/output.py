@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+UNBOUND = 100_000
+"""Columns, for programs that read a table line by line."""
+
 
 def show_json(content: Any) -> None:
     print(json.dumps(content, indent=1, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None, least: int = 0) -> None:
-    """A table that wraps rather than being cut to the terminal's width; ``least`` columns wide where there is none."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table that wraps at a terminal's width rather than being cut; where there is no terminal, a row is one line."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -24,5 +27,5 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str
         table.add_row(*[str(cell) for cell in row])
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = max(console.width, least)
+        console.width = UNBOUND
     console.print(table)

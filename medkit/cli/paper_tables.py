@@ -18,12 +18,13 @@ def show_paper_table(table: PaperTable) -> None:
     from medkit.reporting.paper_table_text import as_text, caption_text
 
     whole = as_text(table)
-    if _width(*whole) <= Console().width:
+    console = Console()
+    if not console.is_terminal or _width(*whole) <= console.width:
         show_table(*whole, table.title)
     else:
         for name, indices in table.groups():
             columns, rows = as_text(table, indices, cost=False)
-            show_table(columns, rows, f"{table.title}: {name}" if name else table.title, least=_width(columns, rows))
+            show_table(columns, rows, f"{table.title}: {name}" if name else table.title)
         if table.cost:
             show_table(*as_text(table, []), f"{table.title}: cost")
     for line in caption_text(table):

@@ -44,7 +44,7 @@ def runs(
         (one.folder, one.recipe, one.status, f"{one.done} of {one.stages}", one.started, one.device, one.result)
         for one in found
     ]
-    show_table(columns, rows, least=160)
+    show_table(columns, rows)
     if left := [one for one in found if one.status in (FAILED, UNFINISHED)]:
         print(f"'medkit resume {left[0].folder}' continues it; 'medkit report DIR' shows what is there")
 

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from medkit.cli.options import Device, Devices, Jobs, Link, PluginFile, RunDir, 
 from medkit.cli.output import show_table
 from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.engine import interrupt
-from medkit.engine.ranks import place
+from medkit.engine.ranks import RENDEZVOUS, place
 from medkit.errors import InputError, RunError, StoppedError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def run(
         if found.groups:
             show_table(GROUP_COLUMNS, found.groups, "weights that decay or learn differently")
         return
+    _say_at_once(f"{recipe}: checking the recipe")
     here = place_here(devices)
     load_files_together(here, plugin, device)
     checked: Recipe | str = recipe
@@ -114,6 +115,7 @@ def resume(
 
     Example: medkit resume runs/first
     """
+    _say_at_once(f"{folder}: looking how far it has come")
     here = place_here(devices)
     load_files_together(here, plugin, device)
     with _resumable(folder, devices):
@@ -129,6 +131,13 @@ def resume(
         finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [], link=link)
         if here.is_main:
             _show_results(finished)
+
+
+def _say_at_once(text: str) -> None:
+    """What torch's import would keep people waiting for."""
+    if place().is_main and RENDEZVOUS not in os.environ:
+        with suppress(OSError):  # nobody reads
+            print(text, file=sys.stderr, flush=True)
 
 
 def _workers(text: str | None) -> int | Literal["auto"] | None:
@@ -197,3 +206,12 @@ def _print_results(finished: Run) -> None:
     for text in banners(finished.folder):
         print(f"{SEEN_MARK} {text}")
     print(finished.folder / "report.html", flush=True)
+    with suppress(OSError):  # nobody reads
+        print(f"next: {_next_command(finished)}", file=sys.stderr, flush=True)
+
+
+def _next_command(finished: Run) -> str:
+    """What one mostly does with a run that has ended."""
+    if finished.recipe.stages[-1].fitted:
+        return f"medkit embed {finished.folder} --input MANIFEST --output FEATURES.parquet"
+    return f"medkit predict {finished.folder} --input SCAN --output FOLDER"

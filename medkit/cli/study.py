@@ -83,8 +83,9 @@ def status(folder: StudyDir, json: Json = False) -> None:
 
     Example: medkit study status runs/tiny
     """
+    from medkit.engine.progress import duration
     from medkit.studies.folder import StudyFolder
-    from medkit.studies.status import FAILED, FINISHED, RUNNING, WAITING, failures, in_words, standing
+    from medkit.studies.status import FAILED, FINISHED, RUNNING, WAITING, failures, standing
 
     found = StudyFolder.open(folder)
     now = standing(found)
@@ -104,7 +105,7 @@ def status(folder: StudyDir, json: Json = False) -> None:
         print(f"failed: {line}")
     if now.seconds is not None and now.count(RUNNING) + now.count(WAITING):
         jobs = found.about().get("options", {}).get("jobs", 1)
-        print(f"about {in_words(now.seconds / jobs)} left with {jobs} workers")
+        print(f"about {duration(now.seconds / jobs)} left with {jobs} workers")
 
 
 @app.command()

@@ -98,3 +98,11 @@ class Progress:
 def numbers(values: Mapping[str, float]) -> str:
     """Values in one short line."""
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

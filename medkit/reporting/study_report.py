@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medkit.engine.progress import duration
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.records import encoded, write_atomically
@@ -23,7 +24,7 @@ from medkit.studies.folder import StudyFolder
 from medkit.studies.judge import PSEUDO, Judged, changes, judged, spreads, value_rows
 from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
-from medkit.studies.status import FINISHED, failures, in_words
+from medkit.studies.status import FINISHED, failures
 from medkit.studies.tables import Table
 
 FRACTION = "fraction"
@@ -327,7 +328,7 @@ def _cost(found: StudyResults) -> Table:
     rows = []
     for method, (done, alone) in found.cost().items():
         trials = [trial for trial in found.trials if trial.method == method]
-        rows.append((method, len(trials), in_words(done), in_words(alone)))
+        rows.append((method, len(trials), duration(done), duration(alone)))
     note = "Training and evaluation; a shared stage counts once in the first number, for every trial in the second."
     return Table("cost", ["method", "trials", "as it was done", "if nothing were shared"], rows, note)
 

@@ -23,16 +23,20 @@ from medkit.engine.progress import Progress, numbers
 from medkit.registry.plugins import Hooks
 from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
+from medkit.runs.time_left import TimeLeft
 
 EVERY = 0.1
 """Seconds between two updates of a stage's bar."""
 
 
 class ShowProgress:
-    """A bar of a stage's steps with the losses' means over the epoch so far, and a line for each epoch."""
+    """A bar of a stage's steps with the losses' means over the epoch so far, and a line for each epoch.
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    Both say how long it will take, ``left`` also for the run.
+    """
+
+    def __init__(self, progress: Progress, left: TimeLeft | None = None) -> None:
+        self.progress, self.left = progress, left or TimeLeft({})
         self.epochs = self.steps = 0
         self.sums: Sums = {}
         self._bar = ExitStack()
@@ -43,20 +47,25 @@ class ShowProgress:
         self._close()
         self.epochs, self.steps = event.epochs, event.steps
         self.sums = {}
+        self.left.begin(event.stage, event.epochs * event.steps)
         if event.steps:
             self._advance = self._bar.enter_context(self.progress.task(event.stage, total=event.epochs * event.steps))
 
     def step_ended(self, event: StepEnded) -> None:
         add_to(self.sums, event.losses)
+        done = (event.epoch - 1) * self.steps + event.step
+        self.left.stepped(done)
         now = time.monotonic()
         if now - self._shown >= EVERY or event.step == self.steps:  # nobody sees more
             self._shown = now
-            self._advance((event.epoch - 1) * self.steps + event.step, note=numbers(means_of(self.sums)))
+            note = "  ".join(told for told in (numbers(means_of(self.sums)), self.left.of_run_in_words()) if told)
+            self._advance(done, note=note)
 
     def epoch_ended(self, event: EpochEnded) -> None:
         self.sums = {}
         told = {k: v for k, v in event.metrics.items() if "/" in k and not k.startswith("lr/") and not math.isnan(v)}
-        self.progress.say(f"{event.stage} {event.epoch}/{self.epochs}: {numbers(told)}")
+        left = f"  ({told_left})" if (told_left := self.left.in_words()) else ""
+        self.progress.say(f"{event.stage} {event.epoch}/{self.epochs}: {numbers(told)}{left}")
         if event.epoch >= self.epochs:
             self._close()
 

@@ -65,7 +65,8 @@ class Guess:
     """Predicts as ``objective`` does, but the same for every case, whatever its image.
 
     Probabilities are ``share`` everywhere, values ``value``, classes the one numbered ``often``, images as they came;
-    for anything else it has no answer. ``shapes`` of what is predicted for each case are kept for the next guess.
+    for anything else it has no answer. ``shapes`` of predictions are kept by those of the batch: the network runs once
+    for all cases of one size.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class Guess:
         return {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        key = tuple(batch.get("ids", ()))
-        if not key or key not in self.shapes:
+        key = tuple((name, values.shape) for name, values in sorted(batch.items()) if isinstance(values, Tensor))
+        if key not in self.shapes:
             self.shapes[key] = {name: made.shape for name, made in self.objective.predict(batch).items()}
         image = batch["image"]
         said = {name: self._answer(name, image.new_empty(shape), batch) for name, shape in self.shapes[key].items()}

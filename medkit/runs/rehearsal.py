@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,9 @@ def _rehearse(bench: Workbench, stage: Stage, objective: Any, metrics: Sequence[
     batch = to_device(whole(sample, dataset.fields), device)
     try:
         with shortage_told(stage.name), torch.inference_mode():
+            begun = time.monotonic()
             found = objective.predict(batch)
+            bench.rehearsed[stage.name] = time.monotonic() - begun
     except MedkitError as error:
         raise InputError(error.what, error.where or where, error.hint) from error
     except Exception as error:  # a component's own, such as a head that raises in forward

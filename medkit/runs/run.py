@@ -36,6 +36,7 @@ from medkit.runs.preflight import check_results, check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
 from medkit.runs.stress import check_denoisers
+from medkit.runs.time_left import TimeLeft, works_of
 from medkit.runs.trackers import Trackers, listeners_of_plugins
 from medkit.runs.workbench import Workbench
 
@@ -166,7 +167,8 @@ def _through(
         hooks = Hooks(progress.say)
         events = Events(warn=progress.say)
         if main:
-            own = [ShowProgress(progress), WriteMetrics(folder), AskHooks(hooks, run_)]
+            left = TimeLeft(works_of(bench, [s for s in bench.recipe.stages if not folder.done(s.name)]))
+            own = [ShowProgress(progress, left), WriteMetrics(folder), AskHooks(hooks, run_)]
             events = Events([*trackers.listeners, *listeners_of_plugins(hooks, run_)], progress.say, own)
         session = Session(bench, folder, progress, events, wanted(settings.link))
         what = f"{bench.recipe.name}: {_count(bench.recipe.stages)}"
@@ -182,9 +184,12 @@ def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> lis
     folder, errors = session.folder, []
     if session.main:
         folder.keep_failed({})
-    for stage in session.bench.recipe.stages:
+    stages = session.bench.recipe.stages
+    for number, stage in enumerate(stages, 1):
         if folder.done(stage.name):
             continue
+        if len(stages) > 1:
+            session.say(f"stage {number} of {len(stages)}: {stage.name}")
         lost = [name for name in stage.takes_from() if name in run_.failed]
         if lost:
             run_.failed[stage.name] = f"takes a part of '{lost[0]}', which failed"

@@ -55,6 +55,8 @@ class Workbench:
         """Processes that this rank may start for preparation."""
         self._sources: dict[str, Any] = {}
         self._datasets: dict[str, Dataset] = {}
+        self.rehearsed: dict[str, float] = {}
+        """Seconds in which each stage predicted an item when it was rehearsed."""
         self.cases = StageCases(self)
         self.reads = StageReads(self)
         self.seen = Seen(self)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medkit.engine.progress import duration
 from medkit.runs.pace import Pace, pace_of
 from medkit.runs.workbench import Workbench
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness, fairness_table
 from medkit.studies.folder import shared
-from medkit.studies.status import in_words
 from medkit.studies.study import Study
 from medkit.studies.tables import Table
 from medkit.studies.trials import Expansion, Trial
@@ -55,7 +55,7 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     if total is None:
         summary += "; how long it takes is not known: separate programs train some stages"
     else:
-        summary += f"; about {in_words(total / jobs)} with {jobs} {'worker' if jobs == 1 else 'workers'} like this one"
+        summary += f"; about {duration(total / jobs)} with {jobs} {'worker' if jobs == 1 else 'workers'} like this one"
     plan = Table("trials", ["method", *(axis.name for axis in study.axes), "trials"], _counts(study, trials))
     title = f"stages ({len(several)} are shared)"
     columns = ["stage", "method", "trials that have it", "trained", "seconds each"]

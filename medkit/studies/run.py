@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from medkit.engine.progress import Progress
+from medkit.engine.progress import Progress, duration
 from medkit.errors import InputError, RunError
 from medkit.executors import Executor, Row, executor_of
 from medkit.paths import cache_folder
@@ -23,7 +23,7 @@ from medkit.studies.fairness import check_fairness
 from medkit.studies.folder import STUDY, TOKEN, StudyFolder
 from medkit.studies.search import check_search, run_search
 from medkit.studies.seconds import KEPT, kept_paces
-from medkit.studies.status import FAILED, failures, in_words, standing
+from medkit.studies.status import FAILED, failures, standing
 from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
 
@@ -267,7 +267,7 @@ class _Watch:
 
     def note(self, jobs: int) -> str:
         left = self.standing.seconds
-        return "" if left is None else f"about {in_words(left / max(1, jobs))} left"
+        return "" if left is None else f"about {duration(left / max(1, jobs))} left"
 
 
 def _tell_end(folder: StudyFolder, progress: Progress) -> None:

@@ -113,14 +113,6 @@ def stage_seconds(folder: StudyFolder, trial: Trial) -> dict[str, float]:
     }
 
 
-def in_words(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``2 h 5 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def failures(folder: StudyFolder, names: Iterable[str], outcomes: Mapping[str, Outcome]) -> list[str]:
     """A line for each failed trial: why, and where its log is."""
     found = []
