@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--commands", action="store_true", help="also one command a trial")
-    parser.add_argument("--rounds", type=int, default=2, help="the first one also prepares the cases, where MEDKIT_CACHE has none")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="the first one also prepares the cases, where MEDKIT_CACHE has none"
+    )
     said = parser.parse_args()
     said.folder.mkdir(parents=True)
     os.environ.setdefault("MEDKIT_CACHE", str(said.folder / "cache"))

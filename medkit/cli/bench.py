@@ -15,8 +15,6 @@ from medkit.errors import InputError, RunError
 if TYPE_CHECKING:
     from medkit.bench.results import Results
 
-WIDTH = 120  # of a table printed to a file
-
 
 def bench(
     suites: Annotated[
@@ -116,11 +114,11 @@ def _show(found: Results) -> None:
     from medkit.bench.table import COLUMNS, notes, rows, target_rows
 
     for case in found.cases:
-        show_table(COLUMNS, rows(case), f"{case.suite}: {case.name}", WIDTH)
+        show_table(COLUMNS, rows(case), f"{case.suite}: {case.name}")
         for note in notes(case):
             print(note)
     if targets := target_rows(found):
-        show_table(["case", "variant", "target", "found", ""], targets, "targets", WIDTH)
+        show_table(["case", "variant", "target", "found", ""], targets, "targets")
     for name, value in found.roofline.items():
         print(f"the roof here: {value / 1e9:.3g}e9 {name}")
 

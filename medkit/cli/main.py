@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS
-from medkit.errors import ElsewhereError, MedkitError, StoppedError
+from medkit.errors import ElsewhereError, InputError, MedkitError, StoppedError
 
 INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 """Commands that leave a run folder in order, and exit with 130, when a signal asks them to stop."""
@@ -34,7 +34,7 @@ def main() -> None:
 
         app(prog_name="medkit")
     except MedkitError as error:
-        if "--json" in sys.argv:
+        if "--json" in sys.argv and isinstance(error, InputError):  # later ones follow what was found
             from medkit.cli.output import show_json
 
             show_json({"errors": error.json()})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from medkit.protocols import Batch, with_default
+from medkit.protocols.cases import Batch
+from medkit.protocols.defaults import with_default
 
 if TYPE_CHECKING:
     from torch import Tensor

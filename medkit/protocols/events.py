@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from medkit.protocols import with_default
+from medkit.protocols.defaults import with_default
 
 if TYPE_CHECKING:
     import numpy as np

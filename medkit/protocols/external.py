@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from medkit.protocols import Case, Record, Turn
+from medkit.protocols.cases import Case, Record
+from medkit.protocols.training import Turn
 
 if TYPE_CHECKING:
     from pathlib import Path

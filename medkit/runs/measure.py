@@ -18,7 +18,8 @@ from medkit.recipe import Stage
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked_for_all
-from medkit.runs.trainers import StageTrainer, trainer_of
+from medkit.runs.stage_trainer import StageTrainer
+from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 

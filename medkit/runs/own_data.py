@@ -18,7 +18,7 @@ from medkit.evaluation.evaluate import Evaluation, Request, evaluate
 from medkit.protocols import Batch, Case
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import is_external
-from medkit.runs.trainers import StageTrainer
+from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.workbench import Workbench
 
 FILE = "own_data.json"

@@ -20,7 +20,9 @@ from medkit.engine.trainer import Trainer
 from medkit.evaluation.ready import first_slice
 from medkit.protocols import Batch
 from medkit.recipe import Stage
-from medkit.runs.trainers import BuiltInTrainer, FittingTrainer, trainer_of
+from medkit.runs.built_in_trainer import BuiltInTrainer
+from medkit.runs.fitting_trainer import FittingTrainer
+from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 STEPS = 3

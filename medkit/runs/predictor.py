@@ -25,7 +25,8 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
 from medkit.runs.origin import inputs_named, ledger_in_short, now, origin, patient_of
 from medkit.runs.seen import recorded_ledger, seen_in_training
-from medkit.runs.trainers import StageTrainer, trainer_of
+from medkit.runs.stage_trainer import StageTrainer
+from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 Format = Literal["dicom", "dicom-seg", "nifti"]

@@ -19,9 +19,10 @@ from medkit.runs import links, own_data
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
+from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.stress import stressed
 from medkit.runs.trackers import pictures
-from medkit.runs.trainers import StageTrainer, trainer_of
+from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 

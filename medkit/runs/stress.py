@@ -25,7 +25,7 @@ from medkit.runs.origin import digest as file_digest
 from medkit.runs.predictor import Predictor, the_window
 from medkit.runs.seen import recorded_ledger
 from medkit.runs.stage_key import digest
-from medkit.runs.trainers import StageTrainer
+from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.workbench import Workbench
 
 

@@ -18,7 +18,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.sharded import Division
 from medkit.engine.trainer import Trainer
 from medkit.recipe import load_recipe
-from medkit.runs.trainers import BuiltInTrainer
+from medkit.runs.built_in_trainer import BuiltInTrainer
 from medkit.runs.workbench import Workbench
 
 EMA = ("generator", "generator_in_training", "discriminator")

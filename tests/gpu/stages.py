@@ -15,7 +15,7 @@ from medkit.engine.runtime import Runtime
 from medkit.engine.trainer import Trainer
 from medkit.protocols import Batch
 from medkit.recipe import load_recipe
-from medkit.runs.trainers import BuiltInTrainer
+from medkit.runs.built_in_trainer import BuiltInTrainer
 from medkit.runs.workbench import Workbench
 
 STAGES = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from medkit.runs.time_left import TimeLeft
@@ -20,8 +18,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Iterator[Clock]:
-    yield Clock()
+def clock() -> Clock:
+    return Clock()
 
 
 def stepped(left: TimeLeft, clock: Clock, steps: range, seconds: float) -> None:
