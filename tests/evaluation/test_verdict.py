@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Rows, str]] = {
     ),
     "infinite": (
         [row | {"value": math.inf if row["patient"] == "p1" else row["value"]} for row in rows()],
-        "no finite number",
+        "not a finite number",
     ),
     "no column": (
         [{k if k != "value" else "vlaue": v for k, v in row.items()} for row in rows()],

@@ -132,8 +132,8 @@ def test_what_was_learned_comes_back_from_its_file(kind, tmp_path):
     ("make", "told"),
     [
         (lambda: Logistic(6, 2, {"c": [1.0]}), "it has: C"),
-        (lambda: Logistic(6, 2, {"C": []}), "no value of 'C'"),
-        (lambda: Logistic(6, 2, {"C": [0.0]}), "'C' is more than 0"),
+        (lambda: Logistic(6, 2, {"C": []}), "no value for 'C'"),
+        (lambda: Logistic(6, 2, {"C": [0.0]}), "'C' must be more than 0"),
         (lambda: Neighbours(6, 2, {"k": [2.5]}), "whole number"),
         (lambda: Logistic(6, 2).fit(items(20), None, 0), "no validation items"),
         (lambda: Logistic(6, 2).fit(items(20, 3), items(9), 0), "a label is 2"),

@@ -189,10 +189,10 @@ def test_a_cell_may_name_several_classes(cases: Path) -> None:
     [
         ("bars", LABELS["classification"], "kind: 'bars' is not a class of the data block", "did you mean 'bar'"),
         ("1.5", {"one_of": KINDS, "column": "kind"}, "kind: '1.5' is not a class: their numbers go from 0 to 2", ""),
-        ("7", {"one_of": KINDS, "column": "kind"}, "kind: '7' is no class", "classes: bar, dot, none"),
+        ("7", {"one_of": KINDS, "column": "kind"}, "kind: '7' is not a class", "classes: bar, dot, none"),
         ("2", {"any_of": ["bar", "dot"], "column": ["kind", "has_dot"]}, "kind: '2' is neither 0 nor 1", "empty"),
         ("bar;;dot", {"any_of": KINDS, "column": "kind"}, "names a class without a name", "separated by one"),
-        ("old", {"unit": "months", "column": "kind"}, "kind: 'old' is no finite number", "an empty cell"),
+        ("old", {"unit": "months", "column": "kind"}, "kind: 'old' is not a finite number", "an empty cell"),
     ],
 )
 def test_a_cell_that_is_no_label_is_refused_with_its_row(
