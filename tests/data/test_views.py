@@ -122,11 +122,14 @@ def test_all_slices_of_a_volume_are_changed_alike_in_a_view(source: Make, on: st
 
 
 @pytest.mark.parametrize("on", ["cpu", "device"])
-def test_all_slices_of_a_patch_are_changed_alike_and_each_patch_by_itself(made: Any, on: str) -> None:
-    loader = made("patch3d", on, views=[Views(2, [ShiftScaleRotate(p=1.0)], on)])
-    sample = loader._sample(0)
+def test_all_slices_of_a_patch_are_changed_alike_and_each_patch_by_itself(source: Make, on: str) -> None:
+    data = Dataset(source(n=2), {"train": {}}, [MinMax(), Resize((16, 20))])
+    sample = data.sample(data.cases("train")[0])
     sample.image[:] = sample.image[:1]
-    loader._sample = lambda index: sample
+    augmentation = Augmentation(on=on, views=[Views(2, [ShiftScaleRotate(p=1.0)], on)])
+    draw = draw_of("patch3d", patches=3, patch_size=12)
+    loader = Loader(data, data.cases("train"), Sampler(2, 2, 3), draw, augmentation)
+    loader._sample = lambda index: sample  # type: ignore[method-assign]
     batch = next(iter(loader.epoch(0))) if on == "cpu" else on_device(loader)
     views = batch["views"]
     assert views.shape == (6, 2, 1, 12, 12, 12)
