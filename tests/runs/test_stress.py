@@ -89,6 +89,7 @@ def test_a_stage_taken_from_another_run_brings_its_curves_along(cached: Path) ->
     assert plain[0] == plain[1]
 
 
+@pytest.mark.nightly
 def test_another_dose_is_measured_anew_with_the_same_weights(cached: Path) -> None:
     other = cached.parent / "doses"
     medkit.run(recipe("report.stress.noisy.dose=[1, 0.5]"), other, quiet=True, device="cpu", link=True)
@@ -109,6 +110,7 @@ def test_a_run_interrupted_before_its_curves_ends_with_the_same_numbers(cached: 
     assert json.loads((cached / "results.json").read_text()) == before
 
 
+@pytest.mark.nightly
 def test_a_finished_run_denoises_as_a_stage_of_the_run_does(cached: Path) -> None:
     other = cached.parent / "by_run"
     only = recipe("report.stress=null").without(["detect"])
