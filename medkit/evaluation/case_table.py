@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -66,6 +67,15 @@ class CaseTable:
     def scores(self, stage: str, split: str, metric: str) -> list[float]:
         """A metric's numbers in an evaluation, without cases that have none."""
         return [float(row[metric]) for row in self.of(stage, split) if row.get(metric)]
+
+
+def numeral(row: Row, name: str) -> float | None:
+    """The number in a column of a row; None of an empty cell, of one without a finite number, or without the column."""
+    try:
+        found = float("nan" if row.get(name) in (None, "") else row[name])
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def read_cases(folder: Path) -> list[dict[str, Any]]:

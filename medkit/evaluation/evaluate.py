@@ -25,6 +25,7 @@ from medkit.evaluation.results import (
     read_results,
     write_results,
 )
+from medkit.evaluation.slices import Shown, stack_of, worst_of
 from medkit.protocols import Case
 
 __all__ = [
@@ -55,7 +56,10 @@ class Request:
     intervals:
         Bootstrap 95 % intervals over patients; off for the quick look after each epoch.
     examples:
-        How many cases to keep pictures of, spread over severe, mild and normal ones.
+        How many cases to keep pictures of, spread over severe, mild and normal ones; of these and of the worst ones
+        slices are kept too.
+    by_group:
+        Measure groups of cases on their own too, by what is known of them.
     features:
         Gives the encoder's features of a case, (D,F) or maps (D,F,h,w), if they have been computed before.
     """
@@ -69,6 +73,7 @@ class Request:
     intervals: bool = True
     examples: int = 0
     features: Callable[[Case], np.ndarray] | None = None
+    by_group: bool = False
 
     @property
     def where(self) -> str:
@@ -111,9 +116,10 @@ def evaluate(
         mine = evaluator.share(progress)
     rows, pictures = in_order(strategy.gather(mine, what)), []
     if request.examples:
-        shown = strategy.share(spread([kept.truth for kept in rows], request.examples), what)
+        chosen = spread([kept.truth for kept in rows], request.examples)
+        shown = strategy.share((chosen, worst_of(rows, request.metrics)), what)
         with together(runtime, what):
-            own = evaluator.pictures(shown)
+            own = evaluator.pictures(*shown)
         pictures = strategy.gather(own, what)
     with together(runtime, what):
         return evaluator.whole(rows, pictures) if runtime.is_main else None
@@ -158,25 +164,31 @@ class _Evaluator:
             kept.features = self.embedded.rows(items, prediction.features)
         return kept
 
-    def pictures(self, shown: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """This rank's share of the cases that are shown, predicted again."""
+    def pictures(self, chosen: Sequence[int], worst: Sequence[int]) -> dict[int, Shown]:
+        """This rank's share of the cases that are shown, predicted again; of ``chosen`` ones with a picture."""
         found = {}
-        for index in shown[self.runtime.rank :: self.runtime.world_size]:
+        for index in sorted({*chosen, *worst})[self.runtime.rank :: self.runtime.world_size]:
             prediction = self.predictor.predict(self.predictor.load(self.request.cases[index]))
-            found[index] = picture(self.predictor.objective, prediction, self.runtime.device)
+            drawn = picture(self.predictor.objective, prediction, self.runtime.device) if index in chosen else None
+            found[index] = Shown(drawn, stack_of(prediction))
         return found
 
-    def whole(self, rows: Sequence[CaseRows], pictures: Sequence[Mapping[int, dict[str, Any]]]) -> Evaluation:
+    def whole(self, rows: Sequence[CaseRows], pictures: Sequence[Mapping[int, Shown]]) -> Evaluation:
         """What results from the rows of all cases and the pictures of all ranks."""
+        from medkit.evaluation.subgroups import subgroups
+
+        request = self.request
         drawn = {index: shown for share in pictures for index, shown in share.items()}
         return Evaluation(
-            self.request.stage,
-            self.request.split,
+            request.stage,
+            request.split,
             self._values(rows),
             [line for kept in rows for line in kept.lines],
-            [drawn[index] for index in sorted(drawn)],
+            [picture for index in sorted(drawn) if (picture := drawn[index].picture) is not None],
             self.embedded.embedding([row for kept in rows for row in kept.features]),
             sum(kept.slices for kept in rows),
+            [drawn[index].stack for index in sorted(drawn)],
+            subgroups(rows, request.cases, request.metrics).json() if request.by_group else {},
         )
 
     def _values(self, rows: Sequence[CaseRows]) -> dict[str, MetricValue]:

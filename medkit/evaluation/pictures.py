@@ -37,7 +37,7 @@ def spread(sizes: Sequence[int], count: int) -> list[int]:
 def picture(objective: Any, prediction: CasePrediction, device: torch.device) -> dict[str, Any]:
     """One slice of a case: image, truth, prediction and the encoder's activation."""
     sample = prediction.sample
-    z = _telling(prediction)
+    z = telling(prediction)
     shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.shown[z]}
     if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
         voxels = np.count_nonzero(sample.native_mask, (1, 2))
@@ -45,7 +45,7 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
     if sample.native_mask is not None and sample.classes is not None:
         there = [plane.any() for plane in sample.classes.planes(sample.native_mask)]
         shown["classes"] = ", ".join(name for name, found in zip(sample.classes.names, there, strict=True) if found)
-    shown |= dict(_layers(prediction, z))
+    shown |= {name: array[0] for name, array in layers(prediction, np.array([z]))}
     encoder = objective.parts().get("encoder")
     # The identity shows nothing new, and a 3-D encoder sees no single slice.
     if encoder is not None and any(True for _ in encoder.parameters()) and getattr(encoder, "dimensions", 2) == 2:
@@ -54,7 +54,7 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
     return shown
 
 
-def _telling(prediction: CasePrediction) -> int:
+def telling(prediction: CasePrediction) -> int:
     """The slice with the most of the true mask, else of the predicted one, else the middle one."""
     mask = prediction.sample.mask
     if mask is not None and mask.any():
@@ -64,20 +64,21 @@ def _telling(prediction: CasePrediction) -> int:
     return len(prediction.sample.image) // 2
 
 
-def _layers(prediction: CasePrediction, z: int) -> Iterator[tuple[str, np.ndarray]]:
+def layers(prediction: CasePrediction, pick: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """What is seen beside the image of the slices ``pick``, (n,H,W) each: true mask, target, and what was predicted."""
     for name in ("mask", "target"):
         array = getattr(prediction.sample, name)
         if array is not None:
-            shown = one_shown(array[z : z + 1], prediction.sample.steps)[0]
+            shown = one_shown(array[pick], prediction.sample.steps)
             yield name, (shown > 0).astype(shown.dtype) if name == "mask" else shown
     for name in MAPS:
         if name == "mask_probability" and name in prediction.arrays:
-            yield name, _any_class(prediction, slice(z, z + 1))[0]
+            yield name, _any_class(prediction, pick)
         elif name in prediction.arrays:
-            yield name, one_shown(prediction.arrays[name][z : z + 1], prediction.sample.steps)[0]
+            yield name, one_shown(prediction.arrays[name][pick], prediction.sample.steps)
 
 
-def _any_class(prediction: CasePrediction, pick: slice) -> np.ndarray:
-    """(n,H,W) the predicted mask's probability; with several classes that of any."""
+def _any_class(prediction: CasePrediction, pick: slice | np.ndarray) -> np.ndarray:
+    """(n,H,W) the predicted mask's probability, with several classes that of any."""
     array, classes = prediction.arrays["mask_probability"][pick], prediction.sample.classes
     return np.asarray(array[:, 0]) if classes is None else classes.any_of(array.swapaxes(0, 1))

@@ -1,4 +1,4 @@
-"""What was found, and the files that hold it: ``results.json``, ``cases.csv`` and ``examples/``."""
+"""What was found, and the files that hold it: ``results.json``, ``cases.csv`` and what ``KEPT`` names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.evaluation.case_table import write_cases
 from medkit.evaluation.embeddings import Embedding, write_embedding
-from medkit.records import write_atomically
+from medkit.evaluation.slices import Stack, write_stacks
+from medkit.records import encoded, write_atomically
+
+KEPT = {"examples": "npz", "embeddings": "npz", "slices": "npz", "subgroups": "json"}
+"""Folders of a run that have a file ``STAGE.SPLIT`` of an evaluation, with its ending."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def recorded(name: str, known: Iterable[str]) -> str:
 
 @dataclass
 class Evaluation:
-    """What was found on one split."""
+    """What was found on one split; ``slices`` counts it, ``stacks`` are those of the cases that are shown."""
 
     stage: str
     split: str
@@ -112,6 +116,8 @@ class Evaluation:
     examples: list[dict[str, Any]]
     embedding: Embedding | None = None
     slices: int = 0
+    stacks: Sequence[Stack] = ()
+    subgroups: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -137,6 +143,12 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         write_embedding(folder / "embeddings" / f"{stage}.{split}.npz", evaluation.embedding)
     if evaluation.examples:
         _write_examples(folder / "examples" / f"{stage}.{split}.npz", evaluation.examples)
+    if evaluation.stacks:
+        write_stacks(folder / "slices" / f"{stage}.{split}.npz", evaluation.stacks)
+    if evaluation.subgroups:
+        path = folder / "subgroups" / f"{stage}.{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, encoded(json.dumps(evaluation.subgroups, indent=1) + "\n"))
     path = folder / "results.json"
     results = files.read_json(path) if path.exists() else {}
     results.setdefault(stage, {})[split] = {name: value.json() for name, value in evaluation.values.items()}

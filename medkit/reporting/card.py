@@ -15,7 +15,7 @@ from medkit.data.whole import whole_folder
 from medkit.records import encoded
 from medkit.reporting.figures_study import label_curves
 from medkit.reporting.page import page
-from medkit.reporting.report import Picture
+from medkit.reporting.report_sections import Picture
 from medkit.reporting.tables import number
 
 Json = Mapping[str, Any]
@@ -136,7 +136,8 @@ def _curves(card: Json) -> list[CardSection]:
             for fraction in values[ENCODER]
         ]
         notes = ["Fractions of the training patients, nested and in proportion by label; a seed draws other patients."]
-        pictures = [Picture(f"{curve['metric']} by labelled patients", drawn, "curve")] if drawn else []
+        title = f"{curve['metric']} by labelled patients"
+        pictures = [Picture(title, drawn, "curve", title)] if drawn else []
         columns = ["labelled patients", ENCODER, RANDOM]
         found.append(CardSection(f"Label efficiency: {stage}", columns, rows, notes, pictures))
     return found

@@ -1,40 +1,60 @@
-"""How often which declared class was said of which, for the report."""
+"""How often what was said of which, for the report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from medkit.protocols.labels import labels_of
+from medkit.evaluation.case_table import Row, numeral
 from medkit.reporting.run_results import RunResults
 
 MOST = 30
 """Classes that a page has room for."""
+YES_NO = ("negative", "positive")
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Cases of each true class (a row) by what was said (a column)."""
+    """Rows of each true class by what was said (a column); ``counts`` says how many, of how many patients."""
 
     title: str
     names: Sequence[str]
     rows: Sequence[tuple[str, Sequence[int]]]
+    counts: str
 
 
 def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Confusion]:
-    """One a stage and split whose cases are labelled and said to be one of several classes."""
-    blocks = run.blocks(stages)
+    """One a stage and split whose cases are labelled and said to be one of several classes, or positive or negative."""
     for stage in stages:
-        names = _names((run.recipe.get("data") or {}).get(blocks[stage].get("data"), {})) if stage in blocks else ()
-        for split in splits if 0 < len(names) <= MOST else ():
-            pairs = Counter((row.get("labels"), row.get("class")) for row in run.cases.of(stage, split))
-            counts = [(true, [pairs[true, said] for said in names]) for true in names]
-            if any(any(row) for _, row in counts):
-                yield Confusion(f"{stage}, {split}", names, counts)
+        for split in splits:
+            found = run.cases.of(stage, split)
+            names = _names(run, stage, found)
+            if len(names) > MOST:
+                continue
+            pairs = Counter(_pair(row, names) for row in found)
+            rows = [(true, [pairs[true, said] for said in names]) for true in names]
+            if any(any(counts) for _, counts in rows):
+                yield Confusion(f"{stage}, {split}", names, rows, run.counted(stage, found))
 
 
-def _names(block: Mapping[str, Any]) -> Sequence[str]:
-    labels = labels_of(block["labels"]) if block.get("labels") else None
-    return labels.names if labels is not None and labels.kind in ("one_of", "ordered") else ()
+def _names(run: RunResults, stage: str, rows: Sequence[Row]) -> Sequence[str]:
+    """Declared classes, or the numbers of those that are not declared, or yes and no."""
+    labels = run.labels(stage)
+    if labels is not None:
+        return labels.names if labels.kind in ("one_of", "ordered") else ()
+    pairs = [(numeral(row, "label"), numeral(row, "class")) for row in rows]
+    numbers = {int(number) for pair in pairs if None not in pair for number in pair if number is not None}
+    return [str(number) for number in sorted(numbers)] or YES_NO
+
+
+def _pair(row: Row, names: Sequence[str]) -> tuple[str, str]:
+    """True and said class of a row; of a probability above 0.5 it is said to be positive."""
+    if row.get("labels"):
+        return row["labels"], row.get("class", "")
+    label, probability, said = (numeral(row, name) for name in ("label", "probability", "class"))
+    if label is None:
+        return "", ""
+    if names is YES_NO:
+        return ("", "") if probability is None else (YES_NO[label > 0], YES_NO[probability > 0.5])
+    return f"{label:.0f}", "" if said is None else f"{said:.0f}"

@@ -1,17 +1,59 @@
-"""Pages: templates of this package filled in, each one self-contained file with the style that all have."""
+"""Pages: templates of this package filled in, each one self-contained file with the style that all have.
+
+A page's scripts stand in it as one, which its policy allows by its hash; nothing else in it is run, and it asks no
+network for anything.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+SCRIPT_END = "</script"
 
-def page(template: str, **values: Any) -> str:
-    """A template with its values; texts are escaped, and ``style`` is there for its head."""
+
+def page(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A template with its values; texts are escaped, and ``style``, ``script`` and ``policy`` are there for its head.
+
+    Parameters
+    ----------
+    scripts:
+        Files of this package that are run in the page, in this order.
+    """
     import jinja2
     from markupsafe import Markup
 
-    folder = files("medkit.reporting")
-    engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    style = Markup(folder.joinpath("style.css").read_text(encoding="utf-8"))
-    return engine.from_string(folder.joinpath(template).read_text(encoding="utf-8")).render(style=style, **values)
+    engine = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    script = "".join(_text(name) for name in scripts)
+    if SCRIPT_END in script.lower():
+        raise ValueError(f"a script may not hold {SCRIPT_END}")
+    return engine.get_template(template).render(
+        style=Markup(_text("style.css")), script=Markup(script), policy=policy(script), **values
+    )
+
+
+def policy(script: str) -> str:
+    """The page's content security policy: its own style and pictures, and this one script."""
+    run = ""
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        run = f"; script-src 'sha256-{digest}'"
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:{run}"
+
+
+def inline_json(content: Any) -> Any:
+    """JSON for a ``<script type="application/json">`` of a template: no text in it ends the element."""
+    from markupsafe import Markup
+
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _text(name: str) -> str:
+    return files("medkit.reporting").joinpath(name).read_text(encoding="utf-8")

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from medkit.evaluation import files
-from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.case_table import CaseTable, Row
 from medkit.evaluation.comparisons import Comparison, compare_variants
 from medkit.evaluation.results import MetricValue, read_results
+from medkit.evaluation.subgroups import Subgroups, read_subgroups
+from medkit.protocols.labels import Labels, labels_of
 from medkit.recipe.model import Stress, WantedTable
-from medkit.reporting.tables import base_of, variants
+from medkit.reporting.tables import base_of, count_of, variants
 from medkit.runs import own_data
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
@@ -50,6 +52,8 @@ class RunResults:
         What the recipe asks for in ``report.tables``.
     curves:
         What it asks for in ``report.stress``: curves over the dose, by name.
+    subgroups:
+        Results of groups of cases by stage and split, where the run has kept them.
     """
 
     recipe: Mapping[str, Any]
@@ -63,6 +67,7 @@ class RunResults:
     own_data: Mapping[str, Sequence[OwnData]] = field(default_factory=dict)
     tables: Sequence[WantedTable] = ()
     curves: Mapping[str, Stress] = field(default_factory=dict)
+    subgroups: Mapping[tuple[str, str], Subgroups] = field(default_factory=dict)
     _compared: dict[str, list[Comparison]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -72,9 +77,10 @@ class RunResults:
         state = opened.read_json("state.json", {})
         tables = (recipe.get("report") or {}).get("tables") or []
         curves = (recipe.get("report") or {}).get("stress") or {}
+        results = Results(read_results(folder) if (folder / "results.json").is_file() else {})
         return cls(
             recipe,
-            Results(read_results(folder) if (folder / "results.json").is_file() else {}),
+            results,
             CaseTable.of_folder(folder),
             state.get("done", []),
             state.get("failed", {}),
@@ -84,6 +90,12 @@ class RunResults:
             own_data.read(opened),
             files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
             files.guarded(folder / "recipe.yaml", lambda: {name: Stress(**plain) for name, plain in curves.items()}),
+            {
+                (stage, split): found
+                for stage, splits in results.items()
+                for split in splits
+                if (found := read_subgroups(folder / "subgroups" / f"{stage}.{split}.json")) is not None
+            },
         )
 
     @property
@@ -98,6 +110,17 @@ class RunResults:
     def blocks(self, stages: Container[str]) -> dict[str, Mapping[str, Any]]:
         """The recipe's blocks of some stages, by name."""
         return {block["name"]: block for block in self.recipe["stages"] if block["name"] in stages}
+
+    def labels(self, stage: str) -> Labels | None:
+        """What a stage's data block declares of labels; None if it declares nothing."""
+        block = (self.recipe.get("data") or {}).get(self.blocks([stage]).get(stage, {}).get("data"), {})
+        return labels_of(block["labels"]) if block.get("labels") else None
+
+    def counted(self, stage: str, rows: Sequence[Row]) -> str:
+        """``52 slices, 2 patients``: how many rows of a stage these are, and of how many patients."""
+        what = "slice" if self.blocks([stage]).get(stage, {}).get("unit") == "slice" else "case"
+        patients = len({row["patient"] for row in rows})
+        return f"{count_of(len(rows), what)}, {count_of(patients, 'patient')}"
 
     def of(self, stage: str) -> Mapping[str, Mapping[str, MetricValue]]:
         """Values of a stage by split and metric, without the points of its curves; nothing for one without results."""

@@ -145,7 +145,8 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     if value.n_undefined:
         notes.append(f"undefined in {value.n_undefined} draws")
     if (positives := value.extras.get("positives")) is not None:
-        notes.append(f"{positives:.0f} positive, of {_patients(value.extras.get('positive_patients', 0))}")
+        patients = round(value.extras.get("positive_patients", 0))
+        notes.append(f"{positives:.0f} positive, of {count_of(patients, 'patient')}")
     if missed := value.extras.get("missed"):
         notes.append(f"{missed:.0f} missed")
     if blank := value.extras.get("blank_slices"):
@@ -157,8 +158,9 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     return Cell(number(value.value) + mark, tuple(notes), best)
 
 
-def _patients(count: float) -> str:
-    return f"{count:.0f} patient{'s' if count != 1 else ''}"
+def count_of(number: int, what: str) -> str:
+    """``1 patient``, ``2 patients``."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def seen_note(value: MetricValue) -> str:

@@ -64,6 +64,8 @@ class RunFolder:
     ``external/STAGE/``     what another program made and said, where one trains the stage
     ``resources.json``      time and memory of each stage
     ``examples/``           slices shown in the report
+    ``slices/``             slices of a few cases of each evaluation, for the report's viewer
+    ``subgroups/``          results of groups of cases, by what is known of them
     ``embeddings/``         features of classified images, for the report's maps
     ``tables/``             the recipe's tables as Markdown and CSV
     ``report.html``         one self-contained file

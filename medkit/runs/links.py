@@ -24,7 +24,7 @@ from medkit.engine.checkpoint import LAST, PREVIOUS, read_tensors
 from medkit.errors import MedkitError
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
-from medkit.evaluation.results import Evaluation, MetricValue, read_results, write_results
+from medkit.evaluation.results import KEPT, Evaluation, MetricValue, read_results, write_results
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
@@ -209,9 +209,9 @@ def _take_results(
     for split, values in measured.items():
         mine = [{name: text for name, text in row.items() if text} for row in rows.of(stage, split)]
         write_results(folder.path, Evaluation(stage, split, dict(values), mine, []))
-        for kept in ("examples", "embeddings"):
-            if other.file(f"{kept}/{stage}.{split}.npz").is_file():
-                _same_file(other.file(f"{kept}/{stage}.{split}.npz"), folder.file(f"{kept}/{stage}.{split}.npz"))
+        for kept in (f"{name}/{stage}.{split}.{ending}" for name, ending in KEPT.items()):
+            if other.file(kept).is_file():
+                _same_file(other.file(kept), folder.file(kept))
     _merge(folder, own_data.FILE, stage, other.read_json(own_data.FILE, {}).get(stage, []))
     known = other.read_json(seen.FILE, {}).get(stage, {})
     _merge(folder, seen.FILE, stage, {split: known[split] for split in measured if split in known})

@@ -31,7 +31,9 @@ def measure(
     stage, dataset = trainer.stage, bench.dataset(trainer.stage)
     cases, shown = dataset.cases(split), bench.recipe.report.maps.get("cases", 4)
     features = trainer.features(cases, split, progress)
-    request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=shown, features=features)
+    request = Request(
+        dataset, cases, metrics, stage.name, split, stage.unit, examples=shown, features=features, by_group=True
+    )
     predicted = trainer.predicted(cases, split, progress)
     with progress.task(f"{stage.name}: evaluating {split}", total=len(cases)) as advance:
         return evaluate(trainer.objective, request, bench.runtime, progress=advance, predicted=predicted)

@@ -70,7 +70,7 @@ for mode, (name, stage_name, split, changes) in RECIPES.items():
         cases = dataset.cases(split)[:NUMBER]
         assert len(cases) == NUMBER
         metrics = [Failing(cases[1].id)] if mode == "failure" else bench.metrics(stage)
-        request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=3)
+        request = Request(dataset, cases, metrics, stage.name, split, stage.unit, examples=3, by_group=True)
         try:
             found = evaluate(bench.objective(stage), request, runtime)
         except FailedTogether as error:

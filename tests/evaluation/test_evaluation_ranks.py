@@ -13,7 +13,7 @@ from helpers import small_recipe
 import medkit
 
 SCRIPT = Path(__file__).with_name("ranks_evaluation_script.py")
-WRITTEN = {"results.json", "cases.csv", "examples"}
+WRITTEN = {"results.json", "cases.csv", "examples", "slices", "subgroups"}
 
 
 @pytest.mark.slow

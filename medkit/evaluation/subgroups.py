@@ -1,0 +1,147 @@
+"""Results of groups of cases, by what is known of them: the center and any field of their table.
+
+They are measured with the evaluation, by its metrics, and kept as numbers of groups: nothing of a single case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medkit.data.cases import column, fields_of
+from medkit.evaluation import files
+from medkit.evaluation.measure import CaseRows, joined
+from medkit.evaluation.results import MetricValue
+from medkit.evaluation.values import value_of
+from medkit.protocols import Case
+
+MOST_GROUPS = 8
+MOST_FIELDS = 12
+FEWEST = 3
+"""Patients of a group whose numbers are told: of fewer they would be those of a person."""
+PARTS = 3
+"""Groups of equal size that a measurement is divided into."""
+
+Values = Mapping[str, MetricValue]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group with the number of its ``patients`` and its values; none where they are withheld."""
+
+    patients: int
+    values: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Groups by field, and ``left_out``, why a field or a metric has none."""
+
+    fields: Mapping[str, Mapping[str, Group]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        plain = {
+            name: {
+                group: {"patients": found.patients, "values": {m: v.json() for m, v in found.values.items()}}
+                for group, found in groups.items()
+            }
+            for name, groups in self.fields.items()
+        }
+        return {"fields": plain, "left_out": dict(self.left_out)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Subgroups:
+        fields = {
+            name: {
+                group: Group(found["patients"], {m: MetricValue.from_json(v) for m, v in found["values"].items()})
+                for group, found in groups.items()
+            }
+            for name, groups in plain["fields"].items()
+        }
+        return cls(fields, plain["left_out"])
+
+
+def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence[Any]) -> Subgroups:
+    """Measure the groups of all fields that divide ``cases``; ``rows`` are in their order.
+
+    Metrics whose intervals would be computed anew for every draw (the Frechet distance) are left out.
+    """
+    quick = [metric for metric in metrics if hasattr(metric, "of_sums") or hasattr(metric, "weighted")]
+    left_out = {metric.name: "takes too long to measure of every group" for metric in metrics if metric not in quick}
+    found: dict[str, dict[str, Group]] = {}
+    for name in ("center", *fields_of(cases)):
+        groups = grouped(list(column(cases, name)))
+        if isinstance(groups, str):
+            left_out |= {name: groups} if groups else {}
+        elif len(found) == MOST_FIELDS:
+            left_out[name] = f"there are {MOST_FIELDS} others"
+        else:
+            each = {
+                group: _measured([kept for kept in rows if groups[kept.index] == group], cases, quick)
+                for group in _in_order(groups)
+            }
+            if any(group.patients >= FEWEST for group in each.values()):
+                found[name] = each
+            else:
+                left_out[name] = f"no group of it has {FEWEST} patients"
+    return Subgroups(found, left_out)
+
+
+def grouped(values: Sequence[Any]) -> list[str] | str:
+    """The group of each value, "" of one that is not known; or why they make none ("" where all are alike)."""
+    texts = ["" if _unknown(value) else str(value) for value in values]
+    counts = Counter(text for text in texts if text)
+    if len(counts) < 2:
+        return ""
+    numeric = all(isinstance(value, int | float | np.number) or _unknown(value) for value in values)
+    fractions = numeric and any(not float(value).is_integer() for value in values if not _unknown(value))
+    if len(counts) <= MOST_GROUPS and not fractions:
+        return texts
+    if not numeric:
+        return f"it has {len(counts)} values"
+    numbers = np.array([math.nan if _unknown(value) else float(value) for value in values])
+    edges = np.unique(np.nanquantile(numbers, np.arange(1, PARTS) / PARTS))
+    names = [f"below {edges[0]:.4g}", *(f"{a:.4g} to below {b:.4g}" for a, b in pairwise(edges))]
+    names.append(f"{edges[-1]:.4g} and more")
+    found = ["" if math.isnan(x) else names[int(np.searchsorted(edges, x, "right"))] for x in numbers]
+    return found if len({*found} - {""}) > 1 else ""
+
+
+def _unknown(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float | np.floating) and math.isnan(value))
+
+
+def _in_order(groups: Sequence[str]) -> list[str]:
+    """The groups by their names, ``below`` before others; what is not known makes none."""
+    found = {group for group in groups if group}
+    return sorted(found, key=lambda name: (not name.startswith("below "), "more" in name, name))
+
+
+def _measured(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence[Any]) -> Group:
+    patients = len({cases[kept.index].patient for kept in rows})
+    if patients < FEWEST:
+        return Group(patients)
+    values = {}
+    for metric in metrics:
+        there = [kept for kept in rows if metric.name in kept.counts]
+        owners = [cases[kept.index].patient for kept in there for _ in range(kept.counts[metric.name])]
+        empty = sum(len(kept.lines) for kept in rows) - len(owners)
+        columns = joined([kept.columns[metric.name] for kept in there])
+        values[metric.name] = value_of(metric, columns, owners, empty, True)
+    return Group(patients, values)
+
+
+def read_subgroups(path: Path) -> Subgroups | None:
+    """The groups of one evaluation; None where there is no file, as in runs of earlier versions."""
+    if not path.is_file():
+        return None
+    plain = files.read_json(path)
+    return files.guarded(path, lambda: Subgroups.from_json(plain))

@@ -1,0 +1,162 @@
+"""What the report says of decisions and measurements: figures with their numbers, of each test set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medkit.evaluation.results import MetricValue
+from medkit.evaluation.subgroups import FEWEST, Group, Subgroups
+from medkit.reporting.bland_altman import agreement
+from medkit.reporting.decisions import CLASSES, OperatingPoint, Scores, Share, brier, operating_points, scores_of
+from medkit.reporting.figures_decisions import bland_altman, decision_curves
+from medkit.reporting.run_results import RunResults
+from medkit.reporting.tables import count_of, number
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """ROC, precision-recall and calibration curves of one test set, and what thresholds give.
+
+    ``points`` are the rows of a table under ``HEADS``: texts, those of shares with what stands under them.
+    """
+
+    title: str
+    image: str
+    alt: str
+    note: str
+    points: Sequence[Sequence[str | tuple[str, str]]]
+
+
+HEADS = ("of", "threshold chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A Bland-Altman plot with what it says."""
+
+    title: str
+    image: str
+    note: str
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """Results of the groups of one evaluation: ``rows`` of (field, group, patients, a cell a metric)."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[tuple[str, str, str, Sequence[tuple[str, str]]]]
+    note: str
+
+
+def decisions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Decisions]:
+    """One a test set, with a curve a variant; of declared classes one a variant too, with a curve a class."""
+    for split in splits:
+        of_stages: list[tuple[Scores, str]] = []
+        for stage in stages:
+            found, counts = scores_of(run, stage, split), run.counted(stage, run.cases.of(stage, split))
+            if run.labels(stage) is None:
+                of_stages += [(scores, counts) for scores in found]
+            elif drawn := _decisions(f"{stage}, {split}", [(scores, counts) for scores in found]):
+                yield drawn
+        if drawn := _decisions(split, of_stages):
+            yield drawn
+
+
+def _decisions(title: str, found: Sequence[tuple[Scores, str]]) -> Decisions | None:
+    both = [(scores, counts) for scores, counts in found if scores.both]
+    if not both:
+        return None
+    drawn = [scores for scores, _ in both][:CLASSES]
+    names = ", ".join(scores.name for scores in drawn)
+    left = [scores.name for scores, _ in both[CLASSES:]]
+    parts = [f"{both[0][1]}; {_positives(both[0][0])}." if len({c for _, c in both}) == 1 else ""]
+    parts += [f"Curves of the first {CLASSES} only, without {', '.join(left)}."] if left else []
+    parts.append(f"Brier score: {', '.join(f'{scores.name} {number(brier(scores))}' for scores in drawn)}.")
+    parts.append(
+        "A dot is the threshold 0.5. Thresholds that were chosen on these very cases look better here than on others. "
+        "Points of the calibration curve hold as many rows each, at least 10, with 95 % intervals by patients."
+    )
+    rows = [row for scores in drawn for row in _rows(scores)]
+    alt = f"ROC, precision-recall and calibration curves of {names} on {title}; the table below has their numbers"
+    return Decisions(title, decision_curves(drawn), alt, " ".join(filter(None, parts)), rows)
+
+
+def _positives(scores: Scores) -> str:
+    patients = len({p for p, label in zip(scores.patients, scores.label, strict=True) if label})
+    return f"{int(scores.label.sum())} positive, of {count_of(patients, 'patient')}"
+
+
+def _rows(scores: Scores) -> Iterator[Sequence[str | tuple[str, str]]]:
+    for point in operating_points(scores):
+        threshold = "none" if math.isinf(point.threshold) else f"{point.threshold:.4g}"
+        yield [scores.name, point.rule, threshold, *map(_share, _shares(point))]
+
+
+def _shares(point: OperatingPoint) -> tuple[Share, ...]:
+    return point.sensitivity, point.specificity, point.ppv, point.npv
+
+
+def _share(share: Share) -> tuple[str, str]:
+    interval = "no interval" if math.isnan(share.low) else f"[{number(share.low)}, {number(share.high)}]"
+    return number(share.value), f"{interval} {share.top} of {share.bottom}"
+
+
+def measured(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Measured]:
+    """Bland-Altman plots of evaluations with a value and a true value."""
+    for split in splits:
+        for stage in stages:
+            if (found := agreement(run, stage, split)) is None:
+                continue
+            unit, (low, high) = f" {found.unit}" if found.unit else "", found.limits
+            ends = "no interval" if math.isnan(found.low) else f"95 % {number(found.low)} to {number(found.high)}"
+            note = (
+                f"{found.counts}. Bias (mean of said − true) {number(found.bias)}{unit} ({ends}); limits of agreement "
+                f"{number(low)} to {number(high)}{unit}."
+            )
+            yield Measured(f"{stage}, {split}", bland_altman(found), note)
+
+
+def group_tables(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[GroupTable]:
+    """The groups of each evaluation that has any."""
+    for split in splits:
+        for stage in stages:
+            found = run.subgroups.get((stage, split))
+            if found is not None and found.fields:
+                yield _group_table(f"{stage}, {split}", found)
+
+
+def ungroupable(run: RunResults, stages: Sequence[str], split: str) -> Iterator[str]:
+    """Why a test set has no groups, where that was measured: once, for all variants are tested on the same cases."""
+    for stage in stages:
+        found = run.subgroups.get((stage, split))
+        if found is not None and not found.fields:
+            why = ", ".join(f"{name}: {why}" for name, why in found.left_out.items())
+            yield f"{split} ({why or 'nothing is known of the cases that divides them'})"
+            return
+
+
+def _group_table(title: str, found: Subgroups) -> GroupTable:
+    groups = [group for groups in found.fields.values() for group in groups.values()]
+    first = next((group.values for group in groups if group.values), {})
+    heads = [f"{name} ({value.unit})" if value.unit else name for name, value in first.items()]
+    rows = [
+        (field if i == 0 else "", name, count_of(group.patients, "patient"), _cells(group, list(first)))
+        for field, groups in found.fields.items()
+        for i, (name, group) in enumerate(groups.items())
+    ]
+    note = f"Numbers of groups of fewer than {FEWEST} patients are withheld: they would be those of a person."
+    note += " Many groups are looked at here, so some differ by chance."
+    left = ", ".join(f"{name} ({why})" for name, why in found.left_out.items())
+    return GroupTable(title, heads, rows, f"{note} Left out: {left}." if left else note)
+
+
+def _cells(group: Group, names: Sequence[str]) -> list[tuple[str, str]]:
+    return [_cell(group.values[name]) if name in group.values else ("withheld", "") for name in names]
+
+
+def _cell(value: MetricValue) -> tuple[str, str]:
+    interval = "no interval" if math.isnan(value.low) else f"[{number(value.low)}, {number(value.high)}]"
+    return number(value.value), f"{interval} {value.counts}"

@@ -1,0 +1,91 @@
+"""Groups of cases: how a field divides them, and what is measured of each."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medkit.evaluation.measure import CaseRows
+from medkit.evaluation.subgroups import Group, Subgroups, grouped, read_subgroups, subgroups
+from medkit.evaluation.values import value_of
+from medkit.parts.metrics_regression import MAE
+from medkit.protocols import Case
+
+
+def measured(fields: list[dict[str, object]]) -> tuple[list[CaseRows], list[Case]]:
+    """Rows of MAE, and their cases of a patient each: the i-th is off by i."""
+    rows = [
+        CaseRows(i, 1, 0, [{}], {"mae": {"label": np.array([0.0]), "value": np.array([float(i)])}}, {"mae": 1})
+        for i in range(len(fields))
+    ]
+    return rows, [Case(str(i), f"p{i}", fields=found) for i, found in enumerate(fields)]
+
+
+def test_a_group_is_measured_as_its_cases_alone_would_be() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(16)])
+    found = subgroups(rows, cases, [MAE()]).fields["sex"]
+    assert list(found) == ["F", "M"]
+    odd = np.arange(1, 16, 2).astype(float)
+    alone = value_of(MAE(), {"label": 0 * odd, "value": odd}, [f"p{i}" for i in range(1, 16, 2)], 0, True)
+    assert found["M"] == Group(8, {"mae": alone})
+    assert alone.low < 8 < alone.high
+
+
+def test_numbers_of_fewer_than_three_patients_are_withheld_and_of_fewer_than_six_have_no_interval() -> None:
+    rows, cases = measured([{"sex": "M" if i < 2 else "F" if i < 6 else "X"} for i in range(20)])
+    found = subgroups(rows, cases, [MAE()]).fields["sex"]
+    assert found["M"] == Group(2)
+    assert (found["F"].patients, found["F"].values["mae"].value) == (4, 3.5)
+    assert math.isnan(found["F"].values["mae"].low)
+    assert not math.isnan(found["X"].values["mae"].low)
+
+
+def test_a_field_without_a_group_of_three_patients_is_left_out_and_named() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(4)])
+    found = subgroups(rows, cases, [MAE()])
+    assert not found.fields
+    assert found.left_out == {"sex": "no group of it has 3 patients"}
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        (["a", "b", "", "a"], ["a", "b", "", "a"]),
+        ([1, 2, None, 1], ["1", "2", "", "1"]),
+        (["a", "a"], ""),
+        ([f"P{i}" for i in range(20)], "it has 20 values"),
+        (list(range(9)), ["below 2.667"] * 3 + ["2.667 to below 5.333"] * 3 + ["5.333 and more"] * 3),
+        ([45.7, 60.1, 60.1], ["below 55.3", "60.1 and more", "60.1 and more"]),
+        ([0.0] * 20 + [float(i) for i in range(1, 10)], ""),
+    ],
+)
+def test_a_field_divides_cases_by_its_values_or_measurements_into_thirds(values: list[object], groups: object) -> None:
+    assert grouped(values) == groups
+
+
+class Slow:
+    """A metric that can only be computed anew."""
+
+    name = "slow"
+
+
+def test_a_metric_that_takes_long_is_left_out_and_named() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(8)])
+    found = subgroups(rows, cases, [MAE(), Slow()])
+    assert "slow" in found.left_out
+    assert list(found.fields["sex"]["F"].values) == ["mae"]
+
+
+def test_what_is_kept_of_groups_comes_back(tmp_path: Path) -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2], "name": f"Smith {i}"} for i in range(16)])
+    found = subgroups(rows, cases, [MAE()])
+    path = tmp_path / "s.test.json"
+    path.write_text(json.dumps(found.json()))
+    assert read_subgroups(path) == found
+    assert "Smith" not in path.read_text()
+    assert read_subgroups(tmp_path / "none.json") is None
+    assert Subgroups.from_json(Subgroups().json()) == Subgroups()

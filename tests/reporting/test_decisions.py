@@ -1,0 +1,109 @@
+"""Curves, operating points and agreement, by hand and against the metrics that they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.results import MetricValue
+from medkit.parts.metrics_classification import AUC, AveragePrecision
+from medkit.reporting.bland_altman import agreement
+from medkit.reporting.confusion import confusions
+from medkit.reporting.decisions import brier, calibration, operating_points, precision_recall, roc, scores_of
+from medkit.reporting.run_results import RunResults
+
+
+def run_of(rows: list[dict[str, Any]], labels: Any = None) -> RunResults:
+    """Results of stage ``s`` on ``test`` with these lines of ``cases.csv``."""
+    block = {"labels": labels} if labels else {}
+    recipe = {"data": {"d": block}, "stages": [{"name": "s", "data": "d", "unit": "volume"}]}
+    known = {"stage": "s", "split": "test", "center": ""}
+    lines = [
+        known | {"case": str(i), "patient": str(i)} | {k: str(v) for k, v in row.items()} for i, row in enumerate(rows)
+    ]
+    value = MetricValue(0.5, 0, 1, len(rows), 0)
+    return RunResults(recipe, {"s": {"test": {"auc": value}}}, CaseTable(lines))
+
+
+@pytest.fixture
+def random() -> RunResults:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    # Rounded, so that scores are tied.
+    probabilities = np.clip(np.round(0.3 * labels + rng.random(60) * 0.7, 1), 0, 1)
+    return run_of([{"label": y, "probability": p} for y, p in zip(labels, probabilities, strict=True)])
+
+
+def test_the_area_under_the_drawn_roc_curve_is_the_metric(random: RunResults) -> None:
+    (scores,) = scores_of(random, "s", "test")
+    false, true, _ = roc(scores)
+    rows = {"probability": scores.probability, "label": scores.label}
+    assert np.trapezoid(true, false) == pytest.approx(AUC().compute(rows), abs=1e-12)
+
+
+def test_the_area_under_the_drawn_precision_recall_steps_is_average_precision(random: RunResults) -> None:
+    (scores,) = scores_of(random, "s", "test")
+    recall, precision = precision_recall(scores)
+    area = float(np.sum(np.diff(recall, prepend=0) * precision))
+    rows = {"probability": scores.probability, "label": scores.label}
+    assert area == pytest.approx(AveragePrecision().compute(rows), abs=1e-12)
+
+
+def test_operating_points_are_those_of_the_curve_worked_out_by_hand() -> None:
+    scored = [(0.9, 1), (0.8, 1), (0.7, 0), (0.6, 1), (0.4, 0), (0.3, 1), (0.2, 0), (0.1, 0)]
+    (scores,) = scores_of(run_of([{"probability": p, "label": y} for p, y in scored]), "s", "test")
+    found = {point.rule: point for point in operating_points(scores)}
+    at_half = found["probability above 0.5"]
+    assert (at_half.sensitivity.top, at_half.sensitivity.bottom) == (3, 4)
+    assert (at_half.specificity.top, at_half.specificity.bottom) == (3, 4)
+    assert (at_half.ppv.top, at_half.ppv.bottom, at_half.npv.top, at_half.npv.bottom) == (3, 4, 3, 4)
+    assert np.isnan(at_half.sensitivity.low)  # of four patients
+    sensitive = found["sensitivity at least 95 %"]
+    assert (sensitive.sensitivity.value, sensitive.specificity.value, sensitive.threshold) == (1, 0.5, 0.2)
+    specific = found["specificity at least 95 %"]
+    assert (specific.sensitivity.value, specific.specificity.value, specific.threshold) == (0.5, 1, 0.7)
+
+
+def test_shares_have_wilsons_interval_by_patients() -> None:
+    rows = [{"probability": 0.9 if i < 6 else 0.1, "label": 1} for i in range(8)] + [{"probability": 0.1, "label": 0}]
+    (scores,) = scores_of(run_of(rows), "s", "test")
+    share = operating_points(scores)[0].sensitivity
+    assert (share.low, share.high) == pytest.approx((0.4093, 0.9285), abs=1e-4)  # 6 of 8
+
+
+def test_a_calibration_curve_has_bins_of_as_many_rows_each_and_none_of_too_few(random: RunResults) -> None:
+    (scores,) = scores_of(random, "s", "test")
+    points = calibration(scores)
+    assert [share.bottom for _, share in points] == [10] * 6
+    assert sum(share.top for _, share in points) == scores.label.sum()
+    assert [mean for mean, _ in points] == sorted(mean for mean, _ in points)
+    (few,) = scores_of(run_of([{"probability": 0.5, "label": i % 2} for i in range(19)]), "s", "test")
+    assert calibration(few) == []
+    assert brier(few) == 0.25
+
+
+def test_declared_classes_are_scored_one_each_and_unknown_ones_left_out() -> None:
+    labels = {"any_of": ["bar", "dot"], "column": "found"}
+    said = {"probability_bar": 0.7, "probability_dot": 0.2}
+    run = run_of([{"labels": text, **said} for text in ("bar", "none", "bar;dot", "dot?", "")], labels)
+    bar, dot = scores_of(run, "s", "test")
+    assert (bar.name, bar.label.tolist()) == ("bar", [1, 0, 1, 0])
+    assert (dot.name, dot.label.tolist()) == ("dot", [0, 0, 1])
+
+
+def test_a_confusion_matrix_of_yes_and_no_splits_at_a_half() -> None:
+    rows = [(0.9, 1), (0.5, 1), (0.51, 0), (0.1, 0), (0.2, 0)]
+    (found,) = confusions(run_of([{"probability": p, "label": y} for p, y in rows]), ["s"], ["test"])
+    assert dict(found.rows) == {"negative": [2, 1], "positive": [1, 1]}
+    assert found.counts == "5 cases, 5 patients"
+
+
+def test_bias_and_limits_of_agreement_are_those_worked_out_by_hand() -> None:
+    found = agreement(run_of([{"label": 10 * i, "value": 10 * i + d} for i, d in enumerate((1, 3, 5))]), "s", "test")
+    assert found is not None
+    assert found.bias == 3
+    assert found.limits == pytest.approx((3 - 1.96 * 2, 3 + 1.96 * 2))
+    assert found.mean.tolist() == [0.5, 11.5, 22.5]
