@@ -30,7 +30,6 @@ SIDE = 192  # pixels of a slice's longer side
 BYTES = 500_000  # of a case
 WORST = 2  # cases that are kept because they came out worst
 FRACTIONS = ("mask", "mask_probability")
-LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Stack:
     probability:
         That of each slice, where the stage has one.
     pictures:
-        A WebP file a layer: ``image``, ``mask``, ``mask_probability``, ``target``, ``output``, ``reconstruction``.
+        A PNG file a layer: ``image``, ``mask``, ``mask_probability``, ``target``, ``output``, ``reconstruction``.
     """
 
     case: str
@@ -145,9 +144,9 @@ def _encoded(images: np.ndarray, columns: int) -> bytes:
     for i, image in enumerate((images * 255).round().astype(np.uint8)):
         row, column = divmod(i, columns)
         picture[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
-    done, data = cv2.imencode(".webp", picture, LOSSLESS)
+    done, data = cv2.imencode(".png", picture)
     if not done:
-        raise RunError(f"OpenCV could not write a WebP picture of {picture.shape[1]} x {picture.shape[0]} pixels")
+        raise RunError(f"OpenCV could not write a PNG picture of {picture.shape[1]} x {picture.shape[0]} pixels")
     return data.tobytes()
 
 

@@ -29,7 +29,7 @@
     if (!decoded.has(number)) {
       decoded.set(number, (async () => {
         const image = new Image();
-        image.src = `data:image/webp;base64,${pictures[number]}`;
+        image.src = `data:image/png;base64,${pictures[number]}`;
         await image.decode();
         const sheet = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
         const paper = sheet.getContext("2d", { willReadFrequently: true });
