@@ -84,7 +84,7 @@ def test_pictures_of_variants_that_are_alike_are_in_the_page_once(folder: Path) 
 
 
 def test_what_the_viewer_has_no_room_for_is_said(folder: Path) -> None:
-    found = viewer(RunResults.read(folder), folder, 10_000)
+    found = viewer(RunResults.read(folder), folder, 11_000)
     assert found is not None
     assert found.left_out == "2 of 6 were left out: the page has no room for more."
     assert len(json.loads(found.data)["cases"]) == 4
