@@ -7,7 +7,7 @@
   const { cases, pictures } = JSON.parse(holder.textContent);
   const [app, form, canvas, status, legend] = ["app", "form", "canvas", "status", "legend"].map((name) => document.getElementById(`viewer-${name}`));
   const input = form.elements;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true }); // pixels are only put, never drawn
   const LIMITS = { slice: [1, 1], width: [1, 100], level: [0, 100], opacity: [0, 100], gain: [1, 20] };
   const START = { width: 100, level: 50, opacity: 50, gain: 4 };
   const TRUE = [52, 199, 123], SAID = [255, 159, 28], MISSED = [255, 64, 160];
