@@ -316,7 +316,7 @@ def test_a_preparation_that_cannot_be_undone_is_told(call, denoiser, scans, tmp_
     recipe.write_text(text.replace("prepare:\n", "prepare:\n    - use: min_max\n", 1))
     done = call("predict", tmp_path / "run", "--input", scans / "nifti.nii.gz", "--output", "clean.nii")
     assert done.returncode == 2, done.stderr
-    assert "images prepared by MinMax, Window cannot be brought back" in done.stderr
+    assert "images prepared by MinMax, Window cannot be converted back" in done.stderr
     assert not (tmp_path / "clean.nii").exists()
 
 

@@ -78,7 +78,7 @@ WRONG = {
     ),
     "a value without a name": (
         lambda s: s["vary"].update({"stages.pretext.objective.encoder": [{"use": "timm", "model": "test_resnet"}]}),
-        r"a mapping has no name of its own; write a mapping: NAME: VALUE for each",
+        r"a mapping has no name; write a mapping: NAME: VALUE for each",
     ),
     "one value twice": (lambda s: s["vary"].update(seed=[1, 1]), r"vary.seed: '1' is there twice"),
     "no recipe of that name": (lambda s: s.update(recipe="tiny_ich_cl"), r"did you mean 'tiny_ich_cls'\?"),
