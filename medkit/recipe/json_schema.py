@@ -8,6 +8,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.protocols import KINDS
+from medkit.protocols.labels import KINDS as LABELS
 from medkit.recipe.model import (
     FORMAT,
     OPTIMIZER_KEYS,
@@ -36,11 +37,10 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     """A JSON Schema (2020-12): top-level keys, data blocks, stages, and one definition per kind of component."""
     stage = _record(Stage, ("name", "objective"))
     del stage["properties"]["fraction"]  # it is written under 'train'
-    turns = {"type": "object"}
     stage["properties"] |= {
         "objective": _kind("objective"),
-        "optim": {"anyOf": [_kind("optimizer", OPTIMIZER_KEYS), turns]},
-        "schedule": {"anyOf": [_kind("schedule", SCHEDULE_KEYS), turns]},
+        "optim": _by_turn(_kind("optimizer", OPTIMIZER_KEYS)),
+        "schedule": _by_turn(_kind("schedule", SCHEDULE_KEYS)),
         "clip": {"anyOf": [json_type(Positive | None), _kind("clip")]},
         "metrics": {"type": "array", "items": _kind("metric")},
         "keep_best": {"anyOf": [_record(KeepBest, ("metric",)), {"type": "null"}]},
@@ -61,6 +61,8 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "augment": steps,
         "views": {"anyOf": [views, {"type": "null"}]},
         "crops": {"anyOf": [crops, {"type": "null"}]},
+        "classes": {"anyOf": [_names(), {"type": "null"}]},
+        "labels": {"anyOf": [_labels(), {"type": "null"}]},
     }
     table = _record(WantedTable, ("title", "stage"))
     names = {"type": "array", "items": {"type": "string"}}
@@ -89,10 +91,33 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     }
 
 
+def _names() -> dict[str, Any]:
+    """Names of classes: a list, or a mapping of what stands for them."""
+    return {"type": ["array", "object"], "minItems": 1, "minProperties": 1}
+
+
+def _labels() -> dict[str, Any]:
+    """What the labels of cases are: one of the kinds, and the column that has them."""
+    kinds: dict[str, Any] = {kind: {"type": "string"} if kind == "unit" else _names() for kind in LABELS}
+    columns = {"type": ["string", "array", "null"], "items": {"type": "string"}}
+    one = [{"required": [kind]} for kind in LABELS]
+    return {
+        "type": "object",
+        "properties": {**kinds, "column": columns},
+        "oneOf": one,
+        "additionalProperties": False,
+    }
+
+
 def _train() -> dict[str, Any]:
     """A split and the fraction of its patients that is trained on."""
     properties = {"split": {"type": "string"}, "fraction": json_type(hints(Stage)["fraction"])}
     return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _by_turn(kind: dict[str, Any]) -> dict[str, Any]:
+    """A component, or one for each turn of the objective."""
+    return {"anyOf": [kind, {"type": "object", "not": {"required": ["use"]}, "additionalProperties": kind}]}
 
 
 def _kind(kind: str, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:

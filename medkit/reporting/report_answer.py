@@ -104,7 +104,7 @@ def _seen(
     for sentences in run.banners.values():
         yield from (f"{sentence}." for sentence in sentences)
     if values and all(value.patients for value in values) and not any(value.seen for value in values):
-        yield "Of no test set a patient was trained or validated on, in any stage that these go back to."
+        yield "No patient of any test set was trained or validated on, in any stage that these results depend on."
     elif values and not any(value.patients for value in values):
         yield "Whether test patients were seen in training was not counted by the version that made this run."
     for stages in groups.values():

@@ -56,7 +56,10 @@ def test_the_answer_says_what_was_compared_on_whom_and_what_came_out(folder: Pat
         "s is better (difference 0.2"
     )
     assert sentence.endswith("; 8 patients, 8 cases).")
-    assert found.seen[0] == "Of no test set a patient was trained or validated on, in any stage that these go back to."
+    assert (
+        found.seen[0]
+        == "No patient of any test set was trained or validated on, in any stage that these results depend on."
+    )
 
 
 def test_a_patient_who_was_seen_in_training_is_told_first(folder: Path) -> None:

@@ -151,7 +151,18 @@ def shorthand() -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("made", [recipe(), shorthand()], ids=["written out", "short"])
+def declaring() -> dict[str, Any]:
+    """Classes of masks and labels of cases, as data blocks declare them."""
+    made = recipe(
+        objective=recipe()["stages"][0]["objective"] | {"heads": {"grade": "medkit:classification"}}, metrics=[]
+    )
+    made["data"]["ct"]["classes"] = {1: "oedema", 2: "bleed"}
+    made["data"]["ct"]["labels"] = {"one_of": ["none", "mild"], "column": "grade"}
+    made["report"] = None
+    return made
+
+
+@pytest.mark.parametrize("made", [recipe(), shorthand(), declaring()], ids=["written out", "short", "declared"])
 def test_the_json_schema_takes_what_check_takes(made: dict[str, Any]) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     recipe_from(made)
@@ -162,6 +173,15 @@ def test_the_json_schema_refuses_a_name_that_is_none() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe(schedule="cosin"), json_schema(registry()))
+
+
+@pytest.mark.parametrize("labels", [{"one_of": ["a", "b"], "unit": "mm"}, {"column": "grade"}, {"unit": 1}], ids=str)
+def test_the_json_schema_refuses_labels_that_are_of_no_kind_or_of_two(labels: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    made = declaring()
+    made["data"]["ct"]["labels"] = labels
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(made, json_schema(registry()))
 
 
 @pytest.mark.parametrize(
