@@ -83,7 +83,7 @@ def status(folder: StudyDir, json: Json = False) -> None:
 
     Example: medkit study status runs/tiny
     """
-    from medkit.engine.progress import duration
+    from medkit.engine.progress import rough_duration
     from medkit.studies.folder import StudyFolder
     from medkit.studies.status import FAILED, FINISHED, RUNNING, WAITING, failures, standing
 
@@ -105,7 +105,7 @@ def status(folder: StudyDir, json: Json = False) -> None:
         print(f"failed: {line}")
     if now.seconds is not None and now.count(RUNNING) + now.count(WAITING):
         jobs = found.about().get("options", {}).get("jobs", 1)
-        print(f"about {duration(now.seconds / jobs)} left with {jobs} workers")
+        print(f"about {rough_duration(now.seconds / jobs)} left with {jobs} workers")
 
 
 @app.command()

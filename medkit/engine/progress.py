@@ -100,8 +100,8 @@ def numbers(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``2 h 5 min``."""
+def rough_duration(seconds: float) -> str:
+    """An estimate: ``40 s``, ``12 min``, ``2 h 5 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medkit.engine.progress import duration
+from medkit.engine.progress import rough_duration
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.records import encoded, write_atomically
@@ -328,7 +328,7 @@ def _cost(found: StudyResults) -> Table:
     rows = []
     for method, (done, alone) in found.cost().items():
         trials = [trial for trial in found.trials if trial.method == method]
-        rows.append((method, len(trials), duration(done), duration(alone)))
+        rows.append((method, len(trials), rough_duration(done), rough_duration(alone)))
     note = "Training and evaluation; a shared stage counts once in the first number, for every trial in the second."
     return Table("cost", ["method", "trials", "as it was done", "if nothing were shared"], rows, note)
 

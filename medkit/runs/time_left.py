@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medkit.engine.progress import duration
+from medkit.engine.progress import rough_duration
 from medkit.errors import MedkitError
 from medkit.recipe import Stage
 from medkit.runs.workbench import Workbench
@@ -91,9 +91,11 @@ class TimeLeft:
         stage, run = self.of_stage, self.of_run
         if stage is None or max(stage, run or 0.0) < WORTH_TELLING:
             return ""
-        return f"{duration(stage)} left" + (f", about {duration(run)} of the run" if run is not None else "")
+        return f"{rough_duration(stage)} left" + (
+            f", about {rough_duration(run)} of the run" if run is not None else ""
+        )
 
     def of_run_in_words(self) -> str:
         """``run: about 15 min``, for a bar that has the stage's time already."""
         run = self.of_run
-        return f"run: about {duration(run)}" if run is not None and run >= WORTH_TELLING else ""
+        return f"run: about {rough_duration(run)}" if run is not None and run >= WORTH_TELLING else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medkit.engine.progress import duration
+from medkit.engine.progress import rough_duration
 from medkit.runs.pace import Pace, pace_of
 from medkit.runs.workbench import Workbench
 from medkit.studies.checks import plan_and_check
@@ -55,7 +55,9 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     if total is None:
         summary += "; how long it takes is not known: separate programs train some stages"
     else:
-        summary += f"; about {duration(total / jobs)} with {jobs} {'worker' if jobs == 1 else 'workers'} like this one"
+        summary += (
+            f"; about {rough_duration(total / jobs)} with {jobs} {'worker' if jobs == 1 else 'workers'} like this one"
+        )
     plan = Table("trials", ["method", *(axis.name for axis in study.axes), "trials"], _counts(study, trials))
     title = f"stages ({len(several)} are shared)"
     columns = ["stage", "method", "trials that have it", "trained", "seconds each"]

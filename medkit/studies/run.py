@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from medkit.engine.progress import Progress, duration
+from medkit.engine.progress import Progress, rough_duration
 from medkit.errors import InputError, RunError
 from medkit.executors import Executor, Row, executor_of
 from medkit.paths import cache_folder
@@ -267,7 +267,7 @@ class _Watch:
 
     def note(self, jobs: int) -> str:
         left = self.standing.seconds
-        return "" if left is None else f"about {duration(left / max(1, jobs))} left"
+        return "" if left is None else f"about {rough_duration(left / max(1, jobs))} left"
 
 
 def _tell_end(folder: StudyFolder, progress: Progress) -> None:
