@@ -14,11 +14,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
-from medkit.runs import trainers
+from medkit.runs import built_in_trainer
 
 recipe, folder, stops = sys.argv[1], Path(sys.argv[3]), [int(text) for text in sys.argv[2].split(",")]
 os.environ["MEDKIT_CACHE"] = str(folder / "cache")
-trainers.CHECKPOINT_SECONDS = 0.0
+built_in_trainer.CHECKPOINT_SECONDS = 0.0
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
 SET = ["stages.pretext.slices=4", "report.splits=[internal]"] if recipe == "tiny_ich_cls" else []
 

@@ -20,7 +20,7 @@ from medkit.recipe import Recipe, recipe_from
 from medkit.reporting.confusion import confusions
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import results_table
-from medkit.runs import own_data, trainers
+from medkit.runs import built_in_trainer, own_data
 from medkit.runs.explain import Question, explain
 from medkit.runs.folder import RunFolder
 from medkit.runs.predict import predict
@@ -225,7 +225,7 @@ def test_a_class_that_nobody_has_in_training_is_refused(cases: Path, tmp_path: P
 def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(
     runs: dict[str, Path], cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    monkeypatch.setattr(trainers, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
     settings, broken = RunSettings(device="cpu"), tmp_path / "run"
     with stopped_after(2):
         run(recipe(cases, head), out=broken, settings=settings)

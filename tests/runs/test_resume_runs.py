@@ -11,7 +11,7 @@ import pytest
 from helpers import Stopped, assert_same_run, stopped_after
 
 import medkit
-from medkit.runs import trainers
+from medkit.runs import built_in_trainer
 
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
 ICH = ["stages.pretext.slices=4", "report.splits=[internal]", "report.maps={cases: 1}"]
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("resumed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(made / "cache"))
-        patch.setattr(trainers, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
         yield made
 
 

@@ -20,7 +20,7 @@ from medkit.errors import InputError, Problems
 from medkit.recipe import Recipe, recipe_from
 from medkit.recipe.views import views_in_words
 from medkit.registry import plugins
-from medkit.runs import trainers
+from medkit.runs import built_in_trainer
 from medkit.runs.workbench import Workbench
 
 VIEWS = {"count": 2, "augment": [{"use": "random_resized_crop", "scale": [0.3, 1]}, {"use": "horizontal_flip"}]}
@@ -157,7 +157,7 @@ def test_heads_that_take_the_same_views_share_one_pass_of_the_encoder() -> None:
 def test_a_run_with_views_validates_by_them_and_is_resumed_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainers, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
     data = {"views": VIEWS, "crops": CROPS, "augment_on": "device"}
     made = recipe("agree", "local", data=data, epochs=2, slices=2, keep_best={"metric": "agree"}).without(["segment"])
     medkit.run(made, tmp_path / "whole", quiet=True)

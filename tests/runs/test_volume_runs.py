@@ -22,7 +22,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.parts.sliding import sliding_window
 from medkit.recipe import recipe_from
-from medkit.runs import trainers
+from medkit.runs import built_in_trainer
 from medkit.runs.card import card
 from medkit.runs.embed import Wanted, embed
 from medkit.runs.explain import explain
@@ -52,7 +52,7 @@ def test_a_run_on_patches_stopped_inside_its_epochs_ends_as_one_that_was_not(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second epoch of the segmentation, whose patches are drawn by masks."""
-    monkeypatch.setattr(trainers, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
     with stopped_after(STEPS + 6):
         medkit.run("tiny_ich_volume", tmp_path / "run", set=LESS, skip=VARIANT, **OPTIONS)
     medkit.resume(tmp_path / "run", **OPTIONS)
