@@ -113,7 +113,7 @@ def test_results_of_another_device_are_refused_before_anything_is_measured(saved
     path.with_name(path.name.replace("mine", "theirs")).write_text(json.dumps(content))
     done = medkit(saved, "fftconv", "--quick", "--compare", "theirs")
     assert done.returncode == 2
-    assert "of another device: Another Processor" in done.stderr
+    assert "from another device: Another Processor" in done.stderr
     assert "inference" not in done.stderr
 
 
