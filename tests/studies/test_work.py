@@ -125,7 +125,7 @@ def test_trials_of_a_worker_that_was_killed_are_gone_on_with(
     worker.wait()
     said: list[str] = []
     go(folder, said.append)
-    assert "cls-seed1-lrslow: gone on with" in said
+    assert "cls-seed1-lrslow: continued" in said
     assert StudyResults.read(folder.path).twice() == []
     assert standing(folder).count("finished") == 4
     one, other = (place.path / "trials/cls-seed1-lrslow/results.json" for place in (folder, done))
