@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from medkit.errors import InputError
 from medkit.evaluation.bootstrap import FEW, FEWEST
-from medkit.evaluation.statistics import holm
 from medkit.evaluation.verdict_power import smallest_difference
-from medkit.evaluation.verdict_result import Verdict
-from medkit.evaluation.verdict_table import Cells, matched, method_cells, read_cells, some
+from medkit.evaluation.verdict_result import Verdict, corrected
+from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells, some
 from medkit.evaluation.verdict_variance import Spread, paired_spread, shares, unpaired_spread
 
 __all__ = ["FEWEST_SEEDS", "Verdict", "verdict", "verdicts"]
@@ -73,12 +71,11 @@ def verdicts(
     """
     cells, where = read_cells(table)
     method_cells(cells, reference, where)
-    others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
-    if not others:
+    compared = others(cells, reference, methods)
+    if not compared:
         raise InputError(f"there is no method other than '{reference}'", where)
-    found = [_judged(cells, where, (other, reference), higher_is_better, paired, common) for other in others]
-    corrected = holm([one.p for one in found])
-    return [replace(one, p_holm=p, comparisons=len(found)) for one, p in zip(found, corrected, strict=True)]
+    found = [_judged(cells, where, (other, reference), higher_is_better, paired, common) for other in compared]
+    return corrected(found, comparisons=len(found))
 
 
 def _judged(

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from medkit.errors import InputError
 from medkit.evaluation.bootstrap import FEWEST
-from medkit.evaluation.statistics import holm
 from medkit.evaluation.verdict import FEWEST_SEEDS
-from medkit.evaluation.verdict_result import ALPHA
-from medkit.evaluation.verdict_table import Cells, matched, method_cells, read_cells
+from medkit.evaluation.verdict_result import Compared, corrected
+from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells
 from medkit.evaluation.verdict_variance import JOINED, Uncertainty, join, paired_spread
 
 
 @dataclass(frozen=True)
-class ChangeVerdict:
+class ChangeVerdict(Compared):
     """How much more the difference ``a`` minus ``b`` is on one test set than on the one before, with its interval.
 
     Above 0, if higher is better, ``a`` loses less than ``b``. ``p_holm`` is corrected for all comparisons that were
@@ -50,9 +49,7 @@ class ChangeVerdict:
     @property
     def loses_less(self) -> str | None:
         """The method that is shown to lose less; None if neither is."""
-        if not self.p_holm < ALPHA:
-            return None
-        return self.a if (self.estimate > 0) == self.higher_is_better else self.b
+        return self.shown((self.estimate > 0) == self.higher_is_better)
 
 
 def change_verdicts(
@@ -67,14 +64,11 @@ def change_verdicts(
         that not all have.
     """
     tables = [read_cells(table) for table in (after, before)]
-    cells = tables[0][0]
-    others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
     found = []
-    for other in others:
+    for other in others(tables[0][0], reference, methods):
         own, earlier = (_differences(each, (other, reference), where) for each, where in tables)
         found.append(_changed((other, reference), own, earlier, higher_is_better))
-    corrected = holm([one.p for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    return corrected(found)
 
 
 def _differences(cells: Cells, both: tuple[str, str], where: str | None) -> np.ndarray:

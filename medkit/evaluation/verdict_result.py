@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+from medkit.evaluation.statistics import holm
 from medkit.evaluation.verdict_power import POWER
 from medkit.evaluation.verdict_variance import Spread
 
 ALPHA = 0.05
 
 
+class Compared:
+    """Method ``a`` against ``b``: what verdicts of all kinds have in common."""
+
+    a: str
+    b: str
+    p: float
+    p_holm: float
+
+    def shown(self, first: bool) -> str | None:
+        """The method that the numbers are in favour of, ``a`` if ``first``; None if they show neither."""
+        if not self.p_holm < ALPHA:
+            return None
+        return self.a if first else self.b
+
+
+Found = TypeVar("Found", bound=Compared)
+
+
+def corrected(found: Sequence[Found], **more: Any) -> list[Found]:
+    """Verdicts that were made together, each with its ``p_holm``, and with ``more`` that holds for all of them."""
+    each = holm([one.p for one in found])
+    return [replace(one, p_holm=p, **more) for one, p in zip(found, each, strict=True)]  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Compared):
     """Method ``a`` against ``b``: the mean difference over trainings and patients, and how certain it is.
 
     Attributes
@@ -60,9 +86,7 @@ class Verdict:
     @property
     def better(self) -> str | None:
         """The method that is shown to be better, after correction for all comparisons; None if none is."""
-        if not self.p_holm < ALPHA:
-            return None
-        return self.a if (self.estimate > 0) == self.higher_is_better else self.b
+        return self.shown((self.estimate > 0) == self.higher_is_better)
 
     @property
     def sentence(self) -> str:

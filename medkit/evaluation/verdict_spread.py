@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from medkit.errors import InputError
-from medkit.evaluation.statistics import holm
-from medkit.evaluation.verdict_result import ALPHA
-from medkit.evaluation.verdict_table import matched, method_cells, read_cells
+from medkit.evaluation.verdict_result import Compared, corrected
+from medkit.evaluation.verdict_table import matched, method_cells, others, read_cells
 
 FEWEST_SEEDS = 4
 """With three pairs one degree of freedom is left, and an interval reaches from nothing to everything."""
 
 
 @dataclass(frozen=True)
-class SpreadVerdict:
+class SpreadVerdict(Compared):
     """The deviation over seeds of method ``a``, divided by that of ``b``, with its 95 % interval.
 
     ``p_holm`` is corrected for all comparisons that were made together. If nothing varies, all are nan.
@@ -48,9 +47,7 @@ class SpreadVerdict:
     @property
     def steadier(self) -> str | None:
         """The method whose trainings are shown to differ less; None if neither is."""
-        if not self.p_holm < ALPHA:
-            return None
-        return self.a if self.ratio < 1 else self.b
+        return self.shown(self.ratio < 1)
 
 
 def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> list[SpreadVerdict]:
@@ -62,9 +59,8 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
         with fewer than four seeds, for methods that are not there, and for patients that not all have.
     """
     cells, where = read_cells(table)
-    others = list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
     found = []
-    for other in others:
+    for other in others(cells, reference, methods):
         both = (other, reference)
         for method in both:
             seeds = len(method_cells(cells, method, where))
@@ -79,8 +75,7 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
         deviations = (float(a.std(ddof=1)), float(b.std(ddof=1)))
         design = (len(a), len(b), values[other].means.shape[1], paired)
         found.append(SpreadVerdict(other, reference, ratio, low, high, p, p, deviations, *design))
-    corrected = holm([one.p for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    return corrected(found)
 
 
 def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:

@@ -126,6 +126,11 @@ def method_cells(cells: Cells, method: str, where: str | None) -> dict[str, dict
     return found
 
 
+def others(cells: Cells, reference: str, methods: Sequence[str] = ()) -> list[str]:
+    """The methods that are compared with a reference: ``methods``, or all but the reference."""
+    return list(dict.fromkeys(methods)) or [method for method in cells if method != reference]
+
+
 def matched(
     cells: Cells, methods: Sequence[str], seeds: Mapping[str, Sequence[str]], common: bool, where: str | None
 ) -> tuple[dict[str, Values], str]:

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 TRUTH, PREDICTED = "#34c77b", "#ff9f1c"
 LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
@@ -37,6 +38,16 @@ def drawn(draw: Callable[[], Figure], form: str) -> str:
     plt.close(figure)
     kind = "svg+xml" if form == "svg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def share_axis(ax: Any, shares: Sequence[float], label: str) -> None:
+    """Make the x axis logarithmic, with a mark in percent at each of the shares and nowhere else."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(shares))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xticklabels([f"{100 * share:g} %" for share in shares])
+    ax.set_xlabel(label)
 
 
 def overlays(examples: Sequence[Mapping[str, Any]]) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from medkit.reporting.figures import LINES, drawn
+from medkit.reporting.figures import LINES, drawn, share_axis
 
 GREY = "#8a8f98"
 MARKERS = "osD^vPX*<>"
@@ -57,12 +57,7 @@ def label_curves(values: Mapping[str, Mapping[float, Sequence[float]]], metric: 
             ax.plot(at, means, lw=1.5, ms=4, ls=DASHES[i // len(LINES) % len(DASHES)], label=method, **style)
             for fraction in at:
                 ax.plot([fraction] * len(found[fraction]), found[fraction], ".", ms=3, color=style["color"], alpha=0.6)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(FixedLocator(fractions))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticklabels([f"{100 * fraction:g} %" for fraction in fractions])
-        ax.set_xlabel("labelled patients")
+        share_axis(ax, fractions, "labelled patients")
         ax.set_ylabel(metric)
         _legend(ax, len(values))
         return figure

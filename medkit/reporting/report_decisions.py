@@ -12,7 +12,7 @@ from medkit.reporting.bland_altman import agreement
 from medkit.reporting.decisions import CLASSES, OperatingPoint, Scores, Share, brier, operating_points, scores_of
 from medkit.reporting.figures_decisions import bland_altman, decision_curves
 from medkit.reporting.run_results import RunResults
-from medkit.reporting.tables import count_of, number
+from medkit.reporting.tables import count_of, interval_told, number
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def _shares(point: OperatingPoint) -> tuple[Share, ...]:
 
 
 def _share(share: Share) -> tuple[str, str]:
-    interval = "no interval" if math.isnan(share.low) else f"[{number(share.low)}, {number(share.high)}]"
-    return number(share.value), f"{interval} {share.top} of {share.bottom}"
+    return number(share.value), f"{interval_told(share.low, share.high)} {share.top} of {share.bottom}"
 
 
 def measured(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Measured]:
@@ -158,5 +157,4 @@ def _cells(group: Group, names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _cell(value: MetricValue) -> tuple[str, str]:
-    interval = "no interval" if math.isnan(value.low) else f"[{number(value.low)}, {number(value.high)}]"
-    return number(value.value), f"{interval} {value.counts}"
+    return number(value.value), f"{interval_told(value.low, value.high)} {value.counts}"

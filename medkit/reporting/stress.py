@@ -9,11 +9,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from medkit.evaluation.results import MetricValue
 from medkit.recipe.model import Stress
-from medkit.reporting.figures import LINES, drawn
+from medkit.reporting.figures import LINES, drawn, share_axis
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import number, p_value
 
@@ -127,12 +126,7 @@ def curves(lines: Mapping[str, Values]) -> str:
                     capsize=2,
                     label=title,
                 )
-            ax.set_xscale("log")
-            ax.xaxis.set_major_locator(FixedLocator(doses))
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.set_xticklabels([f"{100 * dose:g} %" for dose in doses])
-            ax.set_xlabel("dose")
+            share_axis(ax, doses, "dose")
             ax.set_title(metrics[i], loc="left", fontsize=9)
         if len(lines) > 1:
             axes.flat[0].legend(frameon=False, fontsize=8)

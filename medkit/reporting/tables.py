@@ -104,6 +104,11 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
+def interval_told(low: float, high: float) -> str:
+    """An interval under its number."""
+    return "no interval" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+
+
 def p_value(value: float) -> str:
     """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined."""
     return "–" if math.isnan(value) else "< 1e-10" if value < 1e-10 else f"{value:.3g}"
@@ -138,7 +143,7 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     known = [v.value for v in values if v is not None and not math.isnan(v.value)]
     best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
     mark = SEEN_MARK if value.seen else ""
-    notes = [f"[{number(value.low)}, {number(value.high)}]" if not math.isnan(value.low) else "no interval"]
+    notes = [interval_told(value.low, value.high)]
     if 0 < value.n_patients < FEW and not math.isnan(value.low):
         notes[0] += f" (few: {value.n_patients} patients)"
     notes.append(value.counts + (f", {value.n_empty} empty" if value.n_empty else ""))

@@ -27,7 +27,7 @@ from medkit.evaluation.files import read_json
 from medkit.records import encoded, write_atomically
 from medkit.runs.lock import acquire
 from medkit.runs.origin import digest
-from medkit.runs.prediction_files import IMAGES, NAME, Target, write_json
+from medkit.runs.prediction_files import NAME, Target, write_json
 from medkit.runs.prediction_workers import Answer, attempt, by_processes
 from medkit.runs.predictor import DEFAULT, Predictor, PredictSettings
 from medkit.runs.reading import Reading
@@ -100,13 +100,7 @@ class Work:
             record = self.reading.record(paths)
             target = self._target(new, record.image.header.get("format") == "dicom")
             fields = {**image.fields, **self.reading.fields}
-
-            def accepts(gives: set[str]) -> None:
-                # A stage that gives numbers alone writes no image, whatever its name would be.
-                if gives & IMAGES or self.predictor.settings.format or self.predictor.settings.resample:
-                    target.check(record.image, gives)
-
-            found = self.predictor.predict(record, fields, accepts=accepts)
+            found = self.predictor.predict(record, fields, accepts=lambda gives: target.check(record.image, gives))
             summary = {"case": image.case, **self.predictor.summary(found, record, paths)}
             written = target.write(found)
             if "written" in written:
@@ -118,7 +112,7 @@ class Work:
 
     def _target(self, folder: Path, from_dicom: bool) -> Target:
         wanted = self.predictor.settings.format or ("dicom" if from_dicom else "nifti")
-        return Target.of(self.predictor, folder / f"prediction{OUTPUTS[wanted]}")
+        return Target.of(self.predictor, folder / f"prediction{OUTPUTS[wanted]}", chosen=False)
 
 
 def predict_many(

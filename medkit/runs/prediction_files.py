@@ -20,16 +20,20 @@ IMAGES = {"mask_probability", "output"}
 
 @dataclass(frozen=True)
 class Target:
-    """Where a prediction goes, and as what."""
+    """Where a prediction goes, and as what.
+
+    ``chosen`` is whether somebody has chosen the name, and so asks for an image if it is that of one.
+    """
 
     path: Path
     settings: PredictSettings
     recipe: Recipe
     stage: Stage
+    chosen: bool = True
 
     @classmethod
-    def of(cls, predictor: Predictor, path: Path) -> Target:
-        return cls(path, predictor.settings, predictor.recipe, predictor.stage)
+    def of(cls, predictor: Predictor, path: Path, chosen: bool = True) -> Target:
+        return cls(path, predictor.settings, predictor.recipe, predictor.stage, chosen)
 
     @property
     def _nifti(self) -> bool:
@@ -68,7 +72,7 @@ class Target:
         wanted, resample = self.settings.format, self.settings.resample
         named = f"stage '{self.stage.name}' gives {', '.join(sorted(gives)) or 'nothing'}"
         if not gives & IMAGES:
-            if self._is_file or resample or wanted is not None:
+            if (self.chosen and self._is_file) or resample or wanted is not None:
                 hint = "name a file ending in .json or a new folder, without --format and --resample"
                 raise InputError(f"{named} and no image", str(self.path), hint)
             return

@@ -59,26 +59,32 @@ class TimeLeft:
             self.first, self.begun = done, self.clock()
 
     @property
-    def of_stage(self) -> float | None:
-        """Seconds, validation with them; None before the pace has settled."""
+    def pace(self) -> float | None:
+        """Seconds a step, validation with them; None before it has settled."""
         taken = self.done - self.first
         if self.begun is None or taken < SETTLED:
             return None
-        return (self.clock() - self.begun) / taken * (self.total - self.done)
+        return (self.clock() - self.begun) / taken
+
+    @property
+    def of_stage(self) -> float | None:
+        """Seconds; None before the pace has settled."""
+        pace = self.pace
+        return None if pace is None else pace * (self.total - self.done)
 
     @property
     def of_others(self) -> float | None:
         """Seconds that the trainings of the stages after this one will take; None where one of them is not known."""
-        own, taken, names = self.works.get(self.stage), self.done - self.first, list(self.works)
-        if self.stage not in self.works:
+        names = list(self.works)
+        if self.stage not in names:
             return None
-        others = [self.works[name] for name in names[names.index(self.stage) + 1 :]]
+        own, others = self.works[self.stage], [self.works[name] for name in names[names.index(self.stage) + 1 :]]
         if not others:
             return 0.0
-        if self.begun is None or taken < SETTLED or not own or None in others:
+        pace, known = self.pace, [work for work in others if work is not None]
+        if pace is None or not own or len(known) < len(others):
             return None
-        whole = (self.clock() - self.begun) / taken * self.total
-        return whole * sum(work for work in others if work is not None) / own
+        return pace * self.total * sum(known) / own
 
     @property
     def of_run(self) -> float | None:
@@ -91,9 +97,8 @@ class TimeLeft:
         stage, run = self.of_stage, self.of_run
         if stage is None or max(stage, run or 0.0) < WORTH_TELLING:
             return ""
-        return f"{rough_duration(stage)} left" + (
-            f", about {rough_duration(run)} of the run" if run is not None else ""
-        )
+        of_run = "" if run is None else f", about {rough_duration(run)} of the run"
+        return f"{rough_duration(stage)} left{of_run}"
 
     def of_run_in_words(self) -> str:
         """``run: about 15 min``, for a bar that has the stage's time already."""

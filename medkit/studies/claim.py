@@ -10,7 +10,7 @@ from typing import Any
 from medkit.evaluation.verdict import Verdict
 from medkit.evaluation.verdict_change import ChangeVerdict
 from medkit.evaluation.verdict_spread import SpreadVerdict
-from medkit.studies.judge import Change, Judged, Spread
+from medkit.studies.judge import BesideMeans, Judged
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 KINDS = ("better", "worse", "steadier", "loses_less")
@@ -48,8 +48,8 @@ class _Compared:
 def judged_claim(
     claim: Mapping[str, Any],
     verdicts: Sequence[Judged],
-    spreads: Sequence[Spread] = (),
-    changes: Sequence[Change] = (),
+    spreads: Sequence[BesideMeans] = (),
+    changes: Sequence[BesideMeans] = (),
 ) -> ClaimVerdict:
     """Judge a claim, as a study's file has it, by the verdicts of its first comparison.
 
@@ -75,8 +75,7 @@ def judged_claim(
         found, why = SUPPORTED, f"shown in {_all(asked)}, after correction"
     else:
         found, why = UNDECIDED, _undecided(each, len(right), asked)
-    numbers = [spread.json(one) for spread in spreads for one in spread.verdicts]
-    numbers += [change.json(one) for change in changes for one in change.verdicts]
+    numbers = [row for at in (*spreads, *changes) for row in at.json()]
     return ClaimVerdict(claim["says"], claim.get("source") or "", found, why, numbers)
 
 

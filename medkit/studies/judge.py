@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from medkit.errors import InputError
 from medkit.evaluation.verdict import Verdict, verdicts
@@ -35,25 +35,19 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How far trainings of methods differ at one point of a study, compared with those of the reference."""
+class BesideMeans:
+    """Verdicts on something else than means at one point of a study; none if there are too few trainings.
 
+    Of ``kind`` ``spread`` (how far trainings differ), or ``change`` (how much more methods keep than the reference from
+    one split to another).
+    """
+
+    kind: Literal["spread", "change"]
     place: tuple[str, ...]
-    verdicts: Sequence[SpreadVerdict]
+    verdicts: Sequence[SpreadVerdict | ChangeVerdict]
 
-    def json(self, verdict: SpreadVerdict) -> dict[str, Any]:
-        return {"kind": "spread", "place": list(self.place), **asdict(verdict)}
-
-
-@dataclass(frozen=True)
-class Change:
-    """How much more methods keep than the reference from one split to another, at one point of a study."""
-
-    place: tuple[str, ...]
-    verdicts: Sequence[ChangeVerdict]
-
-    def json(self, verdict: ChangeVerdict) -> dict[str, Any]:
-        return {"kind": "change", "place": list(self.place), **asdict(verdict)}
+    def json(self) -> list[dict[str, Any]]:
+        return [{"kind": self.kind, "place": list(self.place), **asdict(one)} for one in self.verdicts]
 
 
 def judged(found: StudyResults) -> list[Judged]:
@@ -61,19 +55,19 @@ def judged(found: StudyResults) -> list[Judged]:
     reference = found.compare.get("reference")
     if reference is None:
         return []
-    return [_judged(found.metric, place, mine, reference) for place, mine in _places(found).items()]
+    return [_judged(found, place, mine, reference) for place, mine in _places(found).items()]
 
 
-def spreads(found: StudyResults, methods: Sequence[str]) -> list[Spread]:
+def spreads(found: StudyResults, methods: Sequence[str]) -> list[BesideMeans]:
     """How far trainings of some methods differ, against those of the reference; nothing if it cannot be judged."""
 
     def of(mine: Sequence[Measured]) -> Sequence[SpreadVerdict]:
         return spread_verdicts(_rows(found, mine), found.compare["reference"], methods)
 
-    return [Spread(place, _tried(partial(of, mine))) for place, mine in _places(found).items()]
+    return [BesideMeans("spread", place, _tried(partial(of, mine))) for place, mine in _places(found).items()]
 
 
-def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -> list[Change]:
+def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -> list[BesideMeans]:
     """How much more some methods keep than the reference since ``before``, the same number on another split."""
     higher, earlier = _higher(found.metric, found.measured), _places(before)
 
@@ -81,7 +75,7 @@ def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -
         rows = (_rows(found, mine), _rows(before, earlier.get(place, [])))
         return change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher)
 
-    return [Change(place, _tried(partial(of, mine, place))) for place, mine in _places(found).items()]
+    return [BesideMeans("change", place, _tried(partial(of, mine, place))) for place, mine in _places(found).items()]
 
 
 def _tried(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
@@ -107,11 +101,10 @@ def _higher(metric: str, measured: Sequence[Measured]) -> bool:
     return all(one.values[metric].higher_is_better for one in measured if metric in one.values)
 
 
-def _judged(metric: str, place: tuple[str, ...], measured: Sequence[Measured], reference: str) -> Judged:
-    higher = _higher(metric, measured)
+def _judged(found: StudyResults, place: tuple[str, ...], measured: Sequence[Measured], reference: str) -> Judged:
+    higher = _higher(found.metric, measured)
     try:
-        rows = [row for one in measured for row in value_rows(one, metric)]
-        return Judged(place, verdicts(rows, reference, higher_is_better=higher))
+        return Judged(place, verdicts(_rows(found, measured), reference, higher_is_better=higher))
     except InputError as error:
         return Judged(place, [], error.what)
 

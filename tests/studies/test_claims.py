@@ -14,7 +14,7 @@ from medkit.evaluation.verdict import verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict
 from medkit.evaluation.verdict_spread import SpreadVerdict
 from medkit.studies.claim import judged_claim
-from medkit.studies.judge import Change, Judged, Spread
+from medkit.studies.judge import BesideMeans, Judged
 from medkit.studies.reader import bundled, load_study
 
 SAID = {"says": "A is better.", "better": ["a"], "source": "a table"}
@@ -49,9 +49,9 @@ def test_methods_that_are_said_to_be_worse_have_to_lose(gain: float, found: str)
     assert judged_claim(said, [compared(a=gain)]).found == found
 
 
-def spread(ratio: float, p: float) -> Spread:
+def spread(ratio: float, p: float) -> BesideMeans:
     one = SpreadVerdict("a", "b", ratio, ratio / 2, ratio * 2, p, p, (ratio, 1.0), 10, 10, 20, True)
-    return Spread((), [one])
+    return BesideMeans("spread", (), [one])
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,16 @@ def test_steadier_methods_have_to_differ_less_by_their_seed(ratio: float, p: flo
 )
 def test_methods_that_lose_less_have_to_keep_more(estimate: float, p: float, found: str) -> None:
     said = {"says": "A keeps more.", "loses_less": ["a"]}
-    change = Change((), [ChangeVerdict("a", "b", estimate, estimate - 0.05, estimate + 0.05, p, p, 5, 20, 30)])
+    change = BesideMeans(
+        "change", (), [ChangeVerdict("a", "b", estimate, estimate - 0.05, estimate + 0.05, p, p, 5, 20, 30)]
+    )
     assert judged_claim(said, [compared(a=0.0)], changes=[change]).found == found
 
 
 def test_a_spread_that_could_not_be_judged_supports_nothing() -> None:
-    found = judged_claim({"says": "A is steadier.", "steadier": ["a"]}, [compared(a=0.2)], [Spread((), [])])
+    found = judged_claim(
+        {"says": "A is steadier.", "steadier": ["a"]}, [compared(a=0.2)], [BesideMeans("spread", (), [])]
+    )
     assert (found.found, found.why) == ("undecided", "shown in 0 of 1 comparisons; 1 could not be judged")
 
 
