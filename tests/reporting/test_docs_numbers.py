@@ -55,7 +55,9 @@ def test_the_readme_shows_the_kept_numbers_of_probes_of_few_labels() -> None:
 def test_the_readme_shows_the_kept_range_of_intervals_that_hold() -> None:
     kept = json.loads((ROOT / "benchmarks" / "results" / "verdicts.json").read_text())
     held = [one["held"] for one in kept if one.get("kind") == "normal"]
-    shown = [float(number) for number in re.findall(r"[\d.]+", _measured("How many of 100 intervals"))]
+    shown = [
+        float(number) for number in re.findall(r"[\d.]+", _measured("How many of 100 simulated verdict intervals"))
+    ]
     assert shown == [round(100 * min(held), 1), round(100 * max(held), 1)]
 
 
