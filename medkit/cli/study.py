@@ -48,22 +48,23 @@ def run(
     load_files(plugin)
     from medkit.data.processes import default_jobs
     from medkit.engine.progress import Progress
+    from medkit.studies.options import Options
     from medkit.studies.reader import load_study
-    from medkit.studies.run import Options, check_end, run_study
+    from medkit.studies.run import check_end, run_study
 
     found = load_study(study)
+    out = out or Path("runs") / found.name
+    options = Options(on, jobs or default_jobs(), threads, device, precision, tuple(slurm or []), tuple(plugin or []))
     if dry:
         from medkit.studies.dry import dry_study
 
-        shown = dry_study(found, device=device, precision=precision, jobs=jobs or default_jobs())
+        shown = dry_study(found, out, options)
         for table in shown.tables:
             show_table(table.columns, table.rows, table.title)
         print(shown.summary)
         return
     if jobs is None and on != "local":
         raise InputError(f"--on {on} does not know how many workers to start", "--jobs", "give a number")
-    out = out or Path("runs") / found.name
-    options = Options(on, jobs or default_jobs(), threads, device, precision, tuple(slurm or []), tuple(plugin or []))
     go_on = f"medkit study run {study} --out {out}" + (f" --on {on} --jobs {jobs}" if on != "local" else "")
     interrupt.begin(f"interrupted at once; '{go_on}' continues")
     try:

@@ -26,6 +26,7 @@ from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures
 from medkit.studies.tables import Table
+from medkit.studies.taken import Taken, taken, taken_apart, taken_table
 
 FRACTION = "fraction"
 """The last word of an axis of label fractions."""
@@ -66,10 +67,12 @@ def write_study_report(folder: Path) -> Written:
     each = [StudyResults.read(folder, number) for number in range(count)]
     found, about = each[0], {"libraries": {}} | dict(each[0].about)
     parts = [_compared(one) for one in each]
-    given, cost = fairness_table(given_of(found.about)), _cost(found)
+    given, cost = [fairness_table(given_of(found.about))], _cost(found)
+    if times := taken(StudyFolder(folder)):
+        given.append(taken_table(times))
     sections = [section for part in parts for section in part.sections]
     sections += [Section("Conflicts between pretexts", [_conflicts(folder)])]
-    sections += [Section("What methods were given", [given]), Section("Cost", [cost], _cost_pictures(found))]
+    sections += [Section("What methods were given", given), Section("Cost", [cost], _cost_pictures(found))]
     claim = _claim(each, parts)
     pseudo = any(part.metric == "auc" and any(one.verdicts for one in part.verdicts) for part in parts)
     text = page(
@@ -78,7 +81,7 @@ def write_study_report(folder: Path) -> Written:
         about=about,
         counts=_counts(found),
         notices=found.notices,
-        warnings=_warnings(found),
+        warnings=[*_warnings(found), *taken_apart(times)],
         claim=claim,
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
         verdicts=[
@@ -96,7 +99,7 @@ def write_study_report(folder: Path) -> Written:
         number=number,
         p_value=p_value,
     )
-    _write_numbers(folder, each, parts, claim)
+    _write_numbers(folder, each, parts, claim, times)
     path = folder / "report.html"
     write_atomically(path, encoded(text))
     sentences = [sentence for part in parts for one in part.verdicts for sentence in _told(found, one)]
@@ -166,7 +169,11 @@ def _conflicts(folder: Path) -> Table:
 
 
 def _write_numbers(
-    folder: Path, each: Sequence[StudyResults], parts: Sequence[_Part], claim: ClaimVerdict | None
+    folder: Path,
+    each: Sequence[StudyResults],
+    parts: Sequence[_Part],
+    claim: ClaimVerdict | None,
+    times: Sequence[Taken],
 ) -> None:
     """``trials.csv``, ``cases.csv`` of the first number (a table for ``medkit verdict``), ``summary.json`` of all."""
     found = each[0]
@@ -195,6 +202,7 @@ def _write_numbers(
         ],
         "conflicts": [asdict(one) for one in conflicts(StudyFolder(folder))],
         "cost": {method: {"seconds": done, "unshared": alone} for method, (done, alone) in found.cost().items()},
+        "seconds": [one.json() for one in times],
         "trained_twice": found.twice(),
     }
     write_atomically(folder / "summary.json", encoded(json.dumps(_plain(content), indent=1) + "\n"))

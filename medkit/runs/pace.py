@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 STEPS = 3
-"""How many steps are timed, after a first one that is slower."""
+"""How many steps are timed for an estimate, after a first one that is slower."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Pace:
         return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
 
 
-def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
-    """Take a few steps of a stage's training, from untrained weights, and predict a case; nothing is kept.
+def pace_of(bench: Workbench, stage: Stage, steps: int = STEPS) -> Pace | None:
+    """Take a few ``steps`` of a stage's training, from untrained weights, and predict a case; nothing is kept.
 
     None if a separate program trains the stage.
     """
@@ -61,17 +61,17 @@ def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
         return None
     bench.reads.draw(stage, trainer.objective)
     with closing(bench.loader(stage)) as loader:
-        seconds = [_fit(trainer, loader, count) for count in (1, 1, 1 + STEPS)]
-    return Pace(step_seconds(seconds[1], seconds[2]), _case(trainer))
+        seconds = [_fit(trainer, loader, several) for several in (1, 1, 1 + steps)]
+    return Pace(step_seconds(seconds[1], seconds[2], steps), _case(trainer))
 
 
-def step_seconds(one: float, several: float) -> float:
-    """Seconds per step, from a training of one step and one of ``STEPS`` more.
+def step_seconds(one: float, several: float, steps: int = STEPS) -> float:
+    """Seconds per step, from a training of one step and one of ``steps`` more.
 
     If the first took as long as the second, because of whatever else the machine did, the start counts too: a step is
     never said to take no time.
     """
-    return (several - one) / STEPS if several > one else several / (1 + STEPS)
+    return (several - one) / steps if several > one else several / (1 + steps)
 
 
 def _fit(trainer: BuiltInTrainer, loader: Any, steps: int) -> float:
@@ -99,14 +99,12 @@ def _case(trainer: BuiltInTrainer) -> float:
 
 
 class _Few:
-    """The first steps of a loader's epochs."""
+    """The first steps of a loader's epochs; their batches are made while the network works, as in a training."""
 
     def __init__(self, loader: Any, steps: int) -> None:
         self.loader, self.steps = loader, steps
         self.device_augment = loader.device_augment
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        found: list[Batch] = []
-        while len(found) < self.steps:  # a short epoch is repeated
-            found += islice(self.loader.epoch(epoch), self.steps - len(found))
-        return iter(found[start:])
+        repeated = (batch for _ in count() for batch in self.loader.epoch(epoch))  # of a short epoch
+        return islice(repeated, start, self.steps)

@@ -11,6 +11,7 @@ from medkit.errors import InputError, MedkitError
 from medkit.runs.preflight import check_run
 from medkit.runs.stage_key import digest
 from medkit.runs.workbench import Workbench
+from medkit.studies.options import Options, threads_of
 from medkit.studies.seconds import Paced, as_changes, measured_paces
 from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
@@ -25,7 +26,7 @@ class Checked:
 
 
 def plan_and_check(
-    study: Study, expansion: Expansion, device: str | None, precision: str, known: Sequence[Paced] = ()
+    study: Study, expansion: Expansion, options: Options, known: Sequence[Paced] = ()
 ) -> tuple[list[Trial], dict[str, Checked], list[Paced]]:
     """The trials of a study, checked; with the epochs that fit if methods get the same seconds.
 
@@ -37,8 +38,9 @@ def plan_and_check(
         naming the trial.
     """
     trials = expansion.trials(as_changes(known, study.compare))
-    checked = check_trials(trials, device, precision)
-    paces = measured_paces(study, {method: one.bench for method, one in checked.items()}, known)
+    checked = check_trials(trials, options.device, options.precision)
+    with threads_of(options):
+        paces = measured_paces(study, {method: one.bench for method, one in checked.items()}, known)
     if not paces:
         return trials, checked, paces
     for one in paces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medkit.engine.progress import rough_duration
@@ -11,7 +12,9 @@ from medkit.runs.pace import Pace, pace_of
 from medkit.runs.workbench import Workbench
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness, fairness_table
-from medkit.studies.folder import shared
+from medkit.studies.folder import StudyFolder, shared
+from medkit.studies.options import Options, threads_of
+from medkit.studies.seconds import kept_paces, paces_table, planned_apart
 from medkit.studies.study import Study
 from medkit.studies.tables import Table
 from medkit.studies.trials import Expansion, Trial
@@ -26,22 +29,26 @@ class DryStudy:
     seconds: float | None
 
 
-def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) -> DryStudy:
+def dry_study(study: Study, out: Path, options: Options) -> DryStudy:
     """Check a study, take a few steps of each method's stages, and write nothing.
+
+    If it has been begun in the folder ``out``, the epochs that fit into given seconds are those that it has there.
 
     Raises
     ------
     InputError
         as :func:`medkit.studies.run.run_study` does before it queues anything.
     """
-    trials, checked, _ = plan_and_check(study, Expansion(study), device, precision)
+    known, jobs = kept_paces(StudyFolder(out).about(), study), options.jobs
+    trials, checked, fitted = plan_and_check(study, Expansion(study), options, known)
     benches = {method: one.bench for method, one in checked.items()}
     fairness = check_fairness(study, benches)
-    paces = {
-        (method, stage.name): pace_of(bench, stage)
-        for method, bench in benches.items()
-        for stage in bench.recipe.stages
-    }
+    with threads_of(options):
+        paces = {
+            (method, stage.name): pace_of(bench, stage)
+            for method, bench in benches.items()
+            for stage in bench.recipe.stages
+        }
     rows, total = _stages(trials, benches, paces)
     if total is not None:
         total += sum(checked[trial.method].seconds for trial in trials)  # each trial is checked again as it begins
@@ -61,7 +68,11 @@ def dry_study(study: Study, *, device: str | None, precision: str, jobs: int) ->
     plan = Table("trials", ["method", *(axis.name for axis in study.axes), "trials"], _counts(study, trials))
     title = f"stages ({len(several)} are shared)"
     columns = ["stage", "method", "trials that have it", "trained", "seconds each"]
-    return DryStudy([plan, Table(title, columns, rows), fairness_table(fairness)], summary, total)
+    tables = [plan, Table(title, columns, rows), fairness_table(fairness)]
+    if fitted:
+        tables.append(paces_table(fitted))
+        summary = "\n".join([*planned_apart(fitted), summary])
+    return DryStudy(tables, summary, total)
 
 
 def _counts(study: Study, trials: Sequence[Trial]) -> list[tuple[Any, ...]]:

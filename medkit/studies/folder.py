@@ -111,10 +111,11 @@ class StudyFolder:
         """
         for name in ("recipes", "trials", "outcomes", "own_data", "attempts", "claims", "stages", "logs"):
             (self.path / name).mkdir(exist_ok=True)
-        self.add(trials or [], replace=trials is not None)
-        write_atomically(self.path / "study.yaml", encoded(study.text))
+        # First what was measured: whoever is killed before the last recipe is written goes on with the same epochs.
         about = {"format": FORMAT, "name": study.name, "recipe": study.recipe_name, **made_with(LIBRARIES)}
         self.write_json(STUDY, {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S"), **self.about(), **said})
+        write_atomically(self.path / "study.yaml", encoded(study.text))
+        self.add(trials or [], replace=trials is not None)
 
     def add(self, trials: Sequence[Trial], replace: bool = True) -> None:
         """Write the plan, with these trials alone or in addition to those that are there."""

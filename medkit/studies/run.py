@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -21,8 +21,9 @@ from medkit.runs.lock import locked
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness
 from medkit.studies.folder import STUDY, TOKEN, StudyFolder
+from medkit.studies.options import Options
 from medkit.studies.search import check_search, run_search
-from medkit.studies.seconds import KEPT, kept_paces
+from medkit.studies.seconds import KEPT, kept_paces, planned_apart
 from medkit.studies.status import FAILED, failures, standing
 from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
@@ -30,33 +31,6 @@ from medkit.studies.trials import Expansion, Trial
 POLL = 0.5  # seconds between two looks at the trials
 RESTARTS = 3  # of workers that end, time after time, without having ended a trial
 FAREWELL = 30.0  # seconds that workers have to leave when nothing is left for them
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how the trials of a study run.
-
-    Parameters
-    ----------
-    on:
-        ``local``, ``slurm`` or ``ray``.
-    jobs:
-        Workers, each of which runs one trial after another.
-    threads:
-        Of each worker. Another number of threads sums in another order, so it is the same everywhere.
-    slurm:
-        Options for ``sbatch``.
-    plugins:
-        Files of plugins under development.
-    """
-
-    on: str = "local"
-    jobs: int = 1
-    threads: int = 1
-    device: str | None = None
-    precision: str = "fp32"
-    slurm: Sequence[str] = ()
-    plugins: Sequence[str] = ()
 
 
 def run_study(study: Study, out: Path, options: Options, progress: Progress) -> StudyFolder:
@@ -76,7 +50,7 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     settled = not study.search and not (study.compare and study.compare.seconds)
     folder.check(study, expansion.trials() if settled else [])
     executors = _executors(options)
-    trials, checked, paces = plan_and_check(study, expansion, options.device, options.precision, known)
+    trials, checked, paces = plan_and_check(study, expansion, options, known)
     if not study.search:
         folder.check(study, trials)
     fairness = check_fairness(study, {method: one.bench for method, one in checked.items()})
@@ -99,6 +73,8 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
             progress.say(
                 f"{one.method}: {one.epochs} epochs of '{one.stage}' in {one.seconds:g} s, {one.epoch:.3g} s each"
             )
+        for told in planned_apart(paces):
+            progress.say(told)
         with Crew(folder, executors, options, progress) as crew:
             if study.search:
                 trials = _searched(study, expansion, folder, crew)

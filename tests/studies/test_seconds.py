@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from studies.conftest import Write, study
 
-from medkit.engine.progress import Progress
 from medkit.errors import InputError, Problems
-from medkit.recipe import load_recipe
-from medkit.runs.pace import step_seconds
+from medkit.runs.pace import _Few, step_seconds
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness
+from medkit.studies.options import Options
 from medkit.studies.reader import load_study
-from medkit.studies.run import Options, run_study
-from medkit.studies.seconds import Paced, kept_paces
+from medkit.studies.seconds import Paced, kept_paces, planned_apart
 from medkit.studies.trials import Expansion
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "seconds"))
+
+
+CPU = Options(device="cpu")
 
 
 def timed(**seconds: float) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def settled(*epochs: int) -> list[Paced]:
 
 def test_each_method_gets_the_epochs_that_fit_and_steps_may_differ(write_study: Write, tmp_path: Path) -> None:
     read = load_study(write_study(tmp_path, timed(pretext=60)))
-    trials, checked, _ = plan_and_check(read, Expansion(read), "cpu", "fp32", settled(2, 5))
+    trials, checked, _ = plan_and_check(read, Expansion(read), CPU, settled(2, 5))
     recipes = {trial.method: trial.recipe for trial in trials}
     assert [recipes[name].stage("pretext").epochs for name in ("cls", "rec")] == [2, 5]
     rows = check_fairness(read, {method: one.bench for method, one in checked.items()})
@@ -54,28 +55,9 @@ def test_steps_still_have_to_be_equal_in_all_other_stages(write_study: Write, tm
     said = timed(pretext=60)
     said["methods"]["cls"] = {"stages.finer.epochs": 3}
     read = load_study(write_study(tmp_path, said))
-    _, checked, _ = plan_and_check(read, Expansion(read), "cpu", "fp32", settled(2, 5))
+    _, checked, _ = plan_and_check(read, Expansion(read), CPU, settled(2, 5))
     with pytest.raises(InputError, match="get different steps in stage 'finer'"):
         check_fairness(read, {method: one.bench for method, one in checked.items()})
-
-
-@pytest.mark.nightly
-def test_paces_are_measured_once_and_whoever_goes_on_keeps_the_epochs(write_study: Write, tmp_path: Path) -> None:
-    said = timed(pretext=1.5)
-    said["methods"] = {name: said["methods"][name] for name in ("cls", "rec")}
-    said["compare"].pop("reference")
-    read = load_study(write_study(tmp_path, said))
-    out = tmp_path / "out"
-    with Progress(quiet=True) as progress:
-        folder = run_study(read, out, Options(device="cpu"), progress)
-        first = json.loads((out / "study.json").read_text())["seconds"]
-        run_study(read, out, Options(device="cpu"), progress)
-    assert json.loads((out / "study.json").read_text())["seconds"] == first
-    for one in first:
-        assert one["epochs"] >= 1
-        assert one["epochs"] * one["epoch"] <= 1.5 < (one["epochs"] + 1) * one["epoch"] + 1e-3
-        assert load_recipe(out / f"recipes/{one['method']}-seed1.yaml").stage("pretext").epochs == one["epochs"]
-    assert all(folder.outcome(trial).status == "finished" for trial in folder.trials())
 
 
 def test_a_step_always_takes_some_time() -> None:
@@ -83,10 +65,38 @@ def test_a_step_always_takes_some_time() -> None:
     assert step_seconds(1.0, 0.8) == pytest.approx(0.2)
 
 
+def test_more_steps_are_timed_as_many_as_are_asked() -> None:
+    assert step_seconds(1.0, 1.0 + 40 * 0.2, 40) == pytest.approx(0.2)
+
+
+def test_batches_of_a_measured_pace_are_made_while_it_runs_and_a_short_epoch_is_repeated() -> None:
+    made: list[int] = []
+
+    class Short:
+        device_augment = None
+
+        def epoch(self, epoch: int) -> Iterator[int]:
+            for i in range(2):
+                made.append(i)
+                yield i
+
+    few = _Few(Short(), 5).epoch(0)
+    assert (next(few), made) == (0, [0])
+    assert [*few] == [1, 0, 1, 0]
+
+
+def test_epochs_that_do_not_fill_the_seconds_alike_are_told_before_anything_is_run() -> None:
+    coarse = [Paced("cls", "pretext", 60.0, 11.0, 5), Paced("rec", "pretext", 60.0, 40.0, 1)]
+    (told,) = planned_apart(coarse)
+    assert told.startswith("In stage 'pretext' whole epochs take 'cls' 55 s and 'rec' 40 s, more than 20 % apart: give")
+    assert planned_apart(settled(50, 57)) == []
+
+
 def test_other_seconds_are_measured_anew(write_study: Write, tmp_path: Path) -> None:
-    about = {"seconds": [vars(one) for one in settled(2, 5)]}
+    about = {"name": "small_study", "seconds": [vars(one) for one in settled(2, 5)]}
     read = load_study(write_study(tmp_path / "a", timed(pretext=60)))
     assert kept_paces(about, read) == settled(2, 5)
+    assert kept_paces(about | {"name": "another"}, read) == []
     assert kept_paces(about, load_study(write_study(tmp_path / "b", timed(pretext=61)))) == []
 
 
@@ -97,18 +107,21 @@ def test_other_seconds_are_measured_anew(write_study: Write, tmp_path: Path) -> 
             {"pretxt": 60.0},
             r"study\.yaml:\d+:\d+: compare\.seconds: no stage is named 'pretxt'; did you mean 'pretext'",
         ),
-        ({"pretext": 1e-6}, r"an epoch of 'pretext' takes method 'cls' .* longer than 1e-06 s"),
+        (
+            {"pretext": 1e-6},
+            r"an epoch of 'pretext' takes method '(cls|rec)' [\d.e-]+ s, longer than 1e-06 s; "
+            r"write seconds: \{pretext: [\d.]+\} for 5 epochs of it, or give it fewer cases per epoch",
+        ),
     ],
 )
 def test_seconds_that_cannot_be_given_are_refused(
     seconds: dict[str, float], told: str, write_study: Write, tmp_path: Path
 ) -> None:
     said = timed(**seconds)
-    said["methods"] = {"cls": None}
-    said["compare"].pop("reference")
+    del said["methods"]["scratch"], said["compare"]["reference"]
     read = load_study(write_study(tmp_path, said))
     with pytest.raises(InputError, match=told):
-        plan_and_check(read, Expansion(read), "cpu", "fp32")
+        plan_and_check(read, Expansion(read), CPU)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "long"])
