@@ -1,7 +1,7 @@
-"""Cases as columns: a million rows stay in Arrow, and a :class:`Case` is made when one is asked for.
+"""Cases as columns: a million rows stay in Arrow, and a :class:`Case` is made only on request.
 
-Whatever looks at a column of many cases (patients of a split, labels of a loader) asks :func:`column` or
-:func:`encoded`, which take any sequence of cases, and does not loop over objects.
+Code that needs a column of many cases (patients of a split, labels for a loader) calls :func:`column` or
+:func:`encoded`, which take any sequence of cases, instead of looping over objects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEXTS = ("id", "patient", "center", "fold")
 
 
 class _Columns:
-    """The columns themselves, shared by all selections of a table; what is worked out from them is kept here."""
+    """The columns themselves, shared by all selections of a table, with a cache of what is computed from them."""
 
     def __init__(self, columns: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         self.arrays = {name: _array(values) for name, values in columns.items()}
@@ -26,7 +26,7 @@ class _Columns:
         self.index: tuple[np.ndarray, np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "codes": {}, "index": None}  # hashes of texts differ from process to process
+        return {**vars(self), "codes": {}, "index": None}  # hashes of strings differ from process to process
 
     def array(self, name: str) -> Any:
         return self.arrays[name] if name in self.arrays else self.fields.get(name)
@@ -42,17 +42,17 @@ class _Columns:
 
 
 class CaseTable(Sequence[Case]):
-    """A sequence of cases kept as columns; slices and :meth:`take` select rows and copy no column.
+    """A sequence of cases kept as columns; slices and :meth:`take` select rows without copying columns.
 
     Parameters
     ----------
     columns:
-        ``id`` and ``patient``, and where there are such things ``center``, ``fold`` (texts), ``label`` (numbers, nan
-        or null for none) and ``image``, the place each image lies at, by which one image in two splits is found.
+        ``id`` and ``patient``, and optionally ``center``, ``fold`` (text), ``label`` (numbers, nan or null for none)
+        and ``image``, where each image really is, which shows whether one image is in two splits.
     fields:
         Further columns by name.
     rows:
-        (n,) the rows of the columns that this table has; default: all.
+        (n,) the rows of the columns that this table selects; default: all.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CaseTable(Sequence[Case]):
 
     @property
     def size(self) -> int:
-        """How many rows the columns have, of which this table may be a selection."""
+        """How many rows the columns have; this table may be a selection of them."""
         return len(self._columns.arrays["id"])
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class CaseTable(Sequence[Case]):
         return self.case(int(self.rows[index]))
 
     def take(self, positions: np.ndarray | Sequence[int]) -> CaseTable:
-        """The cases at some positions; booleans select."""
+        """The cases at ``positions``, or those for which a boolean mask is true."""
         return self._with(self.rows[np.asarray(positions)])
 
     def case(self, row: int) -> Case:
@@ -105,10 +105,10 @@ class CaseTable(Sequence[Case]):
         return isinstance(other, CaseTable) and self._columns is other._columns
 
     def row_of(self, case_id: str) -> int:
-        """The row, in the columns, of the case named ``case_id``; raises KeyError if there is none."""
+        """The row of the columns with the case named ``case_id``; raises KeyError if there is none."""
         columns = self._columns
         if columns.index is None:
-            # A dictionary of a million names takes 150 MB, their sorted hashes 16.
+            # A dictionary of a million names takes 150 MB, their sorted hashes 16 MB.
             names = columns.arrays["id"]
             hashes = np.fromiter((hash(name.as_py()) for name in names), np.int64, len(names))
             order = np.argsort(hashes, kind="stable")
@@ -129,9 +129,9 @@ class CaseTable(Sequence[Case]):
 
 
 def column(cases: Sequence[Case], name: str) -> np.ndarray:
-    """One column of many cases: ``label`` as (n,) float64, nan for none; any other as (n,) objects, None for none.
+    """One column of many cases: ``label`` as (n,) float64, nan if missing; any other as (n,) objects, None if missing.
 
-    Columns are ``id patient center fold label``, further fields by name, and ``image`` of a :class:`CaseTable`.
+    Columns are ``id patient center fold label``, further fields by name, and, for a :class:`CaseTable`, ``image``.
     """
     if name == "label":
         if isinstance(cases, CaseTable):
@@ -141,13 +141,13 @@ def column(cases: Sequence[Case], name: str) -> np.ndarray:
             return array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)[cases.rows]
         return np.array([np.nan if case.label is None else case.label for case in cases], np.float64)
     codes, values = encoded(cases, name)
-    table = np.empty(len(values) + 1, object)  # the last one, None, for what is missing
+    table = np.empty(len(values) + 1, object)  # the last, None, is for missing values
     table[:-1] = values
     return table[codes]
 
 
 def encoded(cases: Sequence[Case], name: str) -> tuple[np.ndarray, list[Any]]:
-    """One column as (n,) int32 codes, -1 where there is no value, and the distinct values they stand for.
+    """One column as (n,) int32 codes, -1 for a missing value, and the distinct values that they stand for.
 
     Only values that occur are listed. A missing centre or fold is the text ``""``.
     """
@@ -179,14 +179,14 @@ def fields_of(cases: Sequence[Case]) -> list[str]:
 
 
 def take(cases: Sequence[Case], chosen: np.ndarray) -> Sequence[Case]:
-    """The cases for which ``chosen`` (n,) is true: of a table a table, else a list."""
+    """The cases for which ``chosen`` (n,) is true: a table if ``cases`` is one, else a list."""
     if isinstance(cases, CaseTable):
         return cases if chosen.all() else cases.take(chosen)
     return [cases[i] for i in np.flatnonzero(chosen).tolist()]
 
 
 def union(parts: Sequence[Sequence[Case]]) -> Sequence[Case]:
-    """Every case of several selections once, in the order of its first appearance."""
+    """Every case of several selections once, in order of first appearance."""
     first = parts[0] if parts else []
     if isinstance(first, CaseTable) and all(
         isinstance(part, CaseTable) and part._columns is first._columns for part in parts
@@ -202,13 +202,13 @@ def _distinct(values: list[Any]) -> tuple[np.ndarray, list[Any]]:
     codes = np.empty(len(values), np.int32)
     for i, value in enumerate(values):
         missing = value is None or (isinstance(value, float) and value != value)
-        # 1, 1.0 and True are one key of a dictionary and three values of a column.
+        # 1, 1.0 and True are the same dictionary key, but three values of a column.
         codes[i] = -1 if missing else numbers.setdefault((type(value), value), len(numbers))
     return codes, [value for _, value in numbers]
 
 
 def _array(values: Any) -> Any:
-    """An Arrow array of one piece, missing numbers (nan) as null."""
+    """An Arrow array in one chunk, with missing numbers (nan) as null."""
     import pyarrow
     import pyarrow.compute as compute
 
@@ -222,6 +222,6 @@ def _array(values: Any) -> Any:
         if pyarrow.types.is_dictionary(values.type):
             values = values.unify_dictionaries()
         elif pyarrow.types.is_string(values.type):
-            values = values.cast(pyarrow.large_string())  # one piece of strings holds 2 GB, of large ones any number
+            values = values.cast(pyarrow.large_string())  # a chunk of string holds at most 2 GB
         values = values.combine_chunks()
     return values

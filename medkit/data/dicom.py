@@ -1,4 +1,4 @@
-"""Reading DICOM series: HU of CT, slices along their normal, every doubt an error that names file and tag."""
+"""Reading DICOM series: CT in HU, slices along their normal; any doubt is an error that names file and tag."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ __all__ = [
 CLASSIC = "convert it to single-frame images (emf2sf of dcm4che) or to NIfTI (dcm2niix)"
 DIGITS = re.compile(r"\d+")
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".part", ".partial", ".tmp", ".crdownload", ".filepart")
-"""Endings of files that are packed or were not copied to their end."""
+"""Endings of files that are compressed or were not copied completely."""
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 LOOKED = 1000
-"""Files below a folder without images whose headers are read to say where there are some."""
+"""How many headers are read below a folder without images, to say where there are some."""
 
 
 def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, list[Header]]:
-    """Headers of images by series, of each frame where a file has several. Left out are scouts, segmentations, dose
-    reports and files that are no DICOM.
+    """Headers of images by series, one per frame if a file has several. Scouts, segmentations, dose reports and files
+    that are not DICOM are left out.
 
     Raises
     ------
     InputError
-        if a file that calls itself DICOM (.dcm, .ima) or is named as the images are is none, if an image has no Rows,
-        or no image is left.
+        if a file is not DICOM although its ending (.dcm, .ima) says so or it is named like the images, if an image has
+        no Rows, or if no image is left.
     """
     series: dict[str, list[Header]] = {}
     left_out = {"scout or localizer": 0, "segmentation": 0, "no image": 0, "not DICOM": 0}
@@ -103,12 +103,12 @@ def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, l
 
 
 def is_scout(header: Header) -> bool:
-    """True for a picture that a scan was planned on."""
+    """True for an overview image on which a scan was planned."""
     return bool(SCOUTS & {*header.words("ImageType")})
 
 
 def _check_no_image(header: Header) -> None:
-    """Raise for a file without Rows that is an image by its class, or does not say what it is: it is cut short."""
+    """Raise for a file without Rows that has an image's SOP class or none at all: it is cut short."""
     meta = getattr(header.data, "file_meta", {})
     kinds = [header.text("SOPClassUID"), str(meta.get("MediaStorageSOPClassUID") or "")]
     if not any(kinds) or any("Image Storage" in pydicom.uid.UID(kind).name for kind in kinds):
@@ -116,7 +116,7 @@ def _check_no_image(header: Header) -> None:
 
 
 def _check_strangers(strangers: Sequence[Path], images: Iterable[Path]) -> None:
-    """Raise for a file that is no DICOM but is named as the images beside it are: one of them, cut short or packed."""
+    """Raise for a non-DICOM file named like the images beside it: one of them, cut short or compressed."""
     if not strangers:
         return
     forms = {form(path.name) for path in images}
@@ -127,24 +127,24 @@ def _check_strangers(strangers: Sequence[Path], images: Iterable[Path]) -> None:
 
 
 def why_image(path: Path, forms: Container[str]) -> tuple[str, str] | None:
-    """What makes a file that is no DICOM one of the images beside it, whose names have ``forms``, and what to do."""
+    """Why a non-DICOM file must be one of the images beside it, whose names have ``forms``, and what to do; or None."""
     if path.suffix.lower() in (".dcm", ".ima"):
         return "this is not a DICOM file, though its name says so", "is it cut short?"
     packed = path.suffix.lower() in PACKED
     own = form(path.stem if packed else path.name)
     if "0" not in own or own not in forms:
         return None
-    what = "this is not a DICOM file, though it is named as the images beside it are"
-    return what, "unpack it" if packed else "is it cut short? take it away if it is none of them"
+    what = "this is not a DICOM file, though it is named like the images beside it"
+    return what, "unpack it" if packed else "is it cut short? move it elsewhere if it is not one of them"
 
 
 def form(name: str) -> str:
-    """A name without its numbers and the ending that DICOM files may have or not."""
+    """A name with its numbers replaced by 0, and without the ending that DICOM files may have or not."""
     return DIGITS.sub("0", name).removesuffix(".dcm")
 
 
 def visible(folder: Path) -> list[Path]:
-    """The files of a folder in order, without hidden ones (``._IM1.dcm`` and ``.DS_Store`` of macOS)."""
+    """The files of a folder in order, without hidden ones (macOS's ``._IM1.dcm`` and ``.DS_Store``)."""
     with os.scandir(folder) as entries:
         return [
             folder / name
@@ -155,15 +155,15 @@ def visible(folder: Path) -> list[Path]:
 def read_series(
     folder: Path, series_uid: str | None = None, *, allow_gaps: bool = False, mend: Mend = NOTHING
 ) -> Volume:
-    """Read the one series of a folder, or the named one of several.
+    """Read the only series of a folder, or the named one of several.
 
-    Series that are no grey slices with places (dose reports, colour pictures) are left out of the choice, and named.
+    Series that are not grey slices with positions (colour pictures, screenshots) are left out, and reported.
 
     Raises
     ------
     InputError
         see :func:`read_files`; also for several series, which are listed with how to pick one, and for a folder whose
-        images lie in folders below it, which are named.
+        images are in folders below it, which are named.
     """
     try:
         found = scan(visible(folder), str(folder), mend)
@@ -174,18 +174,18 @@ def read_series(
         raise InputError(problem.what, problem.where, below) from problem
     if series_uid is not None:
         if series_uid not in found:
-            raise InputError(f"no series {series_uid} is here", str(folder), f"series: {', '.join(found)}")
+            raise InputError(f"there is no series {series_uid} here", str(folder), f"series: {', '.join(found)}")
         return assemble(found[series_uid], allow_gaps=allow_gaps)
     chosen = {uid: headers for uid, headers in found.items() if not is_picture(headers)} or found
     if len(chosen) > 1:
         listed = "; ".join(f"{uid} ({_described(headers)})" for uid, headers in chosen.items())
         raise InputError(f"{len(chosen)} series are in this folder: {listed}", str(folder), "pick one: FOLDER#UID")
-    notes = [f"left out: {_described(found[uid])}, no slices with a place" for uid in found if uid not in chosen]
+    notes = [f"left out: {_described(found[uid])}, not slices with positions" for uid in found if uid not in chosen]
     return assemble(next(iter(chosen.values())), allow_gaps=allow_gaps, notes=notes)
 
 
 def is_picture(headers: Sequence[Header]) -> bool:
-    """True for a series that cannot be a volume: colour, or several images without a place."""
+    """True for a series that cannot be a volume: colour, or several images without positions."""
     colour = any((header.number("SamplesPerPixel") or 1) != 1 for header in headers)
     return colour or (len(headers) > 1 and any(header.get("ImagePositionPatient") is None for header in headers))
 
@@ -205,7 +205,7 @@ def _described(headers: Sequence[Header]) -> str:
 
 
 def _below(folder: Path) -> str | None:
-    """Which folders below hold images, as a hint; None if none does."""
+    """Which folders below hold images, as a hint; None if there are none."""
     counts: dict[str, set[str]] = {}
     seen = 0
     for root, folders, names in os.walk(folder):
@@ -229,21 +229,21 @@ def _below(folder: Path) -> str | None:
         return None
     named = ", ".join(f"{name} ({len(series)} series)" for name, series in islice(counts.items(), 8))
     more = ", and more" if len(counts) > 8 or seen > LOOKED else ""
-    return f"folders below it have images, name one of them: {named}{more}"
+    return f"folders below it have images; name one of them: {named}{more}"
 
 
 def read_files(files: Sequence[Path], *, allow_gaps: bool = False, mend: Mend = NOTHING) -> Volume:
     """Read DICOM files that make up one series.
 
     Slices are ordered along the slice normal and turned so that the first is the lowest, rows run to the back and
-    columns to the left, as NIfTI files are. A gantry tilt stays: the affine is sheared then. Slices that vary in
-    distance keep their own ``positions``.
+    columns to the left, as for NIfTI files. A gantry tilt is kept, as a sheared affine. If the spacing of slices
+    varies, they keep their own ``positions``.
 
     Raises
     ------
     InputError
-        for missing or duplicate slices, mixed orientation, pixel size or size, no position or spacing, colour,
-        several frames without functional groups, or cut files.
+        for missing or duplicate slices, mixed orientations, pixel sizes or sizes, no position or spacing, colour,
+        several frames without functional groups, or truncated files.
     """
     found = scan(files, str(files[0] if len(files) == 1 else files[0].parent), mend)
     if len(found) > 1:
@@ -253,7 +253,7 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False, mend: Mend = 
 
 
 def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence[str] = ()) -> Volume:
-    """Order headers, check them, read their pixels."""
+    """The volume of one series: order and check its headers, then read the pixels."""
     if len(headers) == 1 and headers[0].get("ImagePositionPatient") is None:
         check_images(headers)
         return _flat(headers[0], notes)
@@ -279,7 +279,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
 
 
 def examine(headers: list[Header], allow_gaps: bool = False) -> Stack:
-    """What headers alone say of a series: its slices in order, or the error that reading it would end with."""
+    """What the headers alone say about a series: its slices in order, or the error that reading it would raise."""
     check_images(headers)
     found = stack(headers, allow_gaps)
     found.notes += _fewer_than_acquired(headers)
@@ -287,7 +287,7 @@ def examine(headers: list[Header], allow_gaps: bool = False) -> Stack:
 
 
 def _files(headers: Sequence[Header]) -> dict[str, Any]:
-    """The file of each slice; of frames, the files that have them, and which of them each slice is."""
+    """The file of each slice; for frames, their files, and the file and index of each slice."""
     files = [str(header.path) for header in headers]
     frames = [(header.path, header.index) for header in headers if isinstance(header, Frame)]
     if not frames:
@@ -297,15 +297,15 @@ def _files(headers: Sequence[Header]) -> dict[str, Any]:
 
 
 def _mended(headers: Sequence[Header]) -> dict[str, Any]:
-    """By what names headers were mended, where any was."""
+    """By which names headers were mended, if any was."""
     names = sorted({name for header in headers for name in header.mended})
     return {"mended": names} if names else {}
 
 
 def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned, first: Header) -> np.ndarray:
-    """Positions of the first voxel of each slice after slices, rows or columns were turned around."""
+    """(D,3) positions of the first voxel of each slice after slices, rows or columns were flipped."""
     if turned.back[0][0] != 0:
-        what = "slices that vary in distance and are not axial cannot be turned to axial ones"
+        what = "slices that are unevenly spaced and not axial cannot be turned into axial ones"
         raise InputError(what, first.where("ImageOrientationPatient"), "resample them first")
     for axis, (old, flip) in enumerate(turned.back):
         if flip < 0 and old == 0:
@@ -316,21 +316,21 @@ def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned,
 
 
 def check_images(headers: Sequence[Header]) -> None:
-    """Grey images of one size, told by their own headers."""
+    """Check by their headers that these are grey images of one size."""
     first = headers[0]
     for header in headers:
         frames = header.number("NumberOfFrames") or 1
         if frames > 1 and not isinstance(header, Frame):
-            what = f"{frames:g} frames in one file, without functional groups that say where each lies"
+            what = f"{frames:g} frames in one file, without functional groups that say where each is"
             raise InputError(what, header.where("NumberOfFrames"), CLASSIC)
         if header.text("PixelPresentation").upper() in ("COLOR", "TRUE_COLOR", "MIXED"):
-            raise InputError("this is a colour image", header.where("PixelPresentation"), "grey values are wanted")
+            raise InputError("this is a colour image", header.where("PixelPresentation"), "grey values are needed")
         if (header.number("SamplesPerPixel") or 1) != 1:
-            raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are wanted")
+            raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are needed")
         for tag in ("Rows", "Columns"):
             value = header.number(tag)
             if value is None or value != int(value) or value < 1:
-                raise InputError("a whole number of pixels is wanted", header.where(tag))
+                raise InputError("this is not a whole number of pixels", header.where(tag))
         if (header.get("Rows"), header.get("Columns")) != (first.get("Rows"), first.get("Columns")):
             size = f"{header.get('Rows')}x{header.get('Columns')}"
             raise InputError(f"size {size} differs from {first.name}", header.where("Rows"))
@@ -339,30 +339,30 @@ def check_images(headers: Sequence[Header]) -> None:
 
 
 def _fewer_than_acquired(headers: Sequence[Header]) -> list[str]:
-    """Said of a series of one acquisition that had more images (the first or last ones cannot be missed by place)."""
+    """A note on a series whose one acquisition had more images (positions do not show missing first or last ones)."""
     acquired = {header.number("ImagesInAcquisition") for header in headers}
     if len(acquired) != 1 or len({header.text("AcquisitionNumber") for header in headers}) != 1:
         return []
     number = acquired.pop()
     if number is None or number <= len(headers):
         return []
-    return [f"{len(headers)} of the {number:g} images that its acquisition had (ImagesInAcquisition) are here"]
+    return [f"only {len(headers)} of its acquisition's {number:g} images (ImagesInAcquisition) are here"]
 
 
 def _units(headers: Sequence[Header], voxels: np.ndarray) -> tuple[Units, str | None]:
-    """HU if every header says so and the voxels do not speak against it; else stored units, and why."""
+    """HU if every header says so and the voxels do not contradict it; else stored units, and why."""
     for header in headers:
         why = why_not_hu(header)
         if why is not None:
             return "stored", why
-    if any(image.min() < 0 for image in voxels):  # one slice is enough, and all a header that says CT is asked for
+    if any(image.min() < 0 for image in voxels):  # one slice settles it, so the others need not be read
         return "HU", None
     why = doubt(float(voxels.min()), float(voxels.max()), header_says_ct=True)
     return ("HU", None) if why is None else ("stored", why)
 
 
 def _flat(header: Header, notes: Sequence[str]) -> Volume:
-    """A single image without a place in the patient, such as a radiograph; its depth is made up."""
+    """A single image without a position in the patient, such as a radiograph; its depth of 1 mm is made up."""
     spacing = (1.0, 1.0)
     for tag in ("PixelSpacing", "ImagerPixelSpacing"):
         if not header.has(tag):

@@ -1,4 +1,4 @@
-"""What a derived DICOM object says of itself: nothing of its source that no longer holds."""
+"""The header of a derived DICOM object: that of its source, without what no longer holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OLD_PIXELS = (
     "MACParametersSequence",
     "ReferencedPresentationStateSequence",
 )
-"""What speaks of the source's pixels or signs them."""
+"""Tags that describe or sign the source's pixels."""
 OLD_VALUES = (
     "ModalityLUTSequence",
     "VOILUTSequence",
@@ -38,7 +38,7 @@ OLD_VALUES = (
     "WindowCenterWidthExplanation",
     "RealWorldValueMappingSequence",
 )
-"""What speaks of the source's values: wrong of a mask, right of an image in the same scale."""
+"""Tags about the source's values: wrong for a mask, right for an image in the same scale."""
 EQUIPMENT = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName", "SoftwareVersions")
 SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
 ACQUISITION = ("109101", "DCM", "Acquisition Equipment")
@@ -46,11 +46,11 @@ REPEATED = (0x5000, 0x6000)  # groups of curves and overlays: 5000 to 501E, 6000
 
 
 def describe(data: pydicom.Dataset, kind: Kind, description: str, series: str, study: str, made: datetime) -> None:
-    """Turn the header of a source slice into that of an object derived from it, all but its pixels.
+    """Turn the header of a source slice into that of an object derived from it, except for its pixels.
 
     Study, patient, frame of reference, geometry and acquisition stay. New are the UIDs of series and object, dates of
     series, content and instance, the equipment (medkit; the scanner moves to ContributingEquipmentSequence) and the
-    descriptions. What speaks of the old pixels goes, and with it private groups, overlays, curves and signatures.
+    descriptions. Whatever describes the old pixels is removed, as are private groups, overlays, curves and signatures.
 
     Parameters
     ----------
@@ -59,16 +59,16 @@ def describe(data: pydicom.Dataset, kind: Kind, description: str, series: str, s
     description:
         What was done, in words.
     series, study:
-        UID of the new series, and of the study where the source names none.
+        UID of the new series, and of the study if the source has none.
     made:
-        When, with its time zone.
+        The time, with its time zone.
     """
     source = (data.SOPClassUID, data.SOPInstanceUID)
     _drop(data, kind)
     data.SeriesInstanceUID, data.SOPInstanceUID = series, generate_uid()
     if not data.get("StudyInstanceUID"):
         data.StudyInstanceUID = study
-    data.file_meta = FileMetaDataset()  # the source's says who wrote the source; the rest is filled in
+    data.file_meta = FileMetaDataset()  # the source's is about who wrote the source; pydicom fills in the rest
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     kinds = [str(word) for word in data.get("ImageType") or []]
     data.ImageType = ["DERIVED", "SECONDARY", *kinds[2:3], *(["MASK"] if kind == "mask" and kinds[2:3] else [])]
@@ -85,7 +85,7 @@ def describe(data: pydicom.Dataset, kind: Kind, description: str, series: str, s
 
 
 def series_number(source: pydicom.Dataset) -> int:
-    """The number of a series derived from that of ``source``, behind those of a scanner."""
+    """The number of a series derived from that of ``source``, above those that scanners use."""
     number = str(source.get("SeriesNumber") or "")
     return 9000 + (int(number) if number.isdigit() and int(number) < 10**8 else 0)
 
@@ -117,7 +117,7 @@ def _describe_equipment(data: pydicom.Dataset) -> None:
 
 
 def _describe_times(data: pydicom.Dataset, made: datetime) -> None:
-    """Dates of the new series and object, in the time zone of the source where it names one."""
+    """Set the dates of the new series and object, in the source's time zone if it names one."""
     zone = str(data.get("TimezoneOffsetFromUTC") or "")
     if len(zone) == 5 and zone[0] in "+-" and zone[1:].isdigit():
         offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
@@ -128,7 +128,8 @@ def _describe_times(data: pydicom.Dataset, made: datetime) -> None:
 
 
 def _encodable(data: pydicom.Dataset, text: str) -> str:
-    """``text`` in letters that the character set of ``data`` has; the set becomes UTF-8 where all of ``data`` can."""
+    """``text`` in the character set of ``data``, which becomes UTF-8 if needed and all of ``data`` can be decoded;
+    else in ASCII."""
     text = text.replace("\\", "/")
     if text.isascii():
         return text
@@ -146,7 +147,7 @@ def _encodable(data: pydicom.Dataset, text: str) -> str:
             decoded = pydicom.Dataset()
             decoded.update({tag: data[tag] for tag in data.keys() if tag.group < 0x7FE0})  # noqa: SIM118
             decoded.decode()
-    except Exception:  # pydicom raises as many kinds as there are ways to be wrong
+    except Exception:  # pydicom may raise almost anything
         return text.encode("ascii", "replace").decode()
     data.decode()
     data.SpecificCharacterSet = "ISO_IR 192"

@@ -1,8 +1,8 @@
-"""The elements of a plain DICOM file, found without parsing their values: every run begins with this for every file.
+"""The elements of a plain DICOM file, found without parsing values, since every run begins with this for every file.
 
-Only what is certain is taken: the two uncompressed little-endian syntaxes, elements in ascending order and of known
-length, a usual character set, pixels at the end. Anything else is left to pydicom, and so are the values themselves:
-the bytes of an element become a value in pydicom, once for all files of a series that have the same ones.
+Only what is certain is accepted: the two uncompressed little-endian syntaxes, elements in ascending order and of known
+length, a common character set, pixels at the end. Anything else is left to pydicom, and so are the values themselves:
+pydicom turns an element's bytes into a value, once for all files of a series that share them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 START = 132
 """Byte at which the elements begin, after the preamble and DICM."""
 READ = (1 << 14, 1 << 20)
-"""Bytes that are read at first, and if the pixels begin behind them."""
+"""Bytes read at first, and then if the pixels begin later."""
 LONG = {vr.encode() for vr in EXPLICIT_VR_LENGTH_32}
 SHORT = {vr.encode() for vr in VR if len(vr) == 2} - LONG
 NOT_PLAIN = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UV"}
@@ -39,21 +39,21 @@ Raw = tuple[int, bytes | None, bytes]
 
 
 class _Unusual(Exception):
-    """Something that is left to pydicom."""
+    """Raised for anything that is left to pydicom."""
 
 
 @dataclass(frozen=True)
 class Elements:
-    """Where the values of a file's elements lie, by tag.
+    """Where the values of a file's elements are, by tag.
 
     Attributes
     ----------
     head:
-        The file's bytes up to its pixels' element, which begins there.
+        The file's bytes up to the element of its pixels.
     places:
-        Representation (None where the syntax has none), first byte and end of each value.
+        Value representation (None if the syntax has none), first byte and end of each value.
     context:
-        What values of other tags depend on.
+        The elements that the values of other tags depend on.
     """
 
     head: bytes
@@ -62,18 +62,18 @@ class Elements:
     context: tuple[Raw, ...]
 
     def is_plain(self, tag: int) -> bool:
-        """True if :meth:`value` can tell the value of a tag that is there."""
+        """True if :meth:`value` can give the value of a tag, which must be present."""
         vr = self.places[tag][0]
         return (_dictionary(tag) if vr is None else vr.decode()) in PLAIN
 
     def value(self, tag: int) -> Any:
-        """What pydicom makes of a tag that is there. Raises whatever pydicom does."""
+        """What pydicom makes of a tag, which must be present. Raises whatever pydicom does."""
         vr, start, end = self.places[tag]
         return _value((tag, vr, self.head[start:end]), self.implicit, self.context)
 
 
 def find_elements(file: BinaryIO) -> Elements | None:
-    """The elements of a file up to its pixels, or None for a file that pydicom has to read."""
+    """The elements of a file up to its pixels; None for a file that pydicom has to read."""
     head = b""
     for size in READ:
         head += file.read(size - len(head))
@@ -81,7 +81,7 @@ def find_elements(file: BinaryIO) -> Elements | None:
             return _elements(head)
         except _Unusual:
             return None
-        except error:  # it goes on behind what was read
+        except error:  # the header is longer than what was read
             if len(head) < size:
                 return None
     return None
@@ -105,7 +105,7 @@ def _elements(head: bytes) -> Elements:
         if vr not in (None, b"CS") or head[start:end].removesuffix(b" ") not in CHARSETS:
             raise _Unusual
     group, element = _EXPLICIT(head, at)[:2]
-    _LONG(head, at + 8)  # an element that is cut short is pydicom's to refuse
+    _LONG(head, at + 8)  # pydicom refuses an element that is cut short
     if group << 16 | element != PIXELS:
         raise _Unusual
     context = tuple((tag, places[tag][0], head[slice(*places[tag][1:])]) for tag in (CHARSET, SIGN) if tag in places)

@@ -1,8 +1,8 @@
-"""Frames of a multi-frame DICOM file as images of their own: functional groups say what a single image's header does.
+"""Frames of a multi-frame DICOM file as single images: functional groups say what a single image's header does.
 
-An enhanced CT or MR file (PS3.3 A.38, A.36) keeps what all frames share in one item, and what each has of its own in
-one item a frame: place, orientation, pixel size, rescale. A frame is a header that has them where others have them, so
-that it is judged, stacked and turned into HU as a slice in a file of its own is.
+An enhanced CT or MR file (PS3.3 A.38, A.36) keeps what all frames share in one item, and the rest in one item per
+frame: position, orientation, pixel spacing, rescale. A frame is a header that has them under the tags of a single
+image, so it is checked, stacked and turned into HU like a slice in a file of its own.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "CTReconstructionSequence": {"ConvolutionKernel": "ConvolutionKernel"},
     "SegmentIdentificationSequence": {"ReferencedSegmentNumber": "ReferencedSegmentNumber"},
 }
-"""Tags of a single image by the functional group that holds them, and what they are called there."""
+"""Tags of a single image by the functional group that holds them, and their names there."""
 MOVED = {tag for tags in GROUPS.values() for tag in tags} - {"ImageType", "AcquisitionNumber"}
-"""Tags that only a functional group can tell; one beside them at the top of the file is not meant."""
+"""Tags that count only in a functional group; at the top level of the file they are ignored."""
 
 
 class Frames:
-    """The pixels of a file of several frames; the file is read once, when the first of them is asked for."""
+    """The pixels of a multi-frame file, which is read once, when the first frame is requested."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -70,7 +70,7 @@ class Frame(Header):
     index:
         Which one, from 0.
     own:
-        What functional groups say of it, by the tags that a single image has.
+        What functional groups say about it, by the tags of a single image.
     frames:
         The pixels of all frames of its file.
     """
@@ -97,21 +97,21 @@ class Frame(Header):
 
 
 def frames_of(header: Header) -> list[Header]:
-    """The images that a file holds: its frames, or itself where it has no functional groups.
+    """The images that a file holds: its frames, or itself if it has no functional groups.
 
     Raises
     ------
     InputError
-        if there are not as many items of functional groups as frames, or one of them cannot be read.
+        if the numbers of functional group items and frames differ, or an item cannot be read.
     """
     if not (header.has(SHARED) or header.has(EACH)):
         return [header]
     count = int(header.number("NumberOfFrames") or 1)
     shared, each = _items(header, SHARED), _items(header, EACH)
     if len(shared) > 1:
-        raise InputError(f"one item is wanted, and there are {len(shared)}", header.where(SHARED))
+        raise InputError(f"there must be one item, but there are {len(shared)}", header.where(SHARED))
     if len(each) != count:
-        what = f"{len(each)} items for {count} frames: which is whose cannot be told"
+        what = f"{len(each)} items for {count} frames: which belongs to which is unknown"
         raise InputError(what, header.where(EACH), "get the original file; this one was changed")
     common = dict(_told(header, shared[0], SHARED)) if shared else {}
     pixels = Frames(header)
@@ -126,12 +126,12 @@ def _items(header: Header, name: str) -> list[pydicom.Dataset]:
 
 
 def _told(header: Header, item: pydicom.Dataset, name: str) -> Iterator[tuple[str, Any]]:
-    """What one item of functional groups says, by the tags of a single image."""
+    """What one functional group item says, by the tags of a single image."""
     try:
         for group, tags in GROUPS.items():
             for inside in (item.get(group) or [])[:1]:
                 for tag, called in tags.items():
                     if called in inside:
                         yield tag, inside.get(called)
-    except Exception as error:  # a value is parsed when it is asked for
+    except Exception as error:  # pydicom parses values on access
         raise InputError("a functional group cannot be read", header.where(name)) from error

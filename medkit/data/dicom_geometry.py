@@ -1,7 +1,7 @@
-"""Where the slices of a DICOM series lie: their order, their grid, and what speaks against one.
+"""Where the slices of a DICOM series are: their order, their grid, and reasons to doubt it.
 
-Positions, orientations and pixel sizes of all slices are looked at, positions as vectors: along the normal, slices may
-vary in distance in blocks (thin ones, then thick ones); in the plane they lie on one line, which a gantry tilt slants.
+Positions, orientations and pixel sizes of all slices are checked, positions as vectors: along the normal, the spacing
+may change in blocks (thin slices, then thick ones); in the plane, slices are on one line, which a gantry tilt slants.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from medkit.data.dicom_header import Header, pixel_spacing, vector
 from medkit.errors import InputError
 
 SAME_PLACE = 0.01
-"""Distance in mm along the normal below which two slices lie at one place."""
+"""Distance in mm along the normal below which two slices have the same position."""
 BESIDE = 0.1
-"""Distance in mm by which a slice may lie beside the line through the others: rounding of positions."""
+"""Distance in mm by which a slice may be off the line through the others, for rounded positions."""
 STEEPEST = 35.0
-"""Degrees by which a stack may be slanted; gantries tilt by up to 30."""
-ALLOW = "get the whole series, or read it as it is: --allow-gaps, or `allow_gaps: true` of a manifest's source"
+"""Degrees by which a stack may lean; gantries tilt by up to 30."""
+ALLOW = "get the whole series, or read it as it is: --allow-gaps, or `allow_gaps: true` in a manifest's source"
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Stack:
     Attributes
     ----------
     affine:
-        4x4, LPS in mm; the mean step where slices vary in distance.
+        4x4, LPS in mm; with the mean step if slices are unevenly spaced.
     positions:
-        (D,3) where slices vary in distance or lie beside their line, else None.
+        (D,3) in mm if slices are unevenly spaced or off their line, else None.
     """
 
     headers: list[Header]
@@ -45,7 +45,7 @@ class Stack:
 
 
 def stack(headers: list[Header], allow_gaps: bool) -> Stack:
-    """Order headers along the slice normal and check that they are the slices of one stack."""
+    """Order headers along the slice normal and check that they are slices of one stack."""
     first = headers[0]
     along, down = axes(first)
     rows, columns = pixel_spacing(first)
@@ -62,7 +62,7 @@ def stack(headers: list[Header], allow_gaps: bool) -> Stack:
     gaps = np.diff(positions @ normal)
     thickness = first.number("SliceThickness") or 0.0
     _check_places(headers, gaps)
-    _check_alike(headers, "PatientID", "take the other patient's files away")
+    _check_alike(headers, "PatientID", "move the other patient's files elsewhere")
     notes = _apart(headers, gaps)
     for check in (_check_one_scan, _check_interleaved, _check_gaps):
         try:
@@ -105,37 +105,37 @@ def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
             continue
         instance = after.text("SOPInstanceUID")
         if isinstance(after, Frame) and after.path == before.path:
-            what = f"lies where {before.name} does: several volumes in one file (phases, energies, stacks)?"
+            what = f"has the same position as {before.name}: several volumes in one file (phases, energies, stacks)?"
             raise InputError(
-                what, after.where("ImagePositionPatient"), "write each as a file of its own: dcm2niix FILE"
+                what, after.where("ImagePositionPatient"), "write each to a file of its own: dcm2niix FILE"
             )
         if instance and instance == before.text("SOPInstanceUID"):
             what = f"is a copy of {before.name}: the same SOPInstanceUID is here twice"
-            raise InputError(what, after.where("SOPInstanceUID"), "take one of the two away")
-        what = f"lies where {before.name} does: two scans in one series?"
+            raise InputError(what, after.where("SOPInstanceUID"), "remove one of the two")
+        what = f"has the same position as {before.name}: two scans in one series?"
         raise InputError(what, after.where("ImagePositionPatient"), "list the files of one of them in a .txt file")
 
 
 def _check_one_scan(headers: Sequence[Header], gaps: np.ndarray) -> None:
-    """Positions mean nothing to each other in two frames of reference, which a series has one of, as of studies."""
+    """A series has one study and one frame of reference; positions in different ones cannot be compared."""
     for tag in ("StudyInstanceUID", "FrameOfReferenceUID"):
         _check_alike(headers, tag, "list the files of one of them in a .txt file, or read them all with --allow-gaps")
 
 
 def _check_alike(headers: Sequence[Header], tag: str, hint: str) -> None:
-    """Raise if two slices that name it differ in a text, whose value is not told."""
+    """Raise if two slices have different values of ``tag``; the values are not shown, as they may name a patient."""
     known: Header | None = None
     for header in headers:
         if not header.text(tag):
             continue
         if known is not None and header.text(tag) != known.text(tag):
-            what = f"another {tag} than in {known.name}: two scans in one series?"
+            what = f"{tag} differs from that of {known.name}: two scans in one series?"
             raise InputError(what, header.where(tag), hint)
         known = known or header
 
 
 def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
-    """Said of slices that all lie further apart than they are thick, or than their headers say: some may be lost."""
+    """A note on slices that are all further apart than they are thick, or than their headers say: some may be lost."""
     if not len(gaps):
         return []
     usual = float(np.median(gaps))
@@ -144,17 +144,17 @@ def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
             continue
         lengths = [abs(header.number(tag) or 0.0) for header in headers]
         if min(lengths) > 0 and gaps.min() > least * max(lengths):
-            return [f"slices lie {usual:.4g} mm apart, and {tag} is {max(lengths):.4g} mm: others may be missing"]
+            return [f"slices lie {usual:.4g} mm apart, but {tag} is {max(lengths):.4g} mm: some may be missing"]
     return []
 
 
 def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
-    """Two scans whose slices alternate: by their acquisition numbers, or by distances that alternate."""
+    """Raise for two scans whose slices alternate, by acquisition numbers or by alternating distances."""
     numbers = [header.text("AcquisitionNumber") for header in headers]
     changes = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
     if all(numbers) and len(changes) > len(set(numbers)) - 1 and _uneven(gaps):
         raise InputError(
-            f"slices of acquisitions {', '.join(sorted(set(numbers))[:4])} lie between each other",
+            f"slices of acquisitions {', '.join(sorted(set(numbers))[:4])} are interleaved",
             headers[changes[0]].where("AcquisitionNumber"),
             "list the files of one acquisition in a .txt file, or read them all with --allow-gaps",
         )
@@ -172,13 +172,13 @@ def _uneven(gaps: np.ndarray) -> bool:
 
 
 def _slack(distance: float) -> float:
-    """By how much distances may differ and be the same one."""
+    """By how much distances in mm may differ and still count as equal."""
     return max(0.1, 0.05 * distance) if distance > 0.3 else distance / 3
 
 
 @dataclass
 class _Run:
-    """Neighbouring gaps of one size: from gap ``start`` on, ``count`` of them."""
+    """Consecutive gaps of one size in mm: ``count`` of them, from gap ``start`` on."""
 
     start: int
     count: int
@@ -197,11 +197,11 @@ def _runs(gaps: np.ndarray) -> list[_Run]:
 
 
 def _check_gaps(headers: Sequence[Header], gaps: np.ndarray) -> None:
-    """Raise for slices that are missing, or that lie between those of a stack.
+    """Raise for missing slices, and for extra ones between those of a stack.
 
-    Gaps of one size in a row are a block, whose size is usual there. A gap is too wide if it exceeds 1.5 times what is
-    usual on either side of it, where slice thickness does not change with it; so does a block whose gaps are whole
-    multiples of its neighbours' and that is not the thick end of a stack whose thickness is unknown.
+    Consecutive gaps of one size are a block; its size is the usual one there. A gap is too wide if it exceeds 1.5 times
+    the usual size on either side and slice thickness does not change there; so is a block whose gaps are multiples of
+    its neighbours', unless it is the thick end of a stack of unknown thickness.
     """
     if len(gaps) < 2:
         return
@@ -234,10 +234,10 @@ def _check_gaps(headers: Sequence[Header], gaps: np.ndarray) -> None:
 
 
 def _thickness_changes(thickness: Sequence[float | None], run: _Run) -> float | None:
-    """The larger thickness where it changes at one of the ends of a run of gaps, else None."""
+    """The larger thickness in mm if it changes at an end of a run of gaps, else None."""
     ends = (run.start, run.start + run.count - 1)
     found = [(thickness[i], thickness[i + 1]) for i in ends]
-    if run.count > 1:  # a block of thick slices begins one gap later where the gap between is of its size
+    if run.count > 1:  # the gap before a block of thick slices may be of their size, so the block starts one gap later
         found += [(thickness[i], thickness[i + 1]) for i in (run.start - 1, ends[1] + 1) if 0 <= i < len(thickness) - 1]
     changed = [max(a, b) for a, b in found if a is not None and b is not None and abs(a - b) > 0.05 * max(a, b)]
     return max(changed) if changed else None
@@ -257,7 +257,7 @@ def _missing(headers: Sequence[Header], i: int, gap: float, usual: float) -> Inp
 
 
 def _beside(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """(D,3) mm by which each slice lies beside the straight line that fits all of them best."""
+    """(D,3) mm by which each slice is off the straight line that best fits all of them."""
     along = positions @ normal
     flat = positions - along[:, None] * normal
     if len(along) < 3:
@@ -269,7 +269,7 @@ def _beside(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
 def _check_line(
     headers: Sequence[Header], positions: np.ndarray, normal: np.ndarray, beside: np.ndarray, pixel: float
 ) -> None:
-    """Raise if slices jump in the plane, by more than a pixel, or the stack leans further than a gantry can."""
+    """Raise if slices jump in the plane by more than a pixel, or the stack leans further than a gantry can."""
     steps = np.diff(positions, axis=0)
     if not len(steps):
         return

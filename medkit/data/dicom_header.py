@@ -1,4 +1,4 @@
-"""One DICOM file's header, every value of which is checked when it is asked for."""
+"""One DICOM file's header; each value is checked when it is accessed."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from medkit.data.dicom_elements import Elements, find_elements
 from medkit.data.mend import NOTHING, Mend, Name, how
 from medkit.errors import InputError
 
-# They quote values of the file, which may name a patient. What matters of them is checked here and in the pixels.
+# These warnings quote values of the file, which may name a patient. What matters is checked here and for the pixels.
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-"""CT Image Storage, the enhanced one, and the legacy converted enhanced one."""
+"""CT Image Storage, Enhanced CT Image Storage and Legacy Converted Enhanced CT Image Storage."""
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-"""Segmentation Storage, and that of label maps."""
+"""Segmentation Storage and Label Map Segmentation Storage."""
 
 
 FIRST = (b"\0\0", b"\x01\0", b"\x05\0", b"\x08\0", b"\x16\0")
-"""Elements that a data set without a preamble begins with: lengths, version, character set, kind and class of image."""
+"""Elements with which a data set without a preamble begins: length, version, character set, image type, SOP class."""
 
 
 @dataclass
 class Header:
-    """What sorting needs of one file.
+    """What sorting and reading need to know about one file.
 
     Attributes
     ----------
     parsed:
-        All of its tags, or None as long as nobody asks for :attr:`data`.
+        All of its tags; None until :attr:`data` is first accessed.
     at:
-        Byte at which the pixels' element begins, or None where that is not known (deflated files).
+        Byte at which the pixels' element begins; None if unknown (deflated files).
     elements:
-        Where the values of its tags lie, if it is a plain file.
+        Where the values of its tags are, if it is a plain file.
     mend:
-        What is assumed where its tags lack or contradict what reading needs.
+        What to assume where its tags lack or contradict what reading needs.
     mended:
-        By which names of it something was.
+        The names of ``mend`` that were applied.
     """
 
     path: Path
@@ -59,22 +59,22 @@ class Header:
 
     @property
     def data(self) -> pydicom.Dataset:
-        """All tags up to the pixels, parsed by pydicom when they are asked for."""
+        """All tags up to the pixels, parsed by pydicom on first access."""
         if self.parsed is None:
             with _guarded(self.path), self.path.open("rb") as file:
                 self.parsed = pydicom.dcmread(file, stop_before_pixels=True)
         return self.parsed
 
     def read(self) -> pydicom.Dataset:
-        """All of the file, pixels too."""
+        """The whole file, including its pixels."""
         return _bare(self.path) if "preamble" in self.mended else pydicom.dcmread(self.path)
 
     def has(self, name: str) -> bool:
-        """True if a tag is there, be it empty."""
+        """True if a tag is present, even if empty."""
         return name in self.data if self.elements is None else tag_for_keyword(name) in self.elements.places
 
     def get(self, name: str) -> Any:
-        """The value of a tag, None if it is absent or empty; :class:`InputError` if it is no value of its kind."""
+        """The value of a tag, None if absent or empty; raises :class:`InputError` if it cannot be read."""
         if not self.has(name):
             return None
         tag = tag_for_keyword(name) or 0
@@ -91,20 +91,20 @@ class Header:
         return str(self.get(name) or "").strip()
 
     def number(self, name: str) -> float | None:
-        """The one finite number of a tag, or None; raises :class:`InputError` for anything else."""
+        """The single finite number of a tag, or None; raises :class:`InputError` for anything else."""
         value = self.get(name)
         if value is None:
             return None
         try:
             number = float(value)
         except (TypeError, ValueError) as error:
-            raise InputError("one number is wanted", self.where(name)) from error
+            raise InputError("this is not a single number", self.where(name)) from error
         if not math.isfinite(number):
             raise InputError(f"{number} is not finite", self.where(name))
         return number
 
     def words(self, name: str) -> list[str]:
-        """The values of a tag that may have several, in capitals."""
+        """The values of a tag that may have several, in upper case."""
         value = self.get(name)
         values = [] if value is None else [value] if isinstance(value, str) else list(value)
         return [str(word).upper() for word in values]
@@ -119,7 +119,7 @@ class Header:
 
 
 def read_header(path: Path, mend: Mend = NOTHING) -> Header:
-    """One file's header; raises :class:`InputError` as :func:`find_header`, and for a file that is no DICOM."""
+    """One file's header; raises :class:`InputError` as :func:`find_header` does, and for a file that is not DICOM."""
     header = find_header(path, mend)
     if header is None:
         raise InputError("this is not a DICOM file", str(path), "is it cut short?")
@@ -127,12 +127,12 @@ def read_header(path: Path, mend: Mend = NOTHING) -> Header:
 
 
 def find_header(path: Path, mend: Mend = NOTHING) -> Header | None:
-    """One file's header; None for a file that is no DICOM.
+    """One file's header; None for a file that is not DICOM.
 
     Raises
     ------
     InputError
-        for a DICOM file without preamble, unless that is to be mended, or that cannot be read to the end of its header.
+        for a DICOM file without a preamble, unless that is mended, or one whose header cannot be read to its end.
     """
     with _guarded(path), path.open("rb") as file:
         head = file.read(140)
@@ -144,7 +144,7 @@ def find_header(path: Path, mend: Mend = NOTHING) -> Header | None:
             raise InputError(
                 "this looks like DICOM without its preamble (no DICM at byte 128)",
                 str(path),
-                "write it again as a whole file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM); or say "
+                "write it again as a complete file: dcmconv IN OUT (DCMTK) or gdcmconv IN OUT (GDCM); or say "
                 f"{how('preamble')}",
             )
         file.seek(0)
@@ -159,7 +159,7 @@ def find_header(path: Path, mend: Mend = NOTHING) -> Header | None:
 
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """Raise what reading a header may raise as :class:`InputError` that names the file."""
+    """Turn whatever reading a header raises into an :class:`InputError` that names the file."""
     try:
         yield
     except InputError:
@@ -172,12 +172,12 @@ def _guarded(path: Path) -> Iterator[None]:
 
 
 def _is_bare_data_set(head: bytes) -> bool:
-    """Old exports begin with their first element: group 2 or 8, in little endian."""
+    """Whether a file begins, as old exports do, with its first element: group 2 or 8, little-endian."""
     return len(head) >= 12 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:4] in FIRST
 
 
 def _bare(path: Path, stop_before_pixels: bool = False) -> pydicom.Dataset:
-    """A data set without preamble; one without a transfer syntax is uncompressed and little-endian."""
+    """A data set without a preamble; without a transfer syntax, it is taken as uncompressed and little-endian."""
     data = pydicom.dcmread(path, stop_before_pixels, force=True)
     if "TransferSyntaxUID" not in data.file_meta:
         implicit = data.original_encoding[0]
@@ -188,7 +188,7 @@ def _bare(path: Path, stop_before_pixels: bool = False) -> pydicom.Dataset:
 
 
 def is_dicom(path: Path) -> bool:
-    """True if the file carries DICOM's magic bytes."""
+    """True if the file has DICOM's magic bytes."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -197,7 +197,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def vector(header: Header, tag: str, length: int) -> np.ndarray:
-    """The ``length`` finite numbers of a tag; raises :class:`InputError` if they are not there."""
+    """The ``length`` finite numbers of a tag; raises :class:`InputError` if they are missing."""
     value = header.get(tag)
     if value is None:
         raise InputError("missing: slices cannot be placed", header.where(tag))
@@ -213,8 +213,8 @@ def vector(header: Header, tag: str, length: int) -> np.ndarray:
 
 
 def pixel_spacing(header: Header, tag: str = "PixelSpacing") -> tuple[float, float]:
-    """Distance in mm of rows and of columns; raises :class:`InputError` unless both are positive."""
+    """Distance in mm between rows and between columns; raises :class:`InputError` unless both are positive."""
     down, along = vector(header, tag, 2)
     if not (down > 0 and along > 0):
-        raise InputError(f"{down:g} x {along:g} mm is no size of a pixel", header.where(tag))
+        raise InputError(f"{down:g} x {along:g} mm is not a pixel size", header.where(tag))
     return float(down), float(along)

@@ -1,4 +1,4 @@
-"""Pixels of DICOM files in the units that their headers promise: HU of CT, stored units of anything else."""
+"""Pixels of DICOM files in the units that their headers promise: HU for CT, stored units for anything else."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ AIR = -1024
 SHORT = np.iinfo(np.int16)
 DECODERS = (
     "for JPEG 2000, JPEG-LS and lossless JPEG: pip install python-gdcm pyjpegls pylibjpeg-openjpeg; for others, or if "
-    "these are there: pip install pylibjpeg pylibjpeg-libjpeg, or decompress it: dcmdjpeg IN OUT (DCMTK)"
+    "these are installed: pip install pylibjpeg pylibjpeg-libjpeg, or decompress it: dcmdjpeg IN OUT (DCMTK)"
 )
 NEGATIVE = 2**16 - 4096
-"""The 16-bit numbers from which on -4096 to -1 lie, if they are signed."""
+"""16-bit numbers from here on are -4096 to -1 if read as signed."""
 PIXELS = b"\xe0\x7f\x10\x00"
 Range = tuple[int, int]
 Tags = pydicom.Dataset | Header
@@ -31,7 +31,7 @@ Tags = pydicom.Dataset | Header
 
 
 def read_stack(headers: Sequence[Header]) -> np.ndarray:
-    """(D,H,W) of slices of one size in their order; int16 where exact, else float32."""
+    """(D,H,W) of slices of one size, in order; int16 if exact, else float32."""
     voxels = np.empty((len(headers), *extent(headers[0])), np.int16)
     for z, header in enumerate(headers):
         out = voxels[z] if voxels.dtype == np.int16 else None
@@ -50,12 +50,12 @@ def extent(header: Header) -> tuple[int, int]:
 
 
 def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
-    """(H,W) values of a file as :func:`values_of` gives them.
+    """(H,W) values of one image as :func:`values_of` gives them.
 
     Parameters
     ----------
     out:
-        (H,W) int16 that is filled and given back where the values fit.
+        (H,W) int16 that is filled and returned if the values fit.
     """
     stored = stored_pixels(header, out)
     if stored.shape != extent(header):
@@ -64,10 +64,10 @@ def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> np.ndarray:
-    """What stored numbers of one image stand for: (H,W) HU of CT, stored units otherwise; int16 where exact.
+    """What the stored numbers of one image mean: (H,W) HU for CT, stored units otherwise; int16 if exact.
 
-    Declared padding becomes air in CT. Elsewhere it takes no part in the inversion of MONOCHROME1 and becomes the
-    darkest value. What is written goes back by the same rules. ``out`` may lie where ``stored`` does.
+    Declared padding becomes air in CT. Elsewhere it is left out of the inversion of MONOCHROME1 and becomes the darkest
+    value. Writing inverts the same rules. ``out`` may share memory with ``stored``.
     """
     header = _header(data)
     ct = header.text("Modality") == "CT"
@@ -97,21 +97,21 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
 
 
 def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> bool:
-    """Whether numbers are negative under a header that says there are none, and that is to be mended.
+    """Whether numbers are negative although the header says unsigned, and that is to be mended.
 
     Raises
     ------
     InputError
-        if it is not to be: air would be the brightest there is.
+        if it is not to be mended: air would be brightest.
     """
     if stored.dtype != np.uint16 or limits[1] < NEGATIVE:
         return False
     inside = stored if padding is None else stored[~padding]
     negative = int((inside >= NEGATIVE).sum())
-    if negative <= 0.05 * stored.size:  # a few are metal that saturates
+    if negative <= 0.05 * stored.size:  # a few may be saturated by metal
         return False
     if "signed" not in header.mend.names:
-        what = f"numbers of 0 and above are said to be stored, and {negative / stored.size:.0%} are as -1000 is stored"
+        what = f"the pixels are declared unsigned, but {negative / stored.size:.0%} look like negative numbers"
         hint = f"if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES, or {how('signed')}"
         raise InputError(what, header.where("PixelRepresentation"), hint)
     header.mended.add("signed")
@@ -119,7 +119,7 @@ def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, l
 
 
 def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) -> np.ndarray | None:
-    """Where padding is, or None where there is none."""
+    """Where padding is; None if there is none."""
     if ends is None or ends[0] > limits[1] or ends[1] < limits[0]:
         return None
     found = _within(stored, ends)
@@ -131,7 +131,7 @@ def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
 
 
 def _sum(values: np.ndarray) -> Any:
-    """Smallest plus largest value, wrapped to the type of ``values``: differences from it come out right."""
+    """Smallest plus largest value, wrapped to the type of ``values``: differences from it are still right."""
     total = values.min().astype(np.float64) + values.max().astype(np.float64)
     return np.int64(total).astype(np.int16) if values.dtype == np.int16 else total
 
@@ -143,13 +143,13 @@ def _values(
     limits: tuple[Any, Any],
     out: np.ndarray | None,
 ) -> np.ndarray:
-    """Stored values after slope and intercept, or the modality table; int16 in ``out`` where nothing is lost by it."""
+    """Stored values after slope and intercept, or the modality LUT; int16 in ``out`` if that loses nothing."""
     slope, intercept = rescale(header)
     if _is_shift(stored, slope, intercept) and not header.has("ModalityLUTSequence"):
         fits = _fits(limits, intercept) or (padding is not None and _fits_inside(stored[~padding], intercept))
         if fits:
             values = out if out is not None else np.empty(stored.shape, np.int16)
-            if stored.dtype.itemsize == 2:  # sums wrap around and come out right, since they fit
+            if stored.dtype.itemsize == 2:  # sums may wrap around, but are right in the end since they fit
                 np.add(stored.view(np.int16), np.int64(intercept).astype(np.int16), out=values)
             else:
                 np.add(stored, int(intercept), out=values, dtype=np.int64, casting="unsafe")
@@ -163,12 +163,12 @@ def _values(
 
 
 def _is_shift(stored: np.ndarray, slope: float, intercept: float) -> bool:
-    """True if whole numbers stay whole ones."""
+    """True if integers stay integers."""
     return stored.dtype.kind in "iu" and slope == 1 and intercept == int(intercept)
 
 
 def _fits(limits: tuple[Any, Any], intercept: float) -> bool:
-    """True if values between two limits are 16-bit integers after the intercept."""
+    """True if values between two limits still fit 16-bit integers after the intercept is added."""
     return bool(int(limits[0]) + intercept >= SHORT.min and int(limits[1]) + intercept <= SHORT.max)
 
 
@@ -177,9 +177,9 @@ def _fits_inside(inside: np.ndarray, intercept: float) -> bool:
 
 
 def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
-    """(H,W) of stored values, read without another look at the header where they are not compressed.
+    """(H,W) stored values, read without parsing the header again if they are not compressed.
 
-    They lie in ``out`` (H,W) int16, whatever their sign, where they take as many bytes.
+    They are put in ``out`` (H,W) int16, signed or not, if they have 16 bits.
     """
     found = _native(header, out)
     if found is not None:
@@ -190,8 +190,8 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
             raise InputError("the file holds no pixels", header.where("PixelData"))
         _check_length(data, header)
         if getattr(data, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian:
-            # pydicom cuts unused bits off before it swaps the bytes, so that values come out wrong.
-            what = "big-endian pixels are not read: this form was retired"
+            # pydicom cuts off unused bits before it swaps the bytes, which gives wrong values.
+            what = "big-endian pixels are not read: this transfer syntax was retired"
             raise InputError(what, str(header.path), "convert it: dcmconv +te IN OUT (DCMTK)")
         return np.asarray(data.pixel_array) if not isinstance(header, Frame) else header.frames.stored(header.index)
     except InputError:
@@ -205,7 +205,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def _check_length(data: pydicom.Dataset, header: Header) -> None:
-    """Refuse uncompressed pixels of which the header would leave rows out."""
+    """Refuse uncompressed pixels with more rows than the header says."""
     syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
     if "PixelData" not in data or syntax is None or syntax.is_encapsulated:
         return
@@ -214,7 +214,7 @@ def _check_length(data: pydicom.Dataset, header: Header) -> None:
     bits = columns * samples * int(header.number("BitsAllocated") or 0)
     more = 8 * len(data.PixelData) - bits * rows * frames
     if bits and more >= max(bits, 8 * 512):  # up to a block of a disk is padding
-        what = f"{len(data.PixelData)} bytes are too many for the {rows}x{columns} pixels that Rows and Columns say"
+        what = f"{len(data.PixelData)} bytes are too many for the {rows}x{columns} pixels of Rows and Columns"
         raise InputError(what, header.where("PixelData"), "get the original file; one of the two was changed")
 
 
@@ -244,7 +244,7 @@ def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:
 
 
 def _is_implicit(header: Header) -> bool | None:
-    """Whether an uncompressed little-endian file names no representations; None for any other file."""
+    """Whether an uncompressed little-endian file has implicit value representations; None for any other file."""
     if header.elements is not None:
         return header.elements.implicit
     syntax = getattr(header.data, "file_meta", {}).get("TransferSyntaxUID")
@@ -252,7 +252,7 @@ def _is_implicit(header: Header) -> bool | None:
 
 
 def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndarray:
-    """Values of the bits that are stored; what lies in the others is not part of the image."""
+    """Values of the BitsStored bits; the others are not part of the image."""
     unused = stored.dtype.itemsize * 8 - used
     if unused:
         if not signed and stored.max() >> used:
@@ -264,7 +264,7 @@ def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndar
 
 
 def check_rescale(header: Header, ct: bool) -> None:
-    """A CT image says how its stored values become HU: both tags are required there."""
+    """Refuse a CT image without both tags that turn its stored values into HU, unless that is mended."""
     if not ct or header.has("ModalityLUTSequence"):
         return
     if header.text("SOPClassUID") not in ("", *CT_CLASSES):
@@ -277,18 +277,18 @@ def check_rescale(header: Header, ct: bool) -> None:
             raise InputError(
                 "missing in a CT image: its stored values cannot be turned into HU",
                 header.where(tag),
-                "get the original files, or say what is known: dcmodify -i RescaleSlope=1 -i RescaleIntercept=-1024 "
+                "get the original files, or say what you know: dcmodify -i RescaleSlope=1 -i RescaleIntercept=-1024 "
                 f"FILES, or {how('rescale')}",
             )
 
 
 def rescale(data: Tags) -> tuple[float, float]:
-    """Slope and intercept; 1 and 0 where they are not there.
+    """Slope and intercept; 1 and 0 if missing.
 
     Raises
     ------
     InputError
-        for a slope of 0, or values that are no finite numbers.
+        for a slope of 0, or values that are not finite numbers.
     """
     header = _header(data)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
@@ -300,7 +300,7 @@ def rescale(data: Tags) -> tuple[float, float]:
 
 
 def apply_modality(stored: np.ndarray, data: Tags) -> np.ndarray:
-    """Stored values to HU or modality units; int16 when nothing is lost by it."""
+    """Stored values to HU or other modality units; int16 if that loses nothing, else float32."""
     from pydicom.pixels import apply_modality_lut
 
     header = _header(data)
@@ -316,7 +316,7 @@ def apply_modality(stored: np.ndarray, data: Tags) -> np.ndarray:
 
 
 def padding_mask(stored: np.ndarray, data: Tags) -> np.ndarray | None:
-    """Pixels outside the field of view by PixelPaddingValue (and its range limit), or None."""
+    """(H,W) booleans: pixels outside the field of view by PixelPaddingValue (and its range limit), or None."""
     ends = padding_range(data)
     return None if ends is None else _within(stored, ends)
 
@@ -348,7 +348,7 @@ def _header(data: Tags) -> Header:
 
 
 def why_not_hu(header: Header) -> str | None:
-    """What a header says against its values being HU, or None."""
+    """Why a header says that its values are not HU, or None."""
     modality = header.text("Modality")
     sop = header.text("SOPClassUID")
     kind = header.text("RescaleType").upper()
@@ -356,7 +356,7 @@ def why_not_hu(header: Header) -> str | None:
         return f"its Modality (0008,0060) is {modality or 'missing'}"
     if sop not in ("", *CT_CLASSES):
         name = pydicom.uid.UID(sop).name
-        return f"its SOPClassUID (0008,0016) is {name if name != sop else 'no CT image'}"
+        return f"its SOPClassUID (0008,0016) is {name if name != sop else 'not that of a CT image'}"
     if kind not in ("", "HU"):
         return f"its RescaleType (0028,1054) is {kind}"
     return None

@@ -1,8 +1,8 @@
-"""Reading DICOM Segmentation objects: each segment as a mask on the grid of the image that it belongs to.
+"""Reading DICOM Segmentation objects: each segment as a mask on the grid of its image.
 
-A segmentation holds frames of one segment each (PS3.3 A.51), often of those slices alone where the segment is, with the
-place of each; or frames of segment numbers (label maps). What is read is laid on the image's grid frame by frame, so a
-tilt or slices that vary in distance make no difference; a frame that lies on no slice is an error.
+A segmentation holds frames of one segment each (PS3.3 A.51), often only for the slices that show it, each with its
+position; or frames of segment numbers (label maps). They are placed on the image's grid frame by frame, so a tilt or
+uneven spacing makes no difference; a frame that is on no slice is an error.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from medkit.protocols.classes import Classes
 
 @dataclass(frozen=True)
 class Segment:
-    """One class of a segmentation: what it is called, and (D,H,W) of 0 and 1 where it is."""
+    """One class of a segmentation: its name, and its mask, (D,H,W) of 0 and 1."""
 
     label: str
     mask: np.ndarray
 
 
 def segmentation_in(path: Path) -> Path | None:
-    """The segmentation that a name stands for: a file, or the one file of a folder; None for anything else."""
+    """The segmentation at ``path``: a file, or the only file of a folder; None for anything else."""
     if path.is_dir():
         files = visible(path)
         return segmentation_in(files[0]) if len(files) == 1 else None
@@ -45,54 +45,54 @@ def segmentation_in(path: Path) -> Path | None:
 
 
 def read_mask(path: Path, image: Volume, classes: Classes | None = None) -> Volume:
-    """The one segment of a segmentation as a mask on the image's grid, or those that are labelled as ``classes``.
+    """The only segment of a segmentation as a mask on the image's grid, or those labelled like ``classes``.
 
     Raises
     ------
     InputError
-        as :func:`read_segments` does; also for several segments, for one of no class, and for two in one voxel where
-        classes exclude each other.
+        as :func:`read_segments` does; also for several segments without ``classes``, for a segment that is not one of
+        them, and for two in one voxel if classes exclude each other.
     """
     segments = read_segments(path, image)
     if classes is not None:
         return image.like(_of_classes(segments, classes, path))
     if len(segments) != 1:
         names = ", ".join(f"'{segment.label}'" for segment in segments)
-        what = f"a mask is one segment, and this segmentation has {len(segments)}: {names}"
-        raise InputError(what, str(path), "write each of them as a file of its own")
+        what = f"a mask is one segment, but this segmentation has {len(segments)}: {names}"
+        raise InputError(what, str(path), "write each of them to a file of its own")
     return image.like(segments[0].mask)
 
 
 def _of_classes(segments: Sequence[Segment], classes: Classes, path: Path) -> np.ndarray:
-    """(D,H,W) uint8, the numbers of the classes that segments are labelled as."""
+    """(D,H,W) uint8, the numbers of the classes like which segments are labelled."""
     found = np.zeros(segments[0].mask.shape, np.uint8)
     for segment in segments:
         if segment.label not in classes.names:
             hint = f"classes of the data block: {', '.join(classes.names)}"
-            raise InputError(f"the segment '{segment.label}' is none of the classes", str(path), hint)
+            raise InputError(f"the segment '{segment.label}' is not one of the classes", str(path), hint)
         inside = segment.mask > 0
         if not classes.overlapping and found[inside].any():
-            what = f"the segment '{segment.label}' shares voxels with another, and the classes exclude each other"
-            raise InputError(what, str(path), "a list of classes in the data block takes overlapping ones")
+            what = f"the segment '{segment.label}' shares voxels with another, but the classes exclude each other"
+            raise InputError(what, str(path), "a list of classes in the data block allows overlapping ones")
         found[inside] |= classes.value(classes.names.index(segment.label))
     return found
 
 
 def read_segments(path: Path, image: Volume) -> list[Segment]:
-    """The segments of a DICOM Segmentation in the order of their numbers, each on the image's grid.
+    """The segments of a DICOM Segmentation in order of their numbers, each on the image's grid.
 
     Parameters
     ----------
     path:
         The file.
     image:
-        The image, read from DICOM or from NIfTI. Frames may show a part of its slices, or of their pixels.
+        The image, read from DICOM or NIfTI. Frames may cover only some of its slices, or part of their pixels.
 
     Raises
     ------
     InputError
-        naming file, tag and frame: fractional segments, another frame of reference than the image's, a frame that lies
-        on no slice of the image, a segment that is not described.
+        naming file, tag and frame: for fractional segments, another frame of reference than the image's, a frame that
+        is on no slice of the image, or a segment that is not described.
     """
     header = read_header(path)
     frames = frames_of(header)
@@ -100,8 +100,8 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
         raise InputError("missing in a segmentation", header.where("PerFrameFunctionalGroupsSequence"))
     kind = header.text("SegmentationType")
     if kind not in ("BINARY", "LABELMAP"):
-        what = f"segments of type {kind or 'unknown'} are no masks of 0 and 1"
-        raise InputError(what, header.where("SegmentationType"), "write them as BINARY, above a threshold of your own")
+        what = f"segments of type {kind or 'unknown'} are not masks of 0 and 1"
+        raise InputError(what, header.where("SegmentationType"), "write them as BINARY, above a threshold of yours")
     _check_reference(header, image)
     check_size((len(frames), *extent(header)), header.where("NumberOfFrames"))
     described = _described(header)
@@ -112,7 +112,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
         for number in shown:
             if number not in masks:
                 where = frame.where("SegmentSequence" if kind == "LABELMAP" else "ReferencedSegmentNumber")
-                raise InputError(f"segment {number} is not described", where)
+                raise InputError(f"segment {number} is not described in SegmentSequence", where)
             inside = values == number if kind == "LABELMAP" else values > 0
             masks[number][_placed(frame, inside, image)] = 1
     return [Segment(label, masks[number]) for number, label in sorted(described.items())]
@@ -132,23 +132,24 @@ def _numbers(values: np.ndarray) -> list[int]:
 
 
 def _check_reference(header: Header, image: Volume) -> None:
-    """Positions mean nothing to each other in two frames of reference."""
+    """Refuse another frame of reference than the image's: positions in the two cannot be compared."""
     files = image.header.get("files")
     if image.header.get("format") != "dicom" or not files:
         return
     theirs, tag = read_header(Path(files[0])).text("FrameOfReferenceUID"), "FrameOfReferenceUID"
     if theirs and header.text(tag) and header.text(tag) != theirs:
-        raise InputError("another frame of reference than the image's", header.where(tag), "is it of another scan?")
+        what = "the frame of reference is not the image's"
+        raise InputError(what, header.where(tag), "does it belong to another scan?")
 
 
 def _placed(frame: Header, inside: np.ndarray, image: Volume) -> tuple[np.ndarray, ...]:
-    """The voxels of the image that pixels of a frame are."""
+    """Indices of the image's voxels at a frame's pixels that are ``inside`` (H,W)."""
     down, along = _steps(frame)
     first = vector(frame, "ImagePositionPatient", 3)
     places, basis = image.slice_positions(), image.affine[:3, :3].copy()
     start = image.affine[:3, 3]
     slice_number = 0.0
-    if image.positions is not None:  # its slices lie across its first axis
+    if image.positions is not None:  # slices unevenly spaced: no step along the first axis
         normal = np.cross(basis[:, 1], basis[:, 2])
         basis[:, 0] = normal / np.linalg.norm(normal)
         nearest = int(np.abs((places - first) @ basis[:, 0]).argmin())
@@ -164,13 +165,13 @@ def _placed(frame: Header, inside: np.ndarray, image: Volume) -> tuple[np.ndarra
     found = places[corners[:, 0]] + corners[:, 1:] @ image.affine[:3, 1:3].T
     apart = np.linalg.norm(found - (first + row[:, None] * down + column[:, None] * along), axis=1).max()
     if apart > max(1e-2, 0.05 * min(image.spacing)):
-        raise _off(f"lies on no slice of the image, but {apart:.3g} mm from one", frame)
+        raise _off(f"is on no slice of the image, but {apart:.3g} mm from one", frame)
     row, column = np.nonzero(inside)
     return tuple((origin + row[:, None] * by_row + column[:, None] * by_column).T)
 
 
 def _steps(frame: Header) -> tuple[np.ndarray, np.ndarray]:
-    """From a pixel to the next one down a column, and along a row, in mm."""
+    """Vectors in mm from a pixel to the next one down a column, and along a row."""
     along, down = axes(frame)
     rows, columns = pixel_spacing(frame)
     return down * rows, along * columns

@@ -1,4 +1,4 @@
-"""What a segment shows, in codes of SNOMED CT that DICOM has for segments, where its name says it."""
+"""What a segment shows, if its name says so, in the SNOMED CT codes that DICOM has for segments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Coded:
-    """A code of SNOMED CT: its value, and what it means."""
+    """A SNOMED CT code: its value, and what it means."""
 
     value: str
     meaning: str
@@ -16,7 +16,7 @@ class Coded:
 
 @dataclass(frozen=True)
 class SegmentType:
-    """Category and type of a segment (PS3.3 C.8.20.4), and where in the body it lies, if its name says that."""
+    """Category and type of a segment (PS3.3 C.8.20.4), and its region of the body, if its name says so."""
 
     category: Coded
     type: Coded
@@ -33,7 +33,7 @@ TISSUE = Coded("85756007", "Tissue")
 ABNORMAL = Coded("49755003", "Morphologically Abnormal Structure")
 HEMORRHAGE = Coded("50960005", "Hemorrhage")
 GENERIC = SegmentType(TISSUE, TISSUE)
-"""Of a segment whose name says nothing: PS3.16 CID 7150 has no category for what is not known."""
+"""For a segment whose name says nothing: PS3.16 CID 7150 has no category for unknown ones."""
 REGIONS = {
     "iph": Coded("12738006", "Brain"),
     "sah": Coded("35951006", "Subarachnoid space"),
@@ -42,7 +42,7 @@ REGIONS = {
     "sdh": None,
     "ich": None,
 }
-"""Kinds of bleed by their letters, with the place of those that CID 7151 has a place for."""
+"""Abbreviations of kinds of bleed, with the region if CID 7151 has one."""
 WORDS = {
     "cph": "iph",
     "intraparenchymal": "iph",
@@ -61,7 +61,7 @@ BLEEDS = re.compile(r"ha?e(morrhages?|matomas?)$")
 
 
 def type_of(label: str) -> SegmentType:
-    """What a segment of this name shows: a bleed of a kind that is known by name, or else the generic type Tissue."""
+    """What a segment of this name shows: a bleed of a known kind, else the generic type Tissue."""
     words = re.sub(r"[^a-z]+", " ", label.lower()).strip()
     kind = BLEEDS.sub("", words).strip() or "ich"
     kind = WORDS.get(kind, kind)

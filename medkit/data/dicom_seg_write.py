@@ -1,4 +1,4 @@
-"""Writing masks as one DICOM Segmentation object, by highdicom (the extra ``seg``)."""
+"""Writing masks as one DICOM Segmentation object, with highdicom (the extra ``seg``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medkit.data.whole import whole_file
 from medkit.errors import InputError
 
 REFERRED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
-"""What a segmentation names its images by."""
+"""Tags by which a segmentation refers to its images."""
 MAY_BE_EMPTY = (
     "PatientName",
     "PatientID",
@@ -39,20 +39,20 @@ MAY_BE_EMPTY = (
     "ReferringPhysicianName",
     "PositionReferenceIndicator",
 )
-"""What an image has to have, be it empty, and anonymised ones often lack."""
+"""Tags that an image must have, though they may be empty; anonymised images often lack them."""
 LEFT = "name a folder and --format dicom, for a series of masks, or a file that ends in .nii.gz"
 UTF8 = "ISO_IR 192"
 OF_SERIES, OF_TEXT, OF_NAME = 64, 64, 64  # letters
 
 
 def check_segmentable(image: Volume) -> None:
-    """Say before the work is done that no segmentation of an image can be written.
+    """Raise, before the work is done, if no segmentation of an image can be written.
 
     Raises
     ------
     InputError
-        if highdicom is not installed, or the image was not read from DICOM, or from DICOM that lacks what a
-        segmentation refers to it by.
+        if highdicom is not installed, or the image was not read from DICOM, or it lacks UIDs by which a segmentation
+        refers to it.
     """
     try:
         import highdicom  # noqa: F401
@@ -61,10 +61,10 @@ def check_segmentable(image: Volume) -> None:
         raise InputError("DICOM SEG is written by highdicom, which is not installed", "--format", hint) from error
     files = image.header.get("files")
     if image.header.get("format") != "dicom" or not files:
-        what = "a DICOM segmentation refers to DICOM images, and this is none"
+        what = "a DICOM segmentation refers to DICOM images, which this is not"
         raise InputError(what, image.place, "name a file that ends in .nii.gz, without --format dicom-seg")
     if "frames" in image.header and len(files) > 1:
-        what = f"a segmentation refers to one file of frames, and these are {len(files)}"
+        what = f"a segmentation refers to one file of frames, but these are {len(files)}"
         raise InputError(what, image.place, "name a file that ends in .nii.gz")
     check_whole(image)
     for file in files:
@@ -78,16 +78,16 @@ def check_segmentable(image: Volume) -> None:
 def write_segments(image: Volume, segments: Sequence[Segment], path: Path, *, description: str) -> None:
     """Write one binary DICOM Segmentation of all segments, with a frame for every slice of the image.
 
-    Frames are those of the image, whatever their distances and tilt: each has the place of its slice and names it.
-    Empty ones are there too, since programs that stack frames see no gaps then.
+    Whatever the spacing and tilt of the slices, each frame has the position of its slice and refers to it. Empty frames
+    are written too, so that programs that stack frames see no gaps.
 
     Parameters
     ----------
     image:
-        What was segmented, read from DICOM.
+        The segmented image, read from DICOM.
     segments:
-        One a class, (D,H,W) of 0 and 1 on the image's grid; they may overlap. Each is automatic, and of the type that
-        its label says (:func:`medkit.data.dicom_seg_types.type_of`).
+        One per class, (D,H,W) of 0 and 1 on the image's grid; they may overlap. Each is declared automatic, with the
+        type that its label implies (:func:`medkit.data.dicom_seg_types.type_of`).
     description:
         What was done, in words, for SeriesDescription.
 
@@ -101,7 +101,7 @@ def write_segments(image: Volume, segments: Sequence[Segment], path: Path, *, de
     pixels = np.stack([_as_stored(segment.mask, image, sources[0]) for segment in segments], -1)
     labels = [segment.label for segment in segments]
     with whole_file(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values of the file, which may name a patient
+        warnings.simplefilter("ignore")  # warnings quote values of the file, which may name a patient
         made = _segmentation(image, sources, pixels, labels, description)
         _tell_thickness(made, image)
         content = BytesIO()  # pydicom would hide a full disk behind an error of its own
@@ -110,12 +110,12 @@ def write_segments(image: Volume, segments: Sequence[Segment], path: Path, *, de
 
 
 def _source(file: str) -> pydicom.Dataset:
-    """The header of an image, with the tags that every image should have."""
+    """The header of an image, with empty values for tags that every image should have."""
     data = pydicom.dcmread(file, stop_before_pixels=True)
     for name in MAY_BE_EMPTY:
         if name not in data:
             setattr(data, name, "")
-    if EACH in data:  # highdicom looks for these among what frames share, and nowhere else
+    if EACH in data:  # highdicom looks for these only among what frames share
         shared, first = data.SharedFunctionalGroupsSequence[0], data[EACH].value[0]
         for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
             if group not in shared and group in first:
@@ -124,7 +124,7 @@ def _source(file: str) -> pydicom.Dataset:
 
 
 def _as_stored(mask: np.ndarray, image: Volume, first: pydicom.Dataset) -> np.ndarray:
-    """(N,H,W) a mask in the order of the image's files, or of all frames of its file."""
+    """A mask (D,H,W) as (N,H,W), in the order of the image's files, or of all frames of its file."""
     mask = mask.astype(np.uint8)
     mask = turn_back(mask, image.header["back"]) if "back" in image.header else mask
     frames = image.header.get("frames")
@@ -180,8 +180,8 @@ def _segmentation(
             omit_empty_frames=False,
             specific_character_set=UTF8,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a tag that highdicom wants, or wants otherwise
-        what = f"highdicom makes no segmentation of these images ({type(error).__name__})"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a missing tag, or one that highdicom rejects
+        what = f"highdicom cannot make a segmentation of these images ({type(error).__name__})"
         raise InputError(what, image.place, LEFT) from error
 
 
@@ -192,7 +192,7 @@ def _code(coded: Coded) -> Any:
 
 
 def _measures(image: Volume) -> tuple[Any, Any]:
-    """Size and orientation of pixels; the distance of slices where there is one, whatever their headers say of it."""
+    """Pixel measures and orientation, with the true spacing of slices, if even, rather than the headers' own."""
     import highdicom
 
     first = _slices(image)[0]
@@ -208,12 +208,12 @@ def _measures(image: Volume) -> tuple[Any, Any]:
 
 
 def _slices(image: Volume) -> list[Header]:
-    """The header of every slice, or frame, in the files of an image."""
+    """The header of every slice or frame in the files of an image."""
     return [part for file in image.header["files"] for part in frames_of(read_header(Path(file)))]
 
 
 def _tell_thickness(made: pydicom.Dataset, image: Volume) -> None:
-    """Say of each frame how thick its own slice is, where slices differ; highdicom takes one for all."""
+    """Give each frame the thickness of its own slice if slices differ; highdicom takes one for all."""
     thickness = {(part.text("SOPInstanceUID"), _number(part)): part.number("SliceThickness") for part in _slices(image)}
     if len(set(thickness.values())) < 2:
         return

@@ -1,4 +1,4 @@
-"""The stored numbers of a derived DICOM series: its source's own wherever a voxel was not changed."""
+"""The stored numbers of a derived DICOM series: its source's own wherever a voxel is unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNSIGNED_ONLY = ("DX", "MG", "IO", "PX")  # their modules fix PixelRepresentatio
 
 @dataclass(frozen=True)
 class Layout:
-    """How numbers are stored: signed or not, bits a number takes and bits of it that are used."""
+    """How numbers are stored: signed or not, bits allocated per number, and bits used."""
 
     signed: bool
     allocated: int
@@ -40,7 +40,7 @@ class Layout:
         return self.limits[0] <= low and high <= self.limits[1]
 
     def write(self, data: pydicom.Dataset, numbers: np.ndarray) -> None:
-        """Set the pixels of ``data`` and the tags that describe them."""
+        """Set the pixels of ``data`` from (H,W) ``numbers``, and the tags that describe them."""
         data.BitsAllocated, data.BitsStored, data.HighBit = self.allocated, self.bits, self.bits - 1
         data.PixelRepresentation, data.SamplesPerPixel = int(self.signed), 1
         raw = numbers.astype(f"<{'i' if self.signed else 'u'}{self.allocated // 8}").tobytes()
@@ -50,10 +50,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice in its source's scale: ``value = slope * number + intercept``.
+    """One slice (H,W) in its source's scale: ``value = slope * number + intercept``.
 
-    ``padding`` is the range of numbers that the file declares as padding, if it holds any; ``own_scale`` says that the
-    source's modality look-up table was applied to the numbers, as no new value could be found in it.
+    ``padding`` is the range of numbers declared as padding, or None; ``own_scale`` says that the source's modality LUT
+    was applied to the numbers, because new values are not in it.
     """
 
     numbers: np.ndarray
@@ -64,12 +64,12 @@ class Slice:
 
 
 def encode(values: np.ndarray, header: Header) -> Slice:
-    """(H,W) values of one slice as numbers in the scale of the file from which the slice was read.
+    """(H,W) values of one slice as numbers in the scale of the file from which it was read.
 
     Raises
     ------
     InputError
-        if the file's pixels cannot be read again, or are no whole numbers.
+        if the file's pixels cannot be read again, or are not integers.
     """
     data, stored = header.data, stored_pixels(header)
     if stored.dtype.kind == "f":
@@ -90,7 +90,8 @@ def encode(values: np.ndarray, header: Header) -> Slice:
     numbers = stored_as_source(values, read, stored, *scale)
     if outside is not None:
         numbers = np.where(outside, stored, numbers)
-        # A new value inside the range of padding would be read as air: then padding loses its name, not its numbers.
+        # A new value inside the padding range would be read as air; then padding keeps its numbers, but is not
+        # declared.
         if padding is not None and (padding_mask(numbers, data) & ~outside).any():
             padding = None
     if np.abs(numbers).max(initial=0) < 2**31:
@@ -99,7 +100,7 @@ def encode(values: np.ndarray, header: Header) -> Slice:
 
 
 def fit(slices: Sequence[Slice], first: pydicom.Dataset, where: str) -> tuple[Layout, list[Slice]]:
-    """One layout for all slices: the source's, the source's with all bits in use, the other sign, or shifted numbers.
+    """One layout for all slices: the source's, with all its bits in use, of the other sign, or of shifted numbers.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def fit(slices: Sequence[Slice], first: pydicom.Dataset, where: str) -> tuple[La
 
 
 def write_scale(data: pydicom.Dataset, part: Slice) -> None:
-    """Say in ``data`` what the numbers of ``part`` stand for; what is right already keeps its very text."""
+    """Set the rescale in ``data`` to that of ``part``; one that is right already keeps its exact text."""
     if rescale(data) == (part.slope, part.intercept) and not part.own_scale:
         return
     table = data.get("ModalityLUTSequence")
@@ -137,7 +138,7 @@ def write_scale(data: pydicom.Dataset, part: Slice) -> None:
 
 
 def write_padding(data: pydicom.Dataset, padding: tuple[int, int] | None, signed: bool) -> None:
-    """Declare ``padding`` in ``data``, or nothing."""
+    """Declare ``padding`` in ``data``, or none."""
     for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         if name in data:
             delattr(data, name)
@@ -148,7 +149,7 @@ def write_padding(data: pydicom.Dataset, padding: tuple[int, int] | None, signed
 
 
 def _turned(scaled: np.ndarray, read: np.ndarray, outside: np.ndarray | None, data: pydicom.Dataset) -> float | None:
-    """The sum of a pixel's value as read and as scaled, where the image was read inverted."""
+    """The sum of a pixel's value as read and as scaled, if the image was read inverted; else None."""
     if data.get("PhotometricInterpretation") != "MONOCHROME1":
         return None
     shown = np.ones(scaled.shape, bool) if outside is None else ~outside

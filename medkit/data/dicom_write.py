@@ -24,14 +24,14 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
     """Write (D,H,W) voxels as a derived series: the source's geometry and study, new series and instance UIDs.
 
     A mask becomes a series of 0 and 1 with the source's geometry (any viewer can fuse it), not a DICOM SEG object. An
-    image keeps the source's scale: voxels that were not changed keep their stored numbers bit for bit, others get the
-    nearest step, in the source's own representation if that holds them. Where the source had padding, it stays. Every
-    slice names the one it was made from (SourceImageSequence); :mod:`medkit.data.dicom_derived` says what else it says.
+    image keeps the source's scale: unchanged voxels keep their stored numbers bit for bit, others get the nearest step,
+    in the source's own representation if it can hold them. The source's padding is kept. Every slice names its source
+    slice (SourceImageSequence); for the rest of the header see :mod:`medkit.data.dicom_derived`.
 
     Raises
     ------
     InputError
-        if the volume was not read from DICOM, a slice of it lacks what a derived object has to name, no 16 bits hold
+        if the volume was not read from DICOM, a slice lacks UIDs that a derived object has to name, 16 bits cannot hold
         the values, or ``folder`` exists.
     """
     files = volume.header.get("files")
@@ -56,7 +56,7 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
 
 
 def check_sources(volume: Volume) -> None:
-    """Say before the work is done that slices lack what a derived object has to say, or are frames of one file.
+    """Raise, before the work is done, if slices lack UIDs that a derived object has to name, or are frames of a file.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_sources(volume: Volume) -> None:
         naming file and tag.
     """
     if "frames" in volume.header:
-        what = "frames of one file are no images of their own that a series could be derived from"
+        what = "a series cannot be derived from the frames of one file"
         raise InputError(what, volume.place, "give --format dicom-seg for a mask, or name a file that ends in .nii.gz")
     check_whole(volume)
     for file in volume.header["files"]:
@@ -72,9 +72,9 @@ def check_sources(volume: Volume) -> None:
 
 
 def check_whole(volume: Volume) -> None:
-    """Refuse a volume whose headers were mended: a derived object would take over what they lack or contradict."""
+    """Refuse a volume whose headers were mended: a derived object would inherit their faults."""
     if volume.mended:
-        what = f"its headers were mended ({', '.join(volume.mended)}), and a derived object would have them as they are"
+        what = f"its headers were mended ({', '.join(volume.mended)}), and a derived object would inherit the faults"
         raise InputError(what, volume.place, "name a file that ends in .nii.gz, or mend the files themselves")
 
 
@@ -97,7 +97,7 @@ def _encoded(voxels: np.ndarray, files: list[str], kind: Kind) -> tuple[Layout, 
 
 
 def _describe_mask(data: pydicom.Dataset) -> None:
-    """0 is black and 1 white, whatever the source's grey values were."""
+    """Show 0 as black and 1 as white, whatever the source's grey scale."""
     data.PhotometricInterpretation = "MONOCHROME2"
     if "PresentationLUTShape" in data:
         data.PresentationLUTShape = "IDENTITY"

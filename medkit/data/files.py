@@ -1,4 +1,4 @@
-"""Which files an image is read from: the one parser of the names that manifests and commands give."""
+"""Which files an image is read from: the only parser of the names that manifests and commands give."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from medkit.errors import InputError
 
-LIST = ".txt"  # a text file that lists the files of one series, one a line, relative to itself
+LIST = ".txt"  # a text file that lists the files of one series, one per line, relative to itself
 
 LONGEST = 4096  # characters of a path, on Linux
 
 
 def place(name: str | Path) -> tuple[Path, str]:
-    """The file or folder that a name stands for, and the series of ``FOLDER#SERIES_UID``, else ``""``.
+    """The file or folder that a name means, and the series of ``FOLDER#SERIES_UID``, else ``""``.
 
-    A '#' in the name of something that exists is a part of it.
+    A '#' in the name of something that exists is part of that name.
     """
     text = str(name)
     folder, mark, uid = text.rpartition("#")
@@ -30,26 +30,26 @@ def listed(path: Path) -> list[Path]:
     Raises
     ------
     InputError
-        if it is no text, or lists nothing.
+        if it is not text, or lists nothing.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        what = "this is no text, so no list of DICOM files"
-        raise InputError(what, str(path), "a list has the name of one file a line, in UTF-8") from error
+        what = "this is not text, so it cannot be a list of DICOM files"
+        raise InputError(what, str(path), "a list names one file per line, in UTF-8") from error
     except OSError as error:
         raise InputError(f"the list cannot be read ({error.strerror})", str(path)) from error
     files = [path.parent / system(line.strip()) for line in lines if line.strip()]
     if not files:
-        raise InputError("no file is listed", str(path), "a list has the name of one file a line")
+        raise InputError("the list is empty", str(path), "a list names one file per line")
     return files
 
 
 def files_of(name: str | Path) -> list[Path]:
-    """Every file that reading an image may look into, so that a change in any of them can be seen.
+    """Every file that reading an image may open, so that a change in any of them can be noticed.
 
-    Those of a folder are all that are not hidden, whatever series they belong to; those of a list are the list and what
-    it names; the two files of a NIfTI pair belong together.
+    For a folder these are all files that are not hidden, whatever their series; for a list, the list and the files that
+    it names; for a NIfTI pair, both files.
     """
     path, _ = place(name)
     if os.path.isdir(path):
@@ -70,32 +70,32 @@ def _partners(path: Path) -> list[Path]:
 
 
 def stamp(name: str | Path) -> str:
-    """Name, size and date of every file an image is read from, in one text.
+    """Name, size and date of every file from which an image is read, in one string.
 
-    Other content of the same size under the same date is not seen; nothing is read.
+    Nothing is read, so a change that keeps size and date goes unnoticed.
 
     Raises
     ------
     InputError
-        naming a file that is not there (any more).
+        naming a file that does not exist (any more).
     """
     files = files_of(name)
     return f"{os.path.abspath(name)}: {[(file.name, *size_and_date(file)) for file in files]}"
 
 
 def system(text: str) -> str:
-    """A name that was written in UTF-8 as the functions of this system take it, whatever the locale."""
+    """A name written in UTF-8, in the form that this system's functions take in any locale."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def shown(name: str | Path) -> str:
-    """A name for an error: whole, unless a cell holds something else than a name."""
+    """A name for an error message, shortened if it is too long to be a path."""
     text = str(name)
     return text if len(text) <= LONGEST else f"{text[:100]}... ({len(text)} characters)"
 
 
 def size_and_date(file: Path) -> tuple[int, int]:
-    """Bytes and time of the last change, in ns."""
+    """Size in bytes and time of the last change in ns."""
     try:
         found = file.stat()
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A folder of images as a source: each image in it is a case."""
+"""A folder of images as a source: each image is a case."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medkit.errors import InputError
 from medkit.protocols import Case, Record
 
 IMAGES = (".nii", ".nii.gz", ".png", LIST)
-"""Endings of files that are a case each; a folder below is a DICOM series."""
+"""Endings of files that are one case each; a subfolder is a DICOM series."""
 
 
 class FolderSource:
-    """Cases of a folder without a manifest: every NIfTI file, PNG and folder of DICOM slices in it is one.
+    """Cases of a folder without a manifest: every NIfTI file, PNG and subfolder of DICOM slices is one.
 
-    A folder that holds DICOM slices itself is one case. Names are those of files and folders; whose images these are is
-    not known, so each case is a patient of its own.
+    A folder that holds DICOM slices itself is one case. Cases are named like their files and folders; whose images
+    these are is not known, so each case is a patient of its own.
 
     Raises
     ------

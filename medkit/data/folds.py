@@ -1,4 +1,4 @@
-"""Folds for a manifest: groups of rows (patients) dealt out whole, alike in their labels, the same under one seed."""
+"""Folds for a manifest: whole groups of rows (patients), with similar labels in every fold; a seed fixes them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from medkit.records import written_atomically
 
 NAMES = ("train", "val", "test")
 NONE, UNKNOWN = "none of them", "no label"
-"""Strata of groups with none of several classes, and of those of which nothing is known."""
+"""Strata of groups with none of several classes, and of those about which nothing is known."""
 
 
 @dataclass(frozen=True)
 class Dealt:
-    """Folds as they were dealt.
+    """The folds that groups were assigned to.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Dealt:
     groups:
         Number of groups by fold.
     strata:
-        Number of groups by stratum, in words, and fold; a group with several classes is in several.
+        Number of groups by stratum, in words, and fold; a group with several classes is in several strata.
     told:
-        What a user should know.
+        Messages for the user.
     """
 
     folds: Sequence[str]
@@ -59,26 +59,26 @@ def split(
     column: str = "fold",
     out: Path | None = None,
 ) -> Dealt:
-    """Write a column of folds into a manifest, which stays as it is otherwise.
+    """Add a column of folds to a manifest, which otherwise stays as it is.
 
     Parameters
     ----------
     by:
-        The column whose equal values stay together. Patients stay together whatever it is.
+        The column whose equal values stay together. Patients always stay together.
     stratify:
-        A column that all folds have alike: classes, or a measurement in five ranges. A group's largest value counts.
-        Of several columns of 0 and 1 (``A,B``), or of cells with several classes (``A;B``), all classes that a group
-        has in any row count, each for itself (:mod:`medkit.data.iterative`).
+        A column with a similar distribution in all folds: classes, or a measurement in five ranges. A group's largest
+        value counts. For several columns of 0 and 1 (``A,B``), or cells with several classes (``A;B``), every class
+        that a group has in any row counts, each by itself (:mod:`medkit.data.iterative`).
     folds:
-        The number of folds, named from 1 on, of equal size; default: train, val and test by ``shares``.
+        The number of folds of equal size, named 1, 2, ...; default: train, val and test by ``shares``.
     out:
-        Another manifest to write; default: the same.
+        The manifest to write; default: the same.
 
     Raises
     ------
     InputError
         if there are fewer groups than folds, or fewer of some class than folds; if a patient is in two groups; or if
-        the column is there already.
+        the column exists already.
     """
     path = Path(path)
     out = path if out is None else Path(out)
@@ -89,11 +89,11 @@ def split(
             hint = did_you_mean(name, names) or f"columns: {', '.join(names)}"
             raise InputError(f"the manifest has no column '{name}'", str(path), hint)
     if column in names:
-        raise InputError(f"the column '{column}' is there already", str(path), "--column NAME writes another one")
+        raise InputError(f"the column '{column}' exists already", str(path), "--column NAME writes another one")
     if out != path and out.exists():
-        raise InputError("the output exists", str(out), "name a new one: nothing is overwritten")
+        raise InputError("the output exists already", str(out), "name a new one: nothing is overwritten")
     if out.suffix != path.suffix:
-        raise InputError(f"it is written as it was read, so it ends in '{path.suffix}'", str(out))
+        raise InputError(f"the output keeps the manifest's format, so its name has to end in '{path.suffix}'", str(out))
     groups = _groups(table, by, path)
     wanted = _wanted(folds, shares)
     columns = _columns(stratify, names)
@@ -113,29 +113,29 @@ def _wanted(folds: int | None, shares: Sequence[float]) -> dict[str, float]:
     if folds is not None:
         return {str(i + 1): 1 / folds for i in range(folds)}
     if len(shares) != len(NAMES) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise InputError(f"{', '.join(f'{share:g}' for share in shares)} are no shares of train, val and test",
+        raise InputError(f"{', '.join(f'{share:g}' for share in shares)} are not shares of train, val and test",
                          "--shares", "three numbers that add up to 1, such as 0.7,0.1,0.2")  # fmt: skip
     return {name: share for name, share in zip(NAMES, shares, strict=True) if share > 0}
 
 
 def _groups(table: Any, by: str, path: Path) -> list[str]:
-    """The group of each row; every row has one, and no patient two."""
+    """The group of each row; refuses a row without one, and a patient with two."""
     cells = texts(table, by, str(path)).to_pylist()
     empty = next((row for row, text in enumerate(cells) if text is None), None)
     if empty is not None:
-        raise InputError(f"no value in '{by}'", f"{path}:{empty + 2}", "each row has to belong somewhere")
+        raise InputError(f"no value in '{by}'", f"{path}:{empty + 2}", "every row needs one")
     patients = texts(table, "patient", str(path))
     if by != "patient" and patients is not None:
         known: dict[str, str] = {}
         for row, (patient, group) in enumerate(zip(patients.to_pylist(), cells, strict=True)):
             if patient is not None and known.setdefault(patient, group) != group:
                 what = f"patient '{patient}' is in '{known[patient]}' and in '{group}'"
-                raise InputError(what, f"{path}:{row + 2}", "who is trained on may not be tested: split by patient")
+                raise InputError(what, f"{path}:{row + 2}", "a patient must not be in two folds: split by patient")
     return cells
 
 
 def _columns(stratify: str | None, names: Sequence[str]) -> list[str]:
-    """The columns that folds are stratified by: one, or several that commas separate."""
+    """The columns by which folds are stratified: one, or several separated by commas."""
     return [] if stratify is None else label_columns(stratify, names)
 
 
@@ -145,7 +145,7 @@ def _holds_several(table: Any, name: str) -> bool:
 
 
 def _flags(found: LabelKind, groups: list[str]) -> dict[str, np.ndarray]:
-    """Which classes each group has in any of its rows, as 0 and 1; nan where no row knows."""
+    """Which classes each group has in any of its rows, as 0 and 1; nan if no row says."""
     flags: dict[str, np.ndarray] = {}
     for group, row in zip(groups, found.values, strict=True):
         flags[group] = np.fmax(flags.get(group, row), row)
@@ -163,7 +163,7 @@ def _each_class(found: LabelKind, dealt: Dealt) -> list[str]:
 
 
 def _words(table: Any, name: str | None, groups: list[str], path: Path) -> dict[str, str]:
-    """The stratum of each group in words; '' for one without a value."""
+    """The stratum of each group, in words; '' if it has no value."""
     order = list(dict.fromkeys(groups))
     if name is None:
         return dict.fromkeys(order, "all")
@@ -176,7 +176,7 @@ def _words(table: Any, name: str | None, groups: list[str], path: Path) -> dict[
         largest[group] = np.fmax(largest[group], value)
     each = np.array(list(largest.values()))
     if np.isnan(each).all():
-        raise InputError(f"'{name}' has no values", str(path), "leave --stratify away")
+        raise InputError(f"'{name}' has no values", str(path), "leave out --stratify")
     codes, _, are_classes = strata(each, values)
     found = {}
     for group, value, code in zip(order, each.tolist(), codes.tolist(), strict=True):
@@ -199,14 +199,14 @@ def _classes(cells: list[str | None], groups: list[str], order: list[str], name:
 
 @dataclass(frozen=True)
 class Dealing:
-    """Groups that are dealt to folds.
+    """Assigns groups to folds.
 
     Attributes
     ----------
     groups:
-        That of each row.
+        The group of each row.
     shares:
-        Of the groups, by fold.
+        Share of the groups, by fold.
     path, by:
         The manifest, and the column of the groups, for messages.
     """
@@ -218,9 +218,9 @@ class Dealing:
     by: str
 
     def by_strata(self, words: Mapping[str, str]) -> Dealt:
-        """Deal each stratum's groups to the folds that lack most, first one to each of them.
+        """Assign each stratum's groups to the folds that lack most, but at least one to every fold.
 
-        ``words`` has the stratum of each group, '' for one without a value.
+        ``words`` has the stratum of each group, '' if it has no value.
         """
         members: dict[str, list[str]] = {}
         for group, stratum in words.items():
@@ -246,30 +246,30 @@ class Dealing:
         return self._dealt(of_group, {group: [stratum or UNKNOWN] for group, stratum in words.items()}, told)
 
     def by_classes(self, flags: Mapping[str, np.ndarray], names: Sequence[str]) -> Dealt:
-        """Deal groups so that every fold has its share of each class (:mod:`medkit.data.iterative`)."""
+        """Assign groups so that every fold has its share of each class (:mod:`medkit.data.iterative`)."""
         words: dict[str, list[str]] = {}
         for group, known in flags.items():
             has = [f"with {name}" for name, flag in zip(names, known.tolist(), strict=True) if flag == 1]
             words[group] = has or [UNKNOWN if np.isnan(known).all() else NONE]
         counts = Counter(word for mine in words.values() for word in mine if word not in (UNKNOWN, NONE))
         told = self._check(counts, {group: "" if mine == [UNKNOWN] else "known" for group, mine in words.items()})
-        # Groups with none of the classes come last, and make up for what the others leave of the folds' sizes.
+        # Groups with none of the classes come last, and fill the folds up to their sizes.
         labels = {group: [] if mine == [NONE] else mine for group, mine in words.items()}
         return self._dealt(deal(labels, self.shares, self.seed), words, told)
 
     def _check(self, counts: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
-        """Refuse fewer groups, or fewer of a class, than folds; what is to be told of the groups."""
+        """Refuse fewer groups, or fewer of a class, than folds; return messages about the groups."""
         if len(words) < len(self.shares):
-            what = f"{len(words)} values of '{self.by}' cannot be dealt to {len(self.shares)} folds"
+            what = f"{len(words)} values of '{self.by}' are too few for {len(self.shares)} folds"
             raise InputError(what, self.path, "every fold needs one")
         for stratum, count in counts.items():
             if count < len(self.shares):
                 what = f"'{stratum}' has {count} values of '{self.by}', too few for {len(self.shares)} folds"
                 hint = f"--folds {count}, or " if count > 1 and "1" in self.shares else ""
-                raise InputError(what, self.path, f"{hint}leave --stratify away")
+                raise InputError(what, self.path, f"{hint}leave out --stratify")
         told = []
         if missing := sum(not word for word in words.values()):
-            told.append(f"{missing} of {len(words)} values of '{self.by}' have no label, and are dealt by themselves")
+            told.append(f"{missing} of {len(words)} values of '{self.by}' have no label, and are their own stratum")
         if alike := look_alikes(list(words)):
             told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
         return told

@@ -1,7 +1,7 @@
-"""A fraction of a split: the beginning of one order of its patients, so that a smaller fraction lies inside a larger.
+"""A fraction of a split: the first patients of a fixed order, so that a smaller fraction is part of a larger one.
 
-The order is a pure function of the patients, their labels and a seed. Every stratum comes evenly in it, so that each
-beginning has about the shares of the whole.
+The order is a pure function of the patients, their labels and a seed. Every stratum is spread evenly over it, so that
+each fraction has about the same shares as the whole.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numpy as np
 from medkit.errors import InputError
 
 RANGES = 5
-"""Strata of labels that are measurements: ranges with equally many patients."""
+"""Strata for labels that are measurements: ranges with equally many patients."""
 AT_LEAST = 5
-"""Cases that each of more than two classes has on average; labels that repeat less often are measurements."""
+"""Least mean number of cases per class if there are more than two; rarer values are measurements."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which of the cases are in a fraction.
+    """Which cases are in a fraction.
 
     Attributes
     ----------
     inside:
         (n,) booleans.
     patients, total:
-        How many there are in it, and in all.
+        How many are in it, and in total.
     strata:
-        What it is stratified by, in words.
+        By what it is stratified, in words.
     classes:
-        (n,) the class of each case, as ``label = 1`` or ``unlabelled``; nothing where labels are measurements.
+        (n,) the class of each case, as ``label = 1`` or ``unlabelled``; empty if labels are measurements.
     smallest:
-        The least fraction in which every class is.
+        The smallest fraction that has every class.
     """
 
     inside: np.ndarray
@@ -47,7 +47,7 @@ class Chosen:
     smallest: float
 
     def check(self, fraction: float, where: str, classes: bool = True) -> None:
-        """Refuse a fraction without a patient, or without a case of some class, if ``classes`` matter.
+        """Refuse a fraction without a patient or, if ``classes`` matter, without a case of some class.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Chosen:
             with the smallest fraction that works.
         """
         if not self.patients:
-            what = f"{fraction:g} of {self.total} patients is none"
+            what = f"{fraction:g} of {self.total} patients is less than one"
             raise InputError(what, where, f"the smallest fraction with one is {_up(0.5 / self.total):g}")
         kept = {name for name, inside in zip(self.classes, self.inside, strict=False) if inside}
         missing = sorted(set(self.classes) - kept - {UNLABELLED})
@@ -74,9 +74,9 @@ def choose(people: Sequence[str], labels: np.ndarray, fraction: float, seed: int
     Parameters
     ----------
     people:
-        Whom each case shows.
+        The patient of each case.
     labels:
-        (n,) labels of the cases, nan where there is none.
+        (n,) labels of the cases, nan if missing.
     """
     largest: dict[str, float] = {}
     for name, label in zip(people, labels.tolist(), strict=True):
@@ -94,11 +94,12 @@ def choose(people: Sequence[str], labels: np.ndarray, fraction: float, seed: int
 
 
 def strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]:
-    """The stratum of each patient by the largest label, what that is in words, and whether labels are classes."""
+    """The stratum of each patient by the largest label, how they are stratified in words, and whether labels are
+    classes."""
     known = labels[~np.isnan(labels)]
     distinct = np.unique(known)
     if not len(distinct):
-        return np.zeros(len(each), int), "not stratified, for no case has a label", False
+        return np.zeros(len(each), int), "not stratified, because no case has a label", False
     missing = np.isnan(each)
     whole = bool((distinct == np.round(distinct)).all())
     if len(distinct) <= 2 or (whole and len(known) >= AT_LEAST * len(distinct)):
@@ -113,12 +114,12 @@ def strata(each: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str, bool]
 
 
 def draw(seed: int, name: str) -> bytes:
-    """Bytes by which names are put in an order of the seed's."""
+    """A hash that sorts names in an order fixed by the seed."""
     return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8).digest()
 
 
 def _order(names: Sequence[str], strata: np.ndarray, seed: int) -> list[int]:
-    """All patients, those of each stratum in an order of the seed's and evenly spread."""
+    """All patients, those of each stratum in an order fixed by the seed and evenly spread."""
     drawn = [draw(seed, name) for name in names]
     place: dict[int, float] = {}
     for stratum in np.unique(strata).tolist():
@@ -128,7 +129,7 @@ def _order(names: Sequence[str], strata: np.ndarray, seed: int) -> list[int]:
 
 
 def _smallest(people: Sequence[str], classes: Sequence[str], order: Sequence[str]) -> float:
-    """The least fraction of the order with a case of every class."""
+    """The smallest fraction of the order with a case of every class."""
     first = {name: position for position, name in enumerate(order)}
     earliest: dict[str, int] = {}
     for name, kind in zip(people, classes, strict=False):
@@ -138,5 +139,5 @@ def _smallest(people: Sequence[str], classes: Sequence[str], order: Sequence[str
 
 
 def _up(fraction: float) -> float:
-    """Rounded up to four digits behind the point."""
+    """Rounded up to four decimal places."""
     return min(1.0, math.ceil(fraction * 1e4 - 1e-6) / 1e4)

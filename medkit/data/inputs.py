@@ -1,4 +1,4 @@
-"""Images that a finished run is applied to, all at once: those of a manifest, of a study, or of any folder."""
+"""Images to which a finished run is applied, many at once: those of a manifest, a study, or any folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medkit.errors import InputError
 
 MANIFESTS = (".csv", ".parquet")
 BROKEN = ("damaged", "unreadable", "gaps")
-"""Why a series is left out that was meant to be an image."""
+"""Why a series is left out although it was meant to be an image."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Input:
     Attributes
     ----------
     case:
-        What it is called, unlike all others.
+        Its unique name.
     image:
         File, folder, ``FOLDER#SERIES_UID`` or list of files.
     files:
-        The files of a series that lie in several folders, in place of ``image``.
+        The files of a series in several folders, instead of ``image``.
     fields:
-        What a head wants to know beside the image.
+        Values that a head needs in addition to the image.
     problem:
-        Why it cannot be read, where that is known already.
+        Why it cannot be read, if that is known already.
     channels:
         Further images of the case.
     """
@@ -58,16 +58,16 @@ class Input:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of images.
+    """What a run needs of images.
 
     Attributes
     ----------
     fields:
-        Columns of a manifest that heads want to know.
+        Columns of a manifest that heads need.
     images:
         Columns of a manifest with the images of a case.
     allow_gaps, mend:
-        As :func:`medkit.data.io.read_volume` has them.
+        As for :func:`medkit.data.io.read_volume`.
     """
 
     fields: Sequence[str] = ()
@@ -78,7 +78,7 @@ class Wanted:
 
 @dataclass
 class Inputs:
-    """Images, and how many of a folder's files and series are none, by kind."""
+    """Images, and how many of a folder's files and series are not images, by kind."""
 
     images: list[Input] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -88,35 +88,35 @@ PLAIN = Wanted()
 
 
 def is_one(path: str | Path) -> bool:
-    """Whether a name stands for one image: a file, a list, or a folder whose images are those of one series."""
+    """Whether a name means one image: a file, a list, or a folder whose images are one series."""
     folder, uid = place(path)
     if uid or not folder.is_dir():
         return folder.suffix.lower() not in MANIFESTS
     try:
         series = [headers for headers in scan(visible(folder), str(folder)).values() if not is_picture(headers)]
     except InputError as error:
-        return error.where != str(folder)  # a file of it is damaged; else there is no image right here
+        return error.where != str(folder)  # an error in one of its files, not that it has no image itself
     return len(series) == 1
 
 
 def find_inputs(path: Path, wanted: Wanted = PLAIN) -> Inputs:
     """The images of a manifest or below a folder.
 
-    Of a folder every DICOM series that is a volume, every radiograph and every NIfTI or PNG file is one, but masks by
-    their names, pictures, scouts and reports. A series that cannot be read is one too, with its problem.
+    In a folder these are DICOM series that are volumes, radiographs, and NIfTI and PNG files, but not files named like
+    masks, pictures, scouts and reports. A series that cannot be read is included, with its problem.
 
     Raises
     ------
     InputError
-        if nothing is there, the manifest is wrong, or a folder is given where only a manifest can say what belongs
-        together, or what is DICOM.
+        if there is nothing, the manifest is wrong, or a folder is given although only a manifest can say which images
+        belong together, or which files are DICOM.
     """
     if path.is_dir():
         _check_folder(path, wanted)
     found = _of_folder(path, wanted.allow_gaps) if path.is_dir() else _of_manifest(path, wanted)
     if not found.images:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.left_out.most_common()) or "it is empty"
-        raise InputError(f"no image is here ({kinds})", str(path))
+        raise InputError(f"there is no image here ({kinds})", str(path))
     return found
 
 
@@ -125,8 +125,8 @@ def _check_folder(path: Path, wanted: Wanted) -> None:
         what = f"cases of this run have {len(wanted.images)} images each, and a folder does not say which are one case"
         raise InputError(what, str(path), f"give a manifest with the columns {', '.join(wanted.images)}")
     if "preamble" in wanted.mend.names:
-        what = "files of a folder are known for DICOM by their preamble"
-        raise InputError(what, str(path), "name those without one in a manifest")
+        what = "in a folder, DICOM files are recognised only by their preamble"
+        raise InputError(what, str(path), "list files without one in a manifest")
 
 
 def _of_manifest(path: Path, wanted: Wanted) -> Inputs:
@@ -143,7 +143,7 @@ def _of_manifest(path: Path, wanted: Wanted) -> Inputs:
             raise InputError(f"no value in '{role}'", f"{path}:{row + 2}")
     again = [name for name, count in Counter(cases.to_pylist()).items() if count > 1]
     if again:
-        raise InputError(f"case '{again[0]}' is listed twice", where, "name each in a column 'case'")
+        raise InputError(f"case '{again[0]}' is listed twice", where, "give each its own name in a column 'case'")
     paths = [below(str(path.parent), column) for column in columns.values()]
     there = [whereabouts(column)[0] for column in paths]
     known = {name: _numbers(table, name, path) for name in wanted.fields if name in table.column_names}
@@ -161,7 +161,7 @@ def _numbers(table: Any, name: str, path: Path) -> Any:
     values, wrong = numbers(table, name, str(path))
     if wrong:
         row, text = wrong[0]
-        raise InputError(f"{name}: '{text}' is no finite number", f"{path}:{row + 2}")
+        raise InputError(f"{name}: '{text}' is not a finite number", f"{path}:{row + 2}")
     return values
 
 
@@ -212,7 +212,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _distinct(images: Sequence[Input]) -> Iterator[Input]:
-    """Images with names that differ: the second of a name gets a number."""
+    """Images with distinct names: a repeated name gets a number."""
     seen: Counter[str] = Counter()
     for image in images:
         seen[image.case] += 1
@@ -222,7 +222,7 @@ def _distinct(images: Sequence[Input]) -> Iterator[Input]:
 
 
 def write_list(image: Input, path: Path) -> None:
-    """A list (.txt) of the files of a series that lie in several folders."""
+    """Write a list (.txt) of the files of a series in several folders."""
     assert path.suffix == LIST
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(

@@ -1,4 +1,4 @@
-"""One way in and one way out for images, whatever their format; the format is found by content."""
+"""One way to read and one to write images, whatever their format, which is found by content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = (
     ".npy",
     ".npz",
 )
-"""Endings of files, which a folder would wear by mistake (``.NII.GZ`` too: names of NIfTI end in small letters)."""
+"""Endings of files that are a mistake for a folder (``.NII.GZ`` too: NIfTI names end in lower case)."""
 NIFTI = (b"n+1\0", b"ni1\0")
 
 
@@ -42,17 +42,16 @@ def read_volume(
     Parameters
     ----------
     allow_gaps:
-        Take a DICOM series with slices that are missing, interleaved or out of line; each keeps its own position.
+        Read a DICOM series even if slices are missing, interleaved or out of line; each keeps its own position.
     units:
-        What is known of the voxels' units where the file does not say it: HU or other (stored) ones. Default: what
-        file and voxels say.
+        The voxels' units if the file does not say them: HU or other (stored) ones. Default: what file and voxels say.
     mend:
-        What is assumed where DICOM headers lack or contradict what reading needs; the volume's notes say what was.
+        What to assume where DICOM headers lack or contradict what reading needs; the volume's notes report it.
 
     Raises
     ------
     InputError
-        naming the file and what is wrong with it. No other error comes out of a file, whatever it holds.
+        naming the file and what is wrong with it. Whatever a file holds, it raises no other error.
     """
     try:
         return establish(_read(str(path), allow_gaps, mend), units)
@@ -65,8 +64,8 @@ def read_volume(
     except OSError as error:
         raise InputError(f"the file cannot be read ({error.strerror or type(error).__name__})", str(path)) from error
     except Exception as error:
-        # Its text may quote the file, and so a patient: the kind says enough with the file's name.
-        what = f"the file is damaged or of a form that is not known ({type(error).__name__})"
+        # Its text may quote the file, and so a patient; its type and the file's name say enough.
+        what = f"the file is damaged or of an unknown form ({type(error).__name__})"
         raise InputError(what, str(path), "open and save it again with the program that wrote it") from error
 
 
@@ -80,14 +79,12 @@ def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
     if path.is_dir():
         return dicom.read_series(path, allow_gaps=allow_gaps, mend=mend)
     if not path.exists():
-        raise InputError("there is no such file or folder", text)
+        raise InputError("there is no such file or folder", text, "check the path")
     if path.suffix == LIST:
         files = listed(path)
         missing = [file for file in files if not file.is_file()]
         if missing:
-            raise InputError(
-                f"{len(missing)} of {len(files)} listed files do not exist, the first is {missing[0]}", text
-            )
+            raise InputError(f"{len(missing)} of {len(files)} listed files do not exist, such as {missing[0]}", text)
         return dicom.read_files(files, allow_gaps=allow_gaps, mend=mend)
     with path.open("rb") as file:
         head = file.read(348)
@@ -99,13 +96,13 @@ def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
         from medkit.data.nifti import read_nifti
 
         return read_nifti(path)
-    if find_header(path, mend) is not None:  # also says what a file without DICOM's preamble is
+    if find_header(path, mend) is not None:  # raises for a file that lacks DICOM's preamble
         return dicom.read_files([path], allow_gaps=allow_gaps, mend=mend)
     raise InputError("this is neither DICOM nor NIfTI nor PNG", text, _other(head, path))
 
 
 def _other(head: bytes, path: Path) -> str | None:
-    """What helps with an image of a kind that is not read."""
+    """A hint for an image of a format that is not read."""
     if head.startswith((b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8")):
         return "it is a JPEG, TIFF, BMP or GIF: write it as a grey PNG, or CT slices as NIfTI, keeping their values"
     if head.startswith(b"\x93NUMPY"):
@@ -116,21 +113,21 @@ def _other(head: bytes, path: Path) -> str | None:
 
 
 def check_output(volume: Volume, output: str | Path, *, resample: bool = False) -> None:
-    """Say before the work is done that :func:`write_like` would refuse ``output``.
+    """Raise, before the work is done, if :func:`write_like` would refuse ``output``.
 
-    ``resample`` says that the result will be brought to an even grid (:func:`medkit.data.resample.even`) first.
+    ``resample`` says that the result will first be brought to an even grid (:func:`medkit.data.resample.even`).
 
     Raises
     ------
     InputError
-        if ``output`` exists; if it is no NIfTI file and the volume was not read from DICOM, or from DICOM without the
-        UIDs that a derived object has to name; or if it is a NIfTI file, which cannot hold the volume's grid.
+        if ``output`` exists; if it is not a NIfTI file and the volume was not read from DICOM, or from DICOM without
+        the UIDs that a derived object has to name; or if it is a NIfTI file, but NIfTI cannot hold the volume's grid.
     """
     from medkit.data.resample import check_resampling, irregular
 
     output = Path(output)
     if output.exists():
-        raise InputError("the output exists", str(output), "name a new one: nothing is overwritten")
+        raise InputError("the output exists already", str(output), "name a new one: nothing is overwritten")
     from_dicom = volume.header.get("format") == "dicom"
     if is_nifti_name(output):
         problem = None if resample or volume.header.get("format") == "nifti" else irregular(volume)
@@ -142,11 +139,11 @@ def check_output(volume: Volume, output: str | Path, *, resample: bool = False) 
             check_resampling(volume)
     elif from_dicom and output.suffix.lower() in FILES:
         hint = "name a folder for DICOM, or a file that ends in .nii.gz"
-        raise InputError(f"a DICOM series goes into a folder, and this ends in {output.suffix}", str(output), hint)
+        raise InputError(f"a DICOM series goes into a folder, but this ends in {output.suffix}", str(output), hint)
     elif not from_dicom:
-        raise InputError("the input is no DICOM, so the output has to end in .nii or .nii.gz", str(output))
+        raise InputError("the input is not DICOM, so the output has to end in .nii or .nii.gz", str(output))
     elif resample:
-        hint = "name a file that ends in .nii.gz, or leave --resample out"
+        hint = "name a file that ends in .nii.gz, or leave out --resample"
         raise InputError("a DICOM series keeps its source's slices and is not resampled", str(output), hint)
     else:
         from medkit.data.dicom_write import check_sources
@@ -159,9 +156,9 @@ def is_nifti_name(output: Path) -> bool:
 
 
 def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "image"], description: str) -> None:
-    """Write in the format the volume was read from: a DICOM folder or a NIfTI file.
+    """Write in the format from which the volume was read: a DICOM folder or a NIfTI file.
 
-    ``output`` ending in .nii or .nii.gz is NIfTI whatever was read.
+    An ``output`` that ends in .nii or .nii.gz is NIfTI whatever was read.
 
     Raises
     ------
@@ -174,7 +171,7 @@ def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "ima
     check_output(volume, output)
     bad = int((~np.isfinite(volume.voxels)).sum()) if volume.voxels.dtype.kind == "f" else 0
     if bad:
-        raise RunError(f"{bad} voxels of the result are not finite (NaN or infinite): it is not written", str(output))
+        raise RunError(f"{bad} voxels of the result are not finite (NaN or infinite): not written", str(output))
     if is_nifti_name(output):
         from medkit.data.nifti import write_nifti
 

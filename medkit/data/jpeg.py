@@ -1,6 +1,6 @@
-"""Grey values of JPEG pictures, for layouts that publish nothing else; whole files only.
+"""Grey values of JPEG pictures, for data sets that publish nothing else; complete files only.
 
-Images of a case are not read from JPEG: it changes values, and programs turn it by a mark that others overlook.
+Images of a case are not read from JPEG: it changes values, and its orientation mark (EXIF) is not always obeyed.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from medkit.data.limits import check_size
 from medkit.errors import InputError
 
 SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""Segments that begin a frame and say its size (ITU-T T.81, table B.1)."""
+"""Markers of segments that begin a frame and give its size (ITU-T T.81, table B.1)."""
 ORIENTATION = 0x0112
 HINT = "is it cut short?"
 
 
 def read_jpeg(path: Path) -> np.ndarray:
-    """(H,W) grey values of 8 bits, as they are stored; colours that are all equal are grey.
+    """(H,W) uint8 grey values as stored; equal colour channels count as grey.
 
     Raises
     ------
     InputError
-        for a file that is no JPEG, is cut short or too large, has colours or ink (CMYK), or is marked to be turned.
+        for a file that is not JPEG, is truncated or too large, has colours (RGB or CMYK), or has a mark to rotate it.
     """
     data = path.read_bytes()
     rows, columns, samples = _frame(data, path)
     check_size((rows, columns), str(path))
     if samples not in (1, 3):
-        raise InputError(f"a JPEG picture of {samples} colours", str(path), "grey values are wanted")
+        raise InputError(f"this JPEG picture has {samples} colour channels", str(path), "grey values are needed")
     flags = cv2.IMREAD_UNCHANGED if samples == 1 else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.dtype != np.uint8 or image.shape[:2] != (rows, columns):
         raise InputError("the JPEG picture cannot be decoded", str(path), "is the file damaged?")
     if image.ndim == 3:
         if int(np.ptp(image, axis=2).max()) > 0:
-            raise InputError("this is a colour picture", str(path), "grey values are wanted")
+            raise InputError("this is a colour picture", str(path), "grey values are needed")
         image = image[..., 0]
     return np.ascontiguousarray(image)
 
 
 def _frame(data: bytes, path: Path) -> tuple[int, int, int]:
-    """Rows, columns and colours, after a walk through the segments up to the pixels, which have to have an end."""
+    """Rows, columns and colour channels, from the segments up to the pixels; refuses a file without an end mark."""
     if not data.startswith(b"\xff\xd8\xff"):
         raise InputError("this is not a JPEG file", str(path), HINT)
     at, found = 2, None
@@ -59,10 +59,11 @@ def _frame(data: bytes, path: Path) -> tuple[int, int, int]:
             continue
         if kind in SIZES and len(body) >= 6:
             if body[0] != 8:
-                raise InputError(f"a JPEG picture of {body[0]} bits", str(path), "8 bits are wanted")
+                raise InputError(f"this JPEG picture has {body[0]} bits", str(path), "8 bits are needed")
             found = (*struct.unpack_from(">HH", body, 1), body[5])
         elif kind == 0xE1 and _orientation(body) not in (None, 1):
-            raise InputError("the picture is marked to be turned (EXIF)", str(path), "turn it, and save it without")
+            hint = "rotate it, and save it without the mark"
+            raise InputError("the picture has a mark to rotate it (EXIF)", str(path), hint)
         elif kind == 0xDA and found is not None:
             if data.rfind(b"\xff\xd9") < at:
                 raise InputError("the JPEG file ends before its end mark", str(path), HINT)
@@ -72,7 +73,7 @@ def _frame(data: bytes, path: Path) -> tuple[int, int, int]:
 
 
 def _orientation(body: bytes) -> int | None:
-    """What an EXIF segment says of the orientation: 1 is as stored."""
+    """The orientation by an EXIF segment, 1 being as stored; None if it has none."""
     if not body.startswith(b"Exif\0\0") or len(body) < 14 or body[6:8] not in (b"II", b"MM"):
         return None
     order = "<" if body[6:8] == b"II" else ">"

@@ -1,4 +1,4 @@
-"""What the columns of a manifest hold as labels: numbers, names of classes, or several classes a case."""
+"""What kind of labels a manifest's columns hold: numbers, names of classes, or several classes per case."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from medkit.errors import InputError
 from medkit.protocols.labels import NONE, SEPARATOR, Labels, as_text
 
 MOST = 50
-"""Different words that a column of classes may have."""
+"""Most distinct values that a column of classes may have."""
 
 
 @dataclass(frozen=True)
 class LabelKind:
-    """Labels as they were found.
+    """Labels found in a manifest.
 
     Attributes
     ----------
     labels:
-        What a data block would declare; None of plain numbers, which may be classes or measurements.
+        What a data block would declare; None for plain numbers, which may be classes or measurements.
     values:
-        (n,) numbers, those of classes from 0 on, or (n,K) flags; nan where there is none.
+        (n,) numbers, counted from 0 for classes, or (n,K) flags; nan where there is none.
     """
 
     labels: Labels | None
@@ -36,18 +36,18 @@ class LabelKind:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes; none of plain numbers."""
+        """Names of the classes; none for plain numbers."""
         return () if self.labels is None else self.labels.names
 
 
 def label_kind(table: Any, columns: Sequence[str], path: Path) -> LabelKind:
-    """Look at the columns of labels: one, or one of 0 and 1 for each of several classes.
+    """Inspect the label columns: one, or one of 0 and 1 for each of several classes.
 
     Raises
     ------
     InputError
-        for a number that is not finite among numbers, too many different words, or other cells than 0 and 1 in one of
-        several columns.
+        for a non-finite value among numbers, too many distinct words, or anything but 0 and 1 in one of several
+        columns.
     """
     if len(columns) > 1:
         labels = Labels("any_of", tuple(map(_name, columns)), tuple(columns), column=tuple(columns))
@@ -60,25 +60,25 @@ def label_kind(table: Any, columns: Sequence[str], path: Path) -> LabelKind:
         values, wrong = numbers(table, column, str(path))
         if wrong:
             where = f"{path}:{wrong[0][0] + 2}"
-            raise InputError(f"{column}: '{wrong[0][1]}' is no finite number", where, "an empty cell says none")
+            raise InputError(f"{column}: '{wrong[0][1]}' is not a finite number", where, "leave the cell empty")
         return LabelKind(None, values)
     kind = "any_of" if any(SEPARATOR in word for word in words) else "one_of"
     if kind == "any_of":
         words = sorted({part.strip() for word in words for part in word.split(SEPARATOR)} - {"", NONE})
     if len(words) > MOST:
         what = f"'{column}' has {len(words)} different values, such as '{words[0]}'"
-        raise InputError(what, str(path), "classes by name, or a number; name another column")
+        raise InputError(what, str(path), "name a column of classes or of numbers")
     labels = _distinct(Labels(kind, tuple(map(_name, words)), tuple(words), column=column), path)
     return LabelKind(labels, _read(table, column, labels.flags if kind == "any_of" else labels.number, path))
 
 
 def label_columns(label: str, names: Sequence[str]) -> list[str]:
-    """The columns that ``label`` names: one, or several that commas separate."""
+    """The columns that ``label`` names: one, or several separated by commas."""
     return [label] if label in names else [name.strip() for name in label.split(",")]
 
 
 def numbered(values: np.ndarray, column: str) -> Labels:
-    """Labels of classes that stand in a column as whole numbers."""
+    """Labels of classes that a column holds as integers."""
     words = tuple(f"{value:g}" for value in np.unique(values[~np.isnan(values)]).tolist())
     return Labels("one_of", words, words, column=column)
 
@@ -94,7 +94,7 @@ def _read(table: Any, column: str, read: Any, path: Path) -> np.ndarray:
 
 
 def _name(word: str) -> str:
-    """A word as a name that keys may have."""
+    """A word made into a valid name of a key."""
     if names.fault(word) is None:
         return word
     made = "_".join(re.findall(r"[\w@+-]+", word))
@@ -102,10 +102,10 @@ def _name(word: str) -> str:
 
 
 def _distinct(labels: Labels, path: Path) -> Labels:
-    """Refuse words that would have one name."""
+    """Refuse words that would get the same name."""
     for i, name in enumerate(labels.names):
         if name in labels.names[:i]:
             first, second = labels.cells[labels.names.index(name)], labels.cells[i]
             what = f"'{first}' and '{second}' would both be named '{name}'"
-            raise InputError(what, str(path), "write one of them otherwise")
+            raise InputError(what, str(path), "spell one of them differently")
     return labels

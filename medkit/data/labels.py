@@ -1,4 +1,4 @@
-"""The declared labels of a data set's cases, read from their fields once."""
+"""The declared labels of a data set's cases, read once from their fields."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case
 from medkit.protocols.labels import Labels
 
-SHOWN = 10  # problems that are told at once
+SHOWN = 10  # problems reported at once
 
 
 class LabelColumn:
-    """Labels of all cases of a source: (n,) numbers or, of ``any_of``, (n,K) flags; nan where one is not known.
+    """Labels of all cases of a source: (n,) numbers or, for ``any_of``, (n,K) flags; nan where unknown.
 
     Parameters
     ----------
     place:
-        Where a case is listed, as errors say it: file and row.
+        Where a case is listed, for errors: file and row.
 
     Raises
     ------
     Problems
-        for each cell that is no label: file, row, column and value.
+        for each cell that is not a label: file, row, column and value.
     """
 
     def __init__(self, labels: Labels, cases: Sequence[Case], place: Callable[[Case], str]) -> None:
@@ -38,23 +38,23 @@ class LabelColumn:
         self._rows = {} if self._table is not None else {case.id: row for row, case in enumerate(cases)}
 
     def of(self, cases: Sequence[Case]) -> np.ndarray:
-        """Labels of some of the cases."""
+        """Labels of some of the cases: (n,) or (n,K)."""
         if self._table is not None and isinstance(cases, CaseTable) and cases.shares(self._table):
             return self.values[cases.rows]
         return self.values[[self._row(case) for case in cases]]
 
     def of_case(self, case: Case) -> np.ndarray:
-        """() or (K,) float32."""
+        """The label of one case: () or (K,) float32."""
         found: np.ndarray = self.values[self._row(case)]
         return np.asarray(found, np.float32)
 
     def known(self, cases: Sequence[Case]) -> np.ndarray:
-        """(n,) which cases have a label, of ``any_of`` at least one."""
+        """(n,) booleans: which cases have a label, for ``any_of`` at least one."""
         values = self.of(cases)
         return ~(np.isnan(values).all(1) if values.ndim == 2 else np.isnan(values))
 
     def strata(self, cases: Sequence[Case]) -> np.ndarray:
-        """(n,) numbers by which patients are drawn evenly: the label itself; of ``any_of`` the number, from 1, of the
+        """(n,) numbers of the strata that are drawn evenly: the label itself; for ``any_of`` the number, from 1, of the
         rarest class that a case has, 0 for none."""
         values = self.of(cases)
         return rarest(values) if values.ndim == 2 else values
@@ -69,7 +69,7 @@ class LabelColumn:
         return dict(zip(self.labels.names, counts, strict=True))
 
     def missing(self, cases: Sequence[Case]) -> dict[str, int]:
-        """Of ``any_of``: of how many cases each class is not known, of those that have a label at all."""
+        """For ``any_of``: for how many of the cases that have any label each class is unknown."""
         values = self.of(cases)
         if values.ndim == 1:
             return {}
@@ -85,7 +85,7 @@ class LabelColumn:
             if name not in there:
                 hint = did_you_mean(name, there) or f"they have: {', '.join(there) or 'none'}"
                 what = f"cases have no field '{name}', which 'labels' names as its column"
-                hint += "; a column that the source takes for itself ('label: NAME') is none: leave it out there"
+                hint += "; a column that the source uses itself ('label: NAME') is not a field: remove it there"
                 raise InputError(what, "labels.column", hint)
 
     def _read(self, place: Callable[[Case], str]) -> np.ndarray:
@@ -99,9 +99,9 @@ class LabelColumn:
         return self._encoded(labels.columns[0], read, place).astype(np.float32)
 
     def _encoded(self, name: str, read: Callable[[Any], Any], place: Callable[[Case], str]) -> np.ndarray:
-        """Each distinct cell is read once."""
+        """Read a column, each distinct cell once."""
         codes, cells = encoded(self._cases, name)
-        return self._read_cells(name, codes, [*cells, None], read, place)  # the last one is that of code -1
+        return self._read_cells(name, codes, [*cells, None], read, place)  # the last is for code -1
 
     def _column(
         self, name: str, values: np.ndarray, read: Callable[[Any], Any], place: Callable[[Case], str]
@@ -127,8 +127,8 @@ class LabelColumn:
 
 
 def rarest(flags: np.ndarray) -> np.ndarray:
-    """(n,) of flags (n,K): the number, from 1, of the class that a row has and fewest rows have; 0 for none of them,
-    nan where nothing is known."""
+    """(n,) for flags (n,K): the number, from 1, of the rarest class that a row has; 0 if it has none, nan if nothing
+    is known."""
     counts = np.nansum(flags, 0)
     order = np.argsort(counts, kind="stable")
     has = np.nan_to_num(flags[:, order]) > 0
@@ -137,8 +137,8 @@ def rarest(flags: np.ndarray) -> np.ndarray:
 
 
 def check_present(counts: Mapping[str, int], where: str, split: str) -> None:
-    """Refuse a split to train on that has no case of a class."""
+    """Refuse a training split that has no case of a class."""
     if absent := [name for name, count in counts.items() if not count]:
-        what = f"no case of '{split}' has {' or '.join(absent)}, so nothing can be learned of it"
-        hint = "'medkit data split --stratify' deals every class to every fold; or leave the class out of 'labels'"
+        what = f"no case of '{split}' has {' or '.join(absent)}, so nothing can be learned about it"
+        hint = "'medkit data split --stratify' puts every class in every fold; or leave the class out of 'labels'"
         raise InputError(what, where, hint)

@@ -1,4 +1,4 @@
-"""Public data sets' folders as manifests."""
+"""Folders of public data sets as manifests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from medkit.errors import InputError
 
 SHARES = {"train": 0.65, "val": 0.1, "test": 0.25}
 FOLDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folds by the names that folders of data sets have for them."""
+"""Folds by the names that data sets give their folders."""
 SUBTYPES = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
 
 
 def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     """Manifest of PhysioNet's CT-ICH 1.3.1: ``ct_scans/*.nii``, ``masks/*.nii`` and the diagnosis csv.
 
-    75 scans, named by the patient's number (``049.nii``), of 82 patients; ``hemorrhage_diagnosis_raw_ct.csv`` has a row
-    a slice, ``PatientNumber``, ``SliceNumber`` and 0 or 1 for each kind of bleed (Hssayeni et al., Data 2020;5:14).
-    Masks are 255 where there is blood of whatever kind. Folds are drawn by patient, stratified by haemorrhage.
+    75 scans of 82 patients, named by the patient's number (``049.nii``); ``hemorrhage_diagnosis_raw_ct.csv`` has one
+    row per slice: ``PatientNumber``, ``SliceNumber`` and 0 or 1 for each kind of bleed (Hssayeni et al., Data
+    2020;5:14). Masks are 255 where there is blood of any kind. Folds are drawn by patient, stratified by haemorrhage.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     if not diagnosis.is_file() or not scans:
         old = (folder / "Patients_CT").is_dir()
         hint = (
-            "this is version 1.0 of the data, windowed 8-bit pictures: get 1.3.1"
+            "this is version 1.0 of the data, with windowed 8-bit pictures: get 1.3.1"
             if old
-            else "ct_scans/ and the csv are wanted"
+            else "it has to hold ct_scans/ and the csv"
         )
         raise InputError("this is not the CT-ICH folder", str(folder), hint)
     table = read_table(diagnosis)
@@ -51,15 +51,15 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     for scan in scans:
         number = scan.name.split(".")[0]
         if not number.isdecimal():
-            hint = "is it a second copy of another? Only files named by the patient's number belong here"
-            raise InputError("the name is no patient's number", str(scan), hint)
+            hint = "is it a copy of another file? Only files named by the patient's number belong here"
+            raise InputError("the name is not a patient's number", str(scan), hint)
         mask = next((folder / "masks").glob(f"{number}.nii*"), None)
         mine = table[table["PatientNumber"].astype(int) == int(number)]
         if mask is None or mine.empty:
             missing = "mask" if mask is None else "row in the csv"
             raise InputError(f"patient {number} has no {missing}", str(scan))
         if mine[list(SUBTYPES)].isna().any(axis=None):
-            hint = "no entry is not the same as no bleeding"
+            hint = "an empty entry does not mean no bleeding: get the original file"
             raise InputError(f"patient {number} has slices without a diagnosis", str(diagnosis), hint)
         kinds = {name.lower(): int((mine[name].astype(float) > 0).any()) for name in SUBTYPES}
         label = int(any(kinds.values()))
@@ -79,17 +79,17 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
 
 
 def rsna_hemorrhage(folder: Path, lists: Path, seed: int = 0) -> Any:
-    """Manifest of the RSNA Intracranial Hemorrhage Detection data: labels of images, gathered to series.
+    """Manifest of the RSNA Intracranial Hemorrhage Detection data: labelled images, grouped into series.
 
-    ``stage_2_train/ID_<image>.dcm`` are the images of all series, and ``stage_2_train.csv`` has six rows of each,
-    ``ID`` (``ID_<image>_epidural``, ..., ``ID_<image>_any``) and ``Label``; some rows stand there twice (Flanders et
-    al., Radiology: Artificial Intelligence 2020;2:e190211). Each series gets a list of its files in the folder
-    ``lists``, which is what the ``image`` column holds; patients are those of DICOM's PatientID.
+    ``stage_2_train/ID_<image>.dcm`` are the images of all series, and ``stage_2_train.csv`` has six rows for each,
+    ``ID`` (``ID_<image>_epidural``, ..., ``ID_<image>_any``) and ``Label``; some rows are repeated (Flanders et al.,
+    Radiology: Artificial Intelligence 2020;2:e190211). Each series gets a list of its files in the folder ``lists``,
+    which the ``image`` column names; patients are taken from DICOM's PatientID.
 
     Returns
     -------
     pandas.DataFrame
-        case, patient, center, fold, image, label and the five subtypes, one row a series.
+        case, patient, center, fold, image, label and the five subtypes, one row per series.
     """
     import pandas
 
@@ -98,7 +98,7 @@ def rsna_hemorrhage(folder: Path, lists: Path, seed: int = 0) -> Any:
     folder = Path(folder)
     labels_file, images = folder / "stage_2_train.csv", folder / "stage_2_train"
     if not labels_file.is_file() or not images.is_dir():
-        raise InputError("this is not the RSNA folder", str(folder), "stage_2_train.csv and stage_2_train/ are wanted")
+        raise InputError("this is not the RSNA folder", str(folder), "stage_2_train.csv and stage_2_train/ are missing")
     labels: dict[str, dict[str, int]] = {}
     for name, value in read_table(labels_file)[["ID", "Label"]].itertuples(index=False):
         image, _, kind = str(name).rpartition("_")
@@ -113,7 +113,7 @@ def rsna_hemorrhage(folder: Path, lists: Path, seed: int = 0) -> Any:
         header = read_header(path)
         series.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, str(header.get("PatientID"))))
     if not series:
-        raise InputError("no .dcm file is here", str(images))
+        raise InputError("there is no .dcm file here", str(images))
     rows = []
     for uid, files in sorted(series.items()):
         listing = write_listing([path for path, _ in files], Path(lists) / f"{uid}.txt")
@@ -142,22 +142,22 @@ def with_folds(table: Any, by: str, seed: int) -> Any:
 
 
 def write_listing(files: Sequence[Path], path: Path) -> Path:
-    """Write a series list, one absolute path a line, and return where it is."""
+    """Write a series list, one absolute path per line, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
     return path.resolve()
 
 
 def check_new_manifest(path: Path) -> None:
-    """Raise for a name that no manifest can have, or that is taken."""
+    """Raise for a name that a manifest cannot have, or that exists already."""
     if path.suffix not in (".csv", ".parquet"):
-        raise InputError("a manifest ends in .csv or .parquet", str(path))
+        raise InputError("a manifest's name has to end in .csv or .parquet", str(path))
     if path.exists():
-        raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
+        raise InputError("the output exists already", str(path), "name a new one: nothing is overwritten")
 
 
 def write_manifest(table: Any, path: Path) -> list[str]:
-    """Write a manifest, CSV or Parquet by its suffix; returns what a user should know. An existing file is an error."""
+    """Write a manifest, CSV or Parquet by its suffix, and return messages for the user. The file must not exist."""
     path = Path(path)
     check_new_manifest(path)
     with whole_file(path) as temporary:

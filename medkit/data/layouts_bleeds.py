@@ -1,4 +1,4 @@
-"""Public sets of head CT with drawn bleeds, as NIfTI files, as manifests: BHSD, INSTANCE 2022, HemSeg-200."""
+"""Public sets of head CTs with segmented bleeds, in NIfTI, as manifests: BHSD, INSTANCE 2022, HemSeg-200."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from medkit.data.tree_files import stem
 from medkit.errors import InputError
 
 BHSD_CLASSES = {1: "epidural", 2: "intraparenchymal", 3: "intraventricular", 4: "subarachnoid", 5: "subdural"}
-"""Values of BHSD's masks, by the ``dataset.json`` of its repository."""
+"""Values of BHSD's masks, from the ``dataset.json`` of its repository."""
 BHSD = (("images", "ground truths"), ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 HEMSEG = (("image", "label"), ("images", "labels"))
 BLEED = {1: "bleed"}
 RSNA_NAME = re.compile(r"(ID_[0-9a-f]+)_(ID_[0-9a-f]+)")
 FROM_RSNA = (
-    "its scans come from RSNA Intracranial Hemorrhage Detection and patients have its names (ID_...), so that nobody "
-    "is tested on them unnoticed who was seen in training there"
+    "its scans come from RSNA Intracranial Hemorrhage Detection, and patients keep those names (ID_...), so that "
+    "testing on a patient who was trained on there is noticed"
 )
 Progress = Callable[[int, int], None]
 
@@ -31,29 +31,29 @@ Progress = Callable[[int, int], None]
 def bhsd(folder: Path, seed: int = 0, progress: Progress | None = None) -> Any:
     """Manifest of BHSD: 192 head CTs with masks of five kinds of bleed (Wu et al., MLMI 2023, arXiv:2308.11298).
 
-    Files lie in ``label_192/images`` and ``label_192/ground truths``, or as the ``dataset.json`` in
+    Files are in ``label_192/images`` and ``label_192/ground truths``, or as the ``dataset.json`` in
     github.com/White65534/BHSD lists them, in ``imagesTr`` and ``labelsTr`` (and ``Ts``). They are named
     ``ID_<patient>_ID_<study>.nii.gz`` by RSNA's identifiers; some patients have two studies. That file also says which
-    value of a mask is which kind: :data:`BHSD_CLASSES`. Its 1,980 scans with labels of slices are not read.
+    mask value is which kind: :data:`BHSD_CLASSES`. The set's 1,980 scans with labelled slices are not read.
 
     Returns
     -------
     pandas.DataFrame
         case, patient, center, fold, image, mask, label and the five kinds; folds are drawn by patient.
-        ``attrs["told"]`` says what a user should know.
+        ``attrs["told"]`` has messages for the user.
 
     Raises
     ------
     InputError
-        if no scan is here, one has no mask or another name, or a mask holds another value.
+        if there is no scan, one has no mask or another name, or a mask holds another value.
     """
     folder = Path(folder)
     places = [(folder / top / images, folder / top / masks) for top in ("", "label_192") for images, masks in BHSD]
     rows = []
-    for image, mask in _pairs(places, folder, "label_192/images and label_192/ground truths are wanted"):
+    for image, mask in _pairs(places, folder, "it has to hold label_192/images and label_192/ground truths"):
         match = RSNA_NAME.fullmatch(stem(image.name))
         if match is None:
-            raise InputError("a scan is named ID_<patient>_ID_<study>.nii.gz", str(image))
+            raise InputError("this is not named ID_<patient>_ID_<study>.nii.gz", str(image), "use the published name")
         rows.append(_row(match[0], match[1], "rsna", image, mask))
     table, _ = _with_kinds(rows, BHSD_CLASSES, seed, progress)
     named = ", ".join(f"{value}: {name}" for value, name in BHSD_CLASSES.items())
@@ -64,51 +64,51 @@ def bhsd(folder: Path, seed: int = 0, progress: Progress | None = None) -> Any:
 def instance_2022(folder: Path, seed: int = 0, progress: Progress | None = None) -> Any:
     """Manifest of INSTANCE 2022's training set: 100 head CTs with masks of bleeds (Li et al., arXiv:2301.03281).
 
-    Files lie in ``train_2/data/001.nii.gz`` and ``train_2/label/001.nii.gz`` (or ``train``); a mask is 1 where there is
-    blood of whatever kind. The 30 scans for validation are published without masks, and not read.
+    Files are ``train_2/data/001.nii.gz`` and ``train_2/label/001.nii.gz`` (or in ``train``); a mask is 1 where there is
+    blood of any kind. The 30 validation scans are published without masks and are not read.
 
     Returns
     -------
     pandas.DataFrame
-        case, patient, center, fold, image, mask, label. ``attrs["told"]`` says what a user should know.
+        case, patient, center, fold, image, mask, label. ``attrs["told"]`` has messages for the user.
 
     Raises
     ------
     InputError
-        if no scan is here, one has no mask, or a mask holds another value.
+        if there is no scan, one has no mask, or a mask holds another value.
     """
     folder = Path(folder)
     places = [(folder / top / "data", folder / top / "label") for top in ("train_2", "train", "")]
-    pairs = _pairs(places, folder, "train_2/data and train_2/label are wanted")
+    pairs = _pairs(places, folder, "it has to hold train_2/data and train_2/label")
     names = [(stem(image.name), image, mask) for image, mask in pairs]
     rows = [_row(name, f"instance_{name}", "instance", image, mask) for name, image, mask in names]
     table = _with_kinds(rows, BLEED, seed, progress)[0].drop(columns="bleed")
     table.attrs["told"] = [
         "the set does not say whose a scan is: each counts as a patient of its own",
-        "all scans have a bleed: what is trained on them alone has seen no normal head",
+        "all scans have a bleed: a model trained only on them has not seen a normal head",
     ]
     return table
 
 
 def hemseg_200(folder: Path, seed: int = 0, progress: Progress | None = None) -> Any:
-    """Manifest of HemSeg-200: head CTs of RSNA's set with masks of bleeds (Song et al., arXiv:2405.14559, 222 scans).
+    """Manifest of HemSeg-200: head CTs from RSNA's set with masks of bleeds (Song et al., arXiv:2405.14559, 222 scans).
 
-    Its masks are published alone (github.com/songchangwei/3DCT-SD-IVH-ICH), and the images are made from RSNA's DICOM
-    files by its script, one ``<scan>.nii.gz`` each. They lie in ``image`` and ``label``, here or in ``train``, ``val``
-    and ``test``. ``annotion_file_info.jsonl`` of that repository says whose a scan is, a line each with ``patient`` and
-    ``scan_``; some patients have two. Masks show bleeds in the brain and its ventricles; whether values tell these two
-    apart is not published, and told where there are others than 0 and 1.
+    Only its masks are published (github.com/songchangwei/3DCT-SD-IVH-ICH); a script there makes the images from RSNA's
+    DICOM files, one ``<scan>.nii.gz`` each. They are in ``image`` and ``label``, here or in ``train``, ``val`` and
+    ``test``. That repository's ``annotion_file_info.jsonl`` says whose each scan is, with ``patient`` and ``scan_`` in
+    each line; some patients have two. Masks show bleeds in the brain and its ventricles; whether their values separate
+    the two is not published, so values other than 0 and 1 are reported.
 
     Returns
     -------
     pandas.DataFrame
         case, patient, center, fold, image, mask, label, published_fold; folds are drawn by patient.
-        ``attrs["told"]`` says what a user should know.
+        ``attrs["told"]`` has messages for the user.
 
     Raises
     ------
     InputError
-        if no scan is here, or one has no mask, or nothing says whose it is.
+        if there is no scan, or one has no mask, or nothing says whose it is.
     """
     folder = Path(folder)
     patients = _patients_of_scans(folder)
@@ -121,30 +121,31 @@ def hemseg_200(folder: Path, seed: int = 0, progress: Progress | None = None) ->
             row = _row(name, patients[name], "rsna", image, mask)
             rows.append(row | {"published_fold": FOLDS.get(part, "")})
     if not rows:
-        raise InputError("no scan is here", str(folder), "image/<scan>.nii.gz and label/<scan>.nii.gz are wanted")
+        wanted = "it has to hold image/<scan>.nii.gz and label/<scan>.nii.gz"
+        raise InputError("there is no scan here", str(folder), wanted)
     table, values = _with_kinds(rows, None, seed, progress)
     told = [FROM_RSNA]
     if values - {0, 1}:
         told.append(
-            f"masks hold the values {', '.join(map(str, sorted(values)))}; what they mean is not published: name them "
-            "by 'classes' in the data block"
+            f"masks hold the values {', '.join(map(str, sorted(values)))}; their meaning is not published: name them "
+            "with 'classes' in the data block"
         )
     table.attrs["told"] = told
     return table
 
 
 def _pairs(places: list[tuple[Path, Path]], root: Path | None = None, wanted: str = "") -> Iterator[tuple[Path, Path]]:
-    """Scans and their masks, of one name, in the first folders that are there and all beside them."""
+    """Scans and their masks of the same name, in all pairs of folders that exist."""
     found = False
     for images, masks in places:
         for image in sorted(images.glob("[!.]*.nii*")) if masks.is_dir() else ():
             mask = masks / image.name
             if not mask.is_file():
-                raise InputError(f"no mask of this name is in '{masks.name}'", str(image))
+                raise InputError(f"there is no mask of this name in '{masks.name}'", str(image))
             found = True
             yield image, mask
     if not found and root is not None:
-        raise InputError("no scan is here", str(root), wanted)
+        raise InputError("there is no scan here", str(root), wanted)
 
 
 def _row(case: str, patient: str, center: str, image: Path, mask: Path) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _row(case: str, patient: str, center: str, image: Path, mask: Path) -> dict[
 def _with_kinds(
     rows: list[dict[str, Any]], names: Mapping[int, str] | None, seed: int, progress: Progress | None
 ) -> tuple[Any, set[int]]:
-    """The rows as a table with what their masks show and folds, and the values of all; without names any is a bleed."""
+    """The rows as a table, with what their masks show and folds; and all mask values. Without names, any is a bleed."""
     import pandas
 
     every: set[int] = set()
@@ -172,11 +173,12 @@ def _with_kinds(
 
 
 def _patients_of_scans(folder: Path) -> dict[str, str]:
-    """Patients by scan, as the repository's table has them."""
+    """Patients by scan, from the repository's table."""
     tables = sorted(folder.glob("annotion_file_info*.jsonl"))
     if not tables:
         hint = "get it from github.com/songchangwei/3DCT-SD-IVH-ICH: some patients have two scans"
-        raise InputError("annotion_file_info.jsonl is not here, so nothing says whose a scan is", str(folder), hint)
+        what = "annotion_file_info.jsonl is missing, so nothing says whose a scan is"
+        raise InputError(what, str(folder), hint)
     found = {}
     for path in tables:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -184,5 +186,5 @@ def _patients_of_scans(folder: Path) -> dict[str, str]:
                 said = json.loads(line)
                 found[str(said["scan_"] if "scan_" in said else said["scan"])] = str(said["patient"])
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError("a line has 'patient' and 'scan_'", f"{path}:{number}") from error
+                raise InputError("this line lacks 'patient' or 'scan_'", f"{path}:{number}") from error
     return found

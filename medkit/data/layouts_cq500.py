@@ -1,4 +1,4 @@
-"""CQ500's folders and the votes of its readers as a manifest."""
+"""CQ500's folders and its readers' votes as a manifest."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ FINDINGS = {
     "MassEffect": "mass_effect",
     "MidlineShift": "midline_shift",
 }
-"""Columns of the manifest by the findings of ``reads.csv``."""
+"""Columns of the manifest, by the findings in ``reads.csv``."""
 READERS = ("R1", "R2", "R3")
 PATIENT = r"(CQ500-?CT-?\d+)"
 CONTRAST = r"(?i)(?<!non )(?<!non-)(?<!pre )(?<!pre-)(?<!without )contrast|\bpost\b|\bcect\b|\boral iv\b|\bct c\b"
-"""Names of series with contrast medium, in which vessels are as bright as blood; that ``CT C`` is one is a guess."""
+"""Names of series with contrast medium, in which vessels are as bright as blood; ``CT C`` is a guess."""
 CHOICES = Choices(modality="CT", patient=PATIENT, skip=CONTRAST)
 TOLD = (
     "labels are what at least two of the three readers saw; 'votes' says how many saw a bleed",
-    "a scan counts as a patient: the set has no other name for whom it shows",
+    "each scan counts as a patient: the set does not identify patients otherwise",
 )
 
 
@@ -51,27 +51,27 @@ def cq500(
     lists: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
-    """Write the manifest of CQ500: one series of each scan, with what two of three readers saw.
+    """Write the manifest of CQ500: one series of each scan, with what at least two of three readers saw.
 
-    491 scans from New Delhi in two batches (Chilamkurthy et al., Lancet 2018;392:2388-96). They lie in
-    ``CQ500CT12 CQ500CT12/Unknown Study/CT PLAIN THIN/CT000000.dcm``, at any depth, several series each; ``reads.csv``
-    has a row a scan: ``name`` (``CQ500-CT-12``), ``Category`` (batch ``B1`` or ``B2``), and 0 or 1 by each of three
-    readers, ``R1:ICH`` to ``R3:MidlineShift``. Public code that reads the set names folders and columns alike.
+    491 scans from New Delhi in two batches (Chilamkurthy et al., Lancet 2018;392:2388-96), each of several series, such
+    as ``CQ500CT12 CQ500CT12/Unknown Study/CT PLAIN THIN/CT000000.dcm``, at any depth. ``reads.csv`` has one row per
+    scan: ``name`` (``CQ500-CT-12``), ``Category`` (batch ``B1`` or ``B2``), and 0 or 1 from each of three readers,
+    ``R1:ICH`` to ``R3:MidlineShift``. Folders and columns are named as in public code that reads the set.
 
     Parameters
     ----------
     reads:
         The table; default: ``reads.csv`` in ``folder``, or beside it.
     choices:
-        What is preferred of several series; default: an original with a soft kernel and the most slices, without
-        contrast medium by its name.
+        Which of several series to prefer; default: an original with a soft kernel and the most slices, whose name does
+        not suggest contrast medium.
     lists, progress:
         As for :func:`medkit.data.tree_write.write`.
 
     Raises
     ------
     InputError
-        if no scan is here, or the table lacks a column or an entry; and as :func:`medkit.data.tree_write.write`.
+        if there is no scan, or the table lacks a column or an entry; and as :func:`medkit.data.tree_write.write`.
     """
     folder = Path(folder)
     if reads is None:
@@ -87,7 +87,7 @@ class Votes:
     path: Path
 
     def join(self, found: Gathered, left_out: LeftOut) -> list[str]:
-        """Put what most readers saw beside the scans, and draw folds by patient."""
+        """Add what most readers saw to the scans, and draw folds by patient."""
         table = self._majority()
         for row, keys in zip(found.rows, found.keys, strict=True):
             row["patient"] = keys["patient"] = _name(row["patient"])
@@ -104,7 +104,7 @@ class Votes:
         votes = {finding: [f"{reader}:{finding}" for reader in READERS] for finding in FINDINGS}
         for column in ("name", "Category", *(name for names in votes.values() for name in names)):
             if column not in table.column_names:
-                raise InputError(f"no column '{column}'", where, "reads.csv of CQ500 is wanted")
+                raise InputError(f"there is no column '{column}'", where, "it has to be reads.csv of CQ500")
         seen = {finding: [self._seen(table, name) for name in names] for finding, names in votes.items()}
         counts = {finding: [sum(marks) for marks in zip(*readers, strict=True)] for finding, readers in seen.items()}
         columns: dict[str, list[Any]] = {
@@ -126,5 +126,5 @@ class Votes:
 
 
 def _name(text: str) -> str:
-    """One name for a scan, of ``CQ500-CT-12`` and ``CQ500CT12``."""
+    """The same name for ``CQ500-CT-12`` and ``CQ500CT12``."""
     return text.replace("-", "")

@@ -1,4 +1,4 @@
-"""FracAtlas's table, pictures and outlines as a manifest, with the PNG files that it needs."""
+"""FracAtlas's table, pictures and outlines as a manifest, with the PNG files it needs."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from medkit.errors import InputError
 OUTLINES = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
 PLACES = {1: "Fractured", 0: "Non_fractured"}
 SHOWN = 3
-SHIFT = 4  # binary places of an outline's corners that cv2.fillPoly takes
+SHIFT = 4  # fractional bits of an outline's corners for cv2.fillPoly
 Corners = list[np.ndarray]
 
 
 def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Any:
-    """Manifest of FracAtlas: radiographs of arm, leg, hip and shoulder, labelled by fracture, with outlines of these.
+    """Manifest of FracAtlas: radiographs of arm, leg, hip and shoulder, with labels and outlines of fractures.
 
-    4,083 pictures of three hospitals in Bangladesh, 717 of them with fractures (Abedeen et al., Sci Data 2023;10:521,
-    doi:10.1038/s41597-023-02432-4). ``dataset.csv`` has ``image_id`` (``IMG0000019.jpg``), 0 or 1 for ``fractured``,
-    body parts and views; pictures lie in ``images/Fractured`` and ``images/Non_fractured``, which are taken by what the
-    table says; outlines in ``Annotations/COCO JSON/COCO_fracture_masks.json``; ``Utilities/Fracture Split`` has folds
-    of the fractured ones only. Those of the YOLO files, which public code finds incomplete, are not used.
+    4,083 pictures from three hospitals in Bangladesh, 717 of them with fractures (Abedeen et al., Sci Data
+    2023;10:521, doi:10.1038/s41597-023-02432-4). ``dataset.csv`` has ``image_id`` (``IMG0000019.jpg``), 0 or 1 for
+    ``fractured``, body parts and views; pictures are in ``images/Fractured`` or ``images/Non_fractured``, as the table
+    says; outlines in ``Annotations/COCO JSON/COCO_fracture_masks.json``. ``Utilities/Fracture Split`` has folds of the
+    fractured ones only. The outlines of the YOLO files, which public code finds incomplete, are not used.
 
-    JPEG is not read as an image, so the grey values of each picture go into a PNG file in the new folder ``pictures``,
-    and a mask of each fractured one beside it.
+    JPEG is not read as an image, so the grey values of each picture are written as PNG into the new folder
+    ``pictures``, with a mask of each fractured one.
 
     Returns
     -------
     pandas.DataFrame
         case, patient, center, fold, image, mask, label, published_fold, and the table's other columns.
-        ``attrs["told"]`` says what a user should know.
+        ``attrs["told"]`` has messages for the user.
 
     Raises
     ------
     InputError
-        if the table or a picture of it is not there, or one picture is both fractured and not; nothing is left then.
+        if the table or one of its pictures is missing, or one picture is both fractured and not; nothing is written
+        then.
     """
     import pandas
 
@@ -57,7 +58,7 @@ def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[i
     files = [folder / "images" / PLACES[label] / name for name, label in zip(names, labels, strict=True)]
     missing = [file for file in files if not file.is_file()]
     if missing:
-        more = f"{len(missing)} pictures of dataset.csv are not here, the first is {missing[0].name}"
+        more = f"{len(missing)} pictures of dataset.csv are missing, such as {missing[0].name}"
         raise InputError(more, str(folder), "get the whole set: doi.org/10.6084/m9.figshare.22363012")
     outlines, folds = _outlines(folder), _folds(folder)
     rows: list[dict[str, Any]] = []
@@ -86,7 +87,7 @@ def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[i
             if progress is not None:
                 progress(number + 1, len(names))
         if not rows:
-            raise InputError(f"none of its pictures can be read: {damaged[0]}", str(folder))
+            raise InputError(f"none of the pictures can be read, such as {damaged[0]}", str(folder))
         same = _patients(rows)
         for row in rows:
             for key in ("image", "mask"):
@@ -99,22 +100,23 @@ def fracatlas(folder: Path, pictures: Path, seed: int = 0, progress: Callable[[i
 def _table(folder: Path) -> Any:
     path = folder / "dataset.csv"
     if not path.is_file():
-        raise InputError("this is not the FracAtlas folder", str(folder), "dataset.csv and images/ are wanted")
+        raise InputError("this is not the FracAtlas folder", str(folder), "it has to hold dataset.csv and images/")
     table = read_table(path)
     for column in ("image_id", "fractured"):
         if column not in table.columns:
             raise InputError(f"no column '{column}'", str(path))
     for row, (name, label) in enumerate(zip(table["image_id"], table["fractured"], strict=True)):
         if not name or Path(name).name != name or label not in ("0", "1"):
-            raise InputError("a line has the name of a picture, and 0 or 1 for 'fractured'", f"{path}:{row + 2}")
+            what = "a row needs the name of a picture, and 0 or 1 for 'fractured'"
+            raise InputError(what, f"{path}:{row + 2}")
     twice = [name for name, count in Counter(table["image_id"]).items() if count > 1]
     if twice:
-        raise InputError(f"'{twice[0]}' is listed twice", str(path))
+        raise InputError(f"'{twice[0]}' is listed twice", str(path), "remove one of the rows")
     return table
 
 
 def _outlines(folder: Path) -> dict[str, tuple[tuple[int, int], Corners]]:
-    """Of each picture with outlines its size, rows and columns, and the corners of each outline."""
+    """For each picture with outlines, its size (rows, columns) and the corners (n,2) of each outline."""
     path = folder / OUTLINES
     if not path.is_file():
         return {}
@@ -128,7 +130,7 @@ def _outlines(folder: Path) -> dict[str, tuple[tuple[int, int], Corners]]:
             corners = [np.reshape(np.array(points, float), (-1, 2)) for points in one["segmentation"]]
             found.setdefault(str(image["file_name"]), (size, []))[1].extend(corners)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError("these are no outlines as COCO has them", str(path)) from error
+        raise InputError("these are not outlines in COCO's format", str(path)) from error
     return found
 
 
@@ -144,11 +146,11 @@ def _folds(folder: Path) -> dict[str, str]:
 
 
 def _mask(outline: tuple[tuple[int, int], Corners] | None, image: np.ndarray) -> np.ndarray | None:
-    """(H,W) of 0 and 255; None without an outline, or with one of a picture of another size."""
+    """(H,W) of 0 and 255; None without an outline, or if it was drawn on a picture of another size."""
     if outline is None or outline[0] != image.shape or not any(len(corners) > 2 for corners in outline[1]):
         return None
     mask = np.zeros(image.shape, np.uint8)
-    for corners in outline[1]:  # 0.5 is the middle of a pixel there, and 0 here
+    for corners in outline[1]:  # a pixel's centre is at 0.5 in COCO, at 0 in OpenCV
         cv2.fillPoly(mask, [np.round((corners - 0.5) * 2**SHIFT).astype(np.int32)], 255, shift=SHIFT)
     return mask
 
@@ -164,13 +166,13 @@ def _write(image: np.ndarray, root: Path, inside: Path) -> str:
 
 
 def _patients(rows: list[dict[str, Any]]) -> int:
-    """Let pictures of one content be one patient's, and name patients by a picture; how many pictures are copies."""
+    """Assign identical pictures to one patient, and name patients after a picture; return the number of copies."""
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
         one = first.setdefault(row["patient"], row)
         if one["label"] != row["label"]:
             what = f"{one['case']} and {row['case']} are one picture, once with a fracture and once without"
-            raise InputError(what, "dataset.csv", "take one of the lines away")
+            raise InputError(what, "dataset.csv", "remove one of the rows")
     names = {content: row["case"] for content, row in first.items()}
     for row in rows:
         row["patient"] = names[row["patient"]]
@@ -180,7 +182,7 @@ def _patients(rows: list[dict[str, Any]]) -> int:
 def _said(damaged: list[str], unlike: list[str], same: int) -> Iterator[str]:
     yield (
         "the set does not say whose a picture is: each counts as a patient of its own, so pictures of one patient may "
-        f"lie in two folds{f'; {same} that are copies of another count as its patient' if same else ''}"
+        f"be in two folds{f'; {same} that are copies of another count as the same patient' if same else ''}"
     )
     for names, what in ((damaged, "pictures cannot be read and are left out"), (unlike, "fractures have no mask")):
         if names:

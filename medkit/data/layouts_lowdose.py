@@ -1,4 +1,4 @@
-"""Public low-dose CT data sets' folders as manifests of pairs: low dose as ``image``, full dose as ``target``."""
+"""Folders of public low-dose CT data sets as manifests of pairs: low dose as ``image``, full dose as ``target``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from medkit.data.layouts import FOLDS, with_folds, write_listing
 from medkit.errors import InputError, Problems
 
 CLOSE = 0.1
-"""Distance in mm up to which two slices lie at one place."""
+"""Distance in mm up to which two slices have the same position."""
 OFFICIAL = {"L333": "val", "L506": "test"}
-"""Folds of the 2016 challenge in published work; all other patients train."""
+"""Folds of the 2016 challenge in published work; all other patients are in train."""
 ANATOMY = {"C": ("chest", 0.1), "L": ("abdomen", 0.25), "N": ("head", 0.25)}
 """Body part and dose by the first letter of a patient, in both collections."""
 Progress = Callable[[int, int], None]
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Place:
-    """What a file's path says of it. Low and full dose of one ``case`` are a pair."""
+    """What a file's path says about it. Low and full dose of one ``case`` are a pair."""
 
     case: str
     patient: str
@@ -46,20 +46,20 @@ class Pair:
 
 
 def mayo_2016(folder: Path, lists: Path | None = None, progress: Progress | None = None) -> Any:
-    """Manifest of the AAPM/Mayo Low Dose CT Grand Challenge of 2016 (ten abdominal patients, a quarter of the dose).
+    """Manifest of the AAPM/Mayo Low Dose CT Grand Challenge of 2016 (ten patients, abdomen, a quarter of the dose).
 
-    Any arrangement of folders will do in which a path names the dose (``quarter_3mm``, ``full_1mm``) and the patient
+    Folders may be arranged in any way, if each path names the dose (``quarter_3mm``, ``full_1mm``) and the patient
     (``L067``, as a folder or at the start of the file's name), such as ``L067/quarter_3mm/*.IMA``,
     ``train/full_3mm/L067/*.IMA`` and ``Train/quarter_3mm/L067/quarter_3mm/*.IMA``. A folder ``train``, ``valid`` or
-    ``test`` names the fold; without one, L333 validates and L506 tests. Slice thicknesses and kernels (``3mm B30``,
-    ``quarter_3mm_sharp``) are cases of their own.
+    ``test`` names the fold; without one, L333 is in val and L506 in test. Each slice thickness and kernel (``3mm B30``,
+    ``quarter_3mm_sharp``) is a case of its own.
 
     Parameters
     ----------
     lists:
-        Folder for lists of files, which series need that share a folder with others; never inside the data set.
+        Folder for the file lists of series that share a folder with others; never inside the data set.
     progress:
-        Called with the number of cases done and of all.
+        Called with the number of cases done and the total.
 
     Returns
     -------
@@ -69,22 +69,23 @@ def mayo_2016(folder: Path, lists: Path | None = None, progress: Progress | None
     Raises
     ------
     InputError
-        if a patient has one dose only or lies in two folds, or the two doses differ in number, place, size, spacing
-        or orientation of their slices; naming patient, file and tag.
+        if a patient has only one dose or is in two folds, or the slices of the two doses differ in number, position,
+        size, spacing or orientation; naming patient, file and tag.
     """
     import pandas
 
     folder = Path(folder)
     pairs = _gather(folder, _mayo_place)
     if not pairs:
-        raise InputError("no image of the 2016 challenge is here", str(folder), "L067/quarter_3mm/*.IMA is wanted")
+        wanted = "it has to hold files like L067/quarter_3mm/*.IMA"
+        raise InputError("there is no image of the 2016 challenge here", str(folder), wanted)
     folds: dict[str, set[str]] = {}
     for pair in pairs:
         folds.setdefault(pair.place.patient, set()).add(pair.place.fold)
     for patient, found in folds.items():
         if len(found) > 1:
             named = " and ".join(sorted(fold or "no fold" for fold in found))
-            raise InputError(f"patient {patient} lies in {named}", str(folder), "a patient has one fold")
+            raise InputError(f"patient {patient} is in {named}", str(folder), "keep each patient in one of them")
     rows, _ = _rows(pairs, folder, lists, progress)
     for row, pair in zip(rows, pairs, strict=True):
         row["fold"] = pair.place.fold or OFFICIAL.get(pair.place.patient, "train")
@@ -94,16 +95,16 @@ def mayo_2016(folder: Path, lists: Path | None = None, progress: Progress | None
 def ldct_projection(folder: Path, lists: Path | None = None, seed: int = 0, progress: Progress | None = None) -> Any:
     """Manifest of TCIA's LDCT-and-Projection-data: chest (a tenth of the dose), abdomen and head (a quarter).
 
-    Images lie in ``<patient>/<study>/<n>-{Low,Full} Dose Images-<id>/*.dcm``; projections are not looked at. Folds are
-    drawn by patient, stratified by body part. Patients of GE scanners, whose low dose was published as projections
-    only, are left out; ``attrs["left_out"]`` of the table names them.
+    Images are ``<patient>/<study>/<n>-{Low,Full} Dose Images-<id>/*.dcm``; projections are ignored. Folds are drawn by
+    patient, stratified by body part. Patients of GE scanners, whose low dose was published only as projections, are
+    left out; ``attrs["left_out"]`` of the table names them.
 
     Parameters
     ----------
     lists, progress:
         As for :func:`mayo_2016`.
     seed:
-        Of the folds.
+        For drawing the folds.
 
     Returns
     -------
@@ -113,15 +114,15 @@ def ldct_projection(folder: Path, lists: Path | None = None, seed: int = 0, prog
     Raises
     ------
     InputError
-        if any other patient has one dose only, and as for :func:`mayo_2016`.
+        if any other patient has only one dose, and as for :func:`mayo_2016`.
     """
     import pandas
 
     folder = Path(folder)
     pairs = _gather(folder, _projection_place)
     if not pairs:
-        wanted = "C001/<study>/<n>-Low Dose Images-<id>/*.dcm is wanted"
-        raise InputError("no image of LDCT-and-Projection-data is here", str(folder), wanted)
+        wanted = "it has to hold files like C001/<study>/<n>-Low Dose Images-<id>/*.dcm"
+        raise InputError("there is no image of LDCT-and-Projection-data here", str(folder), wanted)
     rows, left_out = _rows(pairs, folder, lists, progress, without_low="GE")
     if not rows:
         raise InputError("no patient has low-dose images", str(folder))
@@ -154,7 +155,7 @@ def _projection_place(path: PurePath) -> Place | None:
 
 
 def _gather(folder: Path, place_of: Callable[[PurePath], Place | None]) -> list[Pair]:
-    """Files by case, in order of the cases' names. Folders of projections, with their many files, are not entered."""
+    """Files by case, in order of their names. Folders of projections, which hold many files, are skipped."""
     pairs: dict[str, Pair] = {}
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if "projections" not in name.lower())
@@ -172,7 +173,8 @@ def _gather(folder: Path, place_of: Callable[[PurePath], Place | None]) -> list[
 def _rows(
     pairs: Sequence[Pair], folder: Path, lists: Path | None, progress: Progress | None, without_low: str | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row for each pair, its series lists written; and the patients of a manufacturer that has no low dose."""
+    """Write the series lists; return a row for each pair, and the patients left out because their manufacturer,
+    ``without_low``, has no low dose."""
     neighbours = Counter(path.parent for pair in pairs for path in (*pair.low, *pair.full))
     rows: list[dict[str, Any]] = []
     listings: dict[Path, list[Path]] = {}
@@ -196,8 +198,8 @@ def _rows(
                 places.append(found[0].parent.resolve())
             else:
                 if lists is None:
-                    what = "files of several series lie in one folder, and lists of them need a place"
-                    raise InputError(what, str(found[0].parent), "name one outside the data set: lists=FOLDER")
+                    what = "files of several series are in one folder, so lists of them are needed"
+                    raise InputError(what, str(found[0].parent), "name a folder outside the data set: lists=FOLDER")
                 listing = Path(lists) / f"{pair.place.case}_{kind}.txt"
                 listings[listing] = [header.path for header in headers]
                 places.append(listing.resolve())
@@ -212,16 +214,16 @@ def _rows(
 
 
 def _checked(pair: Pair, folder: Path, without_low: str | None) -> tuple[list[Header], list[Header]] | None:
-    """Headers of low and full dose, found to match; None for a patient whose maker published no low dose."""
+    """Matching headers of low and full dose; None for a patient whose manufacturer published no low dose."""
     patient = pair.place.patient
     if not pair.full or (not pair.low and not without_low):
         kind, there = ("full", pair.low) if not pair.full else ("low", pair.full)
-        raise InputError(f"patient {patient} has no {kind}-dose images beside these", str(there[0].parent))
+        raise InputError(f"patient {patient} has no {kind}-dose images to go with these", str(there[0].parent))
     full = _one_series(patient, "full", pair.full, folder)
     if not pair.low:
-        maker = str(full[0].get("Manufacturer") or "an unknown maker")
+        maker = str(full[0].get("Manufacturer") or "unknown manufacturer")
         if not maker.upper().startswith(str(without_low)):
-            hint = "get them, or take the patient's folder away"
+            hint = "get them, or move the patient's folder elsewhere"
             raise InputError(f"patient {patient} ({maker}) has no low-dose images", str(folder), hint)
         return None
     low = _one_series(patient, "low", pair.low, folder)
@@ -251,12 +253,12 @@ def _one_series(patient: str, kind: str, files: Sequence[Path], folder: Path) ->
     found = scan(files, str(files[0].parent))
     if len(found) > 1:
         where = ", ".join(sorted({str(headers[0].path.parent.relative_to(folder)) for headers in found.values()}))
-        raise InputError(f"patient {patient} has {len(found)} series of {kind} dose", where, "keep the one to use")
+        raise InputError(f"patient {patient} has {len(found)} series of {kind} dose", where, "keep only the one to use")
     return next(iter(found.values()))
 
 
 def _check_match(patient: str, low: Sequence[Header], full: Sequence[Header]) -> None:
-    """Every low-dose slice has one full-dose slice at its place, of its size, spacing and orientation."""
+    """Check that each low-dose slice has one full-dose slice of the same position, size, spacing and orientation."""
     first = low[0]
     size = (first.get("Rows"), first.get("Columns"))
     orientation, spacing = vector(first, "ImageOrientationPatient", 6), vector(first, "PixelSpacing", 2)
@@ -271,7 +273,7 @@ def _check_match(patient: str, low: Sequence[Header], full: Sequence[Header]) ->
                 what = f"{_short(values)} differs from {_short(wanted)} of {first.name}"
                 raise InputError(f"patient {patient}: {what}", header.where(tag))
     ours, theirs = (np.array([vector(h, "ImagePositionPatient", 3) for h in headers]) for headers in (low, full))
-    # The whole offset counts, along the normal and in the plane.
+    # The offset in all directions counts, along the normal and in the plane.
     apart = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
     alone = [(header, "full", float(near.min())) for header, near in zip(low, apart, strict=True) if near.min() > CLOSE]
     alone += [
@@ -281,7 +283,7 @@ def _check_match(patient: str, low: Sequence[Header], full: Sequence[Header]) ->
     if alone:
         header, other, far = alone[0]
         raise InputError(
-            f"{counts}, {len(alone)} without a partner; this one (InstanceNumber {header.get('InstanceNumber')}) lies "
+            f"{counts}, {len(alone)} without a partner; this one (InstanceNumber {header.get('InstanceNumber')}) is "
             f"{far:.2f} mm from the nearest {other}-dose slice",
             header.where("ImagePositionPatient"),
         )
@@ -289,7 +291,7 @@ def _check_match(patient: str, low: Sequence[Header], full: Sequence[Header]) ->
         for near in distances:
             here = [header for header, far in zip(headers, near, strict=True) if far <= CLOSE]
             if len(here) > 1:
-                raise InputError(f"{counts}, {len(here)} at one place", here[-1].where("ImagePositionPatient"))
+                raise InputError(f"{counts}, {len(here)} at one position", here[-1].where("ImagePositionPatient"))
 
 
 def _short(values: np.ndarray) -> str:

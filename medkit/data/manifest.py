@@ -1,4 +1,4 @@
-"""Manifests as Arrow tables: CSV with every cell as text, Parquet with its types; names are texts, never numbers."""
+"""Manifests as Arrow tables: CSV with every cell as text, Parquet with its types; names are text, never numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from medkit.errors import InputError
 
-BLOCK = 1 << 23  # bytes that are parsed at a time: no row may be longer
+BLOCK = 1 << 23  # bytes parsed at a time: no row may be longer
 INDEX = re.compile(r"__index_level_\d+__")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -20,23 +20,23 @@ def read_manifest(path: Path, what: str = "manifest") -> Any:
     Raises
     ------
     InputError
-        naming the file and, of a CSV, the line.
+        naming the file and, for a CSV, the line.
     """
     if not path.is_file():
-        raise InputError(f"there is no such {what}", str(path))
+        raise InputError(f"there is no such {what}", str(path), "check the path")
     try:
         table = _parquet(path) if path.suffix == ".parquet" else _csv(path, what)
     except InputError:
         raise
-    except Exception as error:  # whatever a damaged file holds, it is an error of that file
+    except Exception as error:  # whatever a damaged file makes the parser raise, the file is at fault
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        hint = "CSV or Parquet with a header"
+        hint = "it has to be CSV or Parquet with a header"
         raise InputError(f"the {what} cannot be read ({first})", str(path), hint) from error
     return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
 
 
 def write_rows(table: Any, to: Path | BinaryIO, suffix: str) -> None:
-    """Write a table of pandas or Arrow as CSV, or as Parquet where ``suffix`` says so; a pandas index is left out."""
+    """Write a pandas or Arrow table as CSV, or as Parquet if ``suffix`` is ``.parquet``, without a pandas index."""
     if suffix == ".parquet":
         import pyarrow
         import pyarrow.parquet
@@ -82,7 +82,7 @@ def _header(path: Path, what: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise _encoding(path, what) from error
     if names is None:
-        raise InputError(f"the {what} is empty", str(path), "CSV or Parquet with a header")
+        raise InputError(f"the {what} is empty", str(path), "it has to be CSV or Parquet with a header")
     if len(names) == 1:
         for sign, word in SEPARATORS.items():
             if sign in names[0]:
@@ -94,31 +94,31 @@ def _header(path: Path, what: str) -> list[str]:
 def _check_names(names: list[str], path: Path) -> None:
     twice = sorted({name for name in names if name.strip() and names.count(name) > 1})
     if twice:
-        raise InputError(f"two columns are named '{twice[0]}'", str(path), "which one is meant cannot be told")
+        raise InputError(f"two columns are named '{twice[0]}'", str(path), "rename or remove one of them")
 
 
 def _encoding(path: Path, what: str) -> InputError:
     hint = "save it as 'CSV UTF-8'; in Python: encoding='utf-8'"
-    return InputError(f"the {what} is no text in UTF-8 (utf-8)", str(path), hint)
+    return InputError(f"the {what} is not UTF-8 text", str(path), hint)
 
 
 def _ragged(path: Path, width: int) -> InputError | None:
-    """The first line whose number of fields is not that of the header, as an error."""
+    """An error for the first line with another number of fields than the header."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         for row in reader:
             if row and len(row) != width:
                 what = f"this line has {len(row)} fields, the header {width} columns"
-                hint = "text with commas goes in quotes; no comma at the end of a line"
+                hint = "put text with commas in quotes, and no comma at the end of a line"
                 return InputError(what, f"{path}:{reader.line_num}", hint)
     return None
 
 
 def texts(table: Any, name: str, where: str) -> Any:
-    """A column that names things, as stripped texts, null where there is none; None if there is no such column.
+    """A column of names, as stripped text, null for an empty cell; None if there is no such column.
 
-    Whole numbers are texts as they are. Decimal ones are refused: a column of whole numbers with gaps becomes one
-    in pandas, and whether 7.0 is 7 or 7.0 cannot be told.
+    Integers become text as they are. Floats are refused: pandas turns a column of integers with gaps into floats, and
+    whether 7.0 means 7 or 7.0 cannot be known.
     """
     import pyarrow
     import pyarrow.compute as compute
@@ -133,12 +133,12 @@ def texts(table: Any, name: str, where: str) -> Any:
         if column.null_count < len(column):
             first = compute.drop_null(column)[0].as_py()
             hint = "save the column as text or whole numbers; in pandas: .astype('Int64')"
-            raise InputError(f"'{name}' names things, and holds decimal numbers such as {first!r}", where, hint)
+            raise InputError(f"'{name}' is a column of names, but holds decimal numbers such as {first!r}", where, hint)
     try:
         column = compute.utf8_trim_whitespace(column.cast(pyarrow.large_string()))
     except pyarrow.ArrowException as error:
         raise InputError(
-            f"'{name}' holds {column.type} values, which are no names", where, "save it as text"
+            f"'{name}' holds {column.type} values, which cannot be names", where, "save it as text"
         ) from error
     empty = compute.equal(column, "")
     if compute.any(empty).as_py():
@@ -147,7 +147,8 @@ def texts(table: Any, name: str, where: str) -> Any:
 
 
 def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str]]]:
-    """A column of labels as (rows,) float64, nan where there is none, and what is no finite number: row and text."""
+    """A column of labels as (rows,) float64, nan for an empty cell; and row and text of each cell that is not a
+    finite number."""
     import numpy as np
     import pyarrow
 
@@ -158,13 +159,13 @@ def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str
     column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     words = column.dictionary.to_pylist()
-    values = np.array([*map(as_number, words), np.nan])  # the last one for empty cells
+    values = np.array([*map(as_number, words), np.nan])  # the last is for empty cells
     wrong = np.array([*(word is not None and str(word).strip() != "" for word in words), False]) & ~np.isfinite(values)
     return values[codes], [(int(row), str(words[codes[row]])) for row in np.flatnonzero(wrong[codes])]
 
 
 def as_number(value: Any) -> float:
-    """A finite number, also one that is written as text; nan for anything else."""
+    """A finite number, even if written as text; nan for anything else."""
     try:
         found = float(value)
     except (TypeError, ValueError):

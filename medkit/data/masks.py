@@ -1,4 +1,4 @@
-"""Masks that a manifest names: of one class or several, on the grid of their image, with values that masks may hold."""
+"""Masks that a manifest names: of one class or several, checked for their image's grid and for valid values."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Read = Callable[[str], Volume]
 def read_mask(
     path: str, image: Volume, named: str, classes: Classes | None, read: Read, several: bool = False
 ) -> Volume:
-    """A mask of 0 and 1, or of classes, on the grid of ``image``, which is called ``named``.
+    """A mask of 0 and 1, or of classes, on the grid of ``image``, whose name in messages is ``named``.
 
     Parameters
     ----------
     read:
-        Reads a file; a DICOM Segmentation is read by its segments.
+        Reads a file. A DICOM Segmentation is read by its segments instead.
     several:
         Whether it is one of several columns of masks.
 
     Raises
     ------
     InputError
-        if it lies on another grid or holds other values.
+        if it is on another grid or holds other values.
     """
     from medkit.data import dicom_seg
 
@@ -52,7 +52,7 @@ def read_mask(
 
 
 def read_overlapping(paths: Sequence[str], image: Volume, named: str, read: Read) -> Volume:
-    """Masks of classes that may overlap as one, the sum of 1, 2, 4 ... where each is."""
+    """Masks of classes that may overlap as one: the sum of 1, 2, 4 ... wherever each is set."""
     each = [read_mask(path, image, named, None, read, several=True) for path in paths]
     bits = [(mask.voxels > 0).astype(np.uint8) << number for number, mask in enumerate(each)]
     return each[0].like(np.bitwise_or.reduce(bits))

@@ -1,4 +1,5 @@
-"""What a user says of DICOM files whose headers lack or contradict what reading needs: each by its name, and told."""
+"""What to assume of DICOM files whose headers lack or contradict what reading needs: named by the user, and
+reported."""
 
 from __future__ import annotations
 
@@ -16,15 +17,15 @@ NAMES: tuple[Name, ...] = get_args(Name)
 
 @dataclass(frozen=True)
 class Mend:
-    """What is assumed where a header does not say it. Files that do say it are read by what they say.
+    """What to assume if a header does not say it. Files that do say it are read by what they say.
 
     Attributes
     ----------
     names:
-        ``rescale``: of CT images without RescaleSlope or RescaleIntercept both are as in ``slope`` and ``intercept``.
+        ``rescale``: CT images without RescaleSlope or RescaleIntercept have both ``slope`` and ``intercept``.
         ``preamble``: files without DICOM's preamble are DICOM; without a transfer syntax, their pixels are uncompressed
-        and in little-endian order. ``signed``: pixels of CT that are said to be unsigned, and of which more than 5 %
-        would be -4096 to -1, are signed.
+        and little-endian. ``signed``: CT pixels declared unsigned are signed if that makes more than 5 % of them -4096
+        to -1.
     """
 
     names: frozenset[Name] = frozenset()
@@ -33,46 +34,46 @@ class Mend:
 
     @classmethod
     def of(cls, names: Sequence[Name], rescale: Sequence[float] = (1.0, -1024.0)) -> Mend:
-        """From names and the slope and intercept of ``rescale``.
+        """From names, and slope and intercept for ``rescale``.
 
         Raises
         ------
         InputError
-            for another name, or a rescale that makes no values.
+            for another name, or a slope or intercept that gives no values.
         """
         for name in names:
             if name not in NAMES:
-                hint = did_you_mean(name, NAMES) or f"there are: {', '.join(NAMES)}"
-                raise InputError(f"headers are not mended by '{name}'", "mend", hint)
+                hint = did_you_mean(name, NAMES) or f"one of: {', '.join(NAMES)}"
+                raise InputError(f"there is no way to mend headers named '{name}'", "mend", hint)
         slope, intercept = rescale
         if slope == 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
-            raise InputError(f"a slope other than 0 and an intercept are wanted, not {list(rescale)}", "rescale")
+            raise InputError(f"rescale needs a slope other than 0 and an intercept, not {list(rescale)}", "rescale")
         return cls(frozenset(names), float(slope), float(intercept))
 
     def plain(self) -> list[str]:
-        """Its names, that of ``rescale`` with slope and intercept, as :func:`named` reads them."""
+        """Its names, ``rescale`` with slope and intercept, as :func:`named` reads them."""
         said = {"rescale": f"rescale={self.slope:g},{self.intercept:g}"}
         return [said.get(name, name) for name in NAMES if name in self.names]
 
     def assumed(self, name: Name) -> str:
-        """What is assumed by a name, in words."""
+        """What a name assumes, in words, to follow 'images'."""
         if name == "rescale":
             lacking = "without RescaleSlope or RescaleIntercept"
-            return f"{lacking} were taken as slope {self.slope:g} and intercept {self.intercept:g}"
+            return f"{lacking} were read with slope {self.slope:g} and intercept {self.intercept:g}"
         if name == "preamble":
-            return "without preamble were read as DICOM, uncompressed and little-endian where they do not say it"
-        return "said to be unsigned (PixelRepresentation) were read as signed"
+            return "without preamble were read as DICOM, uncompressed and little-endian unless they say otherwise"
+        return "declared unsigned (PixelRepresentation) were read as signed"
 
     @property
     def notice(self) -> str:
-        """What heads the report."""
+        """For the top of the report."""
         named = [name for name in NAMES if name in self.names]
         if not named:
             return ""
         return f"Headers were mended because the recipe says so: images {', images '.join(map(self.assumed, named))}."
 
     def notes(self, mended: Iterable[set[Name]]) -> list[str]:
-        """What was mended in the images of a series, each with how many."""
+        """What was mended in a series, with the number of images each."""
         counts = Counter(name for names in mended for name in names)
         return [f"{counts[name]} images {self.assumed(name)}" for name in NAMES if counts[name]]
 
@@ -81,17 +82,17 @@ NOTHING = Mend()
 
 
 def how(name: Name) -> str:
-    """How a name is said, in a recipe and to a command."""
-    return f"'mend: [{name}]' (--mend {name} of a command)"
+    """How to give a name, in a recipe and to a command."""
+    return f"'mend: [{name}]' (for a command: --mend {name})"
 
 
 def named(texts: Sequence[str]) -> Mend:
-    """From names as a command is given them; ``rescale=SLOPE,INTERCEPT`` says what is assumed.
+    """From names as a command gets them; ``rescale=SLOPE,INTERCEPT`` says what to assume.
 
     Raises
     ------
     InputError
-        as :meth:`Mend.of`, and for what does not read so.
+        as :meth:`Mend.of`, and for a text of another form.
     """
     names: list[Name] = []
     rescale: Sequence[float] = (1.0, -1024.0)
@@ -101,7 +102,9 @@ def named(texts: Sequence[str]) -> Mend:
             try:
                 slope, intercept = map(float, numbers.split(","))
             except ValueError as error:
-                raise InputError(f"'{text}' is not rescale=SLOPE,INTERCEPT", "--mend", "rescale=1,-1024") from error
+                raise InputError(
+                    f"'{text}' is not rescale=SLOPE,INTERCEPT", "--mend", "as in rescale=1,-1024"
+                ) from error
             rescale = (slope, intercept)
         names.append(cast("Name", name if name == "rescale" else text))
     return Mend.of(names, rescale)

@@ -27,15 +27,15 @@ from medkit.errors import InputError
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a 3-D NIfTI file: axial slices first, rows to the back, columns to the left.
+    """Read a 3-D NIfTI file as (D,H,W): axial slices, rows to the back, columns to the left.
 
-    Its values are HU if they hold air. A file says nothing of its units, so without air it is left open
+    Its values are HU if they include air. A file does not say its units, so without air they stay unknown
     (:func:`medkit.data.units.doubt_of`).
 
     Raises
     ------
     InputError
-        if the file is cut or no NIfTI, not 3-D, without a place in space, too large, or holds values that are not
+        if the file is truncated or not NIfTI, not 3-D, too large, or has a singular affine or values that are not
         finite.
     """
     _check_name(path)
@@ -44,7 +44,7 @@ def read_nifti(path: Path) -> Volume:
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
-        raise InputError(f"a volume has 3 dimensions, this file has {data.shape}", str(path), "write one volume a file")
+        raise InputError(f"a volume has 3 dimensions, this file {data.shape}", str(path), "write one volume per file")
     if data.dtype.kind == "f":
         bad = int((~np.isfinite(data)).sum())
         if bad:
@@ -59,9 +59,9 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
     affine, notes = place_of(image, path)
     if more > 0:
-        notes = [f"{more} bytes lie behind its voxels: was it longer?", *notes]
+        notes = [f"{more} bytes follow its voxels: does its header give a wrong size?", *notes]
     if mended:
-        notes = [f"its header is not valid and was taken as it must have been meant: {'; '.join(mended)}", *notes]
+        notes = [f"its header is not valid and was corrected as it was probably meant: {'; '.join(mended)}", *notes]
     axial = turn(data, np.diag([*[_millimetres(image)] * 3, 1.0]) @ affine)
     header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
     why = doubt(float(data.min()), float(data.max()))
@@ -75,7 +75,7 @@ def read_nifti(path: Path) -> Volume:
 
 @contextmanager
 def _mended() -> Iterator[list[str]]:
-    """What nibabel says of a header that it puts right, which would be printed without the file's name."""
+    """What nibabel says about a header that it corrects, which it would print without the file's name."""
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -88,7 +88,7 @@ def _mended() -> Iterator[list[str]]:
 
 
 def _check_name(path: Path) -> None:
-    """nibabel goes by the name: say what is wrong with one that does not tell what the file is."""
+    """Refuse a name that contradicts the file's compression, since nibabel goes by the name."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     named = path.name.lower().endswith(".gz")
@@ -96,11 +96,11 @@ def _check_name(path: Path) -> None:
         hint = f"rename it to {path.name.removesuffix('.nii')}.nii.gz"
         raise InputError("this is compressed with gzip, but its name does not say so", str(path), hint)
     if named and not zipped:
-        raise InputError("this is not compressed, though named .gz", str(path), f"rename it to {path.stem}")
+        raise InputError("this is not compressed, though its name ends in .gz", str(path), f"rename it to {path.stem}")
 
 
 def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
-    """The file and its array, whose size is looked at before it is read, and how many bytes lie behind it."""
+    """The file and its array, whose size is checked before it is read, and how many bytes follow it."""
     try:
         image: Any
         if path.name.lower().endswith(".nii.gz"):
@@ -115,15 +115,15 @@ def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
     except InputError:
         raise
     except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputError(f"this is no whole NIfTI file ({error})", str(path)) from error
+        raise InputError(f"this is not a whole NIfTI file ({error})", str(path), "is it cut short?") from error
     except Exception as error:
         raise InputError(f"the NIfTI header is damaged ({error})", str(path)) from error
 
 
 def _unzipped(path: Path) -> tuple[Any, int]:
-    """A compressed file, read to its end: the checksum stands there, and nibabel stops where the voxels do.
+    """A compressed file, read to its end, where its checksum is; nibabel stops at the end of the voxels.
 
-    Also how many bytes lie behind the voxels.
+    Also how many bytes follow the voxels.
     """
     with gzip.open(path) as file:
         start = file.read(540)
@@ -140,49 +140,49 @@ def _unzipped(path: Path) -> tuple[Any, int]:
 
 
 def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
-    """The affine in the file's own unit of length, and what is to be said about it."""
+    """The affine (4x4) in the file's own unit of length, and notes about it."""
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("the affine is singular or not finite (sform and qform)", str(path))
     codes = [int(image.header[name]) for name in ("sform_code", "qform_code")]
     if not any(codes):
         return affine, [
-            "it has no place in space (sform_code and qform_code are 0), so its orientation is a guess: columns of "
-            "voxels to the left, rows to the front"
+            "its position in space is unknown (sform_code and qform_code are 0), so its orientation is a guess: "
+            "columns of voxels to the left, rows to the front"
         ]
     if all(codes):
         between = image.header.get_sform() - image.header.get_qform()
         corners = np.array([[0, 0, 0, 1], [*(side - 1 for side in image.shape[:3]), 1]])
         apart = float(np.linalg.norm((corners @ between.T)[:, :3], axis=1).max())
         if apart > np.linalg.norm(affine[:3, :3], axis=0).min():
-            return affine, [f"sform and qform place it up to {apart:.3g} mm apart; the sform is taken"]
+            return affine, [f"sform and qform place it up to {apart:.3g} mm apart; the sform is used"]
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     said = np.abs(np.asarray(image.header["pixdim"][1:4], float))
     if codes[0] and not np.allclose(sides, said, rtol=0.01):
         sizes = (" x ".join(f"{side:.4g}" for side in found) for found in (sides, said))
-        return affine, ["voxels are {} mm by its sform and {} mm by pixdim; the sform is taken".format(*sizes)]
+        return affine, ["voxels are {} mm by its sform and {} mm by pixdim; the sform is used".format(*sizes)]
     return affine, []
 
 
 def _millimetres(image: Any) -> float:
-    """Length of the file's own unit in mm; files that name none mean mm."""
+    """Length of the file's own unit in mm; a file that names none means mm."""
     return {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
 
 
 def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = "image") -> None:
-    """Write a volume; one that was read from NIfTI gets the file's own axes, affine, units and scale back.
+    """Write a volume; one read from NIfTI gets back the file's axes, affine, units and scale.
 
-    Voxels of an image that were not changed keep the numbers that the file stores, and its type as long as that holds
-    the others; those are rounded to its steps. Display range, description and extensions of the file go, as they speak
-    of its own voxels.
+    Unchanged voxels of an image keep the numbers that the file stores, and changed ones are rounded to its steps, in
+    its type if that can hold them. The file's display range, description and extensions are dropped, since they are
+    about its own voxels.
 
     Raises
     ------
     InputError
-        if ``path`` exists or does not end in .nii or .nii.gz, or no NIfTI can say where the slices lie.
+        if ``path`` exists or does not end in .nii or .nii.gz, or NIfTI cannot express where the slices are.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise InputError("a NIfTI file ends in .nii or .nii.gz", str(path))
+        raise InputError("the name of a NIfTI file has to end in .nii or .nii.gz", str(path))
     if volume.voxels.dtype == bool:
         volume = volume.like(volume.voxels.astype(np.uint8))
     with whole_file(path) as temporary:
@@ -192,10 +192,10 @@ def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = 
 
 
 def _new(volume: Volume, path: Path) -> Any:
-    """An image in scanner coordinates, as sform and qform; ITK trusts the one, other programs the other."""
+    """An image in scanner coordinates, as sform and qform, since some programs read one and some the other."""
     problem = irregular(volume)
     if problem is not None:
-        raise InputError(f"{problem}: NIfTI cannot hold that", str(path))
+        raise InputError(f"{problem}: NIfTI cannot hold that", str(path), "resample it to an even grid first")
     here = volume.affine.copy()
     here[:3, 3] = volume.slice_positions()[0]
     affine = _columns_first(LPS @ here)

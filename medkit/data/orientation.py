@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Between RAS, which NIfTI speaks, and LPS."""
+"""Between RAS, as in NIfTI, and LPS."""
 AXES = axcodes2ornt(("S", "P", "L"))
 
 
@@ -19,11 +19,11 @@ class Turned:
     Attributes
     ----------
     voxels:
-        (D,H,W), contiguous: axial slices first, rows to the back, columns to the left.
+        (D,H,W), contiguous: axial slices, rows to the back, columns to the left.
     affine:
         4x4 from their indices to patient coordinates in mm, LPS.
     back:
-        (3,2) orientation with which :func:`turn_back` restores the order of axes.
+        (3,2) orientation by which :func:`turn_back` restores the original axes.
     """
 
     voxels: np.ndarray
@@ -36,7 +36,7 @@ class Turned:
 
 
 def turn(voxels: np.ndarray, affine: np.ndarray) -> Turned:
-    """Turn voxels to the axes that come closest; ``affine`` goes from their indices to mm in RAS."""
+    """Turn (any 3-D) voxels to the nearest axes; ``affine`` (4x4) goes from their indices to mm in RAS."""
     own = io_orientation(affine)
     there = ornt_transform(own, AXES)
     found = np.ascontiguousarray(apply_orientation(voxels, there))
@@ -44,5 +44,5 @@ def turn(voxels: np.ndarray, affine: np.ndarray) -> Turned:
 
 
 def turn_back(voxels: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """(D,H,W) voxels in the order of axes that they had before :func:`turn`."""
+    """(D,H,W) voxels in the axes that they had before :func:`turn`."""
     return np.asarray(apply_orientation(voxels, back))

@@ -1,4 +1,4 @@
-"""What a manifest says of its cases as a whole: folds, labels, sizes and spacings, as far as a recipe goes by them."""
+"""What a manifest says about its cases as a whole, as a recipe needs it: folds, labels, sizes and spacings."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from medkit.protocols.labels import Labels
 
 @dataclass
 class Overview:
-    """Numbers of a manifest.
+    """A summary of a manifest.
 
     Attributes
     ----------
     folds:
-        Cases of each fold.
+        Number of cases in each fold.
     labels:
-        (n,) nan where there is none; None without such a column, or of several classes a case.
+        (n,) numbers, nan if missing; None if there is no such column, or several classes per case.
     said:
-        What the labels are where they are no plain numbers.
+        What the labels are, unless they are plain numbers.
     flags:
-        (n,K) which of several classes cases have; None of any other labels.
+        (n,K) which of several classes cases have; None for any other labels.
     masks, targets:
         How many cases have one.
     slices, rows, columns, pixel_mm:
-        (n,) of each case; where the manifest does not say them, those of the first image for all.
+        (n,), one per case, or those of the first image for all if the manifest does not have them.
     hu:
-        Whether the first image is in HU; of another one, the range of its values.
+        Whether the first image is in HU.
+        low, high:
+        low, high:
     """
 
     path: Path
@@ -61,7 +63,7 @@ class Overview:
 
     @property
     def known(self) -> np.ndarray:
-        """The labels that there are."""
+        """The labels that are not missing."""
         return np.zeros(0) if self.labels is None else self.labels[~np.isnan(self.labels)]
 
     @property
@@ -71,12 +73,12 @@ class Overview:
 
 
 def overview(path: Path, label: str, fold: str) -> Overview:
-    """Look at a manifest, and at its first image; ``label`` is a column, or several that commas separate.
+    """Inspect a manifest and its first image; ``label`` is a column, or several separated by commas.
 
     Raises
     ------
     InputError
-        if it has no folds, no patients or no image that can be read, or a label is none.
+        if it has no folds or no patients, its first image cannot be read, or a label is not valid.
     """
     table = read_manifest(path)
     names = table.column_names

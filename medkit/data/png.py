@@ -1,4 +1,4 @@
-"""Reading PNG radiographs: 8 or 16 bit, grey or with colours as channels; whole files only."""
+"""Reading PNG radiographs: 8 or 16 bit, grey, or colours as channels; complete files only."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_png(path: Path) -> Volume:
-    """A grey image as a volume of one slice, in stored units; pixels count as 1 mm, for PNG knows no reliable spacing.
+    """A grey image as a volume of one slice, in stored units; pixels count as 1 mm, as PNG has no reliable spacing.
 
-    Colour files whose channels are equal are grey images too. Values are int16 where they fit, else float32.
+    Colour files with equal channels are grey images too. Values are (1,H,W) int16 if they fit, else float32.
 
     Raises
     ------
     InputError
-        for a cut, damaged or too large file, colour, or transparency.
+        for a truncated, damaged or too large file, colour, or transparency.
     """
     image = _pixels(path)
     return _volume(_grey(image, path) if image.ndim == 3 else image, path)
 
 
 def read_colours(path: Path) -> list[Volume]:
-    """Red, green and blue of an image as volumes, each as :func:`read_png` has a grey one; grey is all three alike.
+    """Red, green and blue of an image as volumes, each like that of :func:`read_png`; a grey image is repeated.
 
     Raises
     ------
     InputError
-        for a file that is no PNG, and as :func:`read_png`.
+        for a file that is not PNG, and as :func:`read_png`.
     """
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
-            raise InputError("colours are read from PNG files, and this is none", str(path), "leave 'colour' out")
+            raise InputError("colours are read from PNG files, which this is not", str(path), "leave out 'colour'")
     image = _pixels(path)
     if image.ndim == 2:
         return [_volume(image, path) for _ in range(3)]
@@ -49,7 +49,7 @@ def read_colours(path: Path) -> list[Volume]:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """(H,W) or, with colours, (H,W,C) as the file has them."""
+    """(H,W) or, for colour, (H,W,C) as in the file."""
     data = path.read_bytes()
     _check_chunks(data, path)
     if len(data) < 24 or data[12:16] != b"IHDR":
@@ -73,21 +73,21 @@ def _volume(image: np.ndarray, path: Path) -> Volume:
 
 
 def _grey(image: np.ndarray, path: Path) -> np.ndarray:
-    """The one channel of an image (H,W,C) whose colour channels are equal."""
+    """(H,W), one channel of an image (H,W,C) whose colour channels are equal."""
     _check_opaque(image, path)
     if (image[..., :3] != image[..., :1]).any():
-        hint = "grey values are wanted; of a manifest, 'colour: true' takes colours as three channels"
+        hint = "grey values are needed; in a manifest's source, 'colour: true' reads colours as three channels"
         raise InputError("this is a colour image", str(path), hint)
     return image[..., 0]
 
 
 def _check_opaque(image: np.ndarray, path: Path) -> None:
     if image.shape[2] == 4 and (image[..., 3] != np.iinfo(image.dtype).max).any():
-        raise InputError("this PNG image is partly transparent", str(path), "opaque pixels are wanted")
+        raise InputError("this PNG image is partly transparent", str(path), "pixels have to be opaque")
 
 
 def _check_chunks(data: bytes, path: Path) -> None:
-    """Walk through the chunks to the end mark: decoders fill what is missing of a cut file with zeros, in silence."""
+    """Check all chunks up to the end mark: decoders silently fill up a truncated file with zeros."""
     at = len(SIGNATURE)
     while True:
         if at + 12 > len(data):
@@ -97,7 +97,8 @@ def _check_chunks(data: bytes, path: Path) -> None:
         if end + 4 > len(data):
             raise InputError("the PNG file ends before its end mark", str(path), "is it cut short?")
         if struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[at + 4 : end]):
-            raise InputError(f"the checksum of the PNG chunk '{kind.decode('latin-1')}' is wrong", str(path))
+            what = f"the checksum of the PNG chunk '{kind.decode('latin-1')}' is wrong"
+            raise InputError(what, str(path), "is the file damaged?")
         if kind == b"IEND":
             return
         at = end + 4

@@ -1,4 +1,4 @@
-"""Grids of equal distances and right angles: which are not, and the way to one. NIfTI can hold no others."""
+"""Grids with even spacing and right angles, the only ones that NIfTI can hold: finding others, and resampling them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from medkit.data.volume import Volume
 from medkit.errors import InputError
 
-DRIFT = 0.1  # mm by which a voxel may lie beside the place that an even, upright grid has for it
+DRIFT = 0.1  # mm by which a voxel may be off its position on an even, orthogonal grid
 AIR = -1024.0
 
 
 def irregular(volume: Volume) -> str | None:
-    """Why no single affine with right angles says where every slice lies, in words; None where one does."""
+    """Why no single affine with right angles describes all slices, in words; None if one does."""
     across, x, y, normal = _axes(volume)
     places = volume.slice_positions()
     line = places[0] + np.linspace(0, 1, volume.depth)[:, None] * (places[-1] - places[0])
@@ -22,7 +22,7 @@ def irregular(volume: Volume) -> str | None:
         gaps = np.abs(np.diff(places @ normal))
         if np.ptp(gaps) > DRIFT / volume.depth:
             return f"its slices lie {gaps.min():.4g} to {gaps.max():.4g} mm apart"
-        return "its slices do not lie behind each other on one line"
+        return "its slices are not on one line"
     sideways = float(np.hypot(across @ x, across @ y))
     if sideways * (volume.depth - 1) > DRIFT:
         angle = np.degrees(np.arctan2(sideways, abs(across @ normal)))
@@ -33,24 +33,24 @@ def irregular(volume: Volume) -> str | None:
 
 
 def even(volume: Volume, *, nearest: bool) -> Volume:
-    """The volume on a grid of equal distances and right angles that covers all of its slices.
+    """The volume on a grid with even spacing and right angles that covers all of its slices.
 
-    Pixels keep their size. The distance of slices is the smallest gap of the source, but no less than a quarter of its
-    median. Each slice reaches half-way to its neighbours, the outer ones as far outwards.
+    Pixels keep their size. Slices are as far apart as the smallest gap of the source, but at least a quarter of its
+    median gap. Each slice reaches halfway to its neighbours, and the outer ones equally far outwards.
 
     Parameters
     ----------
     volume:
-        (D,H,W) voxels; one whose grid is even already comes back as it is.
+        (D,H,W) voxels; a volume with such a grid is returned as it is.
     nearest:
-        True for masks: every voxel is one of the source, so that a mask keeps its volume (to half a slice at each of
-        its ends); what lies outside is 0. False for images: linear between slices and pixels, rounded where the source
-        holds integers; what lies outside is air (-1024) in HU, else the smallest value.
+        True for masks: every voxel is one of the source's, so that a mask keeps its volume (to half a slice at each of
+        its ends); outside it is 0. False for images: linear between slices and pixels, rounded if the source holds
+        integers; outside it is air (-1024) in HU, else the smallest value.
 
     Raises
     ------
     InputError
-        if rows and columns are not at right angles, or two slices lie in one place.
+        if rows and columns are not at right angles, or two slices have the same position.
     """
     problem = irregular(volume)
     if problem is None:
@@ -88,22 +88,22 @@ def even(volume: Volume, *, nearest: bool) -> Volume:
 
 
 def check_resampling(volume: Volume) -> None:
-    """Say before the work is done that :func:`even` would refuse a volume.
+    """Raise, before the work is done, if :func:`even` would refuse a volume.
 
     Raises
     ------
     InputError
-        if rows and columns are not at right angles, or slices turn back or lie in one place.
+        if rows and columns are not at right angles, or slices turn back or have the same position.
     """
     gaps = np.diff(volume.slice_positions() @ _axes(volume)[3])
     if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
         raise InputError("rows and columns are not at right angles: medkit cannot resample that", volume.place)
     if gaps.size and max(gaps.min(), -gaps.max()) < 0.01:
-        raise InputError("slices lie in one place or turn back: medkit cannot resample that", volume.place)
+        raise InputError("slices turn back or have the same position: medkit cannot resample that", volume.place)
 
 
 def resampling(volume: Volume) -> str | None:
-    """In words why and to what :func:`even` resampled a volume, or None for one that it did not."""
+    """Why and to what :func:`even` resampled a volume, in words; None if it did not."""
     if volume.header.get("format") != "resampled":
         return None
     depth, height, width = volume.voxels.shape
@@ -112,7 +112,7 @@ def resampling(volume: Volume) -> str | None:
 
 
 def _axes(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The step from slice to slice, and unit vectors along a row, down a column and across the slices."""
+    """The step in mm from slice to slice, and unit vectors along a row, down a column and across the slices."""
     across, down, along = volume.affine[:3, 0], volume.affine[:3, 1], volume.affine[:3, 2]
     x = along / np.linalg.norm(along)
     y = down - (down @ x) * x
@@ -121,18 +121,18 @@ def _axes(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 
 def _skew(volume: Volume) -> float:
-    """How far a row is shifted against the one before it, in mm."""
+    """By how many mm a row is shifted against the one before it."""
     down, along = volume.affine[:3, 1], volume.affine[:3, 2]
     return float(down @ along / np.linalg.norm(along))
 
 
 def _nearest(places: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """The slice each height belongs to; one half-way belongs to the lower, so that no slice gains by ties."""
+    """The slice to which each height belongs; ties go to the lower slice, so that none gains by them."""
     return np.searchsorted((places[:-1] + places[1:]) / 2, heights - 1e-6)
 
 
 def _parts(position: float) -> list[tuple[int, float]]:
-    """The slices that a place between slices is mixed from, with their shares."""
+    """The slices around a position between slices, with their weights."""
     low = int(position)
     share = position - low
     return [(low, 1.0)] if share < 1e-6 else [(low, 1 - share), (low + 1, share)]
@@ -146,7 +146,7 @@ def _outside(voxels: np.ndarray) -> float:
 def _placed(
     plane: np.ndarray, shape: tuple[int, ...], offset: tuple[float, float], fill: float, nearest: bool
 ) -> np.ndarray:
-    """A slice laid into a larger one, its first pixel at ``offset`` (row, column); between pixels linear."""
+    """A slice placed in a larger one, its first pixel at ``offset`` (row, column); linear unless ``nearest``."""
     found = plane.astype(np.float32)
     for axis in (0, 1):
         whole = int(np.floor(offset[axis] + 0.5 if nearest else offset[axis] + 1e-3))

@@ -1,4 +1,4 @@
-"""Cases listed in a manifest: a CSV or Parquet file, one row a scan."""
+"""Cases listed in a manifest: a CSV or Parquet file, one row per scan."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from medkit.errors import InputError, Problems, did_you_mean
 from medkit.protocols import Case, Record
 from medkit.protocols.classes import Classes
 
-SHOWN = 10  # problems that are told at once
+SHOWN = 10  # problems reported at once
 
 
 @dataclass
 class ManifestSource:
-    """Cases of a CSV or Parquet manifest; columns are named by the arguments.
+    """Cases of a CSV or Parquet manifest; the arguments name its columns.
 
     Parameters
     ----------
@@ -36,46 +36,46 @@ class ManifestSource:
         Column with the image: DICOM folder, ``FOLDER#SERIES_UID``, series list (.txt) or NIfTI file. Several columns
         (``[t1, flair]``) give images of several channels, all on one grid.
     mask:
-        Column with the mask, on the image's grid; or a DICOM Segmentation of it, whose segments are labelled as the
-        ``classes`` of the data block where it has some. Absent column: no masks. Several columns (``[bleed, oedema]``)
-        have a mask of 0 and 1 for each of as many overlapping classes.
+        Column with the mask, on the image's grid; or a DICOM Segmentation of it, whose segments are labelled like the
+        ``classes`` of the data block, if it has any. Absent column: no masks. Several columns (``[bleed, oedema]``)
+        hold one mask of 0 and 1 for each of as many overlapping classes.
     target:
         Column with the paired image of a denoising task, on the image's grid. Absent column: none.
     patient:
-        Column with the patient; required, as splits must not share patients.
+        Column with the patient; required, because splits must not share patients.
     center:
         Column with the centre.
     fold:
         Column with the fold.
     label:
-        Column with a label (a number), an empty cell for none; without one it follows from the mask.
+        Column with a label (a number; an empty cell for none). Without this column, the label follows from the mask.
     case:
-        Column with a unique name of each row; default: the image's path.
+        Column with a unique name for each row; default: the image's path.
     root:
-        Folder that relative paths start from; default: the manifest's own.
+        Folder to which relative paths are relative; default: the manifest's own.
     allow_gaps:
         Take DICOM series with missing, interleaved or misplaced slices as they are; the report says so.
     mend:
-        Names of what is assumed of DICOM files whose headers lack or contradict what reading needs; the report says it.
-        ``rescale``: CT without RescaleSlope or RescaleIntercept has those of ``rescale``; ``preamble``: files without
-        DICOM's preamble are DICOM; ``signed``: CT pixels that are said to be unsigned, and cannot be, are signed.
+        Repairs of DICOM files whose headers lack or contradict what reading needs; the report says so. ``rescale``: CT
+        without RescaleSlope or RescaleIntercept gets those of ``rescale``; ``preamble``: files without DICOM's preamble
+        are read as DICOM; ``signed``: CT pixels declared unsigned that cannot be are read as signed.
     rescale:
-        Slope and intercept of what is mended by that name.
+        Slope and intercept that the repair of this name uses.
     units:
-        ``HU`` if images and targets are in HU although files or voxels do not show it, as crops without air; ``stored``
-        if they are not although they look like it. Default: what files and voxels show.
+        ``HU`` if images and targets are in HU although files or voxels do not show it, such as crops without air;
+        ``stored`` if they are not although they look like it. Default: what files and voxels show.
     colour:
-        Take PNG images in colour, red, green and blue as three channels.
+        Read PNG images in colour: red, green and blue as three channels.
     check_pairs:
-        Look at image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Off for targets that are
-        meant to look different.
+        Check image and target for shifts, wrong slices and offsets (``medkit.data.pairs``). Turn it off for targets
+        that are meant to look different.
     no_mask:
-        What rows without a mask are, where there is a column of masks: ``normal`` scans, whose mask is empty, or
+        What rows without a mask are if there is a column of masks: ``normal`` scans, whose mask is empty, or
         ``unlabelled``, with no mask at all. Default: normal where the label is 0, unlabelled where there is none;
-        without a column of labels it has to be said.
+        required if there is no column of labels.
     space:
-        Whose patients these are, such as the hospital's name. Equal patients of two manifests are one patient (who may
-        not be trained on and tested on), unless their spaces differ.
+        Whose patients these are, such as the hospital's name. Equal patient names in two manifests are one patient (who
+        may not be both trained and tested on), unless their spaces differ.
     """
 
     path: Path
@@ -110,20 +110,20 @@ class ManifestSource:
         self._mend = Mend.of(self.mend, self.rescale)
         self._table: CaseTable | None = None
         self._files: dict[str, Any] = {}
-        self._masked = np.zeros(0, bool)  # rows that have a mask, be it that of a normal scan
+        self._masked = np.zeros(0, bool)  # rows that have a mask, including the empty one of a normal scan
         self._without: set[int] = set()  # rows of the file that are left out
         self._kept = np.zeros(0, np.int64)  # the row of the file that each row of the table is
 
     @property
     def channels(self) -> int:
-        """How many channels a case has: one of each image, or three."""
+        """How many channels a case has: one per image, or three in colour."""
         return len(self.images) * (3 if self.colour else 1)
 
     @property
     def notice(self) -> str:
-        """What heads the report: what was said of the files that they do not show themselves."""
+        """For the top of the report: what the recipe says about the files that they do not show themselves."""
         gaps = "Series with gaps or misplaced slices were read as they are (allow_gaps)." if self.allow_gaps else ""
-        units = f"Voxels were taken for {self.units} values because the recipe says so." if self.units else ""
+        units = f"Voxels were read as {self.units} values because the recipe says so." if self.units else ""
         return " ".join(text for text in (gaps, self._mend.notice, units) if text)
 
     def cases(self) -> Sequence[Case]:
@@ -133,11 +133,11 @@ class ManifestSource:
 
     @property
     def left_out(self) -> frozenset[int]:
-        """Rows of the file that are not taken, from 0."""
+        """Rows of the file that are left out, from 0."""
         return frozenset(self._without)
 
     def leave_out_missing(self) -> list[tuple[str, InputError]]:
-        """Take no rows from now on of which an image, mask or target is not there; their cases, and what is missing.
+        """Leave out, from now on, rows with a missing image, mask or target; return their cases and what is missing.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class ManifestSource:
                 for row in _rows(~whereabouts(paths)[0]):
                     found.setdefault(row, f"{role}: there is no '{shown(str(paths[row]))}'")
         if found and len(found) == len(table):
-            raise InputError("of no row all files are there", where, f"row 2, {found[0]}")
+            raise InputError("every row has a missing file", where, f"row 2, {found[0]}")
         names = texts(table, self.case or self.images[0], where)
         self._without, self._table = set(found), None
         return [
@@ -223,14 +223,14 @@ class ManifestSource:
         return made
 
     def _check_masks(self, table: Any, problem: Callable[..., None]) -> None:
-        """Several columns of masks are all there, and a row has all of them or none."""
+        """Check that all columns of masks exist, and that each row has all masks or none."""
         where = str(self.path)
         for name in self.masks:
             if name not in table.column_names:
                 hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
                 raise InputError(f"the manifest has no column '{name}'", where, hint)
         empty = np.stack([_there(texts(table, name, where).is_null()) for name in self.masks])
-        hint = "a class that a case does not have has an empty mask; a case without masks has none of them"
+        hint = "give an empty mask for a class that the case does not have, or leave all its masks empty"
         for name, missing in zip(self.masks, empty, strict=True):
             problem(_rows(missing & ~empty.all(0)), lambda _, n=name: f"no value in '{n}'", hint)  # type: ignore[misc]
 
@@ -245,12 +245,12 @@ class ManifestSource:
             labels, wrong = numbers(table, self.label, str(self.path))
             values = dict(wrong)
             hint = f"classes are named by 'labels: {{one_of: [NAME, NAME], column: {self.label}}}' of the data block"
-            problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is no finite number", hint)
+            problem(values, lambda row: f"{self.label}: '{shown(values[row])}' is not a finite number", hint)
             return labels
         return np.full(len(table), np.nan)
 
     def _with_mask(self, labels: np.ndarray, problem: Callable[..., None]) -> np.ndarray:
-        """Which rows have a mask; no mask is that of a normal scan only where something says so."""
+        """Which rows have a mask; a missing mask means a normal scan only if something says so."""
         if self.masks[0] not in self._files:
             return np.zeros(len(labels), bool)
         empty = self._files[self.masks[0]].is_null().to_numpy(zero_copy_only=False)
@@ -262,24 +262,24 @@ class ManifestSource:
             if self.label is None:
                 problem(islice(_rows(empty), 1), lambda _: said, hint)
             else:
-                told = "'no_mask: unlabelled' in the source if it was not drawn"
-                problem(_rows(empty & (labels > 0)), lambda row: f"labelled {labels[row]:g}, and has no mask", told)
+                told = "'no_mask: unlabelled' in the source if none was drawn"
+                problem(_rows(empty & (labels > 0)), lambda row: f"labelled {labels[row]:g}, but has no mask", told)
         return ~empty | (labels == 0)
 
     def have_masks(self, cases: Sequence[Case]) -> np.ndarray:
-        """(n,) which cases have a mask, that of a normal scan included."""
+        """(n,) booleans: which cases have a mask, including the empty one of a normal scan."""
         if isinstance(cases, CaseTable) and cases.shares(self.cases()):
             return self._masked[cases.rows]
         return self._masked[[self.row(case) for case in cases]]
 
     def _row(self, case: Case) -> dict[str, Any]:
-        """The image, mask and target of a case that the manifest has columns for."""
+        """The paths of a case's image, mask and target, for the columns that the manifest has."""
         row = self.row(case)
         found = {role: paths[row].as_py() for role, paths in self._files.items()}
         return {role: None if path is None else system(path) for role, path in found.items()}
 
     def line(self, case: Case) -> int:
-        """The row of the manifest's file that is a case, from 0."""
+        """The row of a case in the manifest's file, from 0."""
         return int(self._kept[self.row(case)])
 
     def where(self, case: Case) -> str:
@@ -287,7 +287,7 @@ class ManifestSource:
         return self._where(self.row(case))
 
     def row(self, case: Case) -> int:
-        """The row of a case, from 0, among those that are taken."""
+        """The row of a case, from 0, among those that are not left out."""
         self.cases()
         assert self._table is not None
         return self._table.row_of(case.id)
@@ -322,7 +322,7 @@ class ManifestSource:
         return record
 
     def _read_images(self, path: str) -> list[Any]:
-        """The image in a file or folder, or its colours."""
+        """The image in a file or folder, or its colour channels."""
         from medkit.data.png import read_colours
 
         if self.colour:
@@ -335,18 +335,18 @@ class ManifestSource:
         return read_volume(path, allow_gaps=self.allow_gaps, units=self.units, mend=self._mend)
 
     def _read_masks(self, row: dict[str, Any], image: Volume) -> Volume:
-        """The mask; of several columns the sum of 1, 2, 4 ... where each is."""
+        """The mask; for several columns, the sum of 1, 2, 4 ... wherever each is set."""
         named, read = str(row[self.images[0]]), self._drawn
         if len(self.masks) == 1:
             return read_mask(row[self.masks[0]], image, named, self.classes, read)
         count = 0 if self.classes is None or not self.classes.overlapping else len(self.classes)
         if count != len(self.masks):
-            what = f"{len(self.masks)} columns of masks are as many overlapping classes; the data block has {count}"
+            what = f"{len(self.masks)} columns of masks need as many overlapping classes; the data block has {count}"
             raise InputError(what, "mask", f"'classes: [{', '.join(self.masks)}]' in the data block")
         return read_overlapping([row[name] for name in self.masks], image, named, read)
 
     def _drawn(self, path: str) -> Volume:
-        """A mask's file, whose units nobody has said anything of."""
+        """A mask's file; what the recipe says about units does not apply to it."""
         from medkit.data.io import read_volume
 
         return read_volume(path, allow_gaps=self.allow_gaps, mend=self._mend)
@@ -357,21 +357,21 @@ class ManifestSource:
             said.append(f"mend: {self._mend.notice}")
         if self.colour:
             said.append("colour: True")
-        if not self.check_pairs:  # what was kept unchecked is no sample of a source that checks
+        if not self.check_pairs:  # a source that checks must not use samples cached unchecked
             said.append("check_pairs: False")
         if self.masks[0] in self._files and not self._masked[self.row(case)]:
-            said.append("unlabelled")  # one whose row says later that it is normal has a mask
+            said.append("unlabelled")  # once its row says that it is normal, it has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
 
 
 def read_table(path: Path) -> Any:
-    """A CSV or Parquet file as a pandas table; numbers that name things stay as they were written."""
+    """A CSV or Parquet file as a pandas table; numbers used as names stay as they were written."""
     return read_manifest(path).to_pandas()
 
 
 def _there(mask: Any) -> np.ndarray:
-    """An Arrow array of booleans, of one piece or several, as numpy's."""
+    """An Arrow array of booleans, chunked or not, as a numpy one."""
     return np.asarray(mask.to_numpy(zero_copy_only=False), bool)
 
 
@@ -382,7 +382,7 @@ def _rows(mask: Any) -> Iterator[int]:
 
 
 def _again(names: Any) -> Iterator[int]:
-    """Positions of names that have been there before."""
+    """Positions of names that occurred before."""
     if distinct(names):
         return iter(())
     codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)

@@ -26,26 +26,26 @@ TRUTHS = {
 
 
 def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split") -> Sequence[Case]:
-    """The cases whose columns equal ``picks`` (a value, or a list of values).
+    """The cases whose columns equal ``picks`` (a value or a list of values each).
 
-    Columns are ``id patient center fold label`` and the manifest's other ones. Texts are compared as they are written,
-    without spaces around them: 8 is neither "08" nor "8.0". Numbers (labels, numeric columns of Parquet) are compared
+    Columns are ``id patient center fold label`` and any others of the manifest. Text is compared as it is written,
+    without surrounding spaces: 8 is neither "08" nor "8.0". Numbers (labels, numeric columns of Parquet) are compared
     as numbers.
 
     Raises
     ------
     InputError
-        if a column does not exist, or no case is left; it says which value looks like the one that is wanted.
+        if a column does not exist, or no case is left; it says which value looks like the wanted one.
     """
     known = {*COLUMNS, *fields_of(cases)}
     chosen = np.ones(len(cases), bool)
     for column, wanted in picks.items():
         if column not in known:
             hint = did_you_mean(column, known) or f"columns: {', '.join(sorted(known))}"
-            raise InputError(f"split '{name}' selects by '{column}', which the data do not have", hint=hint)
+            raise InputError(f"split '{name}' selects by '{column}', a column that the data do not have", hint=hint)
         codes, values = encoded(cases, column)
         listed = wanted if isinstance(wanted, list) else [wanted]
-        # The last one is for cells without a value.
+        # The last is for cells without a value.
         chosen &= np.array([*(any(_equal(v, w) for w in listed) for v in values), "" in listed], bool)[codes]
         if not chosen.any():
             raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=_help(column, values, listed))
@@ -53,7 +53,7 @@ def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split")
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """Whether a cell is what a recipe asks for."""
+    """Whether a cell is the value that a recipe asks for."""
     if isinstance(value, str):
         value = value.strip()
         return TRUTHS.get(value) is wanted if isinstance(wanted, bool) else value == str(wanted).strip()
@@ -71,15 +71,15 @@ def _help(column: str, values: Sequence[Any], wanted: Sequence[Any]) -> str:
     for one in wanted:
         near = next(([t for t in group if t != str(one)] for group in alike if str(one) in group), [])
         if near:
-            return f"'{near[0]}' looks like '{one}' and is another text: write \"{near[0]}\" in quotes; {shown}"
+            return f"'{near[0]}' looks like '{one}' but is different text: write \"{near[0]}\" in quotes; {shown}"
     return shown
 
 
 def look_alikes(names: Sequence[str]) -> list[list[str]]:
-    """Groups of different names that differ by spaces, case, leading zeros or a decimal point with zeros only.
+    """Groups of names that differ only by spaces, case, leading zeros or a decimal point with zeros.
 
-    So do letters that Unicode writes in two ways (an accent within or behind its letter, full width), kinds of dashes,
-    and characters that are not seen.
+    So do letters that Unicode writes in two ways (composed or decomposed accents, full width), kinds of dashes, and
+    invisible characters.
     """
     import pyarrow
     import pyarrow.compute as compute
@@ -100,23 +100,23 @@ def look_alikes(names: Sequence[str]) -> list[list[str]]:
 
 
 def tell_look_alikes(cases: Sequence[Case]) -> None:
-    """Warn of patients, centres and folds that may be one and are written in two ways: they count as two."""
+    """Warn about patients, centres and folds that may be the same, but are written in two ways and so count as two."""
     for column in ("patient", "center", "fold"):
         groups = look_alikes([str(value) for value in encoded(cases, column)[1]])
         if groups:
             pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
             more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
             warnings.warn(
-                f"column '{column}' has values that differ by spaces, case, zeros or unseen signs only, and count as "
-                f"different: {pairs}{more}",
+                f"column '{column}' has values that differ only by spaces, case, zeros or invisible characters, and "
+                f"count as different: {pairs}{more}",
                 stacklevel=2,
             )
 
 
 def check_patients(splits: Mapping[str, Sequence[Case]]) -> None:
-    """Refuse splits named train, val and test that share a patient: their names say what they are for.
+    """Refuse splits named train, val and test that share a patient; their names say what they are for.
 
-    For data without a recipe; where stages say what splits are for, :mod:`medkit.runs.seen` looks at what they do.
+    For data without a recipe; if stages say what splits are for, :mod:`medkit.runs.seen` checks what they do.
 
     Raises
     ------
@@ -129,14 +129,14 @@ def check_patients(splits: Mapping[str, Sequence[Case]]) -> None:
         if both:
             shown = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
             are = "patient is" if len(both) == 1 else "patients are"
-            hint = "results on them would be too good: give each patient one fold"
+            hint = "results on them would be too optimistic: give each patient one fold"
             raise InputError(f"{len(both)} {are} in both '{a}' and '{b}': {shown}", hint=hint)
 
 
 def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
-    """Refuse an image that is listed as two patients' in two splits.
+    """Refuse an image that is listed under two patients in two splits.
 
-    Looks at tables whose cases say where their images lie (:class:`medkit.data.cases.CaseTable`).
+    Checks only tables that know where their images are (:class:`medkit.data.cases.CaseTable`).
 
     Raises
     ------
@@ -147,7 +147,7 @@ def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
     if not isinstance(cases, CaseTable):
         return
     codes, images = encoded(cases, "image")
-    if not images:  # a table in which every image is another has no such column
+    if not images:  # a table in which no image occurs twice has no such column
         return
     patients, names = encoded(cases, "patient")
     inside = np.stack([np.isin(cases.rows, part.rows) for part in splits.values() if isinstance(part, CaseTable)], 1)
@@ -162,25 +162,25 @@ def check_images(splits: Mapping[str, Sequence[Case]]) -> None:
                     there = [repr(name) for name, chosen in zip(splits, row[2:], strict=True) if chosen]
                     said.append(f"of '{names[row[1]]}' in {', '.join(there)}")
                 what = f"one image is listed as that {said[0]} and {said[1]}"
-                raise InputError(what, images[code], "each image has one patient")
+                raise InputError(what, images[code], "list each image under one patient")
 
 
 def assign_folds(
     patients: Sequence[str], labels: Sequence[Any], shares: Mapping[str, float], seed: int = 0
 ) -> list[str]:
-    """A fold for each row such that all rows of a patient share one, stratified by the patient's largest label.
+    """A fold for each row, the same for all rows of a patient, stratified by the patient's largest label.
 
-    Patients none of whose rows has a label (None or nan) are a stratum of their own.
+    Patients without a label (None or nan) in any row are a stratum of their own.
 
     Parameters
     ----------
     patients, labels:
-        One entry a row.
+        One entry per row.
     shares:
         Fold to share, such as ``{"train": 0.7, "val": 0.1, "test": 0.2}``; they add up to 1.
     """
     if abs(sum(shares.values()) - 1) > 1e-6:
-        raise InputError(f"shares add up to {sum(shares.values()):g}, not 1")
+        raise InputError(f"the shares of the folds add up to {sum(shares.values()):g}, not 1")
     strata: dict[str, list[str]] = {}
     largest: dict[str, Any] = {}
     for patient, label in zip(patients, labels, strict=True):

@@ -1,4 +1,4 @@
-"""From values back to the numbers that a file stores: untouched voxels keep theirs, bit for bit."""
+"""From values back to the numbers that a file stores; unchanged voxels keep theirs, bit for bit."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 from medkit.errors import RunError
 
-LARGEST = 2.0**53  # beyond it, float64 has not every whole number
+LARGEST = 2.0**53  # beyond it, float64 cannot represent every integer
 
 
 def stored_as_source(
     values: np.ndarray, read: np.ndarray, stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0
 ) -> np.ndarray:
-    """The stored numbers of ``values`` in a source's own scale.
+    """The stored numbers for ``values`` in a source's own scale; all arrays have one shape.
 
     Parameters
     ----------
     values:
-        What is to be written.
+        The values to write.
     read:
-        What a reader makes of ``stored``; where ``values`` equal it, they have not been touched.
+        What a reader makes of ``stored``; where ``values`` equal it, they are unchanged.
     stored:
         The source's stored numbers, of any type.
     slope, intercept:
@@ -28,13 +28,13 @@ def stored_as_source(
     Returns
     -------
     numpy.ndarray
-        int64 where the source stores integers: its own number in untouched voxels, the nearest one in others, which may
-        need a wider type than the source's. The source's float type where it stores floats.
+        int64 if the source stores integers: its own number in unchanged voxels, the nearest one in others, which may
+        need a wider type than the source's. If the source stores floats, its type.
 
     Raises
     ------
     RunError
-        for values too large to be counted in whole steps.
+        for values too large for integer steps.
     """
     untouched = values.astype(np.float32) == read.astype(np.float32)
     new = (values.astype(np.float64) - intercept) / slope
@@ -47,7 +47,7 @@ def stored_as_source(
 
 
 def narrowest(numbers: np.ndarray, types: list[np.dtype]) -> np.dtype:
-    """The first of ``types`` that holds all of the whole ``numbers``; int64 if none does."""
+    """The first of the integer ``types`` that holds all ``numbers``; int64 if none does."""
     low, high = (int(numbers.min()), int(numbers.max())) if numbers.size else (0, 0)
     for kind in types:
         limits = np.iinfo(kind)

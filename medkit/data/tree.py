@@ -1,7 +1,7 @@
-"""A tree of folders, every header in it read once: DICOM by series, NIfTI and PNG one by one.
+"""A tree of folders, each header in it read once: DICOM by series, NIfTI and PNG one by one.
 
-What the headers say goes to a scratch file, folder by folder, and comes back for one study at a time. So memory holds
-the largest folder and a few names a series, whatever the number of files.
+What the headers say goes to a scratch file, folder by folder, and is read back one study at a time. So memory holds
+only the largest folder and a few names per series, whatever the number of files.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ OF_EACH = (
 )
 KNOWN = (*SAME_FOR_ALL, *OF_EACH)
 PRESENT = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence")
-"""Tags of which only the presence is asked for."""
+"""Tags of which only the presence matters."""
 TAGS = (*KNOWN, *PRESENT)
 VOLUMES = (".nii", ".nii.gz", ".hdr")
 FILES = (*VOLUMES, ".png")
-"""Endings of files that are an image each."""
+"""Endings of files that are one image each."""
 Values = dict[str, Any]
 
 
 class KnownHeader(Header):
-    """A header of which the values of ``KNOWN`` are at hand; any other is read from the file."""
+    """A header with the values of ``KNOWN`` at hand; any other is read from the file."""
 
     def __init__(self, path: Path, values: Values) -> None:
         super().__init__(path)
@@ -77,30 +77,30 @@ class KnownHeader(Header):
 
 @dataclass(frozen=True)
 class Part:
-    """The files of one series in one folder, by where the scratch file has them."""
+    """The files of one series in one folder, by their position in the scratch file."""
 
     folder: str
     at: int
     alone: bool
-    """Whether the folder holds no other DICOM file, so that it can be named for the series."""
+    """Whether the folder holds no other DICOM file, so that it can stand for the series."""
 
 
 @dataclass
 class Found:
-    """What a tree holds.
+    """The images found in a tree.
 
     Attributes
     ----------
     studies:
-        Series by study, in the order in which they were found; each with its parts.
+        Series by study, in the order found; each with its parts.
     files:
         NIfTI and PNG files.
     images:
         Number of DICOM images, by modality.
     hidden:
-        Files and folders whose names begin with a dot, which are passed over.
+        Number of files and folders whose names begin with a dot; they are skipped.
     count:
-        Files that were looked at.
+        Number of files inspected.
     """
 
     studies: dict[str, dict[str, list[Part]]] = field(default_factory=dict)
@@ -111,12 +111,12 @@ class Found:
 
 
 class Tree:
-    """Reads the headers below a folder; a context, as its scratch file goes with it.
+    """Reads the headers below a folder; a context manager, which deletes its scratch file at the end.
 
     Parameters
     ----------
     stranger:
-        Told of every file that is no image: a kind in a word or two, its path, and the reason.
+        Called for every file that is not an image, with a kind in a word or two, its path, and the reason.
     """
 
     def __init__(self, root: Path, stranger: Callable[[str, Path, str], None]) -> None:
@@ -124,7 +124,7 @@ class Tree:
         self.found = Found()
         self._scratch = tempfile.TemporaryFile()  # noqa: SIM115
         if not self.root.is_dir():
-            raise InputError("there is no such folder", str(root))
+            raise InputError("there is no such folder", str(root), "check the path")
 
     def __enter__(self) -> Tree:
         return self
@@ -135,14 +135,14 @@ class Tree:
         self._scratch.close()
 
     def read(self, progress: Callable[[int], None] | None = None) -> Found:
-        """Go through the tree, folder by folder in the order of their names."""
+        """Walk through the tree, folder by folder, in order of their names."""
         for top, folders, names in os.walk(self.root, onerror=_unreadable):
             here = Path(top)
             shown = [name for name in folders if not name.startswith(".")]
             self.found.hidden += len(folders) - len(shown)
             for name in shown:
                 if (here / name).is_symlink():
-                    self.stranger("link", here / name, "a link to a folder: name that folder itself")
+                    self.stranger("link", here / name, "a link to a folder: give the folder itself")
             folders[:] = sorted(name for name in shown if not (here / name).is_symlink())
             files = sorted(name for name in names if not name.startswith("."))
             self.found.hidden += len(names) - len(files)
@@ -181,7 +181,7 @@ class Tree:
                 by_series.setdefault(key, []).append((name, values))
         damaged = self._tell_strangers(here, strangers, by_series)
         for (study, uid), files in by_series.items():
-            if damaged and len(by_series) == 1:  # it is one of these, and the others are no whole series
+            if damaged and len(by_series) == 1:  # it belongs to this series, which is incomplete without it
                 files[0][1]["damaged"] = damaged
             part = Part(str(here), self._scratch.seek(0, os.SEEK_END), len(by_series) == 1 and not damaged)
             first = files[0][1]
@@ -189,11 +189,11 @@ class Tree:
                 self.found.images[first.get("Modality", "").upper()] += len(files)
             others = [(name, _difference(values, first)) for name, values in files]
             self._scratch.write(json.dumps([first, others]).encode() + b"\n")
-            # Images without a study belong to nobody else's: each folder of them is one of its own.
+            # Images without a StudyInstanceUID are not one study: each folder of them is a study of its own.
             self.found.studies.setdefault(study or f"no study: {here}", {}).setdefault(uid, []).append(part)
 
     def _tell_strangers(self, here: Path, strangers: list[tuple[str, str]], series: Any) -> str:
-        """Tell of files that are no images; the name and fault of one that is an image cut short, or ''."""
+        """Report files that are not images; return name and fault of one that is a truncated image, or ''."""
         forms = {form(name) for files in series.values() for name, _ in files}
         damaged = ""
         for name, fault in strangers:
@@ -213,7 +213,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _values(path: Path) -> Values | None:
-    """The values of ``TAGS`` that a file has, as texts and lists of texts; None for a file that is no DICOM."""
+    """The values of ``TAGS`` that a file has, as strings and lists of strings; None for a file that is not DICOM."""
     header = find_header(path)
     if header is None:
         return None
@@ -239,7 +239,7 @@ def _values(path: Path) -> Values | None:
 
 
 def _difference(values: Values, first: Values) -> Values:
-    """What has to be laid over the values of the first file to have another's."""
+    """What to change in the values of the first file to get another file's."""
     changed = {tag: value for tag, value in values.items() if first.get(tag) != value}
     return changed | dict.fromkeys(first.keys() - values.keys())
 
@@ -254,8 +254,8 @@ KINDS = {
     ".nhdr": "NRRD is not read: write it as NIfTI",
     ".mha": "MetaImage is not read: write it as NIfTI",
     ".mhd": "MetaImage is not read: write it as NIfTI",
-    ".npy": "an array of NumPy has no spacing: write it as NIfTI",
-    ".npz": "an array of NumPy has no spacing: write it as NIfTI",
+    ".npy": "a NumPy array has no spacing: write it as NIfTI",
+    ".npz": "a NumPy array has no spacing: write it as NIfTI",
     ".zip": "packed: unpack it first",
     ".tar": "packed: unpack it first",
     ".tgz": "packed: unpack it first",

@@ -1,4 +1,4 @@
-"""Which series of a study is its case, by rules that can be told in a line."""
+"""Which series of a study becomes its case, by rules that can be explained in a line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from medkit.data.tree_series import Series
 
 @dataclass(frozen=True)
 class Rule:
-    """One comparison of two series: the one with the smaller ``value`` is taken.
+    """One comparison of two series: the one with the smaller ``value`` is chosen.
 
     Attributes
     ----------
     why:
-        In words, of the one that is taken and the one that is not.
+        The reason in words, given the chosen series and the other.
     """
 
     value: Callable[[Series], Any]
@@ -24,8 +24,8 @@ class Rule:
 
 
 def rules(thickness: float | None = None, sharp: bool = False) -> list[Rule]:
-    """Originals before images derived from them, soft kernels (or sharp ones) before others, then the wanted thickness,
-    then the most slices; at last the lowest number."""
+    """Originals before derived images, soft (or sharp) kernels before others, then the nearest to ``thickness`` (mm),
+    then the most slices; finally the lowest number."""
     found = [
         Rule(lambda one: one.derived, lambda one, other: "it is an original, this one derived"),
         Rule(lambda one: one.sharp != sharp, lambda one, other: f"its kernel is {_kernels(one, other)}"),
@@ -43,17 +43,17 @@ def rules(thickness: float | None = None, sharp: bool = False) -> list[Rule]:
             lambda one: -len(one.headers),
             lambda one, other: f"it has {len(one.headers)} slices, this one {len(other.headers)}",
         ),
-        Rule(lambda one: (_number(one), one.uid), lambda one, other: "it is alike and comes first"),
+        Rule(lambda one: (_number(one), one.uid), lambda one, other: "it is equivalent and comes first"),
     ]
 
 
 def choose(series: Sequence[Series], by: Sequence[Rule]) -> tuple[Series, str]:
-    """The series that is taken of several, and why in a line; all others are left out, each with the reason.
+    """The series chosen from several, and why, in a line; all others are left out, each with the reason.
 
     Parameters
     ----------
     series:
-        Those that can be cases, one at least.
+        Those that can be cases; at least one.
     """
     taken = min(series, key=lambda one: tuple(rule.value(one) for rule in by))
     reasons = []
@@ -70,7 +70,7 @@ def choose(series: Sequence[Series], by: Sequence[Rule]) -> tuple[Series, str]:
 
 
 def named(series: Series) -> str:
-    """A series as a reader finds it in a viewer."""
+    """A series by its number and description, as viewers show them."""
     number = series.first.text("SeriesNumber")
     text = f"series {number}" if number else "a series"
     return f"{text} '{series.description}'" if series.description else text

@@ -1,4 +1,4 @@
-"""NIfTI and PNG files of a tree by their headers: size and spacing, or why a file is left out."""
+"""NIfTI and PNG files of a tree, by their headers: size and spacing, or why a file is left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medkit.errors import InputError
 MASK_NAMES = re.compile(r"(^|[_.-])(mask|masks|seg|segmentation|label|labels|labelmap|roi)\d*$", re.IGNORECASE)
 MASK_FOLDERS = re.compile(r"^(masks?|labels?(tr|ts)?|segmentations?)$", re.IGNORECASE)
 CHANNEL = re.compile(r"_0000$")
-"""What names of images end in for nnU-Net."""
+"""How names of images end for nnU-Net."""
 ENDINGS = (".nii.gz", ".hdr.gz", ".nii", ".hdr", ".png", ".dcm", ".ima")
 
 
@@ -29,23 +29,23 @@ def stem(name: str) -> str:
 
 
 def identity(name: str) -> str:
-    """What image and mask of one case have in common: the name without ending, channel and the word for a mask."""
+    """The part of the name that image and mask of a case share: without ending, channel and the word for a mask."""
     return MASK_NAMES.sub("", CHANNEL.sub("", stem(name)))
 
 
 def is_mask(path: Path, root: Path) -> bool:
-    """Whether a file's name, or that of a folder it lies in, says that it is a mask."""
+    """Whether the name of a file, or of a folder that contains it, says that it is a mask."""
     folders = path.relative_to(root).parts[:-1]
     return bool(MASK_NAMES.search(stem(path.name))) or any(MASK_FOLDERS.match(name) for name in folders)
 
 
 def size_of(path: Path) -> dict[str, Any]:
-    """Size and spacing of an image by its header, as columns of a manifest.
+    """Size and spacing (mm) of an image by its header, as columns of a manifest.
 
     Raises
     ------
     InputError
-        if the header cannot be read, or is that of no 3-D grey image.
+        if the header cannot be read, or is not that of a 3-D image.
     """
     return _png(path) if path.suffix.lower() == ".png" else _nifti(path)
 
@@ -54,20 +54,20 @@ def _nifti(path: Path) -> dict[str, Any]:
     try:
         image: Any = nibabel.load(path)
     except Exception as error:  # nibabel raises whatever the damage leads to
-        raise InputError(f"this is no NIfTI file ({type(error).__name__})", str(path), "is it cut short?") from error
+        raise InputError(f"this is not a NIfTI file ({type(error).__name__})", str(path), "is it cut short?") from error
     shape = tuple(int(side) for side in image.shape)
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     if len(shape) != 3:
-        raise InputError(f"a volume has 3 dimensions, this file has {shape}", str(path), "write one volume a file")
+        raise InputError(f"a volume has 3 dimensions, this file {shape}", str(path), "write one volume per file")
     if min(shape) < 1:
-        raise InputError(f"it has no voxels: {shape}", str(path))
+        raise InputError(f"the file has no voxels: {shape}", str(path))
     check_size(shape, str(path))
     affine, notes = place_of(image, path)
     axes = nibabel.io_orientation(affine)[:, 0]
     if np.isnan(axes).any():
         raise InputError("the affine is singular (sform and qform)", str(path))
-    order = np.argsort(axes)  # the file's axes that go to the left, to the front and up
+    order = np.argsort(axes)  # the file's axes that run left-right, front-back and up-down
     sides = nibabel.affines.voxel_sizes(affine)
     columns, rows, slices = (shape[i] for i in order)
     found = {"slices": slices, "rows": rows, "columns": columns, "pixel_mm": _mm(sides[order[1]])}

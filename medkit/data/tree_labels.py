@@ -1,4 +1,4 @@
-"""A table of labels, joined to the cases of a tree by exact text; what matches nothing is told, both ways."""
+"""A table of labels, joined to the cases of a tree by exact text; what does not match is reported, on both sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medkit.data.tree_table import COLUMNS, Gathered, LeftOut
 from medkit.errors import InputError, did_you_mean
 
 KEYS = ("case", "name", "id", "series", "study", "accession", "patient", "folder")
-"""What a case may be called by, the most particular first."""
+"""What may identify a case, the most specific first."""
 NAMES = ("id", "case", "image", "name", "series", "study", "accession", "patient", "file")
 PATHS = ("mask", "target")
 SHOWN = 3
@@ -25,10 +25,10 @@ class Labels:
     Attributes
     ----------
     column:
-        The one that holds the ids; default: ``id``, or another usual name, or the first.
+        The column of ids; default: ``id``, or another usual name, or the first.
     by:
         What the ids name: ``case``, ``name`` of file or folder, ``series``, ``study``, ``accession``, ``patient`` or
-        the first ``folder``. Default: what the most of them are found among.
+        the first ``folder``. Default: whichever matches the most ids.
     """
 
     path: Path
@@ -36,27 +36,27 @@ class Labels:
     by: str | None = None
 
     def join(self, found: Gathered, left_out: LeftOut) -> list[str]:
-        """Put the columns of the table beside the cases; see :func:`join`."""
+        """Add the table's columns to the cases; see :func:`join`."""
         return join(found, read_manifest(Path(self.path), "table of labels"), left_out, self)
 
 
 def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list[str]:
-    """Put the columns of a table beside the cases, and say by what they were joined.
+    """Add a table's columns to the cases, and say by what they were joined.
 
     Parameters
     ----------
     labels:
-        Where the table comes from and what its ids name.
+        The table's path, and what its ids name.
 
     Returns
     -------
     list of str
-        What a user should know. Ids without a case are lines of what is left out.
+        Messages for the user. Ids without a case go to the table of what is left out.
 
     Raises
     ------
     InputError
-        if an id stands there twice or matches nothing at all, or a column is one of the manifest's own.
+        if an id occurs twice, no id matches, or a column has the name of one of the manifest's own.
     """
     path, column, by = labels.path, labels.column, labels.by
     names = list(table.column_names)
@@ -69,21 +69,21 @@ def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list
         )
     others = [name for name in names if name != column]
     if not others:
-        raise InputError("the table has one column, so nothing to join", str(path))
+        raise InputError("the table has only one column, so there is nothing to join", str(path))
     for name in others:
         if name in COLUMNS and name != "patient":
-            raise InputError(f"the column '{name}' is one of the manifest's own", str(path), "give it another name")
+            raise InputError(f"the manifest has its own column '{name}'", str(path), "rename it in the table")
     ids = texts(table, column, str(path)).to_pylist()
     rows: dict[str, int] = {}
     for row, text in enumerate(ids):
         if text is None:
-            raise InputError(f"no value in '{column}'", f"{path}:{row + 2}")
+            raise InputError(f"no value in '{column}'", f"{path}:{row + 2}", "every row needs its id")
         if text in rows:
-            raise InputError(f"'{text}' stands here twice", f"{path}:{row + 2}", f"also in line {rows[text] + 2}")
+            raise InputError(f"'{text}' is listed twice", f"{path}:{row + 2}", f"it is also in line {rows[text] + 2}")
         rows[text] = row
     by = by or _best(found, rows, path)
     if by not in KEYS:
-        raise InputError(f"cases are not called by '{by}'", "--by", did_you_mean(by, KEYS) or _listed(KEYS))
+        raise InputError(f"cases are not identified by '{by}'", "--by", did_you_mean(by, KEYS) or _listed(KEYS))
     matched = [rows.get(keys.get(by, "")) for keys in found.keys]
     if not any(row is not None for row in matched):
         raise _nothing(found, ids, path, column)
@@ -103,23 +103,23 @@ def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list
     without = [keys.get(by) or keys["case"] for keys, at in zip(found.keys, matched, strict=True) if at is None]
     said = [f"labels: '{column}' is the {by} of {len(matched) - len(without)} of {len(matched)} cases"]
     if len(used) < len(matched) - len(without):
-        said.append(f"labels: {len(used)} ids stand for several cases each")
+        said.append(f"labels: {len(matched) - len(without)} cases share {len(used)} ids")
     if without:
-        said.append(f"labels: {len(without)} cases have no line: {_some(without)}{_alike(without, unused)}")
+        said.append(f"labels: {len(without)} cases have no row: {_some(without)}{_alike(without, unused)}")
     if unused:
         said.append(f"labels: {len(unused)} ids have no case: {_some(unused)}")
     return said
 
 
 def _best(found: Gathered, rows: dict[str, int], path: Path) -> str:
-    """What the most ids are found among; equally many that mean other cases cannot be decided."""
+    """The key that matches the most ids; refuses a tie between keys that match different cases."""
     matches = {key: [rows.get(keys.get(key, "")) for keys in found.keys] for key in KEYS}
     count = {key: sum(row is not None for row in matched) for key, matched in matches.items()}
     best = max(KEYS, key=lambda key: count[key])
     other = next((key for key in KEYS if count[key] == count[best] > 0 and matches[key] != matches[best]), None)
     if other is not None:
-        what = f"ids could be the {best} or the {other} of as many cases"
-        raise InputError(what, str(path), f"say which: --by {best} or --by {other}")
+        what = f"as the {best} and as the {other}, ids match equally many cases"
+        raise InputError(what, str(path), f"say which they are: --by {best} or --by {other}")
     return best
 
 
@@ -127,16 +127,16 @@ def _nothing(found: Gathered, ids: list[str], path: Path, column: str) -> InputE
     examples = {key: next((keys[key] for keys in found.keys if keys.get(key)), None) for key in KEYS}
     there = ", ".join(f"{key} '{value}'" for key, value in examples.items() if value)
     names = [value for keys in found.keys for key in KEYS if (value := keys.get(key))]
-    hint = f"cases are called by: {there}{_alike(names, ids)}"
-    return InputError(f"no id in '{column}' (such as '{ids[0]}') is that of a case", str(path), hint)
+    hint = f"cases are identified by: {there}{_alike(names, ids)}"
+    return InputError(f"no id in '{column}' (such as '{ids[0]}') matches a case", str(path), hint)
 
 
 def _alike(some: list[str], others: list[str]) -> str:
-    """That a name looks like another and is none, for one of them."""
+    """A remark on the first name that looks like one of ``others`` but is different text."""
     for group in look_alikes([*some, *others]):
         pair = [next((name for name in group if name in names), None) for names in (set(some), set(others))]
         if all(pair):
-            return f"; '{pair[0]}' looks like '{pair[1]}', and is another text"
+            return f"; '{pair[0]}' looks like '{pair[1]}' but is different text"
     return ""
 
 

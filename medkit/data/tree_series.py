@@ -1,7 +1,7 @@
-"""One DICOM series of a tree: what it is by its headers, and whether a case can be read from it.
+"""One DICOM series of a tree: what it is by its headers, and whether it can be read as a case.
 
-Whether slices make a stack is asked of the reader itself (:func:`medkit.data.dicom.examine`), so a series that is taken
-here is one that a run can read, but for its pixels.
+The reader itself decides whether slices make a stack (:func:`medkit.data.dicom.examine`), so a run can read any series
+accepted here, unless its pixels are damaged.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ NO_IMAGES = {
     "PR": ("report", "a presentation state"),
     "DOC": ("report", "a document"),
     "AU": ("report", "a recording"),
-    "SEG": ("segmentation", "a segmentation, no image"),
+    "SEG": ("segmentation", "a segmentation, not an image"),
     "REG": ("no image", "a registration"),
-    "RTSTRUCT": ("no image", "contours of radiotherapy"),
-    "RTPLAN": ("no image", "a plan of radiotherapy"),
-    "RTDOSE": ("no image", "a dose of radiotherapy"),
+    "RTSTRUCT": ("no image", "radiotherapy contours"),
+    "RTPLAN": ("no image", "a radiotherapy plan"),
+    "RTDOSE": ("no image", "a radiotherapy dose"),
 }
-"""Modalities that hold no image, as (kind, what it is)."""
+"""Modalities that are not images, as (kind, what it is)."""
 FLAT = ("CR", "DX", "RG", "MG", "PX", "IO", "XA", "RF")
-"""Modalities of which each image is a case of its own."""
+"""Modalities in which each image is a case of its own."""
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SHARP_WORDS = ("BONE", "LUNG", "SHARP", "EDGE", "KNOCHEN", "LUNGE")
 
 
 @dataclass
 class Series:
-    """A series that has been looked at.
+    """A series that has been inspected.
 
     Attributes
     ----------
     study, uid:
-        Its StudyInstanceUID (or what stands for one) and SeriesInstanceUID.
+        Its StudyInstanceUID (or a substitute) and SeriesInstanceUID.
     headers:
-        Its slices from the lowest on; of radiographs, each image.
+        Its slices, the lowest first; for radiographs, each image.
     kind, reason:
         Why it is left out, in a word or two and in a sentence; empty if it can be a case.
     folder:
-        The folder that may be named for it, or None where its files have to be listed.
+        The folder that can stand for it; None if its files have to be listed.
     copies:
-        Folders that hold a copy of it.
+        Folders with copies of its files, and how many.
     scouts:
         Names of scouts inside it.
     """
@@ -81,7 +81,7 @@ class Series:
 
     @property
     def files(self) -> list[Path]:
-        """The files of its slices, each once: one may hold several as frames."""
+        """The files of its slices, each once, since a file may hold several slices as frames."""
         return list(dict.fromkeys(header.path for header in self.headers))
 
     @property
@@ -111,7 +111,7 @@ class Series:
 
     @property
     def sharp(self) -> bool:
-        """True for a kernel that shows bone or lung; one that is not known counts as soft."""
+        """True for a bone or lung kernel; an unknown one counts as soft."""
         return is_sharp(self.kernel, self.description)
 
     def leave_out(self, kind: str, reason: str) -> Series:
@@ -120,10 +120,10 @@ class Series:
 
 
 def is_sharp(kernel: str, description: str = "") -> bool:
-    """Whether a convolution kernel is a sharp one by its maker's usual names.
+    """Whether a convolution kernel is sharp, by the manufacturers' usual names.
 
-    Siemens numbers them by sharpness (``H31s``, ``Br64``: from 60 on sharp), Canon in groups (``FC30`` and above), and
-    Philips by letters (``D``, ``E``, ``YC``, ``YD``, ``L``); GE has words (``BONE``, ``BONEPLUS``, ``LUNG``, ``EDGE``).
+    Siemens numbers them by sharpness (``H31s``, ``Br64``: sharp from 60 on), Canon in groups (sharp from ``FC30`` on);
+    Philips uses letters (``D``, ``E``, ``YC``, ``YD``, ``L``), GE words (``BONE``, ``BONEPLUS``, ``LUNG``, ``EDGE``).
     """
     name = kernel.upper().split("/")[0].strip()
     if any(word in name or word in description.upper() for word in SHARP_WORDS):
@@ -137,14 +137,14 @@ def is_sharp(kernel: str, description: str = "") -> bool:
 
 
 def look(study: str, uid: str, parts: Sequence[tuple[Part, list[KnownHeader]]], least: int, allow_gaps: bool) -> Series:
-    """A series by the headers of all its files.
+    """Inspect a series by the headers of all its files.
 
     Parameters
     ----------
     least:
-        The number of slices below which a series is no volume.
+        The number of slices below which a series is not a volume.
     allow_gaps:
-        Take slices that are missing, interleaved or misplaced as they are.
+        Accept missing, interleaved or misplaced slices.
     """
     kept, copies = _without_copies(parts)
     headers: list[Header] = [header for _, mine in kept for header in mine]
@@ -180,13 +180,13 @@ def _examined(found: Series, images: list[Header], least: int, allow_gaps: bool)
         return found.leave_out("picture", "colour pictures")
     found.derived = "DERIVED" in found.first.words("ImageType")
     if "MASK" in found.first.words("ImageType")[3:4]:
-        return found.leave_out("segmentation", "a mask, no image")
+        return found.leave_out("segmentation", "a mask, not an image")
     if found.modality in FLAT:
         for header in images:
             check_images([header])
         return found
     if len(images) > 1 and any(header.get("ImagePositionPatient") is None for header in images):
-        return found.leave_out("picture", "images without a place in the patient")
+        return found.leave_out("picture", "images without a position in the patient")
     if len(images) < least:
         number = f"{len(images)} slice{'s' if len(images) != 1 else ''}"
         return found.leave_out("few slices", f"{number}, fewer than {least}")
@@ -216,7 +216,8 @@ def _examined(found: Series, images: list[Header], least: int, allow_gaps: bool)
 def _without_copies(
     parts: Sequence[tuple[Part, list[KnownHeader]]],
 ) -> tuple[list[tuple[Part, list[KnownHeader]]], list[tuple[str, int]]]:
-    """The files of a series without those whose instance was there before with the same header, and where these lie."""
+    """The files of a series, without those that repeat an instance with the same header; and the folders and numbers
+    of these."""
     seen: dict[str, dict[str, object]] = {}
     kept: list[tuple[Part, list[KnownHeader]]] = []
     copies: list[tuple[str, int]] = []
@@ -236,7 +237,7 @@ def _without_copies(
 
 
 def pixel_of(header: Header) -> tuple[float, float] | None:
-    """Distance in mm of rows and of columns of a single image, or None where it is not known."""
+    """Distance in mm between rows and between columns of a single image; None if unknown."""
     for tag in ("PixelSpacing", "ImagerPixelSpacing"):
         if header.get(tag) is not None:
             with suppress(InputError):
@@ -246,10 +247,10 @@ def pixel_of(header: Header) -> tuple[float, float] | None:
 
 def _what(header: Header) -> str:
     name = UID(header.text("SOPClassUID")).name
-    return f"no image: {name}" if name else "a file without an image"
+    return f"not an image: {name}" if name else "a file without an image"
 
 
 def _said(error: InputError) -> str:
-    """An error of one of the files, by the file's own name."""
+    """An error in one of the files, with only the file's name as its place."""
     where = Path(error.where or "").name
     return f"{where}: {error.what}" if where else error.what

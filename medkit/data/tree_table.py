@@ -1,4 +1,4 @@
-"""A tree of images as a manifest: one row a case, and one line for all that is left out, with the reason."""
+"""A tree of images as a manifest: one row per case, and one line with the reason for all that is left out."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ UID = re.compile(r"[0-9.]{1,64}")
 
 @dataclass(frozen=True)
 class Choices:
-    """What is wanted of a tree.
+    """What to take from a tree.
 
     Attributes
     ----------
     modality:
-        The DICOM modality that is taken; default: the one with the most images.
+        The DICOM modality to take; default: the one with the most images.
     slices:
-        Series with fewer are no volumes.
+        Series with fewer slices are not volumes.
     thickness, sharp:
-        What is preferred of several series of one study.
+        Which of several series of a study to prefer: slice thickness in mm, and sharp kernels.
     every:
-        Every series that can be read is a case, also those that are not axial.
+        Take every readable series as a case, even if it is not axial.
     allow_gaps:
-        Take series with missing, interleaved or misplaced slices.
+        Accept series with missing, interleaved or misplaced slices.
     patient:
-        ``header``: DICOM's PatientID, and each file a patient of its own; ``folder``: the first folder below the root;
-        or a regular expression whose first group is found in a case's path.
+        ``header``: DICOM's PatientID, and any other file is a patient of its own; ``folder``: the first folder below
+        the root; or a regular expression whose first group is searched for in a case's path.
     masks:
-        Folder of masks, named as the images are; they take no part as images.
+        Folder of masks, named like the images; they do not count as images.
     skip:
-        A regular expression; series are left out in whose description or folder's name it is found.
+        A regular expression; series whose description or folder name matches are left out.
     """
 
     modality: str | None = None
@@ -76,7 +76,7 @@ class Choices:
 
 
 class LeftOut:
-    """The table of what is left out; lines are written as they come, and counted by kind."""
+    """The table of what is left out; lines are written at once, and counted by kind."""
 
     def __init__(self, file: IO[str], root: Path) -> None:
         self.counts: Counter[str] = Counter()
@@ -98,13 +98,13 @@ class Gathered:
     Attributes
     ----------
     rows:
-        Columns of the manifest, by name.
+        One row per case: the manifest's columns by name.
     keys:
-        Of each row, what a table of labels may name it by.
+        For each row, what a table of labels may identify it by.
     modality:
-        Those of DICOM that were taken.
+        The DICOM modalities taken.
     told:
-        What a user should know of the whole.
+        Messages for the user.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -121,19 +121,19 @@ def gather(
     choices: Choices,
     progress: Callable[[int], None] | None = None,
 ) -> Gathered:
-    """The cases below a folder; headers are read, and no pixels.
+    """The cases below a folder; headers are read, but no pixels.
 
     Parameters
     ----------
     listing:
-        Writes a list of a series' files under a name, and says where it will be.
+        Writes a list of a series' files under a name, and returns its final path.
     progress:
-        Told the number of files that were looked at.
+        Called with the number of files inspected.
 
     Raises
     ------
     InputError
-        if no case is there, or a choice cannot be met.
+        if there is no case, or a choice cannot be met.
     """
     root = Path(root).resolve()
     found = Gathered()
@@ -157,14 +157,14 @@ def gather(
             left_out.add("hidden", "", f"{tree.found.hidden} names that begin with a dot", images=tree.found.hidden)
     if not found.rows:
         kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.counts.most_common(6)) or "it is empty"
-        raise InputError(f"no case is here ({kinds})", str(root), _way_out(left_out, choices))
+        raise InputError(f"there is no case here ({kinds})", str(root), _way_out(left_out, choices))
     _distinct_cases(found)
     _patients(found, choices.patient, root)
     if masks is not None:
         _join_masks(found, masks, left_out, choices)
     if len(counts) > 1:
         others = ", ".join(f"{name or 'none'} ({count})" for name, count in counts.most_common() if name)
-        found.told.append(f"modality {'/'.join(found.modality)} is taken, of images: {others}")
+        found.told.append(f"modality {'/'.join(found.modality)} is taken; there are images of {others}")
     return found
 
 
@@ -183,7 +183,7 @@ def _modality(wanted: str | None, counts: Counter[str]) -> tuple[str, ...]:
 def _of_study(
     looked: list[Series], modality: tuple[str, ...], choices: Choices, skipped: re.Pattern[str] | None
 ) -> Iterator[tuple[Series, Header | None, str]]:
-    """The cases of a study: series, of radiographs each image, and why."""
+    """The cases of a study, and why each was chosen: series, or for radiographs each image."""
     for one in looked:
         if not one.kind and one.modality not in modality:
             one.leave_out("other modality", f"{one.modality or 'no modality'}, not {'/'.join(modality)}")
@@ -279,7 +279,7 @@ def _add_file(
 
 
 def _distinct_cases(found: Gathered) -> None:
-    """Names of cases that are given twice (one file as PNG and as NIfTI) get what tells them apart."""
+    """Make names of cases unique: repeated ones (a file as PNG and as NIfTI) are replaced by their paths."""
     counts = Counter(row["case"] for row in found.rows)
     for row, keys in zip(found.rows, found.keys, strict=True):
         if counts[row["case"]] > 1:
@@ -287,11 +287,11 @@ def _distinct_cases(found: Gathered) -> None:
 
 
 def _patients(found: Gathered, by: str, root: Path) -> None:
-    """Whom each case shows; told where nothing says it."""
+    """Find the patient of each case; reported if nothing says it."""
     if by not in ("header", "folder"):
         pattern = _pattern(by, "--patient")
         if pattern.groups < 1:
-            raise InputError(f"'{by}' has no group that is the patient", "--patient", "such as '^([0-9]+)_'")
+            raise InputError(f"'{by}' has no group for the patient", "--patient", "mark it with (): '^([0-9]+)_'")
     own = studies = 0
     for row, keys in zip(found.rows, found.keys, strict=True):
         if by == "folder":
@@ -305,30 +305,30 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
                 own, studies = own + (not row.get("study")), studies + bool(row.get("study"))
                 patient = row.get("study") or row["case"]
         if not patient:
-            what = f"no patient of '{keys['path']}'"
-            raise InputError(what, str(root), "--patient header, folder, or an expression that all paths have")
+            what = f"there is no patient in '{keys['path']}'"
+            raise InputError(what, str(root), "--patient header, folder, or an expression that matches all paths")
         row["patient"] = keys["patient"] = patient
-    hint = "if a patient has several, say whose they are: --patient, or a column 'patient' of --labels"
+    hint = "if patients have several, say whose they are: --patient, or a column 'patient' in --labels"
     if own:
-        found.told.append(f"{own} files do not say whose they are, and each counts as a patient of its own; {hint}")
+        found.told.append(f"{own} files do not say whose they are, so each counts as a patient of its own; {hint}")
     if studies:
-        found.told.append(f"{studies} cases have no PatientID, and each study counts as a patient; {hint}")
+        found.told.append(f"{studies} cases have no PatientID, so each study counts as a patient; {hint}")
     if len(found.rows) > 1 and len({row["patient"] for row in found.rows}) == 1:
-        found.told.append("all cases have one PatientID, so they cannot be split; --patient says whose they are")
+        found.told.append("all cases have the same PatientID, so they cannot be split; say whose they are: --patient")
 
 
 def _pattern(text: str, option: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise InputError(f"'{text}' is no regular expression ({error})", option) from error
+        raise InputError(f"'{text}' is not a regular expression ({error})", option) from error
 
 
 def _masks(folder: Path | None) -> dict[str, Path] | None:
     if folder is None:
         return None
     if not folder.is_dir():
-        raise InputError("there is no such folder", str(folder))
+        raise InputError("there is no such folder", str(folder), "check the path after --masks")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("[!.]*")):
         if not path.name.lower().endswith((".nii", ".nii.gz", ".png")):
@@ -338,12 +338,12 @@ def _masks(folder: Path | None) -> dict[str, Path] | None:
             raise InputError(f"two masks are named '{name}'", str(path), f"the other is {found[name]}")
         found[name] = path.resolve()
     if not found:
-        raise InputError("no mask is here", str(folder), "NIfTI files named as the images are")
+        raise InputError("there is no mask here", str(folder), "masks are NIfTI or PNG files named like the images")
     return found
 
 
 def _join_masks(found: Gathered, masks: dict[str, Path], left_out: LeftOut, choices: Choices) -> None:
-    """The mask of each case by its name, and told both ways what has none."""
+    """Join masks to cases by name, and report what does not match, on both sides."""
     used = set()
     for row, keys in zip(found.rows, found.keys, strict=True):
         for name in (keys.get("id"), keys["name"], keys["patient"], keys["case"]):
@@ -369,8 +369,8 @@ def _way_out(left_out: LeftOut, choices: Choices) -> str | None:
 
 WAYS = {
     "few slices": "--min-slices 1 takes single slices too",
-    "gaps": "--allow-gaps takes them as they are",
+    "gaps": "--allow-gaps reads them as they are",
     "not axial": "--every-series takes other planes too",
     "skipped": "--skip leaves all series out",
-    "mask": "name the folder of images, and that of masks by --masks",
+    "mask": "give the folder of images, and that of masks with --masks",
 }

@@ -1,4 +1,4 @@
-"""Writing what a tree holds: the manifest, the lists of its series' files, and the table of what is left out."""
+"""Writing a tree as a manifest, with lists of its series' files and the table of what is left out."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from medkit.errors import InputError
 
 
 class Joined(Protocol):
-    """What puts columns beside the cases of a tree."""
+    """Anything that adds columns to the cases of a tree."""
 
     def join(self, found: Gathered, left_out: LeftOut) -> list[str]:
-        """Add to the rows, and say what a user should know of it."""
+        """Add columns to the rows, and return messages for the user."""
         ...
 
 
 @dataclass
 class Written:
-    """What was written, and what has to be told of it."""
+    """What was written, and messages about it."""
 
     rows: list[dict[str, Any]]
     told: list[str]
@@ -45,19 +45,19 @@ def write(
     lists: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
-    """Write the manifest of a tree, all of it or nothing.
+    """Write the manifest of a tree, completely or not at all.
 
     Parameters
     ----------
     labels:
-        Puts columns beside the cases, such as :class:`medkit.data.tree_labels.Labels`.
+        Adds columns to the cases, such as :class:`medkit.data.tree_labels.Labels`.
     lists:
-        Folder for lists of the files of series that share a folder with others; default: beside ``out``.
+        Folder for the file lists of series that share a folder with others; default: beside ``out``.
 
     Raises
     ------
     InputError
-        see :func:`medkit.data.tree_table.gather`; also if one of the outputs exists, or ``out`` is no manifest.
+        as :func:`medkit.data.tree_table.gather`; also if an output exists, or ``out`` does not name a manifest.
     """
     out = Path(out)
     check_new_manifest(out)
@@ -65,7 +65,7 @@ def write(
     told = out.with_name(f"{out.stem}.left_out.csv")
     for path in (out, lists):
         if path.exists():
-            raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
+            raise InputError("the output exists already", str(path), "name a new one: nothing is overwritten")
     made = lists.with_name(f".{uuid.uuid4().hex[:8]}.{lists.name}")
 
     def listing(name: str, files: list[Path]) -> Path:

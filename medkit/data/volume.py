@@ -1,4 +1,4 @@
-"""A volume: voxels, their place in the patient, and where they came from."""
+"""A volume: voxels, their position in the patient, and where they came from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medkit.errors import InputError
 
 Units = Literal["HU", "stored"]
 ROUNDED = 1.2e-3
-"""Radians by which an orientation near half a turn may be off that is kept as a float32 quaternion."""
+"""Radians by which an orientation near half a turn may be off if kept as a float32 quaternion."""
 
 
 @dataclass
@@ -26,18 +26,18 @@ class Volume:
         (D,H,W): slice, row, column. HU (float32 or int16) for CT, stored units otherwise, uint8 for masks.
     affine:
         4x4 float64 from (slice, row, column, 1) indices to patient coordinates in mm, axes LPS as in DICOM.
-        A gantry tilt makes it sheared.
+        A gantry tilt shears it.
     positions:
-        (D,3) mm, the true centre-of-first-voxel of each slice where slices are not evenly spaced, else None.
+        (D,3) mm, the true centre of the first voxel of each slice if slices are unevenly spaced, else None.
     header:
-        What the reader kept to write results back on this grid; never patient names in logs.
+        What the reader kept to write results back on this grid. It may name a patient, so it is never logged.
     units:
-        ``HU`` where the file or the source says so and nothing speaks against it, ``stored`` where it is anything
-        else, None where nothing is said: then the voxels decide (:func:`medkit.data.units.require_hu`).
+        ``HU`` if the file or the source says so and nothing contradicts it, ``stored`` for anything else, None if
+        unknown: then the voxels decide (:func:`medkit.data.units.require_hu`).
     spacing_known:
-        False where a side of the voxels is made up, as of a PNG or a radiograph: volumes in mm^3 are not known then.
+        False if a side of the voxels is made up, as for a PNG or a radiograph: then volumes in mm^3 are unknown.
     notes:
-        What the reader has to say beside the voxels, such as slices that the series lacks.
+        Messages of the reader, such as slices that the series lacks.
     """
 
     voxels: np.ndarray
@@ -50,10 +50,10 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
-            raise InputError(f"a volume is (D,H,W) but these voxels have shape {self.voxels.shape}")
+            raise InputError(f"a volume is (D,H,W), but these voxels have shape {self.voxels.shape}")
         self.affine = np.asarray(self.affine, dtype=np.float64)
         if self.affine.shape != (4, 4):
-            raise InputError(f"an affine is 4x4 but this one is {self.affine.shape}")
+            raise InputError(f"an affine is 4x4, but this one has shape {self.affine.shape}")
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
             raise InputError(f"the affine is singular or not finite: {self.affine[:3].tolist()}")
         if self.positions is not None and self.positions.shape != (self.depth, 3):
@@ -65,7 +65,7 @@ class Volume:
 
     @property
     def place(self) -> str | None:
-        """The file or folder that was read, for messages; None for a volume that was made."""
+        """The file or folder that was read, for messages; None if the volume was not read from one."""
         files = self.header.get("files")
         if files:
             return str(files[0]) if len(files) == 1 else str(Path(files[0]).parent)
@@ -73,16 +73,16 @@ class Volume:
 
     @property
     def mended(self) -> tuple[Name, ...]:
-        """By what names its DICOM headers were mended (:mod:`medkit.data.mend`)."""
+        """By which names its DICOM headers were mended (:mod:`medkit.data.mend`)."""
         return tuple(self.header.get("mended", ()))
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance in mm between neighbouring rows of voxels: along the slice normal, down a column, along a row."""
+        """Distance in mm between neighbouring voxels: along the slice normal, down a column, along a row."""
         return spacing_of(self.affine)
 
     def slice_positions(self) -> np.ndarray:
-        """(D,3) mm: where each slice's first voxel lies."""
+        """(D,3) mm: the centre of each slice's first voxel."""
         if self.positions is not None:
             return self.positions
         return self.affine[:3, 3] + np.arange(self.depth)[:, None] * self.affine[:3, 0]
@@ -93,9 +93,9 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def slice_volumes(self) -> np.ndarray:
-        """(D,) mm^3 a voxel stands for in each slice: half the gap to each neighbour when spacing varies.
+        """(D,) mm^3 for which a voxel stands in each slice; with uneven spacing, it reaches halfway to each neighbour.
 
-        All are nan where the spacing is not known.
+        All are nan if the spacing is unknown.
         """
         if not self.spacing_known:
             return np.full(self.depth, np.nan)
@@ -116,11 +116,11 @@ class Volume:
         return replace(self, voxels=voxels)
 
     def same_grid(self, other: Volume, tolerance: float | None = None) -> str | None:
-        """None if ``other`` lies on this grid, else what differs, in words.
+        """None if ``other`` is on this grid, else what differs, in words.
 
-        The corners of every slice are compared. By default they may lie apart by a twentieth of the smallest side of a
-        voxel (at least 0.01 mm) and, as a NIfTI qform rounds the orientation to float32 and so turns large grids about
-        their first voxel, by 0.0012 of their distance from it more; never by a voxel. ``tolerance`` is in mm.
+        The corners of every slice are compared. By default they may be apart by a twentieth of the smallest side of a
+        voxel (at least 0.01 mm), plus 0.0012 of their distance from the first voxel, because a NIfTI qform rounds the
+        orientation to float32 and so turns large grids about it; but never by a voxel. ``tolerance`` is in mm.
         """
         if self.voxels.shape != other.voxels.shape:
             return f"shape {other.voxels.shape} against {self.voxels.shape}"

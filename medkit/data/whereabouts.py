@@ -1,4 +1,4 @@
-"""Where many images lie: a million names are looked up folder by folder, not one by one."""
+"""Where many images really are: a million paths are looked up folder by folder, not one by one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from medkit.data.files import place, system
 
-MANY = 32  # names in one folder from which on the folder is listed
+MANY = 32  # with at least so many names in one folder, the folder is listed
 
 
 def below(root: str, cells: Any) -> Any:
-    """Cells as paths below ``root``, absolute ones as they are."""
+    """Relative paths joined to ``root``, absolute ones as they are."""
     import pyarrow
     import pyarrow.compute as compute
 
@@ -32,18 +32,18 @@ def distinct(names: Any) -> bool:
 
 
 def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
-    """Which of the named files and folders exist, and where they really lie.
+    """Which of the named files and folders exist, and where they really are.
 
     Parameters
     ----------
     names:
-        (n,) Arrow array of paths with a slash in each, null for none; also ``FOLDER#SERIES_UID``.
+        (n,) Arrow array of paths, each with a slash, null for none; also ``FOLDER#SERIES_UID``.
 
     Returns
     -------
     numpy.ndarray, pyarrow.Array or None
-        (n,) booleans, true for null; (n,) paths without links and ``..``, by which two names of one image are found, or
-        None where two different names are always two images.
+        (n,) booleans, true for null; (n,) paths with links and ``..`` resolved, which are equal for two names of one
+        image, or None if different names are always different images.
     """
     import pyarrow
     import pyarrow.compute as compute
@@ -57,7 +57,7 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
     edges = np.searchsorted(codes[order], np.arange(len(folders.dictionary) + 1))
     there = codes < 0
     known: dict[str, str] = {}
-    elsewhere: dict[int, str] = {}  # rows whose name is a link, or a series of a folder
+    elsewhere: dict[int, str] = {}  # rows whose name is a link, or one series of a folder
     real = [_real(system(folder or "/"), known) for folder in folders.dictionary.to_pylist()]
     for folder, start, end in zip(real, edges, edges[1:], strict=False):
         rows = order[start:end]
@@ -80,7 +80,7 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
         if uid:
             there[row] = True
             elsewhere[row] = f"{_real(str(path), known)}#{uid}"
-        elif own[row].as_py() in (".", "..") and path.exists():  # no listing has them
+        elif own[row].as_py() in (".", "..") and path.exists():  # listings leave them out
             there[row], elsewhere[row] = True, os.path.realpath(path)
     slashes = compute.any(compute.ends_with(names, "/")).as_py()
     if not elsewhere and not slashes and len(set(real)) == len(real):
@@ -98,7 +98,7 @@ def whereabouts(names: Any) -> tuple[np.ndarray, Any]:
 
 
 def _texts(names: list[str], kind: Any) -> Any:
-    """Names of files as texts; those in another encoding than UTF-8 are no name that a manifest can hold."""
+    """File names as text; a name that is not UTF-8 cannot be in a manifest, so it may be mangled."""
     import pyarrow
 
     try:
@@ -108,7 +108,7 @@ def _texts(names: list[str], kind: Any) -> Any:
 
 
 def _real(folder: str, known: dict[str, str]) -> str:
-    """``os.path.realpath`` that looks at every folder on the way once."""
+    """``os.path.realpath`` that looks up every folder on the way only once."""
     found = known.get(folder)
     if found is None:
         head, tail = os.path.split(folder)
@@ -123,7 +123,7 @@ def _real(folder: str, known: dict[str, str]) -> str:
 
 
 def _listing(folder: str) -> tuple[list[str], list[str]]:
-    """Names in a folder, without links that lead nowhere, and those of them that are links."""
+    """Names in a folder, without broken links, and those of them that are links."""
     names, links = [], []
     try:
         with os.scandir(folder) as entries:

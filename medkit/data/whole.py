@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Outputs that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medkit.records import write_error
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its name when the block ends well, and goes when it does not."""
+    """A temporary folder beside ``folder``, renamed to it if the block succeeds, and deleted if it does not."""
     with _whole(folder) as temporary:
         temporary.mkdir()
         yield temporary
@@ -23,7 +23,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file name beside ``path``, with its suffixes, that takes its name when the block ends well."""
+    """The name of a temporary file beside ``path``, with its suffixes, renamed to it if the block succeeds."""
     with _whole(path) as temporary:
         yield temporary
 
@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     if target.exists():
-        raise InputError("the output exists", str(target), "name a new one: nothing is overwritten")
+        raise InputError("the output exists already", str(target), "name a new one: nothing is overwritten")
     temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,5 +43,5 @@ def _whole(target: Path) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            with suppress(OSError):  # what went wrong before is what has to be told
+            with suppress(OSError):  # must not hide the error that came before
                 temporary.unlink()

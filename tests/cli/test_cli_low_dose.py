@@ -95,8 +95,8 @@ def scans(tmp_path: Path, hu: np.ndarray, write_ct: Callable[..., None]) -> Path
         (["nifti.nii.gz", "out.nii", "--dose", "1.01"], "the dose must lie in (0, 1], not 1.01"),
         (["nifti.nii.gz", "out.nii", "--dose", "nan"], "the dose must lie in (0, 1], not nan"),
         (["nifti.nii.gz", "out.nii", "--dose", "much"], "--dose"),
-        (["dicom_windowed", "out", "--dose", "0.25"], "noise insertion needs CT in HU, and this is none"),
-        (["windowed.nii.gz", "out.nii", "--dose", "0.25"], "noise insertion needs CT in HU, and this is none"),
+        (["dicom_windowed", "out", "--dose", "0.25"], "noise insertion needs CT in HU, which this is not"),
+        (["windowed.nii.gz", "out.nii", "--dose", "0.25"], "noise insertion needs CT in HU, which this is not"),
         (["dicom_oblong", "out", "--dose", "0.25"], "pixels of 0.700 x 0.900 mm are not square"),
         (["oblong.nii.gz", "out.nii", "--dose", "0.25"], "mm are not square"),
         (["dicom", ".", "--dose", "0.25"], "the output exists"),
@@ -336,7 +336,7 @@ def test_a_classifier_still_gives_its_probability_in_one_piece(call, finished, s
 def test_a_dicom_series_goes_into_no_folder_that_is_named_as_a_file(call, scans, tmp_path, name):
     done = call("simulate-dose", "--input", scans / "dicom", "--output", name, "--dose", "0.5")
     assert done.returncode == 2, done.stderr
-    assert f"a DICOM series goes into a folder, and this ends in .{name.split('.')[-1]}" in done.stderr
+    assert f"a DICOM series goes into a folder, but this ends in .{name.split('.')[-1]}" in done.stderr
     assert not (tmp_path / name).exists()
 
 

@@ -106,7 +106,7 @@ def test_fewer_functional_groups_than_frames_are_refused(series: Path, tmp_path:
 def test_two_phases_in_one_file_are_refused_by_the_place_of_their_frames(series: Path, tmp_path: Path) -> None:
     place(series, [0, 3, 6, 0, 3])
     enhanced(series, tmp_path / "one.dcm")
-    with pytest.raises(InputError, match=r"frame 4: lies where frame 1 of one\.dcm does"):
+    with pytest.raises(InputError, match=r"frame 4: has the same position as frame 1 of one\.dcm"):
         read_volume(tmp_path / "one.dcm")
 
 

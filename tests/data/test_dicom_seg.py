@@ -126,7 +126,7 @@ def test_segments_may_overlap_and_keep_their_names(scan, tmp_path: Path) -> None
     assert [segment.label for segment in found] == ["class 1", "class 2"]
     assert np.array_equal(found[0].mask, first)
     assert found[1].mask.all()
-    with pytest.raises(InputError, match="a mask is one segment, and this segmentation has 2: 'class 1', 'class 2'"):
+    with pytest.raises(InputError, match="a mask is one segment, but this segmentation has 2: 'class 1', 'class 2'"):
         read_mask(path, image)
 
 
@@ -157,7 +157,7 @@ def test_segments_are_classes_by_their_labels(scan, tmp_path: Path) -> None:
     mask = read_mask(path, image, Classes(("class 2", "class 1")))
     np.testing.assert_array_equal(mask.voxels == 2, one > 0)
     np.testing.assert_array_equal(mask.voxels > 0, (one + spots(image)[::-1]) > 0)
-    with pytest.raises(InputError, match="the segment 'class 2' is none of the classes"):
+    with pytest.raises(InputError, match="the segment 'class 2' is not one of the classes"):
         read_mask(path, image, Classes(("class 1",)))
 
 
@@ -215,8 +215,8 @@ def test_a_label_map_is_read_too(scan, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "match"),
     [
-        ({"FrameOfReferenceUID": "1.2.3.99"}, r"\(0020,0052\).*another frame of reference than the image's"),
-        ({"SegmentationType": "FRACTIONAL"}, r"\(0062,0001\).*segments of type FRACTIONAL are no masks"),
+        ({"FrameOfReferenceUID": "1.2.3.99"}, r"\(0020,0052\).*the frame of reference is not the image's"),
+        ({"SegmentationType": "FRACTIONAL"}, r"\(0062,0001\).*segments of type FRACTIONAL are not masks"),
         ({"SegmentSequence": None}, r"\(0062,0002\) SegmentSequence: missing"),
     ],
 )
@@ -233,9 +233,7 @@ def test_a_frame_that_lies_on_no_slice_is_named(scan, tmp_path: Path) -> None:
     data = pydicom.dcmread(path)
     data.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient = [-12, -12, 7]
     data.save_as(path)
-    with pytest.raises(
-        InputError, match=r"\(0020,0032\) .*, frame 3: lies on no slice of the image, but 1 mm from one"
-    ):
+    with pytest.raises(InputError, match=r"\(0020,0032\) .*, frame 3: is on no slice of the image, but 1 mm from one"):
         read_mask(path, image)
 
 

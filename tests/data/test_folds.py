@@ -70,11 +70,11 @@ def test_a_measurement_is_stratified_by_ranges(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 101}, "100 values of 'patient' cannot be dealt to 101 folds"),
+        ({"folds": 101}, "100 values of 'patient' are too few for 101 folds"),
         ({"folds": 40, "stratify": "label"}, "'label = 1' has 30 values of 'patient', too few.*--folds 30"),
-        ({"by": "label"}, "patient '000' is in '0' and in '1'; who is trained on may not be tested"),
+        ({"by": "label"}, "patient '000' is in '0' and in '1'; a patient must not be in two folds"),
         ({"stratify": "lable"}, "no column 'lable'; did you mean 'label'"),
-        ({"column": "note"}, "the column 'note' is there already; --column NAME"),
+        ({"column": "note"}, "the column 'note' exists already; --column NAME"),
         ({"shares": (0.5, 0.1, 0.1)}, "three numbers that add up to 1"),
         ({"stratify": "note", "by": "case"}, "patient '000' is in '000' and in '001'"),
     ],

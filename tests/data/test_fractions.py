@@ -62,7 +62,9 @@ def test_a_fraction_that_leaves_a_class_empty_is_refused_with_the_smallest_that_
 
 def test_a_fraction_without_a_patient_is_refused_with_the_smallest_that_has_one() -> None:
     found = chosen(0.004)
-    with pytest.raises(InputError, match=r"0\.004 of 100 patients is none.*the smallest fraction with one is 0\.005"):
+    with pytest.raises(
+        InputError, match=r"0\.004 of 100 patients is less than one.*the smallest fraction with one is 0\.005"
+    ):
         found.check(0.004, "here", classes=False)
     assert chosen(0.005).patients == 1
 
@@ -80,4 +82,4 @@ def test_patients_without_a_label_are_a_stratum_and_no_class() -> None:
     found = chosen(0.5, labels=labels)
     assert (found.inside & np.isnan(labels)).sum() == 50
     found.check(0.5, "here")
-    assert chosen(0.1, labels=np.full(200, np.nan)).strata == "not stratified, for no case has a label"
+    assert chosen(0.1, labels=np.full(200, np.nan)).strata == "not stratified, because no case has a label"

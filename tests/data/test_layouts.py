@@ -154,7 +154,7 @@ def test_mura_gives_the_label_of_the_study_and_the_patient_of_the_path(root: Pat
     assert set(table["fold"][:-1]) <= {"train", "val"}
     assert table["fold"][0] == table["fold"][3]  # one patient, in two parts of the body
     assert table["body_part"].tolist() == ["elbow"] * 3 + ["hand", "wrist"]
-    assert "1 of 2 images of valid_image_paths.csv are not here" in table.attrs["told"][0]
+    assert "1 of 2 images in valid_image_paths.csv are missing" in table.attrs["told"][0]
     write_manifest(table, tmp_path / "mura.csv")
     check_source(ManifestSource(tmp_path / "mura.csv", case="case", label="label"))
 
@@ -162,7 +162,7 @@ def test_mura_gives_the_label_of_the_study_and_the_patient_of_the_path(root: Pat
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ("valid/XR_HAND/patient00011/study1_negative/image1.png", "patient00011 lies in train and in valid"),
+        ("valid/XR_HAND/patient00011/study1_negative/image1.png", "patient00011 is in train and in valid"),
         ("train/XR_ELBOW/patient00011/study1_positive/image1.png", "study 1 of patient00011 is both normal and"),
         ("train/XR_ELBOW/patient00011/study1_normal/image1.png", "'study1_positive' or 'study1_negative'"),
     ],
@@ -231,7 +231,7 @@ def test_fracatlas_leaves_pictures_out_that_are_cut_short(atlas: Path, tmp_path:
 def test_fracatlas_of_which_no_picture_can_be_read_is_refused(atlas: Path, tmp_path: Path) -> None:
     for path in atlas.rglob("*.jpg"):
         path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(InputError, match=r"none of its pictures can be read: IMG0000001\.jpg"):
+    with pytest.raises(InputError, match=r"none of the pictures can be read, such as IMG0000001\.jpg"):
         fracatlas(atlas, tmp_path / "made")
     assert not (tmp_path / "made").exists()
 
@@ -268,7 +268,7 @@ def test_bhsd_gives_five_kinds_and_the_patients_of_rsna(root: Path, tmp_path: Pa
 def test_bhsd_with_another_value_or_without_a_mask_is_refused(root: Path) -> None:
     nifti(root / "imagesTr" / "ID_1_ID_2.nii.gz", air=True)
     (root / "labelsTr").mkdir()
-    with pytest.raises(InputError, match="no mask of this name is in 'labelsTr'"):
+    with pytest.raises(InputError, match="there is no mask of this name in 'labelsTr'"):
         bhsd(root)
     nifti(root / "labelsTr" / "ID_1_ID_2.nii.gz", values=(6,))
     with pytest.raises(InputError, match="a mask holds 0 and 1, 2, 3, 4, 5, this one 6"):
@@ -303,7 +303,7 @@ def test_hemseg_has_its_patients_from_the_published_table(root: Path) -> None:
     assert unchanged(root, there)
     assert table["label"].to_dict() == {"081c820129": 1, "f2a6636a59": 1, "0f": 0}
     assert table["fold"]["081c820129"] == table["fold"]["f2a6636a59"]
-    assert "the values 0, 1, 2; what they mean is not published" in hemseg_200(root).attrs["told"][1]
+    assert "the values 0, 1, 2; their meaning is not published" in hemseg_200(root).attrs["told"][1]
 
 
 # -- RSNA ----------------------------------------------------------------------------------------------------------

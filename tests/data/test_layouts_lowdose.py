@@ -107,7 +107,7 @@ def test_patients_whose_files_lie_together_get_series_lists(tmp_path: Path, seri
     for patient in ("L067", "L096"):
         series(tmp_path / "quarter_3mm", True, f"{patient}_QD_3_1.CT.{{i:04d}}.IMA")
         series(tmp_path / "full_3mm", False, f"{patient}_FD_3_1.CT.{{i:04d}}.IMA")
-    with pytest.raises(InputError, match=r"lists of them need a place.*lists=FOLDER"):
+    with pytest.raises(InputError, match=r"lists of them are needed.*lists=FOLDER"):
         mayo_2016(tmp_path)
     table = mayo_2016(tmp_path, tmp_path / "lists")
     assert table["image"][1] == str(tmp_path / "lists" / "L096_3mm_low.txt")
@@ -142,7 +142,7 @@ def test_a_missing_slice_names_patient_file_tag_and_number(mayo: Path) -> None:
     told = str(caught.value)
     assert str(mayo / "L333" / "full_3mm" / "0003.IMA") + " (0020,0032) ImagePositionPatient" in told
     assert "patient L333: 3 low-dose and 4 full-dose slices, 1 without a partner" in told
-    assert "InstanceNumber 3) lies 3.00 mm from the nearest low-dose slice" in told
+    assert "InstanceNumber 3) is 3.00 mm from the nearest low-dose slice" in told
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ def test_a_missing_slice_names_patient_file_tag_and_number(mayo: Path) -> None:
     [
         (
             {"ImagePositionPatient": [-12, -12, 4.0]},
-            r"0002\.IMA \(0020,0032\).*L067.*lies 1\.00 mm from the nearest full",
+            r"0002\.IMA \(0020,0032\).*L067.*is 1\.00 mm from the nearest full",
         ),
         (
             {"ImagePositionPatient": [-9, -12, 3.0]},
-            r"0002\.IMA \(0020,0032\).*L067.*lies 3\.00 mm from the nearest full",
+            r"0002\.IMA \(0020,0032\).*L067.*is 3\.00 mm from the nearest full",
         ),
         ({"ImagePositionPatient": None}, r"0002\.IMA \(0020,0032\) ImagePositionPatient"),
         ({"PixelSpacing": [0.8, 0.7]}, r"0002\.IMA \(0028,0030\) PixelSpacing: patient L067: 0\.8\\0\.7 differs"),
@@ -171,7 +171,7 @@ def test_slices_that_do_not_match_name_patient_file_and_tag(mayo: Path, tags: di
 def test_the_same_slice_twice_is_named(mayo: Path) -> None:
     folder = mayo / "L067" / "full_3mm"
     (folder / "again.IMA").write_bytes((folder / "0002.IMA").read_bytes())
-    with pytest.raises(InputError, match=r"again\.IMA \(0020,0032\).*patient L067.*2 at one place"):
+    with pytest.raises(InputError, match=r"again\.IMA \(0020,0032\).*patient L067.*2 at one position"):
         mayo_2016(mayo)
 
 
@@ -191,7 +191,7 @@ def test_two_series_of_one_dose_are_not_chosen_from(mayo: Path, series: Series) 
 def test_a_patient_in_two_folds_is_named(tmp_path: Path, both: Both) -> None:
     for fold in ("train", "test"):
         both(tmp_path, "L067", f"{fold}/quarter_3mm/{{p}}", f"{fold}/full_3mm/{{p}}")
-    with pytest.raises(InputError, match="patient L067 lies in test and train"):
+    with pytest.raises(InputError, match="patient L067 is in test and train"):
         mayo_2016(tmp_path)
 
 
@@ -205,7 +205,7 @@ def test_problems_of_several_patients_are_told_at_once_and_nothing_is_written(ma
 
 def test_another_folder_is_neither(tmp_path: Path) -> None:
     for layout in (mayo_2016, ldct_projection):
-        with pytest.raises(InputError, match="is here"):
+        with pytest.raises(InputError, match="there is no image of"):
             layout(tmp_path)
 
 

@@ -57,9 +57,9 @@ def test_forms_that_spreadsheets_write_are_read(folder: Path, form: str) -> None
 BAD = {
     "semicolons": (b"image;patient\n0.png;1\n", "separated by semicolons, not by commas"),
     "tabs": (b"image\tpatient\n0.png\t1\n", "separated by tabs"),
-    "UTF-16": ("image,patient\n0.png,1\n".encode("utf-16"), "no text in UTF-8"),
-    "latin-1 in a name": ("image,patient\n0.png,Müller\n".encode("latin-1"), "no text in UTF-8"),
-    "latin-1 in the header": ("image,patient,größe\n".encode("latin-1"), "no text in UTF-8"),
+    "UTF-16": ("image,patient\n0.png,1\n".encode("utf-16"), "not UTF-8 text"),
+    "latin-1 in a name": ("image,patient\n0.png,Müller\n".encode("latin-1"), "not UTF-8 text"),
+    "latin-1 in the header": ("image,patient,größe\n".encode("latin-1"), "not UTF-8 text"),
     "comma behind rows": (b"image,patient\n0.png,1,\n", r"m\.csv:2: this line has 3 fields, the header 2 columns"),
     "short row": (b"image,patient\n0.png,1\n1.png\n", r"m\.csv:3: this line has 1 fields"),
     "two columns of one name": (b"image,patient,patient\n0.png,1,2\n", "two columns are named 'patient'"),
@@ -82,7 +82,7 @@ def test_other_forms_are_refused_with_their_cause(folder: Path, form: str) -> No
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "inf", "-inf", "1e400", "yes", "1;0"])
 def test_a_label_that_is_no_finite_number_is_refused_with_its_row(folder: Path, label: str) -> None:
-    with pytest.raises(InputError, match=rf"m\.csv:3: y: '{label}' is no finite number"):
+    with pytest.raises(InputError, match=rf"m\.csv:3: y: '{label}' is not a finite number"):
         source(folder, f"image,patient,y\n0.png,1,1\n1.png,2,{label}\n", label="y").cases()
 
 
@@ -109,7 +109,9 @@ def test_decimal_numbers_as_names_are_refused(folder: Path, column: str) -> None
     table = pandas.DataFrame({"image": ["0.png", "1.png"], "patient": ["a", "b"], "fold": ["x", "y"]})
     table[column] = [7.0, None]
     table.to_parquet(folder / "m.parquet")
-    with pytest.raises(InputError, match=rf"'{column}' names things, and holds decimal numbers such as 7\.0.*Int64"):
+    with pytest.raises(
+        InputError, match=rf"'{column}' is a column of names, but holds decimal numbers such as 7\.0.*Int64"
+    ):
         ManifestSource(folder / "m.parquet").cases()
 
 
@@ -187,7 +189,7 @@ def test_a_cell_is_selected_by_what_is_written(cell: Any, wanted: Any, same: boo
 
 def test_an_empty_split_names_what_looks_like_the_wanted_value() -> None:
     cases = [Case("a", "p", center="08")]
-    with pytest.raises(InputError, match="""'08' looks like '8' and is another text: write "08" in quotes"""):
+    with pytest.raises(InputError, match="""'08' looks like '8' but is different text: write "08" in quotes"""):
         select(cases, {"center": 8})
 
 

@@ -40,7 +40,7 @@ def test_ct_without_rescale_is_taken_as_was_said_and_what_it_says_itself_stays(s
     assert volume.units == "HU"
     assert [int(image.min()) for image in volume.voxels] == [-1000, -976, -1000]
     assert volume.notes == (
-        "1 images without RescaleSlope or RescaleIntercept were taken as slope 1 and intercept -1024",
+        "1 images without RescaleSlope or RescaleIntercept were read with slope 1 and intercept -1024",
     )
 
 
@@ -76,7 +76,7 @@ def test_pixels_that_cannot_be_unsigned_are_signed_where_that_is_said(series: Pa
         read(series)
     volume = read(series, "signed")
     assert np.array_equal(volume.voxels, HU)
-    assert volume.notes == ("3 images said to be unsigned (PixelRepresentation) were read as signed",)
+    assert volume.notes == ("3 images declared unsigned (PixelRepresentation) were read as signed",)
 
 
 def test_a_manifest_says_what_was_assumed_and_makes_other_samples(series: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_manifest_says_what_was_assumed_and_makes_other_samples(series: Path) 
     case = mended.cases()[0]
     assert mended.load(case).image.voxels.min() == -976
     assert mended.identity(case) != plain.identity(plain.cases()[0])
-    assert "taken as slope 1 and intercept -1000" in mended.notice
+    assert "read with slope 1 and intercept -1000" in mended.notice
     assert not plain.notice
 
 

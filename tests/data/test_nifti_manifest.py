@@ -74,7 +74,7 @@ def test_bad_nifti_is_named(tmp_path: Path, make, expected: str) -> None:
 def test_a_cut_nifti_is_named(tmp_path: Path) -> None:
     path = nifti(tmp_path / "cut.nii.gz", np.random.default_rng(0).integers(0, 99, (32, 32, 8)).astype(np.int16))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"cut\.nii\.gz: this is no whole NIfTI file"):
+    with pytest.raises(InputError, match=r"cut\.nii\.gz: this is not a whole NIfTI file"):
         read_volume(path)
 
 
@@ -201,7 +201,7 @@ def test_a_compressed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> N
     data = bytearray(path.read_bytes())
     data[-6] ^= 1  # of the checksum itself: whatever stands before it is sound
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.nii\.gz: this is no whole NIfTI file"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz: this is not a whole NIfTI file"):
         read_volume(path)
 
 

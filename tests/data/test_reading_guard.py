@@ -108,7 +108,7 @@ def test_dicom_that_is_no_ct_in_hu_passes_no_window_in_hu(
     prepare_record(Record(volume), CASE, [Window(units="stored")])
     vouched = read_volume(tmp_path / "in", units="HU")
     prepare_record(Record(vouched), CASE, [Window()])
-    assert vouched.notes == ("taken for HU values, as was said",)
+    assert vouched.notes == ("read as HU values, as requested",)
 
 
 def test_a_nifti_file_without_air_is_told_and_one_in_0_to_1_is_refused(tmp_path: Path, head: np.ndarray) -> None:
@@ -191,7 +191,7 @@ def test_negative_numbers_under_a_header_that_has_none_are_refused(tmp_path: Pat
     write_ct(tmp_path / "in", head, RescaleIntercept=0, BitsStored=16, HighBit=15)
     for path, image in zip(sorted((tmp_path / "in").iterdir()), head, strict=True):
         edit_dicom(path, PixelData=image.astype("<i2").tobytes())
-    with pytest.raises(InputError, match=r"\(0028,0103\) PixelRepresentation: .* 50% are as -1000 is stored"):
+    with pytest.raises(InputError, match=r"\(0028,0103\) PixelRepresentation: .* 50% look like negative numbers"):
         read_volume(tmp_path / "in")
     for path in (tmp_path / "in").iterdir():
         edit_dicom(path, PixelRepresentation=1)
@@ -274,7 +274,7 @@ def test_a_nifti_file_in_microns_has_its_volume_in_mm(tmp_path: Path, head: np.n
 
 def test_a_nifti_file_without_a_place_is_told(tmp_path: Path, head: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Image(head, None), tmp_path / "a.nii")
-    with pytest.warns(UserWarning, match=r"a\.nii: it has no place in space"):
+    with pytest.warns(UserWarning, match=r"a\.nii: its position in space is unknown"):
         assert read_volume(tmp_path / "a.nii").notes
 
 
@@ -287,7 +287,9 @@ def test_too_large_images_are_refused_before_they_are_decoded(
     assert read_volume(path).voxels.shape == (1, 300, 300)
     monkeypatch.setenv("MEDKIT_MAX_IMAGE_GIB", "0.0005")
     for name in ("a.png", "a.nii.gz"):
-        with pytest.raises(InputError, match=rf"{name}: an image of .* pixels would take .* GiB; a larger MEDKIT_MAX"):
+        with pytest.raises(
+            InputError, match=rf"{name}: an image of .* pixels would take .* GiB; set a larger MEDKIT_MAX"
+        ):
             read_volume(tmp_path / name)
 
 
@@ -336,11 +338,11 @@ def test_bytes_behind_the_voxels_of_a_nifti_file_and_a_pixdim_of_another_size_ar
     struct.pack_into("<f", data, 88, 3.0)
     with opened(tmp_path / name, "wb") as file:
         file.write(data)
-    with pytest.warns(UserWarning, match="the sform is taken"):
+    with pytest.warns(UserWarning, match="the sform is used"):
         notes = read_volume(tmp_path / name).notes
     assert notes == (
-        "24 bytes lie behind its voxels: was it longer?",
-        "voxels are 2 x 2 x 5 mm by its sform and 2 x 2 x 3 mm by pixdim; the sform is taken",
+        "24 bytes follow its voxels: does its header give a wrong size?",
+        "voxels are 2 x 2 x 5 mm by its sform and 2 x 2 x 3 mm by pixdim; the sform is used",
     )
 
 

@@ -143,7 +143,7 @@ def test_preparation_leaves_the_source_voxels_as_they_were() -> None:
 @pytest.mark.parametrize(("low", "high"), [(0, 255), (24, 4095), (-300, 300)])
 def test_voxels_without_air_under_a_window_in_hu_are_doubted(low: float, high: float) -> None:
     voxels = np.linspace(low, high, 2 * 64 * 64, dtype=np.float32).reshape(2, 64, 64)
-    found = f"its values lie from {low} to {high}"
+    found = f"its values range from {low} to {high}"
     assert found in prepare_record(Record(Volume(voxels)), CASE, CHAIN).doubt
     assert found in prepare_record(Record(Volume(head()[:2]), target=Volume(voxels)), CASE, CHAIN).doubt
     assert not prepare_record(Record(Volume(voxels, units="HU")), CASE, CHAIN).doubt

@@ -134,7 +134,7 @@ def test_labels_are_joined_by_exact_text_and_told_both_ways(nifti: Path) -> None
     assert [row["label"] for row in written.rows] == ["1", None, None]
     assert [row["patient"] for row in written.rows] == ["A", "002_0000", "B"]
     assert "labels: 'id' is the id of 2 of 3 cases" in written.told
-    assert any("1 cases have no line: 002; '002' looks like '2', and is another text" in text for text in written.told)
+    assert any("1 cases have no row: 002; '002' looks like '2' but is different text" in text for text in written.told)
     assert [line["reason"] for line in left_out if line["kind"] == "label"] == ["no case has the id '2'"]
 
 
@@ -143,15 +143,15 @@ def test_labels_of_patients_go_to_all_their_cases(tmp_path: Path) -> None:
         mixed_tree.series(tmp_path / "tree" / study, f"1.{study}", f"1.{study}.2", "P7", PLACES)
     written, _ = made(tmp_path, labels=labels(tmp_path, "PatientID,label\nP7,1\n"))
     assert [row["label"] for row in written.rows] == ["1", "1"]
-    assert "labels: 1 ids stand for several cases each" in written.told
+    assert "labels: 2 cases share 1 ids" in written.told
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,label\n001,1\n001,0\n", "'001' stands here twice; also in line 2"),
-        ("id,label\n1,1\n2,0\n", "no id in 'id' .* is that of a case.*'001' looks like '1'"),
-        ("id,image\n001,x\n", "the column 'image' is one of the manifest's own"),
+        ("id,label\n001,1\n001,0\n", "'001' is listed twice; it is also in line 2"),
+        ("id,label\n1,1\n2,0\n", "no id in 'id' .* matches a case.*'001' looks like '1'"),
+        ("id,image\n001,x\n", "the manifest has its own column 'image'"),
         ("id,label\n001,1\n,0\n", "no value in 'id'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_no_mask_without_any_label_has_to_be_explained(folder: Path) -> None:
 
 def test_a_positive_scan_without_a_mask_is_refused_unless_masks_are_said_to_be_missing(folder: Path) -> None:
     row = "a.nii,,p,1"
-    with pytest.raises(Problems, match=r"m\.csv:2: labelled 1, and has no mask.*no_mask: unlabelled"):
+    with pytest.raises(Problems, match=r"m\.csv:2: labelled 1, but has no mask.*no_mask: unlabelled"):
         source(folder, row, label="bleed").cases()
     made = source(folder, row, label="bleed", no_mask="unlabelled")
     assert made.load(made.cases()[0]).mask is None

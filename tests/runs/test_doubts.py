@@ -46,7 +46,9 @@ def run(manifest: Path, out: Path, **source: str) -> Path:
 def test_brains_without_air_are_told_above_the_report_and_in_predictions(brains: Path, tmp_path: Path) -> None:
     for name in ("first", "from_the_cache"):
         folder = run(brains, tmp_path / name)
-        assert f"4 cases {DOUBT} (of the first, its values lie from" in (folder / "log.txt").read_text(encoding="utf-8")
+        assert f"4 cases {DOUBT} (of the first, its values range from" in (folder / "log.txt").read_text(
+            encoding="utf-8"
+        )
         assert DOUBT in (folder / "report.html").read_text(encoding="utf-8")
     with pytest.warns(UserWarning, match=rf"3\.nii: this {DOUBT}"):
         predict(folder, tmp_path / "3.nii", tmp_path / "out")

@@ -190,7 +190,7 @@ def test_a_name_that_does_not_fit_the_format_is_refused_at_once(run, study, tmp_
 def test_a_nifti_has_no_images_that_a_segmentation_could_name(run, study, tmp_path) -> None:
     pytest.importorskip("highdicom", reason="the extra 'seg' is not installed")
     settings = PredictSettings(format="dicom-seg")
-    with pytest.raises(InputError, match="refers to DICOM images, and this is none"):
+    with pytest.raises(InputError, match="refers to DICOM images, which this is not"):
         predict(run, study / "e.nii.gz", tmp_path / "out.dcm", settings=settings, device="cpu")
 
 
@@ -238,11 +238,13 @@ def mended(command: str, run: Path, bare: Path, output: Path, *options: str) -> 
 def test_headers_are_mended_where_that_is_said_and_it_is_told(run, bare, study, tmp_path, command) -> None:
     name = {"predict": "mask.nii.gz", "explain": "maps"}[command]
     said = {"predict": "mask.nii.gz.json", "explain": "maps/explanation.json"}[command]
-    assert "'mend: [rescale]' (--mend rescale" in str(mended(command, run, bare, tmp_path / name).exception)
+    assert "'mend: [rescale]' (for a command: --mend rescale" in str(
+        mended(command, run, bare, tmp_path / name).exception
+    )
     assert mended(command, run, bare, tmp_path / name, "--mend", "rescale=1,-1024").exit_code == 0
     told = json.loads((tmp_path / said).read_text(encoding="utf-8"))
     assert told["input"]["mended"] == ["rescale"]
-    assert "were taken as slope 1 and intercept -1024" in told["input_notes"][0]
+    assert "were read with slope 1 and intercept -1024" in told["input_notes"][0]
     if command == "predict":
         predict(run, study / "b", tmp_path / "whole.nii.gz", device="cpu")
         whole, found = read_volume(tmp_path / "whole.nii.gz"), read_volume(tmp_path / name)
