@@ -1,4 +1,4 @@
-"""The page of claims, from the studies that are kept: what was said before, what was found, on what, how sure it is.
+"""The page of claims, from the kept studies: what was claimed beforehand, what was found, on what, and how sure it is.
 
 python benchmarks/keep_study.py runs/several_pretexts_beat_one
 python benchmarks/claims.py [--into docs/claims.md]
@@ -56,35 +56,40 @@ def section(one: Mapping[str, Any]) -> list[str]:
     return [
         f"### {one['study']}",
         "",
-        f"**{claim['found'].capitalize()}**: {claim['says']} Said by: {claim['source']}. Found: {claim['why']}.",
+        claim["says"],
+        "",
+        f"- **{claim['found'].capitalize()}**: {claim['why']}.",
+        f"- Claimed in: {claim['source']}.",
+        f"- Measured: `{compared['stage']}` on `{compared['split']}`, by `medkit study run claims/{one['study']}` with medkit "
+        f"{made['medkit']} at {made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
+        *_renamed(one),
         "",
         *markdown.table(heads, rows),
         *_beside(claim),
-        *_renamed(one),
-        f"`medkit study run claims/{one['study']}`; `{compared['stage']}` on `{compared['split']}`; medkit {made['medkit']} at "
-        f"{made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
     ]
 
 
 def _beside(claim: Mapping[str, Any]) -> list[str]:
-    """The numbers of claims that are not about means."""
+    """The numbers of claims that are not about means, a list item each."""
     lines = []
     for one in claim.get("numbers", []):
         within = f"[{_number(one['low'], 3)}, {_number(one['high'], 3)}]"
         if one["kind"] == "spread":
             of = [f"{deviation:.3f}" for deviation in one["deviations"]]
-            text = f"deviation over {one['seeds']} seeds: {one['a']} {of[0]}, {one['b']} {of[1]}; ratio {_number(one['ratio'], 2)} {within}"
+            text = (
+                f"standard deviation over {one['seeds']} seeds: {one['a']} {of[0]}, {one['b']} {of[1]}; "
+                f"ratio {_number(one['ratio'], 2)} {within}"
+            )
         else:
             on = f"{one['patients']} patients, {one['patients_before']} before"
             text = f"{one['a']} keeps {_number(one['estimate'], 3)} {within} more than {one['b']} ({one['seeds']} seeds, {on})"
-        lines += [f"{text}; p = {_number(one['p_holm'], 3)} after correction.", ""]
-    return lines
+        lines.append(f"- {text}; p = {_number(one['p_holm'], 3)} after correction.")
+    return [*lines, ""] if lines else []
 
 
 def _renamed(one: Mapping[str, Any]) -> list[str]:
-    """Methods that the study's file calls otherwise now."""
-    found = [f"`{old}` is called `{new}` now: {why}" for old, (new, why) in one.get("renamed", {}).items()]
-    return [f"{'; '.join(found)}.", ""] if found else []
+    """Methods that have another name in the study's file now, a list item each."""
+    return [f"- `{old}` is now called `{new}`: {why}." for old, (new, why) in one.get("renamed", {}).items()]
 
 
 def _interval(verdict: Mapping[str, Any]) -> str:

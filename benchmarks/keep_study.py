@@ -1,4 +1,4 @@
-"""What the docs keep of a study: its numbers, its pictures and a table of its means, all from the files of its report.
+"""Keep a study in the docs: its numbers, its pictures and a table of its means, all from the files of its report.
 
 medkit study run pretexts_ich --out runs/pretexts_ich
 python benchmarks/keep_study.py runs/pretexts_ich --into docs/studies.md
@@ -29,7 +29,7 @@ WANTED = {"label efficiency": "labels", "difference of": "effects", "time of eac
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Means over seeds with the lowest and highest, as Markdown; bold where the difference to the reference is shown."""
+    """Means over seeds with lowest and highest, as Markdown; bold where a difference to the reference is shown."""
     lines = []
     for one in found["compared"]:
         better = {(v["better"], *at["place"]) for at in one["verdicts"] for v in at["verdicts"] if v["better"]}
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, help="a page with the lines '<!-- bench study NAME -->' and '<!-- end -->'"
     )
-    parser.add_argument("--commit", help="of the medkit that ran it; default: that of this checkout")
+    parser.add_argument("--commit", help="commit of the medkit that ran it; default: that of this checkout")
     arguments = parser.parse_args()
     try:
         keep(arguments.study, arguments.commit, arguments.into)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def keep(study: Path, commit: str | None, page: Path | None) -> None:
-    """Write ``results/studies/NAME.json``; for a page also the pictures of the study, and its table into it."""
+    """Write ``results/studies/NAME.json``; with a page, also the study's pictures, and its table into the page."""
     if not (study / "summary.json").is_file():
         raise InputError("the study has no report", str(study), f"medkit study report {study}")
     found = json.loads((study / "summary.json").read_text("utf-8"))

@@ -1,10 +1,9 @@
 """How often verdicts are right: simulated studies of two methods whose true difference is known.
 
-For every number of seeds and patients and every split of the variance: how often the 95 % interval holds the true
-difference, how often a new training on new patients comes out where the verdict says, whether methods win as often as its
-probability says, and how often a study shows its smallest difference. Beside it the usual tests, which are wrong as often
-as they find a difference between methods that have none: a paired t-test over patients with one seed, and with the mean
-over seeds.
+For every number of seeds and patients and every split of the variance, it measures how often the 95 % interval contains
+the true difference, how often a new training on new patients falls where the verdict says, whether methods win as often
+as its probability says, and how often a study shows its smallest difference. Beside it are the usual tests, a paired
+t-test over patients with one seed and with the mean over seeds: how often they find a difference where there is none.
 
     OMP_NUM_THREADS=1 python benchmarks/verdicts.py [--studies 20000] [--into docs/verdicts.md]
 """
@@ -39,7 +38,7 @@ SPLITS = {
     "seeds": (0.1, 0.8, 0.1),
     "worst": (math.nan, math.nan, math.nan),
 }
-"""Variance of patients, seeds and rest; the worst split has equal parts of patients and seeds in the mean's variance."""
+"""Variance of patients, seeds and rest. In the worst split, patients and seeds have equal parts in the mean's variance."""
 KINDS = ("normal", "unpaired", "skewed patients", "bad trainings", "uneven rest", "yes or no", "auc")
 SOME = ("patients and rest", "equal", "seeds")
 BINS = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1])
@@ -217,16 +216,16 @@ def _of_extremes() -> str:
 
 
 def cell_number(cell: Cell) -> tuple[int, int, int, int]:
-    """Numbers that are its own, so that a cell has the same studies whatever else is simulated."""
+    """A cell's own random stream, so that it has the same studies whatever else is simulated."""
     return KINDS.index(cell.kind), list(SPLITS).index(cell.split), cell.seeds, cell.patients
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
     """The tables of docs/verdicts.md."""
     titles = (
-        "How many of 100 intervals hold the true difference, with normal effects, by the split of variance:",
-        "Other values, and how often the usual tests find a difference where there is none (5 of 100 would be right):",
-        "The fewest and the most of 100 intervals over all splits of the variance, calculated, by the exponent in ν:",
+        "How many of 100 intervals contain the true difference, with normal effects, by the split of variance:",
+        "Other kinds of values, and how often the usual tests find a difference where there is none (5 of 100 is right):",
+        "Fewest and most of 100 intervals that contain it over all splits of the variance, calculated, by the exponent in ν:",
         "How many of 100 new trainings were won, by the probability that the verdict gave (and its mean):",
     )
     tables = (_of_splits(found), _of_kinds(found), _of_extremes(), _of_probability(found))
@@ -295,9 +294,9 @@ def _of_probability(found: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (%(default)s)")
+    parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies per cell (%(default)s)")
     parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench verdicts -->' and '<!-- end -->'")
-    parser.add_argument("--again", action="store_true", help="simulate; else the kept results are shown")
+    parser.add_argument("--again", action="store_true", help="simulate again instead of showing the kept results")
     arguments = parser.parse_args()
     if arguments.again or not RESULTS.is_file():
         found = [measured(cell, arguments.studies) for cell in cells()]
