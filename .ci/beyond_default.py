@@ -1,7 +1,7 @@
 """Prints the installed distributions that medkit's default install does not ask for, one a line.
 
-Without them a virtual environment that has every extra is what ``pip install medkit-imaging`` makes, at the same versions,
-and a second download and unpacking of torch is saved.
+Without them a virtual environment that has every extra is what ``pip install medkit-imaging`` makes, at the same
+versions, and a second download and unpacking of torch is saved.
 """
 
 from __future__ import annotations

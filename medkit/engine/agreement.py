@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from medkit.engine import interrupt
 from medkit.engine.clock import CheckpointClock
+from medkit.engine.messages import LostRank
 from medkit.engine.runtime import Runtime
-from medkit.engine.strategy import LostRank
 from medkit.errors import ElsewhereError, MedkitError, RunError
 from medkit.guard import cause
 

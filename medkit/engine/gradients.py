@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from medkit.engine.agreement import FailedTogether
 from medkit.engine.divided import is_divided
+from medkit.engine.messages import Message
 from medkit.engine.runtime import Runtime
-from medkit.engine.strategy import Message, Strategy
+from medkit.engine.strategy import Strategy
 from medkit.errors import ElsewhereError, RunError
 
 PIECE = 1 << 17  # elements of one inner product

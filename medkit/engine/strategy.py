@@ -11,9 +11,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from functools import reduce
 from typing import Any, Protocol
 
 import torch
@@ -21,26 +20,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from medkit.engine import ranks
-from medkit.errors import InputError, RunError
+from medkit.engine.messages import Arrived, LostRank, Message, Sent, told
+from medkit.errors import InputError
 
 TIMEOUT = "MEDKIT_TIMEOUT"
 PATIENCE = 12 * 3600.0
 """Seconds that ranks wait at a barrier for one still validating or preparing. One that has ended is seen at once."""
-ALIGNED = 64  # bytes; inner products of tensors that start elsewhere may round differently
-
-
-class LostRank(RunError):
-    """Another rank has ended or hangs: nothing more can be trained, whatever stage is next."""
-
-    secondary = True
-
-
-class Message(Protocol):
-    """Tensors on their way to all ranks."""
-
-    def wait(self) -> list[Tensor]:
-        """The averaged tensors; those that were given stay as they are."""
-        ...
 
 
 class Strategy(Protocol):
@@ -137,7 +122,7 @@ class Single:
         pass
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
-        return _Arrived(list(tensors))
+        return Arrived(list(tensors))
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         pass
@@ -179,16 +164,6 @@ class Single:
         return contextlib.nullcontext()
 
 
-class _Arrived:
-    """A message that nobody had to wait for."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = tensors
-
-    def wait(self) -> list[Tensor]:
-        return self.tensors
-
-
 class Replicated:
     """Ranks that hold the same weights and each see a share of every batch.
 
@@ -208,7 +183,7 @@ class Replicated:
     def __init__(self, device: torch.device, patience: float | None = None) -> None:
         self.device, self.patience = device, _patience() if patience is None else patience
         if not dist.is_initialized():
-            with _told("while they met"):
+            with told("while they met"):
                 here = ranks.place()
                 dist.init_process_group(
                     "nccl" if device.type == "cuda" else "gloo",
@@ -220,10 +195,10 @@ class Replicated:
         # Numbers travel beside the GPU's work instead of after it.
         self.numbers: Any = None
         if device.type == "cuda":
-            with _told("while they met"):
+            with told("while they met"):
                 self.numbers = dist.new_group(backend="gloo")
         # Waiting for a rank that evaluates is not a failed message: it has its own group, and patience, on the CPU.
-        with _told("while they met"):
+        with told("while they met"):
             self.waiting: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=2 * self.patience))
 
     @property
@@ -234,7 +209,7 @@ class Replicated:
         if not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _told("in an average"):
+        with told("in an average"):
             dist.all_reduce(flat)
         flat /= self.world_size
         start = 0
@@ -244,15 +219,15 @@ class Replicated:
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         if not tensors:
-            return _Arrived([])
-        return _Sent(tensors, self.world_size, self._group(tensors[0]))
+            return Arrived([])
+        return Sent(tensors, self.world_size, self._group(tensors[0]))
 
     def _group(self, tensor: Tensor) -> Any:
         """The ranks' connection for tensors on this one's device."""
         return self.numbers if tensor.device.type == "cpu" else None
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        with _told("in a broadcast"):
+        with told("in a broadcast"):
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), 0)
 
@@ -263,7 +238,7 @@ class Replicated:
         if not values:
             return []
         flags = torch.tensor([int(value) for value in values], dtype=torch.int32)
-        with _told("in a vote"):
+        with told("in a vote"):
             dist.all_reduce(flags, group=self.numbers)
         return [count > 0 for count in flags.tolist()]
 
@@ -274,27 +249,27 @@ class Replicated:
         if not values:
             return []
         total = torch.tensor(list(values), dtype=torch.float64)
-        with _told("in a sum"):
+        with told("in a sum"):
             dist.all_reduce(total, group=self.numbers)
         return total.tolist()
 
     def total(self, tensor: Tensor) -> Tensor:
         wide = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32), copy=True).contiguous()
-        with _told("in a sum of rows"):
+        with told("in a sum of rows"):
             dist.all_reduce(wide, group=self._group(wide))
         return wide.to(tensor.dtype)
 
     def gather(self, item: Any, what: str, seconds: float | None = None) -> list[Any]:
         self.barrier(what, seconds)
         found: list[Any] | None = [None] * self.world_size if self.is_main else None
-        with _told(f"at '{what}'"):  # what is pickled here comes from this run's own ranks
+        with told(f"at '{what}'"):  # what is pickled here comes from this run's own ranks
             dist.gather_object(item, found, group=self.waiting)
         return found or []
 
     def share(self, item: Any, what: str) -> Any:
         self.barrier(what)
         holder = [item if self.is_main else None]
-        with _told(f"at '{what}'"):
+        with told(f"at '{what}'"):
             dist.broadcast_object_list(holder, 0, group=self.waiting)
         return holder[0]
 
@@ -329,50 +304,6 @@ class Replicated:
             f"{who} did not arrive at '{what}' within {self.patience:g} s",
             hint=f"if it was still at work, allow more seconds by {TIMEOUT}; 'medkit resume' continues",
         )
-
-
-class _Sent:
-    """Tensors in one piece of memory that all ranks add to."""
-
-    def __init__(self, tensors: Sequence[Tensor], world_size: int, group: Any) -> None:
-        kind = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-        step = ALIGNED // kind.itemsize
-        self.world_size, self.shapes = world_size, [tensor.shape for tensor in tensors]
-        self.starts = [0]
-        for tensor in tensors:
-            self.starts.append(self.starts[-1] + -(-tensor.numel() // step) * step)
-        self.flat = torch.empty(self.starts[-1], dtype=kind, device=tensors[0].device)
-        for tensor, place in zip(tensors, self._places(), strict=True):
-            place.copy_(tensor)
-        for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
-            self.flat[start + tensor.numel() : after].zero_()  # what is in between is summed too
-        with _told("in an average"):
-            self.work = dist.all_reduce(self.flat, group=group, async_op=True)
-
-    def _places(self) -> list[Tensor]:
-        return [
-            self.flat[start : start + shape.numel()].view(shape)
-            for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
-        ]
-
-    def wait(self) -> list[Tensor]:
-        with _told("in an average"):
-            self.work.wait()
-        self.flat /= self.world_size
-        return self._places()
-
-
-@contextlib.contextmanager
-def _told(when: str) -> Iterator[None]:
-    """What torch says about a rank that is gone, as an error of the run."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])
-        raise LostRank(
-            f"ranks lost each other {when} ({reason})",
-            hint="the message of the one that ended first is above; 'medkit resume' continues",
-        ) from error
 
 
 def _patience() -> float:

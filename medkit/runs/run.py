@@ -14,10 +14,10 @@ from medkit.engine import interrupt
 from medkit.engine.agreement import FailedTogether, known_to_all
 from medkit.engine.events import Events, RunEnded, RunStarted, StageEnded, StageFailed
 from medkit.engine.memory import shortage_told
+from medkit.engine.messages import LostRank
 from medkit.engine.progress import Progress
 from medkit.engine.ranks import agreed
 from medkit.engine.runtime import Runtime
-from medkit.engine.strategy import LostRank
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results

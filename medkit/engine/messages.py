@@ -1,0 +1,85 @@
+"""What travels between ranks: tensors on their way, and what is said of a rank that is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from medkit.errors import RunError
+
+ALIGNED = 64  # bytes; inner products of tensors that start elsewhere may round differently
+
+
+class LostRank(RunError):
+    """Another rank has ended or hangs: nothing more can be trained, whatever stage is next."""
+
+    secondary = True
+
+
+class Message(Protocol):
+    """Tensors on their way to all ranks."""
+
+    def wait(self) -> list[Tensor]:
+        """The averaged tensors; those that were given stay as they are."""
+        ...
+
+
+class Arrived:
+    """A message that nobody had to wait for."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+
+    def wait(self) -> list[Tensor]:
+        return self.tensors
+
+
+class Sent:
+    """Tensors in one piece of memory that all ranks add to."""
+
+    def __init__(self, tensors: Sequence[Tensor], world_size: int, group: Any) -> None:
+        kind = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        step = ALIGNED // kind.itemsize
+        self.world_size, self.shapes = world_size, [tensor.shape for tensor in tensors]
+        self.starts = [0]
+        for tensor in tensors:
+            self.starts.append(self.starts[-1] + -(-tensor.numel() // step) * step)
+        self.flat = torch.empty(self.starts[-1], dtype=kind, device=tensors[0].device)
+        for tensor, place in zip(tensors, self._places(), strict=True):
+            place.copy_(tensor)
+        for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
+            self.flat[start + tensor.numel() : after].zero_()  # what is in between is summed too
+        with told("in an average"):
+            self.work = dist.all_reduce(self.flat, group=group, async_op=True)
+
+    def _places(self) -> list[Tensor]:
+        return [
+            self.flat[start : start + shape.numel()].view(shape)
+            for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
+        ]
+
+    def wait(self) -> list[Tensor]:
+        with told("in an average"):
+            self.work.wait()
+        self.flat /= self.world_size
+        return self._places()
+
+
+@contextlib.contextmanager
+def told(when: str) -> Iterator[None]:
+    """What torch says about a rank that is gone, as an error of the run."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])
+        raise LostRank(
+            f"ranks lost each other {when} ({reason})",
+            hint="the message of the one that ended first is above; 'medkit resume' continues",
+        ) from error
