@@ -79,14 +79,16 @@ def write_ct() -> Callable[..., None]:
 
 @pytest.fixture
 def two_ranks(tmp_path: Path) -> Callable[..., Path]:
-    """``two_ranks(script, *arguments)`` runs a script on two gloo ranks and returns the folder it was given last.
+    """``two_ranks(script, *arguments)`` runs a script on two gloo ranks, or ``count``, and returns the folder it was
+    given last.
 
     A rank that gloo's own threads abort (SIGABRT; seen once in some fifty launches) is started once more, in a new folder:
     no Python of ours runs there. Any other end is a failure at once.
     """
 
-    def launch(script: Path, *arguments: str) -> Path:
-        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    def launch(script: Path, *arguments: str, count: int = 2) -> Path:
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        words.append(str(script))
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         for attempt in range(2):
             folder = tmp_path / f"ranks{attempt}"

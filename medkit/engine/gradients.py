@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from medkit.engine.agreement import FailedTogether
 from medkit.engine.divided import is_divided
 from medkit.engine.messages import Message
 from medkit.engine.runtime import Runtime
+from medkit.engine.shares import Shares
 from medkit.engine.strategy import Strategy
 from medkit.errors import ElsewhereError, RunError
 
@@ -140,10 +141,12 @@ def _surgery(
 ) -> Tensor:
     """Project away the conflicts that all ranks together see; returns the Gram matrix of the gradients before that.
 
-    The gradients of a task travel while the next task's backward pass runs. Parameters that are not shared get the
-    gradient of the tasks' sum, which is complete after the last one.
+    The gradients of a task travel, each to the rank that works on it, while the next task's backward pass runs; what
+    the ranks have made of them is spread to all. Parameters that are not shared get the gradient of the tasks' sum,
+    which is complete after the last one.
     """
     several, own = _split(trained, shared)
+    shares = strategy.shares(several)
     reached = [False] * len(several)
     messages: list[Message] = []
     # Losses stay separate scalars: stacking them would send each task's backward through every head.
@@ -160,26 +163,43 @@ def _surgery(
             error = caught  # other ranks wait for the messages of all tasks
         reached = [before or g is not None for before, g in zip(reached, mine, strict=True)]
         whole = [torch.zeros_like(p) if g is None else g for p, g in zip(several, mine, strict=True)]
-        messages.append(strategy.average_async(whole))
+        messages.append(shares.average_async(whole))
+        del mine, whole  # what is combined needs the memory
     # What no task reached on any rank stays without a gradient, and so without weight decay, as in a sum.
     agreed = _agreed(error, [*reached, *(p.grad is not None for p in own)], strategy)
-    reached = agreed[: len(several)]
     if strategy.world_size > 1:
         _average(own, agreed[len(several) :], strategy)
-    several = _where(several, reached)
-    task_gradients = [_where(message.wait(), reached) for message in messages]
-    products = gram(task_gradients)
-    weights = project(products, generator)
-    for p, *gradients in zip(several, *task_gradients, strict=True):
-        # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
-        # What came by a message may be overwritten; autograd itself may give one tensor to two parameters.
-        first = gradients[0]
-        reused = strategy.world_size > 1 and first.stride() == p.stride()
-        total = torch.mul(first, weights[0], out=first if reused else torch.empty_like(p))
-        for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
-            total.add_(gradient, alpha=weight)
-        p.grad = total
+    tasks = [message.wait() for message in messages]
+    products = _gram_of_all(tasks, several, shares)
+    combined = _combined(tasks, several[shares.mine], project(products, generator), strategy.world_size > 1)
+    for p, total, somewhere in zip(several, shares.spread(combined, several), agreed, strict=False):
+        if somewhere:
+            # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
+            p.grad = total if total.stride() == p.stride() else torch.empty_like(p).copy_(total)
     return products
+
+
+def _gram_of_all(tasks: Sequence[Sequence[Tensor]], several: Sequence[Tensor], shares: Shares) -> Tensor:
+    """The Gram matrix of gradients of which each rank has those of its share."""
+    pieces = [max(1, -(-p.numel() // PIECE)) for p in several]
+    found = _dots(tasks, several[0].device if several else None)
+    return _gram(shares.joined(found, sum(pieces[: shares.mine.start or 0]), sum(pieces)), len(tasks))
+
+
+def _combined(
+    tasks: Sequence[Sequence[Tensor]], parameters: Sequence[Tensor], weights: Sequence[float], overwrite: bool
+) -> list[Tensor]:
+    """The weighted sum of the tasks' gradients, in the memory of the first task's if it may be overwritten.
+
+    What came by a message may be; autograd itself may give one tensor to two parameters.
+    """
+    found = []
+    for p, first, *others in zip(parameters, *tasks, strict=True):
+        total = torch.mul(first, weights[0], out=first if overwrite else torch.empty_like(p))
+        for weight, gradient in zip(weights[1:], others, strict=True):
+            total.add_(gradient, alpha=weight)
+        found.append(total)
+    return found
 
 
 def _split(
@@ -220,24 +240,31 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool) -> Sequen
     return torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
 
 
-def _where(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
-    return [item for item, flag in zip(items, flags, strict=True) if flag]
-
-
 def gram(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     """(K,K) float64 inner products of K task gradients, each a list of tensors, without copying them together."""
-    tasks = len(gradients)
-    dots: dict[tuple[int, int], list[Tensor]] = {(i, j): [] for i in range(tasks) for j in range(i, tasks)}
+    return _gram(_dots(gradients), len(gradients))
+
+
+def _dots(gradients: Sequence[Sequence[Tensor]], device: torch.device | None = None) -> Tensor:
+    """(pairs of tasks, pieces) float64 inner products, piece by piece; on ``device`` where there are no gradients."""
+    pairs = list(combinations_with_replacement(range(len(gradients)), 2))
+    found: list[list[Tensor]] = [[] for _ in pairs]
     for tensors in zip(*gradients, strict=True):
         # A piece of every task is multiplied by all others while it is in the processor's cache.
         for pieces in zip(*(tensor.reshape(-1).split(PIECE) for tensor in tensors), strict=True):
-            for (i, j), found in dots.items():
-                found.append(torch.dot(pieces[i], pieces[j]))
+            for dots, (i, j) in zip(found, pairs, strict=True):
+                dots.append(torch.dot(pieces[i], pieces[j]))
+    if not pairs or not found[0]:
+        return torch.zeros(len(pairs), 0, dtype=torch.float64, device=device)
+    # Pieces are short enough for partial sums in single precision; only their total needs more.
+    return torch.stack([torch.stack(dots) for dots in found]).double()
+
+
+def _gram(dots: Tensor, tasks: int) -> Tensor:
     result = torch.zeros(tasks, tasks, dtype=torch.float64)
-    for (i, j), found in dots.items():
-        if found:
-            # Pieces are short enough for partial sums in single precision; only their total needs more.
-            result[i, j] = result[j, i] = torch.stack(found).double().sum().item()
+    totals = torch.stack([row.sum() for row in dots]).tolist() if len(dots) else []
+    for total, (i, j) in zip(totals, combinations_with_replacement(range(tasks), 2), strict=True):
+        result[i, j] = result[j, i] = total
     return result
 
 

@@ -41,35 +41,53 @@ class Arrived:
         return self.tensors
 
 
-class Sent:
-    """Tensors in one piece of memory that all ranks add to."""
+class Packed:
+    """Memory in one piece for a list of tensors, each at an aligned place.
 
-    def __init__(self, tensors: Sequence[Tensor], world_size: int, group: Any) -> None:
-        kind = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    Parameters
+    ----------
+    like:
+        Tensors of the shapes; the memory's type is one that holds all of theirs.
+    """
+
+    def __init__(self, like: Sequence[Tensor]) -> None:
+        kind = reduce(torch.promote_types, (tensor.dtype for tensor in like))
         step = ALIGNED // kind.itemsize
-        self.world_size, self.shapes = world_size, [tensor.shape for tensor in tensors]
+        self.shapes = [tensor.shape for tensor in like]
         self.starts = [0]
-        for tensor in tensors:
+        for tensor in like:
             self.starts.append(self.starts[-1] + -(-tensor.numel() // step) * step)
-        self.flat = torch.empty(self.starts[-1], dtype=kind, device=tensors[0].device)
-        for tensor, place in zip(tensors, self._places(), strict=True):
+        self.flat = torch.empty(self.starts[-1], dtype=kind, device=like[0].device)
+
+    def fill(self, tensors: Sequence[Tensor]) -> None:
+        """Copy tensors to their places."""
+        for tensor, place in zip(tensors, self.places(), strict=True):
             place.copy_(tensor)
         for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
             self.flat[start + tensor.numel() : after].zero_()  # what is in between is summed too
-        with told("in an average"):
-            self.work = dist.all_reduce(self.flat, group=group, async_op=True)
 
-    def _places(self) -> list[Tensor]:
+    def places(self) -> list[Tensor]:
+        """The tensors in this memory."""
         return [
             self.flat[start : start + shape.numel()].view(shape)
             for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
         ]
 
+
+class Sent:
+    """Tensors that all ranks add to."""
+
+    def __init__(self, tensors: Sequence[Tensor], world_size: int, group: Any) -> None:
+        self.world_size, self.packed = world_size, Packed(tensors)
+        self.packed.fill(tensors)
+        with told("in an average"):
+            self.work = dist.all_reduce(self.packed.flat, group=group, async_op=True)
+
     def wait(self) -> list[Tensor]:
         with told("in an average"):
             self.work.wait()
-        self.flat /= self.world_size
-        return self._places()
+        self.packed.flat /= self.world_size
+        return self.packed.places()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from medkit.engine import ranks
 from medkit.engine.messages import Arrived, LostRank, Message, Sent, told
+from medkit.engine.shares import AllMine, Shares, Split
 from medkit.errors import InputError
 
 TIMEOUT = "MEDKIT_TIMEOUT"
@@ -54,6 +55,10 @@ class Strategy(Protocol):
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         """Start averaging tensors over all ranks; other work goes on meanwhile."""
+        ...
+
+    def shares(self, tensors: Sequence[Tensor]) -> Shares:
+        """Deal out to the ranks the work on a list of tensors of these sizes."""
         ...
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -123,6 +128,9 @@ class Single:
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         return Arrived(list(tensors))
+
+    def shares(self, tensors: Sequence[Tensor]) -> Shares:
+        return AllMine()
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         pass
@@ -221,6 +229,9 @@ class Replicated:
         if not tensors:
             return Arrived([])
         return Sent(tensors, self.world_size, self._group(tensors[0]))
+
+    def shares(self, tensors: Sequence[Tensor]) -> Shares:
+        return Split(tensors, self.rank, self.world_size, self._group(tensors[0]) if tensors else None)
 
     def _group(self, tensor: Tensor) -> Any:
         """The ranks' connection for tensors on this one's device."""

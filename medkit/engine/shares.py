@@ -1,0 +1,149 @@
+"""Tensors of which each rank works on a share: averaged on the rank that keeps them, and spread to all afterwards.
+
+To average K gradients on all ranks and combine them on each sends every one twice, to where it is added up and back,
+and computes the same everywhere. Where only the combination is wanted (PCGrad), each needs to reach one rank, and only
+the combination has to come back: (K + 1) / 2K of the bytes, and 1 / ranks of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch.distributed as dist
+from torch import Tensor
+
+from medkit.engine.messages import Arrived, Message, Packed, told
+
+
+class Shares(Protocol):
+    """Who works on which of a list of tensors; the same on all ranks.
+
+    ``mine`` are those of this rank, without a gap.
+    """
+
+    mine: slice
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        """Start averaging a list of tensors over all ranks; only those of ``mine`` arrive."""
+        ...
+
+    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
+        """(N,total) on every rank, of which this one has the columns (N,n) from ``before`` on."""
+        ...
+
+    def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors of all shares, given those of this one; ``like`` has all their shapes and dtypes."""
+        ...
+
+
+class AllMine:
+    """One process works on everything."""
+
+    mine = slice(None)
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        return Arrived(list(tensors))
+
+    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
+        return columns
+
+    def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+        return list(tensors)
+
+
+class Split:
+    """Shares of about the same number of elements, in the order of the tensors.
+
+    Parameters
+    ----------
+    tensors:
+        What will be averaged, or anything of the same sizes.
+    rank, world_size:
+        This rank, and how many there are.
+    group:
+        The ranks' connection; None: that of tensors on the GPU.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], rank: int, world_size: int, group: Any) -> None:
+        self.rank, self.world_size, self.group = rank, world_size, group
+        self.owners = _owners([tensor.numel() for tensor in tensors], world_size)
+        first = next((i for i, owner in enumerate(self.owners) if owner >= rank), len(self.owners))
+        self.mine = slice(first, first + self.owners.count(rank))
+        self.room: Packed | None = None
+
+    def average_async(self, tensors: Sequence[Tensor]) -> Message:
+        if not tensors:
+            return Arrived([])
+        message = _ToOwners(self, tensors)
+        self.room = self.room or message.packed
+        return message
+
+    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
+        whole = columns.new_zeros(len(columns), total)
+        whole[:, before : before + columns.shape[1]] = columns
+        with told("in a sum"):
+            dist.all_reduce(whole, group=self.group)  # to every column but one rank's, zeros are added
+        return whole
+
+    def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+        if not like:
+            return []
+        # The memory of the first message, which has come; what was combined in it lies where it has to.
+        packed = self.room or Packed(like)
+        every = packed.places()
+        for place, tensor in zip(every[self.mine], tensors, strict=True):
+            if place.data_ptr() != tensor.data_ptr():
+                place.copy_(tensor)
+        with told("in a broadcast"):
+            works = [
+                dist.broadcast(packed.flat[start:stop], owner, group=self.group, async_op=True)
+                for owner, start, stop in self.pieces(packed)
+            ]
+            _wait(works)
+        return every
+
+    def pieces(self, packed: Packed) -> list[tuple[int, int, int]]:
+        """Rank, first and last element of each share that is not empty."""
+        found = []
+        for owner in sorted(set(self.owners)):
+            first = self.owners.index(owner)
+            found.append((owner, packed.starts[first], packed.starts[first + self.owners.count(owner)]))
+        return found
+
+
+class _ToOwners:
+    """A list of tensors, each on its way to the rank that keeps it."""
+
+    def __init__(self, shares: Split, tensors: Sequence[Tensor]) -> None:
+        self.shares, self.packed = shares, Packed(tensors)
+        self.packed.fill(tensors)
+        with told("in an average"):
+            self.works = [
+                dist.reduce(self.packed.flat[start:stop], owner, group=shares.group, async_op=True)
+                for owner, start, stop in shares.pieces(self.packed)
+            ]
+
+    def wait(self) -> list[Tensor]:
+        with told("in an average"):
+            _wait(self.works)
+        mine = self.packed.places()[self.shares.mine]
+        for owner, start, stop in self.shares.pieces(self.packed):
+            if owner == self.shares.rank:
+                self.packed.flat[start:stop] /= self.shares.world_size
+        return mine
+
+
+def _wait(works: Sequence[dist.Work | None]) -> None:
+    for work in works:
+        if work is not None:  # torch has none for a rank outside of a group; all of ours are in it
+            work.wait()
+
+
+def _owners(sizes: Sequence[int], world_size: int) -> list[int]:
+    """The rank of each tensor, never falling: where the middle of it lies, if all elements are dealt out evenly."""
+    total, before, found = max(sum(sizes), 1), 0, []
+    for size in sizes:
+        found.append(min(world_size - 1, (2 * before + size) * world_size // (2 * total)))
+        before += size
+    return found
