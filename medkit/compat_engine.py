@@ -9,7 +9,7 @@ from medkit.engine.events import EpochEnded, Events, StageStarted
 from medkit.engine.optimizers import Optimization
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
-from medkit.engine.settings import TrainingSettings, Wanted
+from medkit.engine.settings import Criterion, TrainingSettings
 from medkit.engine.state import TrainingState
 from medkit.engine.step import to_device
 from medkit.engine.trainer import Batches, Trainer, Validate
@@ -39,7 +39,7 @@ def train_stage(
 
     told = _Functions(settings.pop("log", None), settings.pop("on_resume", None))
     if settings.get("keep_best") is not None:
-        settings["keep_best"] = Wanted(*settings["keep_best"])
+        settings["keep_best"] = Criterion(*settings["keep_best"])
     events = Events(own=[ShowProgress(progress or Progress(quiet=True)), told])
     optimizers, schedules = settings.pop("optimizers"), settings.pop("schedules")
     optimizations = {turn: Optimization(optimizers[turn], schedules[turn]) for turn in optimizers}

@@ -60,12 +60,12 @@ def embed(
 
     Example: medkit embed timm:resnet18@resnet18.safetensors --recipe ich_seg --split internal --output features.parquet
     """
-    from medkit.runs.embed import Wanted
+    from medkit.runs.embed import EmbedRequest
     from medkit.runs.embed import embed as apply
 
     load_files(plugin)
     found = apply(
-        encoder, output, Wanted(input, split, recipe, data, batch, _sides(window)), stage=stage, device=device
+        encoder, output, EmbedRequest(input, split, recipe, data, batch, _sides(window)), stage=stage, device=device
     )
     for note in found["notices"]:
         print(f"note: {note}", file=sys.stderr)

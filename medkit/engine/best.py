@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medkit.engine import checkpoint
 from medkit.engine.events import EpochEnded
-from medkit.engine.settings import Wanted
+from medkit.engine.settings import Criterion
 from medkit.engine.state import TrainingState
 from medkit.errors import InputError
 
@@ -26,7 +26,7 @@ class BestWeights:
     """
 
     def __init__(
-        self, wanted: Wanted, state: TrainingState, folder: Path, writes: bool, say: Callable[[str], None]
+        self, wanted: Criterion, state: TrainingState, folder: Path, writes: bool, say: Callable[[str], None]
     ) -> None:
         self.wanted, self.state, self.folder, self.writes, self.say = wanted, state, folder, writes, say
         self.before: int | None = None  # the best epoch of the checkpoint before the last

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from medkit.errors import RunError
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -12,7 +12,7 @@ from medkit.protocols import Clip
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Criterion:
     """A number that validation gives, and whether higher is better."""
 
     key: str
@@ -29,7 +29,7 @@ class Wanted:
 class Patience:
     """End the training once a number has not improved by ``min_delta`` for ``epochs`` epochs."""
 
-    wanted: Wanted
+    wanted: Criterion
     epochs: int
     min_delta: float = 0.0
 
@@ -68,6 +68,6 @@ class TrainingSettings:
     shard: Sequence[str] = ()
     clip: Clip | None = None
     accumulate: int = 1
-    keep_best: Wanted | None = None
+    keep_best: Criterion | None = None
     early_stop: Patience | None = None
     checkpoint_seconds: float = 60.0

@@ -13,7 +13,7 @@ from medkit.evaluation import statistics
 from medkit.evaluation.bootstrap import too_few
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.results import recorded
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 
 
 @dataclass(frozen=True)

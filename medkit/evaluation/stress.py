@@ -11,7 +11,7 @@ import numpy as np
 from medkit.evaluation.comparisons import paired_test
 from medkit.evaluation.results import Evaluation
 from medkit.evaluation.statistics import Test, holm, paired_t
-from medkit.recipe.model import Stress
+from medkit.recipe.report_model import Stress
 
 Rows = Mapping[str, Mapping[str, Any]]
 RATES: Mapping[str, Sequence[bool]] = {"sensitivity": (True,), "specificity": (False,), "accuracy": (True, False)}

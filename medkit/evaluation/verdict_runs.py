@@ -16,7 +16,7 @@ from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import MetricValue, read_results, recorded
 from medkit.parts.metrics_classification import AUC
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 
 Row = dict[str, Any]
 

@@ -2,7 +2,8 @@
 
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.load import bundled, check_round_trip, find, load_recipe, recipe_from
-from medkit.recipe.model import DataBlock, EarlyStop, KeepBest, Recipe, Report, Stage, Unfreeze, WantedTable
+from medkit.recipe.model import DataBlock, EarlyStop, KeepBest, Recipe, Stage, Unfreeze
+from medkit.recipe.report_model import Report, WantedTable
 
 __all__ = [
     "Block",

@@ -10,24 +10,21 @@ from medkit.errors import InputError
 from medkit.protocols import KINDS
 from medkit.protocols.labels import KINDS as LABELS
 from medkit.recipe.model import (
-    FORMAT,
     OPTIMIZER_KEYS,
     SCHEDULE_KEYS,
     Crops,
     DataBlock,
     EarlyStop,
     KeepBest,
-    Positive,
     Recipe,
-    Report,
     Stage,
-    Stress,
     Unfreeze,
     Views,
-    WantedTable,
     hints,
 )
+from medkit.recipe.report_model import Report, Stress, WantedTable
 from medkit.recipe.stress import REQUIRED
+from medkit.recipe.values import FORMAT, Positive
 from medkit.registry import Registry
 from medkit.registry.schema import json_type
 from medkit.registry.static import static_schema

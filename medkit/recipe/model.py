@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,20 +14,14 @@ from medkit.errors import InputError, did_you_mean
 from medkit.protocols.classes import Classes
 from medkit.protocols.labels import Labels
 from medkit.recipe.blocks import Block, Reference
+from medkit.recipe.report_model import Report, Stress, WantedTable
+from medkit.recipe.values import FORMAT, SEPARATOR, Area, Draw, Positive, Seed, Side, Unit
 from medkit.recipe.yaml import Mark
 from medkit.recipe.yaml_dump import dump
 from medkit.records import write_atomically
 from medkit.registry.schema import validate
 from medkit.registry.static import static_constant
 
-FORMAT = 1
-SEPARATOR = "@"  # a variant of a stage is named STAGE@LABEL
-Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy's and scikit-learn's generators take
-Unit = Literal["slice", "volume", "patch", "patch3d"]
-Draw = Literal["uniform", "positive"]
-Positive = Annotated[float, Gt(0)]
-Area = Annotated[float, Gt(0), Le(1)]
-Side = Annotated[int, Gt(0)]
 OPTIMIZER_KEYS: dict[str, Any] = {"no_decay": bool, "layer_decay": Annotated[float, Gt(0), Le(1)] | None}
 """What a stage may say beside the arguments of any optimizer, and ..."""
 SCHEDULE_KEYS: dict[str, Any] = {"by": Literal["epoch", "step"]}
@@ -228,75 +221,6 @@ def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str)
     if set(blocks) != set(turns):
         raise InputError(f"{path} names the turns {sorted(blocks)}, but the objective has {sorted(turns)}")
     return blocks
-
-
-@dataclass(frozen=True)
-class WantedTable:
-    """A paper's table for the report: one row per variant of a stage, one group of columns per test set.
-
-    ``rows``, ``metrics`` and ``splits`` map names to what is printed, in order; empty: all, under their own names.
-    ``rows`` has the labels of variants, the stage's own name, and ``input`` and ``target`` for what no network made.
-    ``average`` adds the mean over the splits, ``cost`` training time and peak memory.
-    """
-
-    title: str
-    stage: str
-    rows: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, str] = field(default_factory=dict)
-    splits: dict[str, str] = field(default_factory=dict)
-    average: bool = False
-    cost: bool = False
-
-    @property
-    def slug(self) -> str:
-        """The title as a file name, at most 60 characters."""
-        return "_".join(re.findall(r"[a-z0-9]+", self.title.lower()))[:60].rstrip("_") or "table"
-
-
-@dataclass(frozen=True)
-class Stress:
-    """A curve of the report: how stages, and their variants, fare on a test split whose scans have lower doses.
-
-    ``dose`` has shares of the scans' own, including 1, with which the others are compared; noise is inserted into the
-    source's voxels (:mod:`medkit.data.dose`) with ``photons``, ``kernel``, ``modulation`` and ``seed``. ``denoise`` is
-    an earlier stage, or the folder of a run, by which every scan is denoised before a stage gets it.
-    """
-
-    stages: list[str]
-    split: str
-    dose: list[Area]
-    denoise: str | None = None
-    photons: Positive | None = None
-    kernel: Literal["soft", "sharp"] = "soft"
-    modulation: Annotated[float, Ge(0), Le(1)] = 0.0
-    seed: Seed = 0
-
-    def points(self, curve: str) -> dict[str, float]:
-        """What results call the split at each dose of this ``curve``: ``noise@0.25``."""
-        return {f"{curve}{SEPARATOR}{dose:g}": dose for dose in self.dose}
-
-
-@dataclass
-class Report:
-    """What the report shows.
-
-    ``allow_seen`` lets stages be tested on patients that were seen in training: the reason, for all splits or for each
-    one named. The reason is printed above the results. Each trained stage is also measured on at most ``own_data`` of
-    the cases that it was trained on, to show whether it has learned anything; those numbers are not results. ``stress``
-    has curves over the dose, by name.
-    """
-
-    splits: list[str] = field(default_factory=list)
-    compare: dict[str, Any] = field(default_factory=dict)
-    maps: dict[str, int] = field(default_factory=dict)
-    tables: list[WantedTable] = field(default_factory=list)
-    allow_seen: str | dict[str, str] | None = None
-    own_data: int | None = None
-    stress: dict[str, Stress] = field(default_factory=dict)
-
-    def allowed(self, split: str) -> str | None:
-        """Why ``split`` may hold patients that were seen in training; None if it may not."""
-        return self.allow_seen.get(split) if isinstance(self.allow_seen, dict) else self.allow_seen
 
 
 @dataclass

@@ -17,25 +17,13 @@ from medkit.recipe.classes import check_classes, read_classes
 from medkit.recipe.dimensions import check_dimensions
 from medkit.recipe.given import check_given
 from medkit.recipe.labels import check_labels, read_labels
-from medkit.recipe.model import (
-    FORMAT,
-    OPTIMIZER_KEYS,
-    RECORDS,
-    SCHEDULE_KEYS,
-    SEPARATOR,
-    Crops,
-    DataBlock,
-    Positive,
-    Recipe,
-    Report,
-    Stage,
-    Views,
-    hints,
-)
+from medkit.recipe.model import OPTIMIZER_KEYS, RECORDS, SCHEDULE_KEYS, Crops, DataBlock, Recipe, Stage, Views, hints
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.report import read_report
+from medkit.recipe.report_model import Report
 from medkit.recipe.steps import check_augment, check_prepare
 from medkit.recipe.training import check_training
+from medkit.recipe.values import FORMAT, SEPARATOR, Positive
 from medkit.recipe.views import check_read, read_views
 from medkit.recipe.yaml import Mark, Node, assign
 from medkit.registry import Entry, Registry

@@ -10,9 +10,11 @@ from annotated_types import Ge
 
 from medkit.errors import did_you_mean
 from medkit.recipe.blocks import Block
-from medkit.recipe.model import SEPARATOR, DataBlock, Report, Stage, WantedTable, evaluated_splits
+from medkit.recipe.model import DataBlock, Stage, evaluated_splits
 from medkit.recipe.pieces import Pieces, kind_of, names_there
+from medkit.recipe.report_model import Report, WantedTable
 from medkit.recipe.stress import read_stress
+from medkit.recipe.values import SEPARATOR
 from medkit.recipe.yaml import Node
 
 TESTS = ("paired_t", "wilcoxon", "delong", "bootstrap")

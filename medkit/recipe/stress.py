@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from medkit.recipe.blocks import Block
-from medkit.recipe.model import SEPARATOR, DataBlock, Stage, Stress, evaluated_splits
+from medkit.recipe.model import DataBlock, Stage, evaluated_splits
 from medkit.recipe.pieces import Pieces, names_there
+from medkit.recipe.report_model import Stress
+from medkit.recipe.values import SEPARATOR
 from medkit.recipe.yaml import Node
 from medkit.registry.static import static_constant
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from medkit.evaluation.comparisons import Comparison
 from medkit.evaluation.results import MetricValue, recorded
-from medkit.recipe.model import SEPARATOR, WantedTable
+from medkit.recipe.report_model import WantedTable
+from medkit.recipe.values import SEPARATOR
 from medkit.reporting.paper_table_captions import caption
 from medkit.reporting.paper_table_model import Column, Line, Number, PaperTable
 from medkit.reporting.run_results import RunResults

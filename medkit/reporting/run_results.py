@@ -14,7 +14,7 @@ from medkit.evaluation.comparisons import Comparison, compare_variants
 from medkit.evaluation.results import MetricValue, read_results
 from medkit.evaluation.subgroups import Subgroups, read_subgroups
 from medkit.protocols.labels import Labels, labels_of
-from medkit.recipe.model import Stress, WantedTable
+from medkit.recipe.report_model import Stress, WantedTable
 from medkit.reporting.tables import base_of, count_of, variants
 from medkit.runs import own_data
 from medkit.runs.cost import read_costs

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from medkit.evaluation.results import MetricValue
-from medkit.recipe.model import Stress
+from medkit.recipe.report_model import Stress
 from medkit.reporting.figures import LINES, drawn, share_axis
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import number, p_value

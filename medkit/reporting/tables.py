@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.results import MetricValue
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medkit.engine.optimizers import Optimization, check_rates, check_resumable
-from medkit.engine.settings import Wanted
+from medkit.engine.settings import Criterion
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation.results import recorded
 from medkit.parts.clipping import Norm
@@ -98,7 +98,7 @@ def _known(wanted: Sequence[str] | Mapping[str, str], names: Sequence[str], wher
             raise InputError(f"no metric of a stage is recorded as '{name}'", where, hint)
 
 
-def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Wanted | None:
+def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Criterion | None:
     """The validated number that ``keep_best`` or ``early_stop`` (``key``) goes by: a metric, or a loss."""
     judged: KeepBest | EarlyStop | None = getattr(stage, key)
     if judged is None:
@@ -106,8 +106,8 @@ def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Wanted | No
     named = [metric for metric in metrics if metric.name == judged.metric]  # rmse of [rmse_hu, rmse] is the second
     named += [m for block, m in zip(stage.metrics, metrics, strict=False) if block.entry.name == judged.metric]
     if named:
-        return Wanted(f"{judged.split}/{named[0].name}", named[0].higher_is_better)
-    return Wanted(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)
+        return Criterion(f"{judged.split}/{named[0].name}", named[0].higher_is_better)
+    return Criterion(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)
 
 
 def loss_key(name: str, split: str, metrics: Sequence[Any]) -> str:

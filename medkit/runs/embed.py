@@ -37,7 +37,7 @@ Window = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EmbedRequest:
     """What is embedded, and how it is prepared.
 
     Attributes
@@ -65,7 +65,7 @@ class Wanted:
 
 
 def embed(
-    what: str, output: Path, wanted: Wanted, *, stage: str | None = None, device: str | None = None
+    what: str, output: Path, wanted: EmbedRequest, *, stage: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
     """Write the features of every slice, or volume, to ``output``; returns what the file says about itself.
 
@@ -101,7 +101,7 @@ def embed(
     return told
 
 
-def _encoding(named: NamedEncoder, wanted: Wanted, runtime: Runtime) -> tuple[Encoding, str]:
+def _encoding(named: NamedEncoder, wanted: EmbedRequest, runtime: Runtime) -> tuple[Encoding, str]:
     """How images become features, and that in words."""
     encoder, window = named.encoder, _window(named, wanted)
 
@@ -117,7 +117,7 @@ def _encoding(named: NamedEncoder, wanted: Wanted, runtime: Runtime) -> tuple[En
     return Encoding(of_slices if window is None else of_volume, key, wanted.batch, window is not None), said
 
 
-def _window(named: NamedEncoder, wanted: Wanted) -> Window | None:
+def _window(named: NamedEncoder, wanted: EmbedRequest) -> Window | None:
     """The windows in which an encoder of volumes is asked; None for one of slices."""
     if dimensions_of(named.encoder) == 2:
         if wanted.window is not None:
@@ -131,7 +131,7 @@ def _window(named: NamedEncoder, wanted: Wanted) -> Window | None:
     return (size, size, size) if isinstance(size, int) else size
 
 
-def _block(named: NamedEncoder, wanted: Wanted) -> tuple[str, DataBlock]:
+def _block(named: NamedEncoder, wanted: EmbedRequest) -> tuple[str, DataBlock]:
     """The data block that says how images are prepared."""
     recipe: Recipe | None = load_recipe(wanted.recipe) if wanted.recipe is not None else named.recipe
     if recipe is None:
@@ -145,7 +145,7 @@ def _block(named: NamedEncoder, wanted: Wanted) -> tuple[str, DataBlock]:
     return chosen, recipe.data[chosen]
 
 
-def _cases(wanted: Wanted, block: DataBlock) -> tuple[Dataset, Sequence[Case]]:
+def _cases(wanted: EmbedRequest, block: DataBlock) -> tuple[Dataset, Sequence[Case]]:
     steps = [step.build() for step in block.prepare]
     cache = cache_folder() if block.cache else None
     if wanted.split is not None:
@@ -167,7 +167,7 @@ def _manifest(path: Path, block: DataBlock) -> ManifestSource:
 
 
 def _told(
-    named: NamedEncoder, wanted: Wanted, name: str, block: DataBlock, dataset: Dataset, cases: Sequence[Case]
+    named: NamedEncoder, wanted: EmbedRequest, name: str, block: DataBlock, dataset: Dataset, cases: Sequence[Case]
 ) -> dict[str, Any]:
     """What the file says about itself."""
     space = space_of(dataset.source)

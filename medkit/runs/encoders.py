@@ -13,7 +13,7 @@ from medkit.engine.runtime import Runtime, seed_all
 from medkit.errors import InputError
 from medkit.parts.encoders import TimmEncoder
 from medkit.recipe import Recipe, Stage
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest
 from medkit.runs.seen import recorded_ledger

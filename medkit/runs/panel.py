@@ -16,8 +16,8 @@ from medkit.recipe import Recipe, Stage
 from medkit.recipe import yaml as yaml_marks
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.load import PANELS
-from medkit.recipe.model import Seed
 from medkit.recipe.reader import read_recipe
+from medkit.recipe.values import Seed
 from medkit.recipe.yaml import Node
 from medkit.registry.schema import validate
 

@@ -22,7 +22,7 @@ from medkit.evaluation.results import Evaluation
 from medkit.protocols import Case
 from medkit.recipe import Stage
 from medkit.recipe.blocks import Block
-from medkit.recipe.model import SEPARATOR
+from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from medkit.errors import InputError
 from medkit.evaluation.evaluate import Evaluation, Request, evaluate
 from medkit.evaluation.stress import against_own_dose
 from medkit.recipe import Stage
-from medkit.recipe.model import Stress
+from medkit.recipe.report_model import Stress
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest as file_digest
 from medkit.runs.predictor import Predictor, the_window

@@ -16,8 +16,8 @@ from medkit import names
 from medkit.errors import InputError, Problems, did_you_mean
 from medkit.recipe import load
 from medkit.recipe import yaml as yaml_marks
-from medkit.recipe.model import FORMAT, Seed
 from medkit.recipe.pieces import Pieces, kind_of, names_there
+from medkit.recipe.values import FORMAT, Seed
 from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema

@@ -179,20 +179,6 @@ class StudyResults:
             rows.append(row | {name: value.value for name, value in values.items()})
         return rows
 
-    def case_rows(self, column: str) -> Iterator[dict[str, Any]]:
-        """A row for each case of each trial: ``method``, ``seed``, the other axes, ``patient``, ``case``, ``value``."""
-        for found in self.measured:
-            for row in found.cases:
-                if row.get(column) not in (None, ""):
-                    yield {
-                        "method": found.trial.method,
-                        SEED: found.seed,
-                        **{axis: found.trial.point[axis] for axis in self.axes if axis in found.trial.point},
-                        "patient": row["patient"],
-                        "case": row["case"],
-                        "value": float(row[column]),
-                    }
-
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV, with all columns that any of them has."""

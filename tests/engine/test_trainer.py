@@ -13,7 +13,7 @@ from torch import nn
 
 from medkit.engine.events import EpochEnded
 from medkit.engine.progress import Progress
-from medkit.engine.settings import Wanted
+from medkit.engine.settings import Criterion
 from medkit.engine.unfreeze import open_stages, unfreeze
 from medkit.errors import InputError, RunError
 from medkit.parts.optimizers import AdamW
@@ -150,7 +150,7 @@ def test_the_best_epoch_is_the_one_kept(tmp_path: Path) -> None:
         seen.append(task.head.weight.detach().clone())
         return {"val/score": [0.1, 0.9, 0.5][epoch]}
 
-    position = train(task, tmp_path, validate=validate, keep_best=Wanted("val/score", True))
+    position = train(task, tmp_path, validate=validate, keep_best=Criterion("val/score", True))
     assert position.best_epoch == 2
     assert torch.equal(task.head.weight, seen[1])
 
@@ -177,7 +177,7 @@ def test_the_weights_taken_are_those_of_the_best_epoch_that_the_checkpoint_names
 
     first: dict[int, torch.Tensor] = {}
     task, written = Task(), lost.endswith("deleted")
-    options: dict[str, Any] = {"validate": validate, "keep_best": Wanted("val/score", True)}
+    options: dict[str, Any] = {"validate": validate, "keep_best": Criterion("val/score", True)}
     with pytest.raises(KeyboardInterrupt):
         train(task, tmp_path, listeners=[Killed(3 if written else 2)], **options)
     if written:
@@ -192,7 +192,7 @@ def test_a_best_epoch_that_nothing_decides_is_told(tmp_path: Path) -> None:
     said: list[str] = []
     shown = ShowProgress(Progress(quiet=True, log=said.append))
     options: dict[str, Any] = {"validate": lambda epoch: {"val/auc": float("nan")}, "listeners": [shown]}
-    position = train(Task(), tmp_path, keep_best=Wanted("val/auc", True), **options)
+    position = train(Task(), tmp_path, keep_best=Criterion("val/auc", True), **options)
     assert position.best_epoch is None
     assert "small: val/auc is nan after epoch 1, which cannot be kept as the best" in said
     assert said[-1].startswith("small: val/auc was nan after every epoch, so no epoch was the best")

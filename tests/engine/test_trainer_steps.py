@@ -18,7 +18,7 @@ from medkit.engine.events import StepEnded
 from medkit.engine.loss_means import means_of
 from medkit.engine.optimizers import Optimization
 from medkit.engine.packing import pack
-from medkit.engine.settings import Patience, Wanted
+from medkit.engine.settings import Criterion, Patience
 from medkit.engine.state import TrainingState
 from medkit.errors import RunError
 from medkit.parts.clipping import Norm
@@ -172,7 +172,7 @@ def test_a_training_ends_when_its_number_has_not_improved_for_some_epochs(tmp_pa
     sign = 1 if higher else -1
     values = [sign * value for value in (0.1, 0.5, 0.505, 0.4, math.nan, 0.9)]
     told = Told()
-    patience = Patience(Wanted("val/score", higher), 3, min_delta=0.01)
+    patience = Patience(Criterion("val/score", higher), 3, min_delta=0.01)
     options: dict[str, Any] = {"validate": lambda epoch: {"val/score": values[epoch]}, "early_stop": patience}
     state = train(Task(), tmp_path, epochs=6, listeners=[told], **options)
     assert [event.epoch for event in told.epochs] == [1, 2, 3, 4, 5]
@@ -183,7 +183,7 @@ def test_a_training_ends_when_its_number_has_not_improved_for_some_epochs(tmp_pa
 
 
 def test_patience_goes_on_where_an_interrupted_training_had_it(tmp_path: Path) -> None:
-    patience = Patience(Wanted("val/score", True), 3)
+    patience = Patience(Criterion("val/score", True), 3)
 
     def validate(epoch: int) -> dict[str, float]:
         if epoch == 2 and not (tmp_path / "again").exists():

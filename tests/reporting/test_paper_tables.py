@@ -14,7 +14,7 @@ import pytest
 
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.evaluate import MetricValue
-from medkit.recipe.model import WantedTable
+from medkit.recipe.report_model import WantedTable
 from medkit.reporting.paper_table_model import PaperTable
 from medkit.reporting.paper_table_text import as_csv, as_html, as_json, as_markdown, as_text, duration, write_tables
 from medkit.reporting.paper_tables import paper_table, paper_tables

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import medkit
-from medkit.engine.settings import Wanted
+from medkit.engine.settings import Criterion
 from medkit.errors import InputError
 from medkit.recipe import recipe_from
 from medkit.recipe.blocks import Block
@@ -140,7 +140,7 @@ def test_the_epoch_is_chosen_by_the_metric_that_is_recorded_as_named() -> None:
     made = recipe(metrics=[{"use": "rmse", "window_width": 80}, "rmse", "dice"], keep_best={"metric": "rmse"})
     stage = recipe_from(made).stages[0]
     found = judged_number(stage, [block.build() for block in stage.metrics], "keep_best")
-    assert found == Wanted("val/rmse", higher_is_better=False)
+    assert found == Criterion("val/rmse", higher_is_better=False)
 
 
 def shorthand() -> dict[str, Any]:
