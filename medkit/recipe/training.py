@@ -152,8 +152,12 @@ def training_in_words(stage: Stage) -> str:
 def items_a_step(batch: int, accumulate: int, ranks: int = 1) -> str:
     """How many items a step consists of, where that is more than ``batch``; else nothing."""
     factors = [f"{ranks} ranks"] if ranks > 1 else []
-    factors += [f"{accumulate} batches a step"] if accumulate > 1 else []
-    return f"{batch * ranks * accumulate} items a step ({', '.join([f'{batch} a batch', *factors])})" if factors else ""
+    factors += [f"{accumulate} batches per step"] if accumulate > 1 else []
+    return (
+        f"{batch * ranks * accumulate} items per step ({', '.join([f'{batch} per batch', *factors])})"
+        if factors
+        else ""
+    )
 
 
 def _turns(blocks: Block | dict[str, Block]) -> dict[str, Block]:

@@ -14,7 +14,7 @@ from medkit.reporting.run_results import RunResults
 
 @dataclass(frozen=True)
 class Agreement:
-    """``mean`` of said and true value (n,), and their ``difference`` (said − true), in ``unit``.
+    """``mean`` of predicted and true value (n,), and their ``difference`` (predicted − true), in ``unit``.
 
     ``bias`` is the mean difference with its 95 % interval ``low`` to ``high`` over patients; 95 % of the differences
     are expected between ``limits``, bias ∓ 1.96 standard deviations.
@@ -40,7 +40,7 @@ class Agreement:
 
 
 def agreement(run: RunResults, stage: str, split: str) -> Agreement | None:
-    """Of an evaluation with a value and a true value a row; None of any other, and of fewer than three rows."""
+    """The agreement of an evaluation with a value and a true value per row; None for others, or fewer than 3 rows."""
     rows = [row for row in run.cases.of(stage, split) if None not in (numeral(row, "value"), numeral(row, "label"))]
     if len(rows) < 3:
         return None

@@ -1,4 +1,4 @@
-"""A card as a page: one self-contained HTML file of what was measured of an encoder, and its numbers as JSON."""
+"""A card as a page: one self-contained HTML file of what was measured about an encoder, and its numbers as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENCODER, RANDOM = "this encoder", "random"
 
 @dataclass(frozen=True)
 class CardSection:
-    """A table of the page; a cell is a text, or a number with what stands under it."""
+    """A table of the page; a cell is a text, or a number with the lines under it."""
 
     title: str
     columns: Sequence[str] = ()
@@ -56,7 +56,7 @@ def card_page(card: Json) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same without numbers that JSON has no word for."""
+    """The same, with None for numbers that JSON cannot express."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -69,11 +69,11 @@ def _warnings(card: Json) -> list[str]:
     met = [one for one in ledger["test"] if one["seen"]]
     found = [
         f"{one['seen']} of {one['patients']} test patients of '{one['data']}' were seen when this encoder was trained: "
-        "its numbers there are no test of new patients."
+        "its numbers there do not test new patients."
         for one in met
     ]
     if not ledger["known"]:
-        found.append("Whom these weights were trained on is not known.")
+        found.append("It is unknown whom these weights were trained on.")
     return found
 
 
@@ -119,7 +119,7 @@ def _probes(card: Json) -> CardSection:
         ]
         for one in card["probes"]
     ]
-    notes = ["95 % intervals over patients. Probes of one encoder have no randomness but that of 'linear'."]
+    notes = ["95 % intervals over patients. Among probes of one encoder, only 'linear' is random."]
     return CardSection("Probes", ["task", "probe of", "metric", ENCODER, RANDOM], rows, notes)
 
 
@@ -135,7 +135,7 @@ def _curves(card: Json) -> list[CardSection]:
             [f"{100 * fraction:g} %", *(_spread(values[name][fraction]) for name in (ENCODER, RANDOM))]
             for fraction in values[ENCODER]
         ]
-        notes = ["Fractions of the training patients, nested and in proportion by label; a seed draws other patients."]
+        notes = ["Fractions of the training patients, nested and stratified by label; each seed draws other patients."]
         title = f"{curve['metric']} by labelled patients"
         pictures = [Picture(title, drawn, "curve", title)] if drawn else []
         columns = ["labelled patients", ENCODER, RANDOM]
@@ -169,8 +169,8 @@ def _center(card: Json) -> list[CardSection]:
     chance = 1 / found["centers"]
     notes = [
         f"Logistic regression of the centre from mean features of a case; chance is {number(chance)} for "
-        f"{found['centers']} centres. Halves of each centre's patients, drawn by each seed. The lower, the less the "
-        "features say of where an image comes from."
+        f"{found['centers']} centres. Each seed splits every centre's patients into halves. Lower means that features "
+        "say less about where an image comes from."
     ]
     return [CardSection("Can the centre be read?", ["", ENCODER, RANDOM], rows, notes)]
 
@@ -178,7 +178,7 @@ def _center(card: Json) -> list[CardSection]:
 NAMES = {
     "rankme": "RankMe",
     "effective_rank": "effective rank, centred",
-    "alignment": "alignment with the slice turned over ↓",
+    "alignment": "alignment with the flipped slice ↓",
     "uniformity": "uniformity ↓",
 }
 
@@ -214,9 +214,9 @@ def _cost(card: Json) -> CardSection:
     ]
     notes = [
         f"Slices of {sides} in batches of 32 on {speed['device']}: median and range of {speed['repeats']} passes. "
-        f"Memory is the most held by this {'process' if speed['memory'] == 'process' else 'GPU'}."
+        f"Memory is the peak of this {'process' if speed['memory'] == 'process' else 'GPU'}."
     ]
-    return CardSection("Cost", ["slices a second", "memory", "parameters"], rows, notes)
+    return CardSection("Cost", ["slices per second", "memory", "parameters"], rows, notes)
 
 
 def _ledger(card: Json) -> CardSection:

@@ -1,4 +1,4 @@
-"""How often what was said of which, for the report."""
+"""How often which class was predicted for which, for the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ YES_NO = ("negative", "positive")
 
 @dataclass(frozen=True)
 class Confusion:
-    """Rows of each true class by what was said (a column); ``counts`` says how many, of how many patients."""
+    """Counts by true class (row) and predicted class (column); ``counts`` says how many rows of how many patients."""
 
     title: str
     names: Sequence[str]
@@ -25,7 +25,7 @@ class Confusion:
 
 
 def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Confusion]:
-    """One a stage and split whose cases are labelled and said to be one of several classes, or positive or negative."""
+    """A matrix per stage and split whose cases have a label and a predicted class, or are positive or negative."""
     for stage in stages:
         for split in splits:
             found = run.cases.of(stage, split)
@@ -39,7 +39,7 @@ def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) ->
 
 
 def _names(run: RunResults, stage: str, rows: Sequence[Row]) -> Sequence[str]:
-    """Declared classes, or the numbers of those that are not declared, or yes and no."""
+    """Names of declared classes, numbers of undeclared ones, or yes and no."""
     labels = run.labels(stage)
     if labels is not None:
         return labels.names if labels.kind in ("one_of", "ordered") else ()
@@ -49,7 +49,7 @@ def _names(run: RunResults, stage: str, rows: Sequence[Row]) -> Sequence[str]:
 
 
 def _pair(row: Row, names: Sequence[str]) -> tuple[str, str]:
-    """True and said class of a row; of a probability above 0.5 it is said to be positive."""
+    """True and predicted class of a row; a probability above 0.5 predicts positive."""
     if row.get("labels"):
         return row["labels"], row.get("class", "")
     label, probability, said = (numeral(row, name) for name in ("label", "probability", "class"))

@@ -19,14 +19,14 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: the numbers of ``metrics.jsonl`` in it, each with the name that its curve has."""
+    """One plot: the numbers of ``metrics.jsonl`` in it, each with the name of its curve."""
 
     title: str
     curves: Mapping[str, str]
 
 
 def learning_curves(lines: Sequence[Line]) -> str:
-    """The curves of one stage, whose lines of ``metrics.jsonl`` these are; "" where there are none."""
+    """The curves of one stage, from its lines of ``metrics.jsonl``; "" where there are none."""
     wanted = panels(lines)
 
     def draw() -> Figure:
@@ -40,11 +40,11 @@ def learning_curves(lines: Sequence[Line]) -> str:
 
 
 def panels(lines: Sequence[Line]) -> list[Panel]:
-    """What is drawn beside what.
+    """Which curves share a panel.
 
     A loss that is validated too has a panel of its own, with both curves: where they part, the stage overfits. Other
-    training losses share one, and so do the cosines between tasks' gradients. Validated numbers have one each: a
-    fraction and a volume would flatten each other.
+    training losses share one, and so do the cosines between tasks' gradients. Validated numbers have one each: on a
+    common scale, a fraction beside a volume would be flat.
     """
     keys = list(dict.fromkeys(k for line in lines for k in line if "/" in k and not k.startswith(f"{RATE}/")))
     between = {key: key.removeprefix(TRAIN + COSINE) for key in keys if key.startswith(TRAIN + COSINE)}
@@ -65,7 +65,7 @@ def panels(lines: Sequence[Line]) -> list[Panel]:
 
 
 def _counterparts(loss: str, losses: Sequence[str], validated: Sequence[str]) -> list[str]:
-    """The validated numbers that are a training loss: ``val/dice_loss`` where ``val/dice`` is a metric."""
+    """The validated numbers of a training loss: ``val/dice_loss`` where ``val/dice`` is a metric."""
     longer = f"{loss}_loss"
     renamed = [key for key in validated if key.partition("/")[2] == longer and longer not in losses]
     return renamed or [key for key in validated if key.partition("/")[2] == loss]

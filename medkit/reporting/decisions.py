@@ -1,6 +1,6 @@
 """Yes-or-no decisions from probabilities: curves over all thresholds, operating points, and calibration.
 
-Everything is computed from the lines of ``cases.csv``, so it can be drawn of any run that has them.
+Everything is computed from the lines of ``cases.csv``, so it can be drawn for any run that has them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medkit.protocols.labels import SEPARATOR, Labels
 from medkit.reporting.run_results import RunResults
 
 CLASSES = 8
-"""Classes that have curves: more are no picture."""
+"""Most classes that have curves: with more, a figure is unreadable."""
 WANTED = 0.95
 BINS, LEAST = 10, 10
 """Bins of a calibration curve, and the fewest rows of one."""
@@ -29,7 +29,7 @@ BINS, LEAST = 10, 10
 class Scores:
     """Probabilities (n,) and labels (n,) 0 or 1 of the rows of one evaluation, and the patient of each.
 
-    ``name`` says of what: the stage, or one class of it.
+    ``name`` is that of the stage, or of one of its classes.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Scores:
 
     @property
     def both(self) -> bool:
-        """Whether there are positives and negatives: without, there is no curve."""
+        """Whether there are positives and negatives: otherwise there is no curve."""
         return bool(0 < self.label.sum() < len(self.label))
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many of how many, with the 95 % interval by patients; nan where there are none, or too few patients."""
+    """A proportion, with its 95 % interval by patients; nan where there are no rows, or too few patients."""
 
     top: int
     bottom: int
@@ -59,7 +59,7 @@ class Share:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold gives: a row is said to be positive whose probability is above it."""
+    """What a threshold gives: rows whose probability is above it are predicted positive."""
 
     rule: str
     threshold: float
@@ -70,7 +70,7 @@ class OperatingPoint:
 
 
 def scores_of(run: RunResults, stage: str, split: str) -> list[Scores]:
-    """Of an evaluation with a probability a row, one; of declared classes one each; of anything else none."""
+    """Scores of an evaluation: one for a probability per row, one for each declared class, none for anything else."""
     rows, labels = run.cases.of(stage, split), run.labels(stage)
     if labels is not None and labels.kind in ("one_of", "any_of"):
         return list(_of_classes(rows, labels))
@@ -100,7 +100,7 @@ def _scores(name: str, found: Sequence[tuple[float, float, str]]) -> Scores:
 
 
 def roc(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(k,) false and true positive shares and the thresholds above which they are reached, from none to all."""
+    """(k,) false and true positive rates and the thresholds above which they are reached, from none to all."""
     thresholds, found, said = _steps(scores)
     positives = scores.label.sum()
     return (said - found) / (len(scores.label) - positives), found / positives, thresholds
@@ -123,7 +123,7 @@ def _steps(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def operating_points(scores: Scores) -> list[OperatingPoint]:
-    """At 0.5, at the smallest loss of one for 95 % of the other, and at the largest sum of both (Youden 1950)."""
+    """At 0.5, at 95 % sensitivity or specificity with the best of the other, and at their largest sum (Youden 1950)."""
     points = [_point("probability above 0.5", 0.5, scores)]
     if not scores.both:
         return points
@@ -153,7 +153,7 @@ def _share(top: np.ndarray, bottom: np.ndarray, patients: Sequence[str]) -> Shar
 
 
 def calibration(scores: Scores) -> list[tuple[float, Share]]:
-    """Mean probability and share of positives of rows with probabilities next to each other, as many in each bin."""
+    """Mean probability and proportion of positives in bins of neighbouring probabilities, with as many rows in each."""
     bins = min(BINS, len(scores.label) // LEAST)
     if bins < 2:
         return []

@@ -1,4 +1,4 @@
-"""Pictures of a report, as inline images. Colours come in two sets that both light and dark pages can show."""
+"""Pictures of a report, as inline images, in colours that work on both light and dark pages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def drawn(draw: Callable[[], Figure], form: str) -> str:
 
 
 def share_axis(ax: Any, shares: Sequence[float], label: str) -> None:
-    """Make the x axis logarithmic, with a mark in percent at each of the shares and nowhere else."""
+    """Make the x axis logarithmic, with a tick in percent at each of the fractions and nowhere else."""
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(shares))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -51,7 +51,7 @@ def share_axis(ax: Any, shares: Sequence[float], label: str) -> None:
 
 
 def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Slices, then with the outline of truth and prediction, then with the encoder's activation; what there is of it.
+    """Slices; below them, where available, with outlines of truth and prediction, and with the encoder's activation.
 
     The largest lesion comes first.
     """
@@ -73,7 +73,7 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
                         if key in e and (e[key] > 0.5).any():
                             ax.contour(e[key] > 0.5, levels=[0.5], colors=colour, linewidths=1.3)
                 elif layer == "activation" and "activation" in e:
-                    # Values differ between networks and mean something only beside each other in one slice.
+                    # Values differ between networks and can only be compared within one slice.
                     ax.imshow(e["activation"], cmap="inferno", alpha=0.55)
             axes[0][column].set_title(f"{_severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
         figure.tight_layout(pad=0.4)
@@ -83,7 +83,7 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
-    """``severe`` and ``mild`` are the largest and the smallest lesion shown, ``normal`` has none."""
+    """``severe`` and ``mild`` have the largest and the smallest lesion shown, ``normal`` has none."""
     sizes = [e.get("volume_ml") or 0.0 for e in examples]
     size = example.get("volume_ml")
     if size is None:
@@ -126,7 +126,7 @@ def restorations(examples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _region(target: np.ndarray) -> tuple[int, int, int]:
-    """Top, left and side of a square with the most edges inside the window: where noise hides something."""
+    """Top, left and side of the square with the most edges inside the window, where noise can hide something."""
     side = max(8, min(target.shape) // 4)
     steep = np.hypot(*np.gradient(np.asarray(target, np.float64))) * ((target > 0.02) & (target < 0.98))
     table = np.pad(steep.cumsum(0).cumsum(1), ((1, 0), (1, 0)))

@@ -15,7 +15,7 @@ from medkit.reporting.figures import LINES, drawn
 from medkit.reporting.tables import number
 
 STYLES = ("-", "--", ":")
-"""Of lines that share a colour, and told apart without any."""
+"""Dashes, which distinguish lines of one colour, or without colour."""
 
 
 def decision_curves(found: Sequence[Scores]) -> str:
@@ -39,7 +39,7 @@ def decision_curves(found: Sequence[Scores]) -> str:
         for ax, title, across, up in (
             (left, "ROC", "1 − specificity", "sensitivity"),
             (middle, "precision and recall", "recall (sensitivity)", "precision (PPV)"),
-            (right, "calibration", "mean probability", "share of positives"),
+            (right, "calibration", "mean probability", "proportion of positives"),
         ):
             ax.set_title(title, loc="left", fontsize=9)
             ax.set(xlabel=across, ylabel=up, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -78,7 +78,7 @@ def bland_altman(found: Agreement) -> str:
                 xytext=(4, 0), textcoords="offset points", va="center",
             )  # fmt: skip
         unit = f" ({found.unit})" if found.unit else ""
-        ax.set(xlabel=f"mean of said and true{unit}", ylabel=f"said − true{unit}")
+        ax.set(xlabel=f"mean of predicted and true{unit}", ylabel=f"predicted − true{unit}")
         return figure
 
     return drawn(draw, "svg")

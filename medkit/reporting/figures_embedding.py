@@ -25,7 +25,7 @@ def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def embedding_map(embedding: Embedding) -> str:
-    """One panel a group (from the coarsest to the finest), else one coloured by class number; "" for too few images."""
+    """A panel per group (from coarsest to finest), else one coloured by class number; "" for too few images."""
     if len(embedding.features) < FEWEST or np.ptp(embedding.features, axis=0).max() == 0:
         return ""
     at = tsne(embedding.features)

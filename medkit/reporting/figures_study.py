@@ -1,4 +1,4 @@
-"""Pictures of a study: what more labels bring, how far seeds differ, how large effects are, what they cost."""
+"""Pictures of a study: the effect of more labels, differences between seeds, sizes of effects, and cost."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from medkit.reporting.figures import LINES, drawn, share_axis
 GREY = "#8a8f98"
 MARKERS = "osD^vPX*<>"
 DASHES = ("-", "--", ":", "-.")
-"""Methods beyond the number of colours differ in their marks and dashes."""
+"""Markers and dashes, which distinguish methods beyond the number of colours."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """A difference with its interval, one line of a forest plot; lines of one ``group`` stand together.
 
-    ``shown``: whether it is shown to be one, after correction for all that are looked at together.
+    ``shown``: whether it is shown to be a difference, after correction for all compared together.
     """
 
     label: str
@@ -103,7 +103,7 @@ def forest(effects: Sequence[Effect], title: str) -> str:
 
 
 def seed_dots(values: Mapping[str, Mapping[str, Sequence[float]]], metric: str) -> str:
-    """How far trainings differ: group (a fraction, a test set) to method to values over seeds; a bar is their mean."""
+    """How much trainings differ: group (a fraction, a test set) to method to values over seeds; a bar is their mean."""
     methods = list(dict.fromkeys(method for found in values.values() for method in found))
     if not methods:
         return ""
@@ -118,7 +118,7 @@ def seed_dots(values: Mapping[str, Mapping[str, Sequence[float]]], metric: str) 
                 if not len(dots):
                     continue
                 x = g * step + i
-                # Dots of one height would hide each other.
+                # Dots at the same height would hide each other.
                 shifts = np.linspace(-0.18, 0.18, len(dots)) if len(dots) > 1 else np.zeros(1)
                 ax.plot(x + shifts, dots, ls="", ms=4, alpha=0.8, color=style["color"], marker=style["marker"])
                 ax.plot([x - 0.35, x + 0.35], [dots.mean()] * 2, color=style["color"], lw=1.8)
@@ -133,7 +133,7 @@ def seed_dots(values: Mapping[str, Mapping[str, Sequence[float]]], metric: str) 
 
 
 def cost_bars(seconds: Mapping[str, tuple[float, float]]) -> str:
-    """Time of each method: as it was done, and beside it in grey what it would be if no stage were shared."""
+    """Time of each method: as it was, and beside it in grey as it would be if no stage were shared."""
     if not seconds:
         return ""
     longest = max(max(pair) for pair in seconds.values())
@@ -144,7 +144,7 @@ def cost_bars(seconds: Mapping[str, tuple[float, float]]) -> str:
         at = np.arange(len(seconds))
         done, alone = (np.array([pair[k] for pair in seconds.values()]) / length for k in (0, 1))
         ax.barh(at + 0.2, alone, 0.34, color=GREY, alpha=0.5, label="if nothing were shared")
-        ax.barh(at - 0.2, done, 0.34, color=LINES[0], label="as it was done")
+        ax.barh(at - 0.2, done, 0.34, color=LINES[0], label="measured")
         ax.set_yticks(at, list(seconds))
         ax.invert_yaxis()
         ax.grid(False, axis="y")

@@ -21,9 +21,9 @@ def model_card(summary: Json, recipe: Recipe, stage: Stage, results: Results) ->
     Parameters
     ----------
     summary:
-        What :func:`medkit.runs.export.export` says of the network.
+        What :func:`medkit.runs.export.export` says about the network.
     results:
-        Of the stage, by split and metric.
+        Results of the stage, by split and metric.
     """
     parts = [_head(summary), _about(summary, recipe, stage), _training(summary, recipe, stage)]
     parts += [_measured(stage, results), _agreement(summary), _use(summary, stage, results)]
@@ -67,7 +67,7 @@ def _about(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
 
 
 def _of_parts(objective: Block) -> str:
-    """The components of an objective by their names, in words."""
+    """The names of an objective's components, in words."""
     named = [f"`{objective.name}`"]
     for key, value in objective.arguments.items():
         blocks = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
@@ -96,7 +96,7 @@ def _training(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
     epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
     yield f"Split `{stage.train}` of `{block.source.name}`{share}, {epochs}, seed {recipe.seed}{after}."
     yield ""
-    yield "Who was seen by this stage and all that it starts from (counts; the run keeps digests, and no names):"
+    yield "Who was seen by this stage and everything it starts from (counts; the run keeps digests, no names):"
     yield ""
     ledger = summary["ledger"]
     if isinstance(ledger, str):
@@ -126,7 +126,7 @@ def _measured(stage: Stage, results: Results) -> Iterator[str]:
     yield ""
     yield how_intervals_were_made({stage.name: dict(results)}, [stage.name])
     if any(value.seen for metrics in results.values() for value in metrics.values()):
-        yield f"{SEEN_MARK} Patients of this split were seen in training: no test of new patients."
+        yield f"{SEEN_MARK} Patients of this split were seen in training: this does not test new patients."
     yield ""
 
 
@@ -146,20 +146,20 @@ def _agreement(summary: Json) -> Iterator[str]:
     yield ""
     yield f"On {check['slices']} slices of {check['cases']} cases ({check['on']}), the largest absolute differences are"
     yield ", ".join(f"{value:.2g} (`{name}`)" for name, value in check["max_abs_difference"].items()) + "."
-    yield f"Above {check['tolerance']:g}, of values above 1 as a share of the largest, nothing would have been written."
+    yield f"Above {check['tolerance']:g} (for values above 1, relative to the largest) nothing would have been written."
     yield ""
 
 
 def _use(summary: Json, stage: Stage, results: Results) -> Iterator[str]:
-    yield "## What it is for, and what not"
+    yield "## Intended use and limits"
     yield ""
-    yield f"It is {summary['use']}: no medical device, and not shown to help any patient."
+    yield f"It is {summary['use']}: it is not a medical device, and has not been shown to help any patient."
     yield f"Its numbers hold for images like those of {_splits(results)}, prepared as above; of other scanners,"
     yield "protocols, hospitals, ages and diseases nothing is known."
     span = summary["spacing_mm"]
     if isinstance(span, Mapping):
         said = ", ".join(f"{_ends(*ends)} mm {axis}" for axis, ends in span.items())
-        yield f"Voxels of the cases that it was checked on lie {said} apart."
+        yield f"Voxels of the cases that it was checked on are {said} apart."
     yield ""
 
 

@@ -1,7 +1,7 @@
-"""Pages: templates of this package filled in, each one self-contained file with the style that all have.
+"""Pages: filled-in templates of this package, each a self-contained file with the common style.
 
-A page's scripts stand in it as one, which its policy allows by its hash; nothing else in it is run, and it asks no
-network for anything.
+A page's scripts are joined into one, which its policy allows by its hash. Nothing else in the page is run, and it
+requests nothing from a network.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SCRIPT_END = "</script"
 
 
 def page(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
-    """A template with its values; texts are escaped, and ``style``, ``script`` and ``policy`` are there for its head.
+    """A template filled with values; texts are escaped. Its head gets ``style``, ``script`` and ``policy``.
 
     Parameters
     ----------
     scripts:
-        Files of this package that are run in the page, in this order.
+        Files of this package that run in the page, in this order.
     """
     import jinja2
     from markupsafe import Markup
@@ -48,7 +48,7 @@ def policy(script: str) -> str:
 
 
 def inline_json(content: Any) -> Any:
-    """JSON for a ``<script type="application/json">`` of a template: no text in it ends the element."""
+    """JSON for a ``<script type="application/json">`` of a template, in which no text can end the element."""
     from markupsafe import Markup
 
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

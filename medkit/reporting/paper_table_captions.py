@@ -1,4 +1,4 @@
-"""What a reader of a table has to know: which test against which row, how many cases, what is missing."""
+"""What a reader of a table has to know: which tests against which row, how many cases, what is missing."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def caption(table: PaperTable, run: RunResults, compared: Sequence[Comparison], 
     Parameters
     ----------
     compared:
-        Every test the report makes of the stage; ``comparable`` is False for rows that are on different data.
+        Every test the report makes for the stage; ``comparable`` is False for rows on different data.
     """
     failed = run.failed
     lines = [*run.banners.get(table.stage, ()), *run.notices]
     if any(cell is not None and cell.seen for line in table.rows for cell in line.cells):
-        lines.append(f"{SEEN_MARK} On patients that were seen in training.")
+        lines.append(f"{SEEN_MARK} On patients who were seen in training.")
     gone = [line for line in table.rows if line.status]
     lines += [f"{line.name} failed: {_end(failed[line.stage])}" for line in gone if line.stage in failed]
     if unfinished := [line.name for line in gone if line.stage not in failed]:
@@ -47,8 +47,8 @@ def caption(table: PaperTable, run: RunResults, compared: Sequence[Comparison], 
         lines += _tests(table, compared)
     if any(not column.split for column in table.columns):
         lines.append(
-            "Average: the plain mean over the test sets, each counting the same whatever its size, without an interval "
-            "of its own; a test split over all centres has one."
+            "Average: the plain mean over the test sets, with equal weights whatever their sizes. It has no interval; "
+            "a test split over all centres has one."
         )
     if table.cost:
         lines += _cost(table, run)
@@ -61,7 +61,7 @@ def _end(text: str) -> str:
 
 
 def _few(table: PaperTable) -> list[str]:
-    """Which test sets have so few patients that their intervals mean little, or that they have none."""
+    """Which test sets have so few patients that their intervals mean little or do not exist."""
     fewest: dict[str, int] = {}
     for i, column in enumerate(table.columns):
         known = [cell.n_patients for line in table.rows if (cell := line.cells[i]) and cell.n_patients]
@@ -76,7 +76,7 @@ def _few(table: PaperTable) -> list[str]:
 
 
 def _counts(table: PaperTable) -> list[str]:
-    """How many cases of how many patients each number is from: one a test set, or one a metric where they differ."""
+    """Cases and patients behind each number: once per test set, or per metric where they differ."""
     texts = []
     for group in dict.fromkeys(column.group for column in table.columns if column.split):
         found: dict[str, tuple[list[int], list[int]]] = {}
@@ -101,14 +101,14 @@ def _range(counts: Sequence[int], patients: Sequence[int]) -> str:
 
 
 def _window(table: PaperTable, run: RunResults) -> list[str]:
-    """In which window, and of which data range, images were compared that are shown with pixel metrics."""
+    """The window and data range in which images were compared, for pixel metrics."""
     columns = [column for column in table.columns if column.metric in PIXELS]
     labels = list(dict.fromkeys(column.label for column in columns))
     block = next(iter(run.blocks([table.stage, *(line.stage for line in table.rows)]).values()), {})
     steps = run.recipe.get("data", {}).get(block.get("data"), {}).get("prepare") or []
     windows = [step for step in steps if str(step.get("use", "")).rpartition(":")[2] == "window"]
     if not labels or len(windows) != 1:
-        return []  # of several windows, or none, it is not known which an image was compared in
+        return []  # with several windows, or none, it is unknown in which an image was compared
     low, high = (f"{windows[0].get(end, getattr(Window, end)):g}" for end in ("low", "high"))
     unit = "HU" if windows[0].get("units", "HU") == "HU" else "stored values"
     text = f"of whole slices, air included, in the window of {low} to {high} {unit} scaled to [0, 1]; data range 1"

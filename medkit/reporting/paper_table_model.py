@@ -1,4 +1,4 @@
-"""A table in a paper's shape, as data: columns, rows and what stands in them."""
+"""A table in a paper's layout, as data: columns, rows and cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A metric on a test set, under the names it is printed with; ``split`` is empty for the mean over the sets."""
+    """A metric on a test set, with its printed names; ``split`` is empty for the mean over the sets."""
 
     split: str
     metric: str
@@ -19,14 +19,14 @@ class Column:
 
     @property
     def head(self) -> str:
-        """Name, unit and which way is better."""
+        """Name, unit, and an arrow for the better direction."""
         arrow = "" if self.up is None else " ↑" if self.up else " ↓"
         return f"{self.label}{f', {self.unit}' if self.unit else ''}{arrow}"
 
 
 @dataclass(frozen=True)
 class Number:
-    """What stands in a cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best.
+    """A cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best.
 
     ``n`` cases or slices of ``n_patients`` patients; ``seen`` patients of the test set were seen in training.
     """
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table ready to be printed; ``caption`` says all that a reader has to know, one sentence or two a line."""
+    """A table ready to be printed; ``caption`` has what a reader needs to know, one or two sentences per line."""
 
     title: str
     slug: str

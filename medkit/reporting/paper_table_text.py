@@ -36,7 +36,7 @@ def write_tables(folder: Path, tables: Sequence[PaperTable]) -> list[Path]:
 def as_text(
     table: PaperTable, group: Sequence[int] | None = None, cost: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for a terminal; ``group`` picks some columns, whose heads then do not name the test set."""
+    """Columns and rows for a terminal; ``group`` selects columns, whose heads then do not name the test set."""
     chosen = range(len(table.columns)) if group is None else group
     heads = [_head(table, table.columns[i], "\n") if group is None else table.columns[i].head for i in chosen]
     rows = []
@@ -47,7 +47,7 @@ def as_text(
 
 
 def caption_text(table: PaperTable) -> list[str]:
-    """The caption for plain text, with what ¹ and ² mean if they are there."""
+    """The caption for plain text, with the meaning of ¹ and ² if they occur."""
     return [*table.caption, *([PLACES] if _marked(table) else [])]
 
 
@@ -73,13 +73,13 @@ def as_markdown(table: PaperTable) -> str:
 
 
 def markdown_lines(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
-    """The lines of a Markdown table; with ``numbers`` all columns but the first are aligned to the right."""
+    """The lines of a Markdown table; with ``numbers``, all columns but the first are right-aligned."""
     rule = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
     return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (heads, rule, *rows)]
 
 
 def as_csv(table: PaperTable) -> str:
-    """One line a number, with all that is known of it; time and memory as metrics without a test set."""
+    """One line per number, with all that is known about it; time and memory are metrics without a test set."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     counts = ["n", "n_patients", "n_empty"]
@@ -96,7 +96,7 @@ def as_csv(table: PaperTable) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula. Nothing reads ``tables/`` back, so names may change there."""
+    """Text that no spreadsheet takes for a formula. Nothing reads ``tables/`` back, so names may change."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

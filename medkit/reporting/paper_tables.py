@@ -1,4 +1,4 @@
-"""A run's tables in the shape of a paper's: a row a method, a group of columns a test set, tests as stars.
+"""A run's tables in a paper's layout: a row per method, a group of columns per test set, tests as stars.
 
 Everything comes from the run folder, so a table can be made while rows are still missing.
 """
@@ -44,7 +44,7 @@ def paper_table(wanted: WantedTable, run: RunResults) -> PaperTable:
 
 
 def _comparable(blocks: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether rows are on the same data. Others (another set of classes) share no scale: none is best or tested."""
+    """Whether rows are on the same data. Others (other classes) have no common scale, so none is best or tested."""
     return len({(block["data"], block["unit"]) for block in blocks.values()}) == 1
 
 
@@ -124,7 +124,7 @@ def _with_means(line: Line, columns: Sequence[Column]) -> Line:
 
 
 def _ranked(lines: Sequence[Line], columns: Sequence[Column]) -> list[Line]:
-    """Best and second best of each column; equal rows are not best, nor is the other of two second."""
+    """Mark best and second best of each column; equal rows are not best, and of two rows none is second."""
     rows = [list(line.cells) for line in lines]
     for i, column in enumerate(columns):
         there = [cell.value for row in rows if (cell := row[i]) is not None]

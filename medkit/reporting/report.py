@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file from what lies in the run folder."""
+"""The report: one self-contained HTML file, made from the run folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from medkit.runs.seen import banners
 
 SCRIPTS = ("page.js", "cases.js", "viewer.js")
 MOST_BYTES = 10_000_000
-"""Of a page, so that it can be sent by mail and opened on a telephone."""
+"""Largest size of a page in bytes, so that it can be mailed and opened on a phone."""
 ROOM = 20_000
 """Bytes of the viewer's own elements, which are not in a page without it."""
 
@@ -35,7 +35,7 @@ ROOM = 20_000
 def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     """Write ``report.html`` and the recipe's tables into a run folder, each whole or not at all; return its path.
 
-    ``hooks`` asks plugins for sections of theirs; a section that fails is left out and told.
+    ``hooks`` asks plugins for their sections; one that fails is left out with a warning.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _sections_of_plugins(run: Run, hooks: Hooks) -> list[tuple[str, str, str]]:
 
 
 def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
-    """How slices were drawn for training, with the stages that it holds for."""
+    """How slices were drawn for training, with the stages that this applies to."""
     found: dict[str, list[str]] = {}
     for stage in recipe["stages"]:
         if told := drawn_in_words(stage.get("draw"), stage.get("unit")):
@@ -115,10 +115,10 @@ def _drawn(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _batches(recipe: Mapping[str, Any], ranks: int) -> dict[str, list[str]]:
-    """How many items a step of the optimizer sees, with the stages that it holds for."""
+    """How many items an optimizer step sees, with the stages that this applies to."""
     found: dict[str, list[str]] = {}
     for stage in recipe["stages"]:
         if isinstance(batch := stage.get("batch"), int):
-            text = items_a_step(batch, stage.get("accumulate") or 1, ranks) or f"{batch} items a step"
+            text = items_a_step(batch, stage.get("accumulate") or 1, ranks) or f"{batch} items per step"
             found.setdefault(text, []).append(stage["name"])
     return found

@@ -1,4 +1,4 @@
-"""What the report says first: what was compared, what came out, and what was seen in training, in sentences."""
+"""The report's first part: what was compared, what came out, and who was seen in training, in sentences."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import count_of, number, p_value, seen_note
 
 MOST = 12
-"""Sentences of results: more are a table."""
+"""Most sentences of results; more belong in a table."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Sentences: what was ``compared`` on what, what was ``found``, and what was ``seen`` in training."""
+    """Sentences: what was ``compared`` on what, what was ``found``, and who was ``seen`` in training."""
 
     compared: Sequence[str]
     found: Sequence[str]
@@ -28,7 +28,7 @@ class Answer:
 
 
 def answer(run: RunResults, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Answer:
-    """The answer of a run, whatever of it is there."""
+    """The answer of a run, from whatever results there are."""
     groups = run.variants()
     compared = [_compared(base, stages, run) for base, stages in groups.items()]
     found = [sentence for base, stages in groups.items() for sentence in _found(base, stages, run)]
@@ -59,7 +59,7 @@ def _size(values: Mapping[str, MetricValue]) -> str:
 
 
 def _found(base: str, stages: Sequence[str], run: RunResults) -> Iterator[str]:
-    """What was tested, a sentence each; without a test the first metric of each stage and test set."""
+    """One sentence per test; where there is none, the first metric of each stage and test set."""
     comparisons = run.comparisons(base)
     for comparison in comparisons:
         yield _difference(comparison, run)

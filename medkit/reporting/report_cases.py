@@ -1,4 +1,4 @@
-"""Rows of ``cases.csv`` for the report's table: numbers with seven digits, and no name but the case's."""
+"""Rows of ``cases.csv`` for the report's table: numbers with seven digits, and no names except the case's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST = ("stage", "split", "case", "center")
 
 @dataclass(frozen=True)
 class ShownCases:
-    """The table's ``data``, how many rows it has, and what was left out."""
+    """The table's ``data``, its ``counts`` in words, and what was left out."""
 
     data: Any
     counts: str
@@ -24,7 +24,7 @@ class ShownCases:
 
 
 def shown_cases(run: RunResults, name: str) -> ShownCases | None:
-    """The lines of all evaluations, in their order, as far as there is room; None if there are none."""
+    """The lines of all evaluations, in order, as far as there is room; None if there are none."""
     evaluations = [
         (stage, split, rows) for stage in run.results for split in run.of(stage)
         if (rows := run.cases.of(stage, split))
@@ -44,8 +44,8 @@ def shown_cases(run: RunResults, name: str) -> ShownCases | None:
         room -= size
         kept += cells
     patients = len({row["patient"] for _, _, rows in evaluations for row in rows})
-    counts = f"{len(kept)} rows, one a stage, test set and case (or slice), of {patients} patients."
-    left_out = f"Left out for want of room, rows of {', '.join(left)}." if left else ""
+    counts = f"{len(kept)} rows of {patients} patients, one for each stage, test set and case (or slice)."
+    left_out = f"Left out for lack of room: rows of {', '.join(left)}." if left else ""
     data = {"columns": columns, "rows": kept, "file": f"{name}-cases.csv"}
     return ShownCases(inline_json(data), counts, left_out)
 

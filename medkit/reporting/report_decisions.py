@@ -1,4 +1,4 @@
-"""What the report says of decisions and measurements: figures with their numbers, of each test set."""
+"""Decisions and measurements in the report: figures with their numbers, for each test set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medkit.reporting.tables import count_of, interval_told, number
 class Decisions:
     """ROC, precision-recall and calibration curves of one test set, and what thresholds give.
 
-    ``points`` are the rows of a table under ``HEADS``: texts, those of shares with what stands under them.
+    ``points`` are the rows of a table under ``HEADS``: texts; proportions have the lines under them.
     """
 
     title: str
@@ -34,7 +34,7 @@ HEADS = ("of", "threshold chosen for", "threshold", "sensitivity", "specificity"
 
 @dataclass(frozen=True)
 class Measured:
-    """A Bland-Altman plot with what it says."""
+    """A Bland-Altman plot with its numbers in words."""
 
     title: str
     image: str
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """Results of the groups of one evaluation: ``rows`` of (field, group, patients, a cell a metric)."""
+    """Results of the groups of one evaluation: ``rows`` of (field, group, patients, a cell per metric)."""
 
     title: str
     heads: Sequence[str]
@@ -52,7 +52,7 @@ class GroupTable:
 
 
 def decisions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Iterator[Decisions]:
-    """One a test set, with a curve a variant; of declared classes one a variant too, with a curve a class."""
+    """One per test set, with a curve per variant; with declared classes one per variant too, with a curve per class."""
     for split in splits:
         of_stages: list[tuple[Scores, str]] = []
         for stage in stages:
@@ -76,8 +76,8 @@ def _decisions(title: str, found: Sequence[tuple[Scores, str]]) -> Decisions | N
     parts += [f"Curves of the first {CLASSES} only, without {', '.join(left)}."] if left else []
     parts.append(f"Brier score: {', '.join(f'{scores.name} {number(brier(scores))}' for scores in drawn)}.")
     parts.append(
-        "A dot is the threshold 0.5. Thresholds that were chosen on these very cases look better here than on others. "
-        "Points of the calibration curve hold as many rows each, at least 10, with 95 % intervals by patients."
+        "A dot is the threshold 0.5. Thresholds chosen on these same cases look better here than on others. "
+        "Points of the calibration curve have equal numbers of rows, at least 10, with 95 % intervals by patients."
     )
     rows = [row for scores in drawn for row in _rows(scores)]
     alt = f"ROC, precision-recall and calibration curves of {names} on {title}; the table below has their numbers"
@@ -112,8 +112,8 @@ def measured(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> I
             unit, (low, high) = f" {found.unit}" if found.unit else "", found.limits
             ends = "no interval" if math.isnan(found.low) else f"95 % {number(found.low)} to {number(found.high)}"
             note = (
-                f"{found.counts}. Bias (mean of said − true) {number(found.bias)}{unit} ({ends}); limits of agreement "
-                f"{number(low)} to {number(high)}{unit}."
+                f"{found.counts}. Bias (mean of predicted − true) {number(found.bias)}{unit} ({ends}); limits of "
+                f"agreement {number(low)} to {number(high)}{unit}."
             )
             yield Measured(f"{stage}, {split}", bland_altman(found), note)
 
@@ -128,12 +128,12 @@ def group_tables(run: RunResults, stages: Sequence[str], splits: Sequence[str]) 
 
 
 def ungroupable(run: RunResults, stages: Sequence[str], split: str) -> Iterator[str]:
-    """Why a test set has no groups, where that was measured: once, for all variants are tested on the same cases."""
+    """Why a test set has no groups, if that was measured: once, since all variants are tested on the same cases."""
     for stage in stages:
         found = run.subgroups.get((stage, split))
         if found is not None and not found.fields:
             why = ", ".join(f"{name}: {why}" for name, why in found.left_out.items())
-            yield f"{split} ({why or 'nothing is known of the cases that divides them'})"
+            yield f"{split} ({why or 'no field divides the cases'})"
             return
 
 
@@ -146,8 +146,8 @@ def _group_table(title: str, found: Subgroups) -> GroupTable:
         for field, groups in found.fields.items()
         for i, (name, group) in enumerate(groups.items())
     ]
-    note = f"Numbers of groups of fewer than {FEWEST} patients are withheld: they would be those of a person."
-    note += " Many groups are looked at here, so some differ by chance."
+    note = f"Groups of fewer than {FEWEST} patients are withheld, since their numbers could identify a person."
+    note += " Many groups are compared here, so some differ by chance."
     left = ", ".join(f"{name} ({why})" for name, why in found.left_out.items())
     return GroupTable(title, heads, rows, f"{note} Left out: {left}." if left else note)
 

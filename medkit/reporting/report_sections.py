@@ -1,4 +1,4 @@
-"""The report's sections: what it says of each stage and its variants."""
+"""The report's sections, one for each stage and its variants."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from medkit.runs.folder import RunFolder
 from medkit.runs.own_data import OwnData
 
 PICTURES = 6_000_000
-"""Of all pictures but those of the viewer."""
+"""Most bytes of all pictures except the viewer's."""
 Lines = Mapping[str, Sequence[Mapping[str, Any]]]
 """Lines of ``metrics.jsonl`` by stage."""
 
@@ -59,9 +59,9 @@ class OwnRow:
 
 @dataclass(frozen=True)
 class Section:
-    """What the report says of a stage and its variants.
+    """What the report says about a stage and its variants.
 
-    ``ident`` is what the page calls it; ``ungrouped``, whether it was tested by a version that measured no groups;
+    ``ident`` is its id in the page; ``ungrouped``, whether it was tested by a version that measured no groups;
     ``ungroupable`` says why a test set has none;
     ``left_out`` has the titles of pictures for which there was no room.
     """
@@ -89,7 +89,7 @@ class Section:
 
 
 def sections(run: RunResults, lines: Lines, folder: Path) -> list[Section]:
-    """One a stage that is finished or has results."""
+    """A section for each stage that is finished or has results."""
     room = Room(PICTURES)
     return [
         _section(f"stage-{i}", base, stages, _Source(run, lines, folder, room))
@@ -155,7 +155,7 @@ def _curves(stage: str, lines: Sequence[Mapping[str, Any]]) -> Iterator[Picture]
 
 
 def _pictures(folder: Path, stage: str, split: str) -> Iterator[Picture]:
-    """The map of the embedding and the example slices of one evaluation, as far as there are any."""
+    """The map of the embedding and the example slices of one evaluation, if there are any."""
     title, name = f"{stage}, {split}", f"{stage}.{split}.npz"
     embedded, shown = folder / "embeddings" / name, folder / "examples" / name
     if embedded.exists() and (drawn := embedding_map(embedding := read_embedding(embedded))):
@@ -171,7 +171,7 @@ def _pictures(folder: Path, stage: str, split: str) -> Iterator[Picture]:
         told = f"power spectra of input, output and target, and of the errors, mean over {len(examples)} slices"
         yield Picture(title, figures.noise_power(examples), "spectrum", told)
     else:
-        told = f"slices with truth, prediction and activation, as far as there are any: {cases}"
+        told = f"slices with truth, prediction and activation where available: {cases}"
         yield Picture(title, figures.overlays(examples), "overlay", told)
 
 

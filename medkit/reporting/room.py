@@ -27,7 +27,7 @@ class Room:
         self.left_out: list[str] = []
 
     def kept(self, found: Iterable[Item]) -> list[Item]:
-        """Those that fit, in their order."""
+        """The pictures that fit, in order."""
         kept = []
         for item in found:
             if len(item.image) > self.left:

@@ -1,4 +1,4 @@
-"""What a run has to report: read once from its folder, and asked by the report and its tables."""
+"""What a run has to report, read once from its folder for the report and its tables."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class RunResults:
     results, cases:
         What ``results.json`` and ``cases.csv`` hold.
     done:
-        Stages that are finished, evaluated on anything or not.
+        Stages that are finished, whether or not they were evaluated.
     failed:
         Messages of stages that failed, by name.
     costs:
         ``{stage: {train_seconds, peak_mb, memory}}``, memory in MiB.
     notices:
-        What readers have to know of the data and weights of all stages.
+        What readers have to know about the data and weights of all stages.
     banners:
-        What they have to know of a stage with its variants, by the stage's name: patients seen in training.
+        What they have to know about a stage with its variants, by the stage's name: patients seen in training.
     own_data:
-        What stages are worth on the cases that they were trained on, where the recipe asks for it.
+        Results of stages on the cases that they were trained on, if the recipe requests them.
     tables:
-        What the recipe asks for in ``report.tables``.
+        The tables that the recipe requests in ``report.tables``.
     curves:
-        What it asks for in ``report.stress``: curves over the dose, by name.
+        The curves over the dose that it requests in ``report.stress``, by name.
     subgroups:
         Results of groups of cases by stage and split, where the run has kept them.
     """
@@ -72,7 +72,7 @@ class RunResults:
 
     @classmethod
     def read(cls, folder: Path) -> RunResults:
-        """What a run folder has so far; nothing is there of what no stage has written yet."""
+        """What a run folder has so far; what no stage has written yet is empty."""
         opened, recipe = RunFolder(folder), files.read_recipe(folder)
         state = opened.read_json("state.json", {})
         tables = (recipe.get("report") or {}).get("tables") or []
@@ -112,7 +112,7 @@ class RunResults:
         return {block["name"]: block for block in self.recipe["stages"] if block["name"] in stages}
 
     def labels(self, stage: str) -> Labels | None:
-        """What a stage's data block declares of labels; None if it declares nothing."""
+        """The labels that a stage's data block declares; None if it declares none."""
         block = (self.recipe.get("data") or {}).get(self.blocks([stage]).get(stage, {}).get("data"), {})
         return labels_of(block["labels"]) if block.get("labels") else None
 
@@ -136,7 +136,7 @@ class RunResults:
         return {point for name, curve in self.curves.items() for point in curve.points(name)}
 
     def comparisons(self, base: str) -> list[Comparison]:
-        """All that the report compares of a stage and its variants, wherever it is shown: p-values are the same."""
+        """All comparisons of a stage and its variants in the report, so that p-values are the same everywhere."""
         if base not in self._compared:
             group = variants(self.results).get(base, [])
             splits = list(dict.fromkeys(split for stage in group for split in self.of(stage)))

@@ -1,4 +1,4 @@
-"""How a stage fares at lower doses: a figure and a table of its curves."""
+"""How a stage performs at lower doses: a figure and a table of its curves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Stressed:
 
 
 def stressed(run: RunResults, stages: Sequence[str]) -> Stressed | None:
-    """What the report shows of the curves of some stages; None where none was measured."""
+    """The curves of some stages for the report; None where none was measured."""
     lines = dict(_lines(run, stages))
     if not lines:
         return None
@@ -90,14 +90,14 @@ def _note(used: Sequence[Stress]) -> str:
     denoised = [Path(curve.denoise).name for curve in used if curve.denoise]
     by = f"Denoised by {' or '.join(dict.fromkeys(denoised))} where a curve says so. " if denoised else ""
     return (
-        "Lower doses are simulated: the noise that such a scan has more is inserted into the test scans by known "
-        f"physics, slice by slice, and nothing else changes. {by}Intervals are 95 % by patients; each dose is tested "
-        "against the scans' own on the same patients, p after Holm's correction for all of a stage's."
+        "Lower doses are simulated: the additional noise of such a scan is inserted into the test scans by a physical "
+        f"model, slice by slice, and nothing else changes. {by}Intervals are 95 % by patients; each dose is tested "
+        "against the scans' own on the same patients, p after Holm's correction for all tests of a stage."
     )
 
 
 def curves(lines: Mapping[str, Values]) -> str:
-    """Every metric over the dose, a line a curve, with intervals by patients."""
+    """Every metric over the dose, a line per curve, with intervals by patients."""
     metrics = list(dict.fromkeys(name for values in lines.values() for found in values.values() for name in found))
     doses = sorted({dose for values in lines.values() for dose in values})
 

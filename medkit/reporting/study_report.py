@@ -47,7 +47,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the page, the tables that a terminal shows, the verdicts in words."""
+    """What was written: the page, the tables for a terminal, the verdicts in words."""
 
     path: Path
     tables: Sequence[Table]
@@ -55,8 +55,8 @@ class Written:
 
 
 def write_study_report(folder: Path) -> Written:
-    """Write ``report.html``, ``summary.json``, ``trials.csv`` and ``cases.csv`` into a study's folder, of what has been
-    measured so far.
+    """Write ``report.html``, ``summary.json``, ``trials.csv`` and ``cases.csv`` into a study's folder, with what has
+    been measured so far.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _claim(each: Sequence[StudyResults], parts: Sequence[_Part]) -> ClaimVerdict
 
 @dataclass(frozen=True)
 class _Part:
-    """What is said of one compared number: its verdicts, of methods or of the factors of a plan."""
+    """The results of one compared number: its verdicts, on methods or on the factors of a plan."""
 
     title: str
     metric: str
@@ -150,8 +150,8 @@ def _compared(found: StudyResults) -> _Part:
 
 def _confounded(plan: Plan) -> str:
     text = (
-        f"A plan of {len(plan.signs)} runs: a factor's effect is the mean of runs with it less that of runs without,"
-        " free of other factors' effects and of interactions of two."
+        f"A plan of {len(plan.signs)} runs: a factor's effect is the mean of runs with it minus that of runs without,"
+        " not confounded with other factors or with interactions of two."
     )
     if aliases := plan.aliases():
         shown = "; ".join(" = ".join("×".join(pair) for pair in group) for group in aliases)
@@ -209,7 +209,7 @@ def _write_numbers(
 
 
 def _plain(value: Any) -> Any:
-    """Plain data without NaN, which is no JSON."""
+    """Plain data without NaN, which is not JSON."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -289,7 +289,7 @@ def _effects(found: StudyResults, verdicts: Sequence[Judged]) -> Table:
     ]
     note = (
         "'Would win again' is the probability that the first beats the second when both are trained once more and "
-        "tested on as many new patients; 'could be shown' is the difference that such a study shows in 80 of 100 cases."
+        "tested on as many new patients; 'could be shown' is the difference that 80 of 100 such studies show."
     )
     return Table("each method against the reference", columns, rows, note)
 
@@ -329,7 +329,7 @@ def _effect_pictures(found: StudyResults, verdicts: Sequence[Judged]) -> list[Pi
 
 def _cost_pictures(found: StudyResults) -> list[Picture]:
     image = cost_bars(found.cost()) if found.trainings else ""
-    return [Picture("time of each method; in grey what it would be if no stage were shared", image)] if image else []
+    return [Picture("time of each method; in grey, the time if no stage were shared", image)] if image else []
 
 
 def _cost(found: StudyResults) -> Table:
@@ -338,7 +338,7 @@ def _cost(found: StudyResults) -> Table:
         trials = [trial for trial in found.trials if trial.method == method]
         rows.append((method, len(trials), rough_duration(done), rough_duration(alone)))
     note = "Training and evaluation; a shared stage counts once in the first number, for every trial in the second."
-    return Table("cost", ["method", "trials", "as it was done", "if nothing were shared"], rows, note)
+    return Table("cost", ["method", "trials", "measured", "if nothing were shared"], rows, note)
 
 
 def _shared(found: StudyResults) -> str:

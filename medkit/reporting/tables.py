@@ -1,4 +1,4 @@
-"""Results as tables: a stage and its variants as rows, metrics as columns, one block of rows a test set."""
+"""Results as tables: a stage and its variants as rows, metrics as columns, a block of rows per test set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medkit.recipe.values import SEPARATOR
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"
 SEEN_MARK = "†"
-"""Stands at every number of a test set with patients that were seen in training."""
+"""Marks every number of a test set with patients who were seen in training."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as text, with what stands under it: interval, number of cases, remarks."""
+    """One number as text, with the lines under it: interval, number of cases, remarks."""
 
     text: str = "–"
     notes: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Table:
 
 
 def base_of(stage: str) -> str:
-    """The stage that a variant is one of; a stage itself."""
+    """The stage that a variant belongs to; for a stage, itself."""
     return stage.partition(SEPARATOR)[0]
 
 
@@ -71,7 +71,7 @@ def variants(stages: Iterable[str]) -> dict[str, list[str]]:
 def results_table(name: str, stages: Sequence[str], results: Results) -> Table:
     """The table of one stage and its variants.
 
-    Metrics that know what the input itself would score (denoising) give a last row for it, and one for the target.
+    Metrics that know the score of the input itself (denoising) add a row for it, and one for the target.
     """
     splits = list(dict.fromkeys(split for stage in stages for split in results[stage]))
     metrics: dict[str, MetricValue] = {}
@@ -123,7 +123,7 @@ METHODS = {
 
 
 def how_intervals_were_made(results: Results, stages: Sequence[str]) -> str:
-    """A sentence that says which metrics' 95 % intervals were made how, and why some have none."""
+    """How the 95 % intervals of which metrics were computed, and why some have none."""
     by: dict[str, list[str]] = {}
     for stage in stages:
         for found in results[stage].values():

@@ -1,4 +1,4 @@
-"""What the report's viewer shows: slices that the run has kept of some cases, as many as a page has room for."""
+"""The report's viewer: slices of some cases that the run has kept, as many as the page has room for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import number
 
 ABOUT = 600
-"""Bytes that a case takes beside its pictures, about."""
+"""Approximate bytes of a case besides its pictures."""
 
 Kept = tuple[str, str, Stack]
 """Stage, split and the slices of a case."""
@@ -24,7 +24,7 @@ Kept = tuple[str, str, Stack]
 
 @dataclass(frozen=True)
 class Viewer:
-    """The viewer's ``data``, None where there are none, how many cases it has, and what was left out."""
+    """The viewer's ``data`` (None where there is none), how many cases it has, and what was left out."""
 
     data: Any
     counts: str
@@ -38,9 +38,9 @@ MISSING = (
 
 
 def viewer(run: RunResults, folder: Path, room: int) -> Viewer | None:
-    """The cases of all evaluations, taking turns, until ``room`` bytes are full; None for a run without results.
+    """The cases of all evaluations in turn, until ``room`` bytes are full; None for a run without results.
 
-    A picture that several stages share, such as the image itself, is there once.
+    A picture that several stages share, such as the image itself, is included once.
     """
     evaluations = [(stage, split) for stage in run.results for split in run.of(stage)]
     if not evaluations:
@@ -65,7 +65,7 @@ def viewer(run: RunResults, folder: Path, room: int) -> Viewer | None:
     }
     cases = len({(split, one.case) for _, split, one in shown})
     counts = (
-        f"{cases} case{'s' if cases != 1 else ''}, chosen to show severe, mild and normal ones and the worst of each "
+        f"{cases} case{'s' if cases != 1 else ''}, chosen to show severe, mild and normal cases and the worst of each "
         f"evaluation; every case is in the table below."
     )
     left = len(kept) - len(shown)
@@ -90,7 +90,7 @@ def _plain(run: RunResults, found: Kept, pictures: Mapping[bytes, int]) -> dict[
 
 
 def _told(run: RunResults, stage: str, split: str, one: Stack) -> list[str]:
-    """What was measured of the case, or of each of its slices where slices are the cases."""
+    """What was measured for the case, or for each of its slices where slices are the cases."""
     metrics = list(run.of(stage).get(split, {}))
     rows = {row["case"]: row for row in run.cases.of(stage, split)}
     if one.case in rows:

@@ -1,4 +1,4 @@
-"""Which cases a stage did worst on, for the report."""
+"""The cases on which a stage did worst, for the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Worst:
-    """The worst cases of one evaluation ``by`` what, each with its value; ``of`` says how many there are."""
+    """The worst cases of one evaluation ``by`` a metric, each with its value; ``of`` says how many cases there are."""
 
     split: str
     stage: str
@@ -24,7 +24,7 @@ class Worst:
 
 
 def worst_cases(run: RunResults, stage: str, split: str) -> Iterator[Worst]:
-    """None or one: nothing where no metric has a value of each case and no case a probability and a label."""
+    """One, or none where no metric has a value per case and no case has a probability and a label."""
     values = run.of(stage).get(split, {})
     higher = {name: value.higher_is_better for name, value in values.items()}
     by, found = worst_first(run.cases.of(stage, split), higher)

@@ -1,4 +1,4 @@
-"""Methods that the thesis compares with, from their papers' facts (docs/baselines.md, docs/baselines_volume.md)."""
+"""Methods that the thesis compares with, reimplemented (docs/baselines.md, docs/baselines_volume.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def medkit_register(registry):
     registry.generator("du_gan", "medkit.parts.encoder_decoder:ConvGenerator", "the generator of DU-GAN")
     registry.discriminator("wgan", "medkit_baselines.wgan_vgg:Critic", "the critic of WGAN-VGG and MAP-NN")
     registry.discriminator("dugan_unet", "medkit_baselines.dugan:UNetDiscriminator", "a U-Net that scores pixels too")
-    registry.discriminator("dual_domain", "medkit_baselines.dugan:DualDomain", "two such: of images and of gradients")
+    registry.discriminator(
+        "dual_domain", "medkit_baselines.dugan:DualDomain", "two such U-Nets: for images and for gradients"
+    )
     registry.loss("wgan_gp", "medkit_baselines.losses_wgan:WassersteinCritic", "Wasserstein, gradient penalty, for D")
     registry.loss("wgan", "medkit_baselines.losses_wgan:WassersteinGenerator", "Wasserstein, for G")
     registry.loss("real_low_fake", "medkit_baselines.losses_dugan:RealLowFake", "LSGAN, low dose is fake too, for D")
@@ -26,7 +28,9 @@ def medkit_register(registry):
     registry.loss("vgg", "medkit_baselines.losses_features:VGGLoss", "mean square in VGG19's conv5_4")
     registry.loss("resnet", "medkit_baselines.losses_features:ResNetLoss", "mean square in four stages of ResNet-50")
     registry.encoder("patel_cnn", "medkit_baselines.patel_lstm:PatelCNN", "the slice network of Patel 2019b")
-    registry.encoder("genesis3d", "medkit_baselines.genesis_encoder3d:GenesisEncoder3D", "that of Models Genesis, 3-D")
+    registry.encoder(
+        "genesis3d", "medkit_baselines.genesis_encoder3d:GenesisEncoder3D", "the encoder of Models Genesis, 3-D"
+    )
     registry.pretext("model_genesis", "medkit_baselines.model_genesis:ModelGenesis", "restore a distorted slice")
     registry.pretext("model_genesis3d", "medkit_baselines.model_genesis3d:ModelGenesis3D", "restore a distorted patch")
     registry.pretext("patel_head", "medkit_baselines.patel_lstm:PatelHead", "does a slice bleed? (Patel 2019b)")
@@ -34,7 +38,7 @@ def medkit_register(registry):
     registry.operator("patel_unet3d", "medkit_baselines.patel_unet3d:PatelUNet3D", "segment by a 3-D U-Net")
     registry.operator("genesis_unet3d", "medkit_baselines.genesis_unet3d:GenesisUNet3D", "Models Genesis' 3-D U-Net")
     registry.operator("singh_cnn3d", "medkit_baselines.singh_cnn3d:SinghCNN3D", "classify by a shallow 3-D network")
-    registry.objective("nnunet", "medkit_baselines.nnunet.objective:NNUNet", "nnU-Net v2, by its own package")
+    registry.objective("nnunet", "medkit_baselines.nnunet.objective:NNUNet", "nnU-Net v2, through its own package")
 
 
 @hookimpl

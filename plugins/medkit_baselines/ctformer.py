@@ -20,13 +20,13 @@ SHIFT = 2
 class CTformer(nn.Module):
     """CTformer: tokens of overlapping windows, mixed by linear and full attention, and folded back to the noise.
 
-    Shapes: (N,1,size,size) to the same, not bounded; any other size is an :class:`InputError` that says to predict in
-    tiles. Tokens grow from windows in three steps; before the second and third, the grid of tokens is rolled by two
-    cells. The way back mirrors the way in, with a shortcut at both sizes, and its result is taken off the input.
+    Shapes: (N,1,size,size) to the same, not bounded; any other size is an :class:`InputError` that advises to predict
+    in tiles. Tokens grow from windows in three steps; before the second and third, the grid of tokens is rolled by two
+    cells. The way back mirrors the way in, with a shortcut at both sizes, and its result is subtracted from the input.
 
-    1,382,413 trained parameters. The published class has 1,652,493 numbers: 65,064 of a classifier and a class token
-    that its forward pass never uses are not built here; 205,016 fixed ones (random features and positions) are buffers.
-    Weights are drawn as vision transformers' are: N(0, 0.02), cut off at two.
+    1,382,413 trained parameters. The published class has 1,652,493 numbers. Of these, 65,064 belong to a classifier and
+    a class token that its forward pass never uses, and are not built here; 205,016 fixed ones (random features and
+    positions) are buffers. Weights are drawn as in vision transformers: N(0, 0.02), truncated at two.
 
     Parameters
     ----------
@@ -35,18 +35,18 @@ class CTformer(nn.Module):
     dim:
         Channels of the transformer's tokens.
     token:
-        Channels of the tokens before it.
+        Channels of the tokens before the transformer.
     depth:
-        Transformer blocks.
+        Number of transformer blocks.
     heads:
-        Attention heads of a block.
+        Attention heads per block.
     expansion:
-        Hidden channels of a block's perceptron, in widths.
+        Hidden channels of a block's perceptron, as a multiple of ``dim``.
     dropout:
-        Of the linear attentions.
+        Dropout probability of the linear attentions.
     start:
-        ``drawn``: all weights at random; ``identity``: those of the last values and of the last layer are 0, so
-        that the network first gives the image as it came (as Restormer's). For short trainings.
+        ``drawn``: all weights at random; ``identity``: the last values and the last layer start at 0, so that the
+        network first returns the image unchanged (as in Restormer). For short trainings.
     """
 
     positions: Tensor
@@ -104,7 +104,7 @@ class CTformer(nn.Module):
 
 
 def _rolled(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(N,h*w,C) tokens as a (N,C,h,w) map rolled down and right."""
+    """Tokens (N,h*w,C) as a map (N,C,h,w), rolled down and right."""
     return tokens.transpose(1, 2).unflatten(2, grid).roll((SHIFT, SHIFT), (2, 3))
 
 
@@ -140,7 +140,7 @@ class _Performer(nn.Module):
 
     @torch.no_grad()
     def silence(self) -> None:
-        """Make the output 0: the values are, and so is what the perceptron makes of them once they are not."""
+        """Make the output 0: zero the values, and the perceptron's last layer for when the values have trained."""
         out = self.proj.out_features
         self.kqv.weight[2 * out :].zero_()
         last = self.mlp[-1]
@@ -148,7 +148,7 @@ class _Performer(nn.Module):
         last.weight.zero_()
 
     def kernel(self, x: Tensor) -> Tensor:
-        """Positive features whose inner products stand for the exponential of those of ``x``."""
+        """Positive features whose inner products approximate the exponential of those of ``x``."""
         exponent = x @ self.features.t() - x.square().sum(-1, keepdim=True) / 2
         return exponent.exp() / math.sqrt(len(self.features))
 

@@ -30,7 +30,7 @@ class UNetDiscriminator(nn.Module):
     base:
         Channels of the first level; each further one has twice as many, up to ``most``.
     levels:
-        Times the image is halved.
+        How often the image is halved.
     most:
         Largest number of channels; null: 8 times the base.
     """
@@ -55,7 +55,7 @@ class UNetDiscriminator(nn.Module):
         step = 2 ** len(self.downs)
         if x.shape[-1] % step or x.shape[-2] % step:
             raise InputError(
-                f"this U-Net halves its input {len(self.downs)} times: {tuple(x.shape[-2:])} is no multiple of {step}",
+                f"this U-Net halves images {len(self.downs)} times: {tuple(x.shape[-2:])} is not a multiple of {step}",
                 hint="choose such a 'patch_size', or fewer 'levels'",
             )
         skips = []
@@ -70,7 +70,7 @@ class UNetDiscriminator(nn.Module):
         return {"cls": cls, "seg": self.out(x)}
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        """The way down and the bottleneck: what both scores train."""
+        """Encoder and bottleneck, which both scores train."""
         for part in (self.downs, self.deepest, self.bottleneck):
             yield from part.parameters()
 
@@ -85,7 +85,7 @@ class DualDomain(nn.Module):
     base:
         Channels of the first level of both.
     levels:
-        Times the image is halved; its sides are multiples of ``2 ** levels``.
+        How often the image is halved; its sides are multiples of ``2 ** levels``.
     most:
         Largest number of channels; null: 8 times the base.
     """
@@ -103,7 +103,7 @@ class DualDomain(nn.Module):
         return scores
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        """Those of both U-Nets."""
+        """The shared parameters of both U-Nets."""
         yield from self.image.shared_parameters()
         yield from self.gradient.shared_parameters()
 
@@ -112,7 +112,7 @@ Domain = tuple[str, Callable[[Tensor], Tensor], Callable[[Tensor], Scores]]
 
 
 def domains(discriminator: Callable[[Tensor], Scores]) -> list[Domain]:
-    """Where a discriminator looks: the prefix of its scores, what it makes of an image, and who scores that."""
+    """Domains of a discriminator: prefix of the scores, transform of the image, and the network that scores it."""
     if isinstance(discriminator, DualDomain):
         return [
             ("", torch.nn.Identity(), discriminator.image),
@@ -122,7 +122,7 @@ def domains(discriminator: Callable[[Tensor], Scores]) -> list[Domain]:
 
 
 class _Down(nn.Module):
-    """Two convolutions (the skip), then half the size unless deepest, plus a pointwise shortcut."""
+    """Two convolutions (the skip), halved in size unless deepest, plus a pointwise shortcut."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Twice the size, joined with the skip, two convolutions, plus a pointwise shortcut of the enlarged map."""
+    """Doubled in size, concatenated with the skip, two convolutions, plus a pointwise shortcut of the enlarged map."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

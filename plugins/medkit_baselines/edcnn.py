@@ -15,19 +15,19 @@ SLOPE = 0.01
 class EDCNN(nn.Module):
     """EDCNN: a layer of trainable Sobel filters and eight blocks that all see its edges (80,961 parameters).
 
-    Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), any H and W; leakily rectified, so hardly below 0. Each block is a 1x1 and
-    a 3x3 convolution; the input and its edges are joined to what goes into every one, and the last one's map is added
-    to the input. The paper trains with Adam at 1e-3 for 200 epochs on patches of 64. The published class counts the
-    288 numbers of its fixed Sobel patterns as parameters (81,249); here they are constants.
+    Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), any H and W; leaky ReLU at the end, so hardly below 0. Each block is a 1x1
+    and a 3x3 convolution. The input and its edges are concatenated to the input of every block, and the last block's
+    map is added to the input. The paper trains with Adam at 1e-3 for 200 epochs on patches of 64. The published class
+    counts the 288 numbers of its fixed Sobel patterns as parameters (81,249); here they are constants.
 
     Parameters
     ----------
     width:
         Channels of every block.
     edges:
-        Sobel filters; four directions take turns.
+        Number of Sobel filters, in four alternating directions.
     blocks:
-        Blocks, the last of which makes the image.
+        Number of blocks; the last makes the image.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class EDCNN(nn.Module):
 
 
 class TrainableSobel(nn.Module):
-    """Sobel filters of four directions in turn, each with a trainable factor and bias: (N,1,H,W) to (N,edges,H,W)."""
+    """Sobel filters in four alternating directions, with trainable factors and biases: (N,1,H,W) to (N,edges,H,W)."""
 
     patterns: Tensor
 

@@ -1,4 +1,4 @@
-"""The way down of Models Genesis' 3-D U-Net, as an encoder of volumes."""
+"""The encoder half of Models Genesis' 3-D U-Net, as an encoder of volumes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class _Net(nn.Module):
 
 
 class GenesisEncoder3D(nn.Module):
-    """The way down of Models Genesis' 3-D U-Net (Zhou et al. 2021): an encoder of volumes.
+    """The encoder half of Models Genesis' 3-D U-Net (Zhou et al. 2021): an encoder of volumes.
 
     Shapes: (N,C,D,H,W) to four maps of 2, 4, 8 and 16 times ``width`` channels at strides 1, 2, 4 and 8, sizes rounded
-    up. Batch norm uses the statistics of the batch at hand also when predicting, as published.
+    up. Batch norm uses the statistics of the current batch in prediction too, as published.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ class GenesisEncoder3D(nn.Module):
     width:
         Channels of the first convolution (published: 32).
     weights:
-        null: drawn at random; else a safetensors file with this network, by the published names (docs/volumes.md).
+        null: random; else a safetensors file of this network, with the published names (docs/volumes.md).
     prefix:
-        How names in the file of ``weights`` begin before those of this network; null: found, and told.
+        What precedes this network's names in the ``weights`` file; null: found, with a message.
     """
 
     dimensions: ClassVar[int] = 3

@@ -1,9 +1,10 @@
 """The distortions that Models Genesis undoes (Zhou et al. 2021): local shuffling, intensity maps, painting.
 
 Images are numpy arrays (C,*space) with values in [0,1]: (C,H,W) for slices, (C,X,Y,Z) for cubes. Nothing is changed in
-place. Every random number comes from the two generators that a function is given: gates, sizes and places from
-``chance`` (``random.Random``), noise and permutations from ``rng`` (a numpy generator). Seeded alike, they give the
-published code's images; only the blocks of local shuffling are drawn all at once, which is faster, and so are others.
+place. Every random number comes from the two generators that a function gets: gates, sizes and places from ``chance``
+(``random.Random``), noise and permutations from ``rng`` (a numpy generator). With the same seeds they give the
+published code's images, except that the blocks of local shuffling are drawn all at once, which is faster but draws
+other blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BLOCKS = 10_000
 """Blocks that local shuffling permutes, as published; they cover a voxel of its 64x64x32 cubes about twice."""
 
 FEW = 0.95
-"""Chance to go on to a further box, of five at most."""
+"""Probability of another box, of at most five."""
 
 MARGIN = 3
 """Pixels between a painted box and the border."""
@@ -34,15 +35,15 @@ class Chances:
     Parameters
     ----------
     flip:
-        Of a flip, and again of a second and third one.
+        Probability of a flip, and again of a second and third one.
     shuffle:
-        Of local shuffling.
+        Probability of local shuffling.
     intensity:
-        Of a non-linear intensity map.
+        Probability of a non-linear intensity map.
     paint:
-        Of painting.
+        Probability of painting.
     inside:
-        Of in-painting, where there is painting; else it is out-painting.
+        Probability that painting is in-painting and not out-painting.
     """
 
     flip: float = 0.4
@@ -55,7 +56,7 @@ class Chances:
 def distort(
     image: np.ndarray, chance: random.Random, rng: Rng, chances: Chances = Chances(), number: int = BLOCKS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A distorted image and what it is to be restored to: the image, flipped in the same way.
+    """A distorted image and its target: the image, flipped in the same way.
 
     ``number`` blocks are shuffled. The order of the distortions and of all gates is the published one.
     """
@@ -75,7 +76,7 @@ def distort(
 def flip(image: np.ndarray, chance: random.Random, probability: float, axes: Sequence[int] | None = None) -> np.ndarray:
     """At most three flips, each with ``probability`` after the one before, along one of ``axes`` (default: of space).
 
-    The published code draws among the first three axes of (C,X,Y,Z), where the first does nothing and Z never comes.
+    The published code draws among the first three axes of (C,X,Y,Z): C has no effect, and Z is never drawn.
     """
     axes = range(1, image.ndim) if axes is None else axes
     left = 3
@@ -103,7 +104,7 @@ def shuffle(
     starts, sizes:
         Blocks, (n, dimensions of space) whole numbers.
     permutation:
-        ``permutation(block, size)``: the order of the ``size`` pixels of a block; not asked for a block that others
+        ``permutation(block, size)``: the order of the ``size`` pixels of a block; not called for a block that others
         cover.
     """
     owner = np.full(image.shape[1:], -1, np.int32)
@@ -131,7 +132,7 @@ def bezier(points: Sequence[tuple[float, float]], count: int) -> tuple[np.ndarra
 
 
 def draw_map(chance: random.Random) -> tuple[tuple[float, float], tuple[float, float], bool]:
-    """Arguments of :func:`remap`: two inner control points and whether the map rises, even odds."""
+    """Arguments of :func:`remap`: two inner control points, and whether the map rises (probability 0.5)."""
     first, second = ((chance.random(), chance.random()) for _ in range(2))
     # Published order: the points, then the direction; below a half the map falls.
     return first, second, chance.random() >= 0.5
@@ -143,10 +144,10 @@ def remap(
     """Map intensities along a Bezier curve from (0,0) to (1,1), or mirrored: from (0,1) to (1,0).
 
     Inner control points in the unit square make the curve monotone, so the map either rises or falls throughout.
-    It is taken at ``count`` points and straight between; the published 100,000 change nothing beyond 1e-6.
+    It is evaluated at ``count`` points and linear between them; the published 100,000 change nothing beyond 1e-6.
     """
     x, y = bezier([(0.0, 0.0), first, second, (1.0, 1.0)], count)
-    # The curve runs from (1,1); in falling maps y keeps that order while x is turned round.
+    # The curve runs from (1,1); in falling maps y keeps that order while x is reversed.
     return np.interp(image, np.sort(x), np.sort(y) if rising else y).astype(image.dtype)
 
 
@@ -162,7 +163,7 @@ def in_paint(image: np.ndarray, chance: random.Random, rng: Rng) -> np.ndarray:
 
 
 def out_paint(image: np.ndarray, chance: random.Random, rng: Rng) -> np.ndarray:
-    """Noise in U(0,1) everywhere but in one to five boxes, whose sides are three to four sevenths of the image's."""
+    """Noise in U(0,1) everywhere except in one to five boxes, whose sides are three to four sevenths of the image's."""
     painted = _noise(image.shape, rng).astype(image.dtype)
     left = 5
     while left == 5 or (left > 0 and chance.random() < FEW):
@@ -174,7 +175,7 @@ def out_paint(image: np.ndarray, chance: random.Random, rng: Rng) -> np.ndarray:
 
 
 def _place(sizes: Sequence[int], shape: Sequence[int], chance: random.Random) -> tuple[slice, ...]:
-    """A box of ``sizes`` anywhere inside, off the border by ``MARGIN`` pixels or as many as there are."""
+    """A box of ``sizes`` anywhere inside, ``MARGIN`` pixels off the border or as many as fit."""
     starts = []
     for size, side in zip(sizes, shape, strict=True):
         margin = min(MARGIN, (side - size) // 2)

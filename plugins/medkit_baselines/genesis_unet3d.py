@@ -16,11 +16,11 @@ from medkit.parts.weights import read_safetensors
 from medkit_baselines.volumes import each_volume, enlarge
 
 LAST = "out_tr."
-"""Prefix of the last layer's names, which a reconstruction trained and a segmentation draws anew."""
+"""Prefix of the last layer's names: it was trained for reconstruction, so a segmentation draws it anew."""
 
 
 class _Conv(nn.Module):
-    """Convolution, normalisation by the statistics of the volume at hand (always, as published), ReLU."""
+    """Convolution, normalisation by the statistics of the current volume (always, as published), ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Conv(nn.Module):
 
 
 class Down(nn.Module):
-    """Two convolutions of the way down, (N,C,D,H,W) to as many voxels."""
+    """Two convolutions of the encoder half, (N,C,D,H,W) to the same number of voxels."""
 
     def __init__(self, inputs: int, middle: int, outputs: int) -> None:
         super().__init__()
@@ -56,16 +56,16 @@ class GenesisUNet3D(nn.Module):
     """The 3-D U-Net of Models Genesis as a segmenter of raw slices: with the encoder ``medkit:identity``.
 
     Slices (B,D,C,H,W) to logits (B,D,H,W). 19,073,665 parameters for one channel. Volumes go through one by one,
-    filled up with zeros to multiples of 8 and cut back; batch norm uses the statistics of that volume also when
-    predicting. Behind an encoder of stride s it works on the shallowest map and enlarges its logits s times.
+    padded with zeros to multiples of 8 and cropped back; batch norm uses the statistics of that volume in prediction
+    too. Behind an encoder of stride s it works on the shallowest map and enlarges its logits s times.
 
     Parameters
     ----------
     width:
         Channels of the first convolution (published: 32).
     weights:
-        null: drawn at random; else a safetensors file of the published weights (names as there), all but the last
-        layer, which is drawn anew.
+        null: random; else a safetensors file of the published weights, with their names. The last layer is not used
+        and drawn anew.
     """
 
     task: ClassVar[str] = "segmentation"

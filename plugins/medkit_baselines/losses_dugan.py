@@ -21,7 +21,7 @@ def lsgan(scores: Tensor, target: Tensor | float) -> Tensor:
 
 
 def judged(scores: Scores) -> Iterator[tuple[str, Tensor]]:
-    """The scores that tell real from fake: of whole images and of pixels, in every domain."""
+    """The scores of real against fake, for whole images and for pixels, in every domain."""
     for name, score in scores.items():
         if name.endswith(("cls", "seg")):
             yield name, score
@@ -30,7 +30,7 @@ def judged(scores: Scores) -> Iterator[tuple[str, Tensor]]:
 class RealLowFake(nn.Module):
     """Adversarial loss of the discriminator: real to 1, generated *and low-dose* images to 0, whole and by pixel.
 
-    The low-dose image costs one more pass through the discriminator.
+    The low-dose image needs one more pass through the discriminator.
     """
 
     def forward(
@@ -50,10 +50,11 @@ class RealLowFake(nn.Module):
 class CutMix(nn.Module):
     """CutMix regularisation of a discriminator that scores pixels (Schönfeld et al. 2020; DU-GAN).
 
-    With probability ``p`` a box of the generated images is put into the real ones. The mixture as a whole is fake, each
-    of its pixels what it was cut from, and scores of the mixture agree with the mixture of scores (mean square). With a
-    discriminator of two domains, each mixes what it sees: gradients are cut, not taken of cut images. The box, one a
-    batch, has an area drawn uniformly and a centre anywhere (Yun et al. 2019), both from torch's generator.
+    With probability ``p`` a box of the generated images is put into the real ones. The mixture as a whole counts as
+    fake, each pixel as what it was cut from, and scores of the mixture should agree with the mixture of scores (mean
+    square). With a discriminator of two domains, each mixes its own input: gradients are cut, not computed from cut
+    images. The box, one per batch, has a uniformly drawn area and a centre anywhere (Yun et al. 2019), both from
+    torch's generator.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class CutMix(nn.Module):
         **context: Any,
     ) -> Tensor:
         if float(torch.rand(())) >= self.p:
-            # Zero with a graph: every task of a turn has to have one.
+            # Zero with a graph: every task of a turn must have a graph.
             return 0 * real["seg"].sum()
         kept = box(target.shape[-2], target.shape[-1]).to(target)
         terms = []

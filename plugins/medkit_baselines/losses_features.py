@@ -1,6 +1,6 @@
-"""Losses in the features of networks trained on ImageNet: VGG19's of WGAN-VGG, ResNet-50's of EDCNN.
+"""Losses on features of networks trained on ImageNet: VGG19's for WGAN-VGG, ResNet-50's for EDCNN.
 
-The networks are no part of the loss: they are read once a process for each device, trained by nothing, and in no
+The networks are not part of the loss: they are loaded once per process and device, are never trained, and are in no
 checkpoint. Grey images are repeated to three channels and not normalised.
 """
 
@@ -24,13 +24,13 @@ STAGES = 4
 class VGGLoss(nn.Module):
     """Mean square difference of VGG19's conv5_4, before its activation (WGAN-VGG; 20,024,384 frozen parameters).
 
-    Images are (N,1,H,W) in [0,1], 16 pixels a side or more.
+    Images are (N,1,H,W) in [0,1], at least 16 pixels per side.
 
     Parameters
     ----------
     weights:
         ``PATH.safetensors`` with the names of torchvision's VGG19, ``hub:IMAGENET1K_V1`` (downloaded), or
-        ``random_test_features``: a small network that nobody trained, for tests.
+        ``random_test_features``: a small untrained network, for tests.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -51,7 +51,7 @@ class ResNetLoss(nn.Module):
     ----------
     weights:
         ``PATH.safetensors`` with the names of timm's or torchvision's ResNet-50, ``hub:TAG`` (downloaded by timm;
-        ``hub:tv_in1k`` are torchvision's), or ``random_test_features``: a small network that nobody trained, for tests.
+        ``hub:tv_in1k`` are torchvision's), or ``random_test_features``: a small untrained network, for tests.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -79,7 +79,9 @@ def _last(kind: Kind, maps: Iterable[Tensor]) -> list[Tensor]:
     return list(maps)[-1 if kind == "vgg19" else -STAGES :]
 
 
-# Outside inference mode: a network made in it could not be differentiated through later.
+# Outside inference mode: a network made inside it could not be differentiated later.
+
+
 @functools.cache
 @torch.inference_mode(False)
 def _network(kind: Kind, weights: str, device: str) -> nn.Module:
@@ -91,7 +93,7 @@ def _network(kind: Kind, weights: str, device: str) -> nn.Module:
             network = _VGG19()
         load_by_name(network, read_tensors("vgg19", weights), weights)
     else:
-        # One channel: the weights of three are summed, which is what repeating a grey image does. Its random start,
+        # One channel: the weights of three are summed, which equals repeating a grey image. Its random start,
         # overwritten at once, must not move the numbers that the run draws.
         with torch.random.fork_rng(devices=[]):
             check_weights(weights)

@@ -13,10 +13,10 @@ Scores = dict[str, Tensor]
 
 
 class WassersteinCritic(nn.Module):
-    """Loss of the critic: mean score of generated images less that of real ones, plus a gradient penalty.
+    """Loss of the critic: mean score of generated images minus that of real ones, plus a gradient penalty.
 
-    The penalty is the mean of ``(|dD/dm| - 1)^2`` over images m mixed from a real and a generated one, a share of each
-    drawn uniformly for every pair, from torch's generator.
+    The penalty is the mean of ``(|dD/dm| - 1)^2`` over images m mixed from a real and a generated one, in proportions
+    drawn uniformly for every pair from torch's generator.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class WassersteinCritic(nn.Module):
         loss = fake["cls"].mean() - real["cls"].mean()
         if not self.penalty:
             return loss
-        # Drawn where the engine has seeded, so that every device mixes alike.
+        # Drawn from the generator that the engine has seeded, so that every device mixes alike.
         share = torch.rand(len(target), 1, 1, 1).to(target)
         mixed = (share * target + (1 - share) * output).detach().requires_grad_()
         # Compiled code cannot be differentiated twice.

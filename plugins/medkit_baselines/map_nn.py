@@ -15,10 +15,10 @@ LEAST = 9
 
 
 class MAPNN(nn.Module):
-    """MAP-NN: one small encoder-decoder applied again and again, a little more denoising each time.
+    """MAP-NN: one small encoder-decoder applied repeatedly, denoising a little more each time.
 
-    Shapes: (N,1,H,W) in [0,1] to the same, H and W of 9 or more. All ``depth`` passes share one module (62,016
-    parameters), so a trained network can be run less deep for a milder result.
+    Shapes: (N,1,H,W) in [0,1] to the same, H and W at least 9. All ``depth`` passes share one module (62,016
+    parameters), so a trained network can be run with fewer passes for a milder result.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ class MAPNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < LEAST:
-            raise InputError(f"MAP-NN needs images of {LEAST} pixels a side or more, not {tuple(x.shape[-2:])}")
+            raise InputError(f"MAP-NN needs images of at least {LEAST} pixels per side, not {tuple(x.shape[-2:])}")
         for _ in range(self.depth):
             x = self.module(x)
         return x
 
 
 class CPCE(nn.Module):
-    """Conveying-path encoder-decoder: four unpadded bias-free convolutions, four transposed ones, three joined maps.
+    """Conveying-path encoder-decoder: four unpadded bias-free convolutions, four transposed ones, three skips.
 
-    The maps are joined before their activation, the encoder's first; the result is added to the input and clipped to
-    [0,1]. Weights are drawn by Xavier's uniform rule.
+    Skips are concatenated before the activation, the encoder's map first; the result is added to the input and clipped
+    to [0,1]. Weights are drawn by Xavier's uniform rule.
     """
 
     def __init__(self, width: int) -> None:

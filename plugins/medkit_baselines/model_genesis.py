@@ -28,9 +28,9 @@ class Restoring(nn.Module):
     decoder, head:
         From an encoder's pyramid to the reconstruction before its sigmoid.
     chances:
-        Of each distortion.
+        Probability of each distortion.
     blocks:
-        Blocks that are permuted.
+        Number of blocks that are permuted.
     """
 
     def __init__(self, decoder: nn.Module, head: nn.Conv2d | nn.Conv3d, chances: Chances, blocks: int) -> None:
@@ -41,7 +41,7 @@ class Restoring(nn.Module):
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images: Tensor = batch["image"]
-        # One number of torch's generator, which the engine seeds at every step, decides all that follows.
+        # One number from torch's generator, which the engine seeds at every step, determines all that follows.
         seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(images))
         pairs = [self._pair(image, seed) for image, seed in zip(images.cpu().numpy(), seeds, strict=True)]
         inputs, targets = (torch.from_numpy(np.stack(found)).to(images) for found in zip(*pairs, strict=True))
@@ -70,10 +70,10 @@ class ModelGenesis(Restoring):
     """Model Genesis (Zhou et al. 2021) on slices: undo shuffling, intensity maps and painting; mean square error.
 
     Shapes: pyramid to (N,C,H,W), the reconstruction before its sigmoid. Each image of a batch, in [0,1], is distorted
-    by itself, on the CPU and in every training step anew; the target is the image, flipped alike. The published
-    cubes become slices: blocks and boxes lose their depth, and their sides are in proportion to the image's. The
-    thesis trained this pretext on its ResNet-50 and does not say by which decoder; this is a U-Net's with skips, as
-    published with the cubes, without attention. Evaluation reconstructs images as they are.
+    separately, on the CPU and anew in every training step; the target is the image, flipped in the same way. The
+    published cubes become slices: blocks and boxes lose their depth, and their sides are proportional to the image's.
+    The thesis trained this pretext on its ResNet-50 and does not say with which decoder; this is a U-Net's with skips,
+    as published for the cubes, without attention. Evaluation reconstructs undistorted images.
 
     Parameters
     ----------
@@ -82,18 +82,18 @@ class ModelGenesis(Restoring):
     image_channels:
         Channels of the image.
     flip:
-        Chance of a flip, and again of a second and a third.
+        Probability of a flip, and again of a second and a third.
     shuffle:
-        Chance of permuting the pixels inside small blocks.
+        Probability of permuting the pixels inside small blocks.
     intensity:
-        Chance of a non-linear map of intensities.
+        Probability of a non-linear map of intensities.
     paint:
-        Chance of noise in boxes or around them.
+        Probability of noise in boxes or around them.
     inside:
-        Chance of boxes, where there is painting; else all but some boxes is painted.
+        Probability that noise is inside the boxes; otherwise it is everywhere else.
     blocks:
-        Blocks that are permuted. 10,000, as published, cover a voxel of the published cubes about twice, but a pixel of
-        a 256x256 slice some 24 times; fewer leave more of the image and take less time.
+        Number of blocks that are permuted. 10,000, as published, cover a voxel of the published cubes about twice, but
+        a pixel of a 256x256 slice some 24 times; fewer leave more of the image and take less time.
     """
 
     def __init__(

@@ -17,29 +17,29 @@ class ModelGenesis3D(Restoring):
     """Model Genesis (Zhou et al. 2021) on patches of volumes: undo shuffling, intensity maps and painting.
 
     Shapes: pyramid of an encoder of volumes to (N,C,D,H,W), the reconstruction before its sigmoid; mean square error.
-    Each patch of a batch, in [0,1], is distorted by itself, on the CPU and in every training step anew; the target is
-    the patch, flipped alike. Sides of blocks and boxes are in proportion to the patch's, as published for cubes of
-    64x64x32. The published network is a U-Net of its own (``baselines:genesis_unet3d``); here the decoder is that of
-    ``medkit:unet3d``, on any encoder. Evaluation reconstructs volumes as they are.
+    Each patch of a batch, in [0,1], is distorted separately, on the CPU and anew in every training step; the target is
+    the patch, flipped in the same way. Sides of blocks and boxes are proportional to the patch's, as published for
+    cubes of 64x64x32. The published network is a U-Net of its own (``baselines:genesis_unet3d``); here the decoder is
+    that of ``medkit:unet3d``, on any encoder. Evaluation reconstructs undistorted volumes.
 
     Parameters
     ----------
     image_channels:
         Channels of the volumes.
     flip:
-        Chance of a flip, and again of a second and a third.
+        Probability of a flip, and again of a second and a third.
     shuffle:
-        Chance of permuting the voxels inside small blocks.
+        Probability of permuting the voxels inside small blocks.
     intensity:
-        Chance of a non-linear map of intensities.
+        Probability of a non-linear map of intensities.
     paint:
-        Chance of noise in boxes or around them.
+        Probability of noise in boxes or around them.
     inside:
-        Chance of boxes, where there is painting; else all but some boxes is painted.
+        Probability that noise is inside the boxes; otherwise it is everywhere else.
     blocks:
-        Blocks that are permuted; the published 10,000 cover a voxel of the published cubes about twice.
+        Number of blocks that are permuted; the published 10,000 cover a voxel of the published cubes about twice.
     convolutions:
-        At each level of the decoder.
+        Convolutions per level of the decoder.
     """
 
     dimensions: ClassVar[int] = 3

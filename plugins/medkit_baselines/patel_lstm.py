@@ -60,7 +60,7 @@ def _level(widths: Sequence[int]) -> nn.Sequential:
 
 
 class _Code(nn.Module):
-    """Pooled features (N,C) to a slice's code (N,hidden): twice dropout, linear, ReLU."""
+    """Pooled features (N,C) to a slice's code (N,hidden): dropout, linear and ReLU, twice."""
 
     def __init__(self, inputs: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -73,16 +73,16 @@ class _Code(nn.Module):
 
 
 class PatelHead(nn.Module):
-    """The first phase of Patel et al. (2019b): does a slice bleed? Two hidden layers; binary cross-entropy.
+    """The first phase of Patel et al. (2019b): does a slice show a bleed? Two hidden layers; binary cross-entropy.
 
-    Shapes: pyramid to (N,). :class:`PatelLSTM` goes on with the hidden layers.
+    Shapes: pyramid to (N,). :class:`PatelLSTM` continues with the hidden layers.
 
     Parameters
     ----------
     hidden:
         Width of both hidden layers.
     dropout:
-        Before each of them.
+        Dropout probability before each of them.
     """
 
     def __init__(self, channels: Channels, hidden: Count = 512, dropout: Dropout = 0.5) -> None:
@@ -107,18 +107,18 @@ class PatelHead(nn.Module):
 class PatelLSTM(nn.Module):
     """The second phase of Patel et al. (2019b): a bidirectional LSTM over the codes of the slices.
 
-    Slice codes (B,D,hidden) to one logit a volume (B,), from the last layer's final states, backward first.
+    Slice codes (B,D,hidden) to one logit per volume (B,), from the last layer's final states, backward first.
 
     Parameters
     ----------
     head:
         A trained ``baselines:patel_head``, whose hidden layers make the codes; null draws them anew.
     hidden:
-        Width of the codes, where they are drawn anew, and of the LSTM.
+        Width of the codes, if they are drawn anew, and of the LSTM.
     layers:
         Layers of the LSTM.
     dropout:
-        Before each layer of the codes, where they are drawn anew.
+        Dropout probability before each layer of the codes, if they are drawn anew.
     """
 
     task: ClassVar[str] = "classification"

@@ -15,7 +15,7 @@ from medkit_baselines.volumes import each_volume, enlarge
 
 
 class _Double(nn.Module):
-    """Dropout where wanted, two convolutions with a batch norm between them, leaky ReLU."""
+    """Optional dropout, two convolutions with a batch norm between them, leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -35,17 +35,17 @@ def _block(inputs: int, middle: int, outputs: int, dropout: float = 0.0) -> nn.S
 class PatelUNet3D(nn.Module):
     """The 3-D U-Net of Patel et al. (2019a), over raw slices: with the encoder ``medkit:identity``.
 
-    Slices (B,D,C,H,W) to logits (B,D,H,W). Each volume goes through by itself, filled up with zeros to multiples of 8
-    in all directions and cut back, so padding of the batch touches neither logits nor batch-norm statistics. Four
-    levels, three poolings; the deepest has dropout. Behind an encoder of stride s it works on the shallowest map and
-    enlarges its logits s times.
+    Slices (B,D,C,H,W) to logits (B,D,H,W). Each volume goes through separately, padded with zeros to multiples of 8 in
+    all directions and cropped back, so padding of the batch affects neither logits nor batch-norm statistics. Four
+    levels, three poolings; the deepest level has dropout. Behind an encoder of stride s it works on the shallowest map
+    and enlarges its logits s times.
 
     Parameters
     ----------
     width:
-        Channels of the first convolution; blocks put out 2, 4, 8 and 16 times as many (published: 32).
+        Channels of the first convolution (published: 32); blocks put out 2, 4, 8 and 16 times as many.
     dropout:
-        Of whole channels, in the deepest level.
+        Probability of dropping whole channels in the deepest level.
     """
 
     task: ClassVar[str] = "segmentation"

@@ -14,7 +14,7 @@ from medkit.errors import InputError
 class REDCNN(nn.Module):
     """RED-CNN: five unpadded convolutions, five transposed ones, three shortcuts (1,848,865 parameters).
 
-    Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), at least 0; H and W of 21 or more with the default kernel. The paper trains
+    Shapes: (N,1,H,W) in [0,1] to (N,1,H,W), at least 0; H and W at least 21 with the default kernel. The paper trains
     with Adam, 1e-4 falling to 1e-5, mean square error and 55x55 patches.
 
     Parameters
@@ -33,7 +33,9 @@ class REDCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < self.least:
-            raise InputError(f"RED-CNN needs images of {self.least} pixels a side or more, not {tuple(x.shape[-2:])}")
+            raise InputError(
+                f"RED-CNN needs images of at least {self.least} pixels per side, not {tuple(x.shape[-2:])}"
+            )
         kept = [x]
         h = x
         for i, conv in enumerate(self.convs):

@@ -15,9 +15,10 @@ Count = Annotated[int, Field(gt=0)]
 class Restormer(nn.Module):
     """Restormer: four levels of transformer blocks, down and up by pixel (un)shuffling (26,109,076 parameters).
 
-    Shapes: (N,1,H,W) to (N,1,H,W), any H and W: sides that are no multiple of 8 are mirrored to one and cut back. The
-    output is added to the input and not bounded. Attention compares channels over all pixels, so memory grows with the
-    image's area only, but statistics of a patch and of a whole slice differ: the thesis predicts in 64x64 tiles.
+    Shapes: (N,1,H,W) to (N,1,H,W), any H and W: sides that are not a multiple of 8 are mirrored to one and cropped
+    back. The output is added to the input and not bounded. Attention compares channels over all pixels, so memory is
+    proportional to the image's area, but statistics of a patch and of a whole slice differ: the thesis predicts in
+    64x64 tiles.
 
     Parameters
     ----------
@@ -30,10 +31,10 @@ class Restormer(nn.Module):
     heads:
         Attention heads of the four levels.
     expansion:
-        Hidden channels of the feed-forward network, in widths of its level.
+        Hidden channels of the feed-forward network, as a multiple of its level's width.
     start:
-        ``drawn``: all weights at random, as published; ``identity``: those of the last convolution are 0, so that the
-        network first gives the image as it came and only learns what to take off (as the last layer of residual
+        ``drawn``: all weights at random, as published; ``identity``: the last convolution starts at 0, so that the
+        network first returns the image unchanged and learns only the correction (as in the last layer of residual
         branches: Goyal et al. 2017; Zhang et al. 2019, Fixup). For short trainings.
     """
 
@@ -59,7 +60,7 @@ class Restormer(nn.Module):
         self.downs = nn.ModuleList(
             nn.Sequential(_conv(width, width // 2), nn.PixelUnshuffle(2)) for width in widths[:3]
         )
-        # From deep to shallow: up, join, narrow (not at the first level, which stays 2 dim wide), blocks.
+        # From deep to shallow: upsample, concatenate, narrow (not at the first level, which stays 2 dim wide), blocks.
         self.ups = nn.ModuleList(nn.Sequential(_conv(w, 2 * w), nn.PixelShuffle(2)) for w in reversed(widths[1:]))
         self.narrow = nn.ModuleList(nn.Conv2d(2 * w, w, 1, bias=False) for w in (widths[2], widths[1]))
         decoded = (widths[2], widths[1], 2 * dim)
@@ -90,7 +91,7 @@ def _mirrored(x: Tensor) -> Tensor:
     for axis in (-2, -1):
         side = x.shape[axis]
         if side % 8:
-            # By index: reflection padding wants the image to be larger than the padding.
+            # By index, since reflection padding requires the image to be larger than the padding.
             index = torch.arange(side + -side % 8, device=x.device) % (2 * side)
             x = x.index_select(axis, torch.where(index < side, index, 2 * side - 1 - index))
     return x
@@ -108,7 +109,7 @@ class _Block(nn.Module):
 
 
 class _Norm(nn.Module):
-    """Each pixel's channels divided by their standard deviation, without taking the mean off; no bias."""
+    """Each pixel's channels divided by their standard deviation, without subtracting the mean; no bias."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -18,14 +18,15 @@ Count = Annotated[int, Field(gt=0)]
 class IntensityProfile(nn.Module):
     """Intensities as quantiles of the training volumes: any (...) in [0,1] to [0,1], the same shape.
 
-    While training, the histograms of what passes are averaged, zeros (air below the window) left out; the sum of that
-    profile is the map, straight between its bins. Common intensities are spread and rare ones drawn together, so that
-    contrast grows where training volumes have most of their tissue. Before the first volume the map changes nothing.
+    During training, the histograms of the inputs are averaged, without zeros (air below the window). The map is the
+    cumulative sum of that profile, linear between its bins. Common intensities are spread and rare ones compressed, so
+    that contrast grows where training volumes have most of their tissue. Before the first volume the map is the
+    identity.
 
     Parameters
     ----------
     bins:
-        Of the histogram.
+        Number of bins of the histogram.
     """
 
     profile: Tensor
@@ -57,22 +58,22 @@ class IntensityProfile(nn.Module):
 class SinghCNN3D(nn.Module):
     """A shallow 3-D network after Singh et al. (2020), over raw slices: with the encoder ``medkit:identity``.
 
-    Slices (B,D,C,H,W) to one logit a volume (B,). Each volume is normalised by the training volumes' intensity profile
-    and resampled to ``size`` by itself. The paper's layers are not known to us in full: this is our reading of it, four
+    Slices (B,D,C,H,W) to one logit per volume (B,). Each volume is normalised by the training volumes' intensity
+    profile and resampled to ``size``. We do not know all of the paper's layers; this is our reading of it: four
     convolutions with batch norm, ReLU and pooling, then two linear layers.
 
     Parameters
     ----------
     size:
-        Depth, height and width that every volume is brought to.
+        Depth, height and width that every volume is resampled to.
     widths:
         Channels of the convolutions. The first pooling keeps the depth, the others halve it.
     hidden:
         Width of the linear layer before the last.
     dropout:
-        Before the last layer.
+        Dropout probability before the last layer.
     bins:
-        Of the intensity profile; null leaves intensities as they are.
+        Number of bins of the intensity profile; null leaves intensities unchanged.
     """
 
     task: ClassVar[str] = "classification"
@@ -88,7 +89,7 @@ class SinghCNN3D(nn.Module):
     ) -> None:
         super().__init__()
         if size[0] < 8 or min(size[1:]) < 16:
-            raise ValueError(f"four poolings leave nothing of {list(size)}: 8 slices of 16x16 are the least")
+            raise ValueError(f"four poolings leave nothing of {list(size)}: 8 slices of 16x16 are the minimum")
         self.size = tuple(size)
         self.profile = nn.Identity() if bins is None else IntensityProfile(bins)
         self.blocks = nn.ModuleList(

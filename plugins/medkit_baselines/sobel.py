@@ -30,7 +30,7 @@ class SobelMagnitude(nn.Module):
         self.register_buffer("kernels", torch.stack([across, across.t()])[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Differences of neighbours, squared, are beyond half precision.
+        # Squared differences of neighbours exceed half precision.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() if x.dtype.itemsize < 4 else x
             return (F.conv2d(x, self.kernels.to(x.dtype), padding=1).square().sum(1, keepdim=True) + self.eps).sqrt()

@@ -14,8 +14,8 @@ from medkit.parts.depths import depths
 def each_volume(network: Callable[[Tensor], Tensor], features: Tensor, lengths: Tensor, multiple: int = 1) -> Tensor:
     """Logits (B,D,H,W) of a network from (1,C,d,h,w) to (1,1,d,h,w), called with one volume of ``features`` at a time.
 
-    ``features`` are padded slices (B,D,C,H,W), of which the network sees the first ``lengths[i]`` of volume i only.
-    Sides that are no multiple of ``multiple`` are filled up with zeros behind, and cut back.
+    ``features`` are padded slices (B,D,C,H,W), of which the network sees only the first ``lengths[i]`` of volume i.
+    Sides that are not a multiple of ``multiple`` are padded with zeros at the end, and cropped back.
     """
     batch, depth, _, height, width = features.shape
     logits = features.new_zeros(batch, depth, height, width)
@@ -31,5 +31,5 @@ def each_volume(network: Callable[[Tensor], Tensor], features: Tensor, lengths: 
 
 
 def enlarge(logits: Tensor, factor: int) -> Tensor:
-    """Logits (B,D,h,w) of an encoder's map at the size of its input, ``factor`` times as large."""
+    """Logits (B,D,h,w) of an encoder's map, enlarged ``factor`` times to the size of its input."""
     return logits if factor == 1 else F.interpolate(logits, scale_factor=(factor, factor), mode="nearest")

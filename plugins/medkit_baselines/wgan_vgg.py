@@ -39,7 +39,7 @@ class WGANVGG(nn.Module):
 
 
 class Critic(nn.Module):
-    """The critic of WGAN-VGG and MAP-NN: six convolutions, two full layers (17,923,521 parameters at 64x64).
+    """The critic of WGAN-VGG and MAP-NN: six convolutions, two linear layers (17,923,521 parameters at 64x64).
 
     Shapes: (N,1,H,W) to ``cls`` (N,1), an unbounded score. H and W are ``size``, unless ``pool`` is given.
 
@@ -48,12 +48,12 @@ class Critic(nn.Module):
     width:
         Channels of the first level; the other two have 2 and 4 times as many.
     hidden:
-        Units between the two full layers.
+        Units between the two linear layers.
     size:
-        Side of the images it is made for, a multiple of 8; the published one takes 64x64 only.
+        Side of the images it is made for, a multiple of 8; the published critic takes 64x64 only.
     pool:
-        Cells (a side) that the last map is averaged to, so that images of any size fit; 8 gives the same numbers as
-        null on 64x64. null: not averaged.
+        Cells per side that the last map is averaged to, so that images of any size fit; null: not averaged. On 64x64
+        images 8 gives the same numbers as null.
     """
 
     def __init__(
@@ -86,5 +86,5 @@ class Critic(nn.Module):
         return {"cls": self.out(F.leaky_relu(self.hidden(x.flatten(1)), 0.2))}
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        """All of them: there is one task."""
+        """All parameters, since there is one task."""
         return self.parameters()

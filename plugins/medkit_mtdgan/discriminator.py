@@ -31,9 +31,9 @@ class MultiTaskDiscriminator(nn.Module):
     tasks:
         Any non-empty subset of ``cls``, ``seg`` and ``rec`` (rows of Table 10).
     pool:
-        Cells (a side) the bottleneck is averaged to before the classifier.
+        Cells per side that the bottleneck is averaged to before the classifier.
     dropout:
-        In the classifier.
+        Dropout probability in the classifier.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MultiTaskDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):
-            raise ValueError(f"tasks must be different and at least one, not {list(tasks)}")
+            raise ValueError(f"there must be at least one task, and none twice, not {list(tasks)}")
         widths = [base * level for level in LEVELS]
         inputs = [1, *widths[:-1]]
         self.levels = nn.ModuleList(_pair(i, w) for i, w in zip(inputs, widths, strict=True))
@@ -68,7 +68,7 @@ class MultiTaskDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         if x.shape[-1] % 64 or x.shape[-2] % 64:
             raise ValueError(
-                f"the discriminator halves its input six times: {tuple(x.shape[-2:])} is no multiple of 64"
+                f"the discriminator halves its input six times: {tuple(x.shape[-2:])} is not a multiple of 64"
             )
         skips = []
         for level, down in zip(self.levels, self.downs, strict=True):
@@ -79,7 +79,7 @@ class MultiTaskDiscriminator(nn.Module):
         return {task: head(z, skips) for task, head in self.heads.items()}
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        """Encoder and bottleneck: what all tasks train (28,609,920 parameters with base 64)."""
+        """Encoder and bottleneck, which all tasks train (28,609,920 parameters with base 64)."""
         for part in (self.levels, self.downs, self.bottleneck):
             yield from part.parameters()
 
@@ -98,7 +98,7 @@ class _Classifier(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Six steps up, each joined with the encoder level of its size; up by bilinear interpolation or pixel shuffle."""
+    """Six upsampling steps, bilinear or by pixel shuffle, each concatenated with the encoder level of its size."""
 
     def __init__(self, widths: list[int], shuffle: bool) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The FFT-Conv block: identity, a spatial convolution and a pointwise convolution of the spectrum, summed.
 
-Several forms compute the same numbers; which one is taken where is :func:`choose`, and nowhere else.
+Several forms compute the same numbers; only :func:`choose` decides which one is used.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class FFTConv(nn.Module):
     channels:
         C, in and out.
     form:
-        How it is computed: ``composed`` as the definition reads, by autograd; ``lean`` in little memory; ``dft`` with
-        matrix products in place of Fourier transforms; ``triton`` with the spectral stage in one CUDA kernel, in
-        single precision; ``auto`` picks one by device and size.
+        How it is computed: ``composed`` follows the definition, by autograd; ``lean`` uses little memory; ``dft`` uses
+        matrix products instead of Fourier transforms; ``triton`` has the spectral stage in one CUDA kernel, in single
+        precision; ``auto`` chooses by device and size.
     """
 
     def __init__(self, channels: int, form: Form = "auto") -> None:
@@ -48,7 +48,7 @@ class FFTConv(nn.Module):
         # Half precision has no FFT of arbitrary size, and spectra span more than bfloat16 resolves.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-            # Exporters know Fourier transforms, and neither kernels of ours nor spectra that are written in place.
+            # Exporters know Fourier transforms, but neither our kernels nor spectra written in place.
             exported = "composed" if torch.compiler.is_exporting() else self.form
             form = choose(x) if exported == "auto" else exported
             if form == "composed":
@@ -70,15 +70,15 @@ def choose(x: Tensor) -> Form:
     """The form for an input (N,C,H,W).
 
     On a CPU, the lean form saves memory at every size but costs time below about 32x32 pixels, where there is little
-    memory to save. On a GPU it is the form known to be right: matrix products and the Triton kernel are there to be
-    measured, and to be asked for by name.
+    memory to save. On a GPU it is the form known to be correct; matrix products and the Triton kernel have not been
+    measured there and are used only if named.
     """
     small = x.shape[-2] * x.shape[-1] < SMALL
     return "composed" if small and x.device.type == "cpu" else "lean"
 
 
 def composed(block: FFTConv, x: Tensor) -> Tensor:
-    """The block as its definition reads, by autograd: the reference that all forms are tested and timed against."""
+    """The block by its definition, with autograd: the reference for tests and timings of all forms."""
     height, width = x.shape[-2:]
     spectrum = torch.fft.rfft2(x, norm="ortho")
     mixed = F.relu(block.fft_conv(torch.cat([spectrum.real, spectrum.imag], dim=1)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def by_matrices(x: Tensor, conv_weight: Tensor, conv_bias: Tensor, mix_weight: Tensor, mix_bias: Tensor) -> Tensor:
-    """The block, (N,C,H,W) to (N,C,H,W), with gradients by autograd. Work grows as H W (H + W): for small images."""
+    """The block, (N,C,H,W) to (N,C,H,W), with gradients by autograd. For small images: work grows as H W (H + W)."""
     mixed = F.relu(F.conv2d(forward_transform(x), mix_weight, mix_bias))
     return x + F.relu(F.conv2d(x, conv_weight, conv_bias, padding=1)) + inverse_transform(mixed, x.shape[-1])
 

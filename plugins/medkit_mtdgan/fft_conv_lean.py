@@ -1,4 +1,4 @@
-"""The FFT-Conv block in little memory: for training one input and two boolean masks, for inference tile by tile.
+"""The FFT-Conv block in little memory.
 
 The training form keeps the input and two boolean masks instead of every intermediate spectrum; the inference form mixes
 the spectrum tile by tile, in place.
@@ -17,7 +17,7 @@ SLAB = 16  # channels transformed at a time in inference
 
 
 def inverse(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """Orthonormal inverse of a half spectrum (...,H,W//2+1) to (...,H,W), in its defined order: columns, then rows."""
+    """Orthonormal inverse of a half spectrum (...,H,W//2+1) to (...,H,W), in the defined order: columns, then rows."""
     return torch.fft.irfft(torch.fft.ifft(spectrum, n=height, dim=-2, norm="ortho"), n=width, dim=-1, norm="ortho")
 
 
@@ -37,24 +37,24 @@ def _parts(spectrum: Tensor) -> Tensor:
 
 
 def conv_backward(grad: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a 3x3 convolution with padding 1 for its input, weight and bias, those that are needed."""
+    """The needed gradients of a 3x3 convolution with padding 1, for its input, weight and bias."""
     return torch.ops.aten.convolution_backward(
         grad, x, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, list(needs[:3])
     )
 
 
 def edge_columns(width: int) -> list[int]:
-    """Columns of a half spectrum that stand for themselves only: zero frequency, and Nyquist for even widths."""
+    """Columns of a half spectrum without a mirrored counterpart: zero frequency, and Nyquist for even widths."""
     return [0, width // 2] if width % 2 == 0 else [0]
 
 
 class LeanFFTConv(torch.autograd.Function):
-    """The block with x and two boolean masks as its only memory.
+    """The block, keeping only x and two boolean masks for the backward pass.
 
     With S = rfft2(x), the adjoint of the inverse transform doubles the inner columns of rfft2(g) and the adjoint of
     the forward one halves them. That diagonal commutes with the channel product and the mask, so
-    ``dx = irfft2(W^T (mask * rfft2(g)))`` and only ``dW`` and ``db`` see it, as twice the sum over all columns less
-    the edge ones (zero frequency, and Nyquist for even W).
+    ``dx = irfft2(W^T (mask * rfft2(g)))``. The diagonal remains in ``dW`` and ``db`` only: twice the sum over all
+    columns minus the edge ones (zero frequency, and Nyquist for even W).
     """
 
     @staticmethod
@@ -91,7 +91,7 @@ class LeanFFTConv(torch.autograd.Function):
         edges = edge_columns(width)
         step = _samples_at_once(x)
         for i in range(0, n, step):
-            # mask * rfft2(g), which all three gradients of the spectral branch are made of.
+            # mask * rfft2(g), from which all three gradients of the spectral branch are computed.
             masked = _parts(torch.fft.rfft2(grad[i : i + step], norm="ortho")).flatten(2)
             masked.mul_(spectral_mask[i : i + step])
             at_edges = masked.view(-1, 2 * channels, height, frequencies)[..., edges]

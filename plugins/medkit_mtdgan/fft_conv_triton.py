@@ -1,8 +1,8 @@
 """The FFT-Conv block with its pointwise spectral stage in one Triton kernel, for CUDA.
 
-A spectrum (N,C,P) complex is read and written once as it lies in memory, real and imaginary parts side by side: the
-product with W (2C,2C), the bias and the ReLU need no concatenation, no split and no copy to complex. The kernel's
-backward is itself, with W transposed and the mask of the ReLU in place of bias and ReLU.
+A complex spectrum (N,C,P) is read and written once in its memory layout, with real and imaginary parts interleaved: the
+product with W (2C,2C), the bias and the ReLU need no concatenation, no split and no copy to complex. The backward pass
+is the same kernel with W transposed and the mask of the ReLU instead of bias and ReLU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medkit.api import InputError
 from medkit_mtdgan.fft_conv_lean import conv_backward, edge_columns
 
 TILE = 32  # rows of W at a time; C is padded to a multiple of it inside the kernel
-COLUMNS = 64  # spectrum columns a program mixes: 512 contiguous bytes a channel
+COLUMNS = 64  # spectrum columns per program: 512 contiguous bytes per channel
 
 
 @triton.jit
@@ -93,7 +93,7 @@ def mix(spectrum: Tensor, weight: Tensor, bias: Tensor | None = None, mask: Tens
     source = torch.view_as_real(spectrum.contiguous())
     target = torch.empty_like(source)
     columns = height * frequencies
-    with torch.cuda.device_of(source):  # else a kernel goes to the current GPU, which may be another
+    with torch.cuda.device_of(source):  # otherwise a kernel runs on the current GPU, which may be another
         _mix_kernel[(triton.cdiv(columns, COLUMNS), n)](
             source,
             target,
@@ -117,7 +117,7 @@ def mix(spectrum: Tensor, weight: Tensor, bias: Tensor | None = None, mask: Tens
 def fused(
     x: Tensor, conv_weight: Tensor, conv_bias: Tensor, mix_weight: Tensor, mix_bias: Tensor, training: bool
 ) -> Tensor:
-    """The block, (N,C,H,W) to (N,C,H,W); with ``training``, one that autograd can go back through.
+    """The block, (N,C,H,W) to (N,C,H,W); with ``training``, autograd can differentiate it.
 
     Raises
     ------
@@ -148,12 +148,12 @@ def _spectral(x: Tensor, mix_weight: Tensor, mix_bias: Tensor, training: bool) -
 
 
 def _inverse(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """The inverse in its defined order, not normalised."""
+    """The inverse in the defined order, not normalised."""
     return torch.fft.irfft(torch.fft.ifft(spectrum, n=height, dim=-2, norm="forward"), n=width, dim=-1, norm="forward")
 
 
 class _FusedFFTConv(torch.autograd.Function):
-    """The block with x and two masks as its only memory; its mathematics are those of the lean form."""
+    """The block, keeping only x and two masks for the backward pass; the mathematics is that of the lean form."""
 
     @staticmethod
     def forward(ctx, x, conv_weight, conv_bias, mix_weight, mix_bias):  # type: ignore[no-untyped-def]

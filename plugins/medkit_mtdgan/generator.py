@@ -28,10 +28,10 @@ class FFTGenerator(ConvGenerator):
         Odd kernel size.
     init:
         ``normal``: N(0, 0.01) for convolutions, torch's default for transposed ones (published code); ``xavier``:
-        uniform, as the thesis' text has it.
+        uniform, as in the thesis's text.
     form:
-        How FFT-Conv blocks are computed, all to the same numbers: ``auto`` picks by device and size; ``composed``,
-        ``lean``, ``dft`` and, with CUDA, ``triton`` are the choices.
+        How FFT-Conv blocks are computed: ``composed``, ``lean``, ``dft`` or, with CUDA, ``triton``, which all give the
+        same numbers; ``auto`` chooses by device and size.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class Reconstruct(nn.Module):
 class Consist(nn.Module):
     """Reconstruction consistency (thesis eq. 4): scores of an image and of its reconstruction agree.
 
-    The reconstructions are clipped to [0,1] and seen by the discriminator a second time. Nothing is detached
+    The reconstructions are clipped to [0,1] and passed through the discriminator a second time. Nothing is detached
     (published code), unless ``detach_target`` is set; the norm is the mean square, or L1.
 
     Parameters

@@ -30,7 +30,7 @@ RegionText = Annotated[str, Field(pattern=r"^(hu|disc|box)=[-+.,:e0-9]+$")]
 
 @dataclass(frozen=True)
 class Insertion:
-    """How much noise is inserted, and of what scanner."""
+    """How much noise is inserted, and from what scanner."""
 
     dose: float
     photons: float
@@ -52,7 +52,7 @@ class Insertion:
 
 
 class LowDose:
-    """Every scan of another source, paired with itself at a lower dose: image is the low dose, target the scan.
+    """Every scan of another source, paired with itself at a lower dose: the image is the low dose, the target the scan.
 
     Noise is inserted in the projection domain (``medkit.data.dose``); the target keeps its own voxels, rounded to whole
     HU like the image, so that pixels without noise are equal.
@@ -62,23 +62,23 @@ class LowDose:
     source:
         Where scans come from, in HU, unwindowed.
     dose:
-        Share of the scan's dose.
+        Fraction of the scan's dose.
     photons:
-        Photons a ray in air at full dose; 2e6 where nothing is said.
+        Photons per ray in air at full dose; default: 2e6.
     electronic:
         Electronic noise, in photons.
     kernel:
         Reconstruction kernel that colours the noise.
     seed:
-        Noise of a case depends on the seed and its id.
+        A case's noise depends on the seed and the case's id.
     modulation:
         Strength of the angular modulation of the tube current, from 0 (none) to 1.
     match_hu:
-        Noise in HU that the dose is to add in the region, in place of ``photons``.
+        Noise in HU that the dose should add in the region, instead of ``photons``.
     region:
         ``hu=LOW:HIGH`` (default ``hu=10:70``), ``disc=ROW,COLUMN,RADIUS_MM`` or ``box=TOP:BOTTOM,LEFT:RIGHT``.
     each_slice:
-        Match every slice on its own; otherwise the scan as a whole.
+        Match every slice separately; otherwise the scan as a whole.
     """
 
     notice = "Low-dose images are simulated by noise insertion."
@@ -114,36 +114,36 @@ class LowDose:
 class LowDoseScan:
     """One real CT scan and low-dose versions of it, cut into blocks of slices for training, validation and testing.
 
-    All cases show one patient, in blocks of slices that do not touch: numbers say that the path works on real voxels,
-    on slices it was not trained on, and nothing about other patients. Each slice of the test block is a case and counts
-    as a patient of its own, so that there are intervals: they describe slices of this scan.
+    All cases show one patient, in blocks of slices that do not touch. Numbers show that the method works on real
+    voxels, on slices it was not trained on, and say nothing about other patients. Each slice of the test block is a
+    case and counts as a patient of its own, so that there are intervals; these describe slices of this scan.
 
     Parameters
     ----------
     path:
         DICOM folder or NIfTI file, in HU.
     dose:
-        Share of the scan's dose.
+        Fraction of the scan's dose.
     repeats:
         Noise realisations of the training block.
     shares:
-        Shares of the slices for train, val and test, from the first slice on; one slice between blocks is left out.
+        Fractions of the slices for train, val and test, from the first slice on; one slice between blocks is left out.
     photons:
-        Photons a ray in air at full dose; 2e6 where nothing is said.
+        Photons per ray in air at full dose; default: 2e6.
     electronic:
         Electronic noise, in photons.
     kernel:
         Reconstruction kernel that colours the noise.
     seed:
-        Of the noise.
+        Seed of the noise.
     modulation:
         Strength of the angular modulation of the tube current, from 0 (none) to 1.
     match_hu:
-        Noise in HU that the dose is to add in the region, in place of ``photons``.
+        Noise in HU that the dose should add in the region, instead of ``photons``.
     region:
         ``hu=LOW:HIGH`` (default ``hu=10:70``), ``disc=ROW,COLUMN,RADIUS_MM`` or ``box=TOP:BOTTOM,LEFT:RIGHT``.
     each_slice:
-        Match every slice on its own; otherwise the scan as a whole.
+        Match every slice separately; otherwise the scan as a whole.
     """
 
     notice = (
@@ -204,7 +204,7 @@ class LowDoseScan:
         depth = self.scan().depth
         edges = np.rint(np.cumsum((0.0, *self.shares)) * depth).astype(int)
         index = ("train", "val", "test").index(fold)
-        # The slice at a border shares structures with both sides: the later block starts one further.
+        # The slice at a border shares structures with both sides, so the later block starts one slice further.
         return slice(int(edges[index]) + (index > 0), int(max(edges[index + 1], edges[index] + 2)))
 
     def load(self, case: Case) -> Record:
@@ -224,7 +224,7 @@ class LowDoseScan:
 
     @functools.cached_property
     def _photons(self) -> np.ndarray | None:
-        """Matched on the whole scan, so that its blocks are of one scanner."""
+        """Noise matched on the whole scan, so that all blocks have the same scanner."""
         return _matched(self.scan(), self.noise)
 
     def identity(self, case: Case) -> str:
@@ -233,7 +233,7 @@ class LowDoseScan:
 
     @functools.cached_property
     def _voxels(self) -> str:
-        """A digest of the scan's voxels, which are read once."""
+        """Digest of the scan's voxels, which are read once."""
         return hashlib.blake2b(np.ascontiguousarray(self.scan().voxels), digest_size=16).hexdigest()
 
 

@@ -15,7 +15,7 @@ def test_the_whole_script_is_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     summary = (tmp_path / "out" / "rehearsal-summary.txt").read_text()
     assert done.returncode == 0, summary + done.stdout[-3000:] + done.stderr[-3000:]
     assert "its numbers mean nothing" in summary
-    assert "a step, the device waited" in summary
+    assert "per step, the device waited" in summary
     assert "resumed: equal to the bit" in summary
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"rehearsal-summary.txt", "rehearsal-tests.json", "rehearsal-training.json"} <= found

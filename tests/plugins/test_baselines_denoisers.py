@@ -38,5 +38,5 @@ def test_red_cnn_keeps_every_promise_of_a_generator() -> None:
 
 
 def test_images_too_small_for_red_cnn_are_refused() -> None:
-    with pytest.raises(InputError, match="21 pixels a side or more"):
+    with pytest.raises(InputError, match="at least 21 pixels per side"):
         REDCNN(width=2)(torch.rand(1, 1, 16, 16))

@@ -86,7 +86,7 @@ def test_heads_that_do_not_divide_restormer_s_channels_are_refused() -> None:
 
 
 def test_images_too_small_for_map_nn_are_refused() -> None:
-    with pytest.raises(InputError, match="9 pixels a side or more"):
+    with pytest.raises(InputError, match="at least 9 pixels per side"):
         MAPNN(width=2)(torch.rand(1, 1, 8, 16))
 
 
@@ -137,7 +137,7 @@ def test_a_u_net_scores_every_pixel_of_any_multiple_of_its_step(size: tuple[int,
 
 
 def test_a_u_net_refuses_a_size_that_cannot_be_halved() -> None:
-    with pytest.raises(InputError, match=r"halves its input 6 times.*no multiple of 64"):
+    with pytest.raises(InputError, match=r"halves images 6 times.*not a multiple of 64"):
         UNetDiscriminator(base=2)(torch.rand(1, 1, 64, 96))
 
 

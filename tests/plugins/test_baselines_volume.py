@@ -165,7 +165,7 @@ def test_singh_s_network_keeps_every_promise_of_an_operator() -> None:
 
 
 def test_sizes_that_pooling_would_use_up_are_refused() -> None:
-    with pytest.raises(ValueError, match="8 slices of 16x16 are the least"):
+    with pytest.raises(ValueError, match="8 slices of 16x16 are the minimum"):
         SinghCNN3D((1,), size=(4, 16, 16))
 
 

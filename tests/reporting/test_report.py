@@ -68,7 +68,7 @@ def test_a_run_without_any_result_says_how_to_go_on(folder: Path) -> None:
 
 def test_how_many_items_a_step_sees_counts_all_ranks(folder: Path) -> None:
     evaluated(folder, "s", 0.5)
-    assert ": 8 items a step (4 a batch, 2 ranks)." in text_of(folder)
+    assert ": 8 items per step (4 per batch, 2 ranks)." in text_of(folder)
 
 
 def test_variants_are_compared_with_the_stage_whichever_was_finished_first(folder: Path) -> None:

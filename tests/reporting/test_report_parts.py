@@ -108,7 +108,7 @@ def test_rows_that_the_table_has_no_room_for_are_named(folder: Path, monkeypatch
     monkeypatch.setattr(report_cases, "MOST_BYTES", 500)
     found = shown_cases(RunResults.read(folder), "r")
     assert found is not None
-    assert found.left_out == "Left out for want of room, rows of s@v on test (8)."
+    assert found.left_out == "Left out for lack of room: rows of s@v on test (8)."
 
 
 def test_pictures_that_do_not_fit_are_left_out_by_name() -> None:

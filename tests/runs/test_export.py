@@ -127,7 +127,7 @@ def test_the_card_has_results_with_intervals_ledger_and_limits(run: Path, writte
     assert f"| test | auc | {'–' if np.isnan(auc.value) else f'{auc.value:.3f}'} ↑ |" in text
     assert f"- trained on: {written[1]['ledger']['trained on']['patients']} patients" in text
     assert "synthetic phantoms" in text
-    assert "## What it is for, and what not" in text
+    assert "## Intended use and limits" in text
 
 
 def test_no_file_names_a_patient_a_case_or_a_folder_of_this_machine(

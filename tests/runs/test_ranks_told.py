@@ -14,9 +14,9 @@ from medkit.runs.checks import check_ranks
     ("batch", "accumulate", "ranks", "said"),
     [
         (4, 1, 1, ""),
-        (4, 1, 2, "8 items a step (4 a batch, 2 ranks)"),
-        (4, 3, 1, "12 items a step (4 a batch, 3 batches a step)"),
-        (4, 3, 2, "24 items a step (4 a batch, 2 ranks, 3 batches a step)"),
+        (4, 1, 2, "8 items per step (4 per batch, 2 ranks)"),
+        (4, 3, 1, "12 items per step (4 per batch, 3 batches per step)"),
+        (4, 3, 2, "24 items per step (4 per batch, 2 ranks, 3 batches per step)"),
     ],
 )
 def test_how_many_items_make_a_step_is_said_where_the_batch_does_not_say_it(

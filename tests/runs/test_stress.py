@@ -76,7 +76,7 @@ def test_the_report_draws_the_curves_and_keeps_their_points_out_of_its_tables(ru
     html = (run / "report.html").read_text()
     assert "At lower doses" in html
     assert "metrics of detect over the dose" in html
-    assert "known physics" in html
+    assert "by a physical model" in html
     assert "Denoised by denoise where a curve says so" in html
     assert "noisy@0.25" not in html.split("resolved recipe")[0]
 

@@ -1,4 +1,4 @@
-"""``medkit data nnunet`` and ``medkit data to-nnunet``: manifests from nnU-Net's data sets, and the other way."""
+"""``medkit data nnunet`` and ``medkit data to-nnunet``: manifests from nnU-Net's data sets, and vice versa."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def nnunet(
     write_manifest(table, out)
     print(f"{out}: {len(table)} cases")
     if not (folder / CASES).is_file():
-        print("each case counts as its own patient: correct the column 'patient' where that is not so")
+        print("each case counts as its own patient: correct the column 'patient' where that is wrong")
 
 
 def to_nnunet(
-    path: Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or Parquet, one row a scan with a mask.")],
+    path: Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or Parquet, one row per scan with a mask.")],
     out: Annotated[Path, typer.Option("--out", help="New folder, such as nnUNet_raw/Dataset001_ICH.")],
     fold: Annotated[
         list[str] | None, typer.Option("--fold", help="Folds to write; default: train and val, or all if none is set.")
@@ -38,7 +38,7 @@ def to_nnunet(
         bool, typer.Option("--allow-gaps", help="Take series with missing slices as they are.")
     ] = False,
     units: Annotated[
-        str | None, typer.Option("--units", metavar="HU", help="What the voxels are in, where the file does not tell.")
+        str | None, typer.Option("--units", metavar="HU", help="Unit of the voxels, where the file does not state it.")
     ] = None,
     no_mask: Annotated[
         str | None, typer.Option("--no-mask", metavar="normal", help="What rows without a mask are, if there are any.")
@@ -46,7 +46,7 @@ def to_nnunet(
 ) -> None:
     """Write scans and masks of a manifest as a raw data set of nnU-Net, for use outside medkit.
 
-    Patients, centres and folds go into its cases.json, from which 'medkit data nnunet' has them back.
+    Patients, centres and folds go into its cases.json, from which 'medkit data nnunet' restores them.
 
     Example: medkit data to-nnunet ich.csv --out nnUNet_raw/Dataset001_ICH
     """

@@ -1,4 +1,4 @@
-"""Cases as a raw data set of nnU-Net, and its masks and data sets back as ours."""
+"""Write cases as a raw data set of nnU-Net, and read its masks and data sets."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def write_raw(
 ) -> dict[str, str]:
     """Write ``imagesTr``, ``labelsTr``, ``dataset.json`` and ``cases.json`` (our names of the cases) into ``folder``.
 
-    Images keep their HU. Cases are numbered, as their own names may hold what file names must not. Going on after an
-    interruption writes only what is missing; ``dataset.json`` comes last.
+    Images keep their HU. Cases are numbered, since their names may contain what file names must not. Continuing after
+    an interruption writes only what is missing; ``dataset.json`` comes last.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def write_raw(
         advance(done, len(cases), "writing nnU-Net's data set")
     if uneven:
         shown = ", ".join(uneven[:3]) + (" ..." if len(uneven) > 3 else "")
-        say(f"{len(uneven)} scans have slices at varying distances or a tilt ({shown}): nnU-Net takes them for even")
+        say(f"{len(uneven)} scans have slices at varying distances or a tilt ({shown}): nnU-Net treats them as even")
     content = {
         "channel_names": {"0": modality},
         "labels": LABELS,
@@ -82,7 +82,7 @@ def write_raw(
 
 
 def check_modality(image: Volume, modality: str, case: Case) -> None:
-    """nnU-Net clips and scales CT by its HU: raise for images that are called CT and are not in HU."""
+    """Refuse images that are called CT and are not in HU, since nnU-Net clips and scales CT by HU."""
     if modality == "CT":
         hint = "give nnU-Net another `modality`, or say that they are: `units: HU` of the source, or --units HU"
         require_hu(image, "nnU-Net's preparation of CT", f"case '{case.id}'", hint)
@@ -91,8 +91,8 @@ def check_modality(image: Volume, modality: str, case: Case) -> None:
 def write_case(grid: Volume, voxels: np.ndarray, path: Path) -> None:
     """Write voxels of a case as NIfTI, whole or not at all.
 
-    A grid that NIfTI readers refuse or cannot know (sheared by a tilt, slices at varying distances) is written with its
-    spacing alone: nnU-Net uses nothing else of it, and masks come back voxel by voxel.
+    A grid that NIfTI readers refuse or cannot express (sheared by a tilt, slices at varying distances) is written with
+    its spacing alone: nnU-Net uses nothing else of it, and masks come back voxel by voxel.
     """
     affine = grid.affine
     if irregular(grid) is not None:
@@ -130,9 +130,9 @@ def write_splits(preprocessed: Path, train: Sequence[str], validate: Sequence[st
 def manifest(folder: Path, seed: int = 0) -> Any:
     """A raw data set of nnU-Net as a manifest for medkit.
 
-    A data set that medkit wrote knows patients, centres and folds (``cases.json``). Any other does not: each case is
-    its own patient there, so where several may be one person's, put the true ones into the column before anything is
-    trained; cases of ``imagesTr`` are drawn into folds, those of ``imagesTs`` with a mask in ``labelsTs`` are tests.
+    A data set that medkit wrote has patients, centres and folds (``cases.json``). In any other, each case is its own
+    patient: where several cases may belong to one person, correct the column before training. Cases of ``imagesTr`` are
+    drawn into folds, those of ``imagesTs`` with a mask in ``labelsTs`` are tests.
 
     Parameters
     ----------

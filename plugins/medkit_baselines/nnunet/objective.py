@@ -35,12 +35,12 @@ PLANNERS = {
 
 
 class NNUNet(nn.Module):
-    """nnU-Net v2 (Isensee et al., Nature Methods 2021), by the ``nnunetv2`` package itself.
+    """nnU-Net v2 (Isensee et al., Nature Methods 2021), through the ``nnunetv2`` package itself.
 
-    The stage's training and validation cases become a raw data set of nnU-Net in HU, with the stage's own splits;
-    nnU-Net plans, preprocesses, trains for the stage's ``epochs`` and predicts, each as a command of its own that
-    leaves its log in ``external/STAGE/`` of the run folder; masks are measured on the source grid like everybody's. An
-    interrupted training goes on from nnU-Net's last checkpoint. nnU-Net draws its patches without a seed, so two runs
+    The stage's training and validation cases become a raw data set of nnU-Net in HU, with the stage's own splits.
+    nnU-Net plans, preprocesses, trains for the stage's ``epochs`` and predicts, each as a separate command with a log
+    in ``external/STAGE/`` of the run folder. Masks are measured on the source grid like those of other methods. An
+    interrupted training continues from nnU-Net's last checkpoint. nnU-Net draws its patches without a seed, so two runs
     differ. Its checkpoints are pickles, which only nnU-Net reads.
 
     Parameters
@@ -48,22 +48,22 @@ class NNUNet(nn.Module):
     configuration:
         ``2d`` or ``3d_fullres``.
     iterations:
-        Steps an epoch (published: 250, and 1000 epochs); a fifth as many are taken for the validation loss.
+        Steps per epoch (published: 250, and 1000 epochs); the validation loss takes a fifth as many.
     planner:
         ``default`` as published in 2021, or one of the residual encoder presets that nnU-Net has recommended since.
     batch_size:
-        Cases in a batch; nothing: what nnU-Net plans.
+        Cases in a batch; null: as nnU-Net plans.
     mirror:
         Average predictions over mirrored images, as published.
     modality:
-        What nnU-Net is told of the image: ``CT`` has it normalise by the intensities of all training masks.
+        The modality given to nnU-Net: with ``CT`` it normalises by the intensities of all training masks.
     workers:
-        Processes for preparing and augmenting; nothing: one less than there are cores, at most 12.
+        Processes for preparing and augmenting; null: one less than there are cores, at most 12.
     """
 
     external: ClassVar[bool] = True
     ignores: ClassVar[str] = (
-        "nnU-Net prepares and augments images itself and has its own optimizer and schedule; of the stage it takes "
+        "nnU-Net prepares and augments images itself and has its own optimizer and schedule; from the stage it takes "
         "cases, splits and the number of epochs"
     )
     unit = "volume"
@@ -118,7 +118,7 @@ class NNUNet(nn.Module):
         names = write_raw(raw, cases, work.load, modality=self.modality, advance=work.advance, say=work.say)
         planned = work.folder / "planned.json"
         if not planned.exists():
-            work.say(f"nnU-Net plans and preprocesses {len(cases)} cases; its words are in {work.folder / 'plan.log'}")
+            work.say(f"nnU-Net plans and preprocesses {len(cases)} cases; its output is in {work.folder / 'plan.log'}")
             self._plan(work, environ)
             plan = self._plan_of(preprocessed)
             work.say(f"nnU-Net's plan: patches {plan['patch_size']}, batches of {plan['batch_size']}")
@@ -154,7 +154,7 @@ class NNUNet(nn.Module):
             image = work.load(case).image
             check_modality(image, self.modality, case)
             write_case(image, image.voxels, images / f"{numbers[case.id]}_0000{ENDING}")
-            # Where its voxels lie, without them, so that no image has to be read again for its mask.
+            # The grid without voxels, so that no image has to be read again for its mask.
             grids[case.id] = image.like(np.broadcast_to(np.uint8(0), image.voxels.shape))
             work.advance(done, len(cases), "writing images for nnU-Net")
         device = _device(work)
@@ -217,12 +217,12 @@ class NNUNet(nn.Module):
 
 
 def _device(work: ExternalWork) -> str:
-    """``cpu`` or ``cuda``: nnU-Net takes no number."""
+    """``cpu`` or ``cuda``, since nnU-Net takes no device number."""
     return work.device.partition(":")[0]
 
 
 def _counting(work: ExternalWork, total: int) -> Callable[[str], None]:
-    """Counts the cases that a prediction says it is done with."""
+    """Counts the cases that a prediction reports as done."""
     done = 0
 
     def line(text: str) -> None:

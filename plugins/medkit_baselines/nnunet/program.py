@@ -18,12 +18,12 @@ TRAINER, TRAINER_FOLDER = "MedkitTrainer", Path(__file__).parent / "trainer"
 
 
 def command(name: str) -> str:
-    """Path of one of nnU-Net's commands: of this Python's environment, else of any on PATH.
+    """Path of one of nnU-Net's commands: in this Python's environment, else on PATH.
 
     Raises
     ------
     InputError
-        with the line that installs it.
+        with the command that installs it.
     """
     beside = Path(sys.executable).parent
     found = shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -33,7 +33,7 @@ def command(name: str) -> str:
 
 
 def check_version() -> None:
-    """Refuse an nnU-Net that is too old to be given a trainer from outside; one of another environment is trusted."""
+    """Refuse an nnU-Net too old for a trainer from outside; one in another environment is not checked."""
     from packaging.requirements import Requirement
 
     try:
@@ -45,7 +45,7 @@ def check_version() -> None:
 
 
 def environment(folder: Path, device: str, epochs: int, iterations: int, workers: int) -> dict[str, str]:
-    """What nnU-Net is told by environment variables; all its files stay inside ``folder``."""
+    """Environment variables for nnU-Net, which keep all its files inside ``folder``."""
     return {
         "nnUNet_raw": str(folder / "raw"),
         "nnUNet_preprocessed": str(folder / "preprocessed"),
@@ -53,7 +53,7 @@ def environment(folder: Path, device: str, epochs: int, iterations: int, workers
         "nnUNet_extTrainer": str(TRAINER_FOLDER),
         "nnUNet_n_proc_DA": str(workers),
         "nnUNet_def_n_proc": str(workers),
-        # On a CPU nnU-Net does not compile; where there is no compiler beside a GPU either, it would fail.
+        # nnU-Net does not compile on a CPU; on a GPU it would, and fail where there is no compiler.
         **({"nnUNet_compile": "f"} if device == "cpu" else {}),
         "MEDKIT_NNUNET_EPOCHS": str(epochs),
         "MEDKIT_NNUNET_ITERATIONS": str(iterations),
@@ -63,7 +63,7 @@ def environment(folder: Path, device: str, epochs: int, iterations: int, workers
 
 
 class TrainingLog:
-    """Reads the lines of a training: tells each epoch's losses when it is over, and where it stands."""
+    """Reads the lines of a training: reports each epoch's losses when it is over, and the progress."""
 
     _EPOCH = re.compile(r": Epoch (\d+)\s*$")
     _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e-?\d+)?|nan)")
