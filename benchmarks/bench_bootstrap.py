@@ -1,8 +1,8 @@
 """Bootstrap intervals of 70,000 patients with one row each: all draws at once against joining the rows of each draw.
 
-The definition (also how version 0.1.0 did it) draws patients, joins their rows and computes the metric, draw by draw;
-it is timed over 20 draws. Both are timed in turn in one process; the median of the ratios of five rounds is printed,
-once with the draws counted for this metric and once with draws that another metric has counted before.
+The definition (as version 0.1.0 computed it) draws patients, joins their rows and computes the metric, draw by draw;
+it is timed over 20 draws. Both are timed in turn in one process. The median of the ratios of five rounds is printed,
+once including the counting of draws, and once with draws that another metric has already counted.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_bootstrap.py
 """
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def compare(metric: Any, rows: dict[str, np.ndarray], patients: list[str]) -> None:
-    """Print how many times faster one metric's intervals are than the definition."""
+    """Print how many times faster than the definition one metric's intervals are."""
     slow: list[float] = []
     found: dict[str, list[float]] = {"reported interval": [], "bootstrap": [], "bootstrap, draws counted before": []}
     for _ in range(ROUNDS):

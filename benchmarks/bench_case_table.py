@@ -1,6 +1,6 @@
-"""``cases.csv`` of many variants: written, merged, read and compared; four times the variants, four times the time.
+"""Time to write, merge, read and compare ``cases.csv`` with many variants; it should be proportional to their number.
 
-benchmarks/results/ratio-case_table.json. Each variant has two test sets of 400 cases with six metrics.
+Writes benchmarks/results/ratio-case_table.json. Each variant has two test sets of 400 cases with six metrics.
 
 python benchmarks/bench_case_table.py [--variants 20] [--rounds 5]
 """
@@ -34,7 +34,7 @@ def lines(stage: str, split: str) -> list[dict[str, Any]]:
 
 
 def write(stages: list[str]) -> None:
-    """What a run does, one evaluation after the other, and at its end."""
+    """What a run does: one evaluation after another, and the merge at its end."""
     with tempfile.TemporaryDirectory() as name:
         for stage in stages:
             for split in SPLITS:

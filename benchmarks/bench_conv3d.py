@@ -16,7 +16,7 @@ from medkit.parts.convblocks import Conv3d, conv3d_as_2d
 
 Shape = tuple[int, int, int, int]  # C, D, H, W
 LAST = torch.channels_last_3d
-BF16 = 0.1  # error allowed of a result whose standard deviation is about 0.6: bfloat16 keeps 8 bits
+BF16 = 0.1  # allowed error of a result whose standard deviation is about 0.6: bfloat16 keeps 8 bits
 
 
 def convolution(shape: Shape, outputs: int, dtype: torch.dtype, device: torch.device) -> tuple[nn.Conv3d, Tensor]:
@@ -31,18 +31,18 @@ def contiguous(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Calla
 
 
 def chosen(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """medkit's: PyTorch's, but for small volumes on a CPU."""
+    """medkit's convolution: PyTorch's, except for small volumes on a CPU."""
     return layer, x
 
 
 def converted(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Channels last, with the change of layout there and back."""
+    """Channels last, including the conversion to that layout and back."""
     layer.to(memory_format=LAST)
     return lambda v: nn.Conv3d.forward(layer, v.contiguous(memory_format=LAST)).contiguous(), x
 
 
 def last(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Channels last already, and staying so, as in the volume operator."""
+    """Channels last before and after, as in the volume operator."""
     return partial(nn.Conv3d.forward, layer.to(memory_format=LAST)), x.contiguous(memory_format=LAST)
 
 
@@ -76,7 +76,7 @@ def in_tf32(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable
 
 
 def factorised(layer: nn.Conv3d, x: Tensor, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """(2+1)D: within slices, then across them. Another function."""
+    """(2+1)D: within slices, then across them. This computes another function."""
     torch.manual_seed(0)
     pair = Factorised3d(layer.in_channels, layer.out_channels)
     return pair.to(device, x.dtype).to(memory_format=LAST), x.contiguous(memory_format=LAST)
@@ -175,7 +175,7 @@ def cases() -> list[Case]:
     return [
         case((4, 4, 8, 8), 4, False, quick=True),
         case((4, 4, 8, 8), 4, True, quick=True),
-        # The volume operator's tail on slices of 256x256 has 16 channels; a quarter of one is shown with memory.
+        # The end of the volume operator on slices of 256x256 has 16 channels; a quarter of it is shown with memory.
         case((16, 16, 128, 128), 16, False, faster, with_compiled=True, memory=True),
         case((16, 16, 128, 128), 16, True, no_slower, memory=True),
         case((64, 16, 32, 32), 64, False, with_compiled=True),

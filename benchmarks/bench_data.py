@@ -1,11 +1,11 @@
 """Preparation of head CT slices (window, CLAHE, resize to 256x256) and the cost of a training item.
 
-The chain as a data set runs it against three ways of writing it: ``published``, slice by slice with NumPy, scikit-image
-and OpenCV in the manner of the published SMART-Net test pipeline (with its slice-wise stretch behind ``np.unique``;
-medkit's chain then has ``min_max``); ``plain``, the same without stretch; ``separate steps``, medkit's own, none joined.
+The chain as a data set runs it is compared with three other ways: ``published``, slice by slice with NumPy, scikit-image
+and OpenCV like the published SMART-Net test pipeline (with its slice-wise stretch after ``np.unique``; medkit's chain
+then has ``min_max``); ``plain``, the same without stretch; ``separate steps``, medkit's own steps, not fused.
 
-``waiting for batches`` trains on batches of the thesis's sizes that are at hand, that the loader prepares ahead in its
-thread, and that are made when they are asked for; each with prepared cases on disk or with every case prepared anew.
+``waiting for batches`` trains on batches of the thesis's sizes: ready in memory, prepared ahead by the loader's thread,
+or made on request; the latter two with prepared cases on disk or with every case prepared anew.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def preparation(
 
 
 class Heads:
-    """Cases of slices with a bleed in some of them or, in ``pairs``, with more noise than their target has.
+    """Cases of slices, some with a bleed; with ``pairs``, they are noisier than their target.
 
     They are kept in memory, so that reading them costs nothing.
     """
@@ -142,7 +142,7 @@ def epoch(unit: str, depth: int, device: torch.device) -> Callable[[], int]:
 
 @dataclass(frozen=True)
 class Training:
-    """Sizes of a training whose steps wait for batches or do not."""
+    """Sizes of a training, to measure how long its steps wait for batches."""
 
     unit: Literal["slice", "patch"]
     batch: int
@@ -162,7 +162,7 @@ class Training:
         return Loader(data, cases, sampler, draw_of(self.unit), Augmentation(augment))
 
     def network(self) -> nn.Module:
-        """Far lighter than any of the thesis's, so that the loader has less time for a batch than it ever will."""
+        """A far lighter network than the thesis's, so that the loader has less time per batch than it ever will."""
         torch.manual_seed(0)
         layers: list[nn.Module] = [nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU()]
         for _ in range(3):
@@ -171,14 +171,14 @@ class Training:
 
 
 class Epoch:
-    """An epoch of forward and backward passes; gives its losses and remembers how long it waited.
+    """An epoch of forward and backward passes; returns its losses and records how long it waited.
 
     Parameters
     ----------
     source:
         ``at hand``, ``ahead`` or ``asked for``: where its batches come from.
     cached:
-        Prepared cases lie on the disk; else each is prepared anew in every epoch.
+        Whether prepared cases are on disk; otherwise each is prepared anew in every epoch.
     """
 
     def __init__(self, training: Training, source: str, cached: bool, device: torch.device) -> None:
@@ -219,7 +219,7 @@ class Epoch:
 
     @property
     def remark(self) -> str:
-        """Said below the table."""
+        """The note below the table."""
         return f"waited {100 * float(np.median(self._shares)):.1f} % of a step for its batch"
 
 

@@ -1,7 +1,7 @@
 """Evaluation on two ranks against one rank alone, in turn and in one launch: ``benchmarks/results/ratio-evaluation.json``.
 
-A segmenter of slices (ResNet-18, U-Net decoder) on phantoms of 8 x 128 x 128, every rank with one thread. A look after
-an epoch has no intervals and no pictures; a test has both.
+A segmenter of slices (ResNet-18, U-Net decoder) on phantoms of 8 x 128 x 128, every rank with one thread. A validation
+has no intervals and no pictures; a test has both.
 
 python benchmarks/bench_evaluation_ranks.py [--patients 25] [--rounds 5]
 """
@@ -51,7 +51,7 @@ def recipe(patients: int) -> Recipe:
 
 
 class Clock:
-    """Seconds from when all ranks begin to when all have ended, and the CPU seconds of the busiest of them."""
+    """Seconds from the start of all ranks to the end of the last, and the CPU seconds of the busiest rank."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.strategy = runtime.strategy

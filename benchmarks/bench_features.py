@@ -1,6 +1,6 @@
 """Features of many slices, computed and kept, against a bare loop of the same encoder over torch's DataLoader.
 
-benchmarks/results/ratio-features.json. Prepared samples lie in the cache; the bare loop keeps nothing.
+Writes benchmarks/results/ratio-features.json. Prepared samples are in the cache; the bare loop keeps nothing.
 
 python benchmarks/bench_features.py [--slices 10000] [--rounds 3] [--model resnet18] [--side 96]
 """
@@ -46,7 +46,7 @@ class Noise:
 
 
 class Slices(torch.utils.data.Dataset[Any]):
-    """The slices of all cases, one an item, as anybody would write it; a case stays open while its slices are read."""
+    """The slices of all cases, one per item, as one would write it; a case stays open while its slices are read."""
 
     def __init__(self, data: Dataset, cases: list[Case]) -> None:
         self.data, self.cases = data, cases

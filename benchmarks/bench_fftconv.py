@@ -23,7 +23,7 @@ FORMS = ("composed", "lean", "dft", "triton")
 
 
 def block(way: str, channels: int, device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> nn.Module:
-    """A block whose form, or other way of being computed, is ``way``."""
+    """A block computed in one ``way``: a form, or another implementation."""
     torch.manual_seed(0)
     try:
         made = FFTConv(channels, way if way in FORMS else "composed")  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def runner(way: str, made: FFTConv, device: torch.device) -> Callable[[Tensor], 
 
 
 def in_pieces(made: FFTConv, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The composition with its real-valued pieces compiled: for complex numbers no code is generated."""
+    """The composition with its real-valued pieces compiled, since no code is generated for complex numbers."""
 
     def mix(real: Tensor, imaginary: Tensor) -> Tensor:
         return F.relu(made.fft_conv(torch.cat([real, imaginary], dim=1)))
@@ -76,7 +76,7 @@ def infer(way: str, shape: Shape, dtype: torch.dtype, layout: torch.memory_forma
 
 
 def train(way: str, shape: Shape, dtype: torch.dtype, layout: torch.memory_format, device: torch.device) -> Rectified:
-    """A forward and a backward pass of a stack; gives its output and every gradient."""
+    """A forward and a backward pass of a stack; returns its output and every gradient."""
     blocks = nn.ModuleList(block(way, shape[1], device, dtype, layout) for _ in range(STACK))
     runs = [runner(way, made, device) for made in blocks]
     x, gradient = (images(shape, device, dtype, layout, seed) for seed in (1, 2))
@@ -96,8 +96,8 @@ def train(way: str, shape: Shape, dtype: torch.dtype, layout: torch.memory_forma
 def open_relus(after: Tensor, before: Tensor, shape: Shape) -> list[Tensor]:
     """Where the spectral and the spatial ReLU of one block were open, from what autograd keeps between two tensors.
 
-    The composition keeps what its ReLUs gave, forms with a backward pass of their own keep masks; of the spectrum they
-    are (N,2C,H,F), (N,2C,HF) or, with real and imaginary parts side by side, (N,C,H,F,2).
+    The composition keeps the outputs of its ReLUs; forms with a backward pass of their own keep masks. For the spectrum
+    these are (N,2C,H,F), (N,2C,HF) or, with real and imaginary parts interleaved, (N,C,H,F,2).
     """
     n, channels, height, width = shape
     kept: list[Tensor] = []
@@ -120,7 +120,7 @@ def open_relus(after: Tensor, before: Tensor, shape: Shape) -> list[Tensor]:
 
 
 def exact(shape: Shape, layout: torch.memory_format, device: torch.device) -> Truth:
-    """The stack's output and gradients in double precision, its ReLUs open where they are told to be."""
+    """The stack's output and gradients in double precision, with its ReLUs open at the given places."""
     wide = torch.float64
     blocks: Any = nn.ModuleList(block("composed", shape[1], device, wide, layout) for _ in range(STACK))
     x, gradient = (images(shape, device, wide, layout, seed) for seed in (1, 2))
@@ -146,7 +146,7 @@ def exact(shape: Shape, layout: torch.memory_format, device: torch.device) -> Tr
 
 
 def work(shape: Shape, dtype: torch.dtype, times: int) -> Work:
-    """Operations of both convolutions and of fast transforms, bytes of one image in and one out, ``times`` over."""
+    """``times`` the operations of both convolutions and of fast transforms, and the bytes of one image in and out."""
     n, c, h, w = shape
     flops = n * (18 * h * w * c * c + 8 * h * (w // 2 + 1) * c * c + 5 * c * h * w * math.log2(max(h * w, 2)))
     return Work(times * flops, times * 2 * n * c * h * w * dtype.itemsize, str(dtype).removeprefix("torch."))
@@ -190,9 +190,9 @@ def case(
 
 
 def allocators(shape: Shape, **options: Any) -> Case:
-    """The block with the C library's allocator as it is and with one that keeps its pages.
+    """The block with the C library's default allocator and with one that keeps its pages.
 
-    Its settings hold for a whole process, so each variant has one of its own; they take turns all the same.
+    Its settings apply to a whole process, so each variant has a process of its own; they still take turns.
     """
     settings = {"pages kept": PAGES_KEPT, "as it is": {}}
     return Case(

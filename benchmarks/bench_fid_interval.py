@@ -1,7 +1,7 @@
-"""How often 95 % intervals of the Fréchet distance hold its mean: jackknife over patients against bootstrap.
+"""How often 95 % intervals of the Fréchet distance contain its mean: jackknife over patients against bootstrap.
 
-Simulated patients have features of their own level and a denoiser of their own strength; the true value is the mean
-distance over 200 test sets of the same size. Prints for three sizes the share of 60 test sets whose interval holds it.
+Each simulated patient has its own level of features and its own strength of the denoiser. The true value is the mean
+distance over 200 test sets of the same size. For three sizes it prints how many of 60 test sets' intervals contain it.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_fid_interval.py
 """

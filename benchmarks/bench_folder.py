@@ -1,8 +1,7 @@
-"""Files a second that ``medkit data folder`` reads on one core, and its memory as a tree grows: ``results/folder.json``.
+"""Files per second that ``medkit data folder`` reads on one core, and its memory as a tree grows: ``results/folder.json``.
 
-Trees of mixed contents are written first (``mixed_tree``); each is then read by a process of its own, by whose CPU time
-files are counted and whose peak of memory is looked at. Files lie in the system's cache: it is the program that is
-measured, and no disk.
+Trees of mixed contents are written first (``mixed_tree``). Each is then read by a process of its own, of which CPU time
+and peak memory are measured. Files are in the system's cache, so the program is measured and not the disk.
 
 python benchmarks/bench_folder.py [--studies 200 800]
 """

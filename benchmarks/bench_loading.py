@@ -1,8 +1,8 @@
-"""Batches by processes and by a thread, preparation by processes, what shards and channels cost: ``ratio-*.json``.
+"""Batches by processes and by a thread, preparation by processes, cost of shards and channels: ``ratio-*.json``.
 
-Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. Ways take turns in one
-process, with one thread each; what one thread does alone is compared by the CPU time that it takes. The bare memory map reads the same slices or volumes of plain ``.npy`` files that stay
-mapped, and makes the same float32 batches of them.
+Head slices of 512x512 are prepared to 256x256 and augmented by the thesis's seven steps. The ways take turns in one
+process, with one thread each; work of a single thread is compared by its CPU time. The bare memory map reads the same
+slices or volumes from plain ``.npy`` files that stay mapped, and makes the same float32 batches of them.
 
 python benchmarks/bench_loading.py [batches] [preparation] [shards] [channels] [--rounds 7]
 """
@@ -54,7 +54,7 @@ def loader(data: Dataset, unit: Any, batch: int, repeats: int = 1, workers: int 
 
 
 class Epochs:
-    """Takes the batches of one epoch after the other; processes live from the first to the last."""
+    """Takes the batches of one epoch after another; processes live from the first epoch to the last."""
 
     def __init__(self, batches: Loader) -> None:
         self.loader, self.turn = batches, 0
@@ -66,7 +66,7 @@ class Epochs:
 
 
 class Numbers:
-    """An epoch's seconds, of the clock and of this process's CPU; kept as one pair so that both are of one epoch."""
+    """An epoch's wall and CPU seconds, kept as a pair so that both are of the same epoch."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self.work = work
@@ -110,7 +110,7 @@ def preparation(folder: Path, rounds: int) -> list[Ratio]:
 
 
 def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeats: int, rounds: int) -> dict[str, Any]:
-    """An epoch of batches out of shards, without a thread, and the same out of plain memory maps."""
+    """An epoch of batches from shards, without a thread, and the same from plain memory maps."""
     made = loader(data, unit, batch, repeats)
     cases = data.cases("train")
     maps: list[dict[str, np.ndarray]] = []
@@ -149,7 +149,7 @@ def against_bare_maps(data: Dataset, folder: Path, unit: Any, batch: int, repeat
 
 
 def small_samples(folder: Path, rounds: int, count: int = 2000) -> Ratio:
-    """Samples of a 64x64 slice with four arrays, in shards and in a folder each, read in a random order."""
+    """Samples of a 64x64 slice with four arrays, in shards and in a folder for each, read in random order."""
     cache = Cache(folder / "small")
     rng = np.random.default_rng(0)
     arrays = {
@@ -218,7 +218,7 @@ def main() -> None:
     given = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # Whether freed memory goes back to the system, to be fetched page by page again, is luck: here it stays, for all ways.
+    # Whether freed memory returns to the system, to be fetched again page by page, is luck: here it stays, for all ways.
     libc = ctypes.CDLL(None)
     libc.mallopt(TRIM_THRESHOLD, 1 << 30)
     libc.mallopt(MMAP_THRESHOLD, 1 << 30)

@@ -1,8 +1,9 @@
-"""An epoch over a million prepared samples of 32x32 out of shards: its memory and its start, ``results/million.json``.
+"""An epoch over a million prepared samples of 32x32 from shards: its memory and its start, ``results/million.json``.
 
-Shards are written first, in a folder that is removed in the end: the images differ, all else is that of one sample, whose
-preparation a million times over would take longer than what is measured here. A process of its own then opens the data set, asks what is missing, and goes through an epoch, looking at its memory on
-the way: what it has of its own (``RssAnon``; pages of the shards' files belong to the system, which takes them back).
+Shards are written first, in a folder that is removed at the end. The images differ; everything else is copied from one
+sample, since preparing a million would take longer than what is measured here. A separate process then opens the data
+set, checks what is missing, and goes through an epoch while its own memory is recorded (``RssAnon``; pages of the shards'
+files belong to the system, which takes them back).
 
 python benchmarks/bench_million.py [--samples 1000000] [--folder DIR]
 """
@@ -37,7 +38,7 @@ LOOKS = 20
 
 
 class Crops:
-    """Single slices of 32x32 that are made from their number."""
+    """Single slices of 32x32, generated from their number."""
 
     def __init__(self, count: int) -> None:
         numbers = [f"{i:07d}" for i in range(count)]

@@ -1,9 +1,9 @@
 """PCGrad: projection on the Gram matrix against the published algorithm on lists, and the cost of a whole step.
 
 The projection is that of three conflicting tasks over 28.6 million shared parameters in tensors of many sizes, against
-Algorithm 1 of Yu et al. 2020 as it is written: a copy of each task's gradient, projected on the others in turn. Errors
-are from float64. The step is that of MTD-GAN's discriminator (28.6 M shared parameters of 68.4 M) on patches of 64x64
-with one squared error a head, forward pass included.
+Algorithm 1 of Yu et al. 2020 as published: a copy of each task's gradient, projected on the others in turn. Errors are
+relative to float64. The step is that of MTD-GAN's discriminator (28.6 M shared parameters of 68.4 M) on patches of 64x64
+with one squared error per head, including the forward pass.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = [64 * 9, 64, 64 * 64 * 9, 128 * 64 * 9, 256 * 128 * 9, 512 * 256 * 9, *[
 
 
 def published(gradients: Gradients) -> list[Tensor]:
-    """Algorithm 1 on lists of tensors; inner products and norms over all tensors of a task joined, as published."""
+    """Algorithm 1 on lists of tensors; inner products and norms over all tensors of a task together, as published."""
     joined = [torch.cat([tensor.reshape(-1) for tensor in task]) for task in gradients]
     total = torch.zeros_like(joined[0])
     for i, order in enumerate(ORDERS):
@@ -74,16 +74,16 @@ def exact(sizes: Sequence[int], device: torch.device) -> Callable[[], list[Tenso
 
 
 def step(combine: str, stacked: bool, patches: int, device: torch.device) -> Callable[[], list[Tensor]]:
-    """Forward and backward of three losses; gives the gradients of what only one task trains.
+    """Forward and backward of three losses; returns the gradients of the parameters that only one task trains.
 
-    Those are the same however the shared ones are combined.
+    These do not depend on how the shared gradients are combined.
     """
     torch.manual_seed(0)
     net, image = MultiTaskDiscriminator().to(device), torch.rand(patches, 1, 64, 64).to(device)
     with torch.no_grad():
         for _ in range(15):  # untrained spectral-norm vectors give gradients that are not finite
             net(image)
-    net.eval()  # from here on they rest, so that every call computes the same
+    net.eval()  # from here on they are fixed, so that every call computes the same
     parameters, shared = list(net.parameters()), list(net.shared_parameters())
     own = [p for p in parameters if all(p is not q for q in shared)]
     runtime = Runtime(device)
@@ -121,7 +121,7 @@ def projections(label: str, sizes: Sequence[int], targets: tuple[Target, ...] = 
     return Case(
         f"projection, {label} parameters",
         (
-            # Joined sums of 28 million products: what it is off by says nothing of what the other may be.
+            # Sums over 28 million products: the reference's own error says nothing about the other's.
             Variant("published", partial(projection, published, sizes), tolerance=0.1),
             Variant("Gram matrix", partial(projection, on_gram, sizes), tolerance=1e-4),
         ),

@@ -1,9 +1,9 @@
-"""PL and TML of 512x512 slices by a full VGG19 (random weights), each with its own passes against sharing them.
+"""PL and TML of 512x512 slices by a full VGG19 (random weights), with separate passes against shared ones.
 
-``apart``: each metric for itself, output and input each with the target, as the published evaluation goes about it
-(which also builds the network anew for each image; not counted here). ``shared``: one pass of three slices for both
-metrics. ``later``: shared, the input's own distances known from an epoch before. In turn in one process; seconds of CPU
-time, medians of the ratios to ``apart``.
+``apart``: each metric separately, output and input each with the target, like the published evaluation (which also
+builds the network anew for each image; not counted here). ``shared``: one pass of three slices for both metrics.
+``later``: shared, with the input's own distances known from an earlier epoch. They take turns in one process; seconds of
+CPU time, medians of the ratios to ``apart``.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_perceptual.py
 """
@@ -72,7 +72,7 @@ def main() -> None:
     for i, name in enumerate(names):
         seconds = statistics.median(found[i] for found in times)
         print(
-            f"{name}: {seconds:.2f} s of CPU a slice, {statistics.median(found[0] / found[i] for found in times):.2f}x"
+            f"{name}: {seconds:.2f} s of CPU per slice, {statistics.median(found[0] / found[i] for found in times):.2f}x"
         )
 
 

@@ -1,7 +1,7 @@
-"""What two ranks on the CPU (gloo) gain by what is sent when, measured in one launch of both.
+"""What two ranks on the CPU (gloo) gain from sending gradients earlier, measured in one launch of both.
 
-``python benchmarks/bench_ranks.py`` starts two ranks of itself, which take the ways in turn; rank 0 writes
-``benchmarks/results/ratio-ranks.json``. The gradients of both ways have to be equal to the last bit.
+``python benchmarks/bench_ranks.py`` starts two ranks of itself, which run both ways in turn; rank 0 writes
+``benchmarks/results/ratio-ranks.json``. The gradients of both ways must be equal to the last bit.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ThreeTasks(nn.Module):
 
 
 def flat(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
-    """PCGrad as release 0.1 had it: one message, when the last task's backward pass has ended."""
+    """PCGrad as in release 0.1: one message, after the last task's backward pass."""
     losses = list(net.losses(x).values())
     shared, own = list(net.encoder.parameters()), list(net.heads.parameters())
     tasks = []
@@ -77,7 +77,7 @@ def flat(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
 
 
 def pair_by_pair(tasks: list[list[Tensor]]) -> Tensor:
-    """Inner products of all pairs of tasks, each pair's over the whole network before the next."""
+    """Inner products of all pairs of tasks, pair by pair over the whole network."""
     products = torch.zeros(len(tasks), len(tasks), dtype=torch.float64)
     for i, j in combinations_with_replacement(range(len(tasks)), 2):
         dots = [
@@ -90,7 +90,7 @@ def pair_by_pair(tasks: list[list[Tensor]]) -> Tensor:
 
 
 def by_task(net: ThreeTasks, x: Tensor, runtime: Runtime) -> None:
-    """PCGrad as the engine does it: a message a task, while the next task's backward pass runs."""
+    """PCGrad as in the engine: a message per task, while the next task's backward pass runs."""
     generator, shared = torch.Generator().manual_seed(0), list(net.encoder.parameters())
     parameters = [*shared, *net.heads.parameters()]
     backward(net.losses(x), parameters, runtime, shared=shared, generator=generator)
@@ -103,7 +103,7 @@ def gradients(way: Callable[..., None], net: ThreeTasks, x: Tensor, runtime: Run
 
 
 def one_message(net: ThreeTasks, x: Tensor, runtime: Runtime, optimizer: torch.optim.Optimizer) -> None:
-    """A step by hand: the ranks agree that losses are finite and what they reach, and average in one message."""
+    """A hand-written step: the ranks agree that losses are finite and which parameters they reach, then average in one message."""
     optimizer.zero_grad(set_to_none=True)
     losses = torch.stack(list(net.losses(x).values()))
     if not runtime.strategy.all_true(all(math.isfinite(value) for value in losses.tolist())):
@@ -116,7 +116,7 @@ def one_message(net: ThreeTasks, x: Tensor, runtime: Runtime, optimizer: torch.o
 
 
 class Objective(ThreeTasks):
-    """The same, as the engine takes it."""
+    """The same step by the engine."""
 
     def turns(self) -> list[Turn]:
         return [Turn("train", ("encoder", "heads"))]
@@ -129,7 +129,7 @@ class Objective(ThreeTasks):
 
 
 def steps(x: Tensor, runtime: Runtime) -> dict[str, Callable[[], object]]:
-    """A step of the engine and one by hand, on nets of their own."""
+    """A step of the engine and a hand-written one, on separate networks."""
     net = Objective()
     settings = TrainingSettings("bench", 1, 0, {"train": Optimization(Adam(lr=1e-4), Constant())})
     step, votes = Step(net, net.turns()[0], settings, runtime), Votes(runtime, CheckpointClock(3600))
@@ -150,7 +150,7 @@ def steps(x: Tensor, runtime: Runtime) -> dict[str, Callable[[], object]]:
 
 
 def measure(rounds: int) -> None:
-    """On each of the ranks."""
+    """The program of each rank."""
     torch.set_num_threads(1)
     runtime = Runtime.start(device="cpu")
     torch.manual_seed(0)

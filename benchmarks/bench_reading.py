@@ -1,12 +1,12 @@
 """Reading a DICOM series of CT: medkit against SimpleITK, whose reader is C++ over GDCM.
 
-The series are made here: a head with noise, and headers of 100 tags as scanners write them. medkit looks into every file
-of the folder, checks that the slices are those of one stack, and takes declared padding for air. SimpleITK is given the
-files in order, and in another variant looks for them in the folder itself, as its users do.
+The series are made here: a head with noise, and headers of 100 tags like those of scanners. medkit looks into every file
+of the folder, checks that the slices form one stack, and treats declared padding as air. SimpleITK gets the files in
+order; in another variant it finds them in the folder itself, as its users do.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_reading.py FOLDER...
 
-prints the medians and the ratio for series of yours, by CPU time, with 25 rounds that take turns in one process.
+prints the medians and the ratio for your own series, by CPU time, with 25 rounds that take turns in one process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROUNDS = 25
 
 
 def write_series(folder: Path, depth: int, size: int = 512) -> None:
-    """A head in 12 bits with an intercept of -1024, one file a slice."""
+    """A head in 12 bits with an intercept of -1024, one file per slice."""
     for z, hu in enumerate(head(depth, size)):
         data = Dataset()
         data.file_meta = FileMetaDataset()
@@ -64,7 +64,7 @@ def medkit(folder: Path) -> Callable[[], np.ndarray]:
 
 
 def simpleitk(folder: Path, found: bool) -> Callable[[], np.ndarray]:
-    """SimpleITK's reader of series; ``found`` leaves its look for the files out of the time."""
+    """SimpleITK's reader of series; with ``found``, the search for files is not timed."""
     if importlib.util.find_spec("SimpleITK") is None:
         raise Unavailable("SimpleITK is not installed: pip install SimpleITK")
     import SimpleITK
@@ -100,7 +100,7 @@ def reading(way: str, depth: int, size: int, device: torch.device) -> Callable[[
 
 
 def case(depth: int, size: int = 512, target: bool = True, quick: bool = False) -> Case:
-    """SimpleITK is the reference where it is installed; else medkit is, and there is nothing to compare it with."""
+    """SimpleITK is the reference if it is installed; otherwise medkit is, and there is no comparison."""
     there = importlib.util.find_spec("SimpleITK") is not None
     names = list(WAYS) if there else ["medkit", *(name for name in WAYS if name != "medkit")]
     return Case(
@@ -123,7 +123,7 @@ def test_reading(case: Case, versus: Callable[[Case], None]) -> None:
 
 
 def compare(folder: Path) -> None:
-    """Print medians of CPU time over one series, and medians of the rounds' ratios of medkit's to each."""
+    """Print medians of CPU time for one series, and medians of the rounds' ratios of medkit's time to each."""
     ways = {name: make(folder) for name, make in WAYS.items()}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):

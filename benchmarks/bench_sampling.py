@@ -1,7 +1,7 @@
 """Balanced samples at three levels from a generated manifest of 2.6 million radiographs: seconds and peak memory.
 
-The views' frequencies fall off as 1/rank. Everything is measured in a process of its own: reading the manifest, drawing
-for 7, 30 and 68 classes with a split by date and by patient, and writing the three samples.
+The views' frequencies are proportional to 1/rank. A process of its own is measured: it reads the manifest, draws for 7,
+30 and 68 classes with a split by date and by patient, and writes the three samples.
 
     python benchmarks/bench_sampling.py [ROWS]
 """

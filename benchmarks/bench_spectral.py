@@ -1,4 +1,4 @@
-"""The pieces of the FFT-Conv block alone: its pointwise spectral stage, and its transforms by FFT and by matrices."""
+"""The pieces of the FFT-Conv block by themselves: its pointwise spectral stage, and its transforms by FFT and by matrices."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def quietly(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def composed(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
-    """Concatenate, convolve, rectify, split, make complex: as the block's definition reads."""
+    """Concatenate, convolve, rectify, split, make complex, as in the block's definition."""
     x, weight, bias = given(kind, device)
     spectrum, kernel = torch.fft.rfft2(x, norm="ortho"), weight[:, :, None, None]
 
@@ -67,7 +67,7 @@ def composed(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
 
 
 def product(kind: Kind, device: torch.device) -> Callable[[], Tensor]:
-    """A matrix product in place of the convolution, rectified in place: the lean training form."""
+    """A matrix product instead of the convolution, rectified in place: the lean training form."""
     x, weight, bias = given(kind, device)
     spectrum = torch.fft.rfft2(x, norm="ortho")
     n, channels, height, frequencies = spectrum.shape
@@ -152,7 +152,7 @@ WAYS = {
 
 
 def held(way: Callable[[Kind, torch.device], Callable[[], Tensor]], kind: Kind) -> dict[str, Any]:
-    """What the variants are held against: ``way`` in double precision, in which it is the truth itself."""
+    """The reference result for the variants: ``way`` in double precision."""
     if kind.dtype == torch.float64:
         return {"tolerance": 1e-12}
     return {"truth": partial(way, replace(kind, dtype=torch.float64))}

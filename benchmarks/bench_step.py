@@ -1,8 +1,8 @@
 """The engine's training step against a bare hand-written torch loop on the same small conv net.
 
 The engine does everything it always does: seeding, the check for losses that are not finite, sums for the log, progress,
-the checkpoint of an epoch's end. Both end with the very same weights. ``checkpointing`` is the recipe option of that
-name: what it costs in time and saves in memory.
+the checkpoint at an epoch's end. Both end with exactly the same weights. ``checkpointing`` measures the time that the
+recipe option of that name costs and the memory it saves.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_step.py
 
@@ -42,7 +42,7 @@ SIZES = ((16, 64, 300), (16, 128, 100), (32, 128, 100))  # width of the network,
 
 
 class Net(nn.Module):
-    """Three convolutions and a linear head, one binary loss: small, so that the engine's share shows."""
+    """Three convolutions and a linear head, one binary loss: small, so that the engine's own time is visible."""
 
     unit = "slice"
 
@@ -84,7 +84,7 @@ class Batches:
 
 
 def bare(net: Net, batches: Batches, device: torch.device) -> None:
-    """What one writes by hand: the loss is read once a step, as any loop that shows it does."""
+    """A hand-written loop: the loss is read once per step, as in any loop that shows it."""
     net.train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=True)
     total = 0.0
@@ -104,13 +104,13 @@ def engine(net: Net, batches: Batches, device: torch.device) -> None:
 
 
 def training(way: Callable[..., None], width: int, size: int, steps: int, device: torch.device) -> Callable[[], Any]:
-    """Train a fresh network; gives its weights."""
+    """Train a fresh network and return its weights."""
     batches = Batches(steps, size, device)
 
     def run() -> list[Tensor]:
         torch.manual_seed(0)
         net = Net(width).to(device)
-        # Adam would blow rounding up to whole steps: on a GPU, too, the two loops have to add in one order.
+        # Adam would amplify rounding to whole steps, so both loops have to add in the same order, on a GPU too.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             way(net, batches, device)
         return list(net.parameters())

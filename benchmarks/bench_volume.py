@@ -1,8 +1,8 @@
 """Inference over a volume: ResNet-50 (stride-1 stem) and SCSE U-Net, slice by slice.
 
-64 slices at a time, as the published evaluation takes them, against a loop over slices, small chunks, and the network as
-it is prepared: batch norm folded, channels last; compiled; in bfloat16 where the device has it. ``valid slices`` leaves
-out what pads shorter volumes of a batch.
+64 slices at a time, as in the published evaluation, against a loop over slices, small chunks, and the prepared network:
+batch norm folded, channels last; compiled; in bfloat16 where the device has it. ``valid slices`` leaves out the slices
+that pad shorter volumes of a batch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def predict(
     if way == "compiled":
         net = compiled(net, device, options={"freezing": True})
 
-    # Frozen code is made without gradients rather than in inference mode.
+    # Frozen code is made under no_grad, not in inference mode.
     @torch.no_grad() if way == "compiled" else torch.inference_mode()
     def run() -> Tensor:
         return in_chunks(net, slices, chunk)[:depth]
@@ -73,7 +73,7 @@ def case(
         "prepared, 1 at a time": ("prepared", 1),
         "prepared, bf16": ("bf16", 2),
         "prepared, compiled": ("compiled", 2),
-        # Of 1, 2, 4 and 8 the quickest on the CPU that was at hand: the maps of one slice stay in its caches.
+        # The fastest of 1, 2, 4 and 8 on the CPU used: the maps of one slice stay in its caches.
         "prepared, compiled, 1 at a time": ("compiled", 1),
     }
     return Case(

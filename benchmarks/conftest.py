@@ -1,4 +1,4 @@
-"""Lends the suites their one fixture."""
+"""The fixture that the suites share."""
 
 from medkit.bench.fixtures import versus
 

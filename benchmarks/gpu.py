@@ -1,9 +1,9 @@
-"""What can be tried on a GPU only, in eight minutes: the program behind ``.ci/gpu``. Python's own library suffices.
+"""Checks that need a GPU, in eight minutes: the program behind ``.ci/gpu``. It needs only Python's standard library.
 
-A new environment sees all packages of the Python at hand and gets medkit and, from ``--wheels``, what is missing. Then
-come steps, each a process of its own with its share of the time: the tests marked ``gpu``, a training step of the three
-main recipes in bf16 with a trace, and the suites of the FFT-Conv block and the 3-D convolution. Each writes while it
-measures, so that what one has found is kept if it fails or is stopped, and the next one runs all the same.
+A new environment sees all packages of the Python that runs this, and gets medkit and, from ``--wheels``, what is missing.
+Then come the steps, each a process of its own with a fraction of the time: the tests marked ``gpu``, a training step of
+the three main recipes in bf16 with a trace, and the suites of the FFT-Conv block and the 3-D convolution. Each writes
+while it measures, so its results are kept if it fails or is stopped, and the next one runs all the same.
 
     .ci/gpu [--wheels FOLDER] [--device cpu] [--seconds N] [--results FOLDER] [--installed]
 """
@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 480.0  # for everything; with more, every step has more
-LEAST = 5.0  # seconds that a step needs to be begun at all
+SECONDS = 480.0  # for everything; more time is divided among all steps
+LEAST = 5.0  # least seconds for which a step is started
 COPIED = ("medkit", "plugins", "recipes", "benchmarks", "tests", "pyproject.toml", "README.md", "LICENSE")
 Content = Any
 
 
 @dataclass(frozen=True)
 class Step:
-    """A process with its share of the time, the file that it writes, and what there is to say of that file."""
+    """A process with its fraction of the time, the file that it writes, and a summary of that file."""
 
     name: str
     command: list[str]
@@ -71,7 +71,7 @@ class Run:
         self.summary.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
 
     def take(self, step: Step, environment: dict[str, str], folder: Path) -> None:
-        """Run a step for its share of the time at most, or for what is left."""
+        """Run a step for at most its fraction of the time, or for what is left."""
         allowed = min(step.seconds * max(1.0, self.seconds / SECONDS), self.left)
         if allowed < LEAST:
             self.say(f"{step.name}: NOT RUN, no time was left", failed=True)
@@ -93,7 +93,7 @@ class Run:
 
 
 def run_for(command: Sequence[str], seconds: float, environment: dict[str, str], folder: Path) -> int | None:
-    """The exit code of a process, or None if it took too long and was ended with all that it had started."""
+    """The exit code of a process, or None if it took too long and was ended together with its children."""
     process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     try:
         return process.wait(seconds)
@@ -129,7 +129,7 @@ def training_told(content: Content) -> list[str]:
     return [
         f"{row['recipe']}: "
         + (
-            f"{1e3 * row['seconds_a_step']:.1f} ms a step, the device waited {100 * row['waited']:.1f} % of it: "
+            f"{1e3 * row['seconds_a_step']:.1f} ms per step, the device waited {100 * row['waited']:.1f} % of it: "
             + ", ".join(f"{100 * part:.1f} % {name}" for name, part in row["waited_in"].items())
             if row["status"] == "ok"
             else f"{row['status']}: {row['reason']}"
@@ -172,7 +172,7 @@ def steps(python: str, device: str, results: Path, prefix: str) -> list[Step]:
 
 
 def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
-    """An environment with medkit in it; returns its Python and the copy of the sources that it was made from."""
+    """Make an environment with medkit; returns its Python and the copy of the sources it was made from."""
     folder, source = run.work / "environment", run.work / "source"
     for name in COPIED:
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "results")
@@ -185,7 +185,7 @@ def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
     python = str(folder / "bin" / "python")
     ask = 'import sysconfig; print(sysconfig.get_path("purelib"))'
     own = subprocess.run([python, "-c", ask], check=True, capture_output=True, encoding="utf-8").stdout.strip()
-    # Not --system-site-packages: the Python at hand may be an environment itself, whose packages that leaves out.
+    # Not --system-site-packages: if this Python is a virtual environment, that would leave out its packages.
     seen = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     Path(own, "parent.pth").write_text("\n".join(seen) + "\n", encoding="utf-8")
     options = ["--no-index", "--no-build-isolation", "--quiet", *(["--find-links", str(wheels)] if wheels else [])]
@@ -204,7 +204,7 @@ def install(run: Run, wheels: Path | None) -> tuple[str, Path]:
 
 
 def about(run: Run, device: str) -> None:
-    """Say what the numbers are of."""
+    """Say what the numbers were measured on."""
     found = {name: _version(name) for name in ("torch", "triton")}
     versions = ", ".join(f"{name} {version}" for name, version in found.items())
     run.say(f"Python {sys.version.split()[0]}, {versions}, device {device}")
@@ -230,7 +230,7 @@ def main() -> int:
     if given.wheels is not None and not given.wheels.is_dir():
         parser.error(f"there is no folder {given.wheels}")
     if given.device.partition(":")[0] not in ("cpu", "cuda"):
-        parser.error(f"'{given.device}' is no device: cuda, cuda:NUMBER or cpu")
+        parser.error(f"'{given.device}' is not a device: cuda, cuda:NUMBER or cpu")
     results = given.results.resolve()
     results.mkdir(parents=True, exist_ok=True)
     prefix = "rehearsal" if given.device == "cpu" else "gpu"
@@ -243,7 +243,7 @@ def main() -> int:
             try:
                 python, source = install(run, given.wheels and given.wheels.resolve())
             except (subprocess.SubprocessError, OSError) as error:
-                run.say(f"installing: FAILED: {error}; with --wheels FOLDER what is missing is taken from there", True)
+                run.say(f"installing: FAILED: {error}; give missing packages with --wheels FOLDER", True)
                 return finish(run)
             run.say(f"installing: done in {run.seconds - run.left:.0f} s")
         environment = os.environ | {

@@ -1,4 +1,4 @@
-"""What the docs keep of a run: its numbers with where they come from, and a table of them made from that file.
+"""Keep a run in the docs: its numbers with their origin, and a table of them made from that file.
 
 medkit run tables/table9 --out runs/table9
 python benchmarks/keep_run.py runs/table9 --as table9 --stage denoise --metrics rmse psnr ssim --into docs/tables.md
@@ -31,7 +31,7 @@ def path_of(name: str) -> Path:
 
 
 def keep(run: Path, name: str, shown: Mapping[str, Any], commit: str | None) -> None:
-    """Write ``results/runs/NAME.json``: the run's results, costs, versions, notices, and what its table shows."""
+    """Write ``results/runs/NAME.json``: the run's results, costs, versions, notices, and the settings of its table."""
     if not (run / "results.json").is_file():
         raise InputError("the run has no results", str(run), f"medkit resume {run}")
     results = RunResults.read(run)
@@ -65,7 +65,7 @@ def _tables(results: RunResults) -> Sequence[Any]:
 
 
 def page(found: Mapping[str, Any]) -> str:
-    """The table of a kept run, with its caption and where it comes from."""
+    """The table of a kept run, with its caption and origin."""
     shown, metrics = found["shown"], found["shown"]["metrics"]
     splits = list(dict.fromkeys(split for stage in found["results"].values() for split in stage))
     wanted = shown.get("splits") or splits
@@ -122,7 +122,7 @@ def _cost(cost: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _references(found: Mapping[str, Any], metrics: Sequence[str], splits: Sequence[str]) -> list[tuple[str, ...]]:
-    """What the input itself scores, where it was measured."""
+    """The score of the input itself, where it was measured."""
     rows = []
     for split in splits:
         values = next((s[split] for s in found["results"].values() if split in s), {})
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--metrics", nargs="+", help="the columns")
     parser.add_argument("--splits", nargs="+", help="the test sets; default: all")
     parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench run NAME -->' and '<!-- end -->'")
-    parser.add_argument("--commit", help="of the medkit that ran it; default: that of this checkout")
+    parser.add_argument("--commit", help="commit of the medkit that ran it; default: that of this checkout")
     said = parser.parse_args()
     try:
         if said.run is not None:

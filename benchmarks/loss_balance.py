@@ -1,8 +1,8 @@
-"""How hard a loss of the generator pulls at an image, beside a Wasserstein critic.
+"""Size of a generator loss's gradient at an image, compared with that of a Wasserstein critic.
 
-A critic with a gradient penalty pulls at every image with a force of length about 1: that is what the penalty holds it to
-(Gulrajani et al. 2017). A feature loss with weight w pulls with w times the length of its own gradient. This measures that
-length where training starts, at the low-dose images of a recipe, and prints the weight at which both pull alike.
+The gradient penalty keeps a critic's gradient at every image at a length of about 1 (Gulrajani et al. 2017). A feature
+loss with weight w contributes w times the length of its own gradient. This measures that length where training starts, at
+the low-dose images of a recipe, and prints the weight at which both are equal.
 
     python benchmarks/loss_balance.py tables/table9 denoise@wgan_vgg vgg
 """
@@ -58,7 +58,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     mean = float(found.mean())
     print(f"{len(found)} patches: length {mean:.3g} ({found.min():.3g} to {found.max():.3g}) unweighted")
-    print(f"with weight {weight:g}: {weight * mean:.3g} times a critic's; both pull alike with {1 / mean:.3g}")
+    print(f"with weight {weight:g}: {weight * mean:.3g} times a critic's; both are equal with {1 / mean:.3g}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A tree of studies as a hospital hands them over, written in seconds: for a test and for ``bench_folder.py``.
+"""A tree of DICOM studies as a hospital exports them, written in seconds: for a test and for ``bench_folder.py``.
 
-Files are plain DICOM with the tags that scanners write, 100 of them and private ones, and pixels of 8x8. Each study has
-an axial CT series that is the right one, and beside it what studies have: a scout, a dose report, a sharp kernel, a
+Files are plain DICOM with 100 tags as scanners write them, some of them private, and 8x8 pixels. Each study has one axial
+CT series that should be chosen, and beside it what studies usually contain: a scout, a dose report, a sharp kernel, a
 coronal reformat, a secondary capture, a copy of a series in another folder, a series with a gap, and hidden files.
 """
 
@@ -21,7 +21,7 @@ PRIVATE = 60
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the folder that has to be chosen for each study, and what is to be left out, by kind."""
+    """What was written: the folder that should be chosen for each study, and what should be left out, by kind."""
 
     right: dict[str, Path]
     left_out: dict[str, int]
@@ -52,7 +52,7 @@ def file(sop: str, instance: str, elements: dict[int, tuple[str, object]]) -> by
 
 
 def header(study: str, series: str, patient: str, **more: object) -> dict[int, tuple[str, object]]:
-    """Tags that all files of a series have."""
+    """Tags common to all files of a series."""
     found: dict[int, tuple[str, object]] = {
         0x00080005: ("CS", "ISO_IR 100"),
         0x00080060: ("CS", more.get("modality", "CT")),
@@ -113,7 +113,7 @@ def single(folder: Path, name: str, study: str, uid: str, patient: str, sop: str
 
 
 def parts(i: int) -> Iterator[str]:
-    """What the i-th study has beside its right series."""
+    """What the i-th study has beside the series to choose."""
     yield "scout"
     for every, kind in ((2, "report"), (3, "sharp"), (4, "coronal"), (5, "capture"), (6, "copy"), (7, "gap")):
         if i % every == 0:
@@ -126,7 +126,7 @@ def write(root: Path, studies: int, slices: int = 8) -> Made:
     Parameters
     ----------
     slices:
-        Of each series.
+        Slices of each series.
     """
     right: dict[str, Path] = {}
     left_out: dict[str, int] = {}
@@ -144,7 +144,7 @@ def write(root: Path, studies: int, slices: int = 8) -> Made:
         right[f"{study}.2"] = at("head")
         for kind in parts(i):
             if flat and kind == "copy":
-                continue  # names of files would meet
+                continue  # file names would collide
             left_out[kind] = left_out.get(kind, 0) + 1
             if kind == "scout":
                 scout = ("ORIGINAL", "PRIMARY", "LOCALIZER")

@@ -1,9 +1,9 @@
-"""The dose simulator beside the noise that real scans of a phantom have: how much, of which grain, where.
+"""The dose simulator compared with the noise of real scans of a phantom: amount, grain and streaks.
 
 The files are the openly licensed phantom series of github.com/neurolabusc/dcm_qa_ct (BSD-2-Clause; Philips Ingenuity CT,
-1 and 5 mm slices of one plastic object). For flat regions of every slice the scan's own noise is measured after a plane
-has been taken off, and set beside noise that the simulator adds at a quarter of the dose, matched to as much as a scan of
-that dose has to have more (sqrt(3) times its own).
+1 and 5 mm slices of one plastic object). In flat regions of every slice the scan's own noise is measured after
+subtracting a plane, and compared with the noise that the simulator adds at a quarter of the dose, matched to the
+additional noise of a scan at that dose (sqrt(3) times its own).
 
     python benchmarks/real_noise.py FOLDER [--into docs/low_dose.md]
 """
@@ -34,11 +34,11 @@ DOSE, SEEDS = 0.25, 4
 SIDE = 32
 REGIONS = 4
 KERNELS = {"bone": "sharp"}
-"""What a file's name says of its kernel, and the simulator's; every other one is soft."""
+"""Kernels in file names, with the simulator's kernel for each; all others are soft."""
 
 
 def flat_regions(image: np.ndarray) -> list[tuple[int, int]]:
-    """Corners of the flattest squares inside the object, which do not overlap."""
+    """Corners of the flattest squares inside the object, without overlap."""
     found = []
     for top in range(0, image.shape[0] - SIDE + 1, SIDE // 2):
         for left in range(0, image.shape[1] - SIDE + 1, SIDE // 2):
@@ -53,7 +53,7 @@ def flat_regions(image: np.ndarray) -> list[tuple[int, int]]:
 
 
 def without_plane(cut: np.ndarray) -> np.ndarray:
-    """What is left of a square when the plane that fits it best is taken off."""
+    """A square minus the plane that fits it best."""
     y, x = np.mgrid[: cut.shape[0], : cut.shape[1]]
     design = np.stack([np.ones(cut.size), y.ravel(), x.ravel()], 1)
     plane = design @ np.linalg.lstsq(design, cut.ravel(), rcond=None)[0]
@@ -61,7 +61,7 @@ def without_plane(cut: np.ndarray) -> np.ndarray:
 
 
 def grain(cuts: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Deviation, autocorrelation at 1 to 4 pixels (rows and columns together), and vertical over horizontal power."""
+    """Standard deviation, autocorrelation at 1 to 4 pixels (over rows and columns), and vertical over horizontal power."""
     cuts = [without_plane(cut) for cut in cuts]
     variance = float(np.mean([cut.var() for cut in cuts]))
     lags = [

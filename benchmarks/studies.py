@@ -1,8 +1,8 @@
-"""What a study costs beside its trials: the same trials as a study of one worker, and run by hand one after the other.
+"""What a study costs beside its trials: the same trials as a study with one worker, and run by hand one after another.
 
-By hand is measured twice: by one Python process that runs them all, which imports once as a worker does and shares stages
-as a study does; and by one ``medkit run`` command each. Wall time and CPU time of each way with all that it starts;
-CPU time says more on a machine that does something else beside.
+By hand is measured twice: by one Python process that runs them all, which imports once like a worker and shares stages
+like a study; and by one ``medkit run`` command each. Wall time and CPU time of each way include its children; CPU time
+says more on a machine with other work.
 
     python -m benchmarks.studies STUDY.yaml FOLDER [--commands]
 """
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--commands", action="store_true", help="also one command a trial")
+    parser.add_argument("--commands", action="store_true", help="also one command per trial")
     parser.add_argument(
         "--rounds", type=int, default=2, help="the first one also prepares the cases, where MEDKIT_CACHE has none"
     )

@@ -1,9 +1,9 @@
 """Training steps of the three main recipes at the thesis's sizes, on phantoms, with a trace of how long the device waited.
 
-The whole path of a run is taken: source, preparation, augmentation, the loader that works ahead, the trainer. A few steps
-warm up, then torch's profiler watches some. From its trace come the seconds of a step, the part in which the device had
-nothing to do, and whether the host waited for a batch meanwhile or had steps to start (``in a step``: launching kernels,
-reading losses, the optimizer's bookkeeping).
+It runs everything that a run does: source, preparation, augmentation, the loader that works ahead, the trainer. After a
+few warm-up steps torch's profiler records some. Its trace gives the seconds of a step, the fraction in which the device
+was idle, and whether the host was then waiting for a batch or working (``in a step``: launching kernels, reading losses,
+the optimizer's bookkeeping).
 
     python benchmarks/training_trace.py [--device cuda] [--precision bf16] [--tiny] [--save FILE]
 """
@@ -43,7 +43,7 @@ UNSET = ("MEDKIT_ICH_MANIFEST", "MEDKIT_LDCT_MANIFEST", "MEDKIT_RSNA_BONE_AGE", 
 
 @dataclass(frozen=True)
 class Training:
-    """A stage of a recipe, and the phantoms in place of the recipe's own data."""
+    """A stage of a recipe, with phantoms instead of the recipe's own data."""
 
     recipe: str
     stage: str
@@ -68,7 +68,7 @@ TRAININGS = {
 
 
 class Watched:
-    """A loader's first epochs as one, each of its parts named for the profiler, which watches the last ``steps``."""
+    """A loader's first epochs as one, with its parts named for the profiler, which records the last ``steps``."""
 
     def __init__(self, loader: Any, training: Training, watch: profile) -> None:
         self.loader, self.device_augment = loader, loader.device_augment
@@ -107,7 +107,7 @@ def _finish() -> None:
 
 
 def trained(training: Training, runtime: Runtime, folder: Path, tiny: bool) -> dict[str, Any]:
-    """Seconds of a step and what the device waited, from a trace of some steps of ``training``."""
+    """Seconds of a step, and how long the device waited, from a trace of some steps of ``training``."""
     made = load_recipe(training.tiny) if tiny else load_recipe(training.recipe, set=training.set)
     stage = next(stage for stage in made.stages if stage.name == (made.stages[0].name if tiny else training.stage))
     bench = Workbench(made, runtime)
@@ -127,7 +127,7 @@ def trained(training: Training, runtime: Runtime, folder: Path, tiny: bool) -> d
 
 
 def described(found: Waits, loader: Watched, runtime: Runtime) -> dict[str, Any]:
-    """As a row of the results; the seconds of a step are those of the watched ones, the profiler's own among them."""
+    """A row of the results; the seconds per step are of the recorded steps, including the profiler's own time."""
     peak = torch.cuda.max_memory_allocated(runtime.device) if runtime.device.type == "cuda" else None
     return {
         "steps": loader.watched,
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="recipes of seconds: tries the program, measures nothing")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the results as JSON, after every recipe")
     given = parser.parse_args(arguments)
-    for name in UNSET:  # of what the phantoms take the place of
+    for name in UNSET:  # of the data that the phantoms replace
         os.environ.setdefault(name, "/nowhere")
     runtime = Runtime.start(device=given.device, precision=given.precision)
     about = environment(runtime.device, []) | {"precision": given.precision, "tiny": given.tiny}

@@ -69,7 +69,7 @@ class Cell:
 
     @property
     def truth(self) -> Spread:
-        """The spread as it is."""
+        """The true spread."""
         patients, seeds, rest = self.variances
         groups = 2 if self.kind == "unpaired" else 1
         trainings, apart = (seeds + rest / self.patients) / groups, rest / groups
@@ -120,7 +120,7 @@ def values(cell: Cell, seeds: int, studies: int, rng: np.random.Generator) -> tu
 def areas(cell: Cell, seeds: int, studies: int, rng: np.random.Generator) -> np.ndarray:
     """Pseudo-values (studies, seeds, patients) of a method's AUC, about 0.86; half of the patients are positive.
 
-    Patients and the rest share the variance of scores in their proportion; trainings differ in how far they part the
+    Patients and the rest have the variance of scores in their proportion; trainings differ in how far they separate the
     classes, by a third where seeds have all of the variance.
     """
     patients, of_seeds, rest = cell.variances
@@ -146,7 +146,7 @@ def _wrong(differences: np.ndarray) -> np.ndarray:
 
 
 def measured(cell: Cell, studies: int = STUDIES, seed: int = 0) -> dict[str, Any]:
-    """What came out of many studies of a cell, as shares of them."""
+    """Results of many studies of a cell, as fractions of them."""
     rng = np.random.default_rng([seed, *cell_number(cell)])
     studies = min(studies, AREAS) if cell.kind == "auc" else studies
     least = smallest_difference(cell.truth) if cell.has_truth else math.nan
@@ -179,7 +179,7 @@ def measured(cell: Cell, studies: int = STUDIES, seed: int = 0) -> dict[str, Any
             for k, column in enumerate((np.ones(count), probability, again + true > 0)):
                 said[i, :, k] += np.bincount(at, column[known], len(BINS) - 1)
     found = {**asdict(cell), "studies": studies, **{name: total / studies for name, total in sums.items()}}
-    if found["undefined"]:  # nothing varied, so nothing was said
+    if found["undefined"]:  # nothing varied, so there was no verdict
         found["held"] /= 1 - found["undefined"]
     if not cell.has_truth:
         del found["shown"]
@@ -187,7 +187,7 @@ def measured(cell: Cell, studies: int = STUDIES, seed: int = 0) -> dict[str, Any
 
 
 def extremes(seeds: int, patients: int, exponent: float, draws: int = 6_000) -> tuple[float, float]:
-    """The least and the most often that intervals hold over all splits of the variance, normal effects, paired seeds.
+    """Lowest and highest coverage of intervals over all splits of the variance, with normal effects and paired seeds.
 
     Mean squares are drawn, the rest is calculated: the error of an estimate is normal and independent of them.
     """
