@@ -101,12 +101,13 @@ def check_denoisers(bench: Workbench) -> None:
 
 
 def check_seen_by_denoisers(bench: Workbench) -> None:
-    """Refuse curves over patients whom the denoiser has seen in training, unless the report allows it for the split.
+    """Refuse curves over patients whom the denoiser has seen in training, or may have, unless the report allows it.
 
     Raises
     ------
     InputError
-        naming the curve, the number of patients and up to five of them.
+        naming the curve, the number of patients and up to five of them; or the run that does not say on whom it was
+        trained.
     """
     for name, curve in bench.recipe.report.stress.items():
         if curve.denoise is None or bench.recipe.report.allowed(curve.split) is not None:
@@ -114,7 +115,10 @@ def check_seen_by_denoisers(bench: Workbench) -> None:
         own = _own(bench, curve)
         ledger = bench.seen.ledger(own) if own else _ledger_of(Path(curve.denoise))
         if ledger is None:
-            continue
+            raise InputError(
+                f"report.stress.{name}.denoise: nothing is known of the patients that '{curve.denoise}' was trained on",
+                hint=f"train it anew; if none is in '{curve.split}', 'report: {{allow_seen: REASON}}' says so",
+            )
         found = bench.seen.found(bench.recipe.stage(curve.stages[0]), curve.split, ledger=ledger)
         if found.seen:
             what = f"report.stress.{name}.denoise: of '{curve.split}', {found.share} {'; '.join(found.how)}"

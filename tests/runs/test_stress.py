@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import medkit
 from medkit.data.at_dose import AtDose
@@ -125,6 +127,20 @@ def test_a_denoiser_that_was_trained_on_the_patients_is_refused(tmp_path: Path, 
     same = recipe("data.ldct.source.source.seed=0", "data.ldct.source.source.patients=24")
     with pytest.raises(InputError, match=r"report\.stress\.denoised\.denoise: of 'test', \d+ of \d+ patients"):
         medkit.run(same, tmp_path / "run", quiet=True, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_denoiser_that_does_not_say_on_whom_it_was_trained_is_refused(tmp_path: Path, cached: Path) -> None:
+    silent = tmp_path / "silent"
+    medkit.run(recipe("report.stress=null").without(["detect"]), silent, quiet=True, device="cpu", link=True)
+    shutil.rmtree(silent / "ledgers")
+    for file in (silent / "weights").iterdir():
+        weights = load_file(file)
+        file.unlink()  # it is a link
+        save_file(weights, file)
+    made = recipe(f"report.stress.denoised.denoise={silent}")
+    with pytest.raises(InputError, match=r"denoised\.denoise: nothing is known of the patients that '.*silent' was"):
+        medkit.run(made, tmp_path / "run", quiet=True, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
