@@ -63,6 +63,50 @@ def test_downstream_rows_differ_from_the_baseline_in_the_encoder_only(monkeypatc
             assert (other.data, other.epochs, other.batch) == (own.data, own.epochs, own.batch)
 
 
+@pytest.mark.parametrize("name", ["tiny_table5", "tables/table5", "thesis/tables/table5"])
+def test_table_5_shows_concurrence_on_slices_of_either_class_with_and_without_the_loss(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = loaded(name, monkeypatch)
+    upstream = recipe.report.tables[0]
+    assert list(upstream.metrics)[:2] == ["concurrence_positives", "concurrence_negatives"]
+    shown = {}
+    for label in upstream.rows:
+        stage = recipe.stage("pretext" if label == "pretext" else f"pretext@{label}")
+        own = stage.objective.arguments
+        assert [metric.arguments["on"] for metric in stage.metrics[:2]] == ["positives", "negatives"]
+        shown[label] = set(own["heads"]), [tie.name for tie in own["ties"]]
+    tie = ["smartnet:consistency"]
+    two, three = {"cls", "seg"}, {"cls", "seg", "rec"}
+    assert shown == {
+        "cls_seg": (two, []),
+        "cls_seg_consist": (two, tie),
+        "cls_seg_rec": (three, []),
+        "pretext": (three, tie),
+    }
+
+
+@pytest.mark.parametrize("name", ["tiny_table5", "tables/table5", "thesis/tables/table5"])
+def test_each_row_of_table_5_goes_on_with_the_encoder_of_its_own_pretext(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = loaded(name, monkeypatch)
+    later = [stage for stage in recipe.stages if not stage.name.startswith("pretext")]
+    assert later
+    for stage in later:
+        _, at, label = stage.name.partition("@")
+        assert list(stage.takes_from()) == [f"pretext{at}{label}"]
+
+
+def test_table_5_has_rows_of_table_7_at_the_thesis_s_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    five, seven = (loaded(f"thesis/tables/table{number}", monkeypatch) for number in (5, 7))
+    for stage in five.stages:
+        own, same = stage, seven.stage(stage.name)
+        assert own.objective.plain() == same.objective.plain()
+        assert (own.epochs, own.batch, own.draw, own.balance) == (same.epochs, same.batch, same.draw, same.balance)
+        assert own.optim.plain() == same.optim.plain()
+
+
 def parts(recipe: Recipe) -> dict[str, Any]:
     """What the rows of the ablation differ in: network, tasks, losses with their suppression, how they are combined."""
     found = {}
@@ -84,7 +128,14 @@ def test_the_ablation_adds_the_same_parts_at_every_size(name: str, monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("tiny_table1_3", marks=pytest.mark.nightly), "tiny_table10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tiny_table1_3", marks=pytest.mark.nightly),
+        pytest.param("tiny_table5", marks=pytest.mark.nightly),
+        "tiny_table10",
+    ],
+)
 def test_every_row_trains_and_is_written_as_markdown(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
