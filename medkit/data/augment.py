@@ -1,8 +1,8 @@
-"""Random changes for training: one class each, run by albumentations on the CPU or by kornia on the training device.
+"""Augmentations: one class each, run by albumentations on the CPU or by kornia on the training device.
 
 All slices of a volume get the same parameters, masks follow geometry by nearest neighbour, and a paired ``target``
-gets what its image gets, only noise is drawn for each of the two. Images are float32 in [0,1]. Defaults are those of
-the published SMART-Net code where it has them.
+gets the same changes as its image, except for noise, which is drawn for each of the two. Images are float32 in [0,1].
+Defaults are those of the published SMART-Net code if it has them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-BINOMIAL_SIGMA = 1 / math.sqrt(2 * math.log(2))  # the Gaussian that halves one pixel off: 1 2 1
+BINOMIAL_SIGMA = 1 / math.sqrt(2 * math.log(2))  # of the Gaussian that is half as high one pixel off: 1 2 1
 Probability = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
 class ShiftScaleRotate:
-    """Shift, scale and rotate at once, both sides by one scale; images are interpolated linearly.
+    """Shift, scale (isotropically) and rotate at once; images are interpolated linearly.
 
     Parameters
     ----------
     shift:
-        Largest shift as a share of the side.
+        Largest shift, as a fraction of the side.
     scale:
         Largest relative change of size.
     rotate:
@@ -38,7 +38,7 @@ class ShiftScaleRotate:
     p:
         Probability.
     border:
-        What comes in from outside: the image mirrored at its edge (``reflect``), or 0 (``zero``).
+        What fills the outside: the image mirrored at its edge (``reflect``), or 0 (``zero``).
     """
 
     shift: Share = 0.0625
@@ -68,7 +68,7 @@ class ShiftScaleRotate:
 
         limits = (1 - self.scale, 1 + self.scale)
         padding = "reflection" if self.border == "reflect" else "zeros"
-        # Aligned corners: edges are mirrored about the middle of the outermost pixels, as on the CPU.
+        # Aligned corners: edges are mirrored about the centre of the outermost pixels, as on the CPU.
         return K.RandomAffine(
             self.rotate, (self.shift, self.shift), limits, p=self.p, padding_mode=padding, align_corners=True
         )
@@ -104,7 +104,7 @@ class ShiftIntensity:
     Parameters
     ----------
     limit:
-        Largest offset, images lying in [0,1].
+        Largest offset, for images in [0,1].
     p:
         Probability.
     """
@@ -185,14 +185,14 @@ class Gamma:
 
 @dataclass(frozen=True)
 class Sharpen:
-    """Sharpen by a 3x3 kernel that keeps the mean; the sharpened image is mixed with the image.
+    """Sharpen by a 3x3 kernel that keeps the mean; the sharpened image is mixed with the original.
 
     Parameters
     ----------
     low:
-        Smallest share of the sharpened image.
+        Smallest fraction of the sharpened image.
     high:
-        Largest share.
+        Largest fraction.
     p:
         Probability.
     """
@@ -204,7 +204,7 @@ class Sharpen:
 
     def __post_init__(self) -> None:
         if self.low > self.high:
-            raise ValueError(f"the smallest share {self.low} is above the largest {self.high}")
+            raise ValueError(f"the smallest fraction {self.low} is above the largest {self.high}")
 
     def cpu(self) -> Any:
         import albumentations as A
@@ -219,7 +219,7 @@ class Sharpen:
 
 @dataclass(frozen=True)
 class GaussNoise:
-    """Add Gaussian noise of one standard deviation, other noise on every slice.
+    """Add Gaussian noise of one standard deviation, drawn anew for every slice.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ class GaussNoise:
 
 @dataclass(frozen=True)
 class Blur:
-    """Blur by a 3x3 Gaussian (1 2 1, as published), median or motion kernel, drawn evenly.
+    """Blur with a 3x3 Gaussian (1 2 1, as published), median or motion kernel, equally likely.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Dihedral:
-    """One of the square's eight symmetries, drawn evenly; no interpolation (square images)."""
+    """One of the square's eight symmetries, equally likely; without interpolation (square images)."""
 
     def cpu(self) -> Any:
         import albumentations as A

@@ -1,4 +1,4 @@
-"""Chains of random changes: of one item on the CPU, or of a whole batch on its device."""
+"""Chains of augmentations: for one item on the CPU, or for a whole batch on its device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medkit.protocols import Batch
 
 
 def _forms(steps: Sequence[Any], where: str) -> list[Any]:
-    """The form of each step for ``cpu`` or ``device``; a step without one is an :class:`InputError`."""
+    """The form of each step for ``cpu`` or ``device``; raises :class:`InputError` for a step without one."""
     forms = []
     for step in steps:
         try:
@@ -61,8 +61,7 @@ class CPUChain:
 class DeviceChain:
     """Augmentations of a whole batch on its device, drawn from torch's generator.
 
-    Items of slice batches differ; the slices of each volume of a volume batch, or of a patch of a volume, get the same
-    parameters.
+    Items of slice batches get different parameters; all slices of a volume, or of a patch of one, get the same.
     """
 
     def __init__(self, steps: Sequence[Any]) -> None:
@@ -100,7 +99,7 @@ class DeviceChain:
         return out
 
     def _volume(self, images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        # The slices of a volume as channels of one item share its parameters by construction.
+        # As channels of one item, the slices of a volume share its parameters by construction.
         depth, channels = images.shape[:2]
         flat = images.reshape(1, depth * channels, *images.shape[2:])
         flat, moved = self._items(flat, None if mask is None else mask.transpose(0, 1))

@@ -1,4 +1,4 @@
-"""What albumentations does not do as our augmentations say it: transforms of its kind, imported when one is built."""
+"""Transforms that albumentations lacks or does differently from our augmentations, imported when one is built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medkit.data.augment_crop import Cut, cut_of
 
 
 class WholeAffine(A.Affine):
-    """An affine map whose shift is not cut to whole pixels: on small images the cut would halve its variance."""
+    """An affine map whose shift is not truncated to whole pixels, which would halve its variance on small images."""
 
     def _get_translate_params(self, image_shape: tuple[int, int]) -> dict[str, float]:  # type: ignore[override]
         sides = {"x": image_shape[1], "y": image_shape[0]}
@@ -21,7 +21,7 @@ class WholeAffine(A.Affine):
 
 
 class Noise(A.ImageOnlyTransform):
-    """Gaussian noise of one standard deviation, drawn anew for every slice and channel; the result is cut to [0,1]."""
+    """Gaussian noise of one standard deviation, drawn anew for every slice and channel, clipped to [0,1]."""
 
     def __init__(self, low: float, high: float, p: float) -> None:
         super().__init__(p=p)
@@ -44,7 +44,7 @@ class Noise(A.ImageOnlyTransform):
 
 
 class Crop(A.DualTransform):
-    """A part with ``scale`` (smallest and largest share) of the image's area, resized to its size or to a square."""
+    """A crop of ``scale`` (smallest and largest fraction) of the image's area, resized to its size or to a square."""
 
     def __init__(self, scale: tuple[float, float], size: int | None = None, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -64,7 +64,7 @@ class Crop(A.DualTransform):
         return found.reshape(*result, *img.shape[2:])
 
     def apply_to_mask(self, mask: np.ndarray, cut: Cut, result: tuple[int, int], **params: Any) -> np.ndarray:
-        # OpenCV's nearest pixel is now the earlier one of two, now the later one.
+        # OpenCV is not consistent about which of two equally near pixels it takes.
         rows, columns = (
             start + (2 * np.arange(size) + 1) * length // (2 * size)
             for start, length, size in ((cut.top, cut.height, result[0]), (cut.left, cut.width, result[1]))

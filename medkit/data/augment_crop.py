@@ -1,7 +1,7 @@
-"""Random cuts out of an image, resized without changing proportions: a pixel stays as many mm high as it is wide.
+"""Random crops of an image, resized without changing its aspect ratio, so that square pixels stay square.
 
-Where a cut is shrunk, pixels are averaged over their areas, so that nothing finer than the result remains in it;
-where it is enlarged, it is interpolated linearly, masks by nearest neighbour. Both forms compute the same.
+A crop that is shrunk is averaged over areas, which avoids aliasing; one that is enlarged is interpolated linearly,
+masks by nearest neighbour. The forms for CPU and device compute the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Cut(NamedTuple):
 
 
 def cut_of(shape: tuple[int, int], result: tuple[int, int], area: float, place: tuple[float, float]) -> Cut:
-    """The part of an image (H,W) with a share ``area`` of it and the proportions of ``result`` (h,w).
+    """The part of an image (H,W) that has a fraction ``area`` of it and the aspect ratio of ``result`` (h,w).
 
-    Where so large a part does not fit into the image, it is the largest that does. ``place``, in [0,1), says where it
-    lies between the image's edges, down and across.
+    If that does not fit into the image, the part is the largest that does. ``place``, in [0,1), is its position between
+    the image's edges, down and across.
     """
     height = math.sqrt(area * shape[0] * shape[1] * result[0] / result[1])
     width = height * result[1] / result[0]
@@ -42,12 +42,13 @@ def cut_of(shape: tuple[int, int], result: tuple[int, int], area: float, place: 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Cut out a part of the image, of its proportions, and enlarge it to the image's size.
+    """Cut out a part of the image with the same aspect ratio, and enlarge it to the image's size.
 
     Parameters
     ----------
     scale:
-        Smallest and largest share of the image's area, drawn evenly; SimCLR and its kin take 0.08 to 0.2 and 1.
+        Smallest and largest fraction of the image's area, drawn uniformly; SimCLR and similar methods use 0.08 to 0.2
+        and 1.
     p:
         Probability.
     """
@@ -57,7 +58,7 @@ class RandomResizedCrop:
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"the smallest share {self.scale[0]} is above the largest {self.scale[1]}")
+            raise ValueError(f"the smallest fraction {self.scale[0]} is above the largest {self.scale[1]}")
 
     def cpu(self) -> Any:
         from medkit.data.augment_cpu import Crop
@@ -72,7 +73,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """A square out of the image, resized to ``size`` pixels a side."""
+    """A square crop of the image, resized to ``size`` pixels per side."""
 
     scale: tuple[Area, Area]
     size: int

@@ -1,4 +1,4 @@
-"""What kornia does not do as our augmentations say it: modules of its kind, distributed as the forms for the CPU."""
+"""Modules that kornia lacks or does differently from our augmentations, with the same distributions as on the CPU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from medkit.data.augment_crop import cut_of
 
 BINOMIAL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
-"""Sixteenths of the 3x3 Gaussian of OpenCV and of the published code (a standard deviation of 0.85 pixels)."""
+"""Sixteenths of the 3x3 Gaussian in OpenCV and in the published code (a standard deviation of 0.85 pixels)."""
 
 
 class Noise(K.IntensityAugmentationBase2D):
-    """Gaussian noise of one standard deviation an item, drawn anew for every channel."""
+    """Gaussian noise of one standard deviation per item, drawn anew for every channel."""
 
     def __init__(self, low: float, high: float, p: float) -> None:
         super().__init__(p=p)
@@ -33,7 +33,7 @@ class Noise(K.IntensityAugmentationBase2D):
 
 
 class Sharpen(K.IntensityAugmentationBase2D):
-    """The image mixed with its sharpened self: eight times the middle pixel less its neighbours, added to it."""
+    """The image mixed with itself sharpened: plus eight times the middle pixel less its neighbours."""
 
     def __init__(self, low: float, high: float, p: float) -> None:
         super().__init__(p=p)
@@ -53,7 +53,7 @@ class Sharpen(K.IntensityAugmentationBase2D):
 
 
 class Blur(K.IntensityAugmentationBase2D):
-    """A 3x3 Gaussian, median or motion kernel, drawn evenly; motion kernels are albumentations', as on the CPU."""
+    """A 3x3 Gaussian, median or motion kernel, equally likely; motion kernels are albumentations', as on the CPU."""
 
     def __init__(self, p: float) -> None:
         import albumentations as A
@@ -80,7 +80,7 @@ class Blur(K.IntensityAugmentationBase2D):
 
 
 def filtered(images: Tensor, kernels: Tensor) -> Tensor:
-    """(N,C,H,W) images, each correlated with its own of (N,3,3) kernels; edges are reflected without repeating them."""
+    """(N,C,H,W) images, each correlated with its own of (N,3,3) kernels; padded by reflection without edge pixels."""
     n, c, h, w = images.shape
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect").reshape(1, n * c, h + 2, w + 2)
     weights = kernels.to(images).repeat_interleave(c, 0)[:, None]
@@ -88,20 +88,20 @@ def filtered(images: Tensor, kernels: Tensor) -> Tensor:
 
 
 def median3(images: Tensor) -> Tensor:
-    """The median of each pixel's 3x3 neighbourhood; edges are repeated."""
+    """The median of each pixel's 3x3 neighbourhood, (N,C,H,W); padded with edge pixels."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     return padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2).median(-1).values
 
 
 class Crop(nn.Module):
-    """For each image a part with ``scale`` of its area, resized to its size or to a square; masks follow."""
+    """A random crop of ``scale`` of each image's area, resized to its size or to a square; masks follow."""
 
     def __init__(self, scale: tuple[float, float], size: int | None = None, p: float = 1.0) -> None:
         super().__init__()
         self.scale, self.size, self.p = scale, size, p
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """(N,C,H,W) images, and their (N,C,H,W) masks, at the size (h,w) of the result."""
+        """(N,C,H,W) images, and their masks (N,C,H,W), to (N,C,h,w), the size of the result."""
         shape = (images.shape[2], images.shape[3])
         result = shape if self.size is None else (self.size, self.size)
         cuts = torch.tensor([self._cut(shape, result) for _ in range(len(images))])
@@ -122,14 +122,14 @@ class Crop(nn.Module):
 
 
 def _resampling(start: Tensor, length: Tensor, full: int, size: int, nearest: bool) -> Tensor:
-    """(N,size,full) weights that bring ``length`` (N,) pixels of ``full`` from ``start`` (N,) on to ``size`` pixels.
+    """(N,size,full) weights that resample ``length`` (N,) of ``full`` pixels, from ``start`` (N,) on, to ``size``.
 
-    Means over areas where pixels become fewer, else linear between their middles, as OpenCV's INTER_AREA and
-    INTER_LINEAR; or the ``nearest`` pixel, of two as near the later one.
+    Means over areas when shrinking, else linear between pixel centres, as OpenCV's INTER_AREA and INTER_LINEAR; or the
+    ``nearest`` pixel, the later one of two equally near.
     """
     start, length = start[:, None], length[:, None]
     place = torch.arange(size)
-    pixel = torch.arange(full) - start[:, :, None]  # (N,1,full): counted from where the part begins
+    pixel = torch.arange(full) - start[:, :, None]  # (N,1,full): relative to the start of the crop
     if nearest:
         return (pixel == ((2 * place + 1) * length // (2 * size))[:, :, None]).float()
     ratio = (length.double() / size)[:, :, None]

@@ -1,8 +1,8 @@
-"""Prepared samples on disk, complete or not there at all: shards of thousands, and folders of single ones.
+"""Prepared samples on disk, complete or not at all: shards of thousands, and folders of single ones.
 
-What preparation makes (``medkit prepare``, or the start of a run) goes into shards. A sample that is asked for before,
-such as the one a recipe is tried on, is a folder of its own. Either way every array and JSON has a checksum, which is
-looked at when a process reads the sample for the first time: one pass over its bytes, and nothing afterwards.
+Preparation (``medkit prepare``, or the start of a run) writes shards. A sample that is needed before, such as the one
+on which a recipe is tried, is a folder of its own. Either way every array and JSON has a checksum, which a process
+verifies when it first reads the sample: one pass over its bytes, and none afterwards.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from medkit.data.shards_write import ShardWriter, unwritable
 __all__ = ["Cache", "described", "key_of"]
 
 _HEADERS = threading.RLock()
-"""numpy reads headers by ``ast.literal_eval``; with Python 3.11.7 two threads once had a SystemError."""
-# A process that is forked while another thread reads a header must not wait for it for ever.
+"""NumPy parses headers with ``ast.literal_eval``, which once raised SystemError in two threads of Python 3.11.7."""
+# A process forked while another thread reads a header must not wait for its lock for ever.
 os.register_at_fork(before=_HEADERS.acquire, after_in_parent=_HEADERS.release, after_in_child=_HEADERS.release)
 
 
 class Cache:
-    """Arrays and a small JSON by key below ``folder``."""
+    """Arrays and a small JSON for each key, below ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,15 +44,15 @@ class Cache:
         return self.folder / key[:2] / key
 
     def read(self, key: str, *, check: bool = True) -> Found | None:
-        """Memory-mapped arrays and the JSON, or None. A damaged entry is removed, said once and None.
+        """Memory-mapped arrays and the JSON, or None. A damaged entry is removed, reported once, and gives None.
 
-        ``check=False`` leaves the voxels unread, for whoever only wants to know that an entry is there.
+        ``check=False`` does not read the voxels, for callers that only need to know that an entry exists.
         """
         found = self.shards.read(key, check=check)
         return found if found is not None else self.read_folder(key, check)
 
     def read_folder(self, key: str, check: bool = True) -> Found | None:
-        """What :meth:`read` gives of a sample that was written by itself."""
+        """:meth:`read` for a sample in a folder of its own."""
         path = self._path(key)
         if not path.is_dir():
             return None
@@ -70,7 +70,7 @@ class Cache:
                     raise ValueError(f"the checksum of {name} differs")
                 arrays[name] = array
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            print(f"medkit: cache entry {path} is damaged ({error}) and is made again", file=sys.stderr)
+            print(f"medkit: cache entry {path} is damaged ({error}): it is made again", file=sys.stderr)
             shutil.rmtree(path, ignore_errors=True)
             return None
         if check:
@@ -78,7 +78,7 @@ class Cache:
         return arrays, meta["meta"]
 
     def metas(self, keys: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Position and JSON of every one of ``keys``, (n,16) uint8, that is there, in no order; no voxel is read."""
+        """Position and JSON of each of ``keys``, (n,16) uint8, that exists, in any order; no voxels are read."""
         missing = np.ones(len(keys), bool)
         for position, meta in self.shards.metas(keys):
             missing[position] = False
@@ -89,16 +89,16 @@ class Cache:
                 yield position, found[1]
 
     def count(self, keys: np.ndarray) -> int:
-        """How many of ``keys``, (n,16) uint8, are there by now; nothing of them is read."""
+        """How many of ``keys``, (n,16) uint8, exist by now; nothing of them is read."""
         there = self.shards.contains(keys)
         return int(there.sum()) + sum(self._path(keys[i].tobytes().hex()).is_dir() for i in np.flatnonzero(~there))
 
     def writer(self) -> ShardWriter:
-        """What many samples are written by, into shards of its own."""
+        """A writer for many samples, with its own shards."""
         return ShardWriter(self.shards.folder)
 
     def write(self, key: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Write a single sample: a folder that is renamed when whole. Another writer's finished one is left alone."""
+        """Write a single sample: a folder that is renamed when complete, unless another writer has finished it."""
         path = self._path(key)
         temporary = path.with_name(f".{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
@@ -107,7 +107,7 @@ class Cache:
                 with (temporary / f"{name}.npy").open("wb") as file:
                     np.save(file, array, allow_pickle=False)
                     file.flush()
-                    os.fsync(file.fileno())  # or a power cut may leave the name without the numbers
+                    os.fsync(file.fileno())  # or a power failure may leave the name without the data
             kinds = {n: [list(array.shape), str(array.dtype), checksum_of(array)] for n, array in arrays.items()}
             whole = {"arrays": kinds, "meta": meta, "checksum": _json_checksum(kinds, meta)}
             (temporary / "meta.json").write_text(json.dumps(whole), encoding="utf-8")

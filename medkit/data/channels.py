@@ -1,8 +1,8 @@
-"""Preparation that makes several channels of an image: windows of one slice, and slices beside it.
+"""Preparation that makes several channels of an image: windows of a slice, and its neighbouring slices.
 
-Images of one channel are (D,H,W), of several (D,C,H,W). A step that says how many it makes (``channels``) gets and
-gives arrays of either form; every other step is given one channel after the other, by
-:func:`medkit.data.transforms.prepare`.
+Images of one channel are (D,H,W), of several (D,C,H,W). A step with a method ``channels``, which says how many it
+makes, takes arrays of either form; :func:`medkit.data.transforms.prepare` gives any other step one channel after the
+other.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Windows(Step):
     Parameters
     ----------
     windows:
-        The lowest and the highest value of each, such as ``[[0, 80], [-20, 180], [-800, 2000]]`` (brain, subdural,
-        bone): one channel each, in this order.
+        Lowest and highest value of each, such as ``[[0, 80], [-20, 180], [-800, 2000]]`` (brain, subdural, bone): one
+        channel each, in this order.
     units:
-        As that of ``window``.
+        As for ``window``.
     """
 
     windows: tuple[tuple[float, float], ...]
@@ -46,19 +46,19 @@ class Windows(Step):
 
     @property
     def needs_hu(self) -> str | None:
-        """What of this step needs CT in HU, in words, or None."""
+        """What in this step needs CT in HU, in words, or None."""
         said = ", ".join(f"{low:g} to {high:g}" for low, high in self.windows)
         return f"the windows from {said} HU" if self.units == "HU" else None
 
     def channels(self, count: int) -> int:
-        """How many channels it makes of ``count``."""
+        """How many channels ``count`` become."""
         if count != 1:
-            what = f"'windows' makes channels of an image that has one, and this one has {count}"
-            raise InputError(what, hint="write it before other steps that make channels; 'window' takes any number")
+            what = f"'windows' needs an image of one channel, but this one has {count}"
+            raise InputError(what, hint="put it before other steps that make channels; 'window' takes any number")
         return len(self.windows)
 
     def shown(self, count: int) -> int:
-        """Which of ``count`` channels people are shown: the first window."""
+        """Which of ``count`` channels to display: the first window."""
         return 0
 
     def apply(self, arrays: Arrays) -> Arrays:
@@ -75,29 +75,29 @@ class Windows(Step):
 
 @dataclass(frozen=True)
 class Neighbours(Step):
-    """The slices beside each slice as further channels, from below to above (2.5-D).
+    """The neighbours of each slice as further channels, from below to above (2.5-D).
 
-    Of C channels it makes (2 * count + 1) * C: those of the lowest slice first. It takes slices as they lie in the
-    volume, whatever the distance between them in mm, and images as they are prepared by then, so it belongs last: a
-    slice is resized once, not once for each that it is beside.
+    C channels become (2 * count + 1) * C, those of the lowest slice first. Neighbours are by slice number, whatever
+    their distance in mm, and as prepared so far, so this step belongs last: then each slice is resized only once, not
+    once for each of its neighbours.
 
     Parameters
     ----------
     count:
         Slices on either side.
     edges:
-        What stands beside the first and the last slice: that slice again (``repeat``), or nothing but 0 (``zero``).
+        What the first and the last slice have for missing neighbours: themselves (``repeat``) or 0 (``zero``).
     """
 
     count: Annotated[int, Gt(0)] = 1
     edges: Literal["repeat", "zero"] = "repeat"
 
     def channels(self, count: int) -> int:
-        """How many channels it makes of ``count``."""
+        """How many channels ``count`` become."""
         return (2 * self.count + 1) * count
 
     def shown(self, count: int) -> int:
-        """Which of ``count`` channels people are shown: one of the slice itself."""
+        """Which of ``count`` channels to display: one of the slice itself."""
         return count // 2
 
     def apply(self, arrays: Arrays) -> Arrays:
@@ -121,7 +121,7 @@ class Neighbours(Step):
 
 
 def channels_after(steps: Sequence[Any], count: int = 1) -> int:
-    """How many channels images of ``count`` have once they are prepared."""
+    """How many channels images of ``count`` channels have after preparation."""
     for step in steps:
         if hasattr(step, "channels"):
             count = int(step.channels(count))
@@ -129,7 +129,7 @@ def channels_after(steps: Sequence[Any], count: int = 1) -> int:
 
 
 def one_shown(image: np.ndarray, steps: Sequence[Any]) -> np.ndarray:
-    """(D,H,W) of an image (D,H,W) or (D,C,H,W) that people are shown: of several, the channel that ``steps`` choose."""
+    """The (D,H,W) to display of an image (D,H,W) or (D,C,H,W): the channel that ``steps`` choose, if several."""
     if image.ndim == 3:
         return np.asarray(image)
     if image.shape[1] == 1:

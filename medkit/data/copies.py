@@ -1,4 +1,4 @@
-"""Digests by which a copy of an image is found, whatever its file, its patient and its preparation are called."""
+"""Digests that find copies of an image, whatever its file, patient and preparation are called."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import cv2
 import numpy as np
 
 COUNT = 2
-"""Slices of each image that are kept."""
+"""Number of slices of each image whose digests are kept."""
 ROWS, COLUMNS = 16, 17
 LEAST = 16  # of 256 comparisons: a slice of air or padding looks like many others
 
 
 def image_digests(voxels: np.ndarray) -> tuple[int, ...]:
-    """64-bit digests of the ``COUNT`` slices of an image (D,H,W) with the smallest ones; fewer if others are empty.
+    """The ``COUNT`` smallest of the 64-bit digests of an image's slices (D,H,W); fewer if others are empty.
 
-    A slice is averaged to 16 x 17 and each value compared with its right neighbour (as dHash does): 256 bits, which a
-    positive scale and an offset leave as they are, and a mirrored, cropped or resampled slice does not have. The
-    smallest digests are chosen by content, so that a copy chooses the same ones. Slices without structure have none.
+    A slice is averaged to 16 x 17 and each value compared with its right neighbour (as in dHash): 256 bits, which do
+    not change with a positive scale and an offset, but do if a slice is mirrored, cropped or resampled. Taking the
+    smallest digests selects slices by content, so that a copy selects the same ones. Slices without structure have
+    none.
     """
     found = set()
     for image in voxels:

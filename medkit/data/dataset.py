@@ -26,7 +26,7 @@ from medkit.protocols import Case, Source
 from medkit.protocols.classes import Classes
 from medkit.protocols.labels import Labels
 
-IN_MEMORY = 2 << 30  # bytes of prepared samples that a data set without a cache keeps
+IN_MEMORY = 2 << 30  # bytes of prepared samples that a data set without a cache keeps in memory
 
 
 class Dataset:
@@ -41,16 +41,16 @@ class Dataset:
     prepare:
         Deterministic steps.
     cache_dir:
-        Where prepared samples are kept; None keeps the latest ``IN_MEMORY`` bytes of them in memory.
+        Where prepared samples are kept; if None, the latest ``IN_MEMORY`` bytes of them are kept in memory.
     fields:
         Numeric case fields that batches carry.
     classes:
-        Of masks that have several.
+        Classes of masks that have several.
     labels:
-        What cases are labelled with, if that is declared.
+        The declared labels of cases, if any.
     roles_known:
-        The caller knows which splits train, validate and test, and compares their patients. Else the names say it:
-        ``train``, ``val`` and ``test`` share no patient.
+        The caller knows which splits train, validate and test, and compares their patients. Otherwise their names
+        decide: ``train``, ``val`` and ``test`` must not share patients.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Dataset:
         self.doubts: dict[str, str] = {}
         cases = source.cases()
         if not len(cases):
-            raise InputError("the source has no cases")
+            raise InputError(f"the source {type(source).__name__} has no cases")
         if self.cache is not None:
             about = f"{preparation_of(source, self.steps, VERSION)} {LAYOUT}"
-            # Samples of masks without classes keep their keys.
+            # Without classes, keys stay what they were before there were classes.
             self.keys = KeyTable(source, about if classes is None else f"{about} {classes.largest}")
-        self._digests: dict[str, Sequence[int]] = {}  # of cases that no cache keeps
+        self._digests: dict[str, Sequence[int]] = {}  # only if there is no cache
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.tell_look_alikes(cases)
         splitting.check_images(self.splits)
@@ -89,7 +89,7 @@ class Dataset:
         self.declared = None if labels is None else LabelColumn(labels, cases, self._place)
 
     def _place(self, case: Case) -> str:
-        """Where a case is listed: file and row, where the source knows them."""
+        """Where a case is listed: file and row, if the source knows them."""
         where = getattr(self.source, "where", None)
         return f"case '{case.id}'" if where is None else str(where(case))
 
@@ -100,7 +100,7 @@ class Dataset:
         return self.splits[split]
 
     def sample(self, case: Case, *, check: bool = True) -> Sample:
-        """The prepared case, from the cache if it is there; ``check`` is that of :meth:`Cache.read`."""
+        """The prepared case, from the cache if possible; ``check`` as for :meth:`Cache.read`."""
         sample = self._sample(case, check)
         if self.declared is not None:
             sample.declared, sample.labels = self.declared.labels, self.declared.of_case(case)
@@ -109,12 +109,12 @@ class Dataset:
         return sample
 
     def doubtful(self) -> str | None:
-        """What is to be told beside every number where cases that were prepared may not be CT in HU."""
+        """A warning to go with every number if prepared cases may not be CT in HU; else None."""
         if not self.doubts:
             return None
         first = next(iter(self.doubts.values()))
         count = f"{len(self.doubts)} cases" if len(self.doubts) > 1 else "1 case"
-        return f"{count} may not be CT in HU (of the first, {first}), which the preparation takes for granted; {SAY_SO}"
+        return f"{count} may not be CT in HU (for the first, {first}), but the preparation assumes it; {SAY_SO}"
 
     def _sample(self, case: Case, check: bool) -> Sample:
         if self.cache is None:
@@ -128,16 +128,16 @@ class Dataset:
             if found is None:
                 return sample
         sample = unpack(case, *found, self.steps, self.classes)
-        check_label(case, sample.any_positive)  # again: the manifest may have changed since
+        check_label(case, sample.any_positive)  # again, since the manifest may have changed
         return sample
 
     def prepared(self, case: Case) -> Sample:
-        """The case read and prepared anew, for the cache to keep under its key.
+        """Read and prepare the case anew, for the cache to keep under its key.
 
         Raises
         ------
         InputError
-            if its files have changed since the key was worked out.
+            if its files have changed since the key was computed.
         """
         self.keys.of(case)
         sample = prepare_record(self.source.load(case), case, self.steps, self.classes)
@@ -150,17 +150,17 @@ class Dataset:
             sample = prepare_record(self.source.load(case), case, self.steps, self.classes)
             self.memory.put(sample)
             self._digests[case.id] = sample.digests
-        return dataclasses.replace(sample)  # whoever gets it may unpack its mask, which is not to be kept
+        return dataclasses.replace(sample)  # a copy, so that a mask unpacked by its user is not kept
 
     def prepare_all(self, cases: Sequence[Case], progress: Callable[..., None] | None = None, jobs: int = 1) -> None:
-        """Prepare many cases ahead, by ``jobs`` processes of one thread each; ``progress(done, total)`` is told.
+        """Prepare many cases in advance, by ``jobs`` processes of one thread each; calls ``progress(done, total)``.
 
-        Without a cache there is nothing that processes could share, and cases are prepared one after the other.
+        Without a cache, processes could not share samples, so cases are prepared one after the other.
 
         Raises
         ------
         InputError, RunError
-            of the first case that cannot be prepared; the others' samples stay.
+            for the first case that cannot be prepared; samples that are done are kept.
         """
         from medkit.data.prepare import fill
 
@@ -168,7 +168,9 @@ class Dataset:
             raise failure.error
 
     def missing(self, cases: Sequence[Case], progress: Callable[..., None] | None = None) -> list[int]:
-        """Positions of cases that the cache has not; those that it has are looked at, their voxels are not."""
+        """Positions of cases that are not in the cache; those that are have their labels checked, without reading
+        voxels.
+        """
         assert self.cache is not None
         there = np.zeros(len(cases), bool)
         for position, meta in self.cache.metas(self.keys.all(cases)):
@@ -181,12 +183,12 @@ class Dataset:
         return np.flatnonzero(~there).tolist()
 
     def positive(self, cases: Sequence[Case]) -> np.ndarray:
-        """Which cases are positive, (n,) booleans; known labels are not looked up in the mask.
+        """(n,) booleans: which cases are positive; masks are read only for cases without a label.
 
         Raises
         ------
         InputError
-            if of some it is not known.
+            if it is unknown for some.
         """
         labels = self.labels(cases)
         missing = np.flatnonzero(np.isnan(labels))
@@ -196,8 +198,9 @@ class Dataset:
         return labels != 0
 
     def labels(self, cases: Sequence[Case], jobs: int = 1) -> np.ndarray:
-        """(n,) labels of cases, their own or those of their masks, nan for none; masks that have not been read are
-        read by ``jobs`` processes."""
+        """(n,) labels of cases, their own or from their masks, nan for none; ``jobs`` processes read masks that have
+        not been read.
+        """
         labels = column(cases, "label")
         unknown = take(cases, np.isnan(labels))
         have_masks = getattr(self.source, "have_masks", None)
@@ -213,8 +216,9 @@ class Dataset:
         return labels
 
     def labelled(self, cases: Sequence[Case], by: Collection[str] = ("label",)) -> np.ndarray:
-        """(n,) which cases have a ``label`` (their own or that of a mask), a ``mask``, declared ``labels``, or all of
-        these that ``by`` names."""
+        """(n,) booleans: which cases have everything that ``by`` names: a ``label`` (their own or from a mask), a
+        ``mask``, declared ``labels``.
+        """
         if "labels" in by and self.declared is not None:
             known = self.declared.known(cases)
             if rest := set(by) - {"labels"}:
@@ -229,7 +233,7 @@ class Dataset:
         return with_mask if "mask" in by else with_mask | ~np.isnan(column(cases, "label"))
 
     def _of_masks(self, cases: Sequence[Case]) -> np.ndarray:
-        """(n,) whether each case's mask has a positive voxel, as 0 and 1; nan where there is none."""
+        """(n,) whether each case's mask has a positive voxel, as 0 and 1; nan if it has no mask."""
         found, left = np.full(len(cases), np.nan), np.ones(len(cases), bool)
         if self.cache is not None and len(cases):
             for i, meta in self.cache.metas(self.keys.all(cases)):
@@ -240,7 +244,7 @@ class Dataset:
         return found
 
     def digests(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Sequence[int]]]:
-        """Cases that have been prepared, in their order, with the digests of their slices."""
+        """The cases in order, with the digests of their slices; cases that are not prepared yet are."""
         found: dict[int, Sequence[int]] = {}
         if self.cache is not None:
             found = {position: meta["digests"] for position, meta in self.cache.metas(self.keys.all(cases))}
@@ -250,7 +254,7 @@ class Dataset:
 
 
 class Memory:
-    """The samples that were put here last, up to some bytes; the oldest go first."""
+    """The latest samples, up to ``most`` bytes; the oldest are dropped first."""
 
     def __init__(self, most: int) -> None:
         self.most, self.size = most, 0
@@ -288,7 +292,7 @@ class Memory:
 
 
 def input_case(fields: Mapping[str, float] | None) -> Case:
-    """The case of one image that is no data set's; raises :class:`InputError` for a field that is no finite number."""
+    """A case for an image outside any data set; raises :class:`InputError` for a field that is not a finite number."""
     case = Case("input", "input", fields=fields or {})
     for name in case.fields:
         _check_numbers([case], name)
@@ -296,20 +300,20 @@ def input_case(fields: Mapping[str, float] | None) -> Case:
 
 
 def _check_numbers(cases: Sequence[Case], name: str) -> None:
-    """Refuse cases whose field is no finite number; one written as text, as all of a CSV file's are, is one."""
+    """Refuse cases whose field is not a finite number; text counts too, since all cells of a CSV file are text."""
     codes, values = encoded(cases, name)
     wrong = np.array([*(not math.isfinite(as_number(value)) for value in values), True])[codes]
     if wrong.any():
         found = take(cases, wrong)
         without = [found[i].id for i in range(min(len(found), 8))]
-        others = f", nor have {len(found) - 1} others: {', '.join(without[1:])}" if without[1:] else ""
+        others = f"; nor have {len(found) - 1} others: {', '.join(without[1:])}" if without[1:] else ""
         value = found[0].fields.get(name)
         said = "" if value is None else f", but '{value}'"
         raise InputError(f"case '{without[0]}' has no number in field '{name}'{said}{others}")
 
 
 def doubts_told(sample: Sample, place: str | None) -> list[str]:
-    """Warn of an input that may be no CT in HU, and give the sentence for what is written."""
+    """Warn that an input may not be CT in HU, and return the sentence for the outputs."""
     if not sample.doubt:
         return []
     text = f"this may not be CT in HU ({sample.doubt}); {SAY_SO}"

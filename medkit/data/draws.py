@@ -1,4 +1,4 @@
-"""What a training item is taken from a case: one slice, patches of one slice or of all, or all slices."""
+"""What a training item takes from its case: one slice, patches of one slice or of the volume, or all slices."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from medkit.data.sample import Sample
 Unit = Literal["slice", "volume", "patch", "patch3d"]
 Draw = Literal["uniform", "positive"]
 DRAWN = {
-    "uniform": "slices are drawn as they lie in the data",
+    "uniform": "every slice of a case is equally likely",
     "positive": "a case with a positive mask gives the slice of a random positive voxel",
 }
-"""What each way of drawing slices means, for whoever reads the results."""
+"""What each way of drawing slices means, for readers of the results."""
 
 DRAWN_3D = {
     "uniform": "patches lie anywhere in their volumes",
     "positive": "a third of the patches of a case with a positive mask, at least one, hold a random positive voxel",
 }
-"""The same of patches of volumes."""
+"""The same for patches of volumes."""
 
 
 def drawn_in_words(draw: str, unit: str) -> str:
-    """What a way of drawing means for the items of a unit; empty for one that is not known."""
+    """What a way of drawing means for the items of a unit; empty for an unknown one."""
     return (DRAWN_3D if unit == "patch3d" else DRAWN).get(draw, "")
 
 
@@ -36,16 +36,16 @@ Chain = Callable[[Arrays, np.random.Generator], Arrays]
 
 
 class Drawn(NamedTuple):
-    """What was drawn of a case; images of several channels have them after their slices, (n,C,H,W).
+    """What was drawn from a case; several channels come after the slices, (n,C,H,W).
 
     Attributes
     ----------
     arrays:
-        ``image`` and, where there are such, ``mask`` and ``target``, (n,H,W); of patches of volumes (n,d,h,w).
+        ``image`` and, if present, ``mask`` and ``target``, (n,H,W); for patches of volumes (n,d,h,w).
     label:
-        Of the slice if it was drawn with its mask, else of the case.
+        That of the slice if it was drawn with its mask, else of the case.
     z:
-        The slice; None where it is all of them.
+        The slice's number; None for all slices.
     """
 
     arrays: Arrays
@@ -54,14 +54,14 @@ class Drawn(NamedTuple):
 
 
 class ItemDraw(Protocol):
-    """Takes an item from a case, by the random generator of this item, and augments it."""
+    """Takes an item from a case, with the item's random generator, and augments it."""
 
     @property
     def unit(self) -> Unit: ...
 
     @property
     def each(self) -> int:
-        """Entries of a batch that one item makes, for names and labels; a volume counts as one."""
+        """How many entries of a batch's names and labels one item has; a volume counts as one."""
         ...
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Drawn: ...
@@ -72,7 +72,7 @@ class ItemDraw(Protocol):
 def draw_of(
     unit: Unit = "slice", prefer: Draw = "uniform", *, patches: int = 8, patch_size: int | Sides = 64
 ) -> SliceDraw | VolumeDraw | PatchDraw | PatchDraw3d:
-    """The draw of a unit, as a stage of a recipe names it."""
+    """The draw for a unit, with the settings of a recipe's stage."""
     if unit == "volume":
         return VolumeDraw()
     if unit == "patch3d":
@@ -103,7 +103,7 @@ class SliceDraw:
     Parameters
     ----------
     prefer:
-        ``uniform``: any; ``positive``: that of a random positive voxel of the mask, any where there is none (as
+        ``uniform``: any slice; ``positive``: that of a random positive voxel of the mask, or any if there is none (as
         published for SMART-Net: larger bleeds are seen more often).
     """
 
@@ -123,7 +123,7 @@ class SliceDraw:
 
 @dataclass(frozen=True)
 class PatchDraw:
-    """``patches`` squares of ``size`` out of one slice, at the same place in image and target, in the foreground."""
+    """``patches`` squares of ``size`` pixels in one slice's foreground, at the same places in image and target."""
 
     patches: int = 8
     size: int = 64
@@ -139,7 +139,7 @@ class PatchDraw:
         return Drawn(self.cut(_arrays(sample, slice(z, z + 1)), rng), sample.label, z)
 
     def cut(self, arrays: Arrays, rng: np.random.Generator) -> Arrays:
-        """Squares inside the foreground box of one slice, (1,H,W) to (patches,size,size)."""
+        """Squares inside the foreground's bounding box in one slice, (1,H,W) to (patches,size,size)."""
         size = self.size
         guide = arrays.get("target", arrays["image"])[0] > 0
         guide = guide.any(0) if guide.ndim == 3 else guide
@@ -153,7 +153,7 @@ class PatchDraw:
         for found, full in ((rows, height), (columns, width)):
             low = int(found[0]) if len(found) else 0
             high = int(found[-1]) + 1 if len(found) else full
-            # A box smaller than the patch lets it start early enough to hold the box.
+            # If the box is smaller than the patch, the patch starts early enough to contain it.
             low = min(low, full - size)
             corners.append(rng.integers(low, max(low, min(high, full) - size) + 1, self.patches))
         return {
@@ -162,18 +162,18 @@ class PatchDraw:
         }
 
     def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
-        """Every patch by itself."""
+        """Augment every patch separately."""
         parts = [chain({k: v[i : i + 1] for k, v in arrays.items()}, rng) for i in range(self.patches)]
         return {k: np.concatenate([part[k] for part in parts]) for k in arrays}
 
 
 @dataclass(frozen=True)
 class PatchDraw3d:
-    """``patches`` boxes of ``sides`` (depth, height, width) out of a volume, at the same place in all its arrays.
+    """``patches`` boxes of ``sides`` (depth, height, width) from a volume, at the same places in all its arrays.
 
-    They lie inside the volume; one with a shorter side is filled up with zeros on both ends, as for sliding windows.
-    With ``prefer: positive`` a third of them, at least one, hold a random positive voxel of the mask (Isensee et al.
-    2021, as nnU-Net draws them), where there is one. Labels are those of cases.
+    They are inside the volume; if a side of it is shorter, zeros are added at both ends, as for sliding windows. With
+    ``prefer: positive``, a third of them, at least one, hold a random positive voxel of the mask, if there is one
+    (Isensee et al. 2021, nnU-Net). Labels are those of cases.
     """
 
     patches: int = 8
@@ -196,7 +196,7 @@ class PatchDraw3d:
         )
 
     def _held(self, sample: Sample, number: int, rng: np.random.Generator) -> Sides | None:
-        """A positive voxel that the patch of this number has to hold; None for any patch."""
+        """A positive voxel (z, y, x) that the patch of this number has to hold; None if it may be anywhere."""
         counts = sample.positive_voxels
         if self.prefer != "positive" or number >= max(1, self.patches // 3) or counts is None or not counts.sum():
             return None
@@ -207,7 +207,7 @@ class PatchDraw3d:
         return z, int(rows[chosen]), int(columns[chosen])
 
     def _box(self, shape: Sides, held: Sides | None, rng: np.random.Generator) -> list[tuple[slice, tuple[int, int]]]:
-        """For each axis what is cut, and how many zeros come before and behind it."""
+        """For each axis, the range to cut, and how many zeros come before and after it."""
         box = []
         for axis, (full, side) in enumerate(zip(shape, self.sides, strict=True)):
             missing = max(0, side - full)
@@ -219,13 +219,13 @@ class PatchDraw3d:
         return box
 
     def augmented(self, arrays: Arrays, chain: Chain, rng: np.random.Generator) -> Arrays:
-        """Every patch by itself, all its slices alike."""
+        """Augment every patch separately, with all its slices alike."""
         parts = [chain({k: v[i] for k, v in arrays.items()}, rng) for i in range(self.patches)]
         return {k: np.stack([part[k] for part in parts]) for k in arrays}
 
 
 def _boxed(array: np.ndarray, box: list[tuple[slice, tuple[int, int]]]) -> np.ndarray:
-    """A box of (D,H,W) or (D,C,H,W)."""
+    """The box cut out of (D,H,W) or (D,C,H,W), with its zeros."""
     (depth, _), (rows, _), (columns, _) = box
     found = array[depth, ..., rows, columns]
     zeros = [pad for _, pad in box]
@@ -235,7 +235,7 @@ def _boxed(array: np.ndarray, box: list[tuple[slice, tuple[int, int]]]) -> np.nd
 
 
 def choose_slice(sample: Sample, prefer: Draw, rng: np.random.Generator) -> int:
-    """The slice of a random positive voxel if these are preferred; else, and where there is none, any."""
+    """The slice of a random positive voxel if these are preferred; otherwise, or if there is none, any slice."""
     depth = len(sample.image)
     weight = sample.positive_voxels
     if prefer == "positive" and weight is not None and (total := weight.sum()) > 0:
@@ -244,7 +244,7 @@ def choose_slice(sample: Sample, prefer: Draw, rng: np.random.Generator) -> int:
 
 
 def _arrays(sample: Sample, pick: slice) -> Arrays:
-    """Views, as plain arrays: a memory map's own kind is slow to slice."""
+    """Views of the arrays as plain ones, because slicing NumPy's memmap is slow."""
     found = {"image": np.asarray(sample.image)[pick]}
     if sample.mask is not None:
         found["mask"] = np.asarray(sample.mask)[pick]

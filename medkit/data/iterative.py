@@ -1,4 +1,4 @@
-"""Iterative stratification: groups that may have several labels each, dealt to folds that get their share of each.
+"""Iterative stratification: groups with possibly several labels, assigned to folds so that each gets its share.
 
 Source: Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, algorithm 1.
 """
@@ -12,19 +12,19 @@ from medkit.data.fractions import draw
 
 
 def deal(groups: Mapping[str, Collection[str]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """The fold of each group, by the labels that it has.
+    """The fold of each group, by its labels.
 
-    The label that fewest of the groups left have is dealt first, each of its groups to the fold that lacks most of it,
-    then to the one that lacks most groups. Where as many groups are left as folds have none of the label, these get
-    them: the paper has no such rule, and may leave a small fold without a rare label. Equal cases, which the paper
-    draws, are decided by the seed and the names alone. Groups without labels are dealt last, by number.
+    The rarest label among the remaining groups comes first; each of its groups goes to the fold that lacks most of it,
+    and on a tie to the one that lacks most groups. If only as many groups remain as folds have none of the label, those
+    folds get them; the paper has no such rule, and may leave a small fold without a rare label. Ties, which the paper
+    breaks at random, are decided by the seed and the names alone. Groups without labels come last, by number.
 
     Parameters
     ----------
     groups:
-        Labels of each.
+        Labels of each group.
     shares:
-        Of the groups, by fold.
+        Share of the groups, by fold.
     """
     left = sorted(groups, key=lambda name: draw(seed, name))
     counts = _counts(groups, left)
@@ -52,7 +52,7 @@ def deal(groups: Mapping[str, Collection[str]], shares: Mapping[str, float], see
 
 @dataclass
 class _Fold:
-    """A fold, how many groups and how many with each label it lacks, and how many of each it has."""
+    """A fold: how many groups it lacks, in all and with each label, and how many with each label it has."""
 
     name: str
     lacks: float
@@ -72,7 +72,7 @@ def _neediest(folds: Sequence[_Fold], label: str | None) -> _Fold:
 
 
 def _counts(groups: Mapping[str, Collection[str]], left: Sequence[str]) -> dict[str, int]:
-    """How many of the groups left have each label."""
+    """How many of the remaining groups have each label."""
     counts: dict[str, int] = {}
     for group in left:
         for label in groups[group]:

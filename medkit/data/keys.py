@@ -1,4 +1,4 @@
-"""Keys of prepared samples: they change with every file, argument and line of code that the voxels come from."""
+"""Keys of prepared samples: they change with every file, argument and line of code that affects the voxels."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from medkit.protocols import Case, Source
 from medkit.records import made_with
 
 LIBRARIES = ("opencv-python-headless", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
-"""What decodes and resamples voxels: a new version may give others."""
+"""Packages that decode and resample voxels: a new version may give other values."""
 IMPORTS = re.compile(rb"^[ \t]+(?:from|import)[ \t]+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
-"""Imports inside functions, by their first name."""
+"""Imports inside functions, by the first part of their name."""
 OWN = "medkit"  # the package whose version stands for its code
 
 
 def key_of(*parts: Any) -> str:
     """A key that changes with any of its parts."""
-    text = ", ".join(encode_basestring_ascii(str(part)) for part in parts)  # a JSON list, five times as quick
+    text = ", ".join(encode_basestring_ascii(str(part)) for part in parts)  # as json.dumps, five times as fast
     return hashlib.blake2b(f"[{text}]".encode(), digest_size=16).hexdigest()
 
 
 class KeyTable:
-    """The keys of a source's cases, each worked out when it is first asked for: a million of them take 17 MB.
+    """The keys of a source's cases, each computed on first use; a million of them take 17 MB.
 
-    Files are looked at then, and once more when the case is prepared.
+    Files are checked then, and again when the case is prepared.
     """
 
     def __init__(self, source: Source, preparation: str) -> None:
@@ -65,16 +65,16 @@ class KeyTable:
         return self._digests[row].tobytes()
 
     def confirm(self, case: Case) -> None:
-        """Look at the files of a case once more, after they were read.
+        """Check the files of a case again, after they were read.
 
         Raises
         ------
         InputError
-            if they have changed: what was read of them is not what the key stands for.
+            if they have changed: then the key does not stand for what was read.
         """
         if self._look(case) != self.of(case):
-            hint = "start again when nothing writes to them any more"
-            raise InputError(f"the files of case '{case.id}' have changed since they were first looked at", hint=hint)
+            hint = "start again once nothing writes to them any more"
+            raise InputError(f"the files of case '{case.id}' have changed since they were first checked", hint=hint)
 
     def _look(self, case: Case) -> bytes:
         return bytes.fromhex(key_of(self.source.identity(case), self.preparation))
@@ -92,24 +92,23 @@ class KeyTable:
 
 
 def preparation_of(source: Any, steps: Sequence[Any], version: int) -> str:
-    """What all samples of a data set have in common: the steps, the code of source and steps, and versions."""
+    """A key of what all samples of a data set share: the steps, the code of source and steps, and versions."""
     found = made_with(LIBRARIES)
     code = []
     while source is not None:
         cls: Any = type(source)
         code.append(f"{_name(cls)} {code_of(cls)}")
-        source = getattr(source, "source", None)  # what a source of pairs or of labels is made from
+        source = getattr(source, "source", None)  # a source may wrap another one
     return key_of(version, found["medkit"], found["libraries"], *code, *map(described, steps))
 
 
 def described(step: Any) -> str:
-    """A step in full: its class with module, ``version`` and source code, and every argument.
+    """A step in full, as JSON: its class with module, ``version`` and source code, and every argument.
 
     Raises
     ------
     InputError
-        for an argument whose value cannot be told by its content: neither plain data, nor an array, a path, a data
-        class or a step.
+        for an argument without a comparable content: not plain data, an array, a path, a data class or a step.
     """
     cls: Any = type(step)
     version = getattr(step, "version", 0)
@@ -127,13 +126,13 @@ def _arguments(step: Any) -> dict[str, Any]:
     for name in _argument_names(step):
         value = getattr(step, name)
         if isinstance(value, int) and not isinstance(value, bool) and _is_float(types.get(name)):
-            value = float(value)  # 80 and 80.0 are one number to an argument that is a float
+            value = float(value)  # 80 and 80.0 are the same to a float argument
         found[name] = _content(value, f"{cls.__qualname__}.{name}")
     return found
 
 
 def _argument_names(step: Any) -> list[str]:
-    """Fields of a data class; what a constructor takes, if each is kept under its name; else every attribute."""
+    """Fields of a data class; arguments of a constructor if each is an attribute too; else all attributes."""
     if dataclasses.is_dataclass(step):
         return [field.name for field in dataclasses.fields(step)]
     own = vars(step) if hasattr(step, "__dict__") else {}
@@ -196,7 +195,7 @@ def _content(value: Any, where: str) -> Any:
 
 
 def _unknown(value: Any, where: str) -> InputError:
-    what = f"prepared samples cannot be kept by a value of type '{type(value).__name__}': its content cannot be told"
+    what = f"prepared samples cannot be cached: a value of type '{type(value).__name__}' cannot be part of their key"
     hint = "plain values, arrays, paths and data classes can; or write 'cache: false' in the data block"
     return InputError(what, where, hint)
 
@@ -206,10 +205,10 @@ def _unknown(value: Any, where: str) -> InputError:
 
 @functools.cache
 def code_of(cls: Any) -> str:
-    """A digest of the source code that a class or function is made of, ``""`` for medkit's own, which has a version.
+    """A digest of the source code of a class or function; ``""`` for medkit's own, which has a version.
 
-    It covers the Python files of the class's package, those of its base classes, files under work (not installed) that
-    these import, and the class as it was loaded.
+    It covers the Python files of the class's package, those of its base classes, files that these import and that are
+    not installed, and the class as it was loaded.
     """
     if _top(cls.__module__) == OWN:
         return ""
@@ -230,7 +229,7 @@ def _top(module: str) -> str:
 
 
 def _loaded(cls: Any, digest: Any) -> None:
-    """What is compiled of a class or function: its file may have been edited since it was loaded, or there is none."""
+    """Add the compiled code of a class or function: its file may have been edited since, or not exist."""
     members = vars(cls) if isinstance(cls, type) else {"": cls}
     for name, value in sorted(members.items()):
         function = inspect.unwrap(getattr(value, "__func__", value)) if not isinstance(value, type) else None
@@ -247,12 +246,12 @@ def _constant(item: Any) -> str:
     if isinstance(item, CodeType):
         return _compiled(item)
     if isinstance(item, frozenset):
-        return str(sorted(map(_constant, item)))  # their order differs from process to process
+        return str(sorted(map(_constant, item)))  # the order of sets differs from process to process
     return str([_constant(one) for one in item]) if isinstance(item, tuple) else repr(item)
 
 
 def _files(name: str, whole: bool) -> set[Path]:
-    """The file of a module, or those of its package, and files under work that these import."""
+    """The file of a module, or those of its package, and files that these import and that are not installed."""
     found: set[Path] = set()
     waiting, seen = [(name, whole)], set()
     while waiting:
@@ -266,7 +265,7 @@ def _files(name: str, whole: bool) -> set[Path]:
         if file and Path(file).is_file():
             found.add(Path(file))
         if file and getattr(top, "__path__", None):
-            found |= set(Path(file).parent.glob("*.py"))  # also what functions import when they are called
+            found |= set(Path(file).parent.glob("*.py"))  # includes what functions import when called
         if whole:
             waiting += [(other, False) for other in list(sys.modules) if _top(other) == _top(name)]
         if whole or _under_work(module):
@@ -283,7 +282,7 @@ def _imported(module: ModuleType) -> Iterator[ModuleType]:
 
 
 def _imported_later(files: set[Path]) -> set[Path]:
-    """Files under work that functions of these files import when they are called, and what those import."""
+    """Files, not installed, that functions in these files import when called, and what those import."""
     found: set[Path] = set()
     waiting = list(files)
     while waiting:

@@ -1,7 +1,7 @@
 """Who was seen in training: digests of patients, kept with the weights that saw them.
 
-An identity becomes 64 bits of a salted hash, so that a file of weights tells of a given patient whether it has seen
-them, and lists nobody. The salt is public: who knows an identity can ask for it, which is what a ledger is for. The
+An identity becomes 64 bits of a salted hash, so that a weights file can tell whether it has seen a given patient, but
+lists nobody. The salt is public: anyone who knows an identity can ask for it, which is what a ledger is for. The
 probability that any two of a million patients share a digest is 3e-8.
 """
 
@@ -29,14 +29,14 @@ METADATA = "ledger"
 
 Role = Literal["train", "select", "validate"]
 ROLES: dict[Role, str] = {"train": "trained on", "select": "used to choose the weights", "validate": "validated on"}
-"""What was done with patients: trained on, looked at to choose what is kept of it, or only looked at."""
+"""What patients were used for: training, choosing which weights to keep, or only watching the training."""
 
 
 def space_of(source: Any) -> str:
-    """The name space of a source's patients: equal names in one space are one patient.
+    """The namespace of a source's patients: equal names in one space are one patient.
 
-    A source says it in an attribute ``space``; one that wraps another has that one's. Without any it is ``""``, which
-    all such sources share, so that the same patient is found in two manifests.
+    A source gives it as an attribute ``space``; one that wraps another source uses that one's. The default is ``""``,
+    shared by all such sources, so that the same patient in two manifests is found.
     """
     while source is not None:
         space = getattr(source, "space", None)
@@ -47,15 +47,16 @@ def space_of(source: Any) -> str:
 
 
 def people(source: Any, cases: Sequence[Case]) -> list[str]:
-    """Whom the cases show, each once: their patients, or what a method ``person(case)`` of the source (or of the one it
-    wraps) says."""
+    """The people that the cases show, each once: their patients, or what the method ``person(case)`` of the source (or
+    of the one it wraps) returns.
+    """
     if _person(source) is not None:
         return list(dict.fromkeys(person_of_each(source, cases)))
     return list(dict.fromkeys(str(patient).strip() for patient in encoded(cases, "patient")[1]))
 
 
 def person_of_each(source: Any, cases: Sequence[Case]) -> list[str]:
-    """Whom each case shows, as :func:`people` names them."""
+    """The person that each case shows, named as by :func:`people`."""
     person = _person(source)
     if person is not None:
         return [str(person(case)).strip() for case in cases]
@@ -74,12 +75,12 @@ def _person(source: Any) -> Any:
 
 
 def space_of_scan(voxels: np.ndarray) -> str:
-    """The name space of a source whose cases are all made of one scan: the scan's voxels, wherever its file lies."""
+    """The namespace of a source whose cases are all made from one scan: a hash of its voxels, wherever its file is."""
     return f"scan {hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=8).hexdigest()}"
 
 
 def digest(space: str, name: str) -> int:
-    """64 bits that stand for a patient of a name space."""
+    """64 bits that stand for a patient of a namespace."""
     text = f"{space}\0{name}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=SALT, person=b"patient").digest(), "little")
 
@@ -95,10 +96,10 @@ NOTHING = np.zeros(0, np.uint64)
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Patients that one stage of a recipe has seen in one role.
+    """The patients that one stage of a recipe has seen in one role.
 
     ``patients`` are sorted digests, (n,) uint64; ``images`` those of some of their slices (:mod:`medkit.data.copies`),
-    empty where none were looked at (another program trains, or a ledger was written by hand).
+    empty if unknown (another program trained, or the ledger was written by hand).
     """
 
     role: Role
@@ -112,7 +113,7 @@ class Entry:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for entries of the same patients."""
+        """Equal for entries that differ at most in ``images``."""
         return (*(getattr(self, name) for name in WORDS), self.patients.tobytes())
 
     def among(self, patients: np.ndarray) -> np.ndarray:
@@ -125,16 +126,16 @@ WORDS = ("role", "recipe", "stage", "data", "split", "space")
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """What is known of those whom some weights have seen.
+    """What is known about the patients that some weights have seen.
 
-    ``unknown`` names weights among their ancestors of which nothing is known.
+    ``unknown`` names weights among their ancestors about which nothing is known.
     """
 
     entries: tuple[Entry, ...] = ()
     unknown: tuple[str, ...] = field(default=())
 
     def __add__(self, other: Ledger) -> Ledger:
-        """Both, everything once."""
+        """Both ledgers, each entry once."""
         entries: dict[tuple[Any, ...], Entry] = {}
         for entry in (*self.entries, *other.entries):
             before = entries.get(entry.key)
@@ -158,12 +159,12 @@ class Ledger:
 
     @classmethod
     def from_text(cls, text: str, where: str) -> Ledger:
-        """Read what :meth:`text` wrote, or a ledger that somebody wrote by hand, with patients as a list of names.
+        """Read what :meth:`text` wrote, or a ledger written by hand, with patients as a list of names.
 
         Raises
         ------
         InputError
-            naming ``where``, if it is no ledger.
+            naming ``where``, if it is not a ledger.
         """
         try:
             plain = _mapping(json.loads(text), (METADATA, "entries", "sets", "unknown"), "a ledger")
@@ -176,7 +177,7 @@ class Ledger:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             said = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
             hint = "docs/recipes.md shows what a ledger looks like"
-            raise InputError(f"this is no ledger: {said}", where, hint) from error
+            raise InputError(f"this is not a ledger: {said}", where, hint) from error
 
 
 def _unpacked(data: str) -> np.ndarray:
@@ -184,7 +185,7 @@ def _unpacked(data: str) -> np.ndarray:
 
 
 def _mapping(plain: Any, known: Iterable[str] | None, what: str) -> dict[str, Any]:
-    """A mapping of no other keys than ``known``: a misspelt one would say less than was meant."""
+    """A mapping with only ``known`` keys, because a misspelt one would be ignored."""
     if not isinstance(plain, dict):
         raise TypeError(f"{what} is a mapping in braces, not {plain!r:.40}")
     if known is not None and (strange := [key for key in plain if key not in known]):
@@ -193,7 +194,7 @@ def _mapping(plain: Any, known: Iterable[str] | None, what: str) -> dict[str, An
 
 
 def _listed(plain: Any, kind: type, what: str) -> list[Any]:
-    """A list of nothing but ``kind``."""
+    """A list with items of ``kind`` only."""
     wrong = [plain] if not isinstance(plain, list) else [item for item in plain if not isinstance(item, kind)]
     if wrong:
         items = "texts in quotes" if kind is str else "mappings in braces"
@@ -209,20 +210,20 @@ def _entry(plain: Any, sets: Mapping[str, np.ndarray]) -> Entry:
     said, patients = words.pop("role") or "train", plain["patients"]
     role: Role | None = next((known for known in ROLES if known == said), None)
     if role is None:
-        raise ValueError(f"role '{said}' is none of {', '.join(ROLES)}")
+        raise ValueError(f"role '{said}' is not one of {', '.join(ROLES)}")
     if isinstance(patients, str) and "images" in plain:
         return Entry(role, sets[patients], sets[plain["images"]], **words)
-    names = _listed(patients, str, "patients")  # a number has lost the zeros before it
+    names = _listed(patients, str, "patients")  # a number would have lost its leading zeros
     return Entry(role, digests(words["space"], (name.strip() for name in names)), NOTHING, **words)
 
 
 def ledger_of(path: Path) -> Ledger:
-    """The ledger in a file of its own.
+    """The ledger in a separate file.
 
     Raises
     ------
     InputError
-        if it cannot be read, or is none.
+        if it cannot be read, or is not a ledger.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -233,7 +234,7 @@ def ledger_of(path: Path) -> Ledger:
 
 
 def read_ledger(path: Path) -> Ledger | None:
-    """The ledger of a file of weights: in its metadata, or beside it as ``NAME.ledger.json``; None without either.
+    """The ledger of a weights file: in its metadata, or beside it as ``NAME.ledger.json``; None without either.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def read_ledger(path: Path) -> Ledger | None:
     try:
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(METADATA)
-    except (OSError, SafetensorError):  # whoever loads the weights says what is wrong with them
+    except (OSError, SafetensorError):  # loading the weights will report what is wrong with them
         text = None
     if text is not None:
         own = Ledger.from_text(text, str(path))

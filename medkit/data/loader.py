@@ -22,14 +22,14 @@ from medkit.protocols.classes import Classes
 
 __all__ = ["DRAWN", "Augmentation", "Draw", "Loader", "Unit", "draw_of", "whole"]
 
-TOLERANCE = 1e-3  # of [0,1], for what resizing rounds
-OPEN = 1024  # samples of which a loader keeps the memory maps at hand
+TOLERANCE = 1e-3  # beyond [0,1], for rounding by resizing
+OPEN = 1024  # samples whose memory maps a loader keeps open
 
 
 class Augmentation:
-    """What changes training images at random, in the loader (``on: cpu``) or on batches, by the engine (``device``).
+    """Random changes of training images, by the loader (``on: cpu``) or on whole batches, by the engine (``device``).
 
-    ``views`` are made of the images beside that, in the same place.
+    ``views`` are made from the images in addition, by the same of the two.
     """
 
     def __init__(self, steps: Sequence[object] = (), on: str = "cpu", views: Sequence[Views] = ()) -> None:
@@ -42,16 +42,16 @@ class Augmentation:
         self.unit_range = [type(step).__name__ for step in every if getattr(step, "unit_range", False)]
 
     def check_range(self, arrays: dict[str, np.ndarray], case: Case) -> None:
-        """Augmentations that cut to [0,1] would make other values, such as HU, black and white."""
+        """Refuse values outside [0,1], such as HU, for augmentations that clip: they would become black and white."""
         for name in ("image", "target") if self.unit_range else ():
             if name in arrays and (arrays[name].min() < -TOLERANCE or arrays[name].max() > 1 + TOLERANCE):
                 span = f"{arrays[name].min():g} to {arrays[name].max():g}"
-                what = f"the prepared {name} of case '{case.id}' goes from {span}, and {self.unit_range[0]} needs [0,1]"
-                raise InputError(what, hint="prepare it with 'window' or 'min_max', or leave the augmentation out")
+                what = f"the prepared {name} of case '{case.id}' spans {span}, but {self.unit_range[0]} needs [0,1]"
+                raise InputError(what, hint="prepare it with 'window' or 'min_max', or leave out the augmentation")
 
 
 class OnDevice:
-    """What is done to a batch on its device: its images are changed, and views made of them as they were."""
+    """Augments a batch on its device, and makes views from its unchanged images."""
 
     def __init__(self, changes: DeviceChain | None, views: Sequence[Views]) -> None:
         self.changes, self.views = changes, views
@@ -64,17 +64,17 @@ class OnDevice:
 class Loader:
     """Batches of one split for training.
 
-    Every item has a random generator of its own from (seed, epoch, position), so ``epoch(e, start=k)`` gives exactly
-    what skipping k batches of ``epoch(e)`` does, whoever makes them.
+    Every item has its own random generator from (seed, epoch, position), so ``epoch(e, start=k)`` gives exactly the
+    same as skipping k batches of ``epoch(e)``, whatever process makes them.
 
     Parameters
     ----------
     sampler:
-        Which cases come when.
+        The order of cases.
     draw:
-        What is taken from each.
+        What an item takes from its case.
     workers:
-        Processes that make batches; 0 is a thread.
+        Number of processes that make batches; 0 means a thread.
     """
 
     def __init__(
@@ -91,7 +91,8 @@ class Loader:
         self.augmentation = augmentation or Augmentation()
         self._opened: dict[int, Sample] = {}
         if self.draw.unit == "volume" and sampler.repeats != 1:
-            raise InputError("'slices' draws single slices, and this stage trains on whole volumes")
+            what = "'slices' draws single slices, but this stage trains on whole volumes"
+            raise InputError(what, hint="leave out 'slices'")
         self._workers: WorkerBatches | None = None
         if workers:
             theirs = copy.copy(self)
@@ -103,11 +104,11 @@ class Loader:
 
     @property
     def device_augment(self) -> OnDevice | None:
-        """What the engine augments batches by, and makes views of their images by, on their device."""
+        """What the engine calls on batches, on their device, to augment them and make views."""
         return self.augmentation.on_device
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch from the ``start``-th on, made ahead."""
+        """Batches of an epoch from the ``start``-th on, made in advance."""
         if self._workers is not None:
             return self._workers.epoch(epoch, start)
         return by_thread(self._pinned, epoch, range(start, self.steps))
@@ -142,7 +143,7 @@ class Loader:
         Raises
         ------
         RunError
-            naming the case, for whatever a step of augmentation raises.
+            naming the case, for whatever an augmentation raises.
         """
         return self._named(index, np.random.default_rng([self.sampler.seed, epoch, 1, position]))
 
@@ -179,11 +180,11 @@ class Loader:
         return found
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_opened": {}, "_workers": None}  # what a process that makes batches needs of it
+        return {**vars(self), "_opened": {}, "_workers": None}  # workers need neither
 
     @staticmethod
     def check_sizes(name: str, items: list[Batch]) -> None:
-        """Raise if images that are to be one batch differ in size."""
+        """Raise if images of one batch differ in size."""
         shapes = {item[name].shape[1:]: item["id"] for item in items}
         if len(shapes) > 1:
             each = " and ".join(f"{'x'.join(map(str, shape))} ({name})" for shape, name in list(shapes.items())[:2])
@@ -191,7 +192,7 @@ class Loader:
             raise InputError(f"cases of different size cannot be one batch: {each}", hint=hint)
 
     def collate(self, items: list[Batch]) -> Batch:
-        """Stack items: slices of volumes one after the other, never padded."""
+        """Stack items into a batch: slices of volumes one after the other, never padded."""
         each = self.draw.each
         batch: Batch = {"ids": [item["id"] for item in items for _ in range(each)]}
         for name in ("image", "mask", "target"):
@@ -216,7 +217,7 @@ class Loader:
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Slices of all arrays one after the other, as float32: each is copied once."""
+    """Slices of all arrays one after the other, as float32; each is copied only once."""
     found = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), np.float32)
     start = 0
     for array in arrays:
@@ -226,20 +227,19 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
-    """Images as a tensor with channels at ``axis``: one where the array, (...,H,W), has none there."""
+    """Images as a tensor with channels at ``axis``, adding one if the array, (...,H,W), has none."""
     found = torch.from_numpy(array)
     return found if found.dim() == axis + 3 else found.unsqueeze(axis)
 
 
 def of_volumes(array: np.ndarray, axis: int = 1) -> torch.Tensor:
-    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w); with channels at ``axis`` where views lie
-    before."""
+    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w); with views before, channels are at ``axis``."""
     found = torch.from_numpy(array)
     return found.unsqueeze(axis) if found.dim() == axis + 3 else found.transpose(axis, axis + 1).contiguous()
 
 
 def masks_of(array: np.ndarray, classes: Classes | None) -> torch.Tensor:
-    """Masks (n,H,W) float32 as (n,1,H,W), or of overlapping classes one a class, (n,K,H,W); patches alike."""
+    """Masks (n,H,W) float32 as (n,1,H,W), or for overlapping classes as (n,K,H,W); 3-D patches likewise."""
     if classes is None or not classes.overlapping:
         return torch.from_numpy(array)[:, None]
     planes = classes.planes(array.astype(np.uint8)).astype(np.float32)

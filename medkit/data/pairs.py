@@ -1,7 +1,7 @@
 """Are two scans a pair? Checks of low-dose and full-dose images (or any image and its target) that share a grid.
 
-Geometry is compared by the reader; what is looked at here are voxels: the right patient, the right slice, no shift,
-no offset. Everything is estimated on a few middle slices, smoothed, so that noise does not decide.
+The reader compares geometry; this module checks voxels: the right patient, the right slice, no shift, no offset. All
+is estimated on a few middle slices, smoothed, so that noise does not decide.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from medkit.data.volume import Volume
 from medkit.errors import InputError
 
 SLICES = 3
-"""Slices looked at, around the middle; what is found has to hold for their median."""
+"""Slices to check, around the middle; their median decides."""
 SMOOTH = 2.0
 """Standard deviation in pixels of the smoothing before images are compared."""
 SHIFT = 1.5
-"""Pixels in the plane by which a pair may be shifted."""
+"""Pixels by which a pair may be shifted in the plane."""
 ALIKE = 0.3
-"""Smallest correlation of smoothed slices that show the same."""
+"""Smallest correlation of smoothed slices that show the same thing."""
 OTHER = 0.5
-"""Another slice is the true partner if it leaves less than this share of the difference (1 - correlation)."""
+"""Another slice is the true partner if it leaves less than this fraction of the difference (1 - correlation)."""
 CLEARLY = 1e-4
 """Difference in correlation below which two slices fit equally well."""
 OFFSET = 20.0
-"""HU by which a pair may differ inside the body, by the median."""
+"""HU by which the median of a pair may differ inside the body."""
 AIR = -500.0
-"""HU below which a voxel is air; a scan without any is no scan in HU."""
+"""HU below which a voxel is air; a scan without air is not taken as HU."""
 BODY = (-500.0, 1000.0)
-"""HU of the voxels whose difference is taken."""
+"""Range in HU of the voxels whose offset is measured."""
 
 
 def check_pair(image: Volume, target: Volume, where: str) -> None:
-    """Raise if ``target`` does not show what ``image`` does.
+    """Raise if ``target`` does not show the same as ``image``.
 
-    Slices that are constant in either (empty ones at the ends of a scan) are not looked at. The offset is checked only
-    where one of the two is a scan in HU, that is, has air in it.
+    Slices that are constant in either (empty ones at the ends of a scan) are skipped. The offset is checked only if one
+    of the two is a scan in HU, that is, contains air.
 
     Parameters
     ----------
     where:
-        What the error names, such as the target's path.
+        What errors name, such as the target's path.
 
     Raises
     ------
@@ -68,10 +68,10 @@ def check_pair(image: Volume, target: Volume, where: str) -> None:
 
 
 def shift(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """(rows, columns) by which (H,W) ``b`` lies further down and right than ``a``: the peak of their correlation.
+    """(rows, columns) by which ``b`` (H,W) is shifted down and right against ``a``: the peak of their correlation.
 
-    The peak is found to a fraction of a pixel by a parabola through its neighbours. Images wrap around their borders,
-    where there is air; borders of zeros would pull the peak towards no shift.
+    A parabola through its neighbours gives the peak to a fraction of a pixel. Images wrap around at their borders,
+    where there is air; padding with zeros would pull the peak towards no shift.
     """
     correlation = fft.irfft2(np.conj(fft.rfft2(a)) * fft.rfft2(b), a.shape)
     peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
@@ -94,7 +94,7 @@ Slices = dict[int, np.ndarray]
 
 
 def _prepared(voxels: np.ndarray) -> Slices:
-    """The slices that are compared, by number: smoothed, mean 0 and norm 1; without those that are constant."""
+    """The slices to compare, by number: smoothed, with mean 0 and norm 1; without constant ones."""
     depth, middle = len(voxels), _middle(len(voxels))
     wanted = {*range(max(0, middle[0] - 1), min(depth, middle[-1] + 2)), depth // 4, depth - 1 - depth // 4}
     slices = {}
@@ -108,7 +108,7 @@ def _prepared(voxels: np.ndarray) -> Slices:
 
 
 def _alike(ours: Slices, theirs: Slices, pairs: Sequence[tuple[int, int]]) -> float:
-    """Median correlation of pairs of slices, ours and theirs; nan if one of them is constant."""
+    """Median correlation of pairs of slices, ours and theirs; nan if a slice is missing because it is constant."""
     if not all(a in ours and b in theirs for a, b in pairs):
         return float("nan")
     return float(np.median([(ours[a] * theirs[b]).sum() for a, b in pairs]))
@@ -120,7 +120,7 @@ def _check_alike(ours: Slices, theirs: Slices, looked: list[int], where: str) ->
         raise InputError(
             f"image and target show different things (their middle slices correlate by {alike:.2f})",
             where,
-            "are they of one patient and one scan?",
+            "do they belong to the same patient and scan?",
         )
 
 
@@ -129,7 +129,7 @@ def _check_order(ours: Slices, theirs: Slices, looked: list[int], depth: int, wh
     for found, slices, partner in (
         ("the target's previous slice fits better", looked, lambda z: z - 1),
         ("the target's next slice fits better", looked, lambda z: z + 1),
-        ("the target's slices run the other way", [quarter, depth - 1 - quarter], lambda z: depth - 1 - z),
+        ("the target's slices are in reverse order", [quarter, depth - 1 - quarter], lambda z: depth - 1 - z),
     ):
         own = _alike(ours, theirs, [(z, z) for z in slices])
         there = _alike(ours, theirs, [(z, partner(z)) for z in slices])
@@ -162,7 +162,7 @@ def _check_offset(image: np.ndarray, target: np.ndarray, where: str) -> None:
     offset = float(np.median(image[body].astype(np.float32) - target[body].astype(np.float32)))
     if abs(offset) > OFFSET:
         raise InputError(
-            f"the image lies {offset:+.0f} HU against the target inside the body",
+            f"inside the body, the image differs by {offset:+.0f} HU from the target",
             where,
             "has one of them lost its RescaleIntercept, or been windowed?",
         )

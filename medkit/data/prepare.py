@@ -1,6 +1,6 @@
-"""Filling the cache: cases dealt out to processes of one thread each, every one with a shard of its own.
+"""Filling the cache: cases are distributed to processes of one thread each, which have their own shards.
 
-Python holds its lock for most of the work, so that threads are slower than one of them; processes are not.
+Processes, because most of the work holds Python's lock, so that several threads would be slower than one.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def fill(
     *,
     stop: bool = False,
 ) -> Iterator[Failure]:
-    """Prepare those of ``cases`` that the cache has not, and give each that fails; the others go on.
+    """Prepare those of ``cases`` that are not in the cache, and yield each that fails; the others go on.
 
     Parameters
     ----------
     jobs:
-        Processes; their samples are bit for bit those of one.
+        Number of processes; it does not change a bit of the samples.
     progress:
-        Told ``(done, total)``, at least after each case that was prepared.
+        Called with ``(done, total)``, at least after each prepared case.
     stop:
         End after the first failure.
 
     Raises
     ------
     RunError
-        where going on is of no use: the cache cannot be written to, or a process was killed.
+        if it is pointless to go on: the cache cannot be written, or a process was killed.
     """
     tell = progress or (lambda done, total: None)
     if dataset.cache is None:
@@ -84,7 +84,7 @@ def fill(
 
 
 Results = Generator[tuple[int, Failure | None, str], None, None]
-"""Position of a case, its failure, and what speaks against its being CT in HU."""
+"""Position of a case, its failure, and why it may not be CT in HU."""
 
 
 def _into_memory(dataset: Dataset, cases: Sequence[Case], tell: Callable[..., None], stop: bool) -> Iterator[Failure]:
@@ -121,10 +121,10 @@ def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> str:
 
 
 def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int], jobs: int) -> Results:
-    """Process i of n takes every n-th case from the i-th on."""
-    context = multiprocessing.get_context("fork")  # sources of plugins that lie under work cannot be sent by name
+    """Process i of n gets every n-th case from the i-th on."""
+    context = multiprocessing.get_context("fork")  # sources of plugins that are not installed cannot be pickled
     number = min(jobs, len(missing))
-    running: dict[Connection, tuple[Any, deque[int]]] = {}  # what each has not answered for yet
+    running: dict[Connection, tuple[Any, deque[int]]] = {}  # and the positions each has not reported yet
     try:
         for i in range(number):
             mine = list(missing[i::number])
@@ -142,7 +142,7 @@ def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int
                 except EOFError:
                     del running[pipe]
                     process.join()
-                    if waiting:  # it ended before it had said how its next case went
+                    if waiting:  # it ended without reporting its next case
                         raise _ended(process.exitcode, cases[waiting[0]].id) from None
                     continue
                 if "fatal" in message:
@@ -164,12 +164,12 @@ def _ended(code: int | None, case: str) -> RunError:
         how = f"was ended by {signal.Signals(-code).name}"
     else:
         how = f"ended with code {code}"
-    what = f"a process of preparation {how} at case '{case}'"
-    return RunError(what, hint="was there too little memory? Fewer --jobs need less; what was prepared stays")
+    what = f"a process that prepares cases {how} at case '{case}'"
+    return RunError(what, hint="was there too little memory? Fewer --jobs need less; what was prepared is kept")
 
 
 def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connection, parent: int) -> None:
-    """What each process does; being told to end, it makes what it has prepared readable first."""
+    """The work of one process; on SIGTERM it first makes readable what it has prepared."""
     settle(parent)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
@@ -187,7 +187,7 @@ def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connec
                 except RunError:
                     raise
                 except Exception:
-                    what = f"preparation failed; this is a bug of medkit or a plugin:\n{traceback.format_exc().strip()}"
+                    what = f"preparation failed; this is a bug in medkit or a plugin:\n{traceback.format_exc().strip()}"
                     say(fatal=[what, f"case '{cases[position].id}'", None])
                     return
                 else:
@@ -196,4 +196,4 @@ def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connec
         say(fatal=[error.what, error.where, error.hint])
     finally:
         pipe.close()
-        os._exit(0)  # nothing of the parent is to be ended here a second time
+        os._exit(0)  # do not run the parent's exit handlers again

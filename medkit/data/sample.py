@@ -1,4 +1,4 @@
-"""One prepared case: what preparation makes of a record, and what the cache keeps of it."""
+"""One prepared case: how it is made from a record, and how the cache stores it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medkit.protocols.classes import Classes, check_mask
 from medkit.protocols.labels import Labels
 
 LAYOUT = 2
-"""Of what :func:`pack` makes: part of the cache key. Samples of another one are not looked at."""
+"""Version of the layout that :func:`pack` writes: part of the cache key, so that samples of others are ignored."""
 
 
 @dataclass
@@ -30,31 +30,31 @@ class Sample:
     Attributes
     ----------
     image, target:
-        (D,H,W) float32 after preparation; (D,C,H,W) where there are several channels.
+        (D,H,W) float32 after preparation; (D,C,H,W) if there are several channels.
     mask:
-        (D,H,W) uint8 on the prepared grid: 0 and 1, or as ``classes`` have it.
+        (D,H,W) uint8 on the prepared grid: 0 and 1, or values as defined by ``classes``.
     packed_mask:
-        The mask on the source grid, eight voxels a byte, of classes one plane a bit; ``native_mask`` unpacks it.
+        The mask on the source grid, eight voxels per byte, for classes one plane per bit; ``native_mask`` unpacks it.
     native_shape:
         (h,w) of the source.
     slice_volumes:
-        (D,) mm^3 a source voxel stands for in each slice.
+        (D,) volume in mm^3 of a source voxel in each slice.
     affine, positions:
-        Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, each slice's first voxel.
+        Of the source: (4,4) from (slice, row, column, 1) indices to mm, and (D,3) mm, the first voxel of each slice.
     shapes:
-        In-plane shape before each step of preparation, as :func:`medkit.data.transforms.prepare` gives it.
+        In-plane shape before each step of preparation, from :func:`medkit.data.transforms.prepare`.
     digests:
-        Of the source's slices, of several images the first's: :func:`medkit.data.copies.image_digests`.
+        Digests of the source's slices (of the first image, if several): :func:`medkit.data.copies.image_digests`.
     doubt:
-        What speaks against image or target being CT in HU where a step needs it and no file settles it; or "".
+        Why image or target may not be CT in HU, if a step needs it and no file settles it; else "".
     positive_voxels:
         (D,) positive voxels of each slice of the prepared mask; None without one.
     any_positive:
         Whether the mask has a positive voxel on the source grid; None without one.
     classes:
-        Of the mask, where it has several.
+        Classes of the mask, if it has several.
     declared, labels:
-        What the data block declares of labels, and the case's own, () or (K,) float32; None without any.
+        The labels that the data block declares, and the case's own, () or (K,) float32; None if there are none.
     """
 
     case: Case
@@ -93,7 +93,7 @@ class Sample:
 
     @property
     def shown(self) -> np.ndarray:
-        """(D,H,W) the channel of the image that people are shown."""
+        """(D,H,W), the channel of the image to display."""
         return one_shown(self.image, self.steps)
 
     @property
@@ -105,7 +105,7 @@ class Sample:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays on the prepared and the source grid."""
+        """Size in bytes of its arrays on the prepared and the source grid."""
         arrays = (self.image, self.mask, self.target, self.packed_mask)
         return sum(array.nbytes for array in arrays if array is not None)
 
@@ -116,7 +116,7 @@ class Sample:
 
     @property
     def voxel_volume(self) -> float:
-        """mm^3 of a source voxel: their mean where slices are not evenly spaced."""
+        """Volume in mm^3 of a source voxel, the mean if slices are unevenly spaced."""
         return float(np.mean(self.slice_volumes))
 
     def restore(self, array: np.ndarray) -> np.ndarray:
@@ -125,13 +125,13 @@ class Sample:
 
 
 def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Classes | None = None) -> Sample:
-    """Prepare the voxels of one case; ``classes`` are those of its mask, where that has several.
+    """Prepare the voxels of one case; ``classes`` are those of its mask, if that has several.
 
     Raises
     ------
     InputError
-        if mask, target or further channels lie on another grid, the mask holds other values than 0 and 1, voxels are
-        not finite, or a step needs CT in HU and image or target is none.
+        if mask, target or further channels are on another grid, the mask holds other values than 0 and 1 or ``classes``
+        allow, voxels are not finite, or a step needs CT in HU and image or target is not.
     """
     image = record.image
     doubts = [
@@ -186,20 +186,20 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
 
 
 def image_voxels(record: Record) -> np.ndarray:
-    """(D,H,W) of a record with one image, (D,C,H,W) of one with several."""
+    """(D,H,W) for a record with one image, (D,C,H,W) for several."""
     images = [record.image, *record.channels]
     return np.stack([image.voxels for image in images], 1) if record.channels else record.image.voxels
 
 
 def packed(mask: np.ndarray, classes: Classes | None = None) -> np.ndarray:
-    """A mask eight voxels a byte; of classes one plane a bit, the lowest first."""
+    """A mask packed into eight voxels per byte; with classes one plane per bit, the lowest first."""
     if classes is None:
         return np.packbits(mask)
     return np.packbits(np.stack([(mask >> bit) & 1 for bit in range(classes.bits)]))
 
 
 def positive_in_slices(mask: np.ndarray | None) -> np.ndarray | None:
-    """(D,) positive voxels of each slice of a mask (D,H,W)."""
+    """(D,) number of positive voxels in each slice of a mask (D,H,W)."""
     return None if mask is None else np.array([np.count_nonzero(one) for one in mask], np.float64)
 
 
@@ -208,11 +208,11 @@ def check_label(case: Case, any_positive: bool | None) -> None:
     label = case.label
     if any_positive is not None and label is not None and label in (0, 1) and label != any_positive:
         found = "all empty" if label else "not empty"
-        raise InputError(f"case '{case.id}' is labelled {label:g}, but its mask is {found}")
+        raise InputError(f"case '{case.id}' is labelled {label:g}, but its mask is {found}", hint="correct one of them")
 
 
 def pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A sample as the cache keeps it."""
+    """A sample as the cache stores it: arrays, and values for JSON."""
     arrays = {"image": sample.image, "slice_volumes": sample.slice_volumes}
     arrays |= {"affine": sample.affine, "positions": sample.positions}
     if sample.mask is not None and sample.packed_mask is not None:
@@ -232,7 +232,7 @@ def unpack(
     steps: Sequence[Any],
     classes: Classes | None = None,
 ) -> Sample:
-    """The sample that :func:`pack` made these of."""
+    """The sample from which :func:`pack` made these."""
     counts = meta["counts"]
     height, width = meta["native_shape"]
     return Sample(

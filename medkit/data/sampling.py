@@ -1,4 +1,4 @@
-"""Class-balanced samples of manifests with millions of rows: columns stay in Arrow, no Python object is made a row."""
+"""Class-balanced samples of manifests with millions of rows: columns stay in Arrow, without Python objects per row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHOWN = 8  # patients that an error names
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Classes at several levels, from coarse to fine; the finest one is what a manifest's column holds.
+    """Classes at several levels, from coarse to fine; a manifest's column holds the finest.
 
     Attributes
     ----------
     levels:
-        Level to its class names, whose order is that of the class numbers.
+        Level to its class names, in order of the class numbers.
     of_finest:
-        Level to the (finest classes,) class numbers that the finest ones have there.
+        Level to the class numbers there of the finest classes, (finest classes,).
     """
 
     levels: Mapping[str, Sequence[str]]
@@ -35,18 +35,18 @@ class Hierarchy:
         return self.levels[list(self.levels)[-1]]
 
     def classes(self, level: str) -> dict[int, str]:
-        """Number and name of the classes of a level that some finest class belongs to."""
+        """Number and name of the classes of a level to which some finest class belongs."""
         return {int(number): self.levels[level][number] for number in np.unique(self.of_finest[level])}
 
 
 @dataclass(frozen=True)
 class ByDate:
-    """Rows before a day (YYYY-MM-DD) are for training, the others are later.
+    """Rows before a day (YYYY-MM-DD) are for training, all others are later.
 
     Attributes
     ----------
     straddling:
-        What to do about patients on both sides: ``leave_out`` takes none of their earlier rows.
+        What to do with patients on both sides: ``leave_out`` leaves out their earlier rows, ``error`` refuses them.
     """
 
     column: str
@@ -55,7 +55,7 @@ class ByDate:
 
     @classmethod
     def of(cls, column: str | None, day: str | None, straddling: Straddling, where: str) -> ByDate | None:
-        """A split by what may be left out; one of the two alone is an :class:`InputError`."""
+        """A split by date, or None without ``column`` and ``day``; only one of the two is an :class:`InputError`."""
         if (column is None) != (day is None):
             raise InputError("a split by date needs both its column and its day", where)
         return None if column is None or day is None else cls(column, day, straddling)
@@ -74,9 +74,9 @@ class Sampled:
     train:
         Level to the sorted row numbers of its balanced training sample.
     later:
-        Row numbers on or after the split date, with their natural balance.
+        Row numbers on or after the split date, in their natural class balance.
     total:
-        Rows wanted for each level.
+        Number of rows for each level.
     """
 
     table: Any
@@ -89,12 +89,12 @@ class Sampled:
 def balanced(codes: np.ndarray, classes: Mapping[int, str], total: int, rng: np.random.Generator) -> np.ndarray:
     """Sorted positions of ``total`` rows, ``total // classes`` of each class drawn without replacement.
 
-    What is left over goes, one each, to the first classes by name.
+    The remainder goes, one each, to the first classes by name.
 
     Parameters
     ----------
     codes:
-        (rows,) class numbers; -1 is no class and never drawn.
+        (rows,) class numbers; -1 is not a class and never drawn.
     classes:
         Number and name of each class.
 
@@ -110,14 +110,14 @@ def balanced(codes: np.ndarray, classes: Mapping[int, str], total: int, rng: np.
         members = np.flatnonzero(codes == number)
         wanted = each + (number in more)
         if len(members) < wanted:
-            what = f"class '{name}' has {len(members)} rows and {wanted} are wanted"
-            raise InputError(what, hint="a smaller total, or none: the default is the most that all levels can give")
+            what = f"class '{name}' has {len(members)} rows, but {wanted} are needed"
+            raise InputError(what, hint="give a smaller total, or none: the default is the most that all levels allow")
         chosen.append(rng.choice(members, wanted, replace=False, shuffle=False))
     return np.sort(np.concatenate(chosen))
 
 
 def common_total(codes: np.ndarray, hierarchy: Hierarchy) -> int:
-    """The largest total that every level can give: the least of classes times rows of the rarest class."""
+    """The largest total that every level allows: the least of classes times rows of the rarest class."""
     most = []
     for level, names in hierarchy.levels.items():
         counts = np.bincount(hierarchy.of_finest[level][codes[codes >= 0]], minlength=len(names))
@@ -126,7 +126,7 @@ def common_total(codes: np.ndarray, hierarchy: Hierarchy) -> int:
         if empty:
             raise InputError(
                 f"{len(empty)} of the {len(classes)} classes of level {level} have no rows: {', '.join(empty[:SHOWN])}",
-                hint="nothing can be balanced with an empty class",
+                hint="samples cannot be balanced with an empty class: leave it out of the hierarchy",
             )
         most.append(len(classes) * int(counts[list(classes)].min()))
     return min(most)
@@ -142,7 +142,7 @@ def sample_manifest(
     total: int | None = None,
     by_date: ByDate | None = None,
 ) -> Sampled:
-    """Balanced training samples of equal size for every level, drawn for each level on its own.
+    """Balanced training samples of equal size for every level, drawn separately for each level.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ def sample_manifest(
     patient:
         Column with the patient.
     total:
-        Rows of each sample; default: the most that every level can give.
+        Rows of each sample; default: the most that every level allows.
     by_date:
-        What is for training, and what is ``later``; default: all rows are for training.
+        Which rows are for training, and which are ``later``; default: all rows are for training.
 
     Raises
     ------
     InputError
-        for unknown classes, missing columns or values, classes with too few rows, patients on both sides.
+        for unknown classes, missing columns or values, classes with too few rows, or patients on both sides.
     """
     where = str(path)
     table = read_columns(Path(path), [column, patient])
@@ -188,13 +188,13 @@ def sample_manifest(
 
 
 def read_columns(path: Path, dictionaries: Sequence[str]) -> Any:
-    """A Parquet or CSV file as a ``pyarrow.Table``, the columns ``dictionaries`` dictionary-encoded."""
+    """A Parquet or CSV file as a ``pyarrow.Table``, with the columns ``dictionaries`` dictionary-encoded."""
     import pyarrow
     import pyarrow.csv
     import pyarrow.parquet
 
     if not path.is_file():
-        raise InputError("there is no such manifest", str(path))
+        raise InputError("there is no such manifest", str(path), "check the path")
     try:
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path, read_dictionary=list(dictionaries))
@@ -208,7 +208,7 @@ def read_columns(path: Path, dictionaries: Sequence[str]) -> Any:
 
 
 def encoded(column: Any) -> tuple[np.ndarray, list[str]]:
-    """A column as (rows,) codes, -1 where it is empty, and the texts they stand for."""
+    """A column as (rows,) codes, -1 for an empty cell, and the text that each stands for."""
     import pyarrow
 
     if not pyarrow.types.is_dictionary(column.type):
@@ -221,12 +221,12 @@ def encoded(column: Any) -> tuple[np.ndarray, list[str]]:
 
 
 def class_codes(column: Any, names: Sequence[str], where: str) -> np.ndarray:
-    """(rows,) class numbers of a column of names, -1 where it is empty.
+    """(rows,) class numbers for a column of names, -1 for an empty cell.
 
     Raises
     ------
     InputError
-        for a name that is no class, with the nearest one.
+        for a name that is not a class, with the nearest one.
     """
     codes, texts = encoded(column)
     numbers = {name: number for number, name in enumerate(names)}
@@ -236,8 +236,8 @@ def class_codes(column: Any, names: Sequence[str], where: str) -> np.ndarray:
     if unknown:
         others = f" (and {len(unknown) - 1} other names)" if unknown[1:] else ""
         hint = did_you_mean(unknown[0], names) or "rows with an empty cell are left out"
-        raise InputError(f"'{unknown[0]}' is no class{others}", where, hint)
-    table = np.array([*(numbers.get(text, -1) for text in texts), -1], np.int16)  # the last one for empty cells
+        raise InputError(f"'{unknown[0]}' is not a class{others}", where, hint)
+    table = np.array([*(numbers.get(text, -1) for text in texts), -1], np.int16)  # the last is for empty cells
     return table[codes]
 
 
@@ -249,14 +249,14 @@ def _on_or_after(column: Any, day: str, where: str) -> np.ndarray:
         first = pyarrow.scalar(day).cast(pyarrow.date32())
         days = _days(column)
     except (pyarrow.ArrowException, ValueError) as error:
-        raise InputError(f"this is no date ({str(error).splitlines()[0]})", where, "write YYYY-MM-DD") from error
+        raise InputError(f"this is not a date ({str(error).splitlines()[0]})", where, "write YYYY-MM-DD") from error
     if days.null_count:
-        raise InputError(f"{days.null_count} rows have no date", where)
+        raise InputError(f"{days.null_count} rows have no date", where, "every row needs its date")
     return compute.greater_equal(days, first).to_numpy()
 
 
 def _days(column: Any) -> Any:
-    """Dates of a column: days, times (the day on the clock of their own time zone), or texts or numbers YYYYMMDD."""
+    """Dates of a column: days, times (the local day in their own time zone), or text or numbers YYYYMMDD."""
     import pyarrow
     import pyarrow.compute as compute
 
@@ -274,9 +274,9 @@ def _days(column: Any) -> Any:
 
 
 def _apart(column: Any, earlier: np.ndarray, later: np.ndarray, straddling: Straddling, where: str) -> np.ndarray:
-    """Which earlier rows may be used for training, so that no patient is on both sides."""
+    """(rows,) booleans: which earlier rows may be used for training without having a patient on both sides."""
     codes, patients = encoded(column)
-    # One patient is one, with or without spaces around the name.
+    # Names that differ only by surrounding spaces are one patient.
     numbers = {name: number for number, name in enumerate(dict.fromkeys(name.strip() for name in patients))}
     codes = np.array([*(numbers[name.strip()] for name in patients), -1])[codes]
     patients = list(numbers)

@@ -1,13 +1,13 @@
 """Shards: thousands of prepared samples in one append-only file, with a Parquet index beside it.
 
 ``NAME.shard`` holds records one after the other: a header (JSON: name, shape, type and CRC-32 of every array, and the
-sample's own JSON), then the arrays' bytes, each at a multiple of ``ALIGNED``. ``NAME.parquet`` holds of each record its
-key, where it starts, how long it and its header are, the header's CRC-32, and once more the sample's JSON, which can so
-be read of a million samples without touching their voxels.
+sample's own JSON), then the arrays' bytes, each at a multiple of ``ALIGNED``. ``NAME.parquet`` holds for each record
+its key, offset, length, header length and the header's CRC-32, and the sample's JSON again, so that it can be read for
+a million samples without touching their voxels.
 
-A record exists when the index names it. The index is renamed into place after the shard has been flushed to the disk,
-so a writer that is killed leaves bytes that nobody reads. Every writer has a shard of its own; nothing that an index
-names is ever written again.
+A record exists once the index names it. The index is renamed into place after the shard has been flushed to disk, so a
+writer that is killed leaves only bytes that nobody reads. Every writer has its own shard; nothing that an index names
+is ever overwritten.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Found = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def checksum_of(array: np.ndarray) -> int:
-    """CRC-32 of an array's bytes, about 2 GB/s: it finds what disks and careless scripts do, not what is meant."""
+    """CRC-32 of an array's bytes, about 2 GB/s: it detects accidents, not tampering."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
@@ -43,7 +43,7 @@ def aligned(position: int) -> int:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What all indexes name, sorted by key; a key that was written twice is there twice."""
+    """The records of all indexes, sorted by key; a key that was written twice is listed twice."""
 
     first: np.ndarray  # (n,) uint64: the first half of each key
     second: np.ndarray
@@ -54,20 +54,20 @@ class _Rows:
     checksum: np.ndarray
     line: np.ndarray  # (n,) row in the shard's own index
     names: list[str]
-    checked: bytearray = field(repr=False)  # 1 for records whose checksums this process has looked at
+    checked: bytearray = field(repr=False)  # 1 for records whose checksums this process has verified
 
     def find(self, key: bytes) -> int:
         """The row of a key, or -1."""
         first, second = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:], "big")
         row = int(self.first.searchsorted(np.uint64(first)))
-        while row < len(self.first) and self.first[row] == first:  # keys are digests: hardly ever more than once
+        while row < len(self.first) and self.first[row] == first:  # as keys are digests, hardly ever more than once
             if self.second[row] == second:
                 return row
             row += 1
         return -1
 
     def find_all(self, keys: np.ndarray) -> np.ndarray:
-        """(n,) rows of keys, (n,16) uint8, -1 for those that are not there."""
+        """(n,) rows of keys, (n,16) uint8, -1 for missing ones."""
         if not len(self.first):
             return np.full(len(keys), -1)
         halves = _halves(keys)
@@ -86,17 +86,17 @@ def _halves(keys: np.ndarray) -> np.ndarray:
 
 
 class Shards:
-    """The samples of all shards below ``folder``, those of writers that are still at work too.
+    """The samples of all shards below ``folder``, including those of writers that are still at work.
 
-    One read-only memory map a shard is opened, when it is first needed; finding a sample is a search in memory and asks
-    the file system nothing. :meth:`refresh` takes up what was written since.
+    Each shard is opened once, on first use, as a read-only memory map; finding a sample is a search in memory without
+    access to the file system. :meth:`refresh` adds what was written since.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._maps: dict[str, mmap.mmap] = {}
         self._indexes: dict[str, tuple[tuple[int, int], dict[str, np.ndarray]]] = {}
-        self._seen_at: int | None = None  # when the folder had last changed as it was read
+        self._seen_at: int | None = None  # the folder's time of change when it was last read
         self._rows: _Rows | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Shards:
         return self._rows if self._rows is not None else self.refresh()
 
     def find(self, key: str) -> int:
-        """The row of a key, or -1; what other processes have written since is looked for before it is given up."""
+        """The row of a key, or -1; looks for what other processes have written since before it gives up."""
         wanted = bytes.fromhex(key)
         if len(wanted) != KEY:
             return -1
@@ -122,7 +122,7 @@ class Shards:
     def read(self, key: str, *, check: bool = True) -> Found | None:
         """Read-only arrays on the shard's memory map and the sample's JSON, or None.
 
-        A damaged sample is said once, marked as such for every later reader, and None if there is no second one.
+        A damaged sample is reported once and marked as such for all later readers; then another copy is read, if any.
         """
         row = self.find(key)
         while row >= 0:
@@ -132,7 +132,7 @@ class Shards:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 name = rows.names[rows.shard[row]]
                 print(
-                    f"medkit: cache entry {key} in {name}.shard is damaged ({error}) and is made again", file=sys.stderr
+                    f"medkit: cache entry {key} in {name}.shard is damaged ({error}): it is made again", file=sys.stderr
                 )
                 self._mark(name, key)
                 row = self._current().find(bytes.fromhex(key))
@@ -160,23 +160,23 @@ class Shards:
         return arrays, header["meta"]
 
     def _map(self, name: str, end: int) -> mmap.mmap:
-        """The memory map of a shard, made anew if it has grown beyond the one at hand."""
+        """The memory map of a shard, renewed if the shard has grown beyond it."""
         memory = self._maps.get(name)
         if memory is None or len(memory) < end:
             with (self.folder / f"{name}.shard").open("rb") as file:
                 memory = self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(memory) < end:
-            raise ValueError(f"the shard ends at byte {len(memory)} and this sample at {end}")
+            raise ValueError(f"the shard ends at byte {len(memory)}, but this sample at {end}")
         return memory
 
     def contains(self, keys: np.ndarray) -> np.ndarray:
-        """(n,) booleans: which of ``keys``, (n,16) uint8, are there by now."""
+        """(n,) booleans: which of ``keys``, (n,16) uint8, exist by now."""
         if self._changed():
             self.refresh()
         return self._current().find_all(keys) >= 0
 
     def metas(self, keys: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Position and JSON of every one of ``keys``, (n,16) uint8, that is there, shard by shard; no voxel is read."""
+        """Position and JSON of each of ``keys``, (n,16) uint8, that exists, shard by shard; no voxels are read."""
         from pyarrow import parquet
 
         if self._changed():
@@ -193,26 +193,26 @@ class Shards:
                 yield position, json.loads(texts[line])
 
     def _mark(self, name: str, key: str) -> None:
-        """Say to all readers, in a file of its own, that a sample of a shard is damaged."""
+        """Record in a separate file, for all readers, that a sample of a shard is damaged."""
         with suppress(OSError), (self.folder / f"{name}.damaged").open("a", encoding="ascii") as file:
             file.write(f"{key}\n")
         self._indexes.pop(name, None)
         self.refresh()
         rows = self._current()
         row = rows.find(bytes.fromhex(key))
-        if row >= 0 and rows.names[rows.shard[row]] == name:  # it cannot be marked: a folder that is read only
+        if row >= 0 and rows.names[rows.shard[row]] == name:  # not marked, because the folder is read-only
             self._indexes[name] = (self._indexes[name][0], _without(self._indexes[name][1], {key}))
             self._merge()
 
     def _changed(self) -> bool:
-        """Whether files have come or gone since :meth:`refresh`."""
+        """Whether files were added or removed since :meth:`refresh`."""
         try:
             return self.folder.stat().st_mtime_ns != self._seen_at
         except OSError:
             return False
 
     def refresh(self) -> _Rows:
-        """Read the indexes that have come or grown since the last time."""
+        """Read the indexes that are new or have grown since the last time."""
         indexes = {}
         try:
             self._seen_at = self.folder.stat().st_mtime_ns
@@ -225,7 +225,7 @@ class Shards:
             pass
         known = {name: stamp for name, (stamp, _) in self._indexes.items()}
         if self._rows is not None and known == indexes:
-            return self._rows  # and what is known of its checksums stays known
+            return self._rows  # keeps track of verified checksums
         for name in sorted(indexes):
             if known.get(name) != indexes[name]:
                 self._indexes[name] = (indexes[name], self._load(name))
@@ -243,7 +243,7 @@ class Shards:
             columns = {"key": keys, **{column: table[column].to_numpy() for column in COLUMNS[1:]}}
         except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
             text = str(error).splitlines()[0]
-            print(f"medkit: the index {path} is damaged ({text}); its samples are made again", file=sys.stderr)
+            print(f"medkit: the index {path} is damaged ({text}); its samples will be made again", file=sys.stderr)
             columns = {"key": np.empty((0, KEY), np.uint8), **{column: np.empty(0, np.int64) for column in COLUMNS[1:]}}
         columns["line"] = np.arange(len(columns["key"]))
         damaged = self.folder / f"{name}.damaged"

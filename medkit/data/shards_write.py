@@ -1,4 +1,4 @@
-"""Writing shards (:mod:`medkit.data.shards`): a shard of its own for every writer."""
+"""Writing shards (:mod:`medkit.data.shards`): every writer has its own."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from medkit.data.shards import COLUMNS, KEY, aligned, checksum_of
 from medkit.errors import RunError
 from medkit.records import reason, write_atomically
 
-SAMPLES = 8192  # most records of a shard
-BYTES = 2 << 30  # a shard that has reached this size gets no further record
+SAMPLES = 8192  # most records in a shard
+BYTES = 2 << 30  # no more records are added to a shard of this size
 FLUSH_BYTES = 64 << 20
-FLUSH_SECONDS = 5.0  # what a killed writer may lose, if its samples are small
+FLUSH_SECONDS = 5.0  # of work that a killed writer may lose, if its samples are small
 
 
 class ShardWriter:
-    """Appends samples to a shard of its own below ``folder``; a context manager, which makes all of them readable.
+    """Appends samples to its own shard below ``folder``; a context manager, after which all are readable.
 
-    Samples become readable (and safe from a power cut) with each :meth:`flush`, which happens by itself every
+    Samples become readable (and safe from a power failure) with each :meth:`flush`, which is automatic every
     ``FLUSH_BYTES`` or ``FLUSH_SECONDS`` and at the end. A full shard is followed by another.
     """
 
@@ -56,7 +56,7 @@ class ShardWriter:
         Raises
         ------
         RunError
-            if it cannot be written; what was flushed before stays.
+            if it cannot be written; samples flushed before are kept.
         """
         plain = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
         kinds = {name: [list(a.shape), a.dtype.str, checksum_of(a)] for name, a in plain.items()}
@@ -85,12 +85,12 @@ class ShardWriter:
             self._file = path.open("wb")
             with suppress(OSError):  # some file systems have no locks
                 fcntl.flock(self._file, fcntl.LOCK_EX)
-            if not _is_at(path, self._file):  # swept before it was locked
+            if not _is_at(path, self._file):  # another writer swept it before it was locked
                 self._file.close()
                 self._file = None
 
     def _write(self, content: bytes | memoryview) -> int:
-        """Write at the next aligned position, and give that."""
+        """Write at the next aligned position, and return it."""
         start = aligned(self._end)
         self._file.write(bytes(start - self._end))
         self._file.write(content)
@@ -98,7 +98,7 @@ class ShardWriter:
         return start
 
     def flush(self) -> None:
-        """Make what was added so far readable and safe: the shard to the disk, then the index under its name."""
+        """Make the samples so far readable and safe: flush the shard to disk, then write the index."""
         if self._file is not None and len(self._rows) > self._flushed_rows:
             try:
                 self._file.flush()
@@ -110,7 +110,7 @@ class ShardWriter:
         self._flushed_at = time.monotonic()
 
     def close(self) -> None:
-        """Flush; a sample that is added later goes into another shard."""
+        """Flush, and end the shard; samples added later go into another one."""
         try:
             self.flush()
         finally:
@@ -121,7 +121,7 @@ class ShardWriter:
         self._file = None
         self._new()
         if file is not None:
-            with suppress(OSError):  # a full disk has been told already
+            with suppress(OSError):  # a full disk was reported already
                 file.close()
             if empty:
                 with suppress(OSError):
@@ -133,7 +133,7 @@ class ShardWriter:
 
 
 def unwritable(error: OSError, folder: Path) -> RunError:
-    """What to tell of a prepared sample that cannot be kept."""
+    """The error for a prepared sample that cannot be written."""
     what = f"a prepared sample cannot be written: {reason(error)}"
     return RunError(what, str(folder), "free some space, or name another place in MEDKIT_CACHE")
 
@@ -156,7 +156,7 @@ def _host() -> str:
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Whether an open file still bears a name."""
+    """Whether an open file is still the one at ``path``."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -164,12 +164,12 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove shards without an index whose writer, on this machine, is gone: nobody will ever read them."""
+    """Remove shards without an index whose writer, on this machine, has ended: nobody will ever read them."""
     for path in folder.glob(f"{_host()}-*.shard"):
         with suppress(OSError):
             if path.with_suffix(".parquet").exists():
                 continue
             with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer holds it as long as it lives
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
                 if not path.with_suffix(".parquet").exists():
                     path.unlink()

@@ -1,8 +1,8 @@
 """The random generators of items, many at once.
 
 ``numpy.random.default_rng([seed, epoch, 1, position])`` takes as long as reading a small sample. Here the hashing of
-``numpy.random.SeedSequence`` (O'Neill's seed_seq; NumPy promises that its numbers stay) is done for all
-positions of a block together, and one PCG64 is set to each state in turn. The numbers are the same bit for bit.
+``numpy.random.SeedSequence`` (O'Neill's seed_seq, which NumPy promises to keep) is done for all positions of a block
+together, and one PCG64 is set to each state in turn. The numbers are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MASK = 2**128 - 1
 
 
 def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.random.Generator]:
-    """What ``default_rng([seed, epoch, 1, position])`` is for each position: one object, good until the next."""
+    """``default_rng([seed, epoch, 1, position])`` for each position: one object, valid until the next is requested."""
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
     for position in positions:
@@ -43,7 +43,7 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
 
 @functools.lru_cache(maxsize=4)
 def _block(seed: int, epoch: int, block: int) -> np.ndarray:
-    """What :func:`_words` gives for ``BLOCK`` positions from a multiple of it on."""
+    """:func:`_words` for the ``BLOCK`` positions of a block."""
     first = block * BLOCK
     return _words(seed, epoch, np.arange(first, min(first + BLOCK, WORD)).astype(np.uint32))
 
@@ -65,7 +65,7 @@ def _words(seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
 
 
 class _Hash:
-    """Mixes values by constants that follow one another: each call uses one to mix by and the next to multiply by."""
+    """Mixes values with a sequence of constants: each call XORs with one and multiplies by the next."""
 
     def __init__(self, first: int, factor: int) -> None:
         self.constant, self.factor = first, factor

@@ -1,8 +1,8 @@
-"""Preparation of images: deterministic steps from source voxels to what a network sees.
+"""Preparation of images: deterministic steps from source voxels to a network's input.
 
-Arrays are (D,H,W). ``image`` and ``target`` get every step; ``mask`` follows geometry only, by nearest neighbour.
-Images of several channels are (D,C,H,W): a step that makes channels (:mod:`medkit.data.channels`) sees all of them, any
-other one after the other.
+Arrays are (D,H,W). ``image`` and ``target`` get every step; ``mask`` gets only geometric ones, by nearest neighbour.
+Images of several channels are (D,C,H,W): a step that makes channels (:mod:`medkit.data.channels`) gets all of them,
+any other step one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 IMAGES = ("image", "target")
-VERSION = 5  # part of the cache key: raise it when a step's numbers change
+VERSION = 5  # part of the cache key: increase it when a step's numbers change
 
 
 class Step:
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Window(Step):
-    """Map HU from ``low`` to ``high`` linearly to [0,1] and clip.
+    """Map HU from ``low`` to ``high`` linearly to [0,1], and clip.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class Window(Step):
     high:
         HU that becomes 1.
     units:
-        ``stored`` where ``low`` and ``high`` are in the images' own units; images that are no CT in HU are refused
-        otherwise.
+        ``stored`` if ``low`` and ``high`` are in the images' own units; with ``HU``, images that are not CT in HU are
+        refused.
     """
 
     low: float = 0.0
@@ -66,7 +66,7 @@ class Window(Step):
 
     @property
     def needs_hu(self) -> str | None:
-        """What of this step needs CT in HU, in words, or None."""
+        """What in this step needs CT in HU, in words, or None."""
         return f"the window from {self.low:g} to {self.high:g} HU" if self.units == "HU" else None
 
     def scaled(self, voxels: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ class CLAHE(Step):
     clip_limit:
         Contrast limit.
     grid:
-        Tiles a side.
+        Tiles per side.
     """
 
     clip_limit: Annotated[float, Gt(0)] = 2.0
@@ -131,7 +131,7 @@ class Resize(Step):
         for name, array in arrays.items():
             if array.shape[1:] != tuple(self.size):
                 if name in IMAGES and array.dtype != np.float32:
-                    array = array.astype(np.float32)  # whole numbers would be rounded between pixels
+                    array = array.astype(np.float32)  # interpolated integers would be rounded
                 interpolation = cv2.INTER_NEAREST_EXACT if name == "mask" else cv2.INTER_LINEAR
                 arrays[name] = resize(array, self.size, interpolation)
         return arrays
@@ -147,7 +147,7 @@ class Resize(Step):
 
 
 def _interpolated(images: Tensor, size: Sequence[int]) -> Tensor:
-    """What ``cv2.INTER_LINEAR`` makes of (N,C,H,W): pixel centres at halves, and no smoothing before."""
+    """(N,C,H,W) resized as by ``cv2.INTER_LINEAR``: pixel centres at halves, no antialiasing."""
     from torch.nn.functional import interpolate
 
     return interpolate(images, tuple(size), mode="bilinear", align_corners=False)
@@ -189,10 +189,10 @@ class MinMax(Step):
 
 @dataclass(frozen=True)
 class Joined(Step):
-    """A window followed by CLAHE and, where they come next, min-max and a resize, in one pass a slice.
+    """A window followed by CLAHE and, if they come next, min-max and a resize, in one pass per slice.
 
-    Gives the numbers of the single steps to float rounding. Whole HU become bytes without a float image between, and
-    a slice stays in the processor's cache from its first step to its last.
+    Gives the same numbers as the single steps, up to float rounding. Integer HU become bytes without a float image in
+    between, and a slice stays in the processor's cache from its first step to its last.
     """
 
     window: Window
@@ -236,7 +236,7 @@ class Joined(Step):
         return out
 
     def bytes_of(self, voxels: np.ndarray, low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
-        """How a slice of ``voxels`` becomes bytes: the fastest way that gives what window and rounding give."""
+        """The fastest function from a slice of ``voxels`` to bytes that agrees with window and rounding."""
 
         def exact(image: np.ndarray) -> np.ndarray:
             return to_bytes(self.window.scaled(image))
@@ -256,14 +256,14 @@ class Joined(Step):
 
         every = np.arange(int(low), int(high) + 1, dtype=np.int16)[None]
         table = exact(every)[0]
-        # OpenCV rounds a few windows' values otherwise; those windows go through the table.
+        # OpenCV rounds the values of a few windows differently; those windows use the table.
         if np.array_equal(scaled(every)[0], table):
             return scaled
         return lambda image: np.take(table, image.astype(np.int32) - int(low))
 
 
 def fuse(steps: Sequence[Any]) -> list[Any]:
-    """The same chain with neighbouring steps joined where one pass does for them."""
+    """The same chain, with neighbouring steps joined if one pass can do them."""
     fused: list[Any] = []
     for step in steps:
         last = fused[-1] if fused else None
@@ -279,9 +279,9 @@ def fuse(steps: Sequence[Any]) -> list[Any]:
 
 
 def prepare(steps: Sequence[Any], arrays: Arrays) -> tuple[Arrays, list[tuple[int, int]]]:
-    """Run a chain over the arrays of one case; images come out float32, (D,H,W) or (D,C,H,W), masks uint8.
+    """Run a chain over the arrays of one case; images become float32, (D,H,W) or (D,C,H,W), masks stay uint8.
 
-    The second result is the in-plane shape before each step of the joined chain, for :func:`restore`.
+    The second result has the in-plane shape before each step of the joined chain, for :func:`restore`.
     """
     arrays = dict(arrays)
     shapes = []
@@ -295,7 +295,7 @@ def prepare(steps: Sequence[Any], arrays: Arrays) -> tuple[Arrays, list[tuple[in
 
 
 def _applied(step: Any, arrays: Arrays) -> Arrays:
-    """What a step makes of images; of several channels one after the other, unless it makes channels itself."""
+    """Apply a step to the arrays, to each channel separately unless it makes channels itself."""
     several = [name for name in IMAGES if name in arrays and arrays[name].ndim == 4]
     if not several or hasattr(step, "channels"):
         return dict(step.apply(arrays))
@@ -308,7 +308,7 @@ def _applied(step: Any, arrays: Arrays) -> Arrays:
 
 
 def restore(steps: Sequence[Any], array: np.ndarray, shapes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Bring a (D,H,W) result of prepared slices back to the source grid, through the ``shapes`` of :func:`prepare`."""
+    """Bring a (D,H,W) result for prepared slices back to the source grid, with the ``shapes`` of :func:`prepare`."""
     for step, shape in zip(reversed(fuse(steps)), reversed(shapes), strict=True):
         array = step.restore(array, shape)
     return array

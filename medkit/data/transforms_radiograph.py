@@ -1,7 +1,7 @@
-"""Preparation of radiographs: a range without outliers, and a size without distortion.
+"""Preparation of radiographs: a range of values without outliers, and resizing without distortion.
 
 The order of the thesis (part A, section 3) is ``clip_percentiles``, ``pad_resize`` and, in downstream tasks, ``clahe``.
-The published code stretches after it has padded, so that what it pads with (0 in stored units) may be any grey:
+The published code stretches after padding, so that its padding (0 in stored units) may become any grey:
 ``{use: clip_percentiles, stretch: false}, {use: pad_resize, official_order: true}, {use: min_max}`` gives its numbers.
 """
 
@@ -22,9 +22,9 @@ Pixels = Annotated[int, Gt(0)]
 
 @dataclass(frozen=True)
 class ClipPercentiles(Step):
-    """Clip each image at two percentiles of its values, then stretch what is left to [0,1]; a constant image becomes 0.
+    """Clip each image at two percentiles of its values, then stretch it to [0,1]; a constant image becomes 0.
 
-    Side marks and dead pixels are few and extreme: clipping keeps them from deciding the range.
+    Side markers and dead pixels are few but extreme: clipping keeps them from deciding the range.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ClipPercentiles(Step):
     high:
         Percentile that becomes 1.
     stretch:
-        Off keeps the source's units after clipping.
+        If false, clipped values stay in the source's units.
     """
 
     low: Percentile = 0.5
@@ -42,7 +42,7 @@ class ClipPercentiles(Step):
 
     def __post_init__(self) -> None:
         if not self.high > self.low:
-            raise ValueError(f"the upper percentile {self.high} is not above the lower {self.low}")
+            raise ValueError(f"the upper percentile {self.high} is not above the lower one {self.low}")
 
     def apply(self, arrays: Arrays) -> Arrays:
         for name in IMAGES:
@@ -62,16 +62,17 @@ class ClipPercentiles(Step):
 
 @dataclass(frozen=True)
 class PadResize(Step):
-    """Pad with 0 to the wanted aspect, the image centred, then resize bicubically (masks: nearest neighbour).
+    """Pad with 0 to the aspect ratio of ``size``, the image centred, then resize bicubically (masks: nearest
+    neighbour).
 
-    Cubic curves overshoot at edges: images come out cut at 0 and 1.
+    Because bicubic interpolation overshoots at edges, images are clipped to [0,1].
 
     Parameters
     ----------
     size:
         Height and width in pixels.
     official_order:
-        For images that have not been stretched to [0,1] yet, as in the published code: nothing is cut.
+        For images that are not stretched to [0,1] yet, as in the published code: no clipping.
     """
 
     size: tuple[Pixels, Pixels] = (512, 512)
@@ -93,7 +94,7 @@ class PadResize(Step):
         return np.ascontiguousarray(scaled[:, above : above + shape[0], left : left + shape[1]])
 
     def margins(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Rows above and below, columns left and right of (H,W); an odd one comes last."""
+        """Rows to add above and below, columns left and right of (H,W); an odd one goes below or to the right."""
         height, width = shape
         rows = max(height, round(width * self.size[0] / self.size[1])) - height
         columns = max(width, round(height * self.size[1] / self.size[0])) - width

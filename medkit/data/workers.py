@@ -1,6 +1,6 @@
-"""Batches made ahead of the step that needs them: by a thread, or by processes of their own.
+"""Batches made before the step that needs them: by a thread, or by processes.
 
-A batch is a pure function of (epoch, step), so it makes no difference to its bits who makes it, nor in which order.
+A batch is a pure function of (epoch, step), so who makes it, and in which order, does not change a bit of it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from medkit.data.processes import default_jobs, settle
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Batch
 
-AHEAD = 2  # batches prepared while the network works; by each process
-MOST = 8  # processes that "auto" starts
+AHEAD = 2  # batches that each process prepares while the network works
+MOST = 8  # processes that "auto" starts at most
 Workers = int | Literal["auto"]
 Key = tuple[int, int]
 """Epoch and step."""
 
 
 def count_workers(workers: Workers, on_gpu: bool, ranks: int = 1) -> int:
-    """How many processes make the batches of each rank; 0 is a thread.
+    """How many processes make the batches of each rank; 0 means a thread.
 
-    ``auto`` leaves a CPU to the network that trains on it, and gives a GPU the cores that are there, but one a rank.
+    ``auto`` leaves a CPU to the network that trains on it, and for a GPU uses the available cores, less one per rank.
     """
     if workers == "auto":
         return max(0, min(MOST, default_jobs() // ranks - 1)) if on_gpu else 0
@@ -41,7 +41,7 @@ def count_workers(workers: Workers, on_gpu: bool, ranks: int = 1) -> int:
 
 
 def by_thread(make: Callable[[Key], Batch], epoch: int, steps: range) -> Iterator[Batch]:
-    """Batches of an epoch, made ahead by one thread, which ends when the iterator is closed."""
+    """Batches of an epoch, made in advance by one thread, which ends when the iterator is closed."""
     stop = threading.Event()
     ready: queue.Queue[Any] = queue.Queue(AHEAD)
 
@@ -76,17 +76,17 @@ def by_thread(make: Callable[[Key], Batch], epoch: int, steps: range) -> Iterato
 
 
 class WorkerBatches:
-    """Batches made by processes, which live as long as epochs follow one another.
+    """Batches made by processes, which keep running while epochs follow one another.
 
     Parameters
     ----------
     make:
-        Makes the batch of a key; it is copied into every process.
+        Makes the batch for a key; it is copied into every process.
     steps:
         Steps of every epoch.
     start:
-        How processes are started. Plugins that lie under work are found by ``fork`` only; it does not touch the GPU
-        that this process may have begun to use, and neither do batches.
+        How processes are started. Only ``fork`` finds plugins that are not installed. It is safe with a GPU that this
+        process already uses, because making batches does not touch it.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class WorkerBatches:
             worker_init_fn=partial(_settle, os.getpid() if start == "fork" else None),
             multiprocessing_context=start,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or each start would draw from the one that networks draw from
+            generator=torch.Generator(),  # or each start would draw from the global one, which networks use
         )
         self._running: Iterator[Any] | None = None
         self._next: Key | None = None
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Batches of an epoch from the ``start``-th on; those of the next one are begun meanwhile."""
+        """Batches of an epoch from the ``start``-th on; those of the next epoch are begun meanwhile."""
         if self._next != (epoch, start):
             self.close()
             self._keys.first = epoch, start
@@ -136,7 +136,8 @@ class WorkerBatches:
         before = signal.getsignal(signal.SIGCHLD)
         running = iter(self._loader)
         if in_main and before is not None:
-            # torch's handler raises wherever the training is at that moment; asked for a batch, it finds out as well.
+            # torch's handler raises anywhere in the training; that a worker ended is noticed with the next batch
+            # anyway.
             signal.signal(signal.SIGCHLD, before)
         return running
 
@@ -146,7 +147,7 @@ class WorkerBatches:
             found = next(self._running)
         except RuntimeError as error:
             text = str(error).splitlines()[0]
-            hint = "was there too little memory, or shared memory (/dev/shm)? Fewer workers need less; 0 is a thread"
+            hint = "was there too little memory, or shared memory (/dev/shm)? Fewer workers need less; 0 means a thread"
             raise RunError(f"a process that makes batches has ended ({text})", self.told(key), hint) from error
         if isinstance(found, _Broken):
             raise found.error()
@@ -160,7 +161,7 @@ class WorkerBatches:
 
 
 class _Keys:
-    """Epoch and step of every batch from the first one on, without an end."""
+    """Epoch and step of every batch from the first one on, endlessly."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.first = steps, (0, 0)
@@ -185,7 +186,7 @@ class _Made(Dataset[Any]):
 
 @dataclass(frozen=True)
 class _Broken:
-    """An exception as it travels from one process to another."""
+    """An exception in a form that can be sent to another process."""
 
     wrong_input: bool
     what: str

@@ -75,7 +75,7 @@ def test_people_are_shown_the_slice_itself():
 
 
 def test_windows_of_several_channels_are_refused():
-    with pytest.raises(InputError, match="makes channels of an image that has one"):
+    with pytest.raises(InputError, match="needs an image of one channel"):
         channels_after([Neighbours(), BOTH])
 
 

@@ -74,7 +74,7 @@ def test_slices_that_are_off_by_one_are_told(low: Volume, head: Volume, by: int,
 
 
 def test_slices_in_reverse_order_are_told(low: Volume, head: Volume) -> None:
-    with pytest.raises(InputError, match="not paired: the target's slices run the other way"):
+    with pytest.raises(InputError, match="not paired: the target's slices are in reverse order"):
         check_pair(low, head.like(head.voxels[::-1].copy()), "pair")
 
 
@@ -86,7 +86,7 @@ def test_images_of_other_things_are_told(head: Volume) -> None:
 
 @pytest.mark.parametrize("offset", [-1024, -21, 21, 1024])
 def test_an_offset_in_hu_is_told_and_the_intercept_named(low: Volume, head: Volume, offset: int) -> None:
-    with pytest.raises(InputError, match=rf"lies \{offset:+d} HU against the target.*RescaleIntercept"):
+    with pytest.raises(InputError, match=rf"differs by \{offset:+d} HU from the target.*RescaleIntercept"):
         check_pair(low.like(low.voxels + offset), head, "pair")
 
 

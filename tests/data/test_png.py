@@ -123,7 +123,7 @@ def test_cases_without_sex_are_named(tmp_path: Path) -> None:
     write(tmp_path / "a.png", np.zeros((6, 8), np.uint8))
     write(tmp_path / "b.png", np.ones((6, 8), np.uint8))
     (tmp_path / "list.csv").write_text("image,patient,sex\na.png,p1,\nb.png,p2,M\n")
-    with pytest.raises(InputError, match=r"a\.png' has no number in field 'sex', nor have 1 others: .*b\.png"):
+    with pytest.raises(InputError, match=r"a\.png' has no number in field 'sex'; nor have 1 others: .*b\.png"):
         Dataset(ManifestSource(str(tmp_path / "list.csv")), {"train": {}}, fields=("sex",))
 
 

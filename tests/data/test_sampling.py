@@ -87,7 +87,7 @@ def test_every_row_of_a_class_is_as_likely_as_any_other() -> None:
 
 
 def test_a_total_that_a_class_cannot_give_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="class 'bird' has 20 rows and 30 are wanted"):
+    with pytest.raises(InputError, match="class 'bird' has 20 rows, but 30 are needed"):
         drawn(manifest(tmp_path), total=90)
 
 
@@ -101,7 +101,7 @@ def test_rows_without_a_class_are_left_out(tmp_path: Path) -> None:
 def test_an_unknown_class_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     names = np.repeat(FINE, COUNTS).tolist()
     names[3] = "catt"
-    with pytest.raises(InputError, match="'catt' is no class; did you mean 'cat'"):
+    with pytest.raises(InputError, match="'catt' is not a class; did you mean 'cat'"):
         drawn(manifest(tmp_path, animal=names))
 
 
@@ -153,7 +153,7 @@ def test_the_day_of_a_time_is_that_of_its_own_time_zone(tmp_path: Path) -> None:
 
 def test_numbers_that_are_no_days_are_refused(tmp_path: Path) -> None:
     path = manifest(tmp_path, date=np.arange(sum(COUNTS), dtype=np.int32))
-    with pytest.raises(InputError, match="this is no date"):
+    with pytest.raises(InputError, match="this is not a date"):
         drawn(path, by_date=ByDate("date", "2018-04-01"))
 
 

@@ -46,7 +46,7 @@ def run(manifest: Path, out: Path, **source: str) -> Path:
 def test_brains_without_air_are_told_above_the_report_and_in_predictions(brains: Path, tmp_path: Path) -> None:
     for name in ("first", "from_the_cache"):
         folder = run(brains, tmp_path / name)
-        assert f"4 cases {DOUBT} (of the first, its values range from" in (folder / "log.txt").read_text(
+        assert f"4 cases {DOUBT} (for the first, its values range from" in (folder / "log.txt").read_text(
             encoding="utf-8"
         )
         assert DOUBT in (folder / "report.html").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from medkit.objectives.common import Watched
 from medkit.recipe import Recipe, recipe_from
 from medkit.runs.workbench import Workbench
 
-UNIFORM, POSITIVE = "slices are drawn as they lie in the data", "gives the slice of a random positive voxel"
+UNIFORM, POSITIVE = "every slice of a case is equally likely", "gives the slice of a random positive voxel"
 
 
 def recipe(**stage: Any) -> Recipe:

@@ -283,7 +283,7 @@ def test_a_file_beside_foreign_weights_says_whom_they_saw(first: Path, tmp_path:
 
 def test_a_broken_ledger_is_refused_with_its_file(first: Path, tmp_path: Path) -> None:
     (tmp_path / "w.ledger.json").write_text('{"ledger": 1, "entries": [{"role": "seen", "patients": []}]}')
-    with pytest.raises(InputError, match=r"w\.ledger\.json: this is no ledger: role 'seen' is none of"):
+    with pytest.raises(InputError, match=r"w\.ledger\.json: this is not a ledger: role 'seen' is not one of"):
         read_ledger(tmp_path / "w.safetensors")
 
 
@@ -302,7 +302,7 @@ BY_HAND: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("entries", "said"), BY_HAND.values(), ids=BY_HAND)
 def test_a_ledger_that_would_say_less_than_was_meant_is_refused(tmp_path: Path, entries: Any, said: str) -> None:
     (tmp_path / "w.ledger.json").write_text(json.dumps({"ledger": 1, "entries": entries}))
-    with pytest.raises(InputError, match=rf"w\.ledger\.json: this is no ledger: {said}"):
+    with pytest.raises(InputError, match=rf"w\.ledger\.json: this is not a ledger: {said}"):
         read_ledger(tmp_path / "w.safetensors")
 
 

@@ -65,7 +65,7 @@ def test_an_encoder_trained_on_other_channels_is_refused():
 
 
 def test_windows_after_other_channels_are_refused():
-    assert "makes channels of an image that has one" in problem([{"use": "neighbours"}, *TWO], multitask())
+    assert "needs an image of one channel" in problem([{"use": "neighbours"}, *TWO], multitask())
 
 
 def test_a_step_that_fails_to_build_is_told_with_its_place():
