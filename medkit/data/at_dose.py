@@ -1,4 +1,4 @@
-"""Scans of a source as they would be at a lower dose, and denoised where somebody is to do that."""
+"""Scans of a source as they would be at a lower dose, optionally denoised."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from medkit.protocols import Case, Record, Source
 
 
 class Denoiser(Protocol):
-    """Takes noise off scans in HU; ``identity`` differs wherever its results may."""
+    """Denoises scans in HU; ``identity`` differs whenever its results may."""
 
     @property
     def identity(self) -> str: ...
 
     def denoise(self, scan: Volume) -> Volume:
-        """The scan, on the same grid and in the same units."""
+        """The denoised scan, on the same grid and in the same units."""
         ...
 
 
 class AtDose:
-    """Every scan of another source with the noise of a lower dose; masks, labels and targets stay as they are.
+    """Every scan of another source with the noise of a lower dose; masks, labels and targets are unchanged.
 
-    At dose 1 a scan stays as it is, unless it is denoised. The noise of a case depends on the seed and its id alone.
+    At dose 1 a scan is unchanged unless it is denoised. The noise of a case depends only on the seed and its id.
 
     Parameters
     ----------
     source:
-        Where scans come from, in HU, unwindowed.
+        Where scans come from, in HU, not windowed.
     dose:
-        Share of the scans' own dose, in (0, 1].
+        Fraction of the scans' own dose, in (0, 1].
     scanner:
         Beam, detector and kernel of the noise.
     seed:
-        Of the noise.
+        For the noise.
     denoiser:
-        Denoises every scan, whatever its dose; None: nobody does.
+        Denoises every scan, whatever its dose; None: no denoising.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AtDose:
         self.source, self.dose, self.scanner, self.seed, self.denoiser = source, dose, scanner, seed, denoiser
 
     def __getattr__(self, name: str) -> Any:
-        """What else the source has to say: groups of its cases, which of them have masks, where they are listed."""
+        """Anything else that the source offers, such as groups of cases, which have masks, where they are listed."""
         if name == "source" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.source, name)
@@ -64,8 +64,8 @@ class AtDose:
         record = self.source.load(case)
         scan = record.image
         if record.channels:
-            what = f"case '{case.id}' has {1 + len(record.channels)} images, and noise is inserted into one CT scan"
-            raise InputError(what, scan.place)
+            what = f"case '{case.id}' has {1 + len(record.channels)} images, but noise is inserted into one CT scan"
+            raise InputError(what, scan.place, "name one image column in the source")
         if self.dose < 1:
             require_hu(scan, "noise insertion", f"case '{case.id}'", UNWINDOWED)
             seed = zlib.crc32(f"{self.seed}/{case.id}".encode())

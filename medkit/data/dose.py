@@ -1,10 +1,10 @@
 """Low-dose CT simulated by physical noise insertion in the projection domain.
 
-A scan in HU is turned into attenuation and projected (parallel beam). For each ray the noise that a lower tube
-current would add to what the scan already has is drawn, filtered back-projection of that noise *alone* gives an image
-of it, and that image is added to the scan. Voxels therefore keep their own resolution, structure and noise.
+A scan in HU is converted to attenuation and projected (parallel beam). For each ray, the noise that a lower tube
+current would add to the scan's own is drawn; filtered back-projection of that noise *alone* gives a noise image, which
+is added to the scan. Voxels therefore keep their own resolution, structure and noise.
 
-Numbers of rays, photons and the electronic noise describe a generic scanner, not a vendor's. Source: noise insertion
+Numbers of rays and photons and the electronic noise describe a generic scanner, not a vendor's. Source: noise insertion
 after Yu et al. 2012 and Zabic et al. 2013, with the approximation ``var = (1-d)/d e^p/I0 (1 + (1+d)/d s^2 e^p/I0)``.
 """
 
@@ -29,34 +29,34 @@ WATER = 0.0195
 """Linear attenuation of water in 1/mm at about 70 keV."""
 UNWINDOWED = "give HU that have not been windowed or scaled"
 STARVED = 60.0
-"""Expected counts at the lower dose below which noise is drawn from counts instead of from the approximation."""
+"""Expected counts at the lower dose below which counts are drawn instead of using the approximation."""
 Kernel = Literal["soft", "sharp", "ramp"]
 CUTOFF = {"soft": 0.58, "sharp": 0.85, "ramp": math.inf}
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """What the noise depends on.
+    """Beam, detector and kernel, on which the noise depends.
 
     Parameters
     ----------
     photons:
-        Photons a detector element (a pixel wide, a slice thick) and view receives in air at full dose (I0). With the
-        default a quarter of the dose adds 10 HU to a head of 0.49 mm pixels, as published brain pairs have.
+        Photons per detector element (one pixel wide, one slice thick) and view, in air at full dose (I0). With the
+        default, a quarter of the dose adds 10 HU to a head with 0.49 mm pixels, as in published brain pairs.
     electronic:
         Standard deviation of the electronic noise, in photons.
     bow_tie:
-        Share of the photons that a bow-tie filter leaves at the ends of the detector, which spans the image's diagonal;
-        1 is no filter.
+        Fraction of the photons that a bow-tie filter leaves at the ends of the detector, which spans the image's
+        diagonal; 1 means no filter.
     kernel:
         Reconstruction kernel that colours the noise: a ramp times ``exp(-(f/f0)^4)`` with f0 = 0.58 cycles/mm
         (``soft``, fitted to the autocorrelation of 3 mm brain images), 0.85 (``sharp``) or none (``ramp``).
     views:
         Projection angles over half a turn.
     modulation:
-        Strength of the angular modulation of the tube current: a view's current goes with the attenuation of its
-        longest path to this power, and ``photons`` is the mean over the views. 0 is a constant current; 0.5 gives the
-        least noise for a dose (Gies et al. 1999, Med. Phys. 26, 2235); with 1 all views are equally noisy there.
+        Strength of the angular modulation of the tube current: a view's current is proportional to this power of the
+        attenuation of its longest path, and ``photons`` is the mean over the views. 0 is a constant current; 0.5 gives
+        the least noise for a dose (Gies et al. 1999, Med. Phys. 26, 2235); with 1, all views are equally noisy there.
     """
 
     photons: float = PHOTONS
@@ -70,13 +70,13 @@ class Scanner:
         if not 0 < self.photons < math.inf:
             raise InputError(f"photons must be positive and finite, not {self.photons}")
         if not 0 <= self.electronic < math.inf:
-            raise InputError(f"electronic noise must not be negative, and finite, but is {self.electronic}")
+            raise InputError(f"electronic noise must be finite and not negative, but is {self.electronic}")
         if not 0 < self.bow_tie <= 1:
-            raise InputError(f"bow_tie is the share of photons left at the edge, in (0, 1], not {self.bow_tie}")
+            raise InputError(f"bow_tie is the fraction of photons left at the edge, in (0, 1], not {self.bow_tie}")
         if self.kernel not in CUTOFF:
-            raise InputError(f"kernel '{self.kernel}' is none of {', '.join(CUTOFF)}")
+            raise InputError(f"kernel '{self.kernel}' is not one of {', '.join(CUTOFF)}")
         if self.views < 8:
-            raise InputError(f"{self.views} views are too few")
+            raise InputError(f"{self.views} views are too few", hint="8 or more")
         if not 0 <= self.modulation <= 1:
             raise InputError(f"modulation is a power of the attenuation, in [0, 1], not {self.modulation}")
 
@@ -100,34 +100,34 @@ def simulate_low_dose(
     pixel:
         In-plane pixel size in mm.
     dose:
-        Share of the scan's dose, in (0, 1]; 1 returns the scan.
+        Fraction of the scan's dose, in (0, 1]; 1 returns the scan.
     scanner:
         Beam, detector and kernel.
     photons:
-        (D,) photons of each slice, in place of the scanner's (:func:`medkit.data.dose_photons.photons_for`).
+        (D,) photons of each slice, instead of the scanner's (:func:`medkit.data.dose_photons.photons_for`).
     seed:
-        The noise of slice z depends on (seed, z) only.
+        The noise of slice z depends only on (seed, z).
     progress:
         Called with the number of slices done.
 
     Returns
     -------
     numpy.ndarray
-        (D,H,W) float32, whole HU; padding (:func:`medkit.data.padding.padding`) stays.
+        (D,H,W) float32, integer HU; padding (:func:`medkit.data.padding.padding`) is unchanged.
 
     Raises
     ------
     InputError
-        for a dose outside (0, 1], non-finite voxels, or images that have been windowed already.
+        for a dose outside (0, 1], non-finite voxels, or images that were windowed.
     """
     scanner = scanner or Scanner()
     check_scan(hu, pixel, dose)
     if photons is not None and len(photons) != len(hu):
-        raise InputError(f"{len(photons)} numbers of photons for {len(hu)} slices")
+        raise InputError(f"{len(photons)} numbers of photons were given for {len(hu)} slices")
     beams = [scanner] * len(hu) if photons is None else [replace(scanner, photons=float(own)) for own in photons]
     for beam in beams:
         if dose * beam.photons < 1:
-            what = f"{beam.photons:g} photons at a dose of {dose:g} are less than one a ray, which is no scan"
+            what = f"{beam.photons:g} photons at a dose of {dose:g} are less than one per ray"
             raise InputError(what, hint="raise the dose or the photons")
     if seed < 0:
         raise InputError(f"a seed is 0 or more, not {seed}")
@@ -148,7 +148,7 @@ def simulate_low_dose(
 
 
 def check_scan(hu: np.ndarray, pixel: float, dose: float) -> None:
-    """Raise :class:`InputError` for what is no scan in HU, no pixel size or no dose."""
+    """Raise :class:`InputError` unless these are a scan (D,H,W) in HU, a pixel size in mm and a dose in (0, 1]."""
     if not 0 < dose <= 1:
         raise InputError(f"the dose must lie in (0, 1], not {dose}", hint="0.25 is a quarter of the dose")
     if hu.ndim != 3:
@@ -156,20 +156,20 @@ def check_scan(hu: np.ndarray, pixel: float, dose: float) -> None:
     if not pixel > 0:
         raise InputError(f"the pixel size must be positive, not {pixel} mm")
     if not np.isfinite(hu).all():
-        raise InputError("the scan holds voxels that are not finite")
+        raise InputError("the scan has voxels that are not finite")
     why = doubt(float(hu.min()), float(hu.max()))
     if why is not None:
         raise InputError(f"the scan cannot be projected: {why}", hint=UNWINDOWED)
 
 
 def line_integrals(image: np.ndarray, geometry: Geometry) -> torch.Tensor:
-    """(views, detectors) of an (H,W) image in HU; nothing attenuates less than air."""
+    """(views, detectors) line integrals of an (H,W) image in HU; values below air count as air."""
     attenuation = np.maximum(image.astype(np.float32) / 1000 + 1, 0) * np.float32(WATER)
     return geometry.project(torch.from_numpy(attenuation))
 
 
 def square_pixel(volume: Volume) -> float:
-    """The side of a pixel in mm; pixels that are not square, which cannot be projected here, are an InputError."""
+    """The side of a pixel in mm; raises :class:`InputError` unless pixels are square, which projection needs."""
     _, down, along = volume.spacing
     if abs(down - along) > 0.01 * along:
         raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", volume.place)
@@ -179,23 +179,23 @@ def square_pixel(volume: Volume) -> float:
 def draw_noise(
     lines: torch.Tensor, dose: float, scanner: Scanner, geometry: Geometry, generator: torch.Generator
 ) -> torch.Tensor:
-    """Noise of line integrals that a scan at ``dose`` has over one at full dose; shape and units of ``lines``."""
+    """The noise of line integrals that a scan at ``dose`` has beyond one at full dose; shape and units of ``lines``."""
     photons = sent(lines, scanner, geometry)
-    inverse = torch.exp(lines) / photons  # one over the photons that arrive at full dose
+    inverse = torch.exp(lines) / photons  # reciprocal of the photons that arrive at full dose
     added = (1 - dose) / dose * inverse * (1 + (1 + dose) / dose * scanner.electronic**2 * inverse)
     noise = torch.randn(lines.shape, generator=generator) * added.sqrt()
     starved = inverse > dose / STARVED
     if bool(starved.any()):
         arriving = (photons * torch.exp(-lines))[starved] * dose
         drawn = starved_noise(arriving, photons[starved] * dose, lines[starved], scanner.electronic, generator)
-        # The scan has its own share of this noise already: what is drawn is shrunk to the spread that is to be added.
+        # The scan already has part of this noise, so the draw is scaled down to the spread that is to be added.
         total = inverse[starved] / dose * (1 + scanner.electronic**2 * inverse[starved] / dose)
         noise[starved] = drawn * (added[starved] / total).clamp(max=1).sqrt()
     return noise
 
 
 def sent(lines: torch.Tensor, scanner: Scanner, geometry: Geometry) -> torch.Tensor:
-    """Photons that each ray has before the body at full dose; shape of ``lines``."""
+    """Photons of each ray before the body at full dose; shape of ``lines``."""
     photons = (scanner.photons * geometry.bow_tie(scanner.bow_tie)).expand_as(lines)
     if scanner.modulation == 0:
         return photons
@@ -206,9 +206,9 @@ def sent(lines: torch.Tensor, scanner: Scanner, geometry: Geometry) -> torch.Ten
 def starved_noise(
     arriving: torch.Tensor, emitted: torch.Tensor, lines: torch.Tensor, electronic: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """All the noise of line integrals where few photons arrive, and their logarithm is skewed: counts are drawn.
+    """The whole noise of line integrals where few photons arrive, whose logarithm is skewed, from drawn counts.
 
-    ``arriving`` and ``emitted`` are the photons expected behind and before the body, ``lines`` the true integrals.
+    ``arriving`` and ``emitted`` are the expected photons after and before the body, ``lines`` the true integrals.
     """
     counts = torch.poisson(arriving, generator=generator)
     counts += electronic * torch.randn(counts.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""What noise a simulated lower dose is to add, and where."""
+"""The noise that a simulated lower dose is to add, and where."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from medkit.data.region import Region
 from medkit.errors import InputError
 
 LEAST = 0.5
-"""HU of noise below which the rounding to whole HU decides."""
+"""Noise in HU below which rounding to integer HU dominates."""
 TISSUE = "hu=10:70"
 
 
 @dataclass(frozen=True)
 class Match:
-    """Noise that a lower dose is to add in a region of the scan.
+    """The noise that a lower dose is to add in a region of the scan.
 
     Parameters
     ----------
     hu:
-        Standard deviation in HU of the difference to the scan, over the region.
+        Standard deviation in HU of the difference from the scan, over the region.
     region:
-        As :class:`medkit.data.region.Region` reads it; padding is left out.
+        As :class:`medkit.data.region.Region` reads it; padding is excluded.
     each_slice:
-        Every slice has photons of its own, as with a tube current that follows the patient's length; a slice without
-        a pixel of the region has those of the nearest one with some. Otherwise the whole scan has one number, which
-        adds ``hu`` over the region of all slices.
+        Every slice has its own number of photons, as with longitudinal tube current modulation; a slice without a pixel
+        of the region has that of the nearest one with some. Otherwise the whole scan has one number, which adds ``hu``
+        over the region in all slices.
     """
 
     hu: float
@@ -41,18 +41,18 @@ class Match:
         Region.of(self.region)
 
     def found(self, photons: np.ndarray) -> str:
-        """In words: how many photons a ray add the noise."""
+        """How many photons per ray add the noise, in words."""
         few, many = f"{photons.min():.3g}", f"{photons.max():.3g}"
         number = few if few == many else f"{few} to {many}"
-        return f"{number} photons a ray add {self.hu:g} HU in {self.region}"
+        return f"{number} photons per ray add {self.hu:g} HU in {self.region}"
 
 
 def match_of(hu: float | None, region: str | None, each_slice: bool, photons: float | None) -> Match | None:
-    """What single options say; raises :class:`InputError` where they contradict each other."""
+    """A match from single options; raises :class:`InputError` if they contradict each other."""
     if hu is None:
         if region is not None or each_slice:
-            raise InputError("a region, or each slice, to match noise in, but no noise", hint="say match_hu too")
+            raise InputError("a region, or each slice, to match noise in, but no noise", hint="give match_hu too")
         return None
     if photons is not None:
-        raise InputError("match_hu finds the photons, and photons are given too", hint="leave one of them out")
+        raise InputError("match_hu finds the photons, but photons are given too", hint="leave out one of them")
     return Match(hu, TISSUE if region is None else region, each_slice)

@@ -1,8 +1,8 @@
-"""How many photons add a wanted noise at a place of a scan.
+"""How many photons add a given noise in a region of a scan.
 
 The variance that the simulation adds to a pixel is a weighted sum of the variances of the rays, and a ray's variance
-depends on its attenuation and the photons only. So a slice is one histogram: how much the rays of each attenuation
-count in the region's mean variance. Photons are found on it, with no noise drawn.
+depends only on its attenuation and the photons. So one histogram per slice suffices: the weight that rays of each
+attenuation have in the region's mean variance. Photons are found from it, without drawing noise.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ STEP = 0.02
 """Width of the histogram's bins, in nepers."""
 EDGES = (-20.0, 60.0)
 MOST_PIXELS = 20_000
-"""Pixels of a slice's region that are looked at; of more, as many evenly picked ones."""
+"""Most pixels of a slice's region to use; if there are more, an evenly spaced selection."""
 MOST_PHOTONS = 1e15
 
 
 def photons_for(scan: Volume, dose: float, match: Match, scanner: Scanner | None = None) -> np.ndarray:
-    """Photons a ray at full dose with which a dose adds the noise that is wanted.
+    """Photons per ray at full dose with which a lower dose adds the given noise.
 
     Parameters
     ----------
     scan:
-        In HU, unwindowed, of square pixels.
+        In HU, not windowed, with square pixels.
     dose:
-        Share of the scan's dose, in (0, 1).
+        Fraction of the scan's dose, in (0, 1).
     match:
-        The noise and its place.
+        The noise and its region.
     scanner:
-        All of it but its photons counts.
+        Its own photons are ignored.
 
     Returns
     -------
     numpy.ndarray
-        (D,) for :func:`medkit.data.dose.simulate_low_dose`. What is drawn with them adds ``match.hu`` in the mean over
-        seeds; one draw differs as the region's number of independent pixels says.
+        (D,) for :func:`medkit.data.dose.simulate_low_dose`. With them, noise is ``match.hu`` on average over seeds; how
+        far a single draw differs depends on the region's number of independent pixels.
 
     Raises
     ------
     InputError
-        if no slice has a pixel in the region, or no number of photons adds so much noise.
+        if no slice has a pixel in the region, or no number of photons adds that much noise.
     """
     scanner, hu, pixel = scanner or Scanner(), scan.voxels, square_pixel(scan)
     check_scan(hu, pixel, dose)
@@ -64,7 +64,7 @@ def photons_for(scan: Volume, dose: float, match: Match, scanner: Scanner | None
     counts = np.array([count for _, count in found])
     there = np.flatnonzero(counts)
     if not there.size:
-        raise InputError(f"no pixel of the scan lies in the region '{match.region}'", scan.place)
+        raise InputError(f"no pixel of the scan is in the region '{match.region}'", scan.place, "name another region")
     try:
         if not match.each_slice:
             together = np.average([weights for weights, _ in found], axis=0, weights=counts)
@@ -76,7 +76,7 @@ def photons_for(scan: Volume, dose: float, match: Match, scanner: Scanner | None
 
 
 def _histogram(image: np.ndarray, region: np.ndarray, geometry: Geometry, scanner: Scanner) -> tuple[np.ndarray, int]:
-    """Weights in HU^2 of rays in the region's mean variance by their attenuation, and the region's number of pixels."""
+    """Weights in HU^2, by attenuation, of rays in the region's mean variance; and the region's number of pixels."""
     rows, columns = np.nonzero(region & ~padding(image))
     bins = round((EDGES[1] - EDGES[0]) / STEP)
     if not rows.size:
@@ -85,26 +85,26 @@ def _histogram(image: np.ndarray, region: np.ndarray, geometry: Geometry, scanne
     down, along = (torch.from_numpy(values[picked]) for values in (rows, columns))
     weights = geometry.weights(down, along, CUTOFF[scanner.kernel]) * (1000 / WATER) ** 2
     lines = line_integrals(image, geometry)
-    # Of one photon of the scanner's: minus the logarithm of what arrives of it.
+    # For one photon of the scanner: minus the logarithm of the fraction that arrives.
     lost = lines - torch.log(sent(lines, scanner, geometry) / scanner.photons)
     index = ((lost.double() - EDGES[0]) / STEP).long().clamp(0, bins - 1)
     return np.bincount(index.flatten().numpy(), weights.flatten().numpy(), bins), len(rows)
 
 
 def _solve(weights: np.ndarray, match: Match, dose: float, scanner: Scanner) -> float:
-    """The number of photons whose noise is the wanted one, coming from many photons."""
+    """The largest number of photons that adds the given noise, searched downwards."""
     lost = EDGES[0] + (np.arange(len(weights)) + 0.5) * STEP
 
     def noise(log_photons: float) -> float:
         variance = ray_variance(np.exp(lost - log_photons), dose, scanner.electronic)
-        return math.sqrt(float(weights @ variance) + 1 / 12)  # and the rounding to whole HU
+        return math.sqrt(float(weights @ variance) + 1 / 12)  # plus the rounding to integer HU
 
     ladder = np.arange(math.log(MOST_PHOTONS), math.log(1 / dose), -0.5).tolist()
     level = [noise(step) for step in ladder]
     first = next((i for i, value in enumerate(level) if value >= match.hu), None)
     if not first:
         what = f"{match.hu:g} HU of noise in '{match.region}'"
-        raise InputError(f"{what} cannot be had: a dose of {dose:g} adds {max(level):.3g} HU there at most")
+        raise InputError(f"{what} is not possible: a dose of {dose:g} adds at most {max(level):.3g} HU there")
     high, low = ladder[first - 1], ladder[first]
     for _ in range(40):
         middle = (high + low) / 2
@@ -113,9 +113,9 @@ def _solve(weights: np.ndarray, match: Match, dose: float, scanner: Scanner) -> 
 
 
 def ray_variance(inverse: np.ndarray, dose: float, electronic: float) -> np.ndarray:
-    """Variance of what :func:`medkit.data.dose.draw_noise` adds to a line integral.
+    """Variance that :func:`medkit.data.dose.draw_noise` adds to a line integral.
 
-    ``inverse`` is one over the photons that arrive at full dose.
+    ``inverse`` is the reciprocal of the photons that arrive at full dose.
     """
     added: np.ndarray = (1 - dose) / dose * inverse * (1 + (1 + dose) / dose * electronic**2 * inverse)
     starved = inverse > dose / STARVED
@@ -128,7 +128,7 @@ def ray_variance(inverse: np.ndarray, dose: float, electronic: float) -> np.ndar
 
 @functools.lru_cache(8)
 def _of_few(electronic: float) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of expected counts up to ``STARVED``, and the variance of the logarithm of what is counted then."""
+    """Logarithms of expected counts up to ``STARVED``, and the variance of the logarithm of the counts then."""
     expected = np.geomspace(1e-4, STARVED, 200)
     counts = np.arange(200)
     logs = np.array([math.lgamma(count + 1) for count in counts])

@@ -1,4 +1,4 @@
-"""Where nothing of a CT slice was reconstructed."""
+"""Where a CT slice was not reconstructed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from scipy import ndimage
 from medkit.data.dicom_pixels import AIR
 
 OUTSIDE = -1500.0
-"""HU up to which nothing was reconstructed: padding around the field (-1500, -2000, -3024) that no tag declares."""
+"""HU up to which a pixel is padding around the field of view (-1500, -2000, -3024) that no tag declares."""
 
 
 def padding(image: np.ndarray) -> np.ndarray:
     """(H,W) bool: pixels of a slice in HU that are padding.
 
-    They lie at -1500 HU or below; or they hold the one value, that of air (-1024) or below, that fills all that lies
-    outside the circle inscribed in the image, and hang together with it.
+    They are at -1500 HU or below; or they have the value, at most that of air (-1024), that fills everything outside
+    the circle inscribed in the image, and are connected to it.
     """
     found: np.ndarray = image <= OUTSIDE
     height, width = image.shape
     y, x = np.ogrid[:height, :width]
-    # Two pixels of room: the circle is that of the field of view only up to rounding.
+    # Two pixels of tolerance: the circle is the field of view only up to rounding.
     radius = min(height, width) / 2 + 2
     corners = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) > radius
     values = image[corners]

@@ -1,4 +1,4 @@
-"""Parallel-beam projection of a CT slice, its filter and its way back."""
+"""Parallel-beam projection of a CT slice, filtering and back-projection."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 FINE = 4
-"""Samples a detector element that back-projection chooses the nearest of."""
+"""Samples per detector element; back-projection takes the nearest one."""
 
 
 class Geometry:
-    """Parallel-beam projection of one slice, its filter and its adjoint, on square pixels.
+    """Parallel-beam projection of one slice, its filter and its adjoint, on square pixels of ``pixel`` mm.
 
-    Detector elements have the pixel's size. Line integrals vary slowly, so they are computed from half as many
-    pixels, and every second view when there are 200 or more, and interpolated; noise is drawn at full resolution.
+    Detector elements have the pixel's size. Line integrals vary slowly, so they are computed at half the resolution,
+    and only for every second of 200 or more views, and interpolated; noise is drawn at full resolution.
     """
 
     def __init__(self, shape: tuple[int, ...], pixel: float, views: int) -> None:
@@ -25,12 +25,12 @@ class Geometry:
         self.angles = torch.arange(views, dtype=torch.float64) * (math.pi / views)
 
     def bow_tie(self, edge: float) -> torch.Tensor:
-        """(detectors,) share of photons behind the bow-tie filter: 1 at the centre, ``edge`` at the border."""
+        """(detectors,) fraction of photons after the bow-tie filter: 1 at the centre, ``edge`` at the border."""
         position = torch.linspace(-1, 1, self.detectors)
         return edge ** position.square()
 
     def project(self, image: torch.Tensor) -> torch.Tensor:
-        """Line integrals (views, detectors) of an (H,W) image in 1/mm."""
+        """Line integrals (views, detectors), without unit, of an (H,W) image in 1/mm."""
         half = F.avg_pool2d(image[None, None], 2, ceil_mode=True, count_include_pad=False)
         size = self.detectors // 2
         skip = 2 if self.views >= 200 else 1
@@ -49,7 +49,7 @@ class Geometry:
             turned = F.grid_sample(canvas.expand(len(c), -1, -1, -1), grid, align_corners=False)
             lines[start : start + 16] = turned.sum(2)[:, 0] * (2 * self.pixel)
         if skip == 2:
-            # View 180 degrees is view 0 mirrored: close the half turn before interpolating.
+            # The view at 180 degrees is view 0 mirrored: close the half turn before interpolating.
             closed = torch.cat([lines, lines[:1].flip(1)])
             between = (closed[:-1] + closed[1:]) / 2
             lines = torch.stack([lines, between], 1).flatten(0, 1)[: self.views]
@@ -58,11 +58,11 @@ class Geometry:
         ]
 
     def filter(self, lines: torch.Tensor, cutoff: float) -> torch.Tensor:
-        """Ramp filter times the kernel's window, along the detector; ``cutoff`` in cycles/mm, endless for no window."""
+        """Ramp filter times the kernel's window, along the detector; ``cutoff`` in cycles/mm, inf for no window."""
         size = 2 ** math.ceil(math.log2(2 * self.detectors))
         position = torch.arange(size, dtype=torch.float64)
         position = torch.minimum(position, size - position)
-        # The band-limited ramp's samples in space keep the mean right (Kak and Slaney, eq. 3.61).
+        # Sampling the band-limited ramp in space keeps the mean right (Kak and Slaney, eq. 3.61).
         ramp = torch.where(position % 2 == 1, -1 / (math.pi * position * self.pixel).square().clamp(min=1e-12), 0.0)
         ramp[0] = 1 / (4 * self.pixel**2)
         response = torch.fft.rfft(ramp).real * self.pixel
@@ -73,8 +73,8 @@ class Geometry:
         return torch.fft.irfft(spectrum, n=size, dim=1)[:, : self.detectors]
 
     def backproject(self, filtered: torch.Tensor) -> torch.Tensor:
-        """(H,W) image of filtered lines (views, detectors), in units of ``lines`` per mm."""
-        # Upsampling along the detector, then the nearest sample: one gather a pixel and view.
+        """(H,W) image from filtered lines (views, detectors), in units of ``lines`` per mm."""
+        # Upsampling along the detector and taking the nearest sample needs only one gather per pixel and view.
         fine = upsample(filtered)
         x = (torch.arange(self.width, dtype=torch.float32) - (self.width - 1) / 2)[None, :]
         y = (torch.arange(self.height, dtype=torch.float32) - (self.height - 1) / 2)[:, None]
@@ -84,20 +84,20 @@ class Geometry:
         return image.view(self.height, self.width) * (math.pi / self.views)
 
     def weights(self, rows: torch.Tensor, columns: torch.Tensor, cutoff: float) -> torch.Tensor:
-        """What the variance of each ray counts in the mean variance of some pixels of the image.
+        """The weight of each ray's variance in the mean variance of some pixels of the image.
 
         Parameters
         ----------
         rows, columns:
             (N,) indices of the pixels.
         cutoff:
-            Of the filter.
+            As for :meth:`filter`.
 
         Returns
         -------
         torch.Tensor
             (views, detectors): the mean over the pixels of the variance of ``backproject(filter(n, cutoff))`` is the
-            sum of these times the variances of ``n``, where ``n`` is independent from ray to ray.
+            sum of these times the variances of ``n``, if ``n`` is independent from ray to ray.
         """
         x, y = columns.float() - (self.width - 1) / 2, rows.float() - (self.height - 1) / 2
         met = torch.stack(
@@ -107,7 +107,7 @@ class Geometry:
         impulse = torch.zeros(1, self.detectors)
         middle = self.detectors // 2
         impulse[0, middle] = 1
-        # (detectors, FINE): how an upsampled, filtered sample answers to the ray in the middle, squared.
+        # (detectors, FINE): the squared response of upsampled, filtered samples to the ray in the middle.
         answer = upsample(self.filter(impulse, cutoff)).view(self.detectors, FINE).double().square()
         size = 2 * self.detectors
         spectrum = torch.fft.rfft(met, n=size, dim=1) * torch.fft.rfft(answer, n=size, dim=0).conj()
@@ -115,7 +115,7 @@ class Geometry:
         return found.clamp(min=0) * (math.pi / self.views) ** 2
 
     def _sample(self, view: int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The upsampled detector sample that pixels meet in a view; ``x`` and ``y`` from the image's centre."""
+        """The upsampled detector sample onto which pixels project; ``x`` and ``y`` from the image's centre."""
         angle, centre = float(self.angles[view]), self.detectors * FINE // 2
         return (x * (FINE * math.cos(angle)) + (y * (FINE * math.sin(angle)) + centre)).to(torch.int32)
 

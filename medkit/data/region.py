@@ -1,4 +1,4 @@
-"""A region of an image, said in one word: ``hu=10:70``, ``disc=256,200,20``, ``box=100:180,200:300``."""
+"""A region of an image, given as one word: ``hu=10:70``, ``disc=256,200,20``, ``box=100:180,200:300``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Region:
     Attributes
     ----------
     text:
-        As it was said.
+        As it was given.
     kind:
-        ``hu``: pixels between two values, ends included; ``disc``: pixels whose centres lie within a radius in mm of
-        one at (row, column); ``box``: rows and columns from the first to before the last. Rows are counted from the
-        front of the patient, columns from the right side, from 0.
+        ``hu``: pixels between two values, inclusive; ``disc``: pixels whose centres are within a radius in mm of the
+        one at (row, column); ``box``: rows and columns from the first up to, but without, the last. Rows are counted
+        from 0 at the front of the patient, columns from 0 at the right side.
     numbers:
         In the order of the text.
     """
@@ -34,7 +34,7 @@ class Region:
 
     @classmethod
     def of(cls, text: str) -> Region:
-        """Read a region; raises :class:`InputError` for a text that names none."""
+        """Parse a region; raises :class:`InputError` for text that is not one."""
         kind, _, rest = str(text).partition("=")
         count = {"hu": 2, "disc": 3, "box": 4}.get(kind)
         try:
@@ -43,13 +43,13 @@ class Region:
             numbers = ()
         marks = "".join(letter for letter in rest if letter in ":,")
         if len(numbers) != count or marks != {"hu": ":", "disc": ",,", "box": ":,:"}[kind]:
-            raise InputError(f"'{text}' is no region", hint=FORMS)
+            raise InputError(f"'{text}' is not a region", hint=FORMS)
         if not all(math.isfinite(number) for number in numbers):
-            raise InputError(f"a number of the region '{text}' is not finite")
+            raise InputError(f"a number in the region '{text}' is not finite", hint=FORMS)
         ends = {"hu": (numbers[:2],), "box": (numbers[:2], numbers[2:])}.get(kind, ())
         empty = any(first > last or (kind == "box" and first == last) for first, last in ends)
         if empty or (kind == "disc" and numbers[2] <= 0):
-            raise InputError(f"there is nothing in the region '{text}'", hint=FORMS)
+            raise InputError(f"the region '{text}' is empty", hint=FORMS)
         return cls(str(text), kind, numbers)
 
     def of_slice(self, image: np.ndarray, pixel: float) -> np.ndarray:

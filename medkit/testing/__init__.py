@@ -1,4 +1,4 @@
-"""Conformance checks for authors of components: what every component of a kind has to do.
+"""Conformance checks for authors of components: what every component of a kind must do.
 
 Call one from a test; it raises ``AssertionError`` with a sentence that says which promise was broken::
 
@@ -64,11 +64,11 @@ __all__ = [
 def check_metric(
     constructor: Callable[..., Any], cases: Sequence[Mapping[str, Any]] | None = None, **arguments: Any
 ) -> None:
-    """A metric does on evaluated cases what :class:`medkit.protocols.Metric` promises.
+    """Check that a metric does what :class:`medkit.protocols.Metric` promises, on evaluated cases.
 
-    It declares name, unit, direction and the rule for empty cases; it leaves cases and rows as they are and says the
-    same twice; rows stack; number, scores, extras and interval are floats; what it offers the bootstrap agrees with
-    ``compute``. Without ``cases`` it is tried on volumes and on slices (:func:`example_cases`).
+    It declares name, unit, direction and the rule for empty cases; it does not change cases and rows, and gives the
+    same result twice; rows stack; value, scores, extras and interval are floats; what it offers the bootstrap agrees
+    with ``compute``. Without ``cases``, volumes and slices are tried (:func:`example_cases`).
     """
     given = [cases] if cases is not None else [example_cases(), example_cases(unit="slice")]
     for those in given:
@@ -78,7 +78,7 @@ def check_metric(
 def check_component(kind: str, component: str | Callable[..., Any], /, **arguments: Any) -> None:
     """Check a component of ``kind``, given by its class or its registered name; ``arguments`` go to its constructor.
 
-    An objective's parts are given as built modules (:func:`check_objective`).
+    Parts of an objective are given as built modules (:func:`check_objective`).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the checks of all kinds share."""
+"""Shared by the checks of all kinds."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ BESIDE: dict[str, Any] = {
     "prefix_tokens": PREFIX_TOKENS,
     "width": WIDTH,
 }
-"""What the encoder beside a component offers."""
+"""What the encoder used with a component offers."""
 STRIDES_3D = ((1, 2, 2), (2, 4, 4), (4, 8, 8))
-"""Strides of the encoder beside a component of volumes."""
+"""Strides of the encoder used with a component for volumes."""
 
 
 def check_schema(constructor: Callable[..., Any]) -> None:
     """Every argument is annotated, none is ``*`` or ``**``, and the first line of the docstring says what it is.
 
-    What ``medkit check`` reads from the source has to be what the class itself says.
+    What ``medkit check`` reads from the source must agree with the class itself.
     """
     try:
         schema = schema_of(constructor)
     except InputError as error:
-        raise AssertionError(f"the constructor is no schema: {error}") from error
+        raise AssertionError(f"the constructor cannot be a schema: {error}") from error
     assert schema.description, f"{schema.name} has no docstring to describe it in 'medkit show'"
     module, name = getattr(constructor, "__module__", ""), getattr(constructor, "__qualname__", "<")
     if "<" in name or getattr(sys.modules.get(module), name, None) is not constructor:
@@ -54,11 +54,11 @@ def check_schema(constructor: Callable[..., Any]) -> None:
         assert mine is not None, f"'medkit check' does not see '{argument}', which {name} takes"
         assert other is not None, f"'medkit check' sees '{argument}', which {name} does not take"
         said, true = ((a.required, a.given, a.shape, a.type_name()) for a in (mine, other))
-        assert said == true, f"'medkit check' reads '{argument}' of {name} as {said}, the class says {true}"
+        assert said == true, f"'medkit check' reads '{argument}' of {name} as {said}, but the class says {true}"
 
 
 def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: str = "", seed: int = 0) -> Any:
-    """A component under a seed, with what it asks for of the encoder beside it; ``kind`` checks it."""
+    """Build a component under a seed, with what it needs from its encoder; with ``kind``, check its promises."""
     check_schema(constructor)
     given: dict[str, Any] = {}
     beside = BESIDE | ({"strides": STRIDES_3D} if dimensions(constructor) == (3,) else {})
@@ -77,14 +77,14 @@ def build(constructor: Callable[..., Any], arguments: Mapping[str, Any], kind: s
 
 
 def dimensions(component: Any) -> tuple[int, ...]:
-    """3 for components of volumes, which say so, both for those that say that they take either, and 2 for others."""
+    """The dimensions that a component declares: 3 for volumes, (2, 3) for either; by default 2."""
     found = getattr(component, "dimensions", 2)
     return tuple(found) if isinstance(found, tuple) else (int(found),)
 
 
 @contextlib.contextmanager
 def told(what: str) -> Iterator[None]:
-    """An error of shapes becomes a sentence."""
+    """Turn an error of shapes into a sentence."""
     try:
         yield
     except (RuntimeError, IndexError, ValueError) as error:
@@ -93,15 +93,15 @@ def told(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def python_and_numpy_rest(what: str) -> Iterator[None]:
-    """Draws from torch's generator only, which the engine seeds before every step."""
+    """Check that only torch's generator is used, which the engine seeds before every step."""
     before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
     yield
     after = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
-    assert before == after, f"{what} draws from Python's or numpy's generator, which nobody seeds: use torch's"
+    assert before == after, f"{what} draws from Python's or numpy's generator, which is not seeded: use torch's"
 
 
 def example_features(size: Sequence[int], batch: int = 3, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """A pyramid of images of (height, width), or of volumes of (depth, height, width)."""
+    """A pyramid for images of (height, width), or volumes of (depth, height, width): (N,C,h,w) or (N,C,d,h,w) each."""
     made = torch.Generator().manual_seed(1)
     strides = STRIDES_3D if len(size) == 3 else [(s, s) for s in STRIDES]
     return [
@@ -111,10 +111,10 @@ def example_features(size: Sequence[int], batch: int = 3, dtype: torch.dtype = t
 
 
 class ExampleEncoder(nn.Module):
-    """The encoder beside a head that has an ``encode`` of its own: a pyramid of maps, and tokens of patches.
+    """The encoder for a head that has its own ``encode``: a pyramid of maps, and patch tokens.
 
-    Shapes: (N,1,H,W) to maps as :func:`example_features` has them; ``tokens`` to (N,P+K,D) as
-    :class:`medkit.protocols.Encoder` says.
+    Shapes: (N,1,H,W) to maps as of :func:`example_features`; ``tokens`` to (N,P+K,D) as in
+    :class:`medkit.protocols.Encoder`.
     """
 
     patch, prefix_tokens, width = PATCH, PREFIX_TOKENS, WIDTH
@@ -139,7 +139,7 @@ class ExampleEncoder(nn.Module):
 
 
 def _whole(x: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Images with zeros below and at the right, up to whole patches."""
+    """Images padded with zeros below and at the right, up to whole patches."""
     return F.pad(x, (0, -x.shape[3] % patch[1], 0, -x.shape[2] % patch[0]))
 
 
@@ -153,7 +153,7 @@ def check_gradients(module: nn.Module, loss: Tensor) -> None:
 
 
 def check_construction(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-    """The same seed gives the same weights; every tensor is a parameter or a buffer, so that it moves and is saved."""
+    """The same seed gives the same weights; every tensor is a parameter or buffer, so that it is moved and saved."""
     first, second = build(constructor, arguments), build(constructor, arguments)
     same(
         first.state_dict(), second.state_dict(), "two constructions under one seed differ: draw from torch's generator"
@@ -162,13 +162,13 @@ def check_construction(constructor: Callable[..., Any], arguments: Mapping[str, 
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and f"{name}_orig" not in module._parameters:
                 where = f"{place}.{name}" if place else name
-                raise AssertionError(f"'{where}' is neither parameter nor buffer: it stays behind on .to(device)")
+                raise AssertionError(f"'{where}' is neither parameter nor buffer, so .to(device) does not move it")
 
 
 def check_state(
     module: nn.Module, output: Callable[[nn.Module], Any], fresh: Callable[[], nn.Module] | None = None
 ) -> None:
-    """Weights survive safetensors: another one (``fresh()``, else a copy) with them gives the same output."""
+    """Weights survive safetensors: another module (``fresh()``, else a copy) with them gives the same output."""
     weights = load(save({k: v.contiguous().clone() for k, v in module.state_dict().items()}))
     other = copy.deepcopy(module) if fresh is None else fresh()
     for parameter in other.parameters():
@@ -176,7 +176,7 @@ def check_state(
     try:
         other.load_state_dict(weights)
     except RuntimeError as error:
-        raise AssertionError(f"its weights do not fit another one: {error}") from error
+        raise AssertionError(f"its weights do not fit a second one of its kind: {error}") from error
     module.eval(), other.eval()
     torch.manual_seed(2)
     first = output(module)
@@ -187,7 +187,7 @@ def check_state(
 def same(a: Any, b: Any, message: str) -> None:
     if isinstance(a, Tensor):
         assert a.shape == b.shape, message
-        assert bool(((a == b) | ((a != a) & (b != b))).all()), message  # what is not a number stays that
+        assert bool(((a == b) | ((a != a) & (b != b))).all()), message  # nan equals nan here
     elif isinstance(a, Mapping):
         assert a.keys() == b.keys(), message
         for key in a:
@@ -199,7 +199,7 @@ def same(a: Any, b: Any, message: str) -> None:
 
 
 def check_dtype(module: nn.Module, output: Callable[[nn.Module], Any]) -> None:
-    """The module computes in float64 when moved there: it makes no float32 tensors of its own."""
+    """The module computes in float64 when converted: it does not make float32 tensors of its own."""
     try:
         output(copy.deepcopy(module).double().eval())
     except RuntimeError as error:
@@ -207,7 +207,7 @@ def check_dtype(module: nn.Module, output: Callable[[nn.Module], Any]) -> None:
 
 
 def check_devices(module: nn.Module, output: Callable[[nn.Module, torch.device], Any]) -> None:
-    """The module moves to a GPU with everything it needs (checked where there is one)."""
+    """The module moves to a GPU with everything it needs (checked if there is one)."""
     if torch.cuda.is_available():
         device = torch.device("cuda")
         output(copy.deepcopy(module).to(device), device)

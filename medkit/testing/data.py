@@ -1,4 +1,4 @@
-"""Sources, transforms and augmentations."""
+"""The conformance checks of sources, transforms and augmentations (:mod:`medkit.testing`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medkit.protocols import Augmentation, offered
 
 
 def check_augmentation(augmentation: Any) -> None:
-    """A form for the CPU or the device, each of which makes something; one that is missing says why."""
+    """There is a form for the CPU or the device, which returns something; a missing one says why."""
     forms = 0
     for form in ("cpu", "device"):
         try:
@@ -18,12 +18,12 @@ def check_augmentation(augmentation: Any) -> None:
             forms += 1
         except NotImplementedError as error:
             if not str(error):
-                raise AssertionError(f"{form}() is not there and does not say why") from error
-    assert forms, "an augmentation has a form for the CPU, the device or both"
+                raise AssertionError(f"{form}() raises NotImplementedError without saying why") from error
+    assert forms, "an augmentation needs a form for the CPU, the device or both"
 
 
 def check_source(source: Any) -> None:
-    """Unique cases with patients, loading that repeats itself, masks and targets on the image's grid."""
+    """Cases are unique and have patients, loading is repeatable, masks and targets are on the image's grid."""
     cases = list(source.cases())
     assert cases, "the source has no cases"
     assert len({case.id for case in cases}) == len(cases), "two cases share an id"
@@ -31,7 +31,7 @@ def check_source(source: Any) -> None:
     record, again = source.load(cases[0]), source.load(cases[0])
     promised = getattr(source, "channels", 1)
     found = 1 + len(record.channels)
-    assert found == promised, f"its attribute channels says {promised}, and a case has {found} images"
+    assert found == promised, f"its attribute channels says {promised}, but a case has {found} images"
     assert np.isfinite(record.image.voxels).all(), "voxels of the first case are not finite (NaN or infinite)"
     assert np.array_equal(record.image.voxels, again.image.voxels), "loading a case twice gives different voxels"
     assert source.identity(cases[0]) == source.identity(cases[0]), "identity() changes between two calls"
@@ -49,24 +49,24 @@ def check_source(source: Any) -> None:
 
 
 def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
-    """Keys and depth stay; the same input gives the same output; ``restore`` brings the shape back.
+    """Keys and depth stay; the same input gives the same output; ``restore`` restores the shape.
 
-    One that makes channels makes as many as it says.
+    A transform that makes channels makes as many as it says.
     """
     rng = np.random.default_rng(0)
     voxels = rng.normal(30, 30, (3, 40, 36)).astype(np.int16) if image is None else image
     mask = (rng.random(voxels.shape) > 0.5).astype(np.uint8)
     first = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
     second = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
-    assert set(first) == {"image", "mask"}, "a transform keeps the keys"
-    assert all(len(array) == len(voxels) for array in first.values()), "a transform keeps the number of slices"
+    assert set(first) == {"image", "mask"}, "a transform must keep the keys"
+    assert all(len(array) == len(voxels) for array in first.values()), "a transform must keep the number of slices"
     image = first["image"]
     if hasattr(transform, "channels"):
         promised, made = transform.channels(1), image.shape[1] if image.ndim == 4 else 1
-        assert made == promised, f"channels(1) says {promised}, and apply() makes {made}"
+        assert made == promised, f"channels(1) says {promised}, but apply() makes {made}"
         image = image[:, 0] if image.ndim == 4 else image
     assert image.shape == first["mask"].shape, "image and mask have different shapes afterwards"
-    assert np.array_equal(first["image"], second["image"]), "a transform of preparation is deterministic"
+    assert np.array_equal(first["image"], second["image"]), "a transform must be deterministic"
     assert set(np.unique(first["mask"])) <= {0, 1}, "the mask is no longer 0 and 1"
     back = transform.restore(image.astype(np.float32), voxels.shape[1:])
-    assert back.shape == voxels.shape, f"restore() gives {back.shape}, the source was {voxels.shape}"
+    assert back.shape == voxels.shape, f"restore() gives {back.shape}, but the source was {voxels.shape}"

@@ -29,10 +29,10 @@ from medkit.testing.heads import example_batch
 def check_distiller(
     constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any
 ) -> None:
-    """``view``, projector, predictor and ``loss`` fit together; gradients reach every parameter; buffers rest in
-    evaluation mode; odd sizes work.
+    """``view``, projector, predictor and ``loss`` fit together; gradients reach every parameter; buffers do not change
+    in evaluation mode; odd sizes work.
 
-    ``batch`` has entries that differ from the example's, which has two views and three crops of each of three images.
+    ``batch`` replaces entries of the example, which has two views and three crops of each of three images.
     """
     head = build(constructor, arguments, "distiller")
     check_construction(constructor, arguments)
@@ -46,21 +46,21 @@ def check_distiller(
         again = offered(Distiller, head, "view")(given)
         same([list(seen), list(taught)], [list(x) for x in again], "view() differs under the same seed")
         for images in (*seen, *taught):
-            assert images.dim() == 5, f"view() returns images (N,V,C,H,W), not {tuple(images.shape)}"
+            assert images.dim() == 5, f"view() must return images (N,V,C,H,W), not {tuple(images.shape)}"
             assert not images.requires_grad, "view() returns images with a graph: detach them"
         for progress in (0.0, 0.5, 0.99):
             terms = _loss(head, seen, taught, progress)
-            assert isinstance(terms, Mapping), f"loss() returns a dictionary of its terms, not a {type(terms).__name__}"
-            assert terms, "loss() names at least one term"
+            assert isinstance(terms, Mapping), f"loss() must return a dictionary, not a {type(terms).__name__}"
+            assert terms, "loss() must name at least one term"
             for name, term in terms.items():
-                assert term.dim() == 0, f"loss term '{name}' is no scalar: {tuple(term.shape)}"
+                assert term.dim() == 0, f"loss term '{name}' is not a scalar: {tuple(term.shape)}"
                 assert torch.isfinite(term), f"loss term '{name}' is not finite after {progress:g} of the training"
             check_gradients(head, torch.stack(list(terms.values())).sum())
         head.eval()
         before = copy.deepcopy(dict(head.named_buffers()))
         with torch.no_grad():
             _loss(head, seen, taught, 0.5)
-        same(before, dict(head.named_buffers()), "loss() moves a buffer in evaluation mode: validation would train")
+        same(before, dict(head.named_buffers()), "loss() changes a buffer in evaluation mode: validation would train")
         head.train()
 
     def output(head: Any, dtype: torch.dtype = torch.float32, device: Any = None) -> Any:
@@ -91,10 +91,10 @@ def _loss(head: Any, seen: Sequence[Tensor], taught: Sequence[Tensor], progress:
 
 
 def _rows(projector: Any, images: Tensor, scale: int) -> Tensor:
-    """Rows of an example pyramid as large as the images; student and teacher have different ones."""
+    """Rows for an example pyramid of the images' size, different for student and teacher."""
     flat = images.flatten(0, 1)
     features = example_features((flat.shape[2], flat.shape[3]), len(flat), flat.dtype)
     rows: Tensor = projector([scale * maps.to(flat.device) for maps in features])
-    assert rows.dim() == 2, f"the projector makes rows (n,D), not {tuple(rows.shape)}"
-    assert len(rows) == len(flat), f"the projector makes {len(rows)} rows of {len(flat)} images"
+    assert rows.dim() == 2, f"the projector must return rows (n,D), not {tuple(rows.shape)}"
+    assert len(rows) == len(flat), f"the projector returns {len(rows)} rows for {len(flat)} images"
     return rows.unflatten(0, images.shape[:2])

@@ -1,4 +1,5 @@
-"""The conformance check of trackers (:mod:`medkit.testing`): a short run told to them, interrupted and gone on with."""
+"""The conformance check of trackers (:mod:`medkit.testing`): they get the events of a short run, interrupted and
+resumed."""
 
 from __future__ import annotations
 
@@ -28,9 +29,10 @@ RECIPE = {"medkit": 1, "name": "checked", "seed": 1, "stages": [{"name": "pretex
 
 
 def check_tracker(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """It takes every event of a run that is interrupted and gone on with, and leaves events and current folder alone.
+    """A tracker accepts every event of a run that is interrupted and resumed, and changes neither events nor the
+    current folder.
 
-    What is not a number, a stage that fails and a run of the same name in another folder are among them.
+    Among them are nan, a stage that fails and a run of the same name in another folder.
     """
     with tempfile.TemporaryDirectory() as name:
         for folder in (Path(name) / "first" / "run", Path(name) / "second" / "run"):
@@ -42,7 +44,7 @@ def check_tracker(constructor: Callable[..., Any], **arguments: Any) -> None:
 
 
 def example_events(folder: Path, resumed: bool = False) -> Iterator[Event]:
-    """What a run of two stages tells, the first part until it is interrupted, or the rest once it is ``resumed``."""
+    """The events of a run of two stages: up to its interruption, or the rest once it is ``resumed``."""
     yield RunStarted("checked", folder, RECIPE, 1, "cpu", "fp32", resumed=resumed)
     epoch = 2 if resumed else 1
     yield StageStarted("pretext", epochs=2, steps=2, done=epoch - 1)
@@ -66,4 +68,4 @@ def _tell(tracker: Any, event: Event) -> None:
     kept, here = copy.deepcopy(event), Path.cwd()
     method(event)
     assert Path.cwd() == here, f"{event.method}() changes the current folder"
-    assert repr(kept) == repr(event), f"{event.method}() changes the event, which others are told too"
+    assert repr(kept) == repr(event), f"{event.method}() changes the event, which other listeners get too"

@@ -39,22 +39,22 @@ SHAPES: dict[str, str] = {
 }
 """Standard predictions (:mod:`medkit.protocols`) and their axes."""
 SIZES = {2: ((32, 32), (33, 33)), 3: ((8, 16, 16), (9, 17, 17))}
-"""Of the images that heads of slices, and those of volumes, are tried on."""
+"""Sizes of the images on which heads for slices, and for volumes, are tried."""
 
 
 def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any) -> None:
     """``view``, ``forward``, ``loss`` and ``predict`` fit together; gradients reach every parameter; odd sizes work.
 
-    ``view`` leaves the batch as it is and its target has no graph; predictions have standard names and shapes. Fields
-    in the head's ``needs`` are zeros and ones unless ``batch`` has them. A head with an ``encode`` of its own is given
-    an encoder of images of one channel that offers tokens. A head of volumes is tried on patches of them, and one that
-    takes either on both.
+    ``view`` does not change the batch and its target has no graph; predictions have standard names and shapes. Fields
+    in the head's ``needs`` are zeros and ones unless ``batch`` has them. A head with its own ``encode`` gets an encoder
+    for one-channel images that offers tokens. A head for volumes is tried on patches of them, and one that takes either
+    on both.
     """
     head = build(constructor, arguments, "pretext")
     check_construction(constructor, arguments)
     view_of = offered(PretextHead, head, "view")
     needs = getattr(head, "needs", ())
-    assert isinstance(needs, tuple), "needs is a tuple of field names"
+    assert isinstance(needs, tuple), "needs must be a tuple of field names"
     fields = {name: torch.tensor([0.0, 1.0, 1.0]) for name in needs}
     for size in [size for each in dimensions(head) for size in SIZES[each]]:
         of_volumes = len(size) == 3
@@ -73,10 +73,10 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         with told("forward() fails on a pyramid of the channels it was given"), python_and_numpy_rest("forward()"):
             output = head(features, **fields)
         terms = head.loss(output, target)
-        assert isinstance(terms, Mapping), f"loss() returns a dictionary of its terms, not a {type(terms).__name__}"
-        assert terms, "loss() names at least one term"
+        assert isinstance(terms, Mapping), f"loss() must return a dictionary, not a {type(terms).__name__}"
+        assert terms, "loss() must name at least one term"
         for name, term in terms.items():
-            assert term.dim() == 0, f"loss term '{name}' is no scalar: {tuple(term.shape)}"
+            assert term.dim() == 0, f"loss term '{name}' is not a scalar: {tuple(term.shape)}"
             assert torch.isfinite(term), f"loss term '{name}' is not finite"
         check_gradients(head, torch.stack(list(terms.values())).sum())
         head.eval()
@@ -98,12 +98,12 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
 
 
 def _features(head: Any, inputs: Any) -> Any:
-    """What ``forward`` gets: a pyramid of the images' size, or what the head's own ``encode`` makes of an encoder."""
+    """What ``forward`` gets: a pyramid for the images' size, or what the head's own ``encode`` makes."""
     first = next(iter(tensors_in(inputs)))
     if not hasattr(head, "encode"):
-        assert isinstance(inputs, Tensor), f"view() returns images (N,C,H,W), not a {type(inputs).__name__}"
+        assert isinstance(inputs, Tensor), f"view() must return images (N,C,H,W), not a {type(inputs).__name__}"
         axes = " or ".join({2: "(N,C,H,W)", 3: "(N,C,D,H,W)"}[each] for each in dimensions(head))
-        assert inputs.dim() - 2 in dimensions(head), f"view() returns images {axes}, not {tuple(inputs.shape)}"
+        assert inputs.dim() - 2 in dimensions(head), f"view() must return images {axes}, not {tuple(inputs.shape)}"
         return [f.to(first.device) for f in example_features(inputs.shape[2:], len(inputs), inputs.dtype)]
     encoder = ExampleEncoder().to(first.device, first.dtype)
     with told("encode() fails on an encoder that offers tokens"), python_and_numpy_rest("encode()"):
@@ -111,7 +111,7 @@ def _features(head: Any, inputs: Any) -> Any:
 
 
 def _moved(inputs: Any, dtype: torch.dtype, device: Any) -> Any:
-    """Tensors elsewhere, images in another precision; indices and masks stay what they are."""
+    """Inputs on another device, images in another precision; indices and masks keep their type."""
     if isinstance(inputs, Tensor):
         return inputs.to(device, dtype if inputs.is_floating_point() else inputs.dtype)
     return tuple(_moved(item, dtype, device) for item in inputs)
@@ -123,7 +123,7 @@ def in_slices(volumes: Tensor) -> Tensor:
 
 
 def of_slices(predictions: Any) -> Any:
-    """The predictions of a head of volumes with maps (N,K,D,H,W) as those of their slices."""
+    """The predictions of a head for volumes, with maps (N,K,D,H,W) as those of slices, (N*D,K,H,W)."""
     if not isinstance(predictions, Mapping):
         return predictions
     return {name: in_slices(value) if value.dim() == 5 else value for name, value in predictions.items()}
@@ -132,8 +132,8 @@ def of_slices(predictions: Any) -> Any:
 def example_batch(
     size: Sequence[int], fields: Mapping[str, Tensor], more: Mapping[str, Any], unit: str = "slice"
 ) -> dict[str, Any]:
-    """A batch of three slices, or of two volumes of two slices and one, of three pairs of patches, or three patches of
-    volumes."""
+    """A batch of three slices, of two volumes with two slices and one, of three pairs of patches, or of three patches
+    of volumes."""
     made = torch.Generator().manual_seed(3)
     image = torch.rand(3, 1, *size, generator=made)
     label = torch.tensor([0.0, 1.0, 1.0])
@@ -152,14 +152,14 @@ def example_batch(
 
 
 def check_predictions(predictions: Any, image: Tensor, items: int | None = None) -> None:
-    """Standard names, their shapes for ``image`` (S,C,H,W) and ``items`` items (default: S), and their ranges."""
-    assert isinstance(predictions, Mapping), f"predict() returns a dictionary, not a {type(predictions).__name__}"
+    """Check names, shapes for ``image`` (S,C,H,W) and ``items`` items (default: S), and ranges of predictions."""
+    assert isinstance(predictions, Mapping), f"predict() must return a dictionary, not a {type(predictions).__name__}"
     sizes = {"1": 1, "C": image.shape[1]}
-    if all(side % STRIDES[-1] == 0 for side in image.shape[2:]):  # else maps may go beyond the image's edge
+    if all(side % STRIDES[-1] == 0 for side in image.shape[2:]):  # else maps may extend beyond the image
         sizes |= {"H": image.shape[2], "W": image.shape[3]}
     for name, value in predictions.items():
         hint = did_you_mean(name, SHAPES) or f"there are: {', '.join(SHAPES)}"
-        assert name in SHAPES, f"'{name}' is no standard prediction, so nothing would evaluate it; {hint}"
+        assert name in SHAPES, f"'{name}' is not a standard prediction, so nothing would evaluate it; {hint}"
         axes, shape = SHAPES[name], tuple(value.shape)
         count = len(image) if "H" in axes or items is None else items
         assert value.dim() > 0, f"prediction '{name}' is ({','.join(axes)}), not a scalar"

@@ -21,10 +21,11 @@ def check_loss(
     context: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> None:
-    """A finite scalar with a gradient for the prediction; by default of logits (3,1,16,16) against zeros and ones.
+    """A loss is a finite scalar with a gradient for the prediction; by default logits (3,1,16,16) against zeros and
+    ones.
 
-    It is the same for the same arguments, which it leaves as they are; takes context that it does not need; is finite
-    where nothing is positive; and, by default, is smaller for a right prediction than for a wrong one.
+    It is the same for the same arguments, which it does not change; accepts context that it does not need; is finite if
+    nothing is positive; and, by default, is smaller for a right prediction than for a wrong one.
     """
     loss = build(constructor, arguments, "loss")
     usual = prediction is None and target is None and not context
@@ -35,7 +36,7 @@ def check_loss(
         target = (torch.rand(prediction.shape, generator=made) > 0.5).float()
     more = dict(context or {})
     assert any(p.kind is p.VAR_KEYWORD for p in inspect.signature(loss.forward).parameters.values()), (
-        "forward() takes no **context: objectives hand over more than it needs, such as 'input'"
+        "forward() has no **context: objectives pass more than it needs, such as 'input'"
     )
     kept = copy.deepcopy([prediction, target])
     with python_and_numpy_rest("the loss"):
@@ -45,7 +46,7 @@ def check_loss(
     if set(target.unique().tolist()) <= {0.0, 1.0}:
         _value(loss, prediction, torch.zeros_like(target), more, "where nothing is positive ")
     if usual:
-        pairs = ((target, 1 - target), (20 * target - 10, 10 - 20 * target))  # a distance's, and of logits
+        pairs = ((target, 1 - target), (20 * target - 10, 10 - 20 * target))  # for a distance, and for logits
         values = [[float(_value(loss, p, target, more)) for p in pair] for pair in pairs]
         assert any(right < wrong for right, wrong in values), (
             "the loss is not smaller for a right prediction than for a wrong one: is it upside down?"
@@ -57,8 +58,8 @@ def _value(loss: Any, prediction: Tensor, target: Tensor, context: Mapping[str, 
     torch.manual_seed(6)
     leaf = prediction.clone().requires_grad_()
     value: Tensor = loss(leaf, target, **context)
-    assert isinstance(value, Tensor), f"a loss is a tensor, not a {type(value).__name__}"
-    assert value.dim() == 0, f"a loss is a scalar, not {tuple(value.shape)}"
+    assert isinstance(value, Tensor), f"a loss must be a tensor, not a {type(value).__name__}"
+    assert value.dim() == 0, f"a loss must be a scalar, not {tuple(value.shape)}"
     assert torch.isfinite(value), f"{when}the loss is {value}"
     assert value.requires_grad, f"{when}no gradient reaches the prediction: the loss would train nothing"
     (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)

@@ -1,4 +1,4 @@
-"""The conformance check of metrics, on cases that the evaluator itself makes (:mod:`medkit.testing`)."""
+"""The conformance check of metrics, on cases made by the evaluator itself (:mod:`medkit.testing`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SOURCE, PREPARED, DEPTH = (20, 18), (16, 16), 3
 
 
 def example_cases(number: int = 6, unit: str = "volume") -> list[dict[str, Any]]:
-    """Evaluated cases with every standard prediction, half of them positive, as the evaluator hands them to metrics.
+    """Evaluated cases with every standard prediction, half of them positive, as the evaluator passes them to metrics.
 
-    The source has voxels of 5 x 0.5 x 0.4 mm, tilted, and 20 rows of 18; prepared slices have 16 of 16, so that a
-    metric which mixes the two grids fails. Slices of the last case are not evenly spaced.
+    The source has voxels of about 5 x 1.1 x 0.4 mm, tilted, and 20 rows of 18; prepared slices have 16 of 16, so that a
+    metric that confuses the two grids fails. Slices of the last case are unevenly spaced.
     """
     rng = np.random.default_rng(6)
     return [item for i in range(number) for item in _evaluated(rng, i, unit, uneven=i == number - 1)]
@@ -55,10 +55,10 @@ def _sample(rng: np.random.Generator, i: int, uneven: bool) -> Sample:
 
 
 def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> None:
-    """A metric, of which ``other`` is a second one, keeps its promises on ``cases``."""
+    """Check that a metric, with ``other`` built like it, keeps its promises on ``cases``."""
     for attribute in ("name", "unit", "higher_is_better", "empty"):
         assert hasattr(metric, attribute), f"the metric does not declare '{attribute}'"
-    assert isinstance(metric.higher_is_better, bool), "higher_is_better is True or False"
+    assert isinstance(metric.higher_is_better, bool), "higher_is_better must be True or False"
     assert metric.empty, "say in 'empty' which cases are left out ('none' if none are)"
     for key in getattr(metric, "needs", ()):
         assert all(key in case for case in cases), f"the metric needs '{key}', which no evaluation gives"
@@ -67,7 +67,7 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
         before = copy.deepcopy(dict(case))
         row = _per_case(metric, case)
         assert equal(before, case), "per_case() changes the case, which other metrics see too"
-        assert equal(row, _per_case(other, case)), "per_case() differs for the same case: a metric is no dice"
+        assert equal(row, _per_case(other, case)), "per_case() differs for the same case: a metric must not be random"
         if row is not None:
             kept.append(row)
             patients.append(str(case.get("patient", i)))
@@ -77,14 +77,14 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
     rows = stack(kept)
     before = copy.deepcopy(rows)
     value = metric.compute(rows)
-    assert isinstance(value, float), f"compute() returns a float, not a {type(value).__name__}"
-    assert equal(before, rows), "compute() changes its rows, which are drawn from again"
+    assert isinstance(value, float), f"compute() must return a float, not a {type(value).__name__}"
+    assert equal(before, rows), "compute() changes its rows, from which the bootstrap draws again"
     assert same(value, metric.compute(rows)), "compute() differs for the same rows"
     backwards = {name: column[::-1] for name, column in rows.items()}
     assert same(value, metric.compute(backwards)), "the number depends on the order of the cases"
     one = {name: column[:1] for name, column in rows.items()}
-    assert isinstance(metric.compute(one), float), "compute() of one row is a float (nan if it is undefined)"
-    assert isinstance(metric.score(kept[0]), float), "score() returns a float (nan if there is none)"
+    assert isinstance(metric.compute(one), float), "compute() of one row must be a float (nan if it is undefined)"
+    assert isinstance(metric.score(kept[0]), float), "score() must return a float (nan if there is none)"
     _check_extras(metric, rows, patients)
     _check_resampled(metric, rows, len(kept))
 
@@ -94,14 +94,14 @@ def _per_case(metric: Any, case: Mapping[str, Any]) -> Any:
         return metric.per_case(case)
     except KeyError as error:
         given = ", ".join(sorted(case))
-        raise AssertionError(f"per_case() needs {error}, which no evaluation gives; there are: {given}") from error
+        raise AssertionError(f"per_case() needs {error}, which no evaluation gives; one gives: {given}") from error
 
 
 def _check_extras(metric: Any, rows: Mapping[str, np.ndarray], patients: Sequence[str]) -> None:
     extras = metric.extras(rows) if hasattr(metric, "extras") else {}
     for name, number in extras.items():
-        assert isinstance(number, float), f"extras: '{name}' is a float, not a {type(number).__name__}"
-        assert name not in RESERVED, f"extras: '{name}' would take the place of the metric's own"
+        assert isinstance(number, float), f"extras: '{name}' must be a float, not a {type(number).__name__}"
+        assert name not in RESERVED, f"extras: '{name}' would replace the metric's own"
     ends = metric.interval(rows, patients) if hasattr(metric, "interval") else None
     if ends is not None:
         low, high = (float(end) for end in ends)
@@ -113,21 +113,21 @@ def _check_resampled(metric: Any, rows: Mapping[str, np.ndarray], count: int) ->
     picked = {name: column[picks] for name, column in rows.items()}
     if hasattr(metric, "weighted"):
         times = np.bincount(picks, minlength=count)
-        assert same(metric.compute(picked), float(metric.weighted(rows)(times))), "weighted() is not what compute() is"
+        assert same(metric.compute(picked), float(metric.weighted(rows)(times))), "weighted() differs from compute()"
     if hasattr(metric, "of_sums"):
         sums = np.asarray(metric.terms(rows), float)[picks].sum(0)
         found = metric.of_sums(np.stack([sums, sums]))
-        assert np.shape(found) == (2,), f"of_sums() of (2,k) sums is {np.shape(found)}, not (2,)"
-        assert same(metric.compute(picked), float(found[0])), "of_sums() of sums of terms() is not compute()"
+        assert np.shape(found) == (2,), f"of_sums() of (2,k) sums has shape {np.shape(found)}, not (2,)"
+        assert same(metric.compute(picked), float(found[0])), "of_sums() of sums of terms() differs from compute()"
 
 
 def same(a: float, b: float) -> bool:
-    """Whether two numbers are the same but for rounding; nan is nan."""
+    """Whether two numbers are equal up to rounding; nan equals nan."""
     return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two rows or cases are the same, arrays and nan included."""
+    """Whether two rows or cases are equal, including arrays and nan."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray) and a.dtype.kind == "O":

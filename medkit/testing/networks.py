@@ -1,4 +1,4 @@
-"""Encoders, operators, generators and discriminators."""
+"""The conformance checks of encoders, operators, generators and discriminators (:mod:`medkit.testing`)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from medkit.testing.common import (
 def check_encoder(
     constructor: Callable[..., Any], *, in_channels: int = 1, image: tuple[int, ...] | None = None, **arguments: Any
 ) -> None:
-    """A pyramid of the declared channels and strides; ``stages()`` holds every parameter once, input to output.
+    """An encoder returns a pyramid of the declared channels and strides; ``stages()`` holds every parameter once, from
+    input to output.
 
-    ``image`` is the height and width it is tried on (default: 64 x 96, or the only size that it takes); of an encoder
-    of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes one size only has to refuse others
-    as its user's mistake.
+    ``image`` is the height and width of the images to try (default: 64 x 96, or the only size that it takes); for an
+    encoder of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes only one size has to
+    refuse others with an :class:`InputError` that says what to do.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
@@ -45,13 +46,13 @@ def check_encoder(
     _check_maps(encoder, x)
     steps = [stride if isinstance(stride, tuple) else (stride,) for stride in encoder.strides]
     each = 3 if dimensions(encoder) == (3,) else 1
-    assert all(len(step) == each for step in steps), "an encoder of volumes has a stride for depth, height and width"
+    assert all(len(step) == each for step in steps), "an encoder of volumes needs strides for depth, height and width"
     deeper = all(a <= b for near, far in pairwise(steps) for a, b in zip(near, far, strict=True))
-    assert deeper, "strides go from shallow to deep"
+    assert deeper, "strides must go from shallow to deep"
     found = [id(p) for _, stage in offered(Encoder, encoder, "stages")() for p in stage.parameters()]
     assert len(found) == len(set(found)), "stages() holds a parameter twice"
     assert set(found) == {id(p) for p in encoder.parameters()}, "stages() leaves parameters out"
-    if found:  # an encoder may do nothing but hand the image on
+    if found:  # an encoder may just pass the image on
         check_gradients(encoder, sum(m.square().mean() for m in encoder(x)))  # type: ignore[arg-type]
     other = torch.randn(1, in_channels, *(side + more for side, more in zip(image, (1, 3, 5), strict=False)))
     if only is None:
@@ -64,21 +65,21 @@ def check_encoder(
 
 
 def _check_maps(encoder: Any, x: torch.Tensor) -> None:
-    """Maps have the declared channels, and the image's size over the declared strides."""
+    """Maps have the declared channels, and the image's size divided by the declared strides."""
     maps = encoder(x)
-    assert len(maps) == len(encoder.channels) == len(encoder.strides), "one map a declared channel and stride is wanted"
+    assert len(maps) == len(encoder.channels) == len(encoder.strides), "numbers of maps, channels and strides differ"
     for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
-        assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, {channels} are declared"
+        assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, but {channels} are declared"
         each = stride if isinstance(stride, tuple) else (stride,) * (x.dim() - 2)
-        assert len(each) == x.dim() - 2, f"the stride {stride} is none of {x.dim() - 2} dimensions"
+        assert len(each) == x.dim() - 2, f"the stride {stride} does not have {x.dim() - 2} dimensions"
         expected = tuple(-(-side // s) for side, s in zip(x.shape[2:], each, strict=True))
         size = tuple(feature.shape[2:])
         if getattr(encoder, "unpadded", False):
             assert all(a <= b for a, b in zip(size, expected, strict=True)), (
-                f"stride {stride} makes at most {expected}, not {size}"
+                f"with stride {stride}, a map should have at most {expected} pixels, not {size}"
             )
         else:
-            assert size == expected, f"stride {stride} makes {expected}, not {size}"
+            assert size == expected, f"with stride {stride}, a map should have {expected} pixels, not {size}"
 
 
 def _check_refused(encoder: Any, x: torch.Tensor) -> None:
@@ -92,20 +93,20 @@ def _check_refused(encoder: Any, x: torch.Tensor) -> None:
 
 
 def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """Logits of the declared task, padded slices without influence, gradients everywhere."""
+    """An operator returns logits of the declared task; padded slices have no influence; gradients reach everything."""
     operator = build(constructor, arguments, "operator")
     check_construction(constructor, arguments)
     task = getattr(operator, "task", None)
-    assert task in ("classification", "segmentation"), f"task is {task!r}"
+    assert task in ("classification", "segmentation"), f"task must be classification or segmentation, not {task!r}"
     lengths = torch.tensor([4, 2])
     volumes = [operator.slices(example_features((32, 32), int(depth))) for depth in lengths]
     features = nn.utils.rnn.pad_sequence(volumes, batch_first=True)
     logits = operator(features, lengths)
     if task == "classification":
-        assert tuple(logits.shape) == (2,), f"classification logits are (B,), not {tuple(logits.shape)}"
+        assert tuple(logits.shape) == (2,), f"classification logits must be (B,), not {tuple(logits.shape)}"
     else:
-        assert tuple(logits.shape[:2]) == (2, 4), f"segmentation logits are (B,D,H,W), not {tuple(logits.shape)}"
-        assert logits.dim() == 4, f"segmentation logits are (B,D,H,W), not {tuple(logits.shape)}"
+        assert tuple(logits.shape[:2]) == (2, 4), f"segmentation logits must be (B,D,H,W), not {tuple(logits.shape)}"
+        assert logits.dim() == 4, f"segmentation logits must be (B,D,H,W), not {tuple(logits.shape)}"
         logits = torch.cat([volume[:depth] for volume, depth in zip(logits, lengths.tolist(), strict=True)])
     check_gradients(operator, logits.square().sum())
     operator.eval()
@@ -119,13 +120,13 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
         assert torch.allclose(a, b, atol=1e-5), "padded slices change the result"
         alone = operator(features[1:, :2], lengths[1:])
         mine = b[1:] if task == "classification" else b[None]
-        assert torch.allclose(alone, mine, atol=1e-4), "a volume's result depends on the others of its batch"
+        assert torch.allclose(alone, mine, atol=1e-4), "a volume's result depends on the others in its batch"
     check_state(operator, lambda m: m(features, lengths), lambda: build(constructor, arguments, seed=9))
     check_dtype(operator, lambda m: m(features.double(), lengths))
 
 
 def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """An image of the same shape, odd sizes too; gradients everywhere."""
+    """A generator returns an image of the same shape, for odd sizes too; gradients reach everything."""
     generator = build(constructor, arguments, "generator")
     check_construction(constructor, arguments)
     for size in ((32, 32), (33, 31)):
@@ -139,15 +140,15 @@ def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
 
 
 def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **arguments: Any) -> None:
-    """A dictionary of scores; shared parameters are among its own and get gradients from every task."""
+    """A discriminator returns a dictionary of scores; shared parameters are its own, and every task trains them."""
     discriminator = build(constructor, arguments, "discriminator")
     check_construction(constructor, arguments)
     x = torch.rand(2, 1, size, size)
     scores = discriminator(x)
-    assert isinstance(scores, dict), f"scores are a dictionary, not a {type(scores).__name__}"
+    assert isinstance(scores, dict), f"scores must be a dictionary, not a {type(scores).__name__}"
     shared = list(discriminator.shared_parameters())
     own = {id(p) for p in discriminator.parameters()}
-    assert all(id(p) in own for p in shared), "shared_parameters() names a stranger"
+    assert all(id(p) in own for p in shared), "shared_parameters() names a parameter that is not its own"
     for task, score in scores.items():
         found = torch.autograd.grad(score.square().sum(), shared, retain_graph=True, allow_unused=True)
         assert any(g is not None for g in found), f"task '{task}' reaches none of the shared parameters"

@@ -1,4 +1,4 @@
-"""The conformance checks of objectives, optimizers and schedules (:mod:`medkit.testing`): a few real steps of each."""
+"""The conformance checks of objectives, optimizers, schedules and clipping (:mod:`medkit.testing`), on real steps."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from medkit.testing.common import build, python_and_numpy_rest, same
 from medkit.testing.heads import check_predictions, example_batch, in_slices
 
 STEPS = 10
-"""Of the whole training that the steps of a check are the beginning of."""
+"""Steps of the whole training, of which a check does the first."""
 
 
 def check_objective(
     constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any
 ) -> None:
-    """Two steps of every turn on one batch: scalar losses, weights that move, a state that goes on bit for bit.
+    """Two steps of every turn on one batch: losses are scalars, weights change, and saved states resume bit for bit.
 
     Parameters
     ----------
     batch:
-        Entries of the batch that differ from the example's (:func:`medkit.testing.heads.example_batch`).
+        Entries that replace those of the example batch (:func:`medkit.testing.heads.example_batch`).
     arguments:
-        The constructor's own; parts are given as built modules, and ``Placed(module, {"weight": 1.0})`` where their
-        slot has keys. They are copied, so that every objective starts alike.
+        The constructor's own; parts are given as built modules, or as ``Placed(module, {"weight": 1.0})`` if their slot
+        has keys. They are copied, so that every objective starts the same.
     """
 
     def fresh() -> Any:
@@ -40,7 +40,7 @@ def check_objective(
     given = example_batch(size, {}, batch or {}, objective.unit)
     parts = objective.parts()
     turns = list(objective.turns())
-    assert turns, "turns() names at least one turn"
+    assert turns, "turns() must name at least one turn"
     for turn in turns:
         strangers = [name for name in turn.parts if name not in parts]
         assert not strangers, f"turn '{turn.name}' trains '{strangers[0]}', which parts() does not name"
@@ -53,7 +53,7 @@ def check_objective(
     for turn in turns:
         trained = {id(p) for name in turn.parts for p in parts[name].parameters() if p.requires_grad}
         moved = [n for n, p in objective.named_parameters() if id(p) in trained and not torch.equal(p, before[n])]
-        assert moved, f"turn '{turn.name}' moves no weight of {', '.join(turn.parts)}"
+        assert moved, f"turn '{turn.name}' does not change any weight of {', '.join(turn.parts)}"
     saved = copy.deepcopy([objective.state_dict(), [o.state_dict() for o in optimizers.values()]])
     _steps(objective, optimizers, given, range(1, 2))
     other = fresh()
@@ -96,11 +96,11 @@ def _steps(
             offered(Objective, objective, "before_step")(name, number, STEPS)
             with python_and_numpy_rest("losses()"):
                 losses = objective.losses(name, batch)
-            assert isinstance(losses, Mapping), f"losses() returns a dictionary, not a {type(losses).__name__}"
+            assert isinstance(losses, Mapping), f"losses() must return a dictionary, not a {type(losses).__name__}"
             assert losses, f"losses() of turn '{name}' is empty"
             for key, value in losses.items():
-                assert isinstance(value, Tensor), f"loss '{key}' is a tensor, not a {type(value).__name__}"
-                assert value.dim() == 0, f"loss '{key}' is no scalar: {tuple(value.shape)}"
+                assert isinstance(value, Tensor), f"loss '{key}' must be a tensor, not a {type(value).__name__}"
+                assert value.dim() == 0, f"loss '{key}' is not a scalar: {tuple(value.shape)}"
                 assert torch.isfinite(value), f"loss '{key}' is {value}"
                 assert value.requires_grad, f"loss '{key}' has no graph: it would train nothing"
             torch.stack(list(losses.values())).sum().backward()
@@ -109,15 +109,15 @@ def _steps(
 
 
 def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """A torch optimizer with its ``lr``, which moves weights, rests at a rate of 0, goes on from its state and keeps
-    the groups that it is given."""
+    """A torch optimizer with the given ``lr``, which changes weights but not at a rate of 0, resumes from its state and
+    keeps the groups it is given."""
     settings = build(constructor, arguments, "optimizer")
 
     def start() -> tuple[nn.Linear, torch.optim.Optimizer]:
         torch.manual_seed(0)
         layer = nn.Linear(4, 3)
         optimizer = settings.build(list(layer.parameters()))
-        assert isinstance(optimizer, torch.optim.Optimizer), "build() returns a torch.optim.Optimizer"
+        assert isinstance(optimizer, torch.optim.Optimizer), "build() must return a torch.optim.Optimizer"
         return layer, optimizer
 
     _check_groups(settings)
@@ -125,10 +125,10 @@ def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in layer.parameters()}, "the optimizer does not hold just the parameters it was given"
     rates = {float(group["lr"]) for group in optimizer.param_groups}
-    assert rates == {float(settings.lr)}, f"its groups have the rates {sorted(rates)}, 'lr' is {settings.lr}"
+    assert rates == {float(settings.lr)}, f"its groups have the rates {sorted(rates)}, but 'lr' is {settings.lr}"
     before = copy.deepcopy(layer.state_dict())
     _descend(layer, optimizer)
-    assert any(not torch.equal(before[n], p) for n, p in layer.named_parameters()), "a step moves no weight"
+    assert any(not torch.equal(before[n], p) for n, p in layer.named_parameters()), "a step does not change any weight"
     saved = copy.deepcopy([layer.state_dict(), optimizer.state_dict()])
     _descend(layer, optimizer)
     other, again = start()
@@ -140,11 +140,11 @@ def check_optimizer(constructor: Callable[..., Any], **arguments: Any) -> None:
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     _descend(layer, optimizer)
-    same(kept, layer.state_dict(), "it moves weights at a learning rate of 0: schedules would not be obeyed")
+    same(kept, layer.state_dict(), "it changes weights at a learning rate of 0: schedules would not be obeyed")
 
 
 def _check_groups(settings: Any) -> None:
-    """The groups that an optimizer is given are those that it has."""
+    """An optimizer keeps the groups that it is given."""
     layer = nn.Linear(4, 3)
     given = [{"params": [layer.weight], "lr_scale": 0.5}, {"params": [layer.bias], "weight_decay": 0.0}]
     groups = settings.build([dict(group) for group in given]).param_groups
@@ -161,22 +161,22 @@ def _descend(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
 
 
 def check_schedule(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """A finite rate, not below 0, for every epoch of short and long runs, and the same whenever it is asked."""
+    """A schedule gives a finite rate, not below 0, for every epoch of short and long runs, always the same."""
     schedule = build(constructor, arguments, "schedule")
     for epochs in (1, 2, 10, 100):
         rates = [schedule.rate(0.1, epoch, epochs) for epoch in range(epochs)]
         for epoch, rate in enumerate(rates):
             where = f"in epoch {epoch} of {epochs}"
-            assert isinstance(rate, float | int), f"the rate {where} is a number, not a {type(rate).__name__}"
+            assert isinstance(rate, float | int), f"the rate {where} must be a number, not a {type(rate).__name__}"
             assert math.isfinite(rate), f"the rate {where} is {rate}"
             assert rate >= 0, f"the rate {where} is {rate}"
         backwards = [schedule.rate(0.1, epoch, epochs) for epoch in reversed(range(epochs))]
-        assert rates == backwards[::-1], "rate() depends on what was asked before: a resumed run would differ"
+        assert rates == backwards[::-1], "rate() depends on earlier calls: a resumed run would differ"
         assert any(rate > 0 for rate in rates), f"all rates of {epochs} epochs are 0: nothing would train"
 
 
 def check_clip(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """It changes gradients in place and nothing else, makes none longer, and does the same whenever it is asked."""
+    """Clipping changes gradients in place and nothing else, makes none longer, and always does the same."""
     clip = build(constructor, arguments, "clip")
     for size in (0.0, 1e-3, 1.0, 1e6):
         results = []
@@ -189,14 +189,14 @@ def check_clip(constructor: Callable[..., Any], **arguments: Any) -> None:
             given: list[Any] = [p.grad for p in layer.parameters()]
             longest = _length(layer)
             answer = clip.clip(list(layer.parameters()))
-            assert answer is None, "clip() changes gradients in place and returns nothing"
+            assert answer is None, "clip() must change gradients in place and return nothing"
             same(before, layer.state_dict(), "clip() changes weights, not only their gradients")
             now = [p.grad for p in layer.parameters()]
             assert all(a is b for a, b in zip(given, now, strict=True)), "clip() does not change 'grad' in place"
             assert all(bool(torch.isfinite(g).all()) for g in given), f"it spoils a gradient of size {size:g}"
             assert _length(layer) <= longest * (1 + 1e-6), f"it makes a gradient of size {size:g} longer"
             results.append({str(i): g.clone() for i, g in enumerate(given)})
-        same(results[0], results[1], "clip() depends on what it was asked before: a resumed run would differ")
+        same(results[0], results[1], "clip() depends on earlier calls: a resumed run would differ")
 
 
 def _length(layer: nn.Linear) -> float:

@@ -104,16 +104,16 @@ def scans(tmp_path: Path, hu: np.ndarray, write_ct: Callable[..., None]) -> Path
         (["nifti.nii.gz", "out.img", "--dose", "0.25"], "has to end in .nii or .nii.gz"),
         (["nowhere", "out", "--dose", "0.25"], "there is no such file or folder"),
         (["empty", "out", "--dose", "0.25"], "no DICOM image was found here"),
-        (["dicom", "out", "--dose", "0.25", "--kernel", "softer"], "kernel 'softer' is none of soft, sharp, ramp"),
+        (["dicom", "out", "--dose", "0.25", "--kernel", "softer"], "kernel 'softer' is not one of soft, sharp, ramp"),
         (["dicom", "out", "--dose", "0.25", "--photons", "0"], "photons must be positive"),
-        (["dicom", "out", "--dose", "0.25", "--electronic", "-1"], "electronic noise must not be negative"),
-        (["dicom", "out", "--dose", "0.25", "--bow-tie", "2"], "bow_tie is the share of photons"),
+        (["dicom", "out", "--dose", "0.25", "--electronic", "-1"], "electronic noise must be finite and not negative"),
+        (["dicom", "out", "--dose", "0.25", "--bow-tie", "2"], "bow_tie is the fraction of photons"),
         (["dicom", "out", "--dose", "0.25", "--modulation", "2"], "modulation is a power of the attenuation"),
         (["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--photons", "1e6"], "photons are given too"),
-        (["dicom", "out", "--dose", "0.25", "--region", "hu=0:9"], "say match_hu too"),
+        (["dicom", "out", "--dose", "0.25", "--region", "hu=0:9"], "give match_hu too"),
         (
             ["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--region", "brain"],
-            "'brain' is no region; hu=LOW:HIGH",
+            "'brain' is not a region; hu=LOW:HIGH",
         ),
         (
             ["dicom", "out", "--dose", "0.25", "--match-hu", "9", "--region", "hu=2999:3000"],
@@ -148,7 +148,7 @@ def test_a_wanted_noise_is_added_and_the_photons_that_do_it_are_told(call, scans
     wanted = ("--match-hu", "12", "--region", "hu=10:70")
     done = call("simulate-dose", "--input", scans / "dicom", "--output", "low", "--dose", "0.25", *wanted, *said)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"note: \S+( to \S+)? photons a ray add 12 HU in hu=10:70", done.stderr)
+    assert re.search(r"note: \S+( to \S+)? photons per ray add 12 HU in hu=10:70", done.stderr)
     old, new = (read_volume(place).voxels.astype(float) for place in (scans / "dicom", tmp_path / "low"))
     assert (new - old)[(old >= 10) & (old <= 70)].std() == pytest.approx(12, rel=0.1)
     told = str(pydicom.dcmread(tmp_path / "low" / "0001.dcm").DerivationDescription)

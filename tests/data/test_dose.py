@@ -208,7 +208,7 @@ def test_endless_photons_or_noise_are_no_scanner(name: str) -> None:
 
 def test_less_than_a_photon_a_ray_is_no_scan_and_no_seed_is_negative() -> None:
     hu = np.full((1, 16, 16), -1000, np.int16)
-    with pytest.raises(InputError, match=r"less than one a ray"):
+    with pytest.raises(InputError, match=r"less than one per ray"):
         simulate_low_dose(hu, 4.0, 1e-7)
     with pytest.raises(InputError, match=r"a seed is 0 or more, not -1"):
         simulate_low_dose(hu, 4.0, 0.5, seed=-1)

@@ -380,8 +380,6 @@ def test_a_whole_case_is_a_volume_batch(source: Make) -> None:
 @pytest.mark.parametrize("where", ["cpu", "device"])
 def test_augmentations_that_cut_to_0_to_1_refuse_other_values(source: Make, where: str) -> None:
     given = loader(source(), steps=[], augment=[HorizontalFlip(), GaussNoise()], augment_on=where)
-    with pytest.raises(
-        InputError, match=r"case 'c\d' spans -?\d.* to \d.*, but GaussNoise needs \[0,1\]; prepare it"
-    ):
+    with pytest.raises(InputError, match=r"case 'c\d' spans -?\d.* to \d.*, but GaussNoise needs \[0,1\]; prepare it"):
         list(given.epoch(0))
     assert list(loader(source(), steps=[], augment=[HorizontalFlip()], augment_on=where).epoch(0))

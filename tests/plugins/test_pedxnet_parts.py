@@ -32,7 +32,7 @@ class Finer(InceptionV3):
 
 
 def test_maps_larger_than_the_stride_allows_are_found_without_padding_too() -> None:
-    with pytest.raises(AssertionError, match="stride 4 makes at most"):
+    with pytest.raises(AssertionError, match="with stride 4, a map should have at most"):
         check_encoder(Finer, image=(80, 128))
 
 

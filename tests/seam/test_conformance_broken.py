@@ -273,7 +273,7 @@ class RepeatingEncoder(SoundEncoder):
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (LyingEncoder, "4 channels, 8 are declared"),
+        (LyingEncoder, "4 channels, but 8 are declared"),
         (WrongStrideEncoder, "stride 8"),
         (ForgetfulEncoder, "leaves parameters out"),
         (RepeatingEncoder, "twice"),
@@ -310,7 +310,7 @@ class CrowdOperator(SoundOperator):
     [
         (TasklessOperator, "task is ''"),
         (LeakyOperator, "padded slices change the result"),
-        (CrowdOperator, "depends on the others of its batch"),
+        (CrowdOperator, "depends on the others in its batch"),
     ],
 )
 def test_a_broken_operator_is_told_what_it_breaks(operator, message):

@@ -266,7 +266,7 @@ class Formless:
     device = cpu
 
 
-@pytest.mark.parametrize(("augmentation", "message"), [(Unexplained, "does not say why"), (Formless, "has a form")])
+@pytest.mark.parametrize(("augmentation", "message"), [(Unexplained, "without saying why"), (Formless, "needs a form")])
 def test_a_broken_augmentation_is_told_what_it_breaks(augmentation, message):
     with pytest.raises(AssertionError, match=message):
         check_component("transform", augmentation)

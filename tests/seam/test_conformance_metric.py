@@ -111,7 +111,7 @@ class Grids(VolumeError):
         (Declared, "needs 'pixel_area'"),
         (Ragged, "do not stack"),
         (First, "order of the cases"),
-        (Taking, "'n' would take the place"),
+        (Taking, "'n' would replace"),
         (Otherwise, "not compute"),
         (Sorting, "changes its rows"),
     ],

@@ -129,7 +129,7 @@ class PythonDice(Head):
         (Wide, r"'probability' is \(3, 4\), not \(N\)"),
         (Misspelt, "no standard prediction.*did you mean '(class_)?probability'"),
         (NoSum, "does not sum to 1"),
-        (OneLoss, "returns a dictionary of its terms, not a Tensor"),
+        (OneLoss, "must return a dictionary, not a Tensor"),
         (FixedChannels, r"forward\(\) fails on a pyramid of the channels it was given"),
         (PythonDice, "draws from Python's or numpy's generator"),
     ],
@@ -286,9 +286,9 @@ class Idle(Restoration):
     [
         (Memory, "what else does it remember"),
         (Detached, "has no graph"),
-        (Vector, "is no scalar"),
+        (Vector, "is not a scalar"),
         (Stranger, "trains 'network', which parts"),
-        (Idle, "moves no weight"),
+        (Idle, "does not change any weight"),
     ],
 )
 def test_an_objective_s_mistake_is_named(objective: Any, message: str) -> None:
@@ -400,7 +400,9 @@ class Replacing:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"), [(Longer, "longer"), (Fading, "depends on what"), (Replacing, "in place")], ids=lambda v: str(v)
+    ("broken", "said"),
+    [(Longer, "longer"), (Fading, "depends on earlier calls"), (Replacing, "in place")],
+    ids=lambda v: str(v),
 )
 def test_a_bound_on_gradients_that_is_none_is_found(broken: Any, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
