@@ -1,6 +1,6 @@
-"""medkit: composable parts for medical-imaging representation learning.
+"""medkit: composable parts for representation learning in medical imaging.
 
-Names are imported on first use, so that ``import medkit`` and the command line's ``--help`` load no torch.
+Names are imported on first use, so that ``import medkit`` and the command line's ``--help`` do not load torch.
 """
 
 from __future__ import annotations

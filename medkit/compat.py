@@ -1,4 +1,4 @@
-"""Module names of medkit 0.1, for one release: what was moved is still found where it was, with a warning."""
+"""Module names of medkit 0.1, for one release: moved modules are still found under their old names, with a warning."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MOVED |= {
     "medkit.engine.thaw": "medkit.compat_engine",
     "medkit.runs.again": "medkit.runs.measure",
 }
-"""Old name to new name."""
+"""Old names to new names."""
 
 
 class _Alias:
-    """Loads the moved module; the import system gives it the old name's spec, which is taken back."""
+    """Loads the moved module and restores its own spec, which the import system replaces with the old name's."""
 
     def __init__(self, old: str) -> None:
         self.old = old
@@ -41,7 +41,7 @@ class _Alias:
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = MOVED[self.old]
-        warnings.warn(f"{self.old} is {new} now; the old name goes with medkit 0.3", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{self.old} is now {new}; medkit 0.3 drops the old name", DeprecationWarning, stacklevel=2)
         module = importlib.import_module(new)
         self.own = module.__spec__
         return module
@@ -58,6 +58,6 @@ class _Finder:
 
 
 def install() -> None:
-    """Let old names be imported."""
+    """Make old names importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The engine's names of medkit 0.1, for one release: the trainer has taken their place."""
+"""Names of medkit 0.1's engine, for one release: the trainer has replaced them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def train_stage(
 ) -> TrainingState:
     """Train an objective as :class:`medkit.engine.trainer.Trainer` does.
 
-    ``settings`` are those of :class:`~medkit.engine.settings.TrainingSettings`, but ``name`` (its ``stage``), one of
-    ``optimizers`` and ``schedules`` a turn (its ``optimizations``) and a pair for ``keep_best``; and the functions
-    ``log`` (gets a dictionary an epoch) and ``on_resume`` (the epoch, from 1, that is trained again).
+    ``settings`` are those of :class:`~medkit.engine.settings.TrainingSettings`, except for ``name`` (its ``stage``),
+    ``optimizers`` and ``schedules`` by turn (its ``optimizations``) and a pair for ``keep_best``; and the functions
+    ``log`` (called with a dictionary every epoch) and ``on_resume`` (with the epoch, from 1, from which it resumes).
     """
     from medkit.runs.listeners import ShowProgress
 

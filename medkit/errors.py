@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 800  # characters of a line of an error
+LONGEST = 800  # characters in a line of an error
 
 
 def shortened(text: str) -> str:
-    """Lines cut in their middle where they echo a value of kilobytes."""
+    """The text with overlong lines, such as those that echo a value of kilobytes, cut in the middle."""
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2
@@ -27,23 +27,23 @@ class MedkitError(Exception):
     Parameters
     ----------
     what:
-        One clause: what is wrong, with the value that was found.
+        One clause: what is wrong, with the value found.
     where:
-        File (``path`` or ``path:line:column``), DICOM tag or recipe key the error belongs to.
+        File (``path`` or ``path:line:column``), DICOM tag or recipe key to which the error belongs.
     hint:
         What to do next.
     """
 
     exit_code = 1
     secondary = False
-    """Of several ranks that fail, another one knows why."""
+    """Whether another of several failed ranks knows the cause."""
 
     def __init__(self, what: str, where: str | None = None, hint: str | None = None) -> None:
         self.what, self.where, self.hint = shortened(what), where and shortened(where), hint and shortened(hint)
         super().__init__(self.what, self.where, self.hint)
 
     def json(self) -> list[dict[str, str | None]]:
-        """For programs: ``what``, ``where`` and ``hint`` of each error in it."""
+        """For programs: ``what``, ``where`` and ``hint`` of each error."""
         return [{"what": self.what, "where": self.where, "hint": self.hint}]
 
     def __str__(self) -> str:
@@ -58,17 +58,17 @@ class InputError(MedkitError):
 
 
 class RunError(MedkitError):
-    """A run failed after it had begun; the run folder says how far it came. Exit code 1."""
+    """A run failed after it had begun; the run folder says how far it got. Exit code 1."""
 
 
 class StoppedError(MedkitError):
-    """A run was asked to stop, by a signal, and has stopped in good order. Exit code 130."""
+    """A run was asked to stop by a signal and has stopped cleanly. Exit code 130."""
 
     exit_code = 130
 
 
 class ElsewhereError(RunError):
-    """Another rank says what is wrong; this one only ends with it, and says nothing."""
+    """Another rank reports what is wrong; this one only ends with it, silently."""
 
     secondary = True
 
@@ -78,12 +78,12 @@ class ElsewhereError(RunError):
 
 
 class Problems(InputError):
-    """Several input errors found in one pass, printed one a line."""
+    """Several input errors found in one pass, printed one per line."""
 
     def __init__(self, problems: Iterable[InputError]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-        self.what = "\n".join(str(problem) for problem in self.problems)  # each has its bound already
+        self.what = "\n".join(str(problem) for problem in self.problems)  # each is shortened already
 
     def json(self) -> list[dict[str, str | None]]:
         return [one for problem in self.problems for one in problem.json()]
@@ -92,7 +92,7 @@ class Problems(InputError):
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return ``"did you mean 'x'?"`` for the known word nearest to ``word``, or None if none is near."""
     names, word = list(known), str(word)
-    if len(word) > 100:  # comparing takes the product of the lengths, and no name is so long
+    if len(word) > 100:  # comparing takes time by the product of lengths, and no name is that long
         return None
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near and ":" not in word:

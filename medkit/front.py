@@ -1,6 +1,6 @@
-"""What medkit does when it is asked from Python: a run, its report, and a run gone on with.
+"""The front door from Python: starting and resuming runs, with their reports, opening and exporting them.
 
-Here runs and reports meet: a run knows nothing of its report, which is written when it ends.
+Here runs and reports meet: a run knows nothing about its report, which is written when it ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """The keywords of :func:`run` that say where and how; :class:`medkit.runs.settings.RunSettings` explains them."""
+    """Keywords of :func:`run` for where and how; :class:`medkit.runs.settings.RunSettings` explains them."""
 
     precision: str
     device: str | None
@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
 
 
 class ResumeOptions(TypedDict, total=False):
-    """The keywords of :func:`resume`; precision and ranks are those that the run was started with."""
+    """Keywords of :func:`resume`; precision and ranks are those with which the run was started."""
 
     device: str | None
     quiet: bool
@@ -49,7 +49,7 @@ class ResumeOptions(TypedDict, total=False):
 
 
 class ExportOptions(TypedDict, total=False):
-    """The keywords of :func:`export`; :func:`medkit.runs.export.export` explains them."""
+    """Keywords of :func:`export`; :func:`medkit.runs.export.export` explains them."""
 
     stage: str | None
     settings: ExportSettings
@@ -68,28 +68,28 @@ def run(
 ) -> Run:
     """Train every stage of ``recipe``, evaluate it and write the report.
 
-    Everything that can be checked is checked before the first file is written: names, types, splits, patients.
+    Whatever can be checked is checked before the first file is written: names, types, splits, patients.
 
     Parameters
     ----------
     recipe:
-        A recipe, its path, the name of a bundled one, or Python data (:func:`medkit.recipe_from`).
+        A recipe, its path, the name of a bundled one, or Python data (as for :func:`medkit.recipe_from`).
     out:
-        The run folder; must not exist or be empty, unless ``resume`` is true. Default: ``runs/NAME-DATE-TIME``.
+        The run folder; it must not exist, or be empty, unless ``resume`` is true. Default: ``runs/NAME-DATE-TIME``.
     set:
-        Overrides such as ``"stages.pretext.epochs=2"`` (not of a :class:`Recipe`, which is checked already).
+        Overrides such as ``"stages.pretext.epochs=2"`` (not for a :class:`Recipe`, which is checked already).
     skip:
         Stages or variants to leave out, such as ``"segment@nnunet_3d"``.
     seed:
-        Overrides the recipe's own.
+        Replaces the recipe's own.
     **options:
-        ``precision``, ``device``, ``quiet``, ``resume``, ``track``, ``jobs``, ``workers`` and ``link``, as
-        :class:`medkit.runs.settings.RunSettings` explains them.
+        ``precision``, ``device``, ``quiet``, ``resume``, ``track``, ``jobs``, ``workers`` and ``link``, as explained by
+        :class:`medkit.runs.settings.RunSettings`.
 
     Raises
     ------
     InputError
-        if the recipe or the data are wrong; nothing has been written then.
+        if the recipe or the data are wrong; then nothing was written.
     RunError
         if the run fails; the folder can be resumed.
     """
@@ -97,20 +97,20 @@ def run(
 
 
 def resume(out: str | Path, **options: Unpack[ResumeOptions]) -> Run:
-    """Go on with a run that was interrupted; finished stages are not trained again."""
+    """Resume a run that was interrupted; finished stages are not trained again."""
     return runs.resume(out, RunSettings(**options), report=write_report)
 
 
 def export(run: str | Path, output: str | Path, **options: Unpack[ExportOptions]) -> dict[str, Any]:
-    """Write a stage's network as ONNX (``.onnx``) or in torch's own form (``.pt2``), with all that is needed to use it
-    as ``.json`` and a model card as ``.md`` beside it; what the ``.json`` says.
+    """Write a stage's network as ONNX (``.onnx``) or torch export (``.pt2``), with all that is needed to use it in a
+    ``.json`` and a model card in a ``.md`` beside it; returns the content of the ``.json``.
 
-    Nothing is written unless the file gives the run's own numbers on real slices (:func:`medkit.runs.export.export`).
+    Nothing is written unless the file reproduces the run's numbers on real slices (:func:`medkit.runs.export.export`).
 
     Raises
     ------
     InputError
-        if a file is there already, the extra ``export`` is missing, or there is nothing to check the file on.
+        if a file exists already, the extra ``export`` is missing, or there is nothing to check the file on.
     RunError
         if the network cannot be exported, or gives other numbers.
     """
@@ -121,11 +121,11 @@ def export(run: str | Path, output: str | Path, **options: Unpack[ExportOptions]
 
 
 def open(folder: str | Path) -> Run:
-    """A run that was made earlier: its recipe, ``results``, ``cases`` and models. Nothing in its folder is changed.
+    """An earlier run: its recipe, ``results``, ``cases`` and models. Nothing in its folder is changed.
 
     Raises
     ------
     InputError
-        if this is no run folder.
+        if this is not a run folder.
     """
     return Run.open(folder)

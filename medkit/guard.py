@@ -1,4 +1,4 @@
-"""Running the code of plugins so that it cannot take the process, its folder or its output down with it."""
+"""Running plugins' code so that it cannot end the process, change its folder or disturb its output."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class PluginExit(Exception):
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Run code of a plugin inside.
+    """Run a plugin's code in this context.
 
     What it prints goes to stderr, so that a command's own output stays clean; the current folder, the standard streams
-    and the handlers of SIGINT and SIGTERM are put back. Whatever is not an ``Exception`` (``sys.exit()``, a
-    ``KeyboardInterrupt`` that no signal has caused) becomes a :class:`PluginExit`. Ctrl-C and SIGTERM act as ever.
+    and the handlers of SIGINT and SIGTERM are restored. Anything but an ``Exception`` (``sys.exit()``, a
+    ``KeyboardInterrupt`` not caused by a signal) becomes a :class:`PluginExit`. Ctrl-C and SIGTERM work as usual.
     """
     with _interrupts() as interrupted, _streams(), _folder():
         try:
@@ -37,12 +37,12 @@ def guarded() -> Iterator[None]:
 
 
 def strict(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a fault of a plugin is to end the command (``MEDKIT_STRICT=1``) instead of being told and passed over."""
+    """Whether a fault in a plugin ends the command (``MEDKIT_STRICT=1``) instead of being reported and skipped."""
     return environ.get("MEDKIT_STRICT", "") not in ("", "0")
 
 
 def cause(error: BaseException) -> str:
-    """An error of foreign code in one line, with the file and line that raised it."""
+    """An error in a plugin's code in one line, with the file and line that raised it."""
     frames = traceback.extract_tb((error.__cause__ or error if isinstance(error, PluginExit) else error).__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     what = str(error) if isinstance(error, PluginExit) else f"{type(error).__name__}: {error}"
@@ -57,7 +57,7 @@ def _words(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """The signals that arrived meanwhile; other threads than the main one get none."""
+    """The signals that arrived meanwhile; always none in threads other than the main one."""
     arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield arrived
@@ -83,7 +83,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _streams() -> Iterator[None]:
-    """Text for stdout goes to stderr, also what programs and C code write."""
+    """Send text for stdout to stderr, including that of programs and C code."""
     streams = sys.stdout, sys.stderr
     kept = None
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -108,7 +108,7 @@ def _streams() -> Iterator[None]:
 def _folder() -> Iterator[None]:
     try:
         before = os.getcwd()
-    except OSError:  # it has been deleted
+    except OSError:  # the current folder was deleted
         yield
         return
     try:

@@ -1,13 +1,13 @@
-"""One rule for the names that a recipe gives: they become files, folders and keys, here and on other systems."""
+"""One rule for names in recipes, since they become files, folders and keys, here and on other systems."""
 
 from __future__ import annotations
 
 import re
 
-LONGEST = 64  # bytes of UTF-8; two names and an ending fit into the 255 of a file's name
+LONGEST = 64  # bytes of UTF-8; two names and an ending fit into the 255 of a file name
 NAME = re.compile(r"[\w@+-]+")
 VERSIONED = re.compile(r"[\w@+-][\w@+.~-]*")
-# What nn.ModuleDict has itself, and so takes for no key; a test compares it with the torch that is installed.
+# Attributes of nn.ModuleDict, which it refuses as keys; a test compares them with the installed torch.
 _TAKEN = """
 T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches eval
 extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys load_state_dict
@@ -23,13 +23,13 @@ MODULE_ATTRIBUTES = frozenset(_TAKEN.split())
 def fault(name: str) -> str | None:
     """What is wrong with a name, or None.
 
-    Letters and digits of any script, ``_ @ + -``, at most 64 bytes.
+    A name may have letters and digits of any script and ``_ @ + -``, at most 64 bytes.
     """
     return _fault(name, NAME, "_ @ + -")
 
 
 def recipe_fault(name: str) -> str | None:
-    """The same for a recipe's own name, which is a folder's and no key: ``.`` and ``~`` inside it are fine."""
+    """The same for a recipe's own name, which becomes a folder but not a key: it may have ``.`` and ``~`` inside."""
     return _fault(name, VERSIONED, "_ @ + -, and . ~ after the first,")
 
 
@@ -37,7 +37,7 @@ def _fault(name: str, rule: re.Pattern[str], marks: str) -> str | None:
     if not name:
         return "the name is empty"
     if not rule.fullmatch(name):
-        return f"the name {name!r} may hold letters, digits and {marks} only"
+        return f"the name {name!r} may have only letters, digits and {marks}"
     if len(name.encode()) > LONGEST:
         return f"the name '{name}' is longer than {LONGEST} bytes"
     return None
@@ -46,5 +46,5 @@ def _fault(name: str, rule: re.Pattern[str], marks: str) -> str | None:
 def part_fault(name: str) -> str | None:
     """The same for a head, a loss or another named part, which torch keeps as a module of that name."""
     if name in MODULE_ATTRIBUTES or name.startswith("_"):
-        return f"'{name}' is a name that torch has taken; choose another"
+        return f"torch uses the name '{name}' itself; choose another"
     return fault(name)

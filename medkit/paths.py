@@ -1,4 +1,4 @@
-"""Where things are kept; importable without torch."""
+"""Default folders; importable without torch."""
 
 from __future__ import annotations
 

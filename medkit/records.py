@@ -1,4 +1,4 @@
-"""What runs and measurements leave behind: files written whole or not at all, and what they were made with."""
+"""Files written completely or not at all, and the versions with which they were made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises
     ------
     RunError
-        if it cannot be written; a file that was there before is left as it was.
+        if it cannot be written; then an existing file is unchanged.
     """
     with written_atomically(path) as file:
         file.write(content)
@@ -31,7 +31,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write piece by piece; it becomes ``path`` when all is written, as with :func:`write_atomically`."""
+    """A file to write piece by piece, which becomes ``path`` in the end, as with :func:`write_atomically`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -42,15 +42,15 @@ def written_atomically(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise write_error(error, path, temporary) from error
     finally:
-        with suppress(OSError):  # renamed, or never made
+        with suppress(OSError):  # it was renamed, or never made
             temporary.unlink()
 
 
 def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
-    """What to tell when making ``target`` under a temporary name ended in ``error``.
+    """The error to raise when writing ``target`` under a temporary name ended in ``error``.
 
-    The error is that of the output only if it names it, its temporary form or its folder, or no file at all. Any other
-    file that it names was to be read, and is an :class:`InputError` of its own.
+    It is an error of the output only if it names the output, its temporary file, their folder, or no file at all. Any
+    other file that it names was being read, which makes it an :class:`InputError`.
     """
     named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     inputs = [
@@ -63,17 +63,17 @@ def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
 
 
 def reason(error: OSError) -> str:
-    """Why, in the system's words, or in those of the library that hides them."""
+    """Why, in the system's words, or else in those of the library that raised it."""
     return error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def encoded(text: str) -> bytes:
-    """UTF-8; under a locale of ASCII the other letters of a path come as escaped bytes, which stay what they were."""
+    """UTF-8, keeping the bytes of a path that an ASCII locale has decoded with surrogate escapes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def made_with(libraries: Iterable[str]) -> dict[str, Any]:
-    """Versions of medkit, Python and ``libraries``, and the kind of machine. No host or user names."""
+    """Versions of medkit, Python and ``libraries``, and the kind of machine; without host or user names."""
     return {
         "medkit": medkit.__version__,
         "python": platform.python_version(),

@@ -71,4 +71,4 @@ def test_classes_with_gaps_are_refused():
 
 
 def test_a_name_that_cannot_be_a_column_is_refused():
-    assert "may hold letters" in problem({"1": "left/right"}, heads())
+    assert "may have only letters" in problem({"1": "left/right"}, heads())

@@ -23,7 +23,7 @@ def recipe(labels: Any, head: Any, *metrics: Any) -> Any:
     [
         ({"one_of": ["a"], "column": "x"}, "1 classes are given, but 'one_of' has 2 to"),
         ({"one_of": ["a", "a"], "column": "x"}, "two classes are named 'a'"),
-        ({"one_of": ["a b", "c"], "column": "x"}, "may hold letters, digits"),
+        ({"one_of": ["a b", "c"], "column": "x"}, "may have only letters, digits"),
         ({"one_off": ["a", "b"]}, "labels have no 'one_off'; did you mean 'one_of'"),
         ({"one_of": ["a", "b"], "unit": "mm"}, "they say one_of and unit"),
         ({"any_of": ["a", "b"]}, "any_of several classes needs its column"),

@@ -201,7 +201,7 @@ def test_a_name_with_a_dot_is_refused_where_a_dot_separates(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["type", "training", "forward", "_parameters"])
 def test_a_head_is_not_named_as_torch_names_its_own(name: str) -> None:
-    with pytest.raises(InputError, match="torch has taken"):
+    with pytest.raises(InputError, match="torch uses the name"):
         recipe_from(named("head", name))
 
 
