@@ -36,8 +36,8 @@ class Overview:
         (n,), one per case, or those of the first image for all if the manifest does not have them.
     hu:
         Whether the first image is in HU.
-        low, high:
-        low, high:
+    low, high:
+        Range of the first image's values.
     """
 
     path: Path
