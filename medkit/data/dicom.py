@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 
 from medkit.data.dicom_frames import Frame, frames_of
-from medkit.data.dicom_geometry import Stack, stack
+from medkit.data.dicom_geometry import ONE_OF_THEM, Stack, stack
 from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, pixel_spacing, read_header
 from medkit.data.dicom_pixels import (
     apply_modality,
@@ -248,7 +248,8 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False, mend: Mend = 
     found = scan(files, str(files[0] if len(files) == 1 else files[0].parent), mend)
     if len(found) > 1:
         first = next(iter(found.values()))[0]
-        raise InputError(f"the files belong to {len(found)} series", first.where("SeriesInstanceUID"))
+        what = f"the files belong to {len(found)} series"
+        raise InputError(what, first.where("SeriesInstanceUID"), ONE_OF_THEM)
     return assemble(next(iter(found.values())), allow_gaps=allow_gaps)
 
 
@@ -333,7 +334,7 @@ def check_images(headers: Sequence[Header]) -> None:
                 raise InputError("this is not a whole number of pixels", header.where(tag))
         if (header.get("Rows"), header.get("Columns")) != (first.get("Rows"), first.get("Columns")):
             size = f"{header.get('Rows')}x{header.get('Columns')}"
-            raise InputError(f"size {size} differs from {first.name}", header.where("Rows"))
+            raise InputError(f"size {size} differs from {first.name}", header.where("Rows"), ONE_OF_THEM)
         if header is first:
             check_size(extent(header), header.where("Rows"))
 

@@ -22,6 +22,7 @@ BESIDE = 0.1
 """Distance in mm by which a slice may be off the line through the others, for rounded positions."""
 STEEPEST = 35.0
 """Degrees by which a stack may lean; gantries tilt by up to 30."""
+ONE_OF_THEM = "list the files of one of them in a .txt file"
 ALLOW = "get the whole series, or read it as it is: --allow-gaps, or `allow_gaps: true` in a manifest's source"
 
 
@@ -52,9 +53,10 @@ def stack(headers: list[Header], allow_gaps: bool) -> Stack:
     for header in headers[1:]:
         other = np.concatenate(axes(header))
         if np.abs(other - np.concatenate([along, down])).max() > 1e-3:
-            raise InputError(f"orientation differs from {first.name}", header.where("ImageOrientationPatient"))
+            where = header.where("ImageOrientationPatient")
+            raise InputError(f"orientation differs from {first.name}", where, ONE_OF_THEM)
         if not np.allclose(pixel_spacing(header), (rows, columns), rtol=1e-3, atol=0):
-            raise InputError(f"pixel size differs from {first.name}", header.where("PixelSpacing"))
+            raise InputError(f"pixel size differs from {first.name}", header.where("PixelSpacing"), ONE_OF_THEM)
     normal = np.cross(along, down)
     positions = np.array([vector(header, "ImagePositionPatient", 3) for header in headers])
     order = np.argsort(positions @ normal, kind="stable")
@@ -95,7 +97,8 @@ def axes(header: Header) -> tuple[np.ndarray, np.ndarray]:
     along, down = value[:3], value[3:]
     lengths = np.linalg.norm(along), np.linalg.norm(down)
     if not np.allclose(lengths, 1, atol=0.01) or abs(along @ down) > 0.01:
-        raise InputError("rows and columns are not at right angles", header.where("ImageOrientationPatient"))
+        where = header.where("ImageOrientationPatient")
+        raise InputError("rows and columns are not at right angles", where, "get the original file")
     return along / lengths[0], down / lengths[1]
 
 
@@ -113,7 +116,7 @@ def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
             what = f"is a copy of {before.name}: the same SOPInstanceUID is here twice"
             raise InputError(what, after.where("SOPInstanceUID"), "remove one of the two")
         what = f"has the same position as {before.name}: two scans in one series?"
-        raise InputError(what, after.where("ImagePositionPatient"), "list the files of one of them in a .txt file")
+        raise InputError(what, after.where("ImagePositionPatient"), ONE_OF_THEM)
 
 
 def _check_one_scan(headers: Sequence[Header], gaps: np.ndarray) -> None:

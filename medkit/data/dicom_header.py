@@ -28,6 +28,7 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""
 
 
+ORIGINAL = "get the original files: anonymising may have changed this tag"
 FIRST = (b"\0\0", b"\x01\0", b"\x05\0", b"\x08\0", b"\x16\0")
 """Elements with which a data set without a preamble begins: length, version, character set, image type, SOP class."""
 
@@ -200,15 +201,15 @@ def vector(header: Header, tag: str, length: int) -> np.ndarray:
     """The ``length`` finite numbers of a tag; raises :class:`InputError` if they are missing."""
     value = header.get(tag)
     if value is None:
-        raise InputError("missing: slices cannot be placed", header.where(tag))
+        raise InputError("missing: slices cannot be placed", header.where(tag), ORIGINAL)
     if isinstance(value, str | float | int) or len(value) != length:
-        raise InputError("incomplete: slices cannot be placed", header.where(tag))
+        raise InputError("incomplete: slices cannot be placed", header.where(tag), ORIGINAL)
     try:
         numbers = np.array([float(v) for v in value])
     except (TypeError, ValueError) as error:
-        raise InputError("incomplete: slices cannot be placed", header.where(tag)) from error
+        raise InputError("incomplete: slices cannot be placed", header.where(tag), ORIGINAL) from error
     if not np.isfinite(numbers).all():
-        raise InputError("not finite: slices cannot be placed", header.where(tag))
+        raise InputError("not finite: slices cannot be placed", header.where(tag), ORIGINAL)
     return numbers
 
 

@@ -59,7 +59,8 @@ def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     """
     stored = stored_pixels(header, out)
     if stored.shape != extent(header):
-        raise InputError(f"pixels of shape {stored.shape} do not fit Rows and Columns", header.where("PixelData"))
+        what = f"pixels of shape {stored.shape} do not fit Rows and Columns"
+        raise InputError(what, header.where("PixelData"), "get the original file; one of the two was changed")
     return values_of(stored, header, out)
 
 
@@ -187,7 +188,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     try:
         data = header.frames.data if isinstance(header, Frame) else header.read()
         if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {element.keyword for element in data}:
-            raise InputError("the file holds no pixels", header.where("PixelData"))
+            raise InputError("the file holds no pixels", header.where("PixelData"), "get the complete file")
         _check_length(data, header)
         if getattr(data, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian:
             # pydicom cuts off unused bits before it swaps the bytes, which gives wrong values.
@@ -295,7 +296,7 @@ def rescale(data: Tags) -> tuple[float, float]:
     if "rescale" in header.mended:
         return header.mend.slope, header.mend.intercept
     if slope == 0:
-        raise InputError("a slope of 0 makes all values equal", header.where("RescaleSlope"))
+        raise InputError("a slope of 0 makes all values equal", header.where("RescaleSlope"), "get the original files")
     return 1.0 if slope is None else slope, intercept or 0.0
 
 

@@ -172,7 +172,8 @@ def square_pixel(volume: Volume) -> float:
     """The side of a pixel in mm; raises :class:`InputError` unless pixels are square, which projection needs."""
     _, down, along = volume.spacing
     if abs(down - along) > 0.01 * along:
-        raise InputError(f"pixels of {down:.3f} x {along:.3f} mm are not square", volume.place)
+        what = f"pixels of {down:.3f} x {along:.3f} mm are not square"
+        raise InputError(what, volume.place, "resample them first")
     return along
 
 

@@ -30,7 +30,7 @@ class FolderSource:
     def __init__(self, path: Path, allow_gaps: bool = False, units: Units | None = None) -> None:
         self.path, self.allow_gaps, self.units = Path(path), allow_gaps, units
         if not self.path.is_dir():
-            raise InputError("there is no such folder", str(path))
+            raise InputError("there is no such folder", str(path), "check the path")
         items = [item for item in sorted(self.path.iterdir()) if not item.name.startswith(".")]
         found = [item for item in items if item.is_dir() or item.name.lower().endswith(IMAGES)]
         if not found and items:

@@ -60,7 +60,8 @@ def read_volume(
             raise type(error)(error.what, str(path), error.hint) from error
         raise
     except (MemoryError, OverflowError) as error:
-        raise InputError("the image is too large for this machine's memory", str(path)) from error
+        what = "the image is too large for this machine's memory"
+        raise InputError(what, str(path), "crop or resample it, or use a larger machine") from error
     except OSError as error:
         raise InputError(f"the file cannot be read ({error.strerror or type(error).__name__})", str(path)) from error
     except Exception as error:
@@ -84,12 +85,16 @@ def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
         files = listed(path)
         missing = [file for file in files if not file.is_file()]
         if missing:
-            raise InputError(f"{len(missing)} of {len(files)} listed files do not exist, such as {missing[0]}", text)
+            raise InputError(
+                f"{len(missing)} of {len(files)} listed files do not exist, such as {missing[0]}",
+                text,
+                "paths start at the list's folder",
+            )
         return dicom.read_files(files, allow_gaps=allow_gaps, mend=mend)
     with path.open("rb") as file:
         head = file.read(348)
     if not head:
-        raise InputError("the file is empty", text)
+        raise InputError("the file is empty", text, "was it copied completely?")
     if head.startswith(png.SIGNATURE):
         return png.read_png(path)
     if head[:2] == GZIP or head[344:348] in NIFTI or path.name.endswith((".nii", ".nii.gz")):

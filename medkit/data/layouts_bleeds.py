@@ -141,7 +141,7 @@ def _pairs(places: list[tuple[Path, Path]], root: Path | None = None, wanted: st
         for image in sorted(images.glob("[!.]*.nii*")) if masks.is_dir() else ():
             mask = masks / image.name
             if not mask.is_file():
-                raise InputError(f"there is no mask of this name in '{masks.name}'", str(image))
+                raise InputError(f"there is no mask of this name in '{masks.name}'", str(image), "get the whole set")
             found = True
             yield image, mask
     if not found and root is not None:

@@ -39,7 +39,8 @@ def read_mask(
     mask = read(path)
     difference = image.same_grid(mask)
     if difference:
-        raise InputError(f"mask and image '{named}' lie on different grids ({difference})", path)
+        what = f"mask and image '{named}' lie on different grids ({difference})"
+        raise InputError(what, path, "resample the mask to the image's grid")
     values = np.unique(mask.voxels)
     if classes is not None:
         check_mask(values, classes, shown(str(path)), path)

@@ -48,7 +48,8 @@ def read_nifti(path: Path) -> Volume:
     if data.dtype.kind == "f":
         bad = int((~np.isfinite(data)).sum())
         if bad:
-            raise InputError(f"{bad} voxels are not finite (NaN or infinite)", str(path))
+            what = f"{bad} voxels are not finite (NaN or infinite)"
+            raise InputError(what, str(path), "give them values, such as that of air")
         data = data.astype(np.float32)
         if not np.isfinite(data).all():
             raise InputError("voxels are too large for 32-bit floats", str(path))
@@ -143,7 +144,7 @@ def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     """The affine (4x4) in the file's own unit of length, and notes about it."""
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("the affine is singular or not finite (sform and qform)", str(path))
+        raise InputError("the affine is singular or not finite (sform and qform)", str(path), "correct it in the file")
     codes = [int(image.header[name]) for name in ("sform_code", "qform_code")]
     if not any(codes):
         return affine, [

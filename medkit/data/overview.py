@@ -88,7 +88,7 @@ def overview(path: Path, label: str, fold: str) -> Overview:
     if fold not in names:
         raise InputError(f"the manifest has no column '{fold}'", str(path), f"medkit data split {path} writes one")
     if not len(table):
-        raise InputError("the manifest has no rows", str(path))
+        raise InputError("the manifest has no rows", str(path), "write one row per scan")
     cells = {name: texts(table, name, str(path)) for name in ("image", "patient", fold)}
     for name, column in cells.items():
         if column.null_count:

@@ -57,7 +57,8 @@ def check_pair(image: Volume, target: Volume, where: str) -> None:
     middle = _middle(image.depth)
     shown = [any(z in slices for z in middle) for slices in known]
     if shown[0] != shown[1]:
-        raise InputError(f"the middle slices of the {'target' if shown[0] else 'image'} are empty", where)
+        what = f"the middle slices of the {'target' if shown[0] else 'image'} are empty"
+        raise InputError(what, where, "do the two belong to the same patient and scan?")
     looked = [z for z in middle if all(z in slices for slices in known)]
     if looked:
         _check_offset(image.voxels[looked], target.voxels[looked], where)

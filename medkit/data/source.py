@@ -175,7 +175,7 @@ class ManifestSource:
                 hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
                 raise InputError(f"the manifest has no column '{name}'", where, hint)
         if not len(table):
-            raise InputError("the manifest has no rows", where)
+            raise InputError("the manifest has no rows", where, "write one row per scan")
         problems: list[tuple[int, InputError]] = []
 
         def problem(rows: Iterable[int], what: Callable[[int], str], hint: str | None = None) -> None:
@@ -316,7 +316,8 @@ class ManifestSource:
             record.target = self._volume(row[self.target])
             difference = image.same_grid(record.target)
             if difference:
-                raise InputError(f"target and image lie on different grids ({difference})", row[self.target])
+                what = f"target and image lie on different grids ({difference})"
+                raise InputError(what, row[self.target], "resample the target to the image's grid")
             if self.check_pairs:
                 check_pair(image, record.target, row[self.target])
         return record
