@@ -12,7 +12,7 @@ from medkit.compat import MOVED
 @pytest.mark.parametrize("old", MOVED)
 def test_an_old_module_name_gives_the_moved_module_and_says_its_new_name(old):
     sys.modules.pop(old, None)
-    with pytest.warns(DeprecationWarning, match=f"{old} is {MOVED[old]} now"):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {MOVED[old]}"):
         found = importlib.import_module(old)
     assert found is importlib.import_module(MOVED[old])
 

@@ -225,7 +225,7 @@ class EvenHead(SoundHead):
         (StrayTensorHead, "'scale' is neither parameter nor buffer"),
         (SingleHead, "float64"),
         (NumpyWeights, "two constructions under one seed"),
-        (VectorLossHead, "no scalar"),
+        (VectorLossHead, "not a scalar"),
         (NanHead, "not finite"),
         (LogitHead, "'probability'"),
     ],
@@ -308,7 +308,7 @@ class CrowdOperator(SoundOperator):
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        (TasklessOperator, "task is ''"),
+        (TasklessOperator, "task must be .*, not ''"),
         (LeakyOperator, "padded slices change the result"),
         (CrowdOperator, "depends on the others in its batch"),
     ],
@@ -356,7 +356,7 @@ class DetachedDiscriminator(SoundDiscriminator):
     ("discriminator", "message"),
     [
         (BareDiscriminator, "dictionary"),
-        (StrangerDiscriminator, "a stranger"),
+        (StrangerDiscriminator, "not its own"),
         (DetachedDiscriminator, "task 'rec' reaches none"),
     ],
 )

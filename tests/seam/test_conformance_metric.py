@@ -112,7 +112,7 @@ class Grids(VolumeError):
         (Ragged, "do not stack"),
         (First, "order of the cases"),
         (Taking, "'n' would replace"),
-        (Otherwise, "not compute"),
+        (Otherwise, "differs from compute"),
         (Sorting, "changes its rows"),
     ],
 )

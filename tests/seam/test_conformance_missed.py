@@ -127,7 +127,7 @@ class PythonDice(Head):
         (InPlace, "changes the batch"),
         (NewKey, "changes the batch"),
         (Wide, r"'probability' is \(3, 4\), not \(N\)"),
-        (Misspelt, "no standard prediction.*did you mean '(class_)?probability'"),
+        (Misspelt, "not a standard prediction.*did you mean '(class_)?probability'"),
         (NoSum, "does not sum to 1"),
         (OneLoss, "must return a dictionary, not a Tensor"),
         (FixedChannels, r"forward\(\) fails on a pyramid of the channels it was given"),
@@ -196,7 +196,7 @@ class Writes(L1):
         (UpsideDown, "upside down"),
         (Dice, "draws from Python's or numpy's generator"),
         (Growing, "differs for the same arguments"),
-        (NoContext, r"takes no \*\*context"),
+        (NoContext, r"has no \*\*context"),
         (Writes, "changes its arguments|differs for the same"),
     ],
 )
