@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -300,3 +301,13 @@ def symmetry(item: Tensor, k: int) -> Tensor:
     """The k-th of eight symmetries of (...,H,H)."""
     turned = torch.rot90(item, k % 4, (-2, -1))
     return turned.flip(-1) if k >= 4 else turned
+
+
+def __getattr__(name: str) -> Any:
+    """The chains, under the name of the module in which medkit 0.1 had them, until 0.3."""
+    if name not in ("CPUChain", "DeviceChain"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from medkit.data import augment_chains
+
+    warnings.warn(f"{__name__}.{name} is now {augment_chains.__name__}.{name}", DeprecationWarning, stacklevel=2)
+    return getattr(augment_chains, name)

@@ -27,3 +27,12 @@ def test_a_moved_module_keeps_its_own_name():
 def test_a_module_that_never_was_is_not_found():
     with pytest.raises(ModuleNotFoundError, match="recipe_modell"):
         importlib.import_module("medkit.recipe_modell")
+
+
+@pytest.mark.parametrize("name", ["CPUChain", "DeviceChain"])
+def test_a_class_that_left_its_module_is_found_there_and_says_its_new_name(name):
+    from medkit.data import augment, augment_chains
+
+    with pytest.warns(DeprecationWarning, match=rf"medkit\.data\.augment\.{name} is now medkit\.data\.augment_chains"):
+        found = getattr(augment, name)
+    assert found is getattr(augment_chains, name)
