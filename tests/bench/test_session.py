@@ -189,12 +189,12 @@ def test_no_share_of_the_roofline_is_above_one_even_where_a_variant_beats_every_
 
 
 def test_a_variant_is_held_against_the_roof_of_its_own_type_of_number(session: Session) -> None:
-    case = toy(Variant("half", ones(), dtype="bfloat16"), work=Work(flops=1000))
+    case = toy(Variant("double", ones(), dtype="float64"), work=Work(flops=1000))
     result = session.run(case, SUITE)
-    session.roofline.rates = {"float32": 1e10, "bfloat16": 4e10}
+    session.roofline.rates = {"float32": 1e10, "float64": 4e10}
     session.finish()
-    half = result.variant("half")
-    assert half.roofline_share == pytest.approx(1000 / 4e10 / half.seconds[1])
+    double = result.variant("double")
+    assert double.roofline_share == pytest.approx(1000 / 4e10 / double.seconds[1])
 
 
 def test_a_variant_with_settings_of_a_process_runs_in_one_of_its_own(session: Session) -> None:
