@@ -96,7 +96,7 @@ def test_the_schema_for_editors_knows_both_forms() -> None:
 @pytest.mark.parametrize(
     ("fraction", "told"),
     [
-        (0.01, r"stages\.s\.train\.fraction.*is none.*the smallest fraction with one is 0\.0"),
+        (0.01, r"stages\.s\.train\.fraction.*is less than one.*the smallest fraction with one is 0\.0"),
         (0.09, r"have no case with label = .*the smallest fraction with every class is 0\."),
     ],
 )
