@@ -16,7 +16,7 @@ from medkit.engine.divided import is_divided, own_slice
 from medkit.engine.events import Events
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
-from medkit.engine.settings import TrainingSettings, Wanted
+from medkit.engine.settings import Criterion, TrainingSettings
 from medkit.engine.sharded import Division
 from medkit.engine.trainer import Trainer
 from medkit.parts.optimizers import Adam
@@ -61,7 +61,7 @@ def validate(epoch: int) -> Mapping[str, float]:
 
 
 folder, runtime = Path(sys.argv[1]), Runtime.start(device="cpu")
-optimizations, best = {"train": Optimization(Adam(), Constant())}, Wanted("val/auc", True)
+optimizations, best = {"train": Optimization(Adam(), Constant())}, Criterion("val/auc", True)
 settings = TrainingSettings("s", 2, 0, optimizations, shard=("net",), keep_best=best)
 for mode in ("disk", "overflow"):
     division = Division.of(Task(), ("net",), runtime)

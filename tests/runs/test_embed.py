@@ -17,7 +17,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.parts.encoders import TimmEncoder
 from medkit.recipe import load_recipe
-from medkit.runs.embed import Wanted, embed
+from medkit.runs.embed import EmbedRequest, embed
 from medkit.runs.encoders import named_encoder
 from medkit.runs.workbench import Workbench
 
@@ -46,7 +46,7 @@ def rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def test_every_slice_has_its_features_and_label(recipe, tmp_path):
-    told = embed("timm:test_resnet", tmp_path / "f.parquet", Wanted(split="some", recipe=recipe), device="cpu")
+    told = embed("timm:test_resnet", tmp_path / "f.parquet", EmbedRequest(split="some", recipe=recipe), device="cpu")
     found, _ = rows(tmp_path / "f.parquet")
     bench = Workbench(load_recipe(recipe), RUNTIME)
     dataset = bench.dataset(bench.recipe.stages[0])
@@ -70,7 +70,7 @@ def test_the_file_says_where_its_features_come_from(recipe, tmp_path):
         tmp_path / "w.safetensors",
     )
     what = f"timm:test_resnet@{tmp_path / 'w.safetensors'}"
-    embed(what, tmp_path / "f.parquet", Wanted(split="some", recipe=recipe), device="cpu")
+    embed(what, tmp_path / "f.parquet", EmbedRequest(split="some", recipe=recipe), device="cpu")
     _, told = rows(tmp_path / "f.parquet")
     assert told["encoder"] == what
     assert told["weights"].startswith("sha256:")
@@ -85,7 +85,7 @@ def test_a_folder_of_series_and_a_manifest_of_them_have_the_same_features(recipe
         write_ct(tmp_path / "scans" / name, rng.integers(-1000, 80, (3, 40, 40)))
     (tmp_path / "m.csv").write_text("image,patient\nscans/one,p\nscans/two,p\n")
     for name, place in (("a", tmp_path / "scans"), ("b", tmp_path / "m.csv")):
-        embed("timm:test_resnet", tmp_path / f"{name}.parquet", Wanted(place, recipe=recipe), device="cpu")
+        embed("timm:test_resnet", tmp_path / f"{name}.parquet", EmbedRequest(place, recipe=recipe), device="cpu")
     (a, told), (b, _) = rows(tmp_path / "a.parquet"), rows(tmp_path / "b.parquet")
     assert [row["case"] for row in a] == ["one"] * 3 + ["two"] * 3
     assert [row["features"] for row in a] == [row["features"] for row in b]
@@ -108,12 +108,12 @@ def test_a_folder_of_series_and_a_manifest_of_them_have_the_same_features(recipe
 def test_what_cannot_be_embedded_is_refused_and_nothing_is_left(recipe, tmp_path, what, changes, told):
     wanted = {"split": "some", "recipe": recipe, **changes}
     with pytest.raises(InputError, match=told):
-        embed(what, tmp_path / "f.parquet", Wanted(**wanted), device="cpu")
+        embed(what, tmp_path / "f.parquet", EmbedRequest(**wanted), device="cpu")
     assert not [path for path in tmp_path.iterdir() if "parquet" in path.name]
 
 
 def test_nothing_is_overwritten(recipe, tmp_path):
     (tmp_path / "f.parquet").write_text("mine")
     with pytest.raises(InputError, match="the output exists"):
-        embed("timm:test_resnet", tmp_path / "f.parquet", Wanted(split="some", recipe=recipe), device="cpu")
+        embed("timm:test_resnet", tmp_path / "f.parquet", EmbedRequest(split="some", recipe=recipe), device="cpu")
     assert (tmp_path / "f.parquet").read_text() == "mine"

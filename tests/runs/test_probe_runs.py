@@ -21,7 +21,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, MedkitError
 from medkit.evaluation.case_table import read_cases
 from medkit.recipe import Recipe, recipe_from
-from medkit.runs.embed import Wanted, embed
+from medkit.runs.embed import EmbedRequest, embed
 from medkit.runs.folder import RunFolder
 from medkit.runs.predict import predict
 from medkit.runs.workbench import Workbench
@@ -196,10 +196,10 @@ def test_what_a_probe_cannot_do_is_refused_before_anything_is_written(change, to
 
 def test_an_encoder_of_a_run_is_embedded_by_the_run_or_by_its_weights(home, tmp_path):
     weights = home / "first/weights/pretext.encoder.safetensors"
-    told = embed(str(home / "first"), tmp_path / "a.parquet", Wanted(split="test"), device="cpu")
-    embed(str(weights), tmp_path / "b.parquet", Wanted(split="test"), device="cpu")
+    told = embed(str(home / "first"), tmp_path / "a.parquet", EmbedRequest(split="test"), device="cpu")
+    embed(str(weights), tmp_path / "b.parquet", EmbedRequest(split="test"), device="cpu")
     a, b = (pyarrow.parquet.read_table(tmp_path / f"{name}.parquet").column("features") for name in "ab")
     assert a.equals(b)
     assert told["patients_seen_in_training"] == 0
-    trained = embed(str(weights), tmp_path / "c.parquet", Wanted(split="train"), device="cpu")
+    trained = embed(str(weights), tmp_path / "c.parquet", EmbedRequest(split="train"), device="cpu")
     assert trained["patients_seen_in_training"] == trained["patients"] == 5

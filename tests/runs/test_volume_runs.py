@@ -24,7 +24,7 @@ from medkit.parts.sliding import sliding_window
 from medkit.recipe import recipe_from
 from medkit.runs import built_in_trainer
 from medkit.runs.card import card
-from medkit.runs.embed import Wanted, embed
+from medkit.runs.embed import EmbedRequest, embed
 from medkit.runs.explain import explain
 from medkit.runs.folder import RunFolder
 from medkit.runs.predict import predict
@@ -118,7 +118,7 @@ def test_a_scan_of_another_size_is_predicted_on_its_own_grid(run: Path, tmp_path
 
 
 def test_features_of_a_volume_are_the_mean_over_its_windows(run: Path, tmp_path: Path) -> None:
-    told = embed(str(run), tmp_path / "features.parquet", Wanted(None, "internal"), device="cpu")
+    told = embed(str(run), tmp_path / "features.parquet", EmbedRequest(None, "internal"), device="cpu")
     rows = pyarrow.parquet.read_table(tmp_path / "features.parquet").to_pylist()
     made = bench(run)
     cases = made.dataset(made.recipe.stages[0]).cases("internal")
