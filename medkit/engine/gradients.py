@@ -172,7 +172,7 @@ def _surgery(
     tasks = [message.wait() for message in messages]
     products = _gram_of_all(tasks, several, shares)
     combined = _combined(tasks, several[shares.mine], project(products, generator), strategy.world_size > 1)
-    for p, total, somewhere in zip(several, shares.spread(combined, several), agreed, strict=False):
+    for p, total, somewhere in zip(several, shares.spread(combined, several), agreed[: len(several)], strict=True):
         if somewhere:
             # In the layout of its parameter: fused optimizers walk through memory without looking at strides.
             p.grad = total if total.stride() == p.stride() else torch.empty_like(p).copy_(total)
@@ -183,7 +183,7 @@ def _gram_of_all(tasks: Sequence[Sequence[Tensor]], several: Sequence[Tensor], s
     """The Gram matrix of gradients of which each rank has those of its share."""
     pieces = [max(1, -(-p.numel() // PIECE)) for p in several]
     found = _dots(tasks, several[0].device if several else None)
-    return _gram(shares.joined(found, sum(pieces[: shares.mine.start or 0]), sum(pieces)), len(tasks))
+    return _gram(shares.joined(found, pieces), len(tasks))
 
 
 def _combined(

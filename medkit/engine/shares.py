@@ -28,8 +28,8 @@ class Shares(Protocol):
         """Start averaging a list of tensors over all ranks; only those of ``mine`` arrive."""
         ...
 
-    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
-        """(N,total) on every rank, of which this one has the columns (N,n) from ``before`` on."""
+    def joined(self, columns: Tensor, counts: Sequence[int]) -> Tensor:
+        """(N, sum of ``counts``) on every rank: so many columns of each tensor, of which this one has its share's."""
         ...
 
     def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
@@ -45,7 +45,7 @@ class AllMine:
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         return Arrived(list(tensors))
 
-    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
+    def joined(self, columns: Tensor, counts: Sequence[int]) -> Tensor:
         return columns
 
     def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
@@ -79,8 +79,9 @@ class Split:
         self.room = self.room or message.packed
         return message
 
-    def joined(self, columns: Tensor, before: int, total: int) -> Tensor:
-        whole = columns.new_zeros(len(columns), total)
+    def joined(self, columns: Tensor, counts: Sequence[int]) -> Tensor:
+        before = sum(counts[: self.mine.start])
+        whole = columns.new_zeros(len(columns), sum(counts))
         whole[:, before : before + columns.shape[1]] = columns
         with told("in a sum"):
             dist.all_reduce(whole, group=self.group)  # to every column but one rank's, zeros are added
