@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+TOO_WIDE = """() => [...document.querySelectorAll("table, img, canvas, pre, p")]
+  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.outerHTML.slice(0, 80))"""
+DRAWN = "() => { const d = document.getElementById('viewer-canvas').dataset; return d.asked && d.asked === d.drawn; }"
+PAPER = {"width": 688, "height": 1017}  # of A4 in CSS pixels: 210 mm less two margins of 14 mm
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -51,6 +56,16 @@ class Watched:
     def foreign(self) -> list[str]:
         """What was asked for and does not lie in the page itself."""
         return [url for url in self.asked[1:] if not url.startswith(("data:", "blob:"))]
+
+    def wait_until_drawn(self) -> None:
+        """Until the viewer shows all that it was asked for."""
+        self.page.wait_for_function(DRAWN)
+
+    def too_wide_on_paper(self) -> list[str]:
+        """The beginnings of what a printed page would cut; the viewport has to be that of ``PAPER``."""
+        self.page.emulate_media(media="print")
+        found: list[str] = self.run(TOO_WIDE)
+        return found
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.page.evaluate(script, *arguments)

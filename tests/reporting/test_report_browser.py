@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import small_recipe
-from reporting.browser import Watched, browser
+from reporting.browser import PAPER, Watched, browser
 
 import medkit
 from medkit.data.sample import Sample
@@ -79,9 +79,7 @@ def shown(report: Watched) -> list[list[str]]:
 
 def drawn(report: Watched) -> list[int]:
     """The viewer's pixels, once all that was asked for is drawn."""
-    report.page.wait_for_function(
-        "() => { const d = document.getElementById('viewer-canvas').dataset; return d.asked && d.asked === d.drawn; }"
-    )
+    report.wait_until_drawn()
     found: list[int] = report.run(PIXELS)
     return found
 
@@ -269,14 +267,7 @@ def test_printed_on_a4_no_column_is_cut(opened: Callable[..., Watched], tmp_path
 
 
 def test_on_paper_every_table_and_picture_is_as_wide_as_the_page_at_most(opened: Callable[..., Watched]) -> None:
-    report = opened(viewport={"width": 688, "height": 1017})  # 210 mm less two margins of 14 mm
-    report.page.emulate_media(media="print")
-    wide = report.run(
-        """() => [...document.querySelectorAll("table, img, canvas, pre, p")]
-          .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 1)
-          .map((e) => e.outerHTML.slice(0, 80))"""
-    )
-    assert wide == []
+    assert opened(viewport=PAPER).too_wide_on_paper() == []
 
 
 @pytest.mark.parametrize("width", [400, 320])

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting.browser import Watched, browser
+from reporting.browser import PAPER, Watched, browser
 
 import medkit
 
 RECIPES = {"denoising": "tiny_ldct", "regression": "tiny_pedxnet_boneage"}
-TOO_WIDE = """() => [...document.querySelectorAll("table, img, canvas, pre, p")]
-  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 1)
-  .map((e) => e.outerHTML.slice(0, 80))"""
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +37,7 @@ def test_every_case_and_view_is_drawn_without_a_complaint_or_a_network(driven: A
             report.page.select_option(form.format("case"), case.get_attribute("value"))
             for view in report.page.locator(form.format("view") + " option").all():
                 report.page.select_option(form.format("view"), view.get_attribute("value"))
-                report.page.wait_for_function(
-                    "() => { const d = document.getElementById('viewer-canvas').dataset;"
-                    " return d.asked && d.asked === d.drawn; }"
-                )
+                report.wait_until_drawn()
     report.page.fill("#cases-controls input[name=filter]", "x")
     report.context.close()
     assert report.foreign == []
@@ -53,9 +47,8 @@ def test_every_case_and_view_is_drawn_without_a_complaint_or_a_network(driven: A
 def test_it_fits_a_telephone_and_a_sheet_of_paper(driven: Any, page: tuple[str, Path]) -> None:
     phone = Watched(driven, page[1], viewport={"width": 400, "height": 800})
     across = phone.run("() => document.documentElement.scrollWidth")
-    paper = Watched(driven, page[1], viewport={"width": 688, "height": 1017})  # 210 mm less two margins of 14 mm
-    paper.page.emulate_media(media="print")
-    wide = paper.run(TOO_WIDE)
+    paper = Watched(driven, page[1], viewport=PAPER)
+    wide = paper.too_wide_on_paper()
     for one in (phone, paper):
         one.context.close()
     assert across <= 400
