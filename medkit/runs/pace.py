@@ -46,8 +46,8 @@ class Pace:
         return stage.epochs * (bench.sampler(stage).steps * self.step + validated * self.case) + tested * self.case
 
 
-def pace_of(bench: Workbench, stage: Stage, steps: int = STEPS) -> Pace | None:
-    """Take a few ``steps`` of a stage's training, from untrained weights, and predict a case; nothing is kept.
+def pace_of(bench: Workbench, stage: Stage) -> Pace | None:
+    """Take a few steps of a stage's training, from untrained weights, and predict a case; nothing is kept.
 
     None if a separate program trains the stage.
     """
@@ -59,10 +59,21 @@ def pace_of(bench: Workbench, stage: Stage, steps: int = STEPS) -> Pace | None:
         return Pace(0.0, time.monotonic() - begun)
     if not isinstance(trainer, BuiltInTrainer):
         return None
+    return Pace(_step(trainer, STEPS), _case(trainer))
+
+
+def step_of(bench: Workbench, stage: Stage, steps: int = STEPS) -> float | None:
+    """Seconds of a stage's training step, from so many; None if it is not trained in medkit's own steps."""
+    trainer = None if stage.fitted else trainer_of(bench, stage, bench.trained(stage))
+    return _step(trainer, steps) if isinstance(trainer, BuiltInTrainer) else None
+
+
+def _step(trainer: BuiltInTrainer, steps: int) -> float:
+    bench, stage = trainer.bench, trainer.stage
     bench.reads.draw(stage, trainer.objective)
     with closing(bench.loader(stage)) as loader:
         seconds = [_fit(trainer, loader, several) for several in (1, 1, 1 + steps)]
-    return Pace(step_seconds(seconds[1], seconds[2], steps), _case(trainer))
+    return step_seconds(seconds[1], seconds[2], steps)
 
 
 def step_seconds(one: float, several: float, steps: int = STEPS) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from medkit.errors import InputError
 from medkit.recipe.pieces import names_there
 from medkit.recipe.yaml import Node
-from medkit.runs.pace import STEPS, pace_of
+from medkit.runs.pace import STEPS, step_of
 from medkit.runs.workbench import Workbench
 from medkit.studies.study import Compare, Study
 from medkit.studies.tables import Table
@@ -100,12 +100,11 @@ def _epochs(wanted: Mapping[Place, Workbench], compare: Compare) -> dict[Place, 
 
 def _step(bench: Workbench, name: str, compare: Compare, steps: int) -> float:
     """Seconds that each of so many steps takes."""
-    stage = bench.recipe.stage(name)
-    pace = None if stage.fitted else pace_of(bench, stage, steps)
-    if pace is None:
+    seconds = step_of(bench, bench.recipe.stage(name), steps)
+    if seconds is None:
         what = f"compare.seconds: stage '{name}' is not trained in medkit's own steps"
         raise InputError(what, str(compare.mark), "its time cannot be allotted; leave it out of 'seconds'")
-    return pace.step
+    return seconds
 
 
 def _count(step: float) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.conftest import Write, study
+from studies.conftest import Write, recipe, study
 
 from medkit.errors import InputError, Problems
 from medkit.runs.pace import _Few, step_seconds
@@ -121,6 +121,16 @@ def test_seconds_that_cannot_be_given_are_refused(
     del said["methods"]["scratch"], said["compare"]["reference"]
     read = load_study(write_study(tmp_path, said))
     with pytest.raises(InputError, match=told):
+        plan_and_check(read, Expansion(read), CPU)
+
+
+def test_seconds_for_a_stage_without_steps_are_refused(write_study: Write, tmp_path: Path) -> None:
+    said, made = timed(finer=60), recipe()
+    probe = {"use": "probe", "encoder": {"from": "pretext.encoder"}, "classifier": "logistic"}
+    made["stages"][1] = {"name": "finer", "objective": probe, "metrics": ["auc"]}
+    del said["methods"]["scratch"], said["compare"]["reference"]
+    read = load_study(write_study(tmp_path, said, made))
+    with pytest.raises(InputError, match=r"compare\.seconds: stage 'finer' is not trained in medkit's own steps"):
         plan_and_check(read, Expansion(read), CPU)
 
 
