@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: .ci/nightly runs it (MEDKIT_NIGHTLY=1)"))
+
+
+def pytest_collection_finish() -> None:
+    """Every run collects garbage before it measures memory: among what it has made, not among all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ absent, cases, ones, relus, toy = toys.absent, toys.cases, toys.ones, toys.relus
 
 @pytest.fixture
 def session() -> Session:
-    return Session(torch.device("cpu"))
+    return Session(torch.device("cpu"), memory=False)
 
 
 def test_a_wrong_variant_is_a_row_that_says_so_and_is_not_timed(session: Session) -> None:
@@ -156,6 +156,7 @@ def test_targets_are_judged_on_their_device_only(session: Session) -> None:
 
 def test_peak_memory_is_that_of_a_process_of_its_own(session: Session) -> None:
     case = cases()[0]
+    session.memory = True
     result = session.run(case, SUITE)
     assert 15e6 < result.variant("large").memory < 40e6
     assert result.variant("plain").memory < 5e6
@@ -170,7 +171,6 @@ def test_peak_memory_of_a_call_counts_what_it_frees_again() -> None:
 
 def test_rates_and_shares_of_the_roofline_follow_from_the_work(session: Session) -> None:
     case = cases()[0]
-    session.memory = False
     session.run(case, SUITE)
     (result,) = session.finish()
     same = result.variant("same")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run_command
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -18,17 +17,7 @@ def medkit(tmp_path: Path) -> Command:
     """``medkit("list", "loss")`` in a folder and with a cache of its own; environment variables as keywords."""
 
     def command(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "medkit", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ
-            | {"MEDKIT_CACHE": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-            | environ,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_command(arguments, tmp_path, {"MEDKIT_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"} | environ)
 
     return command
 
@@ -37,14 +26,7 @@ def medkit(tmp_path: Path) -> Command:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished tiny run."""
     folder = tmp_path_factory.mktemp("finished")
-    made = subprocess.run(
-        [sys.executable, "-m", "medkit", "run", "tiny_ich_cls", "--out", str(folder / "run"), "--seed", "3"],
-        env=os.environ | {"MEDKIT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    words = ("run", "tiny_ich_cls", "--out", folder / "run", "--seed", 3)
+    made = run_command(words, folder, {"MEDKIT_CACHE": str(folder / "cache")})
     assert made.returncode == 0, made.stderr
     return folder / "run"
