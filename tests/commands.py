@@ -1,106 +1,72 @@
-"""``medkit`` commands for tests: each a process of its own, forked from one that has imported the libraries already.
+"""``medkit`` commands, scripts and ranks for tests, each a process of its own, and mostly a forked one (:mod:`forks`).
 
-Python and the libraries take seconds to start, and tests give several hundred commands. None of medkit is imported
-before the fork, so that every command imports what it needs of it, in its own order. A command that is given variables
-which Python or a library reads as it starts (``PYTHONPATH``, ``LC_ALL``) is a new process. Tests that send signals start
-theirs themselves.
+All forks have one seed of hashes: what must not depend on it is compared with a new process. A command that is given
+variables which Python or a library reads as it starts (``PYTHONPATH``, ``LC_ALL``) is a new process.
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
-LIBRARIES = "torch timm cv2 pydicom scipy.stats scipy.ndimage matplotlib.pyplot jinja2 pydantic typer rich.progress"
+from forks import Forked
+
 ONCE = ("PYTHON", "LC_", "LANG", "OMP_", "MKL_", "MPL", "TORCH")
 """How variables are called that are read once, when a process or a library starts."""
-LIMIT = 1 << 20  # bytes of a message
+
+
+def start_command(
+    words: Sequence[object], folder: Path, environ: Mapping[str, str] | None = None, new: bool = False
+) -> Forked | subprocess.Popen[str]:
+    """``python -m medkit WORDS`` in ``folder``, begun, with ``environ`` added to this process's, and one thread.
+
+    With ``new`` it is a new process of Python.
+    """
+    line, added = [str(word) for word in words], dict(environ or {})
+    whole = {**os.environ, "OMP_NUM_THREADS": "1", **added}
+    if not new and not any(name.startswith(ONCE) for name in added):
+        return Forked({"words": ["medkit", *line], "folder": str(folder), "environ": whole})
+    start, pipe = [sys.executable, "-m", "medkit", *line], subprocess.PIPE
+    return subprocess.Popen(start, cwd=folder, env=whole, stdout=pipe, stderr=pipe, text=True)
 
 
 def run_command(
     words: Sequence[object], folder: Path, environ: Mapping[str, str] | None = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
-    """What ``python -m medkit WORDS`` in ``folder`` has said and ended with; ``environ`` is added to this process's.
-
-    It has one thread (OMP_NUM_THREADS). After ``timeout`` seconds it is killed, which raises an error.
-    """
-    line, added = [str(word) for word in words], dict(environ or {})
-    whole = {**os.environ, "OMP_NUM_THREADS": "1", **added}
-    if any(name.startswith(ONCE) for name in added):
-        start = [sys.executable, "-m", "medkit", *line]
-        return subprocess.run(
-            start, cwd=folder, env=whole, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    message = json.dumps({"words": line, "folder": str(folder), "environ": whole}).encode()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        server, door = _server()
-        door.settimeout(timeout)
-        socket.send_fds(door, [message], [out.fileno(), err.fileno()])
-        try:
-            code = int(door.recv(LIMIT))
-        except TimeoutError:
-            _server.cache_clear()
-            os.killpg(server.pid, signal.SIGKILL)  # and with it the command
-            raise
-        for file in (out, err):
-            file.seek(0)
-        return subprocess.CompletedProcess(line, code, out.read(), err.read())
+    """What :func:`start_command` has said and ended with. After ``timeout`` seconds an error is raised."""
+    return _ended(start_command(words, folder, environ), timeout)
 
 
-@cache
-def _server() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """The process that forks, and the way to it; it ends with this one."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    words = [sys.executable, __file__, str(its.fileno())]
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        words, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, env=environ, start_new_session=True
-    )
-    its.close()
-    atexit.register(server.wait)
-    atexit.register(ours.close)
-    return server, ours
+def start_script(script: Path, words: Sequence[object], environ: Mapping[str, str] | None = None) -> Forked:
+    """``python SCRIPT WORDS``, begun, with ``environ`` added to this process's, and one thread."""
+    whole = {**os.environ, "OMP_NUM_THREADS": "1", **(environ or {})}
+    line = [str(script), *map(str, words)]
+    return Forked({"words": line, "script": str(script), "folder": os.getcwd(), "environ": whole})
 
 
-def _serve(door: socket.socket) -> None:
-    """Fork a process for each message; return in that process, and where there will be no more messages."""
-    for name in LIBRARIES.split():
-        __import__(name)
-    gc.collect()
-    gc.freeze()  # a command's collections leave alone, and share, what was there before
-    while True:
-        message, given, *_ = socket.recv_fds(door, LIMIT, 2)
-        if not message:
-            sys.exit()
-        if (child := os.fork()) == 0:
-            break
-        for descriptor in given:
-            os.close(descriptor)
-        door.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
-    door.close()
-    for standard, descriptor in zip((1, 2), given, strict=True):
-        os.dup2(descriptor, standard)
-        os.close(descriptor)
-    asked = json.loads(message)
-    os.environ.clear()
-    os.environ.update(asked["environ"])
-    os.chdir(asked["folder"])
-    sys.path[0] = asked["folder"]
-    sys.argv = ["medkit", *asked["words"]]
+def run_script(script: Path, words: Sequence[object]) -> subprocess.CompletedProcess[str]:
+    """What ``python SCRIPT WORDS`` has said and ended with."""
+    return _ended(start_script(script, words))
 
 
-if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
-    from medkit.cli.main import main
+def run_ranks(words: Sequence[object], folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What ``medkit WORDS`` on two ranks, started by somebody else, has said and ended with on the main one."""
+    ranks = [start_command(words, folder, {**environ, **place}) for place in places(folder)]
+    main, _ = (_ended(rank) for rank in ranks)
+    return main
 
-    main()
+
+def _ended(started: Forked | subprocess.Popen[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    out, err = started.communicate(timeout)
+    assert started.returncode is not None
+    return subprocess.CompletedProcess([], started.returncode, out, err)
+
+
+def places(folder: Path, count: int = 2) -> list[dict[str, str]]:
+    """For each of several ranks the variables that name its place; they meet in a file in ``folder``."""
+    meet = {"MEDKIT_RENDEZVOUS": (folder / "ranks.store").as_uri(), "WORLD_SIZE": str(count)}
+    meet["LOCAL_WORLD_SIZE"] = str(count)
+    return [{**meet, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]

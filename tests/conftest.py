@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import places, start_script
 
 # Jobs of a background shell and of nohup ignore these two, and all that they start would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,7 +22,6 @@ for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
 os.environ["MEDKIT_LINK"] = "0"  # a stage that is linked would agree with itself in every test of determinism
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).resolve().parent / "golden"
-ABORTED = "exitcode  : -6"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,21 +89,25 @@ def two_ranks(tmp_path: Path) -> Callable[..., Path]:
     given last.
 
     A rank that gloo's own threads abort (SIGABRT; seen once in some fifty launches) is started once more, in a new folder:
-    no Python of ours runs there. Any other end is a failure at once.
+    no Python of ours runs there. Any other end is a failure at once, and ends the others.
     """
 
     def launch(script: Path, *arguments: str, count: int = 2) -> Path:
-        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        words.append(str(script))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         for attempt in range(2):
-            folder = tmp_path / f"ranks{attempt}"
+            folder, meeting = tmp_path / f"ranks{attempt}", tmp_path / f"meeting{attempt}"
             folder.mkdir()
-            command = [*words, *arguments, str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
-            if ABORTED not in done.stderr:
+            meeting.mkdir()
+            ranks = [start_script(script, [*arguments, folder], environ) for environ in places(meeting, count)]
+            end = time.monotonic() + 600
+            while None in [rank.poll() for rank in ranks] and not any(rank.returncode for rank in ranks):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            failed = [rank for rank in ranks if rank.returncode]
+            for rank in ranks:
+                rank.kill()
+            if -signal.SIGABRT not in [rank.returncode for rank in failed]:
                 break
-        assert done.returncode == 0, done.stderr[-4000:]
+        assert not failed, failed[0].communicate()[1][-4000:]
         return folder
 
     return launch

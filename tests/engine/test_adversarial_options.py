@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import run_script
 from helpers import Told, fit
 from torch import Tensor, nn
 
@@ -176,13 +175,7 @@ def test_an_adversarial_generator_predicts_in_tiles_when_told() -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
+    return run_script(SCRIPT, [folder, *arguments])
 
 
 def test_a_killed_run_with_an_average_goes_on_bit_for_bit(tmp_path: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from commands import run_script
 
 from medkit.engine import checkpoint
 
@@ -17,10 +16,7 @@ SCRIPT = Path(__file__).with_name("resume_script.py")
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), *arguments], capture_output=True, text=True, env=environment
-    )
+    return run_script(SCRIPT, [folder, *arguments])
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run_command
 from helpers import small_recipe
 
 import medkit
@@ -34,11 +33,9 @@ def test_two_ranks_write_what_one_does_and_fail_together(two_ranks: Callable[...
 def test_a_run_evaluated_again_on_two_ranks_keeps_its_numbers(tmp_path: Path) -> None:
     run = medkit.run(small_recipe("again"), tmp_path / "run", device="cpu", quiet=True)
     before = (run.folder / "results.json").read_bytes()
-    command = [sys.executable, "-m", "medkit", "evaluate", str(run.folder), "--split", "test", "--device", "cpu"]
-    alone = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, timeout=600)
-    together = subprocess.run(
-        [*command, "--json", "--devices", "2"], capture_output=True, text=True, check=True, timeout=600
-    )
+    words = ["evaluate", run.folder, "--split", "test", "--device", "cpu", "--json"]
+    alone, together = run_command(words, tmp_path), run_command([*words, "--devices", "2"], tmp_path)
+    assert (alone.returncode, together.returncode) == (0, 0), together.stderr
     assert together.stdout == alone.stdout
     assert (run.folder / "results.json").read_bytes() == before
     assert not (run.folder / "cases").exists()

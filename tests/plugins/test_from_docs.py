@@ -6,14 +6,12 @@ import ast
 import csv
 import importlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from commands import run_command
 from safetensors.torch import load_file
 
 from medkit import testing
@@ -47,15 +45,8 @@ def train(folder: Path, *options: str) -> Path:
     options = ("--track", "{use: diary, steps: true}", *options)
     plugins = [word for name in NAMES for word in ("--plugin", str(FOLDER / f"{name}.py"))]
     out = folder / "run"
-    done = subprocess.run(
-        [sys.executable, "-m", "medkit", "run", "r.yaml", "--out", str(out), *plugins, *options],
-        cwd=folder,
-        env=os.environ | {"MEDKIT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    words = ["run", "r.yaml", "--out", out, *plugins, *options]
+    done = run_command(words, folder, {"MEDKIT_CACHE": str(folder / "cache")})
     assert done.returncode == 0, done.stderr
     return out
 

@@ -12,28 +12,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import places, start_command
+from forks import Forked
 from helpers import large_enough, small_recipe
 
 from medkit.engine.checkpoint import read_tensors
 
+Started = Forked | subprocess.Popen[str]
 LONG = 5000  # epochs; no test waits for them
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """``start("run", ...)`` starts medkit in a folder of its own."""
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """``start("run", ...)`` starts medkit in a folder of its own; with ``new`` in a new process of Python."""
     started = []
 
-    def command(*words: object, **environ: str) -> subprocess.Popen[str]:
-        environment = os.environ | {"MEDKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | environ
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medkit", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def command(*words: object, new: bool = False, **environ: str) -> Started:
+        process = start_command(words, tmp_path, {"MEDKIT_CACHE": str(tmp_path / "cache"), **environ}, new)
         started.append(process)
         return process
 
@@ -45,20 +40,32 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def recipe(folder: Path, epochs: int = 2) -> Path:
-    return large_enough(small_recipe("ranks", epochs=epochs, batch=2), folder / "r.yaml")
+    return large_enough(small_recipe("ranks", {"maps": {"cases": 0}}, epochs=epochs, batch=2), folder / "r.yaml")
 
 
-def after_an_epoch(process: subprocess.Popen[str], run: Path) -> None:
-    """Wait until the run has told its first epoch."""
+def until(process: Started, reached: Callable[[], bool]) -> None:
+    """Wait until the process has come so far."""
     limit = time.monotonic() + 600
     while time.monotonic() < limit and process.poll() is None:
-        if (run / "metrics.jsonl").exists():
+        if reached():
             return
-        time.sleep(0.02)
+        time.sleep(0.005)
     raise AssertionError(process.communicate()[1])
 
 
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+def after_an_epoch(process: Started, run: Path) -> None:
+    """Wait until the run has told its first epoch."""
+    until(process, (run / "metrics.jsonl").exists)
+
+
+def on_ranks(start: Callable[..., Started], meeting: Path, *words: object) -> None:
+    """The command on two ranks that another launcher has started, to its end."""
+    meeting.mkdir()
+    ranks = [start(*words, **place) for place in places(meeting)]
+    assert [rank.wait(120) for rank in ranks] == [0, 0], ranks[0].communicate()[1]
+
+
+def ranks_of(process: Started) -> list[int]:
     """The processes that the launcher has started."""
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
@@ -93,9 +100,9 @@ def test_a_wrong_recipe_is_told_once_and_makes_no_folder(start, tmp_path: Path) 
 def test_an_interrupted_run_of_two_ranks_exits_with_130_says_so_once_and_ends_as_one_that_was_not(
     start, tmp_path: Path
 ) -> None:
-    words = ["run", recipe(tmp_path, epochs=6), "--devices", 2, "--device", "cpu", "--out"]
-    assert start(*words, "straight").wait(120) == 0
-    process = start(*words, "broken")
+    words = ["run", recipe(tmp_path, epochs=6), "--device", "cpu", "--out"]
+    on_ranks(start, tmp_path / "one", *words, "straight")
+    process = start(*words, "broken", "--devices", 2)
     after_an_epoch(process, tmp_path / "broken")
     ranks = ranks_of(process)
     process.send_signal(signal.SIGTERM)
@@ -104,7 +111,7 @@ def test_an_interrupted_run_of_two_ranks_exits_with_130_says_so_once_and_ends_as
     assert said.count("resumable: medkit resume broken --devices 2") == 1
     assert gone(ranks)
     assert "interrupted by SIGTERM" in (tmp_path / "broken" / "log.txt").read_text()
-    assert start(*words, "broken", "--resume").wait(120) == 0
+    on_ranks(start, tmp_path / "two", *words, "broken", "--resume")
     for path in (tmp_path / "straight" / "weights").iterdir():
         assert (tmp_path / "broken" / "weights" / path.name).read_bytes() == path.read_bytes()
     results = [json.loads((tmp_path / run / "results.json").read_text()) for run in ("straight", "broken")]
@@ -176,7 +183,7 @@ def test_a_run_is_started_or_gone_on_with_by_one_command(start, tmp_path: Path) 
     assert process.returncode == 2
     assert "stages.s.batch is 2 there and 3 here" in said
     process = start(*words)
-    assert any("going on at epoch" in line for line in process.stderr or ())
+    until(process, lambda: "going on at epoch" in (tmp_path / "out" / "log.txt").read_text())
 
 
 def test_the_place_of_a_rank_is_not_given_twice(start, tmp_path: Path) -> None:
@@ -190,11 +197,7 @@ def test_the_place_of_a_rank_is_not_given_twice(start, tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_lets_others_into_the_run_folder(start, tmp_path: Path) -> None:
     assert start("run", recipe(tmp_path, epochs=1), "--out", "out", "--device", "cpu").wait(120) == 0
     process = start("evaluate", "out", "--split", "test", "--device", "cpu")
-    limit = time.monotonic() + 600
-    while not (tmp_path / "out" / "run.lock").exists():
-        assert process.poll() is None
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+    until(process, (tmp_path / "out" / "run.lock").exists)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=600)
     assert (process.returncode, said) == (130, "interrupted; the same command measures again\n")
@@ -204,7 +207,7 @@ def test_an_interrupted_evaluation_lets_others_into_the_run_folder(start, tmp_pa
 @pytest.mark.slow
 def test_weights_of_equal_runs_are_equal_bytes(start, tmp_path: Path) -> None:
     words = ["run", recipe(tmp_path), "--device", "cpu", "--out"]
-    runs = [start(*words, name) for name in ("one", "two")]
+    runs = [start(*words, name, new=name == "two") for name in ("one", "two")]  # of two seeds of hashes
     assert [process.wait(120) for process in runs] == [0, 0]
     files = sorted((tmp_path / "one" / "weights").iterdir())
     assert files

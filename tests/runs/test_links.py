@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands import run_command, run_script
 
 import medkit
 from medkit.engine.runtime import Runtime
@@ -370,8 +369,8 @@ def test_a_plugin_file_counts_by_its_content(home: Path, tmp_path: Path) -> None
         path = tmp_path / folder / "linked_plugin.py"
         path.parent.mkdir()
         path.write_text(PLUGIN.replace("{factor}", str(factor)))
-        words = [sys.executable, "-c", PRINT, str(path), str(tmp_path / "r.yaml"), str(tmp_path / "run")]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        (tmp_path / "print.py").write_text(PRINT)
+        done = run_script(tmp_path / "print.py", [path, tmp_path / "r.yaml", tmp_path / "run"])
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -392,6 +391,6 @@ def test_a_linked_run_is_whole_without_the_other(copied: Path, tmp_path: Path, h
     assert not trained_here(out, "pretext")
     assert (out / "results.json").read_bytes() == before
     for words in (["report", str(out)], ["evaluate", str(out), "--split", "val", "--allow-seen", "a look"]):
-        done = subprocess.run([sys.executable, "-m", "medkit", *words], capture_output=True, text=True, check=False)
+        done = run_command(words, tmp_path)
         assert done.returncode == 0, done.stderr
     assert {"test", "val"} == set(json.loads((out / "results.json").read_text())["pretext"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_ranks
 
 import medkit
 from medkit.errors import InputError, RunError
@@ -122,9 +121,8 @@ def test_a_run_of_which_no_stage_would_be_left_is_refused(tmp_path: Path) -> Non
 def test_ranks_fail_together_and_go_on_together(tmp_path: Path, when: str) -> None:
     path, folder = tmp_path / "r.yaml", tmp_path / "run"
     path.write_text(json.dumps(stages(when)))
-    words = ["run", str(path), "--out", str(folder), "--plugin", str(PLUGIN), "--devices", "2", "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", "medkit", *words], capture_output=True, text=True, env=environment)
+    words = ["run", path, "--out", folder, "--plugin", PLUGIN, "--device", "cpu"]
+    done = run_ranks(words, tmp_path, {})
     assert done.returncode == 1, done.stderr[-3000:]
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "ValueError: shape trouble in a plugin" in state(folder)["failed"]["bad0"]
@@ -154,10 +152,8 @@ def test_what_fails_on_the_main_rank_alone_between_its_meetings_costs_the_stage_
     path, folder, listener = tmp_path / "r.yaml", tmp_path / "run", tmp_path / "tracker_of_mine.py"
     path.write_text(json.dumps(stages("never")))
     listener.write_text(LISTENER)
-    words = ["run", str(path), "--out", str(folder), "--devices", "2", "--device", "cpu"]
-    words += ["--plugin", str(PLUGIN), "--plugin", str(listener)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MEDKIT_STRICT": "1", "MEDKIT_TIMEOUT": "60"}
-    done = subprocess.run([sys.executable, "-m", "medkit", *words], capture_output=True, text=True, env=environment)
+    words = ["run", path, "--out", folder, "--device", "cpu", "--plugin", PLUGIN, "--plugin", listener]
+    done = run_ranks(words, tmp_path, {"MEDKIT_STRICT": "1", "MEDKIT_TIMEOUT": "60"})
     assert done.returncode == 1, done.stderr[-3000:]
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "no server answers" in state(folder)["failed"]["bad0"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from commands import run_command
 
 from medkit.engine.optimizers import Optimization
 from medkit.engine.runtime import Runtime
@@ -200,7 +199,7 @@ def medkit_register(registry):
 
 
 def medkit(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-m", "medkit", *arguments], capture_output=True, text=True, check=False)
+    done = run_command(arguments, Path.cwd())
     return done.returncode, done.stdout + done.stderr
 
 
