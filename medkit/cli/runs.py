@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -90,13 +92,11 @@ def run(
             options += [*given("--jobs", jobs), *given("--workers", workers)]
             launch(devices, ["run", recipe, "--out", str(out), *options, *(["--resume"] if resume else [])])
             return
-        from medkit.front import run as start
-
         words: dict[str, Any] = {"precision": precision, "device": device, "resume": resume, "track": track or []}
         words |= {"jobs": jobs, "workers": _workers(workers), "link": link}
         if isinstance(checked, str):
             words |= {"set": set or [], "skip": skip or []}
-        finished = start(checked, out, seed=seed, **words)
+        finished = _front().run(checked, out, seed=seed, **words)
         if here.is_main:
             _show_results(finished)
 
@@ -126,9 +126,9 @@ def resume(
             options += [*given("--jobs", jobs), *given("--workers", workers), *_linking(link)]
             launch(devices, ["resume", str(folder), *options])
             return
-        from medkit.front import resume as go_on
-
-        finished = go_on(folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [], link=link)
+        finished = _front().resume(
+            folder, device=device, jobs=jobs, workers=_workers(workers), track=track or [], link=link
+        )
         if here.is_main:
             _show_results(finished)
 
@@ -138,6 +138,14 @@ def _say_at_once(text: str) -> None:
     if place().is_main and RENDEZVOUS not in os.environ:
         with suppress(OSError):  # nobody reads
             print(text, file=sys.stderr, flush=True)
+
+
+def _front() -> ModuleType:
+    """The library, left out by the collections of garbage from here on, of which each stage makes several."""
+    from medkit import front
+
+    gc.freeze()
+    return front
 
 
 def _workers(text: str | None) -> int | Literal["auto"] | None:

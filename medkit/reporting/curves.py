@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from medkit.engine.gradients import COSINE
 from medkit.reporting.figures import LINES, drawn
 
 TRAIN, RATE = "train/", "lr"
+COLUMNS = 4
+"""Panels beside each other: more would be too small to read on a page."""
 Line = Mapping[str, Any]
 
 
@@ -30,9 +33,11 @@ def learning_curves(lines: Sequence[Line]) -> str:
     wanted = panels(lines)
 
     def draw() -> Figure:
-        figure, axes = plt.subplots(1, len(wanted), figsize=(2.9 * len(wanted), 2.3), squeeze=False)
-        for ax, panel in zip(axes[0], wanted, strict=True):
-            _draw(ax, panel, lines)
+        columns = min(COLUMNS, len(wanted))
+        rows = math.ceil(len(wanted) / columns)
+        figure = plt.figure(figsize=(2.9 * columns, 2.3 * rows))
+        for place, panel in enumerate(wanted, 1):
+            _draw(figure.add_subplot(rows, columns, place), panel, lines)
         figure.tight_layout()
         return figure
 

@@ -18,6 +18,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 TRUTH, PREDICTED = "#34c77b", "#ff9f1c"
 LINES = ("#3b7dd8", "#e07b39", "#3aa17e", "#b65fcf", "#c4a000", "#7a8ca3")
+DPI, MARGIN = 110, 0.1
+"""Dots per inch of bitmaps, and inches around a figure."""
 SETTINGS: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -31,10 +33,14 @@ SETTINGS: Any = {
 
 def drawn(draw: Callable[[], Figure], form: str) -> str:
     """A figure as an inline image, ``svg`` or ``png``."""
+    buffer = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
         figure = draw()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=110, bbox_inches="tight", facecolor="white")
+        figure.set_dpi(DPI)
+        # bbox_inches="tight", or a layout engine, would have everything drawn a second time to find the same box.
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(MARGIN)
+        figure.savefig(buffer, format=form, bbox_inches=box, facecolor="white")
     plt.close(figure)
     kind = "svg+xml" if form == "svg" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

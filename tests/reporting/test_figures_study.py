@@ -21,7 +21,7 @@ EFFECTS = [
 
 
 def svg(image: str) -> str:
-    """The text of an inline picture, in which every label stands as a comment beside its outlines."""
+    """The text of an inline picture, in which labels are text."""
     kind, _, content = image.partition(",")
     assert kind == "data:image/svg+xml;base64"
     return base64.b64decode(content).decode()
@@ -30,18 +30,18 @@ def svg(image: str) -> str:
 def test_label_curves_name_methods_and_fractions() -> None:
     text = svg(label_curves(CURVES, "AUC"))
     for word in ("scratch", "ssl:mae", "1 %", "10 %", "100 %", "AUC"):
-        assert f"<!-- {word} -->" in text
+        assert f">{word}</text>" in text
 
 
 def test_a_forest_has_a_line_for_each_effect_under_its_group() -> None:
     text = svg(forest(EFFECTS, "AUC minus scratch"))
-    assert [text.count(f"<!-- {word} -->") for word in ("mae", "dino and friends", "1 %", "100 %")] == [2, 1, 1, 1]
+    assert [text.count(f">{word}</text>") for word in ("mae", "dino and friends", "1 %", "100 %")] == [2, 1, 1, 1]
 
 
 def test_seed_dots_name_groups_and_methods() -> None:
     text = svg(seed_dots({"1 %": {"a": [0.1, 0.2], "b": [0.3]}, "100 %": {"a": [0.5]}}, "Dice"))
     for word in ("1 %", "100 %", "a", "b", "Dice"):
-        assert f"<!-- {word} -->" in text
+        assert f">{word}</text>" in text
 
 
 @pytest.mark.parametrize(("longest", "unit"), [(50.0, "s"), (600.0, "min"), (30_000.0, "h")])
@@ -52,7 +52,7 @@ def test_costs_are_shown_in_a_unit_that_fits(longest: float, unit: str) -> None:
 def test_more_methods_than_colours_differ_in_their_marks() -> None:
     many = {f"m{i}": {0.1: [0.5], 1.0: [0.6 + i / 100]} for i in range(14)}
     text = svg(label_curves(many, "AUC"))
-    assert all(f"<!-- m{i} -->" in text for i in range(14))
+    assert all(f">m{i}</text>" in text for i in range(14))
 
 
 def test_a_dot_is_filled_where_a_difference_is_shown_and_not_where_an_interval_leaves_out_zero() -> None:

@@ -21,7 +21,7 @@ from medkit.evaluation.slices import stack_of, write_stacks
 from medkit.protocols import Case
 from medkit.reporting.report import write_report
 
-HEADS = {"cls": {"use": "smartnet:slice_class"}, "seg": {"use": "smartnet:scse_unet"}}
+HEADS = {"cls": {"use": "smartnet:slice_class"}, "seg": {"use": "smartnet:scse_unet", "widths": [16, 8, 8, 8, 8]}}
 STATUS = "#viewer-status"
 PIXELS = """() => {
   const canvas = document.getElementById("viewer-canvas");
