@@ -34,6 +34,8 @@ from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
 from medkit.engine.trainer import Trainer, Validate
 from medkit.recipe import Recipe, load_recipe, recipe_from
+from medkit.runs.handle import Run
+from medkit.runs.run import RunSettings, resume, run
 
 
 def edit_dicom(path: Path, **tags: object) -> None:
@@ -107,6 +109,18 @@ def small_recipe(name: str, report: dict[str, Any] | None = None, **stage: Any) 
     data = {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}
     made = {"name": "s", "batch": 4, "objective": objective, "metrics": ["auc"], **stage}
     return recipe_from({"medkit": 1, "name": name, "data": {"d": data}, "stages": [made], "report": report or {}})
+
+
+def train(
+    recipe: Recipe | str | Path, out: Path, *, set: Sequence[str] = (), skip: Sequence[str] = (), **options: Any
+) -> Run:
+    """``medkit.run`` without a report, which takes most of a small run, for tests that do not look at it."""
+    return run(recipe, out, set=set, skip=skip, settings=RunSettings(**options))
+
+
+def go_on(out: Path, **options: Any) -> Run:
+    """``medkit.resume`` without a report."""
+    return resume(out, RunSettings(**options))
 
 
 def large_enough(recipe: Recipe, path: Path) -> Path:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,17 +25,15 @@ def page(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
     scripts:
         Files of this package that run in the page, in this order.
     """
-    import jinja2
     from markupsafe import Markup
 
-    engine = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     script = "".join(_text(name) for name in scripts)
     if SCRIPT_END in script.lower():
         raise ValueError(f"a script may not hold {SCRIPT_END}")
-    return engine.get_template(template).render(
-        style=Markup(_text("style.css")), script=Markup(script), policy=policy(script), **values
+    return (
+        _engine()
+        .get_template(template)
+        .render(style=Markup(_text("style.css")), script=Markup(script), policy=policy(script), **values)
     )
 
 
@@ -53,6 +52,16 @@ def inline_json(content: Any) -> Any:
 
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
+
+
+@cache
+def _engine() -> Any:
+    """What fills templates in; it compiles each once."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
 
 
 def _text(name: str) -> str:

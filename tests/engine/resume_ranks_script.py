@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-import medkit
 from medkit.engine.checkpoint import read_tensors
 from medkit.runs import built_in_trainer
+from medkit.runs.run import RunSettings, resume, run
 
 recipe, folder, stops = sys.argv[1], Path(sys.argv[3]), [int(text) for text in sys.argv[2].split(",")]
 os.environ["MEDKIT_CACHE"] = str(folder / "cache")
 built_in_trainer.CHECKPOINT_SECONDS = 0.0
-OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
+OPTIONS = RunSettings(device="cpu", quiet=True)
 SET = ["stages.pretext.slices=4", "report.splits=[internal]"] if recipe == "tiny_ich_cls" else []
 
 
@@ -39,20 +39,20 @@ def count(*_: Any) -> None:
 
 register_optimizer_step_post_hook(count)
 straight, broken = folder / "straight", folder / "broken"
-medkit.run(recipe, straight, set=SET, **OPTIONS)
+run(recipe, straight, set=SET, settings=OPTIONS)
 for attempt, stop in enumerate(stops):
     taken, limit = 0, stop
     try:
         if attempt:
-            medkit.resume(broken, **OPTIONS)
+            resume(broken, OPTIONS)
         else:
-            medkit.run(recipe, broken, set=SET, **OPTIONS)
+            run(recipe, broken, set=SET, settings=OPTIONS)
     except Stopped:
         dist.barrier()
         continue
     raise AssertionError(f"only {taken} steps were taken")
 limit = 0
-medkit.resume(broken, **OPTIONS)
+resume(broken, OPTIONS)
 if dist.get_rank() == 0:
     for name in sorted(path.name for path in (straight / "weights").iterdir()):
         found, wanted = (read_tensors(run / "weights" / name)[0] for run in (broken, straight))

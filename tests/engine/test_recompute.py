@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import train
 from medkit_mtdgan.discriminator import MultiTaskDiscriminator
 from torch import Tensor, nn
 
-import medkit
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
@@ -143,7 +143,7 @@ def test_a_copy_of_a_checkpointed_part_is_its_own() -> None:
 def weights(folder: Path, *settings: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    medkit.run("tiny_ldct", out=folder, set=["stages.denoise.epochs=1", *settings])
+    train("tiny_ldct", out=folder, set=["stages.denoise.epochs=1", *settings])
     return load_file(folder / "weights" / "denoise.generator.safetensors")
 
 

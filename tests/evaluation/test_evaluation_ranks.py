@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import run_command
-from helpers import small_recipe
-
-import medkit
+from helpers import small_recipe, train
 
 SCRIPT = Path(__file__).with_name("ranks_evaluation_script.py")
 WRITTEN = {"results.json", "cases.csv", "examples", "slices", "subgroups"}
@@ -31,7 +29,7 @@ def test_two_ranks_write_what_one_does_and_fail_together(two_ranks: Callable[...
 
 @pytest.mark.slow
 def test_a_run_evaluated_again_on_two_ranks_keeps_its_numbers(tmp_path: Path) -> None:
-    run = medkit.run(small_recipe("again"), tmp_path / "run", device="cpu", quiet=True)
+    run = train(small_recipe("again"), tmp_path / "run", device="cpu", quiet=True)
     before = (run.folder / "results.json").read_bytes()
     words = ["evaluate", run.folder, "--split", "test", "--device", "cpu", "--json"]
     alone, together = run_command(words, tmp_path), run_command([*words, "--devices", "2"], tmp_path)

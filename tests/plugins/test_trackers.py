@@ -14,9 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from helpers import small_recipe
+from helpers import small_recipe, train
 
-import medkit
 from medkit import testing
 from medkit.errors import InputError
 from medkit.registry.build import build
@@ -204,7 +203,7 @@ def test_a_run_is_tracked_from_its_epochs_to_its_test_results(name: str, tmp_pat
 
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
     recipe = small_recipe("tracked", {"maps": {"cases": 2}}, epochs=2)
-    run = medkit.run(recipe, tmp_path / "run", quiet=True, track=[{"use": name, "every": 1}])
+    run = train(recipe, tmp_path / "run", quiet=True, track=[{"use": name, "every": 1}])
     found = EventAccumulator(str(run.folder / "trackers" / "tensorboard"))
     found.Reload()
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]

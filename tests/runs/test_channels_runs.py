@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import train
 from medkit_phantoms.source import HeadCT
 from typer.testing import CliRunner
 
@@ -114,7 +115,7 @@ def of_files(head: Path, brighter: Path, tmp_path_factory: pytest.TempPathFactor
     objective["heads"] = {"size": {"use": "regression"}}
     stages = [{"name": "s", "batch": 2, "slices": 2, "objective": objective}]
     recipe = recipe_from({"medkit": 1, "name": "c", "data": {"d": data}, "stages": stages})
-    medkit.run(recipe, out=folder / "run", device="cpu")
+    train(recipe, out=folder / "run", device="cpu")
     return folder / "run"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import train
 from medkit_phantoms.source import HeadCT
 
 import medkit
@@ -139,7 +140,7 @@ def test_overlapping_masks_are_trained_on_and_written(tmp_path: Path, head: Path
         )
     (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n")
     manifest = {"use": "manifest", "path": str(tmp_path / "cases.csv"), "mask": ["bleed", "left"], "units": "HU"}
-    medkit.run(recipe(manifest, ["bleed", "left"], "dice", "assd"), out=tmp_path / "run", device="cpu")
+    train(recipe(manifest, ["bleed", "left"], "dice", "assd"), out=tmp_path / "run", device="cpu")
     assert {"dice_bleed", "dice_left", "assd_left"} <= set(read_results(tmp_path / "run")["slices"]["test"])
     found = predict(tmp_path / "run", head, tmp_path / "mask.nii.gz", stage="slices", device="cpu")
     assert [one["value"] for one in found["classes"].values()] == [1, 2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import write_pictures
+from helpers import train, write_pictures
 
 import medkit
 from medkit.errors import InputError
@@ -59,7 +59,7 @@ def run(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     made = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(made / "cache"))
-        medkit.run(recipe_from(plain(cases)), made / "run", **OPTIONS)
+        train(recipe_from(plain(cases)), made / "run", **OPTIONS)
         yield made / "run"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from commands import run_command, run_script
+from helpers import go_on, train
 
-import medkit
 from medkit.engine.runtime import Runtime
 from medkit.recipe import Recipe, recipe_from
 from medkit.runs import links
@@ -59,13 +59,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(folder / "cache"))
         patch.delenv("MEDKIT_LINK", raising=False)
-        medkit.run(recipe_from(plain()), folder / "first", **OPTIONS)
+        train(recipe_from(plain()), folder / "first", **OPTIONS)
         yield folder
 
 
 def run(home: Path, out: Path, made: dict[str, Any] | None = None, **options: Any) -> str:
     """A run of the recipe; what its log says."""
-    medkit.run(recipe_from(made or plain()), out, **OPTIONS, **options)
+    train(recipe_from(made or plain()), out, **OPTIONS, **options)
     return (out / "log.txt").read_text()
 
 
@@ -386,7 +386,7 @@ def test_a_linked_run_is_whole_without_the_other(copied: Path, tmp_path: Path, h
     shutil.rmtree(copied)
     state = json.loads((out / "state.json").read_text())
     (out / "state.json").write_text(json.dumps({**state, "done": ["pretext"]}))  # as if killed before its second stage
-    medkit.resume(out, **OPTIONS, link=False)
+    go_on(out, **OPTIONS, link=False)
     assert trained_here(out, "finer")
     assert not trained_here(out, "pretext")
     assert (out / "results.json").read_bytes() == before

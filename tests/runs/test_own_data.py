@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import train
 
 import medkit
 from medkit.errors import Problems
@@ -85,7 +86,7 @@ def test_one_that_did_not_learn_is_flagged_in_the_report_and_the_log(run: Path) 
 def test_a_stage_taken_from_another_run_brings_it_along(run: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(run.parent / "cache"))
-        medkit.run(recipe(), run.parent / "linked", quiet=True, device="cpu", link=True)
+        train(recipe(), run.parent / "linked", quiet=True, device="cpu", link=True)
     linked = run.parent / "linked"
     assert "linked with its results" in (linked / "log.txt").read_text()
     assert json.loads((linked / "own_data.json").read_text()) == json.loads((run / "own_data.json").read_text())

@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from helpers import edit_dicom, grouped, small_recipe
+from helpers import edit_dicom, grouped, small_recipe, train
 from typer.testing import CliRunner
 
 import medkit
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         recipe = small_recipe(
             "segments", objective=objective, metrics=["dice", "auc"], optim={"use": "adam", "lr": 1e-3}
         )
-        yield medkit.run(recipe, folder / "run", device="cpu", quiet=True).folder
+        yield train(recipe, folder / "run", device="cpu", quiet=True).folder
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from helpers import go_on, train
 
 import medkit
 from medkit.data.ledger import read_ledger
@@ -128,7 +129,7 @@ def test_patients_that_settings_were_chosen_by_count_as_seen(home):
 
 
 def test_a_probe_comes_out_the_same_again(home):
-    medkit.run(recipe().without(["masks", "volumes"]), home / "again", **OPTIONS)
+    train(recipe().without(["masks", "volumes"]), home / "again", **OPTIONS)
     assert numbers(home / "again")["slices"] == numbers(home / "first")["slices"]
     head = "weights/slices.head.safetensors"
     assert (home / "again" / head).read_bytes() == (home / "first" / head).read_bytes()
@@ -142,14 +143,14 @@ def test_a_resumed_run_fits_again_what_was_not_done(home):
     state.write_text(json.dumps(json.loads(state.read_text()) | {"done": ["pretext", "slices", "volumes"]}))
     head = home / "resumed/weights/masks.head.safetensors"
     head.unlink()
-    medkit.resume(home / "resumed", **OPTIONS)
+    go_on(home / "resumed", **OPTIONS)
     assert head.read_bytes() == (home / "first/weights/masks.head.safetensors").read_bytes()
     assert numbers(home / "resumed") == numbers(home / "first")
     assert (home / "resumed/choices.json").read_bytes() == (home / "first/choices.json").read_bytes()
 
 
 def test_a_linked_probe_brings_its_choice(home):
-    medkit.run(recipe(), home / "linked", link=True, **OPTIONS)
+    train(recipe(), home / "linked", link=True, **OPTIONS)
     assert log(home / "linked").count("linked with its results") == 4
     assert numbers(home / "linked") == numbers(home / "first")
     choices = [json.loads((home / run / "choices.json").read_text()) for run in ("linked", "first")]

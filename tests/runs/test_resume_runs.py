@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Stopped, assert_same_run, stopped_after
+from helpers import Stopped, assert_same_run, go_on, stopped_after, train
 
 import medkit
 from medkit.runs import built_in_trainer
@@ -54,14 +54,14 @@ def test_a_run_stopped_inside_its_epochs_ends_as_one_that_was_not(folder: Path, 
     recipe, changes, stops = CASES[what]
     skip = ["segment@scratch"] if recipe == "tiny_ich_seg" else []
     straight, broken = folder / what / "straight", folder / what / "broken"
-    medkit.run(recipe, straight, set=changes, skip=skip, **OPTIONS)
+    train(recipe, straight, set=changes, skip=skip, **OPTIONS)
     for steps in stops:
         with stopped_after(steps):
             if broken.exists():
-                medkit.resume(broken, **OPTIONS)
+                go_on(broken, **OPTIONS)
             else:
-                medkit.run(recipe, broken, set=changes, skip=skip, **OPTIONS)
-    medkit.resume(broken, **OPTIONS)
+                train(recipe, broken, set=changes, skip=skip, **OPTIONS)
+    go_on(broken, **OPTIONS)
     assert_same_run(broken, straight)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import go_on, train
 
 import medkit
 from medkit.data.copies import image_digests
@@ -63,8 +64,12 @@ def refused(plain: dict[str, Any], out: Path) -> str:
     return str(caught.value)
 
 
-def run(plain: dict[str, Any], out: Path) -> Path:
+def reported(plain: dict[str, Any], out: Path) -> Path:
     return medkit.run(recipe_from(plain), out, device="cpu", quiet=True).folder
+
+
+def run(plain: dict[str, Any], out: Path) -> Path:
+    return train(recipe_from(plain), out, device="cpu", quiet=True).folder
 
 
 def test_a_pretext_of_another_block_that_trains_on_test_patients_is_refused(tmp_path: Path) -> None:
@@ -121,7 +126,7 @@ def test_test_sets_may_overlap_and_so_may_training_sets(tmp_path: Path) -> None:
 def test_a_permission_is_told_above_the_results_and_at_every_number(tmp_path: Path) -> None:
     plain = chain(block(train={"fold": ["train", "test"]}), allow_seen={"internal": REASON})
     plain["report"]["tables"] = [{"title": "One", "stage": "classify"}]
-    folder = run(plain, tmp_path / "run")
+    folder = reported(plain, tmp_path / "run")
     value = read_results(folder)["classify"]["internal"]["auc"]
     counts = {name: getattr(value, name) for name in ("patients", "cases", "slices", "seen")}
     assert counts == {"patients": 2, "cases": 2, "slices": 8, "seen": 2}
@@ -138,7 +143,7 @@ def test_a_permission_is_told_above_the_results_and_at_every_number(tmp_path: Pa
 
 def test_validation_on_training_patients_is_told_where_it_is_allowed(tmp_path: Path) -> None:
     plain = chain(block(train={"fold": ["train", "val"]}), allow_seen={"val": REASON})
-    page = (run(plain, tmp_path / "run") / "report.html").read_text()
+    page = (reported(plain, tmp_path / "run") / "report.html").read_text()
     assert "classify is validated on &#39;val&#39;, and 2 of 2 patients were trained on in stage" in page
 
 
@@ -150,7 +155,7 @@ def test_a_renamed_copy_of_a_training_image_ends_the_stage(tmp_path: Path) -> No
     with pytest.raises(RunError, match="1 cases of 'internal' show images that were seen in training, under other"):
         run(plain, tmp_path / "run")
     plain["report"]["allow_seen"] = REASON
-    folder = run(plain, tmp_path / "allowed")
+    folder = reported(plain, tmp_path / "allowed")
     assert read_results(folder)["classify"]["internal"]["auc"].seen == 1
     assert "seen in images that are copies" in (folder / "report.html").read_text()
 
@@ -264,7 +269,7 @@ def test_weights_of_which_nothing_is_known_are_told(first: Path, tmp_path: Path)
     from safetensors.torch import load_file, save_file
 
     save_file(load_file(first / "weights" / "first.encoder.safetensors"), tmp_path / "foreign.safetensors")
-    folder = run(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
+    folder = reported(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
     assert "not known: &#39;foreign.safetensors&#39;" in (folder / "report.html").read_text()
     ledger = read_ledger(folder / "weights" / "classify.encoder.safetensors")
     assert ledger is not None
@@ -324,7 +329,7 @@ def test_a_resumed_run_keeps_the_ledger(tmp_path: Path) -> None:
     before, ledger = (folder / "ledgers" / "classify.json").read_bytes(), read_ledger(path)
     (folder / "state.json").write_text('{"done": []}')  # as if it had ended before it was told that the stage is done
     path.unlink()
-    medkit.resume(folder, device="cpu", quiet=True)
+    go_on(folder, device="cpu", quiet=True)
     after = read_ledger(path)
     assert (folder / "ledgers" / "classify.json").read_bytes() == before
     assert ledger is not None
@@ -401,7 +406,7 @@ def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: P
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps({**state, "done": []}))  # as if it had ended before its evaluation
     with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):
-        medkit.resume(folder, device="cpu", quiet=True)
+        go_on(folder, device="cpu", quiet=True)
     (folder / "state.json").write_text(json.dumps(state))
     shutil.rmtree(folder / "ledgers")  # the weights have it too
     with pytest.raises(InputError, match="1 of 2 patients was trained on in stage 'classify'"):

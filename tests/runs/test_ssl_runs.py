@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import train
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
@@ -32,7 +33,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def run(cache: Path) -> Path:
     """The run of the nine."""
-    medkit.run("tiny_ssl", cache / "run", **OPTIONS)
+    train("tiny_ssl", cache / "run", **OPTIONS)
     return cache / "run"
 
 
@@ -65,7 +66,7 @@ def test_student_and_teacher_are_saved_and_differ(run, name):
 
 def test_a_later_stage_takes_the_teacher_by_its_name(cache):
     """With the three heads of SMART-Net and their tie beside DINO in one stage."""
-    medkit.run("tiny_ssl_smartnet", cache / "both", **OPTIONS)
+    train("tiny_ssl_smartnet", cache / "both", **OPTIONS)
     (first, *_) = lines(cache / "both", "pretext")
     assert [f"train/{name}" in first for name in ("dino", "cls", "seg", "rec", "cls-seg")] == [True] * 5
     assert {"val/auc", "val/dice", "val/dino"} <= first.keys()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from commands import run_ranks
+from helpers import go_on, train
 
 import medkit
 from medkit.errors import InputError, RunError
@@ -96,14 +97,14 @@ def test_what_was_mended_is_trained_by_resume(
 ) -> None:
     folder, _ = failed
     monkeypatch.setenv("MENDED", "1")
-    medkit.resume(folder, quiet=True, device="cpu")
+    go_on(folder, quiet=True, device="cpu")
     assert state(folder)["done"] == ["good", "bad0", "taken"]
     assert not state(folder)["failed"]
 
 
 def test_a_stage_that_fails_on_its_first_case_costs_no_other(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"bad0: .*cannot predict its first case: ValueError: shape trouble"):
-        medkit.run(recipe("always"), tmp_path / "run", quiet=True, device="cpu")
+        train(recipe("always"), tmp_path / "run", quiet=True, device="cpu")
     assert state(tmp_path / "run")["done"] == ["good"]
     assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import go_on, train
 from safetensors.torch import load_file, save_file
 
 import medkit
@@ -85,7 +86,7 @@ def test_the_report_draws_the_curves_and_keeps_their_points_out_of_its_tables(ru
 
 def test_a_stage_taken_from_another_run_brings_its_curves_along(cached: Path) -> None:
     other = cached.parent / "linked"
-    medkit.run(recipe(), other, quiet=True, device="cpu", link=True)
+    train(recipe(), other, quiet=True, device="cpu", link=True)
     assert "linked with its results" in (other / "log.txt").read_text()
     plain = [json.loads((folder / "results.json").read_text()) for folder in (cached, other)]
     assert plain[0] == plain[1]
@@ -94,7 +95,7 @@ def test_a_stage_taken_from_another_run_brings_its_curves_along(cached: Path) ->
 @pytest.mark.nightly
 def test_another_dose_is_measured_anew_with_the_same_weights(cached: Path) -> None:
     other = cached.parent / "doses"
-    medkit.run(recipe("report.stress.noisy.dose=[1, 0.5]"), other, quiet=True, device="cpu", link=True)
+    train(recipe("report.stress.noisy.dose=[1, 0.5]"), other, quiet=True, device="cpu", link=True)
     assert "linked; what is measured here differs" in (other / "log.txt").read_text()
     found = read_results(other)["detect"]
     assert "noisy@0.5" in found
@@ -108,7 +109,7 @@ def test_a_run_interrupted_before_its_curves_ends_with_the_same_numbers(cached: 
     folder.write_json("state.json", {**state, "done": ["denoise"]})
     left = {**before, "detect": {"test": before["detect"]["test"]}}
     folder.write_json("results.json", left)
-    medkit.resume(cached, quiet=True, device="cpu")
+    go_on(cached, quiet=True, device="cpu")
     assert json.loads((cached / "results.json").read_text()) == before
 
 
@@ -116,9 +117,9 @@ def test_a_run_interrupted_before_its_curves_ends_with_the_same_numbers(cached: 
 def test_a_finished_run_denoises_as_a_stage_of_the_run_does(cached: Path) -> None:
     other = cached.parent / "by_run"
     only = recipe("report.stress=null").without(["detect"])
-    medkit.run(only, cached.parent / "only", quiet=True, device="cpu", link=True)
+    train(only, cached.parent / "only", quiet=True, device="cpu", link=True)
     made = recipe(f"report.stress.denoised.denoise={cached.parent / 'only'}")
-    medkit.run(made, other, quiet=True, device="cpu", link=True)
+    train(made, other, quiet=True, device="cpu", link=True)
     found, wanted = (read_results(folder)["detect"]["denoised@0.25"]["auc"].value for folder in (other, cached))
     assert found == wanted
 
@@ -132,7 +133,7 @@ def test_a_denoiser_that_was_trained_on_the_patients_is_refused(tmp_path: Path, 
 
 def test_a_denoiser_that_does_not_say_on_whom_it_was_trained_is_refused(tmp_path: Path, cached: Path) -> None:
     silent = tmp_path / "silent"
-    medkit.run(recipe("report.stress=null").without(["detect"]), silent, quiet=True, device="cpu", link=True)
+    train(recipe("report.stress=null").without(["detect"]), silent, quiet=True, device="cpu", link=True)
     shutil.rmtree(silent / "ledgers")
     for file in (silent / "weights").iterdir():
         weights = load_file(file)

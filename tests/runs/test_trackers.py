@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers import small_recipe
+from helpers import go_on, small_recipe, train
 
 import medkit
 from medkit.api import Event, hookimpl
@@ -95,7 +95,7 @@ def kinds(stage: str | None = None) -> list[str]:
 
 
 def test_a_tracker_is_told_of_a_whole_run(tmp_path):
-    medkit.run(recipe(epochs=2), tmp_path / "run", quiet=True, track=["everything"])
+    train(recipe(epochs=2), tmp_path / "run", quiet=True, track=["everything"])
     steps = [event for event in TOLD if type(event).__name__ == "StepEnded"]
     (started,) = [event for event in TOLD if type(event).__name__ == "StageStarted"]
     assert (started.stage, started.epochs, started.done) == ("s", 2, 0)
@@ -110,7 +110,7 @@ def test_a_tracker_is_told_of_a_whole_run(tmp_path):
 
 
 def test_images_name_no_case_and_lie_between_0_and_1(tmp_path):
-    run = medkit.run(recipe(), tmp_path / "run", quiet=True, track=["everything"])
+    run = train(recipe(), tmp_path / "run", quiet=True, track=["everything"])
     (event,) = [event for event in TOLD if type(event).__name__ == "Images"]
     assert {"1/image", "2/image"} <= set(event.images)
     assert all(a.shape == (32, 32) and a.min() >= 0 and a.max() <= 1 for a in event.images.values())
@@ -120,7 +120,7 @@ def test_images_name_no_case_and_lie_between_0_and_1(tmp_path):
 
 def test_a_stage_that_fails_is_told_and_the_run_ends_as_failed(tmp_path):
     with pytest.raises(medkit.errors.RunError):
-        medkit.run(recipe(optim={"use": "sgd", "lr": 1e30}), tmp_path / "run", quiet=True, track=["everything"])
+        train(recipe(optim={"use": "sgd", "lr": 1e30}), tmp_path / "run", quiet=True, track=["everything"])
     assert [kind for kind in kinds() if kind in ("StageEnded", "StageFailed")] == ["StageFailed"]
     assert TOLD[-1].status == "failed"
 
@@ -129,11 +129,11 @@ def test_a_resumed_run_goes_on_with_the_trackers_it_had(tmp_path, monkeypatch):
     monkeypatch.setattr(Interrupter, "epoch", 1)
     track = [{"use": "everything", "every": 7}, "interrupter"]
     with pytest.raises(KeyboardInterrupt):
-        medkit.run(recipe(epochs=2), tmp_path / "run", quiet=True, track=track)
+        train(recipe(epochs=2), tmp_path / "run", quiet=True, track=track)
     assert TOLD[-1].status == "interrupted"
     monkeypatch.setattr(Interrupter, "epoch", 0)
     TOLD.clear()
-    medkit.resume(tmp_path / "run", quiet=True)
+    go_on(tmp_path / "run", quiet=True)
     assert TOLD[0].resumed is True
     assert TOLD[-1].status == "finished"
     kept = json.loads((tmp_path / "run" / "environment.json").read_text())["track"]
@@ -143,8 +143,8 @@ def test_a_resumed_run_goes_on_with_the_trackers_it_had(tmp_path, monkeypatch):
 
 
 def test_a_tracker_named_at_resume_is_told_too_and_kept(tmp_path):
-    medkit.run(recipe(), tmp_path / "run", quiet=True)
-    medkit.resume(tmp_path / "run", quiet=True, track=["everything"])
+    train(recipe(), tmp_path / "run", quiet=True)
+    go_on(tmp_path / "run", quiet=True, track=["everything"])
     assert kinds()[0] == "RunStarted"
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["track"] == [{"use": "told:everything"}]
 
@@ -190,7 +190,7 @@ def test_plugins_have_listeners_for_every_run(tmp_path, capsys):
         hook = hookimpl(lambda run, answer=answer: answer)
         manager.register(SimpleNamespace(medkit_listeners=hook), name)
     try:
-        medkit.run(recipe(), tmp_path / "run")
+        train(recipe(), tmp_path / "run")
     finally:
         for name in answers:
             manager.unregister(name=name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import small_recipe
+from helpers import small_recipe, train
 
 import medkit
 from medkit.errors import InputError, Problems
@@ -29,7 +29,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_stage_without_metrics_has_its_losses_and_their_sum(tmp_path: Path) -> None:
-    medkit.run(small_recipe("t", metrics=[], objective=RECONSTRUCTION, epochs=2), tmp_path / "run", quiet=True)
+    train(small_recipe("t", metrics=[], objective=RECONSTRUCTION, epochs=2), tmp_path / "run", quiet=True)
     for line in lines(tmp_path / "run"):
         assert line["val/loss"] == pytest.approx(line["val/rec"] + line["val/cls"])
         assert 0 < line["val/cls"] < 10
@@ -37,7 +37,7 @@ def test_a_stage_without_metrics_has_its_losses_and_their_sum(tmp_path: Path) ->
 
 def test_a_loss_that_has_the_name_of_a_metric_stands_beside_it(tmp_path: Path) -> None:
     objective = {**RECONSTRUCTION, "heads": {"auc": {"use": "smartnet:slice_class"}}}
-    medkit.run(small_recipe("t", objective=objective), tmp_path / "run", quiet=True)
+    train(small_recipe("t", objective=objective), tmp_path / "run", quiet=True)
     (line,) = lines(tmp_path / "run")
     assert line["val/auc_loss"] == line["val/loss"] != line["val/auc"]
 
@@ -46,7 +46,7 @@ def test_a_stage_can_keep_the_epoch_of_its_least_loss_and_end_early_by_it(tmp_pa
     judged = {"keep_best": {"metric": "loss"}, "early_stop": {"metric": "rec", "patience": 1}}
     wild = {"use": "sgd", "lr": 5.0}
     recipe = small_recipe("t", metrics=[], objective=RECONSTRUCTION, epochs=30, optim=wild, clip=1.0, **judged)
-    medkit.run(recipe, tmp_path / "run", quiet=True)
+    train(recipe, tmp_path / "run", quiet=True)
     told = lines(tmp_path / "run")
     assert len(told) < 30, "so wild a rate does not get better 30 times in a row"
     assert told[-1]["val/rec"] >= told[-2]["val/rec"]

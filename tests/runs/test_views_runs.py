@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers import stopped_after
+from helpers import go_on, stopped_after, train
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
@@ -160,10 +160,10 @@ def test_a_run_with_views_validates_by_them_and_is_resumed_to_the_same_weights(
     monkeypatch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
     data = {"views": VIEWS, "crops": CROPS, "augment_on": "device"}
     made = recipe("agree", "local", data=data, epochs=2, slices=2, keep_best={"metric": "agree"}).without(["segment"])
-    medkit.run(made, tmp_path / "whole", quiet=True)
+    train(made, tmp_path / "whole", quiet=True)
     with stopped_after(3):
-        medkit.run(made, tmp_path / "broken", quiet=True)
-    medkit.resume(tmp_path / "broken", quiet=True)
+        train(made, tmp_path / "broken", quiet=True)
+    go_on(tmp_path / "broken", quiet=True)
     lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "broken")]
     told = [[{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in each] for each in lines]
     assert told[0] == told[1]

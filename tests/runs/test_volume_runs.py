@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from helpers import assert_same_run, stopped_after
+from helpers import assert_same_run, go_on, stopped_after, train
 
 import medkit
 from medkit.data.io import read_volume
@@ -54,8 +54,8 @@ def test_a_run_on_patches_stopped_inside_its_epochs_ends_as_one_that_was_not(
     """In the second epoch of the segmentation, whose patches are drawn by masks."""
     monkeypatch.setattr(built_in_trainer, "CHECKPOINT_SECONDS", 0.0)
     with stopped_after(STEPS + 6):
-        medkit.run("tiny_ich_volume", tmp_path / "run", set=LESS, skip=VARIANT, **OPTIONS)
-    medkit.resume(tmp_path / "run", **OPTIONS)
+        train("tiny_ich_volume", tmp_path / "run", set=LESS, skip=VARIANT, **OPTIONS)
+    go_on(tmp_path / "run", **OPTIONS)
     assert_same_run(tmp_path / "run", run)
 
 
@@ -177,7 +177,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     recipe = recipe_from({"medkit": 1, "name": "labelled", "data": {"d": data}, "stages": stages})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDKIT_CACHE", str(made / "cache"))
-        medkit.run(recipe, made / "run", **OPTIONS)
+        train(recipe, made / "run", **OPTIONS)
         yield made / "run"
 
 

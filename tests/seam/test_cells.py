@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import go_on, train
 from pydantic import BaseModel
 
 import medkit
@@ -135,20 +136,20 @@ def test_a_recipe_names_a_class_and_is_written_with_its_full_name(cell, tmp_path
 def test_another_process_goes_on_with_the_text_that_a_run_keeps_and_refuses_it_edited(cell, tmp_path: Path) -> None:
     cell(HEAD)
     made = cell(BRIGHT)["Bright"]
-    run = medkit.run(recipe(made), tmp_path / "run", set=["stages.s.batch=4"], device="cpu", quiet=True)
+    run = train(recipe(made), tmp_path / "run", set=["stages.s.batch=4"], device="cpu", quiet=True)
     (kept,) = (run.folder / "plugins").iterdir()
     plugins.forget(kept.stem)  # as in a process that has not seen the notebook
     assert medkit.open(run.folder).recipe.stages[0].objective.arguments["heads"]["bright"].name.startswith(kept.stem)
     plugins.forget(kept.stem)
     kept.write_text(kept.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="has been edited since"):
-        medkit.resume(run.folder, device="cpu", quiet=True)
+        go_on(run.folder, device="cpu", quiet=True)
 
 
 def test_a_run_that_was_begun_with_another_text_is_not_gone_on_with(cell, tmp_path: Path) -> None:
     cell(HEAD)
     cell(BRIGHT)
-    medkit.run(recipe("bright"), tmp_path / "run", set=["stages.s.batch=4"], device="cpu", quiet=True)
+    train(recipe("bright"), tmp_path / "run", set=["stages.s.batch=4"], device="cpu", quiet=True)
     cell(BRIGHT.replace("linear(features[-1]", "linear(2 * features[-1]"))
     with pytest.raises(InputError, match=r"the folder holds a run of another recipe: .*heads.bright.use"):
         medkit.run(recipe("bright"), tmp_path / "run", set=["stages.s.batch=4"], device="cpu", quiet=True, resume=True)
