@@ -32,6 +32,7 @@ class Roofline:
         self.rates: dict[str, float] = {}
         self.shown_by: dict[str, str] = {}
         self.copies: dict[int, float] = {}  # by the bytes read and written
+        self.slow: set[str] = set()  # types whose probes take so long that they are not repeated
 
     def measure(self, dtype: str, size: float = 0) -> None:
         """Copy what no cache holds (64 MB on a CPU, 1 GB on a GPU) and ``size`` bytes, and compute in ``dtype``."""
@@ -39,10 +40,15 @@ class Roofline:
         self.bandwidth = max(self.bandwidth, self._copy(large))
         if 0 < size < large:
             self.copies[int(size)] = max(self.copies.get(int(size), 0.0), self._copy(int(size)))
+        if dtype in self.slow:
+            return
         conv = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=dtype == "tf32")
         with torch.no_grad(), conv, tf32(dtype == "tf32"):
             for name, flops, run in self._probes(dtype):
-                self.seen(dtype, flops / self._best(run), name)
+                took = self._best(run)
+                self.seen(dtype, flops / took, name)
+                if took > SLOW and self.device.type == "cpu":
+                    self.slow.add(dtype)
 
     def seen(self, dtype: str, rate: float, by: str) -> None:
         """Raise the roof to a rate that was reached."""

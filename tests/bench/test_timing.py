@@ -117,8 +117,18 @@ def test_few_bytes_are_held_against_a_copy_of_as_many() -> None:
     assert roofline.share(Work(bytes=2000), 1e-2) == pytest.approx(2e-4)
 
 
-def test_a_probe_is_measured_in_every_type_of_number() -> None:
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("bfloat16", marks=pytest.mark.nightly)])
+def test_a_probe_is_measured_in_every_type_of_number(dtype: str) -> None:
     roofline = Roofline(CPU)
-    for dtype in ("float64", "bfloat16"):
-        roofline.measure(dtype)
-    assert set(roofline.rates) == {"float64", "bfloat16"}
+    roofline.measure(dtype)
+    assert set(roofline.rates) == {dtype}
+
+
+def test_a_type_of_number_in_which_a_processor_is_slow_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medkit.bench.roofline.SLOW", 0.0)
+    roofline = Roofline(CPU)
+    roofline.measure("float32")
+    (shown,) = roofline.rates.values()
+    roofline.rates["float32"] = 1.0
+    roofline.measure("float32")
+    assert (roofline.rates, shown > 1) == ({"float32": 1.0}, True)
