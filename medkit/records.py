@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,8 +84,12 @@ def made_with(libraries: Iterable[str]) -> dict[str, Any]:
     }
 
 
+_installed = cache(metadata.version)
+"""Read once a process: it imports no other version later."""
+
+
 def _version(distribution: str) -> str:
     try:
-        return metadata.version(distribution)
+        return _installed(distribution)
     except metadata.PackageNotFoundError:
         return "not installed"

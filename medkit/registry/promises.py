@@ -177,17 +177,17 @@ def _refused(signature: inspect.Signature, by_position: list[str], by_name: list
     return ""
 
 
-def refuse(members: Members, kind: str, contract: type | None, named: str) -> None:
+def refuse(members: Members, kind: str, contract: type | None, named: Callable[[], str]) -> None:
     """Raise an :class:`InputError` if a component fulfils no protocol of its kind, or not ``contract``.
 
-    ``named`` is the component's name and place, as the message begins.
+    ``named`` says the component's name and place, as the message begins; finding a line of source takes time.
     """
     options = PROMISED[kind] if contract is None else (contract,)
     found = [(list(faults(members, protocol)), protocol) for protocol in options]
     lacking, protocol = min(found, key=lambda pair: len(pair[0]))
     if not lacking:
         return
-    what = f"{named} {' and '.join(lacking)}"
+    what = f"{named()} {' and '.join(lacking)}"
     names = [protocol] if kind in ("objective", "loss") else options
     hint = f"{DOCS}#{kind} says what a {kind} has to offer ({' or '.join(p.__name__ for p in names)})"
     if contract is not None:
@@ -206,12 +206,15 @@ def check_promises(component: Any, kind: str, name: str, contract: type | None =
     InputError
         with the component, its class and file, and what is missing.
     """
-    named = f"'{name}' ({_place(component)})"
+
+    def named() -> str:
+        return f"'{name}' ({_place(component)})"
+
     if kind in MODULES:
         from torch import nn
 
         if not isinstance(component, nn.Module):
-            raise InputError(f"{named} is not a torch.nn.Module", hint=f"every {kind} is one: {DOCS}#{kind}")
+            raise InputError(f"{named()} is not a torch.nn.Module", hint=f"every {kind} is one: {DOCS}#{kind}")
     refuse(Object(component), kind, contract, named)
 
 

@@ -30,18 +30,18 @@ def check_source_promises(entry: Entry, contract: type | None = None) -> None:
     options = PROMISED[entry.kind] if contract is None else (contract,)
     written: Text | None = None
     with contextlib.suppress(Unsure):
-        written = Text(_lineage(entry.target))
+        written = _text(entry.target)
     if written is not None and any(not list(faults(written, protocol)) for protocol in options):
         return
     component = entry.load()
     if inspect.isclass(component):  # what a function makes is known when it has made it
-        refuse(Class(component, written), entry.kind, contract, f"{named} (class {component.__qualname__})")
+        refuse(Class(component, written), entry.kind, contract, lambda: f"{named} (class {component.__qualname__})")
 
 
 @functools.cache
-def _lineage(target: str) -> list[Found]:
+def _text(target: str) -> Text:
     module, _, name = target.partition(":")
-    return lineage(source(module).named(name))
+    return Text(lineage(source(module).named(name)))
 
 
 class Class(Object):
