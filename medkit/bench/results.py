@@ -131,7 +131,8 @@ def read(path: Path) -> Results:
         hint = f"saved so far: {', '.join(there)}" if there else "save some with --save NAME"
         raise InputError(f"no results can be read: {error.strerror}", str(path), hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"this is not a file of benchmark results ({error})", str(path)) from error
+        hint = "'medkit bench SUITE --save NAME' writes such files"
+        raise InputError(f"this is not a file of benchmark results ({error})", str(path), hint) from error
 
 
 def _case(content: dict[str, Any]) -> CaseResult:

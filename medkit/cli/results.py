@@ -38,7 +38,7 @@ def runs(
     if json:
         return show_json([one.json() for one in found])
     if not found:
-        raise InputError("there is no run in or below it", str(folder))
+        raise InputError("there is no run in or below it", str(folder), "'medkit run RECIPE --out FOLDER' makes one")
     columns = ("run", "recipe", "status", "stages", "started", "device", "result")
     rows = [
         (one.folder, one.recipe, one.status, f"{one.done} of {one.stages}", one.started, one.device, one.result)

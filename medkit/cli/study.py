@@ -150,7 +150,8 @@ def see(folder: StudyDir) -> None:
 
     token = folder / "token"
     if not token.is_file():
-        raise InputError("the folder is not seen here", str(folder))
+        hint = "workers need a folder that all machines share"
+        raise InputError("the folder is not seen here", str(folder), hint)
     write_atomically(folder / "token.seen", token.read_bytes())
 
 

@@ -159,7 +159,8 @@ def _values(
     if padding is not None:
         values[padding] = 0
     if not np.isfinite(values).all():
-        raise InputError("values are not finite after the rescale", header.where("RescaleSlope"))
+        hint = "correct RescaleSlope and RescaleIntercept, or leave this image out"
+        raise InputError("values are not finite after the rescale", header.where("RescaleSlope"), hint)
     return values
 
 

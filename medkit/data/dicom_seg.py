@@ -97,7 +97,8 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     header = read_header(path)
     frames = frames_of(header)
     if not isinstance(frames[0], Frame):
-        raise InputError("missing in a segmentation", header.where("PerFrameFunctionalGroupsSequence"))
+        where = header.where("PerFrameFunctionalGroupsSequence")
+        raise InputError("missing in a segmentation", where, "export it again; dciodvfy lists what else it lacks")
     kind = header.text("SegmentationType")
     if kind not in ("BINARY", "LABELMAP"):
         what = f"segments of type {kind or 'unknown'} are not masks of 0 and 1"
@@ -112,7 +113,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
         for number in shown:
             if number not in masks:
                 where = frame.where("SegmentSequence" if kind == "LABELMAP" else "ReferencedSegmentNumber")
-                raise InputError(f"segment {number} is not described in SegmentSequence", where)
+                raise InputError(f"segment {number} is not described in SegmentSequence", where, "export it again")
             inside = values == number if kind == "LABELMAP" else values > 0
             masks[number][_placed(frame, inside, image)] = 1
     return [Segment(label, masks[number]) for number, label in sorted(described.items())]
@@ -122,7 +123,8 @@ def _described(header: Header) -> dict[int, str]:
     items: Sequence[Any] = header.get("SegmentSequence") or []
     found = {int(item.get("SegmentNumber") or 0): str(item.get("SegmentLabel") or "").strip() for item in items}
     if not found:
-        raise InputError("missing in a segmentation", header.where("SegmentSequence"))
+        where = header.where("SegmentSequence")
+        raise InputError("missing in a segmentation", where, "export it again; dciodvfy lists what else it lacks")
     found.pop(0, None)  # what a label map calls its background
     return {number: label or str(number) for number, label in found.items()}
 

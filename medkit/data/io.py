@@ -176,7 +176,8 @@ def write_like(volume: Volume, output: str | Path, *, kind: Literal["mask", "ima
     check_output(volume, output)
     bad = int((~np.isfinite(volume.voxels)).sum()) if volume.voxels.dtype.kind == "f" else 0
     if bad:
-        raise RunError(f"{bad} voxels of the result are not finite (NaN or infinite): not written", str(output))
+        what = f"{bad} voxels of the result are not finite (NaN or infinite): not written"
+        raise RunError(what, str(output), "does the input hold such values? If not, the network has diverged")
     if is_nifti_name(output):
         from medkit.data.nifti import write_nifti
 

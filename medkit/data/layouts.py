@@ -46,7 +46,7 @@ def physionet_ct_ich(folder: Path, seed: int = 0) -> Any:
     table = read_table(diagnosis)
     for column in ("PatientNumber", *SUBTYPES):
         if column not in table.columns:
-            raise InputError(f"no column '{column}'", str(diagnosis))
+            raise InputError(f"no column '{column}'", str(diagnosis), f"it has: {', '.join(table.columns)}")
     rows = []
     for scan in scans:
         number = scan.name.split(".")[0]

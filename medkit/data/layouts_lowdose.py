@@ -125,7 +125,7 @@ def ldct_projection(folder: Path, lists: Path | None = None, seed: int = 0, prog
         raise InputError("there is no image of LDCT-and-Projection-data here", str(folder), wanted)
     rows, left_out = _rows(pairs, folder, lists, progress, without_low="GE")
     if not rows:
-        raise InputError("no patient has low-dose images", str(folder))
+        raise InputError("no patient has low-dose images", str(folder), "both doses of each patient have to lie here")
     table = with_folds(pandas.DataFrame(rows), "body_part", seed)
     table.attrs["left_out"] = left_out
     return table

@@ -52,12 +52,13 @@ def read_nifti(path: Path) -> Volume:
             raise InputError(what, str(path), "give them values, such as that of air")
         data = data.astype(np.float32)
         if not np.isfinite(data).all():
-            raise InputError("voxels are too large for 32-bit floats", str(path))
+            raise InputError("voxels are too large for 32-bit floats", str(path), "is its scl_slope right?")
     elif data.dtype.kind in "iu":
         small = data.min() >= -32768 and data.max() <= 32767
         data = data.astype(np.int16 if small else np.float32)
     else:
-        raise InputError(f"voxels of type {data.dtype} are not grey values", str(path))
+        hint = "save one number a voxel: a magnitude, or one of the channels"
+        raise InputError(f"voxels of type {data.dtype} are not grey values", str(path), hint)
     affine, notes = place_of(image, path)
     if more > 0:
         notes = [f"{more} bytes follow its voxels: does its header give a wrong size?", *notes]
@@ -118,7 +119,9 @@ def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
     except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
         raise InputError(f"this is not a whole NIfTI file ({error})", str(path), "is it cut short?") from error
     except Exception as error:
-        raise InputError(f"the NIfTI header is damaged ({error})", str(path)) from error
+        raise InputError(
+            f"the NIfTI header is damaged ({error})", str(path), "convert it again from its source"
+        ) from error
 
 
 def _unzipped(path: Path) -> tuple[Any, int]:

@@ -97,9 +97,11 @@ def check_resampling(volume: Volume) -> None:
     """
     gaps = np.diff(volume.slice_positions() @ _axes(volume)[3])
     if abs(_skew(volume)) * volume.voxels.shape[1] > DRIFT:
-        raise InputError("rows and columns are not at right angles: medkit cannot resample that", volume.place)
+        what = "rows and columns are not at right angles: medkit cannot resample that"
+        raise InputError(what, volume.place, "leave the scan out, or resample it by another program first")
     if gaps.size and max(gaps.min(), -gaps.max()) < 0.01:
-        raise InputError("slices turn back or have the same position: medkit cannot resample that", volume.place)
+        what = "slices turn back or have the same position: medkit cannot resample that"
+        raise InputError(what, volume.place, "leave the scan out, or keep one slice at each position")
 
 
 def resampling(volume: Volume) -> str | None:

@@ -22,6 +22,8 @@ from medkit.protocols.labels import Labels
 LAYOUT = 2
 """Version of the layout that :func:`pack` writes: part of the cache key, so that samples of others are ignored."""
 
+GRIDS = "does it belong to this image? If so, resample it to the image's grid, by nearest neighbour where it is a mask"
+
 
 @dataclass
 class Sample:
@@ -144,19 +146,22 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
     for other in record.channels:
         difference = image.same_grid(other)
         if difference is not None:
-            raise InputError(f"case '{case.id}': its images lie on different grids ({difference})", other.place)
+            what = f"case '{case.id}': its images lie on different grids ({difference})"
+            raise InputError(what, other.place, GRIDS)
     arrays = {"image": image_voxels(record)}
     for name in ("mask", "target"):
         other = getattr(record, name)
         if other is not None:
             difference = image.same_grid(other)
             if difference is not None:
-                raise InputError(f"case '{case.id}': image and {name} lie on different grids ({difference})")
+                what = f"case '{case.id}': image and {name} lie on different grids ({difference})"
+                raise InputError(what, hint=GRIDS)
             arrays[name] = other.voxels
     for name, voxels in arrays.items():
         if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
             count = int((~np.isfinite(voxels)).sum())
-            raise InputError(f"case '{case.id}': {count} voxels of the {name} are not finite (NaN or infinite)")
+            what = f"case '{case.id}': {count} voxels of the {name} are not finite (NaN or infinite)"
+            raise InputError(what, hint="write numbers there, such as that of air, or leave the case out")
     native = None
     if "mask" in arrays:
         assert record.mask is not None

@@ -79,7 +79,9 @@ def _local_gpu(here: Place) -> int:
         return here.local_rank
     if here.by == "srun" and count == 1:
         return 0
-    raise InputError(f"rank {here.rank} has no GPU: there are {count}")
+    raise InputError(
+        f"rank {here.rank} has no GPU: there are {count}", hint="start one rank a GPU, or use --device cpu"
+    )
 
 
 def _check_device(name: str) -> None:

@@ -85,7 +85,8 @@ def _differences(cells: Cells, both: tuple[str, str], where: str | None) -> np.n
 
 def _changed(both: tuple[str, str], own: np.ndarray, earlier: np.ndarray, higher_is_better: bool) -> ChangeVerdict:
     if len(own) != len(earlier):
-        raise InputError(f"'{both[0]}' has {len(own)} seeds on one test set and {len(earlier)} on the other")
+        what = f"'{both[0]}' has {len(own)} seeds on one test set and {len(earlier)} on the other"
+        raise InputError(what, hint="measure the same trained networks on both test sets")
     estimate, error = changed(own, earlier)
     half = float(error.within())
     p = float(2 * error.below(-abs(estimate)))

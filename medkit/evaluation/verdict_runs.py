@@ -42,7 +42,8 @@ class _Run:
     @classmethod
     def read(cls, folder: Path) -> _Run:
         if not (folder / "recipe.yaml").is_file():
-            raise InputError("this is neither a table nor a run folder", str(folder))
+            hint = "give a table with the columns method, seed, patient and value, or folders of runs"
+            raise InputError("this is neither a table nor a run folder", str(folder), hint)
         recipe = files.read_recipe(folder)
         return cls(
             folder, recipe["name"], str(recipe.get("seed", 0)), read_results(folder), CaseTable.of_folder(folder)

@@ -148,7 +148,8 @@ def matched(
     if everything != everywhere and not common:
         raise _unmatched(methods, having, everything, where)
     if not everywhere:
-        raise InputError(f"no case has a value of {_quoted(methods)} under every seed", where)
+        hint = "leave out the seeds, or the methods, that lack most of them"
+        raise InputError(f"no case has a value of {_quoted(methods)} under every seed", where, hint)
     kept: dict[str, list[str]] = {}
     for patient, case in sorted(everywhere):
         kept.setdefault(patient, []).append(case)

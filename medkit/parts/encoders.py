@@ -209,7 +209,8 @@ def _built(design: Design, tag: str | None) -> Any:
     except InputError:
         raise
     except IndexError as error:
-        raise InputError(f"timm's '{model}' has fewer than {design.depth} levels, the 'depth' asked for") from error
+        what = f"timm's '{model}' has fewer than {design.depth} levels, the 'depth' asked for"
+        raise InputError(what, hint="ask for fewer, or leave 'depth' out") from error
     except (OSError, ValueError) as error:
         if tag is None:
             raise InputError(f"timm's '{model}' cannot be built{sized}: {first_line(error)}") from error

@@ -168,7 +168,9 @@ class FeatureProbe(nn.Module):
 
     def _check(self, train: Items) -> None:
         if not len(train):
-            raise InputError("there is no labelled item to fit to")
+            raise InputError(
+                "there is no labelled item to fit to", hint="a probe is fitted to labelled cases of 'train'"
+            )
         if not np.isfinite(train.features).all():
             raise InputError("some features are not finite (NaN or infinite)", hint="the encoder has diverged")
         if self.classes and train.weight is None:

@@ -139,10 +139,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         hint = "if you trust its author, save only its tensors: torch.save(checkpoint['network_weights'], NEW)"
         raise InputError(what, str(path), hint) from error
     except (RuntimeError, EOFError, ValueError, OSError, LookupError) as error:
-        raise InputError(f"this is not a torch.save file ({_first(error)})", str(path)) from error
+        hint = "was it copied or downloaded whole?"
+        raise InputError(f"this is not a torch.save file ({_first(error)})", str(path), hint) from error
     held = next((found[key] for key in HOLDERS if isinstance(found, dict) and isinstance(found.get(key), dict)), found)
     if not isinstance(held, dict):
-        raise InputError(f"the file holds a {type(held).__name__}, not tensors by name", str(path))
+        hint = "save the network's state_dict()"
+        raise InputError(f"the file holds a {type(held).__name__}, not tensors by name", str(path), hint)
     tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError("the file holds no tensors by name", str(path), f"looked for under {', '.join(HOLDERS)}")

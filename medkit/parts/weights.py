@@ -47,7 +47,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
                 "this is a torch pickle and not a safetensors file: it is not opened, because a pickle may run anything"
             )
             raise InputError(what, str(path), f"if you trust it, {CONVERT.format(path, path.stem)}") from error
-        raise InputError(f"this is not a safetensors file ({error})", str(path)) from error
+        hint = "was it copied or downloaded whole?"
+        raise InputError(f"this is not a safetensors file ({error})", str(path), hint) from error
 
 
 def under_prefix(

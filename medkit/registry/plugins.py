@@ -71,7 +71,9 @@ def load(
     found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     points = sorted(found, key=lambda point: point.name)
     for name in sorted((only or set()) - {point.name for point in points}):
-        _fail(result, name, "?", "?", InputError(f"MEDKIT_PLUGINS names '{name}', which is not installed"), environ)
+        hint = "install it, or leave it out of that variable"
+        error = InputError(f"MEDKIT_PLUGINS names '{name}', which is not installed", hint=hint)
+        _fail(result, name, "?", "?", error, environ)
     for point in points:
         if only is not None and point.name not in only:
             continue
@@ -100,7 +102,8 @@ def _check_version(distribution: metadata.Distribution | None) -> None:
         ):
             continue
         if not requirement.specifier.contains(medkit.__version__, prereleases=True):
-            raise InputError(f"it needs {DISTRIBUTION}{requirement.specifier}, and this is {medkit.__version__}")
+            what = f"it needs {DISTRIBUTION}{requirement.specifier}, and this is {medkit.__version__}"
+            raise InputError(what, hint="install a version of the plugin, or of medkit, that fits")
 
 
 def _register(result: Plugins, name: str, module: Any, distribution: str, version: str) -> None:

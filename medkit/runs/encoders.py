@@ -125,7 +125,8 @@ def _last(recipe: Recipe, path: Path) -> Stage:
     for stage in reversed(recipe.stages):
         if SEPARATOR not in stage.name and "encoder" in stage.objective.arguments:
             return stage
-    raise InputError("no stage of this run has an encoder", str(path))
+    hint = "'medkit embed' and 'medkit card' need a run that trains or takes one"
+    raise InputError("no stage of this run has an encoder", str(path), hint)
 
 
 def _of_weights(path: Path, runtime: Runtime, stage: str | None) -> NamedEncoder:
@@ -134,5 +135,5 @@ def _of_weights(path: Path, runtime: Runtime, stage: str | None) -> NamedEncoder
         hint = f"for a file from elsewhere, name its model: timm:MODEL@{path}"
         raise InputError("the model of these weights is not known: they are not in a run folder", str(path), hint)
     if stage is not None:
-        raise InputError("the file already belongs to one stage", "--stage")
+        raise InputError("the file already belongs to one stage", "--stage", "leave it out, or give the run folder")
     return _of_run(run, runtime, name.removesuffix(".encoder"))

@@ -180,7 +180,8 @@ def _stage(recipe: Recipe, name: str | None) -> Stage:
         arguments = stage.objective.arguments
         if "@" not in stage.name and (arguments.get("heads") or arguments.get("operator")):
             return stage
-    raise InputError("no stage of this run has heads or an operator, so there is nothing to explain")
+    what = "no stage of this run has heads or an operator, so there is nothing to explain"
+    raise InputError(what, hint="explain a run that classifies, segments or estimates numbers")
 
 
 class Pictures:

@@ -128,7 +128,8 @@ class Fitting:
             if objective.target == "mask":
                 mask = dataset.sample(case).mask
                 if mask is None:
-                    raise InputError(f"case '{case.id}' of split '{split}' has no mask to segment", self.where)
+                    hint = "give it one, or leave it out of the split"
+                    raise InputError(f"case '{case.id}' of split '{split}' has no mask to segment", self.where, hint)
                 seed = [self.bench.seed(self.stage), zlib.crc32(case.id.encode())]
                 yield position, objective.cells_of(encoded.features, mask, most, seed)
                 continue

@@ -150,7 +150,8 @@ def predict_many(
     """
     input, output = Path(input), Path(output)
     if input.is_dir() and output.resolve().is_relative_to(input.resolve()):
-        raise InputError("the output is inside the input, and would be taken for a part of it", str(output))
+        what = "the output is inside the input, and would be taken for a part of it"
+        raise InputError(what, str(output), "name a folder beside the input")
     predictor = Predictor(run, stage=stage, settings=settings, device=device)
     predictor.load()
     asked = _asked(predictor, reading)

@@ -67,7 +67,8 @@ class StudyFolder:
     def open(cls, path: Path) -> StudyFolder:
         """An existing folder of a study."""
         if not (path / STUDY).is_file():
-            raise InputError("this is not the folder of a study: it holds no study.json", str(path))
+            hint = "'medkit study run STUDY.yaml --out FOLDER' makes one"
+            raise InputError("this is not the folder of a study: it holds no study.json", str(path), hint)
         return cls(path)
 
     def run_folder(self, trial: Trial) -> RunFolder:

@@ -64,7 +64,8 @@ class InceptionV3(nn.Module):
         tensors = None if weights is None else _read(weights)
         taken = in_channels if tensors is None else int(tensors[FIRST].shape[1])
         if taken != in_channels and (taken, in_channels) != (3, 1):
-            raise InputError(f"the weights take {taken} channels, the images have {in_channels}", weights)
+            what = f"the weights take {taken} channels, the images have {in_channels}"
+            raise InputError(what, weights, f"set 'in_channels' to {taken} and give images of as many")
         self.in_channels, self.colour = in_channels, (taken, in_channels) == (3, 1)
         self.stretch = self.colour and not official_imagenet_input
         net = Inception3(num_classes=2, aux_logits=False, transform_input=False, init_weights=False)
@@ -87,7 +88,8 @@ class InceptionV3(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         if min(x.shape[2:]) < SMALLEST:
             size = f"{x.shape[2]}x{x.shape[3]}"
-            raise InputError(f"InceptionV3 needs images of {SMALLEST}x{SMALLEST} pixels or more, these are {size}")
+            what = f"InceptionV3 needs images of {SMALLEST}x{SMALLEST} pixels or more, these are {size}"
+            raise InputError(what, hint="resize them to more in 'prepare', or take another encoder")
         if self.colour:
             x = x.expand(-1, 3, -1, -1)
         if self.stretch:

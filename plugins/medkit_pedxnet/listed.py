@@ -45,13 +45,14 @@ class Listed:
             raise InputError(f"{without} rows have no patient or no image", where, "every row needs both")
         if not distinct(names):
             twice = next(name for name, count in Counter(names.to_pylist()).items() if count > 1)
-            raise InputError(f"case '{twice}' is listed twice", where)
+            raise InputError(f"case '{twice}' is listed twice", where, "give each image one row, or an id of its own")
         there, places = whereabouts(files)
         missing = np.flatnonzero(~there)
         if len(missing):
             shown = ", ".join(files[int(row)].as_py() for row in missing[:SHOWN])
             more = ", ..." if len(missing) > SHOWN else ""
-            raise InputError(f"{len(missing)} of {len(files)} images do not exist: {shown}{more}", where)
+            what = f"{len(missing)} of {len(files)} images do not exist: {shown}{more}"
+            raise InputError(what, where, "correct their paths, or leave their rows out")
         places = files if places is None else places
         image = {} if distinct(places) else {"image": places}
         self.cases, self.files = CaseTable({**columns, **image}, fields), files

@@ -52,7 +52,8 @@ class ScseUNet(nn.Module):
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "mask" not in batch:
-            raise InputError("segmentation needs masks, and these data have none")
+            hint = "name the source's masks (a manifest's 'mask' column), or take another head"
+            raise InputError("segmentation needs masks, and these data have none", hint=hint)
         return batch["image"], batch["mask"]
 
     def forward(self, features: list[Tensor]) -> Tensor:
