@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_command
 from studies.conftest import recipe, study
 
 from medkit.cli.new_plugin import write_plugin
@@ -88,13 +89,13 @@ def test_called_again_it_goes_on_to_the_end_and_writes_its_report(interrupted: A
     assert (out / "trials.csv").read_text().startswith("trial,kind,method,seed,status,seconds,auc")
 
 
-def test_status_tells_what_became_of_the_trials(interrupted: Any, command: Command) -> None:
+def test_status_tells_what_became_of_the_trials(interrupted: Any) -> None:
     out, _, _ = interrupted
-    said = json.loads(command("status", out, "--json").communicate()[0])
+    said = json.loads(run_command(["study", "status", out, "--json"], out).stdout)
     assert said["counts"] == {"finished": 2, "failed": 0, "running": 0, "waiting": 0}
 
 
-def test_a_folder_without_a_study_is_told(command: Command, tmp_path: Path) -> None:
-    process = command("status", tmp_path)
-    assert "this is not the folder of a study" in process.communicate()[1]
-    assert process.returncode == 2
+def test_a_folder_without_a_study_is_told(tmp_path: Path) -> None:
+    done = run_command(["study", "status", tmp_path], tmp_path)
+    assert "this is not the folder of a study" in done.stderr
+    assert done.returncode == 2

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import start_command
+from forks import Forked
 from studies.conftest import recipe, study
 
 from medkit.recipe import load_recipe
@@ -42,10 +42,8 @@ class Killed:
         return [line["seconds"] for line in lines if line["stage"] == "pretext"]
 
 
-def command(*words: object, cache: Path) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "medkit", "study", *map(str, words)]
-    environ = {**os.environ, "MEDKIT_CACHE": str(cache), "COLUMNS": "160"}
-    return subprocess.Popen(line, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def command(*words: object, cache: Path) -> Forked | subprocess.Popen[str]:
+    return start_command(["study", *words], cache, {"MEDKIT_CACHE": str(cache), "COLUMNS": "160"})
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import start_command
 from helpers import train
 from studies.conftest import recipe, study
 
@@ -113,12 +112,10 @@ def test_trials_of_a_worker_that_was_killed_are_gone_on_with(
     done: StudyFolder, home: Path, tmp_path: Path, planned: Planned
 ) -> None:
     folder = planned(tmp_path, one_seed("scratch", "cls"))
-    words = [sys.executable, "-m", "medkit", "study", "work", str(folder.path), "--device", "cpu"]
-    with (tmp_path / "log").open("w") as log:
-        worker = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    worker = start_command(["study", "work", folder.path, "--device", "cpu"], tmp_path)
     end = time.monotonic() + 200
     while not list(folder.path.glob("trials/cls-seed1-lrslow/checkpoints/*")):
-        assert worker.poll() is None, (tmp_path / "log").read_text()
+        assert worker.poll() is None, worker.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
     worker.send_signal(signal.SIGKILL)
