@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -51,6 +51,12 @@ def prepare_for_inference(module: nn.Module, run: Callable[[nn.Module], Any]) ->
     return copied
 
 
+def _norms_of_timm() -> tuple[type[Any], ...]:
+    """timm's batch norm with an activation in it. Nothing has one before timm is imported, which takes seconds."""
+    layers = sys.modules.get("timm.layers")
+    return (layers.BatchNormAct2d,) if layers else ()
+
+
 ELSE = 0
 """In place of a convolution or a batch norm: anything else."""
 
@@ -77,7 +83,7 @@ class _Watch(TorchFunctionMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.convs = {id(m.weight): m for m in module.modules() if isinstance(m, Conv)}
-        known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
+        known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, *_norms_of_timm())
         norms: list[Any] = [m for m in module.modules() if type(m) in known]
         self.norms: dict[int, Norm] = {id(m.running_mean): m for m in norms if m.running_mean is not None}
         self.outputs: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -158,6 +164,6 @@ def _fold(conv: Conv, norm: Norm) -> nn.Module:
     weight = conv.weight.double() * factor.reshape(-1, *[1] * (conv.weight.dim() - 1))
     conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-    if isinstance(norm, BatchNormAct2d):
+    if isinstance(norm, _norms_of_timm()):
         return nn.Sequential(norm.drop, norm.act)
     return nn.Identity()
