@@ -40,12 +40,16 @@ Lines = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the report; ``kind`` decides what its caption explains, ``alt`` says what it shows."""
+    """An image of the report.
+
+    ``kind`` decides what its caption explains, ``alt`` says what it shows, and ``counts`` of how many.
+    """
 
     title: str
     image: str
     kind: str
     alt: str
+    counts: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def _section(ident: str, base: str, stages: Sequence[str], source: _Source) -> S
         worst=[row for split in splits for stage in stages for row in worst_cases(run, stage, split)],
         boxes=room.kept(_boxes(run, stages, splits)),
         curves=room.kept(picture for stage in stages for picture in _curves(stage, source.lines.get(stage, []))),
-        pictures=room.kept(pic for stage in stages for split in splits for pic in _pictures(folder, stage, split)),
+        pictures=room.kept(pic for stage in stages for split in splits for pic in _pictures(source, stage, split)),
         left_out=room.left_out[before:],
     )
 
@@ -154,13 +158,15 @@ def _curves(stage: str, lines: Sequence[Mapping[str, Any]]) -> Iterator[Picture]
         yield Picture(stage, drawn, "curves", f"learning curves of {stage} over {len(lines)} epochs: {shown}")
 
 
-def _pictures(folder: Path, stage: str, split: str) -> Iterator[Picture]:
+def _pictures(source: _Source, stage: str, split: str) -> Iterator[Picture]:
     """The map of the embedding and the example slices of one evaluation, if there are any."""
     title, name = f"{stage}, {split}", f"{stage}.{split}.npz"
-    embedded, shown = folder / "embeddings" / name, folder / "examples" / name
+    embedded, shown = source.folder / "embeddings" / name, source.folder / "examples" / name
+    rows = source.run.cases.of(stage, split)
     if embedded.exists() and (drawn := embedding_map(embedding := read_embedding(embedded))):
         told = f"map of the features of {len(embedding.ids)} images of {split} by the encoder of {stage}"
-        yield Picture(title, drawn, "embedding", told)
+        ids = set(embedding.ids.tolist())
+        yield Picture(title, drawn, "embedding", told, _counts([row for row in rows if row["case"] in ids], "image"))
     examples = read_examples(shown) if shown.exists() else []
     if not examples:
         return
@@ -181,4 +187,14 @@ def _boxes(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Ite
     if any(fpv.values()):
         count = sum(len(values) for found in fpv.values() for values in found.values())
         told = f"box plots of {count} false positive volumes of normal cases, by test set and variant"
-        yield Picture("false positive volumes", figures.boxes(fpv, "FPV of normal cases, µL"), "boxes", told)
+        shown = {split: run.cases.of(next(iter(found)), split) for split, found in fpv.items() if found}
+        counts = "; ".join(
+            f"{split}: {_counts([row for row in rows if row.get('fpv')], 'case')}" for split, rows in shown.items()
+        )
+        yield Picture("false positive volumes", figures.boxes(fpv, "FPV of normal cases, µL"), "boxes", told, counts)
+
+
+def _counts(rows: Sequence[Mapping[str, Any]], what: str) -> str:
+    """``12 images of 3 patients``."""
+    patients = len({row["patient"] for row in rows})
+    return f"{len(rows)} {what}{'s' * (len(rows) != 1)} of {patients} patient{'s' * (patients != 1)}"

@@ -53,6 +53,12 @@ def test_both_stages_have_their_metrics(finished: Path) -> None:
     assert set(results["bone_age"]["internal"]) == {"mae", "mse", "r2"}
 
 
+def test_the_map_of_features_says_of_how_many_images_and_patients_it_is(finished: Path) -> None:
+    rows = [row for row in csv.DictReader((finished / "cases.csv").open()) if row["stage"] == "views"]
+    patients = len({row["patient"] for row in rows})
+    assert f"one dot an image ({len(rows)} images of {patients} patients)" in (finished / "report.html").read_text()
+
+
 def test_each_case_has_the_class_that_was_said_and_its_probability(finished: Path) -> None:
     rows = [row for row in csv.DictReader((finished / "cases.csv").open()) if row["stage"] == "views"]
     assert all(0 <= int(row["class"]) < 7 for row in rows)

@@ -56,6 +56,16 @@ def test_a_stage_that_failed_is_named_with_the_reason_and_what_to_do(folder: Pat
     assert f"medkit resume {folder.name}" in said
 
 
+def test_a_box_plot_says_of_how_many_cases_and_patients_it_is(folder: Path) -> None:
+    rows = [
+        {"stage": "s", "split": "test", "center": "A", "case": f"{i}", "patient": f"p{i // 2}", "fpv": 10.0 + i}
+        for i in range(6)
+    ]
+    rows += [{**rows[0], "case": "6", "patient": "p9", "fpv": None}]
+    write_results(folder, Evaluation("s", "test", {"fpv": MetricValue(12, 0, 20, 6, 1)}, rows, []))
+    assert "every dot is a case (test: 6 cases of 3 patients)" in text_of(folder)
+
+
 def test_a_run_whose_stages_all_failed_has_a_report_that_says_why(folder: Path) -> None:
     (folder / "state.json").write_text(json.dumps({"done": [], "failed": {"s": "no memory"}}))
     assert "s : no memory" in text_of(folder)
