@@ -84,9 +84,8 @@ def write_ct() -> Callable[..., None]:
 
 
 @pytest.fixture
-def two_ranks(tmp_path: Path) -> Callable[..., Path]:
-    """``two_ranks(script, *arguments)`` runs a script on two gloo ranks, or ``count``, and returns the folder it was
-    given last.
+def launch_ranks(tmp_path: Path) -> Callable[..., Path]:
+    """``launch_ranks(script, *arguments)`` runs a script on ``count`` gloo ranks and returns the folder it was given last.
 
     A rank that gloo's own threads abort (SIGABRT; seen once in some fifty launches) is started once more, in a new folder:
     no Python of ours runs there. Any other end is a failure at once, and ends the others.

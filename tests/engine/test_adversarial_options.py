@@ -191,5 +191,5 @@ def test_a_killed_run_with_an_average_goes_on_bit_for_bit(tmp_path: Path) -> Non
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_ranks_hold_the_same_average_and_critic(two_ranks: Callable[..., Path]) -> None:
-    assert (two_ranks(SCRIPT) / "spread1").read_text() == "0.0"
+def test_two_ranks_hold_the_same_average_and_critic(launch_ranks: Callable[..., Path]) -> None:
+    assert (launch_ranks(SCRIPT) / "spread1").read_text() == "0.0"

@@ -14,8 +14,8 @@ SCRIPT = Path(__file__).with_name("ranks_script.py")
 
 
 @pytest.mark.parametrize("mode", ["unfreeze", "pcgrad"])
-def test_spread_of_weights_over_two_ranks_is_exactly_zero(two_ranks: Callable[..., Path], mode: str) -> None:
-    assert (two_ranks(SCRIPT, mode) / "spread1").read_text() == "0.0"
+def test_spread_of_weights_over_two_ranks_is_exactly_zero(launch_ranks: Callable[..., Path], mode: str) -> None:
+    assert (launch_ranks(SCRIPT, mode) / "spread1").read_text() == "0.0"
 
 
 @pytest.mark.slow

@@ -17,19 +17,19 @@ BOTH = {"agreed0", "agreed1"}
 
 
 def test_task_gradients_are_averaged_over_ranks_before_they_are_projected_and_fail_on_all(
-    two_ranks: Callable[..., Path],
+    launch_ranks: Callable[..., Path],
 ) -> None:
-    assert {path.name for path in two_ranks(SCRIPT).iterdir()} == BOTH
+    assert {path.name for path in launch_ranks(SCRIPT).iterdir()} == BOTH
 
 
-def test_a_message_a_task_gives_the_bits_of_one_message_at_the_end(two_ranks: Callable[..., Path]) -> None:
-    assert {path.name for path in two_ranks(PCGRAD).iterdir()} == BOTH
+def test_a_message_a_task_gives_the_bits_of_one_message_at_the_end(launch_ranks: Callable[..., Path]) -> None:
+    assert {path.name for path in launch_ranks(PCGRAD).iterdir()} == BOTH
 
 
 def test_three_ranks_of_which_one_has_no_share_end_with_the_same_projected_gradients(
-    two_ranks: Callable[..., Path],
+    launch_ranks: Callable[..., Path],
 ) -> None:
-    told = [path.read_text() for path in two_ranks(SHARES, count=3).iterdir()]
+    told = [path.read_text() for path in launch_ranks(SHARES, count=3).iterdir()]
     assert len(told) == 3
     assert len(set(told)) == 1
 

@@ -16,16 +16,16 @@ def told(folder: Path, tried: str) -> list[str]:
     return [(folder / f"{tried} {rank}").read_text() for rank in range(2)]
 
 
-def test_two_ranks_train_as_one_with_the_whole_batch(two_ranks: Callable[..., Path]) -> None:
+def test_two_ranks_train_as_one_with_the_whole_batch(launch_ranks: Callable[..., Path]) -> None:
     tries = ["sum 3", "sum 4", "pcgrad 2", "accumulate 4"]
-    folder = two_ranks(SCRIPT, *tries)
+    folder = launch_ranks(SCRIPT, *tries)
     assert {tried: told(folder, tried) for tried in tries} == dict.fromkeys(tries, ["trained alike"] * 2)
 
 
 def test_a_rank_that_does_not_come_to_the_rows_of_the_others_leaves_none_waiting(
-    two_ranks: Callable[..., Path],
+    launch_ranks: Callable[..., Path],
 ) -> None:
-    folder = two_ranks(SCRIPT, "fails 4", "forgets 4")
+    folder = launch_ranks(SCRIPT, "fails 4", "forgets 4")
     assert told(folder, "fails 4") == ["failed together: another rank failed", "failed together: cannot look at item e"]
     assert told(folder, "forgets 4") == ["failed together: another rank failed"] * 2
 

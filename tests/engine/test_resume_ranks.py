@@ -14,5 +14,5 @@ SCRIPT = Path(__file__).with_name("resume_ranks_script.py")
 @pytest.mark.parametrize(
     ("recipe", "stops"), [pytest.param("tiny_ich_cls", "1,1", marks=pytest.mark.nightly), ("tiny_ldct_mtdgan", "1,2")]
 )
-def test_two_ranks_resume_bit_for_bit(two_ranks: Callable[..., Path], recipe: str, stops: str) -> None:
-    assert (two_ranks(SCRIPT, recipe, stops) / "equal").exists()
+def test_two_ranks_resume_bit_for_bit(launch_ranks: Callable[..., Path], recipe: str, stops: str) -> None:
+    assert (launch_ranks(SCRIPT, recipe, stops) / "equal").exists()

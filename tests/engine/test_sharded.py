@@ -25,8 +25,10 @@ ROUNDING = 1e-6
 
 
 @pytest.mark.slow
-def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(two_ranks: Callable[..., Path]) -> None:
-    folder = two_ranks(SCRIPT, "resume")
+def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(
+    launch_ranks: Callable[..., Path],
+) -> None:
+    folder = launch_ranks(SCRIPT, "resume")
     for rank in range(2):
         told = literal_eval((folder / f"told{rank}").read_text())
         assert told["divided against whole"] <= ROUNDING
@@ -43,13 +45,15 @@ def test_divided_parts_train_as_whole_ones_and_go_on_on_any_number_of_ranks(two_
 
 
 @pytest.mark.slow
-def test_an_average_follows_a_divided_generator(two_ranks: Callable[..., Path]) -> None:
-    folder = two_ranks(SCRIPT, "ema")
+def test_an_average_follows_a_divided_generator(launch_ranks: Callable[..., Path]) -> None:
+    folder = launch_ranks(SCRIPT, "ema")
     assert literal_eval((folder / "told0").read_text())["divided against whole"] <= ROUNDING
 
 
-def test_a_full_disk_and_an_overflow_on_one_rank_end_all_ranks_with_that_error(two_ranks: Callable[..., Path]) -> None:
-    folder = two_ranks(FAULTS)
+def test_a_full_disk_and_an_overflow_on_one_rank_end_all_ranks_with_that_error(
+    launch_ranks: Callable[..., Path],
+) -> None:
+    folder = launch_ranks(FAULTS)
     for rank in range(2):
         assert "best-1.safetensors: cannot be written" in (folder / f"disk{rank}").read_text()
         assert "weights are not finite after epoch 1, step 1: net.weight" in (folder / f"overflow{rank}").read_text()

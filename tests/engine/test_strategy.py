@@ -16,18 +16,18 @@ from medkit.errors import InputError
 SCRIPT = Path(__file__).with_name("strategy_script.py")
 
 
-def test_a_rank_that_does_not_come_is_named_with_what_the_others_wait_for(two_ranks: Callable[..., Path]) -> None:
-    told = (two_ranks(SCRIPT, "late") / "told0").read_text()
+def test_a_rank_that_does_not_come_is_named_with_what_the_others_wait_for(launch_ranks: Callable[..., Path]) -> None:
+    told = (launch_ranks(SCRIPT, "late") / "told0").read_text()
     assert "rank 1 did not arrive at 'validation of stage first' within 2 s" in told
     assert "MEDKIT_TIMEOUT" in told
 
 
-def test_a_rank_that_has_ended_is_named_at_once(two_ranks: Callable[..., Path]) -> None:
-    assert "rank 1 ended before 'validation of stage first'" in (two_ranks(SCRIPT, "gone") / "told0").read_text()
+def test_a_rank_that_has_ended_is_named_at_once(launch_ranks: Callable[..., Path]) -> None:
+    assert "rank 1 ended before 'validation of stage first'" in (launch_ranks(SCRIPT, "gone") / "told0").read_text()
 
 
-def test_ranks_hear_of_each_other(two_ranks: Callable[..., Path]) -> None:
-    folder = two_ranks(SCRIPT, "hear")
+def test_ranks_hear_of_each_other(launch_ranks: Callable[..., Path]) -> None:
+    folder = launch_ranks(SCRIPT, "hear")
     main, other = (literal_eval((folder / f"told{rank}").read_text()) for rank in range(2))
     assert main[0] == [{"rank": 0}, {"rank": 1}]
     assert other[0] == []

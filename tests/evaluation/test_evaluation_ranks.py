@@ -14,8 +14,8 @@ WRITTEN = {"results.json", "cases.csv", "examples", "slices", "subgroups"}
 
 
 @pytest.mark.slow
-def test_two_ranks_write_what_one_does_and_fail_together(two_ranks: Callable[..., Path]) -> None:
-    folder = two_ranks(SCRIPT)
+def test_two_ranks_write_what_one_does_and_fail_together(launch_ranks: Callable[..., Path]) -> None:
+    folder = launch_ranks(SCRIPT)
     for mode in ("slices", "volumes", "denoising", "views"):
         alone = folder / mode / "alone"
         written = {path.relative_to(alone): path for path in alone.rglob("*") if path.is_file()}
