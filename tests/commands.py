@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from forks import Forked
 
@@ -52,11 +53,12 @@ def run_script(script: Path, words: Sequence[object]) -> subprocess.CompletedPro
     return _ended(start_script(script, words))
 
 
-def run_ranks(words: Sequence[object], folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What ``medkit WORDS`` on two ranks, started by somebody else, has said and ended with on the main one."""
+def run_ranks(
+    words: Sequence[object], folder: Path, environ: Mapping[str, str]
+) -> list[subprocess.CompletedProcess[str]]:
+    """What ``medkit WORDS`` on two ranks, started by somebody else, has said and ended with on each."""
     ranks = [start_command(words, folder, {**environ, **place}) for place in places(folder)]
-    main, _ = (_ended(rank) for rank in ranks)
-    return main
+    return [_ended(rank) for rank in ranks]
 
 
 def _ended(started: Forked | subprocess.Popen[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -66,7 +68,7 @@ def _ended(started: Forked | subprocess.Popen[str], timeout: float = 600) -> sub
 
 
 def places(folder: Path, count: int = 2) -> list[dict[str, str]]:
-    """For each of several ranks the variables that name its place; they meet in a file in ``folder``."""
-    meet = {"MEDKIT_RENDEZVOUS": (folder / "ranks.store").as_uri(), "WORLD_SIZE": str(count)}
+    """For each of several ranks the variables that name its place; they meet in a new file in ``folder``."""
+    meet = {"MEDKIT_RENDEZVOUS": (folder / f"{uuid4().hex}.store").as_uri(), "WORLD_SIZE": str(count)}
     meet["LOCAL_WORLD_SIZE"] = str(count)
     return [{**meet, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]

@@ -93,10 +93,9 @@ def launch_ranks(tmp_path: Path) -> Callable[..., Path]:
 
     def launch(script: Path, *arguments: str, count: int = 2) -> Path:
         for attempt in range(2):
-            folder, meeting = tmp_path / f"ranks{attempt}", tmp_path / f"meeting{attempt}"
+            folder = tmp_path / f"ranks{attempt}"
             folder.mkdir()
-            meeting.mkdir()
-            ranks = [start_script(script, [*arguments, folder], environ) for environ in places(meeting, count)]
+            ranks = [start_script(script, [*arguments, folder], environ) for environ in places(tmp_path, count)]
             end = time.monotonic() + 600
             while None in [rank.poll() for rank in ranks] and not any(rank.returncode for rank in ranks):
                 assert time.monotonic() < end

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import places, start_command
+from commands import run_ranks, start_command
 from forks import Forked
 from helpers import large_enough, small_recipe
 
@@ -62,11 +62,10 @@ def after_an_epoch(process: Started, run: Path) -> None:
     until(process, (run / "metrics.jsonl").exists)
 
 
-def on_ranks(start: Callable[..., Started], meeting: Path, *words: object) -> None:
+def on_ranks(folder: Path, *words: object) -> None:
     """The command on two ranks that another launcher has started, to its end."""
-    meeting.mkdir()
-    ranks = [start(*words, **place) for place in places(meeting)]
-    assert [rank.wait(120) for rank in ranks] == [0, 0], ranks[0].communicate()[1]
+    ranks = run_ranks(words, folder, {"MEDKIT_CACHE": str(folder / "cache")})
+    assert [rank.returncode for rank in ranks] == [0, 0], ranks[0].stderr
 
 
 def ranks_of(process: Started) -> list[int]:
@@ -105,7 +104,7 @@ def test_an_interrupted_run_of_two_ranks_exits_with_130_says_so_once_and_ends_as
     start, tmp_path: Path
 ) -> None:
     words = ["run", recipe(tmp_path, epochs=6), "--device", "cpu", "--out"]
-    on_ranks(start, tmp_path / "one", *words, "straight")
+    on_ranks(tmp_path, *words, "straight")
     process = start(*words, "broken", "--devices", 2)
     after_an_epoch(process, tmp_path / "broken")
     ranks = ranks_of(process)
@@ -115,7 +114,7 @@ def test_an_interrupted_run_of_two_ranks_exits_with_130_says_so_once_and_ends_as
     assert said.count("resumable: medkit resume broken --devices 2") == 1
     assert gone(ranks)
     assert "interrupted by SIGTERM" in (tmp_path / "broken" / "log.txt").read_text()
-    on_ranks(start, tmp_path / "two", *words, "broken", "--resume")
+    on_ranks(tmp_path, *words, "broken", "--resume")
     for path in (tmp_path / "straight" / "weights").iterdir():
         assert (tmp_path / "broken" / "weights" / path.name).read_bytes() == path.read_bytes()
     results = [json.loads((tmp_path / run / "results.json").read_text()) for run in ("straight", "broken")]

@@ -123,7 +123,7 @@ def test_ranks_fail_together_and_go_on_together(tmp_path: Path, when: str) -> No
     path, folder = tmp_path / "r.yaml", tmp_path / "run"
     path.write_text(json.dumps(stages(when)))
     words = ["run", path, "--out", folder, "--plugin", PLUGIN, "--device", "cpu"]
-    done = run_ranks(words, tmp_path, {})
+    done, _ = run_ranks(words, tmp_path, {})
     assert done.returncode == 1, done.stderr[-3000:]
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "ValueError: shape trouble in a plugin" in state(folder)["failed"]["bad0"]
@@ -154,7 +154,7 @@ def test_what_fails_on_the_main_rank_alone_between_its_meetings_costs_the_stage_
     path.write_text(json.dumps(stages("never")))
     listener.write_text(LISTENER)
     words = ["run", path, "--out", folder, "--device", "cpu", "--plugin", PLUGIN, "--plugin", listener]
-    done = run_ranks(words, tmp_path, {"MEDKIT_STRICT": "1", "MEDKIT_TIMEOUT": "60"})
+    done, _ = run_ranks(words, tmp_path, {"MEDKIT_STRICT": "1", "MEDKIT_TIMEOUT": "60"})
     assert done.returncode == 1, done.stderr[-3000:]
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "no server answers" in state(folder)["failed"]["bad0"]

@@ -102,7 +102,6 @@ def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path)
 
 
 def test_a_trial_is_the_run_that_its_recipe_is_by_hand(done: StudyFolder, home: Path, tmp_path: Path) -> None:
-
     train(done.path / "recipes" / "cls-seed1-lrfast.yaml", tmp_path / "hand", quiet=True, device="cpu", link=False)
     for name in ("results.json", "cases.csv"):
         assert (tmp_path / "hand" / name).read_bytes() == (done.path / "trials/cls-seed1-lrfast" / name).read_bytes()
