@@ -47,7 +47,7 @@ class Roofline:
             for name, flops, run in self._probes(dtype):
                 took = self._best(run)
                 self.seen(dtype, flops / took, name)
-                if took > SLOW and self.device.type == "cpu":
+                if self._is_slow(took):
                     self.slow.add(dtype)
 
     def seen(self, dtype: str, rate: float, by: str) -> None:
@@ -74,6 +74,9 @@ class Roofline:
         found = {f"{dtype} operations/s ({self.shown_by[dtype]})": rate for dtype, rate in self.rates.items()}
         return {"copied bytes/s": self.bandwidth, **found} if self.bandwidth else found
 
+    def _is_slow(self, took: float) -> bool:
+        return took > SLOW and self.device.type == "cpu"
+
     def _copy(self, size: int) -> float:
         """Bytes per second, reading and writing ``size`` bytes in all."""
         source = torch.ones(max(1, size // 8), device=self.device)
@@ -83,7 +86,7 @@ class Roofline:
     def _best(self, run: Callable[[], Any]) -> float:
         begun = time.perf_counter()
         run()  # finds its algorithm and its memory
-        if (first := time.perf_counter() - begun) > SLOW and self.device.type == "cpu":
+        if self._is_slow(first := time.perf_counter() - begun):
             return first
         calls = max(1, min(1000, round(LEAST / max(seconds(run, self.device), 1e-7))))
         best = seconds(run, self.device, calls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -141,10 +140,11 @@ def _say_at_once(text: str) -> None:
 
 
 def _front() -> ModuleType:
-    """The library, left out by the collections of garbage from here on, of which each stage makes several."""
+    """The library, imported."""
     from medkit import front
+    from medkit.engine.memory import spare_imports
 
-    gc.freeze()
+    spare_imports()
     return front
 
 

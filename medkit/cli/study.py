@@ -130,6 +130,7 @@ def work(
 ) -> None:
     """Run trials of a study until none is left; ``study run`` starts this."""
     load_files(plugin)
+    from medkit.engine.memory import spare_imports
     from medkit.studies.folder import StudyFolder
     from medkit.studies.work import settings_of
     from medkit.studies.work import work as go_to_work
@@ -137,6 +138,7 @@ def work(
     found = StudyFolder.open(folder)
     settings = settings_of(found, device=device, precision=precision, threads=threads)
     interrupt.begin("interrupted at once")
+    spare_imports()
     try:
         go_to_work(found, settings, lambda text: print(text, flush=True))
     except KeyboardInterrupt:

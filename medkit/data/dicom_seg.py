@@ -97,8 +97,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     header = read_header(path)
     frames = frames_of(header)
     if not isinstance(frames[0], Frame):
-        where = header.where("PerFrameFunctionalGroupsSequence")
-        raise InputError("missing in a segmentation", where, "export it again; dciodvfy lists what else it lacks")
+        raise _missing(header, "PerFrameFunctionalGroupsSequence")
     kind = header.text("SegmentationType")
     if kind not in ("BINARY", "LABELMAP"):
         what = f"segments of type {kind or 'unknown'} are not masks of 0 and 1"
@@ -119,12 +118,16 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     return [Segment(label, masks[number]) for number, label in sorted(described.items())]
 
 
+def _missing(header: Header, tag: str) -> InputError:
+    hint = "export it again; dciodvfy lists what else it lacks"
+    return InputError("missing in a segmentation", header.where(tag), hint)
+
+
 def _described(header: Header) -> dict[int, str]:
     items: Sequence[Any] = header.get("SegmentSequence") or []
     found = {int(item.get("SegmentNumber") or 0): str(item.get("SegmentLabel") or "").strip() for item in items}
     if not found:
-        where = header.where("SegmentSequence")
-        raise InputError("missing in a segmentation", where, "export it again; dciodvfy lists what else it lacks")
+        raise _missing(header, "SegmentSequence")
     found.pop(0, None)  # what a label map calls its background
     return {number: label or str(number) for number, label in found.items()}
 

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from medkit.errors import InputError
 from medkit.parts.losses import BCE, Dice, soft_dice
+from medkit.protocols import Batch
 from medkit.protocols.classes import Classes
 from medkit.registry.marks import MaskClasses
 
@@ -87,6 +89,14 @@ class CrossEntropy(nn.Module):
             found: Tensor = self.bce(prediction, target)
             return found
         return F.cross_entropy(prediction, target[:, 0].long())
+
+
+def image_and_mask(batch: Batch) -> tuple[Tensor, Tensor]:
+    """What a segmentation head sees of a batch, and its target; InputError if the data have no masks."""
+    if "mask" not in batch:
+        hint = "name the source's masks (a manifest's 'mask' column), or take another head"
+        raise InputError("segmentation needs masks, and these data have none", hint=hint)
+    return batch["image"], batch["mask"]
 
 
 class MaskLoss(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.parts.encoder_volumes import Triple
-from medkit.parts.mask_losses import Form, MaskLoss, any_probability, probabilities
+from medkit.parts.mask_losses import Form, MaskLoss, any_probability, image_and_mask, probabilities
 from medkit.parts.resenc import ConvNorm, initialise
 from medkit.protocols import Batch
 from medkit.registry.marks import Channels, MaskClasses, Strides3d
@@ -123,10 +123,7 @@ class UNet3d(nn.Module):
         self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if "mask" not in batch:
-            hint = "name the source's masks (a manifest's 'mask' column), or take another head"
-            raise InputError("segmentation needs masks, and these data have none", hint=hint)
-        return batch["image"], batch["mask"]
+        return image_and_mask(batch)
 
     def forward(self, features: list[Tensor]) -> Tensor | list[Tensor]:
         if not (self.coarser and self.training):

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.api import Batch, Channels, InputError, MaskClasses, Strides
+from medkit.api import Batch, Channels, MaskClasses, Strides
 from medkit.parts.convblocks import fit, initialise_head
 from medkit.parts.decoders import UNetDecoder, UpBlock
-from medkit.parts.mask_losses import Form, MaskLoss, probabilities
+from medkit.parts.mask_losses import Form, MaskLoss, image_and_mask, probabilities
 
 __all__ = ["ScseUNet", "UpBlock"]
 
@@ -51,10 +51,7 @@ class ScseUNet(nn.Module):
         self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if "mask" not in batch:
-            hint = "name the source's masks (a manifest's 'mask' column), or take another head"
-            raise InputError("segmentation needs masks, and these data have none", hint=hint)
-        return batch["image"], batch["mask"]
+        return image_and_mask(batch)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         return self.head(self.decoder(features))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medkit.api import Batch, Channels, InputError, MaskClasses, Strides
 from medkit.parts.convblocks import fit, initialise_head
-from medkit.parts.mask_losses import Form, MaskLoss, probabilities
+from medkit.parts.mask_losses import Form, MaskLoss, image_and_mask, probabilities
 
 Architecture = Literal["unet", "unetplusplus", "manet", "linknet", "fpn", "pan", "pspnet", "deeplabv3plus"]
 
@@ -46,10 +46,7 @@ class SmpDecoder(nn.Module):
         self.classes, self.criterion = classes, MaskLoss(objective, classes)
 
     def view(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if "mask" not in batch:
-            hint = "name the source's masks (a manifest's 'mask' column), or take another head"
-            raise InputError("segmentation needs masks, and these data have none", hint=hint)
-        return batch["image"], batch["mask"]
+        return image_and_mask(batch)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         shape = features[0].shape
