@@ -19,7 +19,7 @@ from pathlib import Path
 
 from medkit.bench.ratio import Ratio, save, take_turns
 
-SCANS, SIDE, SLICES = 100, 128, 24
+SCANS, SIDE, SLICES = 100, 192, 24
 RECIPE = """
 medkit: 1
 name: bench_predict
