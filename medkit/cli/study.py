@@ -19,6 +19,10 @@ app = typer.Typer(
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Of each worker; other numbers round differently.")]
 Precision = Annotated[str, typer.Option("--precision", help="fp32 or bf16.")]
+Link = Annotated[
+    list[Path] | None,
+    typer.Option("--link", metavar="DIR", help="Folder of another study: take what it trained under the same key."),
+]
 
 
 @app.command()
@@ -36,6 +40,7 @@ def run(
     device: Device = None,
     precision: Precision = "fp32",
     plugin: PluginFile = None,
+    link: Link = None,
     dry: Annotated[bool, typer.Option("--dry", help="Print the plan and the time it will take; keep nothing.")] = False,
 ) -> None:
     """Run all trials of a study, and write its report; called again, it carries on.
@@ -54,7 +59,10 @@ def run(
 
     found = load_study(study)
     out = out or Path("runs") / found.name
-    options = Options(on, jobs or default_jobs(), threads, device, precision, tuple(slurm or []), tuple(plugin or []))
+    others = tuple(map(str, link or []))
+    options = Options(
+        on, jobs or default_jobs(), threads, device, precision, tuple(slurm or []), tuple(plugin or []), others
+    )
     if dry:
         from medkit.studies.dry import dry_study
 
@@ -66,6 +74,7 @@ def run(
     if jobs is None and on != "local":
         raise InputError(f"--on {on} does not know how many workers to start", "--jobs", "give a number")
     go_on = f"medkit study run {study} --out {out}" + (f" --on {on} --jobs {jobs}" if on != "local" else "")
+    go_on += "".join(f" --link {other}" for other in others)
     interrupt.begin(f"interrupted at once; '{go_on}' continues")
     try:
         with Progress() as progress:
@@ -127,6 +136,7 @@ def work(
     device: Device = None,
     precision: Precision = "fp32",
     plugin: PluginFile = None,
+    link: Link = None,
 ) -> None:
     """Run trials of a study until none is left; ``study run`` starts this."""
     load_files(plugin)
@@ -136,7 +146,7 @@ def work(
     from medkit.studies.work import work as go_to_work
 
     found = StudyFolder.open(folder)
-    settings = settings_of(found, device=device, precision=precision, threads=threads)
+    settings = settings_of(found, device=device, precision=precision, threads=threads, link=link or [])
     interrupt.begin("interrupted at once")
     spare_imports()
     try:

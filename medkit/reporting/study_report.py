@@ -338,11 +338,15 @@ def _cost(found: StudyResults) -> Table:
         trials = [trial for trial in found.trials if trial.method == method]
         rows.append((method, len(trials), rough_duration(done), rough_duration(alone)))
     note = "Training and evaluation; a shared stage counts once in the first number, for every trial in the second."
+    if found.elsewhere():
+        note += " Stages taken from other studies count in the second only."
     return Table("cost", ["method", "trials", "measured", "if nothing were shared"], rows, note)
 
 
 def _shared(found: StudyResults) -> str:
     trained = sum(not line.linked for line in found.trainings)
-    taken = len(found.trainings) - trained
+    elsewhere = len(found.elsewhere())
+    taken = len(found.trainings) - trained - elsewhere
     twice = "none was trained twice" if not found.twice() else f"{len(found.twice())} were trained twice"
-    return f"{trained} stages were trained and {taken} taken from another trial under the same key; {twice}."
+    other = f" Taken from other studies: {elsewhere}." if elsewhere else ""
+    return f"{trained} stages were trained and {taken} taken from another trial under the same key; {twice}.{other}"

@@ -1,9 +1,9 @@
 """Stages that another run has finished under the same key are linked, not trained again.
 
 A small index beside the prepared samples says which run folders have trained under a key; runs that are given a folder
-keep one there, and take nothing from elsewhere. What it names is believed
-only as far as the folder bears it out: the stage is done there, under that key, and its weights are those that were
-written. So an entry may be stale, and the index may be deleted at any time.
+keep one there, and take nothing from elsewhere but other folders that they are given. What it names is believed only as
+far as the folder bears it out: the stage is done there, under that key, and its weights are those that were written. So
+an entry may be stale, and the index may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ class Trained:
     measured: bool
 
 
-def wanted(said: bool | Path | None) -> bool | Path | None:
-    """Whether stages are linked, and from which folder: as requested, else by ``$MEDKIT_LINK``; None if neither
+def wanted(said: bool | Path | Sequence[Path] | None) -> bool | Sequence[Path] | None:
+    """Whether stages are linked, and from which folders: as requested, else by ``$MEDKIT_LINK``; None if neither
     says.
 
     Never unasked: someone who runs the same recipe again may want to see whether the same comes out.
     """
+    if isinstance(said, Path):
+        return [said]
     variable = os.environ.get(VARIABLE, "")
     return variable != "0" if said is None and variable else said
 
@@ -132,12 +134,13 @@ def _listed(key: str, root: Path | None) -> list[Path]:
     return [path for path in inside if path.is_relative_to(there)]
 
 
-def find(bench: Workbench, stage: Stage, key: StageKey, root: Path | None = None) -> Trained | None:
-    """Another run (of ``root`` only, if it is given) that has finished the stage under its key; one that was measured
-    in the same way comes first."""
+def find(bench: Workbench, stage: Stage, key: StageKey, roots: Sequence[Path | None] = (None,)) -> Trained | None:
+    """Another run that has finished the stage under its key, in one of the folders (None: anywhere); one that was
+    measured in the same way comes first, and then one of an earlier folder."""
     assert bench.folder is not None
     here = bench.folder.path.resolve()
-    found = [_trained(path, stage.name, key) for path in _listed(key.training, root) if path != here]
+    listed = [path for root in roots for path in _listed(key.training, root)]
+    found = [_trained(path, stage.name, key) for path in listed if path != here]
     known = [one for one in found if one is not None]
     return next((one for one in known if one.measured), known[0] if known else None)
 

@@ -35,9 +35,10 @@ class RunSettings:
         Processes that make the batches of each rank, in place of what the recipe says: a number, 0 for a thread, or
         ``auto``. Neither ``jobs`` nor ``workers`` changes a bit of the results.
     link:
-        Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); a folder:
-        only from runs in it; False trains them again without comment. Default: ``$MEDKIT_LINK``, else they are trained,
-        and a line says that they could have been taken.
+        Take stages that another run has finished under the same key from there (:mod:`medkit.runs.links`); folders:
+        only from runs in one of them, and what is trained here can be taken by the runs in the first; False trains them
+        again without comment. Default: ``$MEDKIT_LINK``, else they are trained, and a line says that they could have
+        been taken.
     """
 
     precision: str = "fp32"
@@ -47,4 +48,4 @@ class RunSettings:
     track: Sequence[Track] = ()
     jobs: int | None = None
     workers: Workers | None = None
-    link: bool | Path | None = None
+    link: bool | Path | Sequence[Path] | None = None

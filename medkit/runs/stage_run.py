@@ -34,17 +34,17 @@ class Session:
     folder: RunFolder
     progress: Progress
     events: Events
-    link: bool | Path | None = False
-    """Whether stages are taken from other runs, or from those in a folder; None: only say from where they could be."""
+    link: bool | Sequence[Path] | None = False
+    """Whether stages are taken from other runs, or from those in some folders; None: only say where they are."""
 
     @property
     def main(self) -> bool:
         return self.bench.runtime.is_main
 
     @property
-    def root(self) -> Path | None:
-        """The folder whose runs share stages; None: all runs do."""
-        return self.link if isinstance(self.link, Path) else None
+    def roots(self) -> Sequence[Path | None]:
+        """The folders whose runs share stages, that of this run first; None: all runs do."""
+        return self.link if isinstance(self.link, Sequence) else (None,)
 
     def say(self, text: str) -> None:
         self.events.emit(Message(text))
@@ -76,7 +76,7 @@ def run_stage(session: Session, stage: Stage) -> dict[str, float]:
     measure_own_data(session, trainer)
     with together(bench.runtime, f"the end of stage {stage.name}"):
         if session.main:
-            links.finish(bench, stage, trainer.objective.parts(), session.root)
+            links.finish(bench, stage, trainer.objective.parts(), session.roots[0])
             session.folder.mark_done(stage.name)
     return values
 
@@ -89,7 +89,7 @@ def take(session: Session, stage: Stage) -> links.Trained | None:
         if session.main:
             key = links.begin(bench, stage)
             if key is not None and not links.begun(session.folder, stage.name):
-                found = links.find(bench, stage, key, session.root)
+                found = links.find(bench, stage, key, session.roots)
             found = _link(session, stage, found) if found is not None else None
     taken: links.Trained | None = bench.runtime.strategy.share(found, what)
     if taken is not None:
@@ -117,7 +117,7 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
 
 def _done(session: Session, stage: Stage) -> dict[str, float]:
     """A stage that was linked together with its results is done."""
-    links.finish(session.bench, stage, session.folder.key(stage.name)["weights"], session.root)
+    links.finish(session.bench, stage, session.folder.key(stage.name)["weights"], session.roots[0])
     session.folder.mark_done(stage.name)
     measured = session.folder.file("results.json").is_file()  # not where the stage is tested on nothing
     found = read_results(session.folder.path).get(stage.name, {}) if measured else {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, MedkitError
 from medkit.runs.preflight import check_run
 from medkit.runs.stage_key import digest
 from medkit.runs.workbench import Workbench
+from medkit.studies.folder import StudyFolder
 from medkit.studies.options import Options, threads_of
 from medkit.studies.seconds import Paced, as_changes, measured_paces
 from medkit.studies.study import Study
@@ -35,8 +37,10 @@ def plan_and_check(
     Raises
     ------
     InputError
-        naming the trial.
+        naming the trial, or a folder to take stages from that is not a study's.
     """
+    for other in options.link:
+        StudyFolder.open(Path(other))
     trials = expansion.trials(as_changes(known, study.compare))
     checked = check_trials(trials, options.device, options.precision)
     with threads_of(options):

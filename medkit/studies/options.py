@@ -25,6 +25,8 @@ class Options:
         Options for ``sbatch``.
     plugins:
         Files of plugins under development.
+    link:
+        Folders of other studies, from which stages are taken that they have trained under the same key.
     """
 
     on: str = "local"
@@ -34,6 +36,7 @@ class Options:
     precision: str = "fp32"
     slurm: Sequence[str] = ()
     plugins: Sequence[str] = ()
+    link: Sequence[str] = ()
 
 
 @contextmanager

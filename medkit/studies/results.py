@@ -155,8 +155,13 @@ class StudyResults:
                     found.append(f"'{line.stage}' by trials '{other.trial}' and '{line.trial}'")
         return found
 
+    def elsewhere(self) -> list[Training]:
+        """Stages that no trial of this study has trained: they were taken from another study."""
+        here = {line.key for line in self.trainings if not line.linked}
+        return [line for line in self.trainings if line.linked and line.key not in here]
+
     def cost(self) -> dict[str, tuple[float, float]]:
-        """Seconds of all trainings of each method as they were done, and as they would be if nothing were shared."""
+        """Seconds of each method's trainings as they were done here, and as they would be if nothing were shared."""
         found = {method: [0.0, 0.0] for method in self.methods}
         of = {trial.name: trial.method for trial in self.trials}
         for line in self.trainings:

@@ -119,6 +119,7 @@ def _rows(folder: StudyFolder, options: Options, attempt: int) -> list[Row]:
     words += ["--precision", options.precision]
     words += ["--device", options.device] if options.device else []
     words += [word for file in options.plugins for word in ("--plugin", os.path.abspath(file))]
+    words += [word for other in options.link for word in ("--link", os.path.abspath(other))]
     after = f"-{attempt}" if attempt > 1 else ""
     return [Row(f"worker{number}{after}", words, _environ(options)) for number in range(options.jobs)]
 

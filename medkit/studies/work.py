@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medkit.errors import MedkitError
@@ -113,9 +113,14 @@ def _failed(folder: StudyFolder, trial: Trial, error: Exception, seconds: float)
     return Outcome("failed", text, (told and told.hint) or "", round(seconds, 3), stages or None)
 
 
-def settings_of(folder: StudyFolder, *, device: str | None, precision: str, threads: int) -> RunSettings:
-    """How a worker runs its trials: quietly, continuing what was begun, with stages shared within the study."""
-    link = Path(folder.path).resolve()
+def settings_of(
+    folder: StudyFolder, *, device: str | None, precision: str, threads: int, link: Sequence[Path] = ()
+) -> RunSettings:
+    """How a worker runs its trials: quietly, continuing what was begun, with stages shared within the study.
+
+    ``link`` are folders of other studies, from which stages are taken too.
+    """
+    roots = [Path(path).resolve() for path in (folder.path, *link)]
     return RunSettings(
-        precision=precision, device=device, quiet=True, resume=True, jobs=threads, link=link, workers=None
+        precision=precision, device=device, quiet=True, resume=True, jobs=threads, link=roots, workers=None
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from commands import run_command
 from studies.conftest import recipe, study
 
@@ -93,6 +94,31 @@ def test_status_tells_what_became_of_the_trials(interrupted: Any) -> None:
     out, _, _ = interrupted
     said = json.loads(run_command(["study", "status", out, "--json"], out).stdout)
     assert said["counts"] == {"finished": 2, "failed": 0, "running": 0, "waiting": 0}
+
+
+def test_another_study_takes_what_this_one_has_trained_and_says_so(interrupted: Any, command: Command) -> None:
+    out, _, _ = interrupted
+    said = yaml.safe_load((out.parent / "study.yaml").read_text())
+    del said["methods"]["turned"]
+    path = out.parent / "other.yaml"
+    path.write_text(yaml.safe_dump(said | {"name": "other"}, sort_keys=False))
+    process = command("run", path, "--out", out.parent / "other", "--jobs", 1, "--link", out)
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    trial = out.parent / "other/trials/scratch-seed1"
+    assert f"trained already in {out / 'trials/scratch-seed1'}" in (trial / "log.txt").read_text()
+    assert not (trial / "checkpoints/finer").exists()
+    page = (out.parent / "other/report.html").read_text()
+    assert "0 stages were trained and 0 taken from another trial under the same key; none was trained twice." in page
+    assert "Taken from other studies: 1." in page
+
+
+def test_stages_are_not_taken_from_a_folder_that_is_no_study(interrupted: Any, tmp_path: Path) -> None:
+    path = interrupted[0].parent / "study.yaml"
+    done = run_command(["study", "run", path, "--out", tmp_path / "out", "--link", tmp_path], tmp_path)
+    assert f"{tmp_path}: this is not the folder of a study" in done.stderr
+    assert done.returncode == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_study_is_told(tmp_path: Path) -> None:
