@@ -96,13 +96,22 @@ def test_status_tells_what_became_of_the_trials(interrupted: Any) -> None:
     assert said["counts"] == {"finished": 2, "failed": 0, "running": 0, "waiting": 0}
 
 
-def test_another_study_takes_what_this_one_has_trained_and_says_so(interrupted: Any, command: Command) -> None:
-    out, _, _ = interrupted
+@pytest.fixture(scope="module")
+def other(interrupted: Any) -> Path:
+    """A study with one of the methods of the first."""
+    out: Path = interrupted[0]
     said = yaml.safe_load((out.parent / "study.yaml").read_text())
     del said["methods"]["turned"]
     path = out.parent / "other.yaml"
     path.write_text(yaml.safe_dump(said | {"name": "other"}, sort_keys=False))
-    process = command("run", path, "--out", out.parent / "other", "--jobs", 1, "--link", out)
+    return path
+
+
+def test_another_study_takes_what_this_one_has_trained_and_says_so(
+    interrupted: Any, other: Path, command: Command
+) -> None:
+    out, _, _ = interrupted
+    process = command("run", other, "--out", out.parent / "other", "--jobs", 1, "--link", out)
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
     trial = out.parent / "other/trials/scratch-seed1"
@@ -113,9 +122,8 @@ def test_another_study_takes_what_this_one_has_trained_and_says_so(interrupted: 
     assert "Taken from other studies: 1." in page
 
 
-def test_stages_are_not_taken_from_a_folder_that_is_no_study(interrupted: Any, tmp_path: Path) -> None:
-    path = interrupted[0].parent / "study.yaml"
-    done = run_command(["study", "run", path, "--out", tmp_path / "out", "--link", tmp_path], tmp_path)
+def test_stages_are_not_taken_from_a_folder_that_is_no_study(other: Path, tmp_path: Path) -> None:
+    done = run_command(["study", "run", other, "--out", tmp_path / "out", "--link", tmp_path], tmp_path)
     assert f"{tmp_path}: this is not the folder of a study" in done.stderr
     assert done.returncode == 2
     assert not (tmp_path / "out").exists()
