@@ -22,9 +22,10 @@ from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema
 from medkit.studies.factorial import MOST, NONE, Plan, plan_of
+from medkit.studies.rows import rows_of
 from medkit.studies.study import SEED, Axis, Claim, Compare, Method, Range, Search, Study
 
-TOP = ("medkit", "name", "recipe", "claim", "vary", "methods", "cross", "compare", "search")
+TOP = ("medkit", "name", "recipe", "claim", "vary", "methods", "rows", "cross", "compare", "search")
 SAID = ("better", "worse", "steadier", "loses_less")
 UNEQUAL = ("data", "draws", "steps")
 SKIP = "skip"
@@ -76,15 +77,20 @@ class _Reader(Pieces):
         if name is not None and (fault := names.recipe_fault(name)):
             self.problem(top["name"].mark, "name", fault)
         axes = self.axes(top["vary"]) if "vary" in top else ()
+        found = self.recipe(top["recipe"]) if "recipe" in top else None
         plan, methods = None, self.methods(top["methods"]) if "methods" in top else ()
+        for key in ("rows", "cross"):
+            others = [other for other in ("methods", "rows") if other in top and other != key]
+            if key in top and others:
+                what = f"these are the methods; leave '{others[0]}' out"
+                self.problem(top[key].place, key, what)
         if "cross" in top:
-            if "methods" in top:
-                self.problem(top["cross"].place, "cross", "its runs are the methods; leave 'methods' out")
             plan, methods = self.cross(top["cross"])
+        elif "rows" in top:
+            methods = self.rows(top["rows"], found)
         compare = self.compare(top["compare"], methods) if "compare" in top else None
         search = self.search(top["search"], axes, compare) if "search" in top else None
         claim = self.claim(top["claim"], methods, compare) if "claim" in top else None
-        found = self.recipe(top["recipe"]) if "recipe" in top else None
         if self.problems or name is None or found is None:
             return None
         if not methods:
@@ -158,6 +164,22 @@ class _Reader(Pieces):
         skip = entries.pop(SKIP, None)
         left = [] if skip is None else self.value(skip, f"{path}.{SKIP}", list[str]) or []
         return Method(name, entries, tuple(left), node.place)
+
+    def rows(self, node: Node, recipe: tuple[Path, str, Path | None] | None) -> tuple[Method, ...]:
+        """A stage of the recipe, or several, and their variants as methods."""
+        stages = [node.value] if isinstance(node.value, str) else self.value(node, "rows", list[str])
+        if stages is not None and not stages:
+            self.problem(node.place, "rows", "no stage is named")
+        if not stages or recipe is None:
+            return ()
+        path, shown, _ = recipe
+        try:
+            return rows_of(yaml_marks.read(path, shown), stages, node.place)
+        except Problems as several:
+            self.problems += several.problems
+        except InputError as error:
+            self.problem(node.place, "rows", error.what, error.hint)
+        return ()
 
     def cross(self, node: Node) -> tuple[Plan | None, tuple[Method, ...]]:
         """The runs of a factorial plan as methods: ``base`` with the changes of the factors that a run has; the run

@@ -31,12 +31,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared: keys of the recipe with their values, and stages that are left out."""
+    """What is compared: keys of the recipe with their values, and stages that are left out.
+
+    If ``only`` names stages, those stay that they take parts from, and no others.
+    """
 
     name: str
     changes: Mapping[str, Node]
     skip: tuple[str, ...]
     mark: Mark
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from medkit.recipe.pieces import names_there
 from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml import Node, assign
 from medkit.runs.stage_key import by_content, digest
+from medkit.studies.rows import with_only
 from medkit.studies.study import SEED, Compare, Method, Study
 
 STRANGE = re.compile(r"[^\w@+.~-]+")
@@ -102,6 +103,8 @@ class Expansion:
                 recipe = recipe.without(method.skip)
             except InputError as error:
                 raise InputError(f"methods.{method.name}.skip: {error.what}", str(method.mark), error.hint) from error
+        if method.only:
+            recipe = with_only(recipe, method.only)
         self._check(recipe, method)
         return Trial(_name(method.name, point), method.name, dict(point), planned_keys(recipe), kind, recipe)
 
