@@ -16,6 +16,7 @@ from typing import Any
 from medkit.bench import table as markdown
 from medkit.bench.table import fill
 from medkit.errors import MedkitError
+from medkit.studies.reader import bundled, load_study
 
 RESULTS = Path(__file__).parent / "results" / "studies"
 TITLE = "claims"
@@ -34,7 +35,15 @@ def page() -> str:
     lines = markdown.table(("study", "claim", "on phantoms"), rows)
     for one in found:
         lines += section(one)
+    lines += not_run({one["study"] for one in found})
     return "\n".join(lines)
+
+
+def not_run(names: set[str]) -> list[str]:
+    """The bundled claims without a kept study."""
+    claims = [load_study(name) for name, _ in bundled() if name.startswith("claims/")]
+    left = [f"- `{study.name}`: {study.claim.says}" for study in claims if study.claim and study.name not in names]
+    return ["### Not run yet", "", *left] if left else []
 
 
 def section(one: Mapping[str, Any]) -> list[str]:
@@ -45,7 +54,7 @@ def section(one: Mapping[str, Any]) -> list[str]:
             f"{verdict['estimate']:.3f}" + _interval(verdict),
             str(verdict["seeds"]),
             str(verdict["patients"]),
-            _number(verdict["probability"], 2),
+            _probability(verdict["probability"]),
             _number(verdict["smallest_difference"], 3),
         )
         for at in compared["verdicts"]
@@ -62,6 +71,7 @@ def section(one: Mapping[str, Any]) -> list[str]:
         f"- Claimed in: {claim['source']}.",
         f"- Measured: `{compared['stage']}` on `{compared['split']}`, by `medkit study run claims/{one['study']}` with medkit "
         f"{made['medkit']} at {made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
+        *_limits(one["study"]),
         *_renamed(one),
         "",
         *markdown.table(heads, rows),
@@ -90,6 +100,16 @@ def _beside(claim: Mapping[str, Any]) -> list[str]:
 def _renamed(one: Mapping[str, Any]) -> list[str]:
     """Methods that have another name in the study's file now, a list item each."""
     return [f"- `{old}` is now called `{new}`: {why}." for old, (new, why) in one.get("renamed", {}).items()]
+
+
+def _limits(name: str) -> list[str]:
+    """What the study's file says that it cannot say, a list item."""
+    claim = load_study(f"claims/{name}").claim
+    return [f"- What this study cannot say: {claim.limits}"] if claim is not None and claim.limits else []
+
+
+def _probability(value: float | None) -> str:
+    return "> 0.99" if value is not None and value > 0.99 else _number(value, 2)
 
 
 def _interval(verdict: Mapping[str, Any]) -> str:

@@ -31,6 +31,8 @@ class ClaimVerdict:
     found: str
     why: str
     numbers: Sequence[Mapping[str, Any]] = ()
+    limits: str = ""
+    """What the study cannot say about the claim, in its author's words."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def judged_claim(
     else:
         found, why = UNDECIDED, _undecided(each, len(right), asked)
     numbers = [row for at in (*spreads, *changes) for row in at.json()]
-    return ClaimVerdict(claim["says"], claim.get("source") or "", found, why, numbers)
+    return ClaimVerdict(claim["says"], claim.get("source") or "", found, why, numbers, claim.get("limits") or "")
 
 
 def _undecided(each: Sequence[_Compared], right: int, asked: int) -> str:

@@ -253,10 +253,12 @@ class _Reader(Pieces):
         return text or ""
 
     def claim(self, node: Node, methods: tuple[Method, ...], compare: Compare | None) -> Claim | None:
-        entries = self.mapping(node, "claim", ("says", *SAID, "than_on", "source"), ("says",))
+        entries = self.mapping(node, "claim", ("says", *SAID, "than_on", "source", "limits"), ("says",))
         says = self.reason(entries["says"], "claim.says") if "says" in entries else ""
-        source = self.value(entries["source"], "claim.source", str) if "source" in entries else ""
-        than_on = self.value(entries["than_on"], "claim.than_on", str) if "than_on" in entries else ""
+        source, limits, than_on = (
+            (self.value(entries[key], f"claim.{key}", str) or "") if key in entries else ""
+            for key in ("source", "limits", "than_on")
+        )
         if compare is not None and compare.reference is None:
             what = "methods are claimed to be better, but nothing says better than which"
             self.problem(node.place, "claim", what, "name it: compare: {reference: METHOD}")
@@ -280,7 +282,9 @@ class _Reader(Pieces):
                 what = f"methods are said to lose less than on '{than_on or 'nothing'}', which is not compared"
                 hint = f"compare: {{also: [{{metric: {compare.metric}, stage: {compare.stage}, split: SPLIT}}]}}"
                 self.problem(node.place, "claim.than_on", what, hint)
-        return Claim(says, source=source or "", than_on=than_on or "", **said) if says and any(said.values()) else None
+        return (
+            Claim(says, source=source, limits=limits, than_on=than_on, **said) if says and any(said.values()) else None
+        )
 
     # -- what is searched --------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class Claim:
     ``better`` are the methods that are said to beat the reference, ``worse`` those that it is said to beat;
     ``steadier`` have trainings that are said to differ less than its own, and ``loses_less`` lose less of the compared
     number on the way from the split ``than_on`` to that of the comparison. ``source`` says who says so, with which
-    numbers.
+    numbers; ``limits`` what this study cannot say about it.
     """
 
     says: str
@@ -79,6 +79,7 @@ class Claim:
     loses_less: tuple[str, ...] = ()
     than_on: str = ""
     source: str = ""
+    limits: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,12 @@ def one_seed(*methods: str) -> dict[str, Any]:
 def done(home: Path, planned: Planned) -> StudyFolder:
     """The study of two pretexts and none, run by one worker."""
     said = one_seed("scratch", "cls", "rec")
-    said["claim"] = {"says": "Classification teaches more.", "better": ["cls"], "source": "nobody"}
+    said["claim"] = {
+        "says": "Classification teaches more.",
+        "better": ["cls"],
+        "source": "nobody",
+        "limits": "One seed.",
+    }
     folder = planned(home / "done", said)
     go(folder)
     return folder
@@ -91,7 +96,9 @@ def test_the_report_says_what_has_become_of_the_claim(done: StudyFolder) -> None
     assert written.sentences[0].startswith(
         "undecided: Classification teaches more. (shown in 0 of 2 comparisons; 2 could"
     )
-    assert "<h2>The claim is undecided</h2>" in written.path.read_text()
+    page = written.path.read_text()
+    assert "<h2>The claim is undecided</h2>" in page
+    assert "<strong>What this study cannot say:</strong> One seed." in page
     assert json.loads((done.path / "summary.json").read_text())["claim"]["found"] == "undecided"
 
 
