@@ -100,10 +100,10 @@ class StudyFolder:
             kept = self.recipe_file(trial)
             if not kept.is_file() or trial.recipe is None:
                 continue
-            found = first_difference(yaml_marks.read(kept).plain(), trial.recipe.resolved())
+            found = first_difference(trial.recipe.resolved(), yaml_marks.read(kept).plain())
             if found is not None:
-                what = f"the folder holds trial '{trial.name}' of another recipe: {found[0]} is {found[1]!r} there"
-                raise InputError(f"{what} and {found[2]!r} here", str(self.path), "give the changed study a new --out")
+                what = f"the folder holds trial '{trial.name}' of another recipe: {found[0]} is {found[2]!r} there"
+                raise InputError(f"{what} and {found[1]!r} here", str(self.path), "give the changed study a new --out")
 
     def write_plan(self, study: Study, trials: Sequence[Trial] | None, said: Mapping[str, Any]) -> None:
         """Write recipes, plan and the study itself; what was already there of the same study stays.

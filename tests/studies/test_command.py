@@ -51,6 +51,8 @@ def interrupted(
     said["methods"]["turned"] = {"stages.pretext.objective.heads": {"turn": {"use": "turned"}}}
     made = recipe()
     made["stages"][0]["metrics"] = []
+    for stage in made["stages"]:
+        del stage["draw"]  # the run decides it, and writes it into the recipe
     path, out = write_study(folder, said, made), folder / "out"
     words = ("run", path, "--out", out, "--jobs", 1, "--plugin", plugin / "medkit_turned" / "__init__.py")
     first = command(*words)
@@ -88,6 +90,13 @@ def test_called_again_it_goes_on_to_the_end_and_writes_its_report(interrupted: A
     found = json.loads((out / "summary.json").read_text())
     assert [one["method"] for one in found["compared"][0]["summaries"]] == ["scratch", "turned"]
     assert (out / "trials.csv").read_text().startswith("trial,kind,method,seed,status,seconds,auc")
+
+
+def test_it_goes_on_where_recipes_leave_it_to_the_run_which_slices_are_drawn(interrupted: Any) -> None:
+    out, _, second = interrupted
+    kept = yaml.safe_load((out / "recipes/scratch-seed1.yaml").read_text())
+    assert kept["stages"][0]["draw"] == "positive"
+    assert second.returncode == 0, second.stderr
 
 
 def test_status_tells_what_became_of_the_trials(interrupted: Any) -> None:
