@@ -175,5 +175,7 @@ def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
     if leave_out is not None:
         left = write_sound(found, leave_out)
         print(f"{leave_out}: {left} cases; those left out are named in {leave_out.stem}.left_out.csv")
+    elif broken:
+        print("next: repair these, or add '--leave-out sound.csv' for a manifest without them")
     if broken:
         raise typer.Exit(1)

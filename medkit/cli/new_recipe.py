@@ -11,9 +11,9 @@ import numpy as np
 from medkit.cli.recipe_batch import batch_size
 from medkit.cli.recipe_labels import (
     METRICS,
-    classes_there,
     classifier_lines,
     counts_in_words,
+    counts_there,
     declared_labels,
     labels_line,
 )
@@ -22,6 +22,7 @@ from medkit.data.whole import whole_file
 from medkit.errors import InputError, did_you_mean
 
 STEPS = 1500
+FEWEST = 3  # validation cases of each class, for a metric to choose the epoch
 """Optimizer steps that training aims at, as far as that takes no more than a hundred epochs."""
 HEAD_MM = 300
 """A field of view below which CT is taken for that of a head."""
@@ -138,7 +139,8 @@ class _Recipe:
         sizes = sorted({(int(r), int(c)) for r, c in zip(cases.rows, cases.columns, strict=True)})
         shapes = f"{sizes[0][0]}x{sizes[0][1]}" + (f" to {sizes[-1][0]}x{sizes[-1][1]}" if len(sizes) > 1 else "")
         mm = cases.pixel_mm[~np.isnan(cases.pixel_mm)]
-        said = f"pixels of {mm.min():.3g} to {mm.max():.3g} mm" if len(mm) else "pixels of unknown size"
+        ends = list(dict.fromkeys(f"{end:.3g}" for end in (mm.min(), mm.max()))) if len(mm) else []
+        said = f"pixels of {' to '.join(ends)} mm" if ends else "pixels of unknown size"
         side = self.side if self.task != "denoise" else sizes[-1][0]
         space = f"{max(1, round(cases.slices.sum() * side**2 * 4 / 2**20)):,} MiB"
         lines = [f"    # Images are {shapes}, with {said}; prepared, they take about {space} ($MEDKIT_CACHE)."]
@@ -200,7 +202,8 @@ class _Recipe:
         lines.append(f"    epochs: {epochs:<16}# of {a_epoch} steps each; watch val/loss in the report: still falling?")
         lines += ["    optim: {use: adam, lr: 1e-3, weight_decay: 5e-4}", "    schedule: {use: poly, warmup: 1}"]
         if keep:
-            lines.append(f"    keep_best: {{metric: {keep}, split: val}}    # the weights of the best epoch are tested")
+            why = ", by the loss: a metric of so few cases is luck" if keep == "loss" else ""
+            lines.append(f"    keep_best: {{metric: {keep}, split: val}}    # the best epoch's weights are tested{why}")
         return lines
 
     def _drawn(self) -> int:
@@ -229,14 +232,14 @@ class _Recipe:
         return len(np.unique(self.cases.known))
 
     def _judge(self, metric: str) -> str:
-        """What chooses the epoch: a metric, unless the validation fold lacks a class and it means nothing there."""
+        """What chooses the epoch: a metric, unless so few validation cases have some class that its best is luck."""
         if self.declared is not None:
-            there = classes_there(self.cases, self.declared, self.splits["val"])
-            return metric if len(there) == len(self.declared) else "loss"
-        assert self.cases.labels is not None
-        there = {y for y, fold in zip(self.cases.labels.tolist(), self.cases.fold_of, strict=True)
-                 if fold in self.splits["val"] and not np.isnan(y)}  # fmt: skip
-        return metric if len(there) == self._classes() else "loss"
+            counts = counts_there(self.cases, self.declared, self.splits["val"])
+        else:
+            assert self.cases.labels is not None
+            inside = np.array([fold in self.splits["val"] for fold in self.cases.fold_of])
+            counts = [int((self.cases.labels[inside] == value).sum()) for value in np.unique(self.cases.known)]
+        return metric if min(counts, default=0) >= FEWEST else "loss"
 
     def _prevalence(self) -> str:
         if self.declared is not None:

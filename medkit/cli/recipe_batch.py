@@ -38,7 +38,8 @@ def batch_size(task: str, pixels: int, largest: int | None = None, memory: int |
     each = 2 * PER_PIXEL.get(task, USUAL) * pixels
     fit = max(1, memory // SHARE // each)
     items = min(2 ** (fit.bit_length() - 1), largest or LARGEST.get(task, 32))
-    why = f"about {_gib(items * each)} of {_gib(memory)} of memory; if it runs out, halve it"
+    smaller = "halve it" if items > 1 else "take smaller images"
+    why = f"about {_gib(items * each)} of {_gib(memory)} of memory; if it runs out, {smaller}"
     return BatchSize(items, why)
 
 

@@ -75,13 +75,13 @@ def classifier_lines(labels: Labels, flat: bool) -> list[str]:
     ]
 
 
-def classes_there(cases: Overview, labels: Labels, folds: list[str]) -> set[int]:
-    """Numbers of the classes that some case of the folds has."""
+def counts_there(cases: Overview, labels: Labels, folds: list[str]) -> list[int]:
+    """How many cases of the folds have each class."""
     inside = np.array([fold in folds for fold in cases.fold_of])
     if cases.flags is not None:
-        return set(np.flatnonzero(np.nansum(cases.flags[inside], 0) > 0).tolist())
+        return np.nansum(cases.flags[inside], 0).astype(int).tolist()
     values = _codes(cases, labels)[inside]
-    return {int(value) for value in values[~np.isnan(values)]}
+    return [int((values == number).sum()) for number in range(len(labels))]
 
 
 def counts_in_words(cases: Overview, labels: Labels) -> str:

@@ -207,8 +207,9 @@ def _print_results(finished: Run) -> None:
 
     tables = paper_tables(RunResults.read(finished.folder))
     for name, stages in variants(finished.results).items():
-        if name not in [table.stage for table in tables]:
-            show_table(*as_text(results_table(name, stages, finished.results)), name)
+        own = results_table(name, stages, finished.results)
+        if own.heads and name not in [table.stage for table in tables]:
+            show_table(*as_text(own), name)
     for table in tables:
         show_paper_table(table)
     for text in banners(finished.folder):

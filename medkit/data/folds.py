@@ -86,7 +86,8 @@ def split(
     names = table.column_names
     for name in (by, *_columns(stratify, names)):
         if name not in names:
-            hint = did_you_mean(name, names) or f"columns: {', '.join(names)}"
+            without = "; leave out --stratify where there are no labels" if name == "label" else ""
+            hint = did_you_mean(name, names) or f"columns: {', '.join(names)}{without}"
             raise InputError(f"the manifest has no column '{name}'", str(path), hint)
     if column in names:
         raise InputError(f"the column '{column}' exists already", str(path), "--column NAME writes another one")
@@ -217,6 +218,11 @@ class Dealing:
     path: str
     by: str
 
+    @property
+    def _groups(self) -> str:
+        """What a message calls the groups."""
+        return "patients" if self.by == "patient" else f"values of '{self.by}'"
+
     def by_strata(self, words: Mapping[str, str]) -> Dealt:
         """Assign each stratum's groups to the folds that lack most, but at least one to every fold.
 
@@ -260,16 +266,16 @@ class Dealing:
     def _check(self, counts: Mapping[str, int], words: Mapping[str, str]) -> list[str]:
         """Refuse fewer groups, or fewer of a class, than folds; return messages about the groups."""
         if len(words) < len(self.shares):
-            what = f"{len(words)} values of '{self.by}' are too few for {len(self.shares)} folds"
+            what = f"{len(words)} {self._groups} are too few for {len(self.shares)} folds"
             raise InputError(what, self.path, "every fold needs one")
         for stratum, count in counts.items():
             if count < len(self.shares):
-                what = f"'{stratum}' has {count} values of '{self.by}', too few for {len(self.shares)} folds"
+                what = f"'{stratum}' has too few {self._groups} for {len(self.shares)} folds: {count}"
                 hint = f"--folds {count}, or " if count > 1 and "1" in self.shares else ""
                 raise InputError(what, self.path, f"{hint}leave out --stratify")
         told = []
         if missing := sum(not word for word in words.values()):
-            told.append(f"{missing} of {len(words)} values of '{self.by}' have no label, and are their own stratum")
+            told.append(f"{missing} of {len(words)} {self._groups} have no label, and are their own stratum")
         if alike := look_alikes(list(words)):
             told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
         return told

@@ -89,11 +89,18 @@ class RunFolder:
                 # Of two runs that find an empty folder, the one that makes the first of these gets it.
                 (path / name).mkdir(exist_ok=again or i > 0)
         except FileExistsError as error:
-            hint = f"continue it with 'medkit resume {path}', or choose another --out"
-            raise InputError("the output folder exists and is not empty", str(path), hint) from error
+            raise _used(path) from error
         except OSError as error:
             raise InputError(f"the output folder cannot be made: {error.strerror}", str(path)) from error
         return cls(path)
+
+    def refuse_used(self) -> None:
+        """Refuse at once what :meth:`create` would refuse when all else has been checked."""
+        try:
+            if self.path.is_dir():
+                _left_over(self.path)
+        except FileExistsError as error:
+            raise _used(self.path) from error
 
     def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
         """Write the first files. ``recipe.yaml`` is the last: a folder without one was never started."""
@@ -106,6 +113,8 @@ class RunFolder:
         """An existing run folder; the plugin files that it was made with are loaded, unless ``plugins`` is False."""
         if not cls(path).begun:
             hint = None
+            if not path.exists():
+                raise InputError("there is no such run folder", str(path), "'medkit runs' lists those in runs/")
             if path.is_dir() and any(path.iterdir()) and _startable(path):
                 hint = f"a run ended here just as it began; start it again: medkit run RECIPE --out {path}"
             raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
@@ -231,6 +240,11 @@ class RunFolder:
         state = self.read_json("state.json", {})
         if state.get("failed", {}) != failed:
             self.write_json("state.json", {**state, "failed": dict(failed)})
+
+
+def _used(path: Path) -> InputError:
+    hint = f"continue it with 'medkit resume {path}', or choose another --out"
+    return InputError("the output folder exists and is not empty", str(path), hint)
 
 
 def _left_over(path: Path) -> bool:

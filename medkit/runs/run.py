@@ -69,6 +69,7 @@ def run(
     if settings.resume and runtime.strategy.share(folder.begun, "whether a run was begun"):
         agreed(runtime.strategy, lambda: refuse_another(folder, recipe, settings.precision), "the run folder")
         return resume(folder.path, settings, report)
+    agreed(runtime.strategy, lambda: folder.refuse_used() if runtime.is_main else None, "the run folder")
     trackers = agreed(runtime.strategy, lambda: Trackers(settings.track), "the trackers")
     bench = Workbench(recipe, runtime, jobs=settings.jobs, workers=settings.workers)
     broken = _broken_anywhere(runtime, agreed(runtime.strategy, lambda: check_run(bench), "the check of the run"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -207,9 +208,17 @@ class Workbench:
         for name, module in objective.parts().items():
             path = self.folder.weights(stage.name, name)
             if not path.is_file():
-                raise RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), "has it been trained?")
+                raise self._without(stage, name, path)
             load_weights(path, module)
         return objective
+
+    def _without(self, stage: Stage, name: str, path: Path) -> RunError:
+        """Why there are no weights of a part: the run has not got that far, or somebody has taken them away."""
+        assert self.folder is not None
+        if self.folder.done(stage.name):
+            return RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), "its file is gone")
+        folder = str(self.folder.path)
+        return RunError(f"stage '{stage.name}' has not been trained to its end", folder, f"medkit resume {folder}")
 
     def metrics(self, stage: Stage) -> list[Any]:
         """The metrics of a stage, built.

@@ -32,10 +32,19 @@ def test_broken_images_are_named_and_left_out(medkit: Callable[..., Any], tmp_pa
     broken = ["p03", "p05", "p07", "p09"]
     assert told.returncode == 1
     assert "8 of 12 cases can be read and prepared" in told.stdout
+    assert "next:" not in told.stdout
     assert sorted(read_table(tmp_path / "sound.left_out.csv")["case"]) == broken
     assert "mask: there is no" in (tmp_path / "sound.left_out.csv").read_text()
     assert "a mask holds 0 and 1" in (tmp_path / "sound.left_out.csv").read_text()
     assert sorted({f"p{i:02d}" for i in range(12)} - {*read_table(tmp_path / "sound.csv")["case"]}) == broken
+
+
+def test_what_to_do_about_broken_images_is_said(medkit: Callable[..., Any], tmp_path: Path) -> None:
+    write_recipe("classify", write_hands(tmp_path), tmp_path / "made.yaml", label="broken")
+    next(tmp_path.rglob("*.png")).unlink()
+    told = medkit("check", "made.yaml", "--data", "--jobs", "1")
+    assert told.returncode == 1
+    assert told.stdout.rstrip().endswith("add '--leave-out sound.csv' for a manifest without them")
 
 
 def test_a_manifest_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

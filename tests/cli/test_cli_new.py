@@ -57,6 +57,13 @@ def test_the_package_asks_for_this_medkit(written):
     assert requirement.specifier.contains(package.__version__)
 
 
+def test_its_tests_need_nothing_that_its_readme_does_not_install(written):
+    assert '".[test]" && python -m pytest' in (written / "README.md").read_text()
+    assert tomllib.loads((written / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"] == [
+        "pytest"
+    ]
+
+
 def test_the_command_says_what_to_do_next(medkit, tmp_path):
     done = medkit("new", "plugin", "turns", "--out", "mine")
     assert done.returncode == 0

@@ -75,7 +75,7 @@ def test_a_table_without_what_the_task_needs_is_refused(
                 "labels: {one_of: [bar, dot, none], column: kind}",
                 "heads: {cls: {use: classification",
                 "12 are bar",
-                "keep_best: {metric: macro_auc",
+                "keep_best: {metric: loss",
             ],
         ),
         (
@@ -113,10 +113,27 @@ def test_a_batch_is_what_a_quarter_of_the_memory_holds(gib: int, items: int) -> 
     assert found == batch_size("classify", 256**2, memory=gib * 2**30)
 
 
+def test_a_batch_of_one_is_not_to_be_halved() -> None:
+    assert batch_size("classify", 256**2, memory=2**20).why.endswith("if it runs out, take smaller images")
+
+
+@pytest.mark.parametrize(("moved", "metric"), [(0, "loss"), (4, "macro_auc")])
+def test_a_metric_chooses_the_epoch_only_where_three_cases_of_each_class_validate(
+    tmp_path: Path, pictures: Path, moved: int, metric: str
+) -> None:
+    lines = pictures.read_text().splitlines()  # of each class, two cases validate
+    lines[1 : 1 + moved] = [line.replace(",train,", ",val,") for line in lines[1 : 1 + moved]]
+    (tmp_path / "more.csv").write_text("".join(f"{line}\n" for line in lines))
+    for i in range(34):
+        (tmp_path / f"{i}.png").symlink_to(pictures.parent / f"{i}.png")
+    text = write_recipe("classify", tmp_path / "more.csv", tmp_path / "made.yaml", label="kind").read_text()
+    assert f"keep_best: {{metric: {metric}, split: val}}" in text
+
+
 def test_values_come_from_the_table(head_cases: Path, tmp_path: Path) -> None:
     text = write_recipe("segment", head_cases, tmp_path / "made.yaml").read_text()
     assert "12 cases of 12 patients, 12 with a mask" in text
-    assert "Images are 64x64, with pixels of 0.5 to 0.5 mm" in text
+    assert "Images are 64x64, with pixels of 0.5 mm; prepared" in text
     assert "{use: window, low: 0, high: 80}" in text
 
 

@@ -35,6 +35,13 @@ def test_results_have_a_value_an_interval_and_counts(finished):
         assert {"value", "low", "high", "n", "n_empty"} <= set(value)
 
 
+def test_a_stage_without_metrics_prints_no_table(medkit):
+    done = medkit("run", "tiny_ich_cls", "--set", "stages.pretext.metrics=[]", "--set", "report.maps=null")
+    assert done.returncode == 0, done.stderr
+    assert "classify" in done.stdout
+    assert "pretext" not in done.stdout
+
+
 def test_a_dry_run_shows_every_stage_and_leaves_no_run_folder(medkit, tmp_path):
     done = medkit("run", "tiny_ich_cls", "--dry")
     assert done.returncode == 0, done.stderr

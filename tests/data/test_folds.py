@@ -70,8 +70,8 @@ def test_a_measurement_is_stratified_by_ranges(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 101}, "100 values of 'patient' are too few for 101 folds"),
-        ({"folds": 40, "stratify": "label"}, "'label = 1' has 30 values of 'patient', too few.*--folds 30"),
+        ({"folds": 101}, "100 patients are too few for 101 folds"),
+        ({"folds": 40, "stratify": "label"}, "'label = 1' has too few patients for 40 folds: 30.*--folds 30"),
         ({"by": "label"}, "patient '000' is in '0' and in '1'; a patient must not be in two folds"),
         ({"stratify": "lable"}, "no column 'lable'; did you mean 'label'"),
         ({"column": "note"}, "the column 'note' exists already; --column NAME"),
@@ -93,7 +93,7 @@ def test_unlabelled_patients_are_dealt_by_themselves_and_told(tmp_path: Path) ->
     path.write_text("patient,label\n" + "".join(f"p{i},{['0', '1', ''][i % 3]}\n" for i in range(30)))
     made = split(path, stratify="label", folds=2)
     assert made.strata["no label"] == {"1": 5, "2": 5}
-    assert "10 of 30 values of 'patient' have no label" in made.told[0]
+    assert "10 of 30 patients have no label" in made.told[0]
 
 
 def test_several_classes_a_case_are_dealt_evenly_the_rarest_first(tmp_path: Path) -> None:
@@ -140,5 +140,5 @@ def test_a_small_fold_has_one_of_a_rare_class(tmp_path: Path) -> None:
 def test_a_class_that_fewer_have_than_there_are_folds_is_refused(tmp_path: Path) -> None:
     rows = [f"{i},{i},{int(i < 2)},{i % 2}" for i in range(20)]
     (tmp_path / "cases.csv").write_text("case,patient,rare,often\n" + "\n".join(rows) + "\n")
-    with pytest.raises(InputError, match="'with rare' has 2 values of 'patient', too few for 3 folds"):
+    with pytest.raises(InputError, match="'with rare' has too few patients for 3 folds: 2"):
         split(tmp_path / "cases.csv", stratify="rare,often")

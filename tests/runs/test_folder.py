@@ -51,6 +51,16 @@ def recipe(**splits: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def test_a_folder_in_use_is_refused_before_any_case_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    made = recipe(test={"fold": "test"})
+    made["data"]["ct"]["source"] = {"use": "manifest", "path": str(tmp_path / "nowhere.csv")}
+    with pytest.raises(InputError, match="the output folder exists and is not empty"):
+        medkit.run(made, tmp_path, quiet=True)
+    with pytest.raises(InputError, match="nowhere"):
+        medkit.run(made, tmp_path / "new", quiet=True)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from helpers import small_recipe
 
 import medkit
 from medkit.data.volume import Volume
-from medkit.errors import InputError
+from medkit.errors import InputError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +98,24 @@ def test_dir_shows_what_can_be_used() -> None:
 def test_what_is_no_run_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="this is not a run folder"):
         medkit.open(tmp_path)
+    with pytest.raises(InputError, match="frist: there is no such run folder; 'medkit runs' lists"):
+        medkit.open(tmp_path / "frist")
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [
+        ([], "stage 's' has not been trained to its end; medkit resume"),
+        (["s"], "stage 's' has no weights for 'encoder'; its file is gone"),
+    ],
+)
+def test_a_run_without_its_weights_predicts_nothing_and_says_why(
+    made, image: Volume, tmp_path: Path, done: list[str], message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(made.folder, folder)
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"done": done}))
+    (folder / "weights/s.encoder.safetensors").unlink()
+    with pytest.raises(RunError, match=message):
+        medkit.open(folder).predict(image)
