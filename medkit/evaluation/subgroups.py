@@ -6,6 +6,7 @@ They are measured with the evaluation, by its metrics, and kept as numbers of gr
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ FEWEST = 3
 """Patients of a group whose numbers are told: of fewer they would be those of a person."""
 PARTS = 3
 """Groups of equal size that a measurement is divided into."""
+
+UID = re.compile(r"\d+(\.\d+){3,}")
+"""What names a DICOM study or series, as in the manifests of ``medkit data folder``: it divides nothing."""
 
 Values = Mapping[str, MetricValue]
 
@@ -96,10 +100,10 @@ def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
 
 
 def grouped(values: Sequence[Any]) -> list[str] | str:
-    """The group of each value, "" of one that is not known; or why they make none ("" where all are alike)."""
+    """The group of each value, "" of one that is not known; or why they make none ("" where all are alike, or UIDs)."""
     texts = ["" if _unknown(value) else str(value) for value in values]
     counts = Counter(text for text in texts if text)
-    if len(counts) < 2:
+    if len(counts) < 2 or all(UID.fullmatch(text) for text in counts):
         return ""
     numeric = all(isinstance(value, int | float | np.number) or _unknown(value) for value in values)
     fractions = numeric and any(not float(value).is_integer() for value in values if not _unknown(value))
