@@ -52,7 +52,9 @@ def test_a_field_without_a_group_of_three_patients_is_left_out_and_named() -> No
 
 
 def test_the_names_of_scans_are_no_groups_and_are_not_told_as_such() -> None:
-    rows, cases = measured([{"study": f"1.2.840.{i}", "series": f"1.2.840.{i}.1", "sex": "FM"[i % 2]} for i in range(8)])
+    rows, cases = measured(
+        [{"study": f"1.2.840.{i}", "series": f"1.2.840.{i}.1", "sex": "FM"[i % 2]} for i in range(8)]
+    )
     found = subgroups(rows, cases, [MAE()])
     assert list(found.fields) == ["sex"]
     assert not found.left_out
