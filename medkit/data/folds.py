@@ -13,7 +13,7 @@ import numpy as np
 from medkit.data.fractions import draw, strata
 from medkit.data.iterative import deal
 from medkit.data.label_kinds import MOST, LabelKind, label_columns, label_kind
-from medkit.data.manifest import as_number, read_manifest, texts, write_rows
+from medkit.data.manifest import as_number, read_manifest, refuse_decimal_commas, texts, write_rows
 from medkit.data.splits import look_alikes
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols.labels import SEPARATOR
@@ -189,6 +189,7 @@ def _words(table: Any, name: str | None, groups: list[str], path: Path) -> dict[
 
 def _classes(cells: list[str | None], groups: list[str], order: list[str], name: str, path: Path) -> dict[str, str]:
     distinct = sorted({text for text in cells if text is not None})
+    refuse_decimal_commas(distinct, name, str(path))
     if len(distinct) > MOST:
         what = f"'{name}' has {len(distinct)} different values, such as '{distinct[0]}'"
         raise InputError(what, str(path), "stratify by classes or by a number")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medkit import names
-from medkit.data.manifest import as_number, numbers
+from medkit.data.manifest import as_number, numbers, refuse_decimal_commas
 from medkit.errors import InputError
 from medkit.protocols.labels import NONE, SEPARATOR, Labels, as_text
 
@@ -62,6 +62,7 @@ def label_kind(table: Any, columns: Sequence[str], path: Path) -> LabelKind:
             where = f"{path}:{wrong[0][0] + 2}"
             raise InputError(f"{column}: '{wrong[0][1]}' is not a finite number", where, "leave the cell empty")
         return LabelKind(None, values)
+    refuse_decimal_commas(words, column, str(path))
     kind = "any_of" if any(SEPARATOR in word for word in words) else "one_of"
     if kind == "any_of":
         words = sorted({part.strip() for word in words for part in word.split(SEPARATOR)} - {"", NONE})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +14,7 @@ from medkit.errors import InputError
 BLOCK = 1 << 23  # bytes parsed at a time: no row may be longer
 INDEX = re.compile(r"__index_level_\d+__")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
 def read_manifest(path: Path, what: str = "manifest") -> Any:
@@ -162,6 +165,15 @@ def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str
     values = np.array([*map(as_number, words), np.nan])  # the last is for empty cells
     wrong = np.array([*(word is not None and str(word).strip() != "" for word in words), False]) & ~np.isfinite(values)
     return values[codes], [(int(row), str(words[codes[row]])) for row in np.flatnonzero(wrong[codes])]
+
+
+def refuse_decimal_commas(words: Iterable[str], name: str, where: str) -> None:
+    """Refuse a column of numbers such as '0,5', which would be taken for names."""
+    found = list(words)
+    commas = [word for word in found if DECIMAL_COMMA.fullmatch(word)]
+    if commas and all(DECIMAL_COMMA.fullmatch(word) or not math.isnan(as_number(word)) for word in found):
+        hint = f"write '{commas[0].replace(',', '.')}'"
+        raise InputError(f"'{name}' has decimal commas, such as '{commas[0]}'", where, hint)
 
 
 def as_number(value: Any) -> float:

@@ -113,6 +113,14 @@ def test_a_batch_is_what_a_quarter_of_the_memory_holds(gib: int, items: int) -> 
     assert found == batch_size("classify", 256**2, memory=gib * 2**30)
 
 
+def test_measurements_with_decimal_commas_are_not_called_names(tmp_path: Path, pictures: Path) -> None:
+    rows = [line.rsplit(",", 1) for line in pictures.read_text().splitlines()]
+    lines = [",".join(rows[0]), *(f'{rest},"{last},5"' for rest, last in rows[1:])]
+    (tmp_path / "commas.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=r"'age' has decimal commas, such as '20,5'; write '20\.5'"):
+        write_recipe("regress", tmp_path / "commas.csv", tmp_path / "made.yaml", label="age", unit="months")
+
+
 def test_a_batch_of_one_is_not_to_be_halved() -> None:
     assert batch_size("classify", 256**2, memory=2**20).why.endswith("if it runs out, take smaller images")
 

@@ -67,6 +67,15 @@ def test_a_measurement_is_stratified_by_ranges(tmp_path: Path) -> None:
     assert abs(means["1"] - means["2"]) < 10
 
 
+def test_numbers_with_decimal_commas_are_not_taken_for_classes(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("patient,age\n" + "".join(f'p{i},"{i},5"\n' for i in range(9)) + "p9,60\n")
+    with pytest.raises(InputError, match=r"'age' has decimal commas, such as '0,5'; write '0\.5'"):
+        split(path, stratify="age")
+    path.write_text("patient,site\n" + "".join(f'p{i},"{"ab"[i % 2]},5"\n' for i in range(10)))
+    assert set(split(path, stratify="site").strata) == {"site = a,5", "site = b,5"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
