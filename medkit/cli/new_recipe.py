@@ -22,8 +22,9 @@ from medkit.data.whole import whole_file
 from medkit.errors import InputError, did_you_mean
 
 STEPS = 1500
-FEWEST = 3  # validation cases of each class, for a metric to choose the epoch
 """Optimizer steps that training aims at, as far as that takes no more than a hundred epochs."""
+FEWEST = 3
+"""Validation cases of each class from which on a metric may choose the epoch."""
 HEAD_MM = 300
 """A field of view below which CT is taken for that of a head."""
 LARGEST, FLAT_LARGEST = 256, 224
