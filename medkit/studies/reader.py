@@ -79,11 +79,10 @@ class _Reader(Pieces):
         axes = self.axes(top["vary"]) if "vary" in top else ()
         found = self.recipe(top["recipe"]) if "recipe" in top else None
         plan, methods = None, self.methods(top["methods"]) if "methods" in top else ()
-        for key in ("rows", "cross"):
+        for key, kind in (("rows", "rows"), ("cross", "runs")):
             others = [other for other in ("methods", "rows") if other in top and other != key]
             if key in top and others:
-                what = f"these are the methods; leave '{others[0]}' out"
-                self.problem(top[key].place, key, what)
+                self.problem(top[key].place, key, f"its {kind} are the methods; leave '{others[0]}' out")
         if "cross" in top:
             plan, methods = self.cross(top["cross"])
         elif "rows" in top:

@@ -118,5 +118,5 @@ def test_a_stage_without_variants_is_no_table(tmp_path: Path, write_study: Any) 
 
 
 def test_rows_and_methods_exclude_each_other(tmp_path: Path, write_study: Any) -> None:
-    with pytest.raises(InputError, match="rows: these are the methods; leave 'methods' out"):
+    with pytest.raises(InputError, match="rows: its rows are the methods; leave 'methods' out"):
         load_study(write_study(tmp_path, study() | {"methods": {"a": None}}, made()))
