@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -243,6 +243,15 @@ class Recipe:
                 return stage
         hint = did_you_mean(name, [s.name for s in self.stages]) or f"stages: {', '.join(s.name for s in self.stages)}"
         raise InputError(f"the recipe has no stage '{name}'", hint=hint)
+
+    def chain(self, names: Iterable[str]) -> list[Stage]:
+        """Stages and those that they take parts from, directly or not, the last of them first."""
+        wanted, found = set(names), []
+        for stage in reversed(self.stages):  # parts are taken from earlier stages only
+            if stage.name in wanted:
+                wanted |= stage.takes_from()
+                found.append(stage)
+        return found
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
         """The splits that a finished stage is evaluated on."""

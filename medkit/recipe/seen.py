@@ -43,13 +43,10 @@ def check_seen(recipe: Recipe) -> None:
 
 def _chain(recipe: Recipe, stage: Stage) -> Iterator[tuple[Stage, str, str]]:
     """What the stages of a chain do with which splits, the stage itself first."""
-    wanted = {stage.name}
-    for other in reversed(recipe.stages):  # parts are taken from earlier stages only
-        if other.name in wanted:
-            wanted |= other.takes_from()
-            yield other, "trains", other.train
-            if other.validate is not None:
-                yield other, "validates", other.validate
+    for other in recipe.chain([stage.name]):
+        yield other, "trains", other.train
+        if other.validate is not None:
+            yield other, "validates", other.validate
 
 
 def _meet(one: DataBlock, split: str, other: DataBlock, seen: str) -> bool:

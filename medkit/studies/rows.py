@@ -93,10 +93,5 @@ def _list(node: Node | None) -> list[Node]:
 
 def with_only(recipe: Recipe, stages: Sequence[str]) -> Recipe:
     """The recipe with some stages and those that these take parts from, directly or not."""
-    needed, waiting = set[str](), list(stages)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += recipe.stage(name).takes_from()
+    needed = {stage.name for stage in recipe.chain(stages)}
     return recipe.without([stage.name for stage in recipe.stages if stage.name not in needed])
