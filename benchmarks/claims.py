@@ -17,6 +17,7 @@ from medkit.bench import table as markdown
 from medkit.bench.table import fill
 from medkit.errors import MedkitError
 from medkit.studies.reader import bundled, load_study
+from medkit.studies.study import Claim
 
 RESULTS = Path(__file__).parent / "results" / "studies"
 TITLE = "claims"
@@ -33,20 +34,21 @@ def page() -> str:
     found = kept()
     rows = [(f"[{one['study']}](#{one['study']})", one["claim"]["says"], one["claim"]["found"]) for one in found]
     lines = markdown.table(("study", "claim", "on phantoms"), rows)
+    written = claims()
     for one in found:
-        lines += section(one)
-    lines += not_run({one["study"] for one in found})
-    return "\n".join(lines)
+        lines += section(one, written.pop(one["study"]).limits)
+    left = [f"- `{name}`: {claim.says}" for name, claim in written.items()]
+    return "\n".join([*lines, *(["### Not run yet", "", *left] if left else [])])
 
 
-def not_run(names: set[str]) -> list[str]:
-    """The bundled claims without a kept study."""
-    claims = [load_study(name) for name, _ in bundled() if name.startswith("claims/")]
-    left = [f"- `{study.name}`: {study.claim.says}" for study in claims if study.claim and study.name not in names]
-    return ["### Not run yet", "", *left] if left else []
+def claims() -> dict[str, Claim]:
+    """The bundled claims by the names of their studies."""
+    studies = [load_study(name) for name, _ in bundled() if name.startswith("claims/")]
+    return {study.name: study.claim for study in studies if study.claim is not None}
 
 
-def section(one: Mapping[str, Any]) -> list[str]:
+def section(one: Mapping[str, Any], limits: str) -> list[str]:
+    """A claim with what was found; ``limits`` is what its study says that it cannot say."""
     claim, compared = one["claim"], one["compared"][0]
     rows = [
         (
@@ -71,7 +73,7 @@ def section(one: Mapping[str, Any]) -> list[str]:
         f"- Claimed in: {claim['source']}.",
         f"- Measured: `{compared['stage']}` on `{compared['split']}`, by `medkit study run claims/{one['study']}` with medkit "
         f"{made['medkit']} at {made['commit'][:7]}, {made['device']}, {made['started'][:10]}.",
-        *_limits(one["study"]),
+        *([f"- What this study cannot say: {limits}"] if limits else []),
         *_renamed(one),
         "",
         *markdown.table(heads, rows),
@@ -100,12 +102,6 @@ def _beside(claim: Mapping[str, Any]) -> list[str]:
 def _renamed(one: Mapping[str, Any]) -> list[str]:
     """Methods that have another name in the study's file now, a list item each."""
     return [f"- `{old}` is now called `{new}`: {why}." for old, (new, why) in one.get("renamed", {}).items()]
-
-
-def _limits(name: str) -> list[str]:
-    """What the study's file says that it cannot say, a list item."""
-    claim = load_study(f"claims/{name}").claim
-    return [f"- What this study cannot say: {claim.limits}"] if claim is not None and claim.limits else []
 
 
 def _probability(value: float | None) -> str:

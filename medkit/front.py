@@ -34,7 +34,7 @@ class Options(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
-    link: bool | Path | None
+    link: bool | Path | Sequence[Path] | None
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -45,7 +45,7 @@ class ResumeOptions(TypedDict, total=False):
     track: Sequence[Track]
     jobs: int | None
     workers: Workers | None
-    link: bool | Path | None
+    link: bool | Path | Sequence[Path] | None
 
 
 class ExportOptions(TypedDict, total=False):
