@@ -33,6 +33,8 @@ LIBRARIES = (
 
 
 STARTED = time.time()
+TICK = 0.02
+"""Seconds by which a file system's clock may be behind: it is set once per tick of the kernel's."""
 FOLDERS = ("checkpoints", "weights", "examples")
 FIRST = r"environment\.json|state\.json"
 LEFT = re.compile(rf"run\.lock|log\.txt|{FIRST}|\.({FIRST}|recipe\.yaml|run\.lock)\.\d+\.tmp")
@@ -257,7 +259,7 @@ def _left_over(path: Path) -> bool:
     """
     if not any(path.iterdir()):
         return False
-    if not _startable(path) or path.stat().st_mtime > STARTED:
+    if not _startable(path) or path.stat().st_mtime > STARTED - TICK:
         raise FileExistsError
     return True
 

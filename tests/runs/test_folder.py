@@ -113,6 +113,15 @@ def test_a_start_that_was_killed_can_be_made_again(
     RunFolder.create(tmp_path)
 
 
+def test_a_start_within_a_tick_of_the_clock_is_not_taken_for_one_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder.create(tmp_path)
+    monkeypatch.setattr("medkit.runs.folder.STARTED", tmp_path.stat().st_mtime + 0.004)
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder.create(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["recipe.yaml", "notes.txt", "weights/a.safetensors"])
 def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
