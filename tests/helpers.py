@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -231,6 +232,22 @@ def write_heads(root: Path) -> Path:
     write_tree(root / "images", root / "cases.csv", Choices(masks=root / "masks"), labels=Labels(labels))
     split(root / "cases.csv", stratify="label", shares=(0.5, 0.25, 0.25))
     return root / "cases.csv"
+
+
+def write_noise(folder: Path, patients: list[str], folds: list[str], first: int = 0) -> dict[str, Any]:
+    """One scan of noise for each patient, every second one with a bleed; the source of their manifest, ``m.csv``.
+
+    The scans of two folders are the same from the same ``first`` on.
+    """
+    folder.mkdir()
+    lines = ["image,patient,fold,bleed"]
+    for i, (patient, fold) in enumerate(zip(patients, folds, strict=True), first):
+        voxels = np.random.default_rng(i).normal(30, 9, (32, 32, 4)).astype(np.int16)
+        voxels[:4] = -1000
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), folder / f"{i}.nii")
+        lines.append(f"{i}.nii,{patient},{fold},{i % 2}")
+    (folder / "m.csv").write_text("\n".join(lines) + "\n")
+    return {"use": "manifest", "path": str(folder / "m.csv"), "label": "bleed"}
 
 
 def write_hands(root: Path) -> Path:

@@ -71,7 +71,16 @@ Inputs = Annotated[
 Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs besides the image.")
 ]
-RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+
+
+def _a_run(folder: Path) -> Path:
+    """Refuse what is no run folder before torch is imported."""
+    from medkit.runs.folder import RunFolder
+
+    return RunFolder.open(folder, plugins=False).path
+
+
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", callback=_a_run)]
 Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="NAME", help="Report the run to an experiment tracker, such as tensorboard."),

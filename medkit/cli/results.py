@@ -51,8 +51,15 @@ def runs(
 
 def evaluate(
     folder: RunDir,
-    split: Annotated[str, typer.Option("--split", help="A split of the stage's data.")],
+    split: Annotated[str, typer.Option("--split", help="A split of the stage's data; with --data, a new name.")],
     stage: Annotated[str | None, typer.Option("--stage", help="Default: every stage.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Test the cases of this manifest instead.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="NAME", help="With --data: equal patient names there are other people."),
+    ] = None,
     allow_seen: Annotated[
         str | None,
         typer.Option("--allow-seen", metavar="REASON", help="Why patients seen in training may be tested."),
@@ -64,9 +71,13 @@ def evaluate(
 ) -> None:
     """Evaluate a finished run on one split and add the numbers to its results.
 
+    With --data, the cases are those of a manifest that came after the run, such as another hospital's, with the same
+    columns; --split is then the name for their results. Patients or images that were seen in training are refused.
+
     With --devices N, N ranks share the cases, on CPU cores too; the numbers are the same as with one.
 
-    Example: medkit evaluate runs/first --split external1
+    Examples: medkit evaluate runs/first --split external1;
+    medkit evaluate runs/first --data hospital_b.csv --split hospital_b
     """
     with stoppable("the same command measures again"):
         here = place_here(devices)
@@ -75,14 +86,19 @@ def evaluate(
             from medkit.engine.launch import launch
 
             words = [*given("--stage", stage), *given("--allow-seen", allow_seen), *given("--device", device)]
+            words += [*given("--data", data), *given("--space", space)]
             words += [*repeated("--plugin", plugin), *(["--json"] if json else [])]
             launch(devices, ["evaluate", str(folder), "--split", split, *words])
             return
         from medkit.reporting.tables import SEEN_MARK
         from medkit.runs.measure import evaluate_again
+        from medkit.runs.new_cases import NewCases
         from medkit.runs.seen import banners
 
-        found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen)
+        if data is None and space is not None:
+            raise InputError("--space is for patients of new cases", "--space", "give their manifest with --data")
+        new = None if data is None else NewCases(data, space)
+        found = evaluate_again(folder, split, stage=stage, device=device, allow_seen=allow_seen, new=new)
         if not here.is_main:
             return
         if json:
@@ -92,6 +108,7 @@ def evaluate(
         show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
         for text in banners(folder):
             print(f"{SEEN_MARK} {text}")
+        print(f"'medkit report {folder}' writes the report again, with these numbers")
 
 
 def _line(stage: str, metric: str, value: MetricValue) -> tuple[Any, ...]:

@@ -51,13 +51,14 @@ def run(
     Example: medkit study run tiny --out runs/tiny --jobs 2
     """
     load_files(plugin)
+    from medkit.studies.reader import load_study
+
+    found = load_study(study)  # a wrong name is told before torch is imported
     from medkit.data.processes import default_jobs
     from medkit.engine.progress import Progress
     from medkit.studies.options import Options
-    from medkit.studies.reader import load_study
     from medkit.studies.run import check_end, run_study
 
-    found = load_study(study)
     out = out or Path("runs") / found.name
     others = tuple(map(str, link or []))
     options = Options(

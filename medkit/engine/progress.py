@@ -12,6 +12,7 @@ from typing import Any
 from medkit.engine.notebook_bars import NotebookBars, in_notebook
 
 EVERY = 10.0  # seconds between plain lines of one task
+SAME = 300.0  # seconds after which a line is printed again although nothing has changed
 
 
 class Progress:
@@ -83,14 +84,17 @@ class Progress:
                 if self.bars is not None:
                     self.bars.remove_task(bar)
             return
-        last = time.monotonic()
+        last, said = time.monotonic(), ""
 
         def tell(done: int, total_now: int | None = None, note: str = "") -> None:
-            nonlocal last
-            if not self.quiet and time.monotonic() - last >= EVERY:
-                last = time.monotonic()
-                of = f" of {total_now or total}" if total_now or total else ""
-                self._print(f"{name}: {done}{of} {note}".rstrip())
+            nonlocal last, said
+            if self.quiet or time.monotonic() - last < EVERY:
+                return
+            of = f" of {total_now or total}" if total_now or total else ""
+            text = f"{name}: {done}{of}" + (f", {note}" if note else "")
+            if text != said or time.monotonic() - last >= SAME:
+                last, said = time.monotonic(), text
+                self._print(text)
 
         yield tell
 

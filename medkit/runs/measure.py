@@ -18,9 +18,13 @@ from medkit.recipe import Stage
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked_for_all
+from medkit.runs.new_cases import NewCases
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
+
+REASON = "'--allow-seen REASON'"
+SPACE_OR_REASON = f"or they are other people of the same names, {REASON} or '--space NAME'"
 
 
 def measure(
@@ -40,12 +44,19 @@ def measure(
 
 
 def evaluate_again(
-    run: str | Path, split: str, *, stage: str | None = None, device: str | None = None, allow_seen: str | None = None
+    run: str | Path,
+    split: str,
+    *,
+    stage: str | None = None,
+    device: str | None = None,
+    allow_seen: str | None = None,
+    new: NewCases | None = None,
 ) -> list[Evaluation]:
     """Evaluate finished stages (or one) on ``split`` and merge the numbers into the run's results.
 
     On several ranks each takes its share of the cases, and the main one gets what was measured.
     ``allow_seen`` says why the split may hold patients that were seen in training; it is shown beside the results.
+    With ``new`` cases the split is not one of the recipe, but the name for their results.
 
     Raises
     ------
@@ -59,9 +70,13 @@ def evaluate_again(
             agreed(runtime.strategy, lambda: refuse_living(folder.path), "the programs of the run")
             bench = Workbench(agreed(runtime.strategy, folder.recipe, "the recipe"), runtime, folder)
             stages = agreed(runtime.strategy, lambda: _finished(bench, stage), "the stages")
-            _check_seen(bench, stages, split, allow_seen)
+            if new is not None:
+                bench, stages = agreed(runtime.strategy, lambda: _on(new, bench, stages, split), "the new cases")
+            _check_seen(bench, stages, split, allow_seen, SPACE_OR_REASON if new else REASON)
             found = [result for item in stages if (result := _evaluate(bench, item, split, allow_seen)) is not None]
             if runtime.is_main:
+                if new is not None:
+                    folder.add_notice(new.notice(split))
                 merge_cases(folder.path)
             return found
     except FailedTogether as error:
@@ -81,7 +96,16 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
     return stages
 
 
-def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_seen: str | None) -> None:
+def _on(new: NewCases, bench: Workbench, stages: Sequence[Stage], split: str) -> tuple[Workbench, list[Stage]]:
+    """The workbench and the stages with new cases as their only split."""
+    if bench.runtime.world_size > 1:
+        for stage in stages:  # only here are the cases that a stage was trained on
+            trainer_of(bench, stage, bench.trained(stage)).check()
+    recipe = new.instead(bench.recipe, stages, split)
+    return Workbench(recipe, bench.runtime, bench.folder), [recipe.stage(one.name) for one in stages]
+
+
+def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_seen: str | None, way_out: str) -> None:
     """Refuse to test on patients seen in training; the cases are prepared for that, each rank doing its share."""
     runtime = bench.runtime
     if allow_seen is not None:
@@ -90,7 +114,7 @@ def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_see
         return
     for stage in stages:
         dataset, what = bench.dataset(stage), f"the preparation of {stage.name}, {split}"
-        agreed(runtime.strategy, partial(bench.seen.check, stage, split, way_out="'--allow-seen REASON'"), what)
+        agreed(runtime.strategy, partial(bench.seen.check, stage, split, way_out=way_out), what)
         with together(runtime, what), Progress(not runtime.is_main) as progress:
             mine = dataset.cases(split)[runtime.rank :: runtime.world_size]
             with progress.task(f"{stage.name}: preparing", total=len(mine)) as advance:
@@ -105,7 +129,7 @@ def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None
     what = f"stage {stage.name}"
     with together(bench.runtime, what):
         trainer, metrics = trainer_of(bench, stage, bench.trained(stage)), bench.metrics(stage)
-        if bench.runtime.world_size > 1:
+        if bench.runtime.world_size > 1 and stage.train in bench.recipe.data[stage.data].splits:
             trainer.check()
     with Progress(not bench.runtime.is_main) as progress:
         result = measure(bench, trainer, metrics, split, progress)

@@ -18,7 +18,7 @@ from medkit.data.copies import image_digests
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
 from medkit.data.volume import Volume
 from medkit.errors import InputError, Problems, RunError
-from medkit.evaluation.results import Evaluation
+from medkit.evaluation.results import Evaluation, read_results
 from medkit.protocols import Case
 from medkit.recipe import Stage
 from medkit.recipe.blocks import Block
@@ -278,6 +278,16 @@ class Seen:
         self.bench.folder.write_text(f"{LEDGERS}/{stage.name}.json", text)
         return text
 
+    def _trained(self, stage: Stage) -> dict[str, int]:
+        """On how many patients a stage was trained, out of how many; where only new cases are at hand, as the run's
+        earlier results have it."""
+        if stage.train in self.bench.recipe.data[stage.data].splits:
+            on, of = (len(self._named(stage, self._part(stage, stage.train, fraction))) for fraction in (True, False))
+            return {"trained_on": on, "trained_of": of}
+        known = read_results(self.bench.folder.path).get(stage.name, {}) if self.bench.folder is not None else {}
+        value = next((v for found in known.values() for v in found.values() if v.trained_on), None)
+        return {} if value is None else {"trained_on": value.trained_on, "trained_of": value.trained_of}
+
     def counted(self, stage: Stage, evaluation: Evaluation, reason: str | None = None) -> Evaluation:
         """The evaluation with its numbers of patients, cases and slices, and of patients seen in training.
 
@@ -289,8 +299,7 @@ class Seen:
             "cases": found.cases,
             "slices": evaluation.slices,
             "seen": found.seen,
-            "trained_on": len(self._named(stage, self._part(stage, stage.train, True))),
-            "trained_of": len(self._named(stage, self._part(stage, stage.train, False))),
+            **self._trained(stage),
         }
         folder = self.bench.folder
         if folder is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import go_on, train
+from helpers import go_on, train, write_noise
 
 import medkit
 from medkit.data.copies import image_digests
@@ -148,7 +148,9 @@ def test_validation_on_training_patients_is_told_where_it_is_allowed(tmp_path: P
 
 
 def test_a_renamed_copy_of_a_training_image_ends_the_stage(tmp_path: Path) -> None:
-    source = manifest(tmp_path / "data", ["001", "002", "003", "004", "005"], ["train", "train", "val", "test", "test"])
+    source = write_noise(
+        tmp_path / "data", ["001", "002", "003", "004", "005"], ["train", "train", "val", "test", "test"]
+    )
     shutil.copy(tmp_path / "data" / "0.nii", tmp_path / "data" / "3.nii")
     plain = recipe(stage("classify"))
     plain["data"]["d"] = block(source)
@@ -163,9 +165,9 @@ def test_a_renamed_copy_of_a_training_image_ends_the_stage(tmp_path: Path) -> No
 def test_copies_are_found_in_weights_of_another_run_too(tmp_path: Path) -> None:
     folds = ["train", "train", "val", "test"]
     plain = recipe(stage("first"))
-    plain["data"]["d"] = block(manifest(tmp_path / "one", ["001", "002", "003", "004"], folds))
+    plain["data"]["d"] = block(write_noise(tmp_path / "one", ["001", "002", "003", "004"], folds))
     before = run(plain, tmp_path / "before")
-    source = manifest(tmp_path / "two", ["a", "b", "c", "d"], folds, first=10)
+    source = write_noise(tmp_path / "two", ["a", "b", "c", "d"], folds, first=10)
     shutil.copy(tmp_path / "one" / "1.nii", tmp_path / "two" / "13.nii")
     plain = recipe(stage("classify", weights(before)))
     plain["data"]["d"] = {**block(source), "prepare": [{"use": "window", "low": 20, "high": 60}]}
@@ -176,7 +178,7 @@ def test_copies_are_found_in_weights_of_another_run_too(tmp_path: Path) -> None:
 def test_a_prediction_says_whether_its_image_was_seen(tmp_path: Path) -> None:
     folds = ["train", "train", "val", "test"]
     plain = recipe(stage("classify"))
-    plain["data"]["d"] = block(manifest(tmp_path / "data", ["001", "002", "003", "004"], folds))
+    plain["data"]["d"] = block(write_noise(tmp_path / "data", ["001", "002", "003", "004"], folds))
     folder = run(plain, tmp_path / "run")
     said = {}
     for name in ("0", "3"):
@@ -188,7 +190,7 @@ def test_a_prediction_says_whether_its_image_was_seen(tmp_path: Path) -> None:
 def test_a_patient_is_known_by_the_number_in_a_dicom_header(tmp_path: Path, write_ct: Callable[..., None]) -> None:
     folds = ["train", "train", "val", "test"]
     plain = recipe(stage("classify"))
-    plain["data"]["d"] = block(manifest(tmp_path / "data", ["001", "002", "003", "004"], folds))
+    plain["data"]["d"] = block(write_noise(tmp_path / "data", ["001", "002", "003", "004"], folds))
     folder = run(plain, tmp_path / "run")
     voxels = np.random.default_rng(99).normal(30, 9, (4, 32, 32)).round()
     voxels[:, :4] = -1000
@@ -345,24 +347,10 @@ def test_evaluating_a_run_on_its_training_patients_is_refused_and_can_be_allowed
     assert json.loads((first / "seen.json").read_text())["first"]["both"]["reason"] == REASON
 
 
-def manifest(folder: Path, patients: list[str], folds: list[str], first: int = 0) -> dict[str, Any]:
-    import nibabel
-
-    folder.mkdir()
-    lines = ["image,patient,fold,bleed"]
-    for i, (patient, fold) in enumerate(zip(patients, folds, strict=True), first):
-        voxels = np.random.default_rng(i).normal(30, 9, (32, 32, 4)).astype(np.int16)
-        voxels[:4] = -1000
-        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), folder / f"{i}.nii")
-        lines.append(f"{i}.nii,{patient},{fold},{i % 2}")
-    (folder / "m.csv").write_text("\n".join(lines) + "\n")
-    return {"use": "manifest", "path": str(folder / "m.csv"), "label": "bleed"}
-
-
 def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ(tmp_path: Path) -> None:
     folds = ["train", "train", "val", "test"]
-    here = manifest(tmp_path / "here", ["001", "002", "003", "004"], folds)
-    there = manifest(tmp_path / "there", ["004 ", "005", "006", "007"], folds)
+    here = write_noise(tmp_path / "here", ["001", "002", "003", "004"], folds)
+    there = write_noise(tmp_path / "there", ["004 ", "005", "006", "007"], folds)
     plain = chain(block({**there, "space": "east"}, train={"fold": "train"}))
     plain["data"]["d"] = block(here)
     folder = run(plain, tmp_path / "run")
@@ -395,7 +383,7 @@ def test_cases_made_of_one_scan_show_one_patient_whatever_they_are_called(tmp_pa
 
 def test_what_a_stage_saw_is_not_forgotten_when_the_manifest_changes(tmp_path: Path) -> None:
     folds = ["train", "train", "val", "test"]
-    source = manifest(tmp_path / "data", ["001", "002", "003", "004"], folds)
+    source = write_noise(tmp_path / "data", ["001", "002", "003", "004"], folds)
     plain = recipe(stage("classify"))
     plain["data"]["d"] = block(source)
     folder = run(plain, tmp_path / "run")

@@ -1,0 +1,97 @@
+"""A finished run is measured on a manifest of cases that came after it, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import run_command
+from helpers import train, write_noise
+
+from medkit.evaluation.results import read_results
+from medkit.recipe import recipe_from
+
+FOLDS = ["train", "train", "val", "val", "test", "test"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with scans of hospitals ``a`` and ``b``, a run on those of ``a``, and copies of some under other names."""
+    root = tmp_path_factory.mktemp("hospitals")
+    source = write_noise(root / "a", [f"a{i}" for i in range(6)], FOLDS)
+    write_noise(root / "b", [f"b{i}" for i in range(6)], ["test"] * 6, first=100)
+    write_noise(root / "numbered", [f"a{i}" for i in range(6)], ["test"] * 6, first=200)
+    write_noise(root / "copies", [f"c{i}" for i in range(6)], ["test"] * 6)
+    window = {"use": "window", "low": 0, "high": 80}
+    block = {"source": source, "splits": {s: {"fold": s} for s in ("train", "val", "test")}, "prepare": [window]}
+    encoder = {"use": "timm", "model": "test_resnet", "in_channels": 1}
+    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
+    stage = {"name": "classify", "batch": 4, "data": "d", "objective": objective, "metrics": ["auc"]}
+    plain = {"medkit": 1, "name": "t", "seed": 1, "data": {"d": block}, "stages": [stage]}
+    train(recipe_from(plain), root / "run", device="cpu", quiet=True)
+    return root
+
+
+def evaluate(home: Path, manifest: str, *words: str) -> tuple[int, str]:
+    done = run_command(["evaluate", "run", "--data", f"{manifest}/m.csv", *words], home)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_all_cases_of_the_new_manifest_are_measured_under_the_given_name(home: Path) -> None:
+    before = json.loads((home / "run" / "results.json").read_text())
+    code, text = evaluate(home, "b", "--split", "hospital_b")
+    assert code == 0, text
+    found = read_results(home / "run")["classify"]
+    assert found["hospital_b"]["auc"].patients == 6
+    assert found["hospital_b"]["auc"].seen == 0
+    assert "'medkit report run'" in text
+    after = json.loads((home / "run" / "results.json").read_text())
+    assert {key: after["classify"][key] for key in before["classify"]} == before["classify"]
+
+
+def test_the_report_says_that_these_cases_came_after_the_run(home: Path) -> None:
+    evaluate(home, "b", "--split", "hospital_b")
+    assert run_command(["report", "run"], home).returncode == 0
+    page = (home / "run" / "report.html").read_text()
+    assert "measured after the run, on all cases of m.csv" in page
+    assert "hospital_b" in page
+
+
+def test_patients_of_the_training_set_are_refused(home: Path) -> None:
+    code, text = evaluate(home, "numbered", "--split", "other")
+    assert code != 0
+    assert "4 of 6 patients were" in text
+    assert "--space" in text
+
+
+def test_equal_names_in_another_space_are_other_people(home: Path) -> None:
+    code, text = evaluate(home, "numbered", "--split", "other_hospital", "--space", "b")
+    assert code == 0, text
+    assert read_results(home / "run")["classify"]["other_hospital"]["auc"].seen == 0
+
+
+def test_copies_of_training_images_under_other_names_are_refused(home: Path) -> None:
+    code, text = evaluate(home, "copies", "--split", "copies")
+    assert code != 0
+    assert "copies" in text
+    assert "copies" not in read_results(home / "run")["classify"]
+
+
+def test_a_split_of_the_recipe_is_not_replaced(home: Path) -> None:
+    code, text = evaluate(home, "b", "--split", "test")
+    assert code != 0
+    assert "'test' is a split of the recipe" in text
+
+
+def test_a_run_on_phantoms_takes_no_manifest(home: Path, tmp_path: Path) -> None:
+    assert run_command(["run", "tiny_ich_seg", "--out", "phantoms", "--device", "cpu"], home).returncode == 0
+    done = run_command(["evaluate", "phantoms", "--data", "b/m.csv", "--split", "new"], home)
+    assert done.returncode != 0
+    assert "reads 'phantoms:head_ct', which a manifest cannot take the place of" in done.stderr
+
+
+def test_a_space_without_new_cases_is_refused(home: Path) -> None:
+    done = run_command(["evaluate", "run", "--split", "test", "--space", "b"], home)
+    assert done.returncode != 0
+    assert "--data" in done.stderr
