@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import AllowGaps, Field, PluginFile, RunDir, UnitsSaid, fields_of
+from medkit.cli.options import AllowGaps, Field, PluginFile, RunDir, UnitsSaid, check_run, fields_of
 from medkit.cli.output import show_json
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def export(
 
     Example: medkit export runs/first --stage pretext --output model.pt2 --slices 64
     """
+    check_run(folder)
     from medkit.front import export as apply
     from medkit.runs.export import ExportSettings
     from medkit.runs.reading import Reading

@@ -71,16 +71,7 @@ Inputs = Annotated[
 Field = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="What a head needs besides the image.")
 ]
-
-
-def _a_run(folder: Path) -> Path:
-    """Refuse what is no run folder before torch is imported."""
-    from medkit.runs.folder import RunFolder
-
-    return RunFolder.open(folder, plugins=False).path
-
-
-RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", callback=_a_run)]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="NAME", help="Report the run to an experiment tracker, such as tensorboard."),
@@ -99,3 +90,10 @@ def fields_of(texts: list[str] | None) -> dict[str, float]:
         except ValueError as error:
             raise InputError(f"'{text}' is not NAME=NUMBER", "--field") from error
     return found
+
+
+def check_run(folder: Path) -> None:
+    """Refuse what is no run folder before torch is imported."""
+    from medkit.runs.folder import RunFolder
+
+    RunFolder.open(folder, plugins=False)

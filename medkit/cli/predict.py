@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import AllowGaps, Device, Field, Inputs, MendBy, PluginFile, RunDir, UnitsSaid, fields_of
+from medkit.cli.options import (
+    AllowGaps,
+    Device,
+    Field,
+    Inputs,
+    MendBy,
+    PluginFile,
+    RunDir,
+    UnitsSaid,
+    check_run,
+    fields_of,
+)
 from medkit.cli.output import show_json
 from medkit.errors import InputError, RunError
 
@@ -66,6 +77,7 @@ def predict(
 
     Example: medkit predict runs/first --input cases.csv --output masks --jobs 4
     """
+    check_run(folder)
     from medkit.data.inputs import is_one
     from medkit.data.mend import named
     from medkit.runs.predict import PredictSettings
@@ -141,6 +153,7 @@ def explain(
 
     Example: medkit explain runs/first --input hand.png --output maps --field sex=1
     """
+    check_run(folder)
     from medkit.data.mend import named
     from medkit.runs.explain import Question
     from medkit.runs.explain import explain as apply

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Devices, Json, PluginFile, RunDir
+from medkit.cli.options import Device, Devices, Json, PluginFile, RunDir, check_run
 from medkit.cli.output import show_json, show_table
 from medkit.cli.ranks import given, load_files_together, place_here, repeated, stoppable
 from medkit.errors import InputError
@@ -81,6 +81,8 @@ def evaluate(
     """
     with stoppable("the same command measures again"):
         here = place_here(devices)
+        if here.world_size == 1:  # of several ranks, one says it later
+            check_run(folder)
         load_files_together(here, plugin, device)
         if devices > 1:
             from medkit.engine.launch import launch

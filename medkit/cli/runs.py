@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medkit.cli.components import load_files
-from medkit.cli.options import Device, Devices, Jobs, Link, PluginFile, RunDir, Set, Skip, Track, Workers
+from medkit.cli.options import Device, Devices, Jobs, Link, PluginFile, RunDir, Set, Skip, Track, Workers, check_run
 from medkit.cli.output import show_table
 from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.engine import interrupt
@@ -116,6 +116,8 @@ def resume(
     """
     _say_at_once(f"{folder}: looking how far it has come")
     here = place_here(devices)
+    if here.world_size == 1:  # of several ranks, one says it later
+        check_run(folder)
     load_files_together(here, plugin, device)
     with _resumable(folder, devices):
         if devices > 1:

@@ -165,6 +165,11 @@ def gather(
     if len(counts) > 1:
         others = ", ".join(f"{name or 'none'} ({count})" for name, count in counts.most_common() if name)
         found.told.append(f"modality {'/'.join(found.modality)} is taken; there are images of {others}")
+    pictures = sum(str(row["image"]).lower().endswith(".png") for row in found.rows)
+    if 0 < pictures < len(found.rows):
+        kinds = f"scans ({len(found.rows) - pictures}) and PNG pictures ({pictures})"
+        hint = "if they do not belong together, move one kind away: a recipe reads all cases alike"
+        found.told.append(f"the cases are of two kinds, {kinds}; {hint}")
     return found
 
 

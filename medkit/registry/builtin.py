@@ -42,7 +42,7 @@ def medkit_register(registry: Registrar) -> None:
     ):
         r.metric(name, f"medkit.parts.metrics_classification:{cls}", text)
     r.metric("dice", "medkit.parts.metrics_segmentation:DiceScore", "Dice similarity of positive cases")
-    r.metric("fpv", "medkit.parts.metrics_segmentation:FalsePositiveVolume", "false positive volume of negatives, uL")
+    r.metric("fpv", "medkit.parts.metrics_segmentation:FalsePositiveVolume", "false positive volume, in normal cases")
     for name, module, cls, text in (
         ("hd95", "surface", "HD95", "95th percentile of the Hausdorff distance, mm"),
         ("assd", "surface", "ASSD", "average symmetric surface distance, mm"),

@@ -14,6 +14,7 @@ from medkit.reporting import figures
 from medkit.reporting.confusion import Confusion, confusions
 from medkit.reporting.curves import learning_curves, panels
 from medkit.reporting.figures_embedding import embedding_map
+from medkit.reporting.legend import legend, spelled_out
 from medkit.reporting.report_decisions import (
     Decisions,
     GroupTable,
@@ -26,7 +27,7 @@ from medkit.reporting.report_decisions import (
 from medkit.reporting.room import Room
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.stress import Stressed, stressed
-from medkit.reporting.tables import Table, how_intervals_were_made, results_table
+from medkit.reporting.tables import Table, base_of, how_intervals_were_made, results_table
 from medkit.reporting.worst_cases import Worst, worst_cases
 from medkit.runs.fitting import choice_told, read_choices
 from medkit.runs.folder import RunFolder
@@ -65,7 +66,8 @@ class OwnRow:
 class Section:
     """What the report says about a stage and its variants.
 
-    ``ident`` is its id in the page; ``ungrouped``, whether it was tested by a version that measured no groups;
+    ``ident`` is its id in the page; ``legend`` says what each metric is, and ``spelled_out`` what short forms mean;
+    ``ungrouped``, whether it was tested by a version that measured no groups;
     ``ungroupable`` says why a test set has none;
     ``left_out`` has the titles of pictures for which there was no room.
     """
@@ -74,6 +76,8 @@ class Section:
     name: str
     table: Table
     intervals: str
+    legend: Mapping[str, str]
+    spelled_out: Sequence[str]
     choices: Sequence[tuple[str, str]]
     comparisons: Sequence[Comparison]
     untested: Sequence[str]
@@ -126,6 +130,8 @@ def _section(ident: str, base: str, stages: Sequence[str], source: _Source) -> S
         name=base,
         table=table,
         intervals=how_intervals_were_made(results, stages),
+        legend=legend(heads, [one for one in run.recipe.get("stages", []) if base_of(one["name"]) == base]),
+        spelled_out=spelled_out([head.unit for head in table.heads], stages),
         choices=[(stage, choice_told(choices[stage])) for stage in stages if stage in choices],
         comparisons=compared,
         untested=[name for name in heads if name in wanted - {c.metric for c in compared}],

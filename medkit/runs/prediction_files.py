@@ -63,8 +63,11 @@ class Target:
         return self._nifti or self.settings.format == "dicom-seg"
 
     def check_image(self, image: Volume) -> None:
-        """Say at once what would stop an image on this grid from being written, if the name asks for one."""
-        if self._is_file:
+        """Say at once what would stop an image on this grid from being written, if the name asks for one.
+
+        Segmentations have to wait for :meth:`check`: a stage without a mask has none, whatever the image is.
+        """
+        if self._is_file and self.settings.format != "dicom-seg":
             self._check_grid(image)
 
     def check(self, image: Volume, gives: set[str]) -> None:

@@ -14,4 +14,4 @@ def medkit_register(registry):
     registry.loss("consistency", "medkit_smartnet.consistency:Consistency", "ties classification and segmentation")
     registry.operator("lstm_classifier", "medkit_smartnet.lstm:LSTMClassifier", "classify a volume by an LSTM")
     registry.operator("conv3d_segmenter", "medkit_smartnet.conv3d:Conv3DSegmenter", "segment a volume by Conv3D")
-    registry.metric("concurrence", "medkit_smartnet.concurrence:Concurrence", "do the heads agree? (eq. 2)")
+    registry.metric("concurrence", "medkit_smartnet.concurrence:Concurrence", "how often the heads agree (eq. 2)")

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers import check_mixed_tree
@@ -116,6 +117,12 @@ def test_masks_go_to_the_images_of_their_name(nifti: Path) -> None:
     written, _ = made(nifti, Choices(masks=nifti / "tree" / "labels"))
     assert [row["mask"] and Path(row["mask"]).name for row in written.rows] == ["001.nii.gz", "002.nii.gz", None]
     assert "1 cases have no mask: 010_0000" in written.told
+
+
+def test_pictures_beside_scans_are_told(nifti: Path) -> None:
+    cv2.imwrite(str(nifti / "tree" / "hand.png"), np.zeros((8, 8), np.uint8))
+    written, _ = made(nifti)
+    assert "scans (3) and PNG pictures (1)" in written.told[-1]
 
 
 # -- labels --------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ RUN_BY = {
     "data split": ("tests/cli/test_cli_new_recipe.py", '"split"'),
     "embed": ("tests/runs/test_embed.py", "embed("),
     "explain": ("tests/plugins/test_pedxnet_runs.py", "explain("),
+    "evaluate": ("tests/runs/test_new_cases.py", '"evaluate"'),
     "export": ("tests/runs/test_export.py", "export("),
     "list": ("tests/cli/test_cli_look.py", '"list"'),
     "new plugin": ("tests/cli/test_cli_new.py", '"plugin"'),

@@ -66,6 +66,18 @@ def test_a_box_plot_says_of_how_many_cases_and_patients_it_is(folder: Path) -> N
     assert "every dot is a case (test: 6 cases of 3 patients)" in text_of(folder)
 
 
+def test_a_table_of_results_says_what_its_metrics_and_variants_are(folder: Path) -> None:
+    recipe = json.loads((folder / "recipe.yaml").read_text())
+    for stage in recipe["stages"]:
+        stage["metrics"] = ["dice"]
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    for name in ("s", "s@v"):
+        evaluated(folder, name, 0.5)
+    said = text_of(folder)
+    assert "dice : Dice similarity of positive cases" in said
+    assert "s@v: the variant &#39;v&#39; of stage &#39;s&#39;" in said
+
+
 def test_a_run_whose_stages_all_failed_has_a_report_that_says_why(folder: Path) -> None:
     (folder / "state.json").write_text(json.dumps({"done": [], "failed": {"s": "no memory"}}))
     assert "s : no memory" in text_of(folder)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,6 +186,16 @@ def test_a_name_that_does_not_fit_the_format_is_refused_at_once(run, study, tmp_
     with pytest.raises(InputError, match=match):
         predict(run, study / "b", tmp_path / name, settings=PredictSettings(format=format), device="cpu")
     assert not (tmp_path / name).exists()
+
+
+def test_a_stage_without_a_mask_is_told_before_what_segmentations_need(study, tmp_path, monkeypatch) -> None:
+    encoder = {"use": "timm", "model": "test_resnet", "in_channels": 1}
+    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
+    folder = train(small_recipe("classifies", objective=objective), tmp_path / "run", device="cpu", quiet=True).folder
+    monkeypatch.setitem(sys.modules, "highdicom", None)  # as if the extra 'seg' were not installed
+    settings = PredictSettings(format="dicom-seg")
+    with pytest.raises(InputError, match="and no image"):
+        predict(folder, study / "b", tmp_path / "out.dcm", settings=settings, device="cpu")
 
 
 def test_a_nifti_has_no_images_that_a_segmentation_could_name(run, study, tmp_path) -> None:
