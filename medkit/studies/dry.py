@@ -13,6 +13,7 @@ from medkit.runs.workbench import Workbench
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness, fairness_table
 from medkit.studies.folder import StudyFolder, shared
+from medkit.studies.foresight import without_verdict
 from medkit.studies.options import Options, threads_of
 from medkit.studies.seconds import kept_paces, paces_table, planned_apart
 from medkit.studies.study import Study
@@ -72,6 +73,7 @@ def dry_study(study: Study, out: Path, options: Options) -> DryStudy:
     if fitted:
         tables.append(paces_table(fitted))
         summary = "\n".join([*planned_apart(fitted), summary])
+    summary = "\n".join([summary, *without_verdict(study, benches)])
     return DryStudy(tables, summary, total)
 
 

@@ -74,7 +74,9 @@ def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given
 def _shown(row: Given, kind: str) -> str:
     if kind == "data":
         return f"{row.data} of {row.cases} cases"
-    return row.draws if kind == "draws" else f"{row.steps} steps of {row.batch}"
+    if kind == "draws":
+        return row.draws
+    return "as many steps as its program takes" if row.steps is None else f"{row.steps} steps of {row.batch}"
 
 
 def _given(method: str, bench: Workbench, stage: Stage, tuning: str) -> Given:

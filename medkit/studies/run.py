@@ -21,6 +21,7 @@ from medkit.runs.lock import locked
 from medkit.studies.checks import plan_and_check
 from medkit.studies.fairness import check_fairness
 from medkit.studies.folder import STUDY, TOKEN, StudyFolder
+from medkit.studies.foresight import without_verdict
 from medkit.studies.options import Options
 from medkit.studies.search import check_search, run_search
 from medkit.studies.seconds import KEPT, kept_paces, planned_apart
@@ -69,6 +70,8 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
         if options.on != "local":
             _confirm(folder, executors[0], options)
         progress.say(f"{study.name}: {len(trials)} trials, in {out}")
+        for told in without_verdict(study, {method: one.bench for method, one in checked.items()}):
+            progress.say(told)
         for one in paces:
             progress.say(
                 f"{one.method}: {one.epochs} epochs of '{one.stage}' in {one.seconds:g} s, {one.epoch:.3g} s each"
