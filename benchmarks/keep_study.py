@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,50 @@ WANTED = {"label efficiency": "labels", "difference of": "effects", "time of eac
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Means over seeds with lowest and highest, as Markdown; bold where a difference to the reference is shown."""
+    """Means over seeds with lowest and highest, as Markdown; bold where a difference to the reference is shown.
+
+    A study that varies nothing but seeds gets one table, with a column for each number that is compared.
+    """
+    compared = found["compared"]
+    if all(tuple(summary["place"]) == () for one in compared for summary in one["summaries"]):
+        where = {(one["stage"], one["split"]) for one in compared}
+        if len(where) == 1:
+            columns = [(one["metric"].upper(), _cells(one, ())) for one in compared]
+            return "\n".join([_where(compared[0]), "", *_table(columns), _made(found)])
+        columns = [(f"{one['metric'].upper()}, {_where(one).rstrip(':')}", _cells(one, ())) for one in compared]
+        return "\n".join([*_table(columns), _made(found)])
     lines = []
-    for one in found["compared"]:
-        better = {(v["better"], *at["place"]) for at in one["verdicts"] for v in at["verdicts"] if v["better"]}
-        methods = dict.fromkeys(s["method"] for s in one["summaries"])
+    for one in compared:
         places = dict.fromkeys(tuple(s["place"]) for s in one["summaries"])
-        cells = {(s["method"], *s["place"]): s for s in one["summaries"]}
-        heads = [", ".join(place) or "all" for place in places]
-        lines += [f"{one['metric'].upper()} of `{one['stage']}` on `{one['split']}`:", ""]
-        rows = [
-            (method, *(_cell(cells.get((method, *place)), (method, *place) in better) for place in places))
-            for method in methods
-        ]
-        lines += markdown.table(("method", *heads), rows)
+        columns = [(", ".join(place) or "all", _cells(one, place)) for place in places]
+        lines += [f"{one['metric'].upper()} of {_where(one)}", "", *_table(columns)]
     return "\n".join([*lines, _made(found)])
 
 
-def _cell(summary: Mapping[str, Any] | None, better: bool) -> str:
-    if summary is None or summary["mean"] is None:
+def _where(one: Mapping[str, Any]) -> str:
+    return f"`{one['stage']}` on `{one['split']}`:"
+
+
+def _cells(one: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:
+    """What a column says of each method."""
+    mine = {s["method"]: s for s in one["summaries"] if tuple(s["place"]) == place}
+    verdicts = [v for at in one["verdicts"] if tuple(at["place"]) == place for v in at["verdicts"]]
+    better = {v["better"] for v in verdicts if v["better"]}
+    return {method: _cell(summary, method in better) for method, summary in mine.items()}
+
+
+def _table(columns: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+    methods = dict.fromkeys(method for _, cells in columns for method in cells)
+    rows = [(method, *(cells.get(method, "–") for _, cells in columns)) for method in methods]
+    return markdown.table(("method", *(head for head, _ in columns)), rows)
+
+
+def _cell(summary: Mapping[str, Any], better: bool) -> str:
+    if summary["mean"] is None:
         return "–"
-    mean = f"{summary['mean']:.3f}"
-    return f"{f'**{mean}**' if better else mean} ({summary['low']:.3f} to {summary['high']:.3f})"
+    digits = 3 if abs(summary["mean"]) < 10 else 1
+    mean = f"{summary['mean']:.{digits}f}"
+    return f"{f'**{mean}**' if better else mean} ({summary['low']:.{digits}f} to {summary['high']:.{digits}f})"
 
 
 def _made(found: Mapping[str, Any]) -> str:
