@@ -24,6 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``-n auto``: one more than cores, as a test that waits for its processes leaves a core idle."""
+    from medkit.data.processes import default_jobs
+
+    return min(default_jobs() + 1, 8)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("MEDKIT_NIGHTLY"):
         return
