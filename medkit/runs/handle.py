@@ -140,6 +140,40 @@ class Run:
         volume = read_volume(image) if isinstance(image, str | Path) else image
         return self._predictor(stage, settings, device).predict(volume, fields)
 
+    def evaluate(
+        self,
+        split: str,
+        *,
+        stage: str | None = None,
+        data: str | Path | None = None,
+        space: str | None = None,
+        allow_seen: str | None = None,
+        device: str = "cpu",
+    ) -> Results:
+        """Measure finished stages, or one, on a split; the run's results, with these added to its folder.
+
+        Parameters
+        ----------
+        data:
+            A manifest of cases that came after the run: ``split`` is the name for their results.
+        space:
+            With ``data``: its patients are other people than those of the recipe who have the same names.
+        allow_seen:
+            Why the split may hold patients that were seen in training.
+
+        Raises
+        ------
+        InputError
+            if patients or images of the split were seen in training and nothing allows it, or ``data`` does not fit.
+        """
+        from medkit.runs.measure import evaluate_again
+        from medkit.runs.new_cases import NewCases
+
+        new = None if data is None else NewCases(Path(data), space)
+        evaluate_again(self.folder, split, stage=stage, device=device, allow_seen=allow_seen, new=new)
+        self.results = Results(read_results(self.folder))
+        return self.results
+
     def _predictor(self, stage: str | None, settings: PredictSettings | None, device: str) -> Predictor:
         from medkit.runs.predictor import DEFAULT, Predictor
 

@@ -9,6 +9,7 @@ import pytest
 from commands import run_command
 from helpers import train, write_noise
 
+import medkit
 from medkit.evaluation.results import read_results
 from medkit.recipe import recipe_from
 
@@ -48,6 +49,13 @@ def test_all_cases_of_the_new_manifest_are_measured_under_the_given_name(home: P
     assert "'medkit report run'" in text
     after = json.loads((home / "run" / "results.json").read_text())
     assert {key: after["classify"][key] for key in before["classify"]} == before["classify"]
+
+
+def test_python_measures_them_too(home: Path) -> None:
+    run = medkit.open(home / "run")
+    found = run.evaluate("from_python", data=home / "b" / "m.csv")
+    assert found["classify"]["from_python"]["auc"].patients == 6
+    assert run.results is found
 
 
 def test_the_report_says_that_these_cases_came_after_the_run(home: Path) -> None:
