@@ -211,12 +211,18 @@ class RunFolder:
         with open(self.path / "log.txt", "a", encoding="utf-8", errors="surrogateescape", opener=_no_link) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def add_notice(self, text: str) -> None:
-        """Something that readers of the results have to know, shown above them; said once."""
+    def add_notice(self, text: str, instead_of: str | None = None) -> None:
+        """Something that readers of the results have to know, shown above them; said once.
+
+        It takes the place of notices that begin with ``instead_of``.
+        """
         found = self.read_json("environment.json", {})
         notices = found.get("notices", [])
-        if text not in notices:
-            self.write_json("environment.json", {**found, "notices": [*notices, text]})
+        kept = [one for one in notices if instead_of is None or one == text or not one.startswith(instead_of)]
+        if text not in kept:
+            kept.append(text)
+        if kept != notices:
+            self.write_json("environment.json", {**found, "notices": kept})
 
     def done(self, stage: str) -> bool:
         return stage in self.read_json("state.json", {}).get("done", [])

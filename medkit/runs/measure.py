@@ -73,10 +73,9 @@ def evaluate_again(
             if new is not None:
                 bench, stages = agreed(runtime.strategy, lambda: _on(new, bench, stages, split), "the new cases")
             _check_seen(bench, stages, split, allow_seen, SPACE_OR_REASON if new else REASON)
-            found = [result for item in stages if (result := _evaluate(bench, item, split, allow_seen)) is not None]
+            measured = [_evaluate(bench, item, split, allow_seen, new) for item in stages]
+            found = [result for result in measured if result is not None]
             if runtime.is_main:
-                if new is not None:
-                    folder.add_notice(new.notice(split))
                 merge_cases(folder.path)
             return found
     except FailedTogether as error:
@@ -98,6 +97,11 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
 
 def _on(new: NewCases, bench: Workbench, stages: Sequence[Stage], split: str) -> tuple[Workbench, list[Stage]]:
     """The workbench and the stages with new cases as their only split."""
+    assert bench.folder is not None
+    for stage in stages:  # whom it has seen is not recorded to the end, and its own cases are not at hand
+        if not bench.folder.done(stage.name):
+            path = str(bench.folder.path)
+            raise InputError(f"stage '{stage.name}' is not finished", path, f"'medkit resume {path}' continues it")
     if bench.runtime.world_size > 1:
         for stage in stages:  # only here are the cases that a stage was trained on
             trainer_of(bench, stage, bench.trained(stage)).check()
@@ -123,7 +127,9 @@ def _check_seen(bench: Workbench, stages: Sequence[Stage], split: str, allow_see
             bench.seen.check_images(stage, [split])
 
 
-def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None) -> Evaluation | None:
+def _evaluate(
+    bench: Workbench, stage: Stage, split: str, allow_seen: str | None, new: NewCases | None
+) -> Evaluation | None:
     """Measure one stage and record it; None except on the main rank."""
     assert bench.folder is not None
     what = f"stage {stage.name}"
@@ -139,6 +145,8 @@ def _evaluate(bench: Workbench, stage: Stage, split: str, allow_seen: str | None
         if doubt := bench.dataset(stage).doubtful():
             bench.folder.add_notice(doubt)
         result = bench.seen.counted(stage, result, allow_seen)
+        if new is not None:  # before the numbers, which may be all that there is if a later stage fails
+            new.tell(bench.folder, stage.name, split)
         write_results(bench.folder.path, result)
         # What is measured later, perhaps by another version, is not what the run's key stands for.
         if known := bench.folder.key(stage.name):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from medkit.data.source import ManifestSource
 from medkit.errors import InputError
+from medkit.names import fault
 from medkit.recipe import Recipe, Stage
+from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest
 
 
@@ -31,23 +33,29 @@ class NewCases:
         Raises
         ------
         InputError
-            if a stage's data block is not a manifest, or the recipe or one of its curves has a split of that name.
+            if a stage's data block is not a manifest, ``split`` is no name that a recipe can have, or one that this
+            recipe has for a split or a point of a curve.
         """
+        own = "give the new cases a name of their own: --split NAME"
+        if wrong := fault(split):
+            raise InputError(wrong, "--split", own)
+        points = [point for stage in recipe.stages for point in recipe.points(stage)]
+        if split in [*points, *(name for block in recipe.data.values() for name in block.splits)]:
+            what = f"'{split}' is a split of the recipe, and one name would have two meanings"
+            raise InputError(what, "--split", own)
         data = dict(recipe.data)
         for stage in stages:
             block, where = recipe.data[stage.data], f"data.{stage.data}"
             if not isinstance(block.source.build(), ManifestSource):
                 what = f"stage '{stage.name}' reads '{block.source.name}', which a manifest cannot take the place of"
                 raise InputError(what, where, "'--stage NAME' evaluates one stage; 'medkit predict' takes single scans")
-            if split in block.splits or split in recipe.points(stage):
-                what = f"'{split}' is a split of the recipe, and its numbers would be replaced"
-                raise InputError(what, where, "give the new cases a name of their own: --split NAME")
             known = {key: value for key, value in block.source.arguments.items() if key != "root"}
             new = {**known, "path": str(self.manifest), **({} if self.space is None else {"space": self.space})}
             data[stage.data] = replace(block, source=replace(block.source, arguments=new), splits={split: {}})
         return replace(recipe, data=data)
 
-    def notice(self, split: str) -> str:
-        """What readers of the results must know."""
+    def tell(self, folder: RunFolder, stage: str, split: str) -> None:
+        """Say above the results what these numbers of ``stage`` are, in place of what was said of earlier ones."""
+        start = f"{stage} on '{split}' was measured after the run, on "
         made = digest(self.manifest)[:12]
-        return f"'{split}' was measured after the run, on all cases of {self.manifest.name} (sha256 {made}...)."
+        folder.add_notice(f"{start}all cases of {self.manifest.name} (sha256 {made}...).", instead_of=start)

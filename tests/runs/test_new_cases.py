@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from commands import run_command
 from helpers import train, write_noise
 
 import medkit
+from medkit.errors import RunError
 from medkit.evaluation.results import read_results
 from medkit.recipe import recipe_from
+from medkit.runs.origin import digest
 
 FOLDS = ["train", "train", "val", "val", "test", "test"]
 
@@ -103,3 +106,47 @@ def test_a_space_without_new_cases_is_refused(home: Path) -> None:
     done = run_command(["evaluate", "run", "--split", "test", "--space", "b"], home)
     assert done.returncode != 0
     assert "--data" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "two words", "curve@0.1"])
+def test_a_name_that_cannot_be_one_of_a_recipe_is_refused(home: Path, name: str) -> None:
+    before = (home / "run" / "results.json").read_bytes()
+    code, text = evaluate(home, "b", "--split", name)
+    assert code == 2
+    assert "--split: the name" in text
+    assert (home / "run" / "results.json").read_bytes() == before
+
+
+def test_the_report_names_only_the_cases_that_the_numbers_are_of(home: Path) -> None:
+    words = ["evaluate", "run", "--split", "again", "--space", "b", "--data"]
+    for manifest in ("b/m.csv", "numbered/m.csv"):
+        assert run_command([*words, manifest], home).returncode == 0
+    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
+    (told,) = [text for text in notices if "'again'" in text]
+    assert told.startswith("classify on 'again' was measured after the run")
+    assert digest(home / "numbered" / "m.csv")[:12] in told
+
+
+def test_numbers_written_before_a_failure_say_that_they_came_after_the_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr("medkit.runs.measure.merge_cases", fail)
+    with pytest.raises(RunError, match="the disk is full"):
+        medkit.open(home / "run").evaluate("broken_off", data=home / "b" / "m.csv")
+    assert "broken_off" in read_results(home / "run")["classify"]
+    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
+    assert any("'broken_off' was measured after the run" in text for text in notices)
+
+
+def test_a_stage_that_is_not_finished_is_refused(home: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(home / "run", tmp_path / "run")
+    state = json.loads((run / "state.json").read_text())
+    (run / "state.json").write_text(json.dumps({**state, "done": []}))
+    words = ["evaluate", run, "--stage", "classify", "--data", "b/m.csv", "--split", "unfinished"]
+    done = run_command(words, home)
+    assert done.returncode == 2
+    assert "stage 'classify' is not finished" in done.stderr
+    assert "medkit resume" in done.stderr
