@@ -57,5 +57,6 @@ class NewCases:
     def tell(self, folder: RunFolder, stage: str, split: str) -> None:
         """Say above the results what these numbers of ``stage`` are, in place of what was said of earlier ones."""
         start = f"{stage} on '{split}' was measured after the run, on "
-        made = digest(self.manifest)[:12]
-        folder.add_notice(f"{start}all cases of {self.manifest.name} (sha256 {made}...).", instead_of=start)
+        made = f"{self.manifest.name} (sha256 {digest(self.manifest)[:12]}...)"
+        names = "" if self.space is None else f"; its patients' names are taken as those of '{self.space}' (--space)"
+        folder.add_notice(f"{start}all cases of {made}{names}.", instead_of=start)

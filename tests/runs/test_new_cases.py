@@ -80,6 +80,8 @@ def test_equal_names_in_another_space_are_other_people(home: Path) -> None:
     code, text = evaluate(home, "numbered", "--split", "other_hospital", "--space", "b")
     assert code == 0, text
     assert read_results(home / "run")["classify"]["other_hospital"]["auc"].seen == 0
+    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
+    assert any("'other_hospital'" in text and "names are taken as those of 'b'" in text for text in notices)
 
 
 def test_copies_of_training_images_under_other_names_are_refused(home: Path) -> None:
