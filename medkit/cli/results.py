@@ -17,6 +17,7 @@ from medkit.errors import InputError
 
 if TYPE_CHECKING:
     from medkit.evaluation.results import MetricValue
+    from medkit.runs.folder import RunFolder
 
 Key = tuple[str, str, str]
 Results = Mapping[str, Mapping[str, Mapping[str, "MetricValue"]]]
@@ -119,7 +120,7 @@ def _line(stage: str, metric: str, value: MetricValue) -> tuple[Any, ...]:
 
     mark = SEEN_MARK if value.seen else ""
     number = f"{value.value:.4g}{mark}" if math.isfinite(value.value) else "undefined"
-    interval = "no interval" if math.isnan(value.low) else f"{value.low:.4g} to {value.high:.4g}"
+    interval = f"{value.low:.4g} to {value.high:.4g}" if math.isfinite(value.low) else value.method or "no interval"
     return stage, metric, number, interval, value.counts, value.n_empty
 
 
@@ -166,7 +167,8 @@ def compare(
 
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")
-    runs = {str(folder): _flat(read_results(RunFolder.open(folder, plugins=False).path)) for folder in folders}
+    opened = {str(folder): RunFolder.open(folder, plugins=False) for folder in folders}
+    runs = {name: _flat(read_results(folder.path), folder) for name, folder in opened.items()}
     keys = list(dict.fromkeys(key for values in runs.values() for key in values))
     if json:
         show_json(
@@ -180,10 +182,12 @@ def compare(
     show_table(["stage", "split", "metric", *[Path(name).name for name in runs]], rows)
 
 
-def _flat(results: Results) -> dict[Key, MetricValue]:
+def _flat(results: Results, folder: RunFolder) -> dict[Key, MetricValue]:
     """A run's values by stage, split and metric."""
+    from medkit.runs.new_cases import labelled
+
     return {
-        (stage, split, metric): value
+        (stage, labelled(folder, stage, split), metric): value
         for stage, splits in results.items()
         for split, values in splits.items()
         for metric, value in values.items()

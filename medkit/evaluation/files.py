@@ -71,6 +71,7 @@ SHAPES: Mapping[str, Any] = {
     "resources.json": dict[str, _Cost],
     "results.json": dict[str, dict[str, dict[str, dict[str, float | bool | str | None]]]],
     "seen.json": dict[str, dict[str, dict[str, Any]]],
+    "later.json": dict[str, dict[str, dict[str, Any]]],
     "metrics.jsonl": _Line,
     "recipe.yaml": _Recipe,
 }

@@ -30,7 +30,7 @@ def caption(table: PaperTable, run: RunResults, compared: Sequence[Comparison], 
         Every test the report makes for the stage; ``comparable`` is False for rows on different data.
     """
     failed = run.failed
-    lines = [*run.banners.get(table.stage, ()), *run.notices]
+    lines = [*run.banners.get(table.stage, ()), *run.later.get(table.stage, ()), *run.notices]
     if any(cell is not None and cell.seen for line in table.rows for cell in line.cells):
         lines.append(f"{SEEN_MARK} On patients who were seen in training.")
     gone = [line for line in table.rows if line.status]

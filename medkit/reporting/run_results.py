@@ -20,6 +20,7 @@ from medkit.runs import own_data
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Results
+from medkit.runs.new_cases import later
 from medkit.runs.own_data import OwnData
 from medkit.runs.seen import banners
 
@@ -46,6 +47,8 @@ class RunResults:
         What readers have to know about the data and weights of all stages.
     banners:
         What they have to know about a stage with its variants, by the stage's name: patients seen in training.
+    later:
+        What was measured on cases that came after the run, by the stage's name.
     own_data:
         Results of stages on the cases that they were trained on, if the recipe requests them.
     tables:
@@ -64,6 +67,7 @@ class RunResults:
     costs: Costs = field(default_factory=dict)
     notices: Sequence[str] = ()
     banners: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    later: Mapping[str, Sequence[str]] = field(default_factory=dict)
     own_data: Mapping[str, Sequence[OwnData]] = field(default_factory=dict)
     tables: Sequence[WantedTable] = ()
     curves: Mapping[str, Stress] = field(default_factory=dict)
@@ -87,6 +91,7 @@ class RunResults:
             read_costs(opened),
             opened.read_json("environment.json", {}).get("notices", []),
             {base: banners(folder, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
+            {base: later(opened, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
             own_data.read(opened),
             files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
             files.guarded(folder / "recipe.yaml", lambda: {name: Stress(**plain) for name, plain in curves.items()}),

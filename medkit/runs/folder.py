@@ -59,6 +59,7 @@ class RunFolder:
     ``ledgers/``            ``STAGE.json``: digests of whom a stage and its chain have seen
     ``choices.json``        settings of each probe, and those that they were chosen from
     ``own_data.json``       what stages are worth on their own training data, if asked for
+    ``later.json``          what was measured on cases that came after the run: from which manifest
     ``seen.json``           tested patients that were seen in training: by which stage, and why it was allowed
     ``checkpoints/STAGE/``  what a killed run is resumed from
     ``weights/``            ``STAGE.PART.safetensors``
@@ -211,18 +212,12 @@ class RunFolder:
         with open(self.path / "log.txt", "a", encoding="utf-8", errors="surrogateescape", opener=_no_link) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def add_notice(self, text: str, instead_of: str | None = None) -> None:
-        """Something that readers of the results have to know, shown above them; said once.
-
-        It takes the place of notices that begin with ``instead_of``.
-        """
+    def add_notice(self, text: str) -> None:
+        """Something that readers of the results have to know, shown above them; said once."""
         found = self.read_json("environment.json", {})
         notices = found.get("notices", [])
-        kept = [one for one in notices if instead_of is None or one == text or not one.startswith(instead_of)]
-        if text not in kept:
-            kept.append(text)
-        if kept != notices:
-            self.write_json("environment.json", {**found, "notices": kept})
+        if text not in notices:
+            self.write_json("environment.json", {**found, "notices": [*notices, text]})
 
     def done(self, stage: str) -> bool:
         return stage in self.read_json("state.json", {}).get("done", [])

@@ -18,13 +18,13 @@ from medkit.recipe import Stage
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked_for_all
-from medkit.runs.new_cases import NewCases
+from medkit.runs.new_cases import NewCases, check_known
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
 REASON = "'--allow-seen REASON'"
-SPACE_OR_REASON = f"or they are other people of the same names, {REASON} or '--space NAME'"
+SPACE_OR_REASON = f"{REASON} (or '--space NAME', if they are other people of the same names)"
 
 
 def measure(
@@ -70,7 +70,9 @@ def evaluate_again(
             agreed(runtime.strategy, lambda: refuse_living(folder.path), "the programs of the run")
             bench = Workbench(agreed(runtime.strategy, folder.recipe, "the recipe"), runtime, folder)
             stages = agreed(runtime.strategy, lambda: _finished(bench, stage), "the stages")
-            if new is not None:
+            if new is None:
+                agreed(runtime.strategy, lambda: check_known(folder, stages, split), "the split")
+            else:
                 bench, stages = agreed(runtime.strategy, lambda: _on(new, bench, stages, split), "the new cases")
             _check_seen(bench, stages, split, allow_seen, SPACE_OR_REASON if new else REASON)
             measured = [_evaluate(bench, item, split, allow_seen, new) for item in stages]
@@ -98,10 +100,7 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
 def _on(new: NewCases, bench: Workbench, stages: Sequence[Stage], split: str) -> tuple[Workbench, list[Stage]]:
     """The workbench and the stages with new cases as their only split."""
     assert bench.folder is not None
-    for stage in stages:  # whom it has seen is not recorded to the end, and its own cases are not at hand
-        if not bench.folder.done(stage.name):
-            path = str(bench.folder.path)
-            raise InputError(f"stage '{stage.name}' is not finished", path, f"'medkit resume {path}' continues it")
+    new.check(bench.folder, stages)
     if bench.runtime.world_size > 1:
         for stage in stages:  # only here are the cases that a stage was trained on
             trainer_of(bench, stage, bench.trained(stage)).check()
@@ -145,10 +144,20 @@ def _evaluate(
         if doubt := bench.dataset(stage).doubtful():
             bench.folder.add_notice(doubt)
         result = bench.seen.counted(stage, result, allow_seen)
-        if new is not None:  # before the numbers, which may be all that there is if a later stage fails
-            new.tell(bench.folder, stage.name, split)
+        if new is not None:
+            _refuse_uncounted(result, new)
+            # Before the numbers, which may be all that there is if a later stage fails.
+            new.record(bench.folder, stage.name, split)
         write_results(bench.folder.path, result)
         # What is measured later, perhaps by another version, is not what the run's key stands for.
         if known := bench.folder.key(stage.name):
             bench.folder.keep_key(stage.name, {name: kept for name, kept in known.items() if name != "results"})
     return result
+
+
+def _refuse_uncounted(result: Evaluation, new: NewCases) -> None:
+    """Refuse new cases of which no metric could count one: the manifest lacks what they compare with."""
+    if result.values and not any(value.n for value in result.values.values()):
+        rules = "; ".join(dict.fromkeys(f"{name}: {value.rule}" for name, value in result.values.items()))
+        what = f"none of its cases can be counted by the metrics of stage '{result.stage}' ({rules})"
+        raise InputError(what, str(new.manifest), "it needs the columns of labels or masks that the recipe reads")

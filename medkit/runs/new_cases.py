@@ -10,8 +10,13 @@ from medkit.data.source import ManifestSource
 from medkit.errors import InputError
 from medkit.names import fault
 from medkit.recipe import Recipe, Stage
+from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest
+from medkit.runs.seen import recorded_ledger
+
+FILE = "later.json"
+"""``{stage: {split: {manifest, sha256, space}}}``: what was measured on new cases."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,16 @@ class NewCases:
 
     manifest: Path
     space: str | None = None
+
+    def check(self, folder: RunFolder, stages: Sequence[Stage]) -> None:
+        """Refuse stages of which it is not recorded to the end whom they have seen: their own cases are not at hand."""
+        path = str(folder.path)
+        for stage in stages:
+            if not folder.done(stage.name):
+                raise InputError(f"stage '{stage.name}' is not finished", path, f"'medkit resume {path}' continues it")
+            if recorded_ledger(folder, stage.name) is None:
+                what = f"nothing is recorded of whom stage '{stage.name}' has seen in training"
+                raise InputError(what, path, "train it again with this version")
 
     def instead(self, recipe: Recipe, stages: Sequence[Stage], split: str) -> Recipe:
         """The recipe with these cases as ``split``, the only split of the data blocks of ``stages``.
@@ -54,9 +69,39 @@ class NewCases:
             data[stage.data] = replace(block, source=replace(block.source, arguments=new), splits={split: {}})
         return replace(recipe, data=data)
 
-    def tell(self, folder: RunFolder, stage: str, split: str) -> None:
-        """Say above the results what these numbers of ``stage`` are, in place of what was said of earlier ones."""
-        start = f"{stage} on '{split}' was measured after the run, on "
-        made = f"{self.manifest.name} (sha256 {digest(self.manifest)[:12]}...)"
-        names = "" if self.space is None else f"; its patients' names are taken as those of '{self.space}' (--space)"
-        folder.add_notice(f"{start}all cases of {made}{names}.", instead_of=start)
+    def record(self, folder: RunFolder, stage: str, split: str) -> None:
+        """Write down which cases the numbers of ``stage`` are of, in place of what was said of earlier ones."""
+        kept = folder.read_json(FILE, {})
+        mine = {"manifest": self.manifest.name, "sha256": digest(self.manifest), "space": self.space}
+        folder.write_json(FILE, {**kept, stage: {**kept.get(stage, {}), split: mine}})
+
+
+def later(folder: RunFolder, base: str | None = None) -> list[str]:
+    """What is shown above the results of cases that came after the run, a line for each stage and split.
+
+    ``base`` picks a stage with its variants.
+    """
+    found = []
+    for stage, splits in folder.read_json(FILE, {}).items():
+        if base is not None and stage.split(SEPARATOR)[0] != base:
+            continue
+        for split, of in splits.items():
+            space = of["space"]
+            names = "" if space is None else f"; its patients' names are taken as those of '{space}' (--space)"
+            cases = f"all cases of {of['manifest']} (sha256 {of['sha256'][:12]}...)"
+            found.append(f"{stage} on '{split}' was measured after the run, on {cases}{names}.")
+    return found
+
+
+def labelled(folder: RunFolder, stage: str, split: str) -> str:
+    """What tells a split from others of its name: new cases have their manifest beside it."""
+    of = folder.read_json(FILE, {}).get(stage, {}).get(split)
+    return split if of is None else f"{split} ({of['manifest']}, {of['sha256'][:8]})"
+
+
+def check_known(folder: RunFolder, stages: Sequence[Stage], split: str) -> None:
+    """Refuse a split that only exists as new cases."""
+    kept = folder.read_json(FILE, {})
+    if any(split in kept.get(stage.name, {}) for stage in stages):
+        what = f"'{split}' names cases that came after the run, not a split of the recipe"
+        raise InputError(what, "--split", "give their manifest again: --data FILE")

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from commands import run_command
 from helpers import train, write_noise
+from safetensors.torch import save_file
 
 import medkit
+from medkit.engine.checkpoint import read_tensors
 from medkit.errors import RunError
 from medkit.evaluation.results import read_results
 from medkit.recipe import recipe_from
+from medkit.runs.folder import RunFolder
+from medkit.runs.new_cases import later
 from medkit.runs.origin import digest
 
 FOLDS = ["train", "train", "val", "val", "test", "test"]
@@ -80,7 +84,7 @@ def test_equal_names_in_another_space_are_other_people(home: Path) -> None:
     code, text = evaluate(home, "numbered", "--split", "other_hospital", "--space", "b")
     assert code == 0, text
     assert read_results(home / "run")["classify"]["other_hospital"]["auc"].seen == 0
-    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
+    notices = later(RunFolder(home / "run"))
     assert any("'other_hospital'" in text and "names are taken as those of 'b'" in text for text in notices)
 
 
@@ -123,8 +127,7 @@ def test_the_report_names_only_the_cases_that_the_numbers_are_of(home: Path) -> 
     words = ["evaluate", "run", "--split", "again", "--space", "b", "--data"]
     for manifest in ("b/m.csv", "numbered/m.csv"):
         assert run_command([*words, manifest], home).returncode == 0
-    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
-    (told,) = [text for text in notices if "'again'" in text]
+    (told,) = [text for text in later(RunFolder(home / "run")) if "'again'" in text]
     assert told.startswith("classify on 'again' was measured after the run")
     assert digest(home / "numbered" / "m.csv")[:12] in told
 
@@ -139,8 +142,7 @@ def test_numbers_written_before_a_failure_say_that_they_came_after_the_run(
     with pytest.raises(RunError, match="the disk is full"):
         medkit.open(home / "run").evaluate("broken_off", data=home / "b" / "m.csv")
     assert "broken_off" in read_results(home / "run")["classify"]
-    notices = json.loads((home / "run" / "environment.json").read_text())["notices"]
-    assert any("'broken_off' was measured after the run" in text for text in notices)
+    assert any("'broken_off' was measured after the run" in text for text in later(RunFolder(home / "run")))
 
 
 def test_a_stage_that_is_not_finished_is_refused(home: Path, tmp_path: Path) -> None:
@@ -152,3 +154,45 @@ def test_a_stage_that_is_not_finished_is_refused(home: Path, tmp_path: Path) -> 
     assert done.returncode == 2
     assert "stage 'classify' is not finished" in done.stderr
     assert "medkit resume" in done.stderr
+
+
+def test_predictions_do_not_say_what_was_measured_later(home: Path, tmp_path: Path) -> None:
+    assert evaluate(home, "b", "--split", "hospital_b")[0] == 0
+    words = ["predict", "run", "--input", "b/100.nii", "--output", tmp_path / "found.json", "--device", "cpu"]
+    assert run_command(words, home).returncode == 0
+    assert "measured after the run" not in (tmp_path / "found.json").read_text()
+
+
+def test_a_manifest_of_which_no_metric_counts_a_case_is_refused(home: Path) -> None:
+    text = (home / "b" / "m.csv").read_text().splitlines()
+    (home / "b" / "unlabelled.csv").write_text(
+        "\n".join([text[0], *(f"{row.rpartition(',')[0]}," for row in text[1:])])
+    )
+    done = run_command(["evaluate", "run", "--data", "b/unlabelled.csv", "--split", "unlabelled"], home)
+    assert done.returncode == 2
+    assert "none of its cases can be counted" in done.stderr
+    assert "unlabelled" not in read_results(home / "run")["classify"]
+
+
+def test_new_cases_are_not_measured_again_without_their_manifest(home: Path) -> None:
+    assert evaluate(home, "b", "--split", "hospital_b")[0] == 0
+    done = run_command(["evaluate", "run", "--split", "hospital_b"], home)
+    assert done.returncode == 2
+    assert "give their manifest again: --data FILE" in done.stderr
+
+
+def test_runs_that_are_compared_show_which_new_cases_a_number_is_of(home: Path) -> None:
+    assert evaluate(home, "b", "--split", "hospital_b")[0] == 0
+    done = run_command(["compare", "run", "run"], home)
+    assert f"hospital_b (m.csv, {digest(home / 'b' / 'm.csv')[:8]})" in " ".join(done.stdout.split())
+
+
+def test_a_run_that_did_not_record_whom_it_has_seen_takes_no_new_cases(home: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(home / "run", tmp_path / "run")
+    shutil.rmtree(run / "ledgers")
+    for path in (run / "weights").iterdir():
+        tensors, _ = read_tensors(path)
+        save_file(tensors, path)
+    done = run_command(["evaluate", run, "--data", "b/m.csv", "--split", "new"], home)
+    assert done.returncode == 2
+    assert "nothing is recorded of whom stage 'classify' has seen" in done.stderr
