@@ -58,7 +58,20 @@ def _cells(one: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:
     mine = {s["method"]: s for s in one["summaries"] if tuple(s["place"]) == place}
     verdicts = [v for at in one["verdicts"] if tuple(at["place"]) == place for v in at["verdicts"]]
     better = {v["better"] for v in verdicts if v["better"]}
-    return {method: _cell(summary, method in better) for method, summary in mine.items()}
+    cells = {method: _cell(summary, method in better) for method, summary in mine.items()}
+    if one.get("input") is not None:
+        cells["the input itself"] = f"{one['input']:.{_digits(one['input'])}f}"
+    return cells
+
+
+def _input(study: Path, one: Mapping[str, Any]) -> float | None:
+    """The score of the input itself, where all trials measured the same one (denoising)."""
+    found = set()
+    for path in study.glob("trials/*/results.json"):
+        results = json.loads(path.read_text("utf-8"))
+        value = results.get(one["stage"], {}).get(one["split"], {}).get(one["metric"], {}).get("input")
+        found.add(None if value is None else round(value, 9))
+    return found.pop() if len(found) == 1 else None
 
 
 def _table(columns: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
@@ -70,9 +83,13 @@ def _table(columns: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
 def _cell(summary: Mapping[str, Any], better: bool) -> str:
     if summary["mean"] is None:
         return "–"
-    digits = 3 if abs(summary["mean"]) < 10 else 1
+    digits = _digits(summary["mean"])
     mean = f"{summary['mean']:.{digits}f}"
     return f"{f'**{mean}**' if better else mean} ({summary['low']:.{digits}f} to {summary['high']:.{digits}f})"
+
+
+def _digits(value: float) -> int:
+    return 3 if abs(value) < 10 else 1
 
 
 def _made(found: Mapping[str, Any]) -> str:
@@ -102,7 +119,7 @@ def main() -> None:
 
 
 def keep(study: Path, commit: str | None, page: Path | None) -> None:
-    """Write ``results/studies/NAME.json``; with a page, also the study's pictures, and its table into the page."""
+    """Write ``results/studies/NAME.json``; with a page, also its table into the page, and the pictures that the page shows."""
     if not (study / "summary.json").is_file():
         raise InputError("the study has no report", str(study), f"medkit study report {study}")
     found = json.loads((study / "summary.json").read_text("utf-8"))
@@ -110,14 +127,19 @@ def keep(study: Path, commit: str | None, page: Path | None) -> None:
     commit = commit or subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=HERE, text=True).strip()
     keys = ("medkit", "python", "system", "cores", "libraries", "device", "started")
     found["made"] = {key: trial[key] for key in keys} | {"commit": commit}
+    for one in found["compared"]:
+        if (score := _input(study, one)) is not None:
+            one["input"] = score
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_atomically(RESULTS / f"{found['study']}.json", encoded(json.dumps(found, indent=1) + "\n"))
     if page is None:
         return
+    shown = page.read_text("utf-8")
     for title, data in IMAGE.findall((study / "report.html").read_text("utf-8")):
         for start, name in WANTED.items():
-            if title.startswith(start):
-                write_atomically(IMAGES / f"{found['study']}_{name}.svg", base64.b64decode(data))
+            picture = f"{found['study']}_{name}.svg"
+            if title.startswith(start) and picture in shown:
+                write_atomically(IMAGES / picture, base64.b64decode(data))
     fill(page, f"study {found['study']}", table(found))
 
 
