@@ -95,7 +95,7 @@ def _digits(value: float) -> int:
 def _made(found: Mapping[str, Any]) -> str:
     made, one = found["made"], found["compared"][0]
     seeds = max(summary["seeds"] for summary in one["summaries"])
-    patients = {v["patients"] for at in one["verdicts"] for v in at["verdicts"]}
+    patients = {v["patients"] for each in found["compared"] for at in each["verdicts"] for v in at["verdicts"]}
     on = f", {' or '.join(map(str, sorted(patients)))} test patients" if patients else ""
     minutes = sum(cost["seconds"] for cost in found["cost"].values()) / 60
     return (
