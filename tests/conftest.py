@@ -107,6 +107,10 @@ def launch_ranks(tmp_path: Path) -> Callable[..., Path]:
             while None in [rank.poll() for rank in ranks] and not any(rank.returncode for rank in ranks):
                 assert time.monotonic() < end
                 time.sleep(0.01)
+            # The one that is left alone may end before the one that gloo has aborted is seen to have ended.
+            soon = time.monotonic() + 5
+            while None in [rank.poll() for rank in ranks] and time.monotonic() < soon:
+                time.sleep(0.01)
             failed = [rank for rank in ranks if rank.returncode]
             for rank in ranks:
                 rank.kill()

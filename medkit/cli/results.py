@@ -77,8 +77,9 @@ def evaluate(
 
     With --devices N, N ranks share the cases, on CPU cores too; the numbers are the same as with one.
 
-    Examples: medkit evaluate runs/first --split external1;
-    medkit evaluate runs/first --data hospital_b.csv --split hospital_b
+    Example: medkit evaluate runs/first --split external1
+
+    Example: medkit evaluate runs/first --data hospital_b.csv --split hospital_b
     """
     with stoppable("the same command measures again"):
         here = place_here(devices)
