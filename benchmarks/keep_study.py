@@ -29,7 +29,8 @@ WANTED = {"label efficiency": "labels", "difference of": "effects", "time of eac
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Means over seeds with lowest and highest, as Markdown; bold where a difference to the reference is shown.
+    """Means over seeds with lowest and highest, as Markdown; bold where a method is shown to be better than
+    the reference, in italics where worse.
 
     A study that varies nothing but seeds gets one table, with a column for each number that is compared.
     """
@@ -57,8 +58,8 @@ def _cells(one: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:
     """What a column says of each method."""
     mine = {s["method"]: s for s in one["summaries"] if tuple(s["place"]) == place}
     verdicts = [v for at in one["verdicts"] if tuple(at["place"]) == place for v in at["verdicts"]]
-    better = {v["better"] for v in verdicts if v["better"]}
-    cells = {method: _cell(summary, method in better) for method, summary in mine.items()}
+    marks = {v["a"]: "**" if v["better"] == v["a"] else "*" for v in verdicts if v["better"]}
+    cells = {method: _cell(summary, marks.get(method, "")) for method, summary in mine.items()}
     if one.get("input") is not None:
         cells["the input itself"] = f"{one['input']:.{_digits(one['input'])}f}"
     return cells
@@ -80,12 +81,12 @@ def _table(columns: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
     return markdown.table(("method", *(head for head, _ in columns)), rows)
 
 
-def _cell(summary: Mapping[str, Any], better: bool) -> str:
+def _cell(summary: Mapping[str, Any], mark: str) -> str:
     if summary["mean"] is None:
         return "–"
     digits = _digits(summary["mean"])
     mean = f"{summary['mean']:.{digits}f}"
-    return f"{f'**{mean}**' if better else mean} ({summary['low']:.{digits}f} to {summary['high']:.{digits}f})"
+    return f"{mark}{mean}{mark} ({summary['low']:.{digits}f} to {summary['high']:.{digits}f})"
 
 
 def _digits(value: float) -> int:
