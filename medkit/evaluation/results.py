@@ -75,11 +75,19 @@ class MetricValue:
         return cls(**known, extras={k: v for k, v in plain.items() if k not in own})
 
     @property
+    def people(self) -> int:
+        """How many patients were counted. Where cases are parts of one person's scan, each with a name of its own, the
+        interval is over ``n_patients`` parts, but they show fewer people."""
+        return min(self.n_patients, self.patients) if self.patients else self.n_patients
+
+    @property
     def counts(self) -> str:
         """``52 slices, 2 patients``: never rows alone, as they are not independent."""
-        patients = f"{self.n_patients} patient{'s' if self.n_patients != 1 else ''}"
+        patients = f"{self.people} patient{'s' if self.people != 1 else ''}"
         if not self.n_patients:  # nobody was counted, or an earlier version did not count patients
             return f"n = {self.n}"
+        if self.people < self.n_patients:
+            return f"{self.n} {self.counted} of {patients}, and the interval is over {self.counted}"
         if self.n == self.n_patients and self.counted == "cases":
             return patients
         return f"{self.n} {self.counted if self.n != 1 else self.counted.removesuffix('s')}, {patients}"
@@ -88,7 +96,7 @@ class MetricValue:
         """Value, with a ``mark``, interval and counts in a few words, for a log."""
         value = "undefined" if math.isnan(self.value) else f"{self.value:.4g}"
         interval = "no interval" if math.isnan(self.low) else f"{self.low:.4g}, {self.high:.4g}"
-        return f"{value}{mark} [{interval}] n={self.n} of {self.n_patients or '?'} patients"
+        return f"{value}{mark} [{interval}] n={self.n} of {self.people or '?'} patients"
 
 
 RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}

@@ -144,8 +144,8 @@ def _cell(values: Sequence[MetricValue | None], i: int) -> Cell:
     best = len(known) > 1 and value.value == (max(known) if value.higher_is_better else min(known))
     mark = SEEN_MARK if value.seen else ""
     notes = [interval_told(value.low, value.high)]
-    if 0 < value.n_patients < FEW and not math.isnan(value.low):
-        notes[0] += f" (few: {value.n_patients} patients)"
+    if 0 < value.people < FEW and not math.isnan(value.low):
+        notes[0] += f" (few: {count_of(value.people, 'patient')})"
     notes.append(value.counts + (f", {value.n_empty} empty" if value.n_empty else ""))
     if value.n_undefined:
         notes.append(f"undefined in {value.n_undefined} draws")

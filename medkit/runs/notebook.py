@@ -34,7 +34,7 @@ def results_html(results: Values) -> str:
 def _cells(value: MetricValue) -> list[str]:
     interval = f"{value.low:.4g} to {value.high:.4g}" if math.isfinite(value.low + value.high) else ""
     shown = f"{value.value:.4g} {value.unit}".strip() if math.isfinite(value.value) else "undefined"
-    return [shown + (" †" if value.seen else ""), interval, f"{value.n} {value.counted}", str(value.n_patients)]
+    return [shown + (" †" if value.seen else ""), interval, f"{value.n} {value.counted}", str(value.people)]
 
 
 def run_html(run: Run) -> str:

@@ -122,6 +122,11 @@ def test_an_undefined_number_is_null_with_its_counts(tmp_path: Path) -> None:
         (MetricValue(0.5, 0.4, 0.6, 20, 0, n_patients=20, counted="slices"), "20 slices, 20 patients"),
         (MetricValue(0.5, 0.4, 0.6, 1, 0, n_patients=1), "1 patient"),
         (MetricValue(math.nan, 0.4, 0.6, 0, 7), "n = 0"),
+        (
+            MetricValue(0.5, 0.4, 0.6, 7, 0, n_patients=7, patients=1),
+            "7 cases of 1 patient, and the interval is over cases",
+        ),
+        (MetricValue(0.5, 0.4, 0.6, 7, 0, n_patients=7, patients=9), "7 patients"),
     ],
 )
 def test_counts_are_never_of_rows_alone(value: MetricValue, text: str) -> None:
