@@ -78,14 +78,15 @@ def page(found: Mapping[str, Any]) -> str:
             if split in names:
                 cells = [_cell(names[split].get(metric)) for metric in metrics]
                 title = shown["rows"].get(label or base, label or base)
-                rows.append(
-                    (title, *([split] if len(wanted) > 1 else []), *cells, *_cost(found["cost"].get(stage, {})))
-                )
+                place = [split] if len(wanted) > 1 else []
+                of = dict.fromkeys(MetricValue.from_json(names[split][m]).counts for m in metrics if m in names[split])
+                rows.append((title, *place, *cells, "; ".join(of), *_cost(found["cost"].get(stage, {}))))
     rows += _references(found, metrics, wanted)
     heads = (
         "",
         *(["test set"] if len(wanted) > 1 else []),
         *(_head(found, metric) for metric in metrics),
+        "counted",
         "training",
         "peak MiB",
     )
@@ -129,7 +130,7 @@ def _references(found: Mapping[str, Any], metrics: Sequence[str], splits: Sequen
         known = [values.get(metric, {}).get("input") for metric in metrics]
         if any(value is not None for value in known):
             cells = ["–" if value is None else f"{value:.3f}" for value in known]
-            rows.append(("Input", *([split] if len(splits) > 1 else []), *cells, "", ""))
+            rows.append(("Input", *([split] if len(splits) > 1 else []), *cells, "", "", ""))
     return rows
 
 
