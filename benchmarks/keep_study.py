@@ -39,19 +39,19 @@ def table(found: Mapping[str, Any]) -> str:
         where = {(one["stage"], one["split"]) for one in compared}
         if len(where) == 1:
             columns = [(one["metric"].upper(), _cells(one, ())) for one in compared]
-            return "\n".join([_where(compared[0]), "", *_table(columns), _made(found)])
-        columns = [(f"{one['metric'].upper()}, {_where(one).rstrip(':')}", _cells(one, ())) for one in compared]
+            return "\n".join([f"{_where(compared[0])}:", "", *_table(columns), _made(found)])
+        columns = [(f"{one['metric'].upper()}, {_where(one)}", _cells(one, ())) for one in compared]
         return "\n".join([*_table(columns), _made(found)])
     lines = []
     for one in compared:
         places = dict.fromkeys(tuple(s["place"]) for s in one["summaries"])
         columns = [(", ".join(place) or "all", _cells(one, place)) for place in places]
-        lines += [f"{one['metric'].upper()} of {_where(one)}", "", *_table(columns)]
+        lines += [f"{one['metric'].upper()} of {_where(one)}:", "", *_table(columns)]
     return "\n".join([*lines, _made(found)])
 
 
 def _where(one: Mapping[str, Any]) -> str:
-    return f"`{one['stage']}` on `{one['split']}`:"
+    return f"`{one['stage']}` on `{one['split']}`"
 
 
 def _cells(one: Mapping[str, Any], place: tuple[str, ...]) -> dict[str, str]:

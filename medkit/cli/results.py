@@ -185,10 +185,11 @@ def compare(
 
 def _flat(results: Results, folder: RunFolder) -> dict[Key, MetricValue]:
     """A run's values by stage, split and metric."""
-    from medkit.runs.new_cases import labelled
+    from medkit.runs.new_cases import labels
 
+    told = labels(folder)
     return {
-        (stage, labelled(folder, stage, split), metric): value
+        (stage, told.get((stage, split), split), metric): value
         for stage, splits in results.items()
         for split, values in splits.items()
         for metric, value in values.items()

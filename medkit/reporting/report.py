@@ -22,9 +22,7 @@ from medkit.reporting.report_sections import sections
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import number, p_value
 from medkit.reporting.viewer import viewer
-from medkit.runs.folder import RunFolder
 from medkit.runs.handle import Run
-from medkit.runs.new_cases import later
 from medkit.runs.seen import banners
 
 SCRIPTS = ("page.js", "cases.js", "viewer.js")
@@ -61,7 +59,11 @@ def write_report(folder: Path, hooks: Hooks | None = None) -> Path:
     values = {
         "name": run.recipe["name"],
         "environment": environment,
-        "notices": [*banners(folder), *later(RunFolder(folder)), *environment.get("notices", [])],
+        "notices": [
+            *banners(folder),
+            *(text for told in run.later.values() for text in told),
+            *environment.get("notices", []),
+        ],
         "answer": answer(run, lines),
         "contents": [("What came out", "answer"), *parts, ("How this was made", "made")],
         "failed": run.failed,

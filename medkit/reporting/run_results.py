@@ -81,6 +81,7 @@ class RunResults:
         state = opened.read_json("state.json", {})
         tables = (recipe.get("report") or {}).get("tables") or []
         curves = (recipe.get("report") or {}).get("stress") or {}
+        bases = dict.fromkeys(base_of(stage["name"]) for stage in recipe["stages"])
         results = Results(read_results(folder) if (folder / "results.json").is_file() else {})
         return cls(
             recipe,
@@ -90,8 +91,8 @@ class RunResults:
             state.get("failed", {}),
             read_costs(opened),
             opened.read_json("environment.json", {}).get("notices", []),
-            {base: banners(folder, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
-            {base: later(opened, base) for base in dict.fromkeys(base_of(s["name"]) for s in recipe["stages"])},
+            {base: banners(folder, base) for base in bases},
+            {base: later(opened, base) for base in bases},
             own_data.read(opened),
             files.guarded(folder / "recipe.yaml", lambda: [WantedTable(**plain) for plain in tables]),
             files.guarded(folder / "recipe.yaml", lambda: {name: Stress(**plain) for name, plain in curves.items()}),

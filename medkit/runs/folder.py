@@ -9,13 +9,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.recipe import Recipe, load_recipe
+from medkit.recipe.values import SEPARATOR
 from medkit.records import encoded, made_with, write_atomically
 from medkit.runs.kept_plugins import FOLDER as KEPT
 from medkit.runs.kept_plugins import keep_plugins, load_kept
@@ -211,6 +212,14 @@ class RunFolder:
         # Under an ASCII locale a path with other letters comes as escaped bytes; they are written as they were.
         with open(self.path / "log.txt", "a", encoding="utf-8", errors="surrogateescape", opener=_no_link) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def of_splits(self, name: str, base: str | None = None) -> Iterator[tuple[str, str, Any]]:
+        """Stage, split and what a file ``{stage: {split: ...}}`` holds of them; ``base`` picks a stage with its
+        variants."""
+        for stage, splits in self.read_json(name, {}).items():
+            if base is None or stage.partition(SEPARATOR)[0] == base:
+                for split, of in splits.items():
+                    yield stage, split, of
 
     def add_notice(self, text: str) -> None:
         """Something that readers of the results have to know, shown above them; said once."""

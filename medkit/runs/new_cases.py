@@ -10,7 +10,6 @@ from medkit.data.source import ManifestSource
 from medkit.errors import InputError
 from medkit.names import fault
 from medkit.recipe import Recipe, Stage
-from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest
 from medkit.runs.seen import recorded_ledger
@@ -82,21 +81,18 @@ def later(folder: RunFolder, base: str | None = None) -> list[str]:
     ``base`` picks a stage with its variants.
     """
     found = []
-    for stage, splits in folder.read_json(FILE, {}).items():
-        if base is not None and stage.split(SEPARATOR)[0] != base:
-            continue
-        for split, of in splits.items():
-            space = of["space"]
-            names = "" if space is None else f"; its patients' names are taken as those of '{space}' (--space)"
-            cases = f"all cases of {of['manifest']} (sha256 {of['sha256'][:12]}...)"
-            found.append(f"{stage} on '{split}' was measured after the run, on {cases}{names}.")
+    for stage, split, of in folder.of_splits(FILE, base):
+        space = of["space"]
+        names = "" if space is None else f"; its patients' names are taken as those of '{space}' (--space)"
+        cases = f"all cases of {of['manifest']} (sha256 {of['sha256'][:12]}...)"
+        found.append(f"{stage} on '{split}' was measured after the run, on {cases}{names}.")
     return found
 
 
-def labelled(folder: RunFolder, stage: str, split: str) -> str:
-    """What tells a split from others of its name: new cases have their manifest beside it."""
-    of = folder.read_json(FILE, {}).get(stage, {}).get(split)
-    return split if of is None else f"{split} ({of['manifest']}, {of['sha256'][:8]})"
+def labels(folder: RunFolder) -> dict[tuple[str, str], str]:
+    """What tells new cases, by stage and split, from others of their name: the manifest beside it."""
+    kept = folder.of_splits(FILE)
+    return {(stage, split): f"{split} ({of['manifest']}, {of['sha256'][:8]})" for stage, split, of in kept}
 
 
 def check_known(folder: RunFolder, stages: Sequence[Stage], split: str) -> None:

@@ -22,7 +22,6 @@ from medkit.evaluation.results import Evaluation, read_results
 from medkit.protocols import Case
 from medkit.recipe import Stage
 from medkit.recipe.blocks import Block
-from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -282,7 +281,7 @@ class Seen:
         """On how many patients a stage was trained, out of how many; where only new cases are at hand, as the run's
         earlier results have it."""
         if stage.train in self.bench.recipe.data[stage.data].splits:
-            on, of = (len(self._named(stage, self._part(stage, stage.train, fraction))) for fraction in (True, False))
+            on, of = (len(self._named(stage, self._part(stage, stage.train, training))) for training in (True, False))
             return {"trained_on": on, "trained_of": of}
         known = read_results(self.bench.folder.path).get(stage.name, {}) if self.bench.folder is not None else {}
         value = next((v for found in known.values() for v in found.values() if v.trained_on), None)
@@ -379,10 +378,7 @@ def banners(folder: Path, base: str | None = None) -> list[str]:
     ``base`` picks a stage with its variants.
     """
     found = []
-    for stage, splits in RunFolder(folder).read_json(FILE, {}).items():
-        if base is not None and stage.split(SEPARATOR)[0] != base:
-            continue
-        for split, of in splits.items():
-            text = f"{share(of['seen'], of['patients'])} {'; '.join(of['how'])}"
-            found.append(f"{stage} on {split} is no test of new patients: {text}. Allowed because: {of['reason']}")
+    for stage, split, of in RunFolder(folder).of_splits(FILE, base):
+        text = f"{share(of['seen'], of['patients'])} {'; '.join(of['how'])}"
+        found.append(f"{stage} on {split} is no test of new patients: {text}. Allowed because: {of['reason']}")
     return found

@@ -54,9 +54,10 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     trials, checked, paces = plan_and_check(study, expansion, options, known)
     if not study.search:
         folder.check(study, trials)
-    fairness = check_fairness(study, {method: one.bench for method, one in checked.items()})
+    benches = {method: one.bench for method, one in checked.items()}
+    fairness = check_fairness(study, benches)
     if study.search:
-        check_search(study, {method: one.bench.recipe for method, one in checked.items()})
+        check_search(study, {method: bench.recipe for method, bench in benches.items()})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,7 +71,7 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
         if options.on != "local":
             _confirm(folder, executors[0], options)
         progress.say(f"{study.name}: {len(trials)} trials, in {out}")
-        for told in without_verdict(study, {method: one.bench for method, one in checked.items()}):
+        for told in without_verdict(study, benches):
             progress.say(told)
         for one in paces:
             progress.say(
