@@ -1,7 +1,7 @@
 """How often 95 % intervals of the Fréchet distance contain its mean: jackknife over patients against bootstrap.
 
 Each simulated patient has its own level of features and its own strength of the denoiser. The true value is the mean
-distance over 200 test sets of the same size. For three sizes it prints how many of 60 test sets' intervals contain it.
+distance over 200 test sets of the same size. For three sizes it counts how many of 60 test sets' intervals contain it.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_fid_interval.py
 """
@@ -9,6 +9,7 @@ distance over 200 test sets of the same size. For three sizes it prints how many
 from __future__ import annotations
 
 import numpy as np
+from medkit_benchmarks.kept_table import keep
 
 from medkit.evaluation.evaluate import stack
 from medkit.evaluation.statistics import bootstrap_interval
@@ -31,7 +32,7 @@ def simulate(rng: np.random.Generator, patients: int, slices: int, spectrum: np.
 
 
 def main() -> None:
-    metric = FID(RANDOM)
+    metric, found = FID(RANDOM), []
     for patients, slices, features in ((15, 8, 64), (15, 8, 512), (10, 20, 256)):
         rng = np.random.default_rng(1)
         spectrum = np.arange(1.0, features + 1) ** -0.5
@@ -42,11 +43,10 @@ def main() -> None:
             rows = simulate(rng, patients, slices, spectrum)
             intervals = (metric.interval(rows, names), bootstrap_interval(metric.compute, rows, names, draws=DRAWS))
             held += [low <= truth <= high for low, high in intervals]
-        jackknife, bootstrap = held / SETS
-        print(
-            f"{patients} patients, {slices} slices each, {features} features: "
-            f"jackknife {jackknife:.0%}, bootstrap {bootstrap:.0%}"
-        )
+        found.append((patients, slices, features, *(100 * held / SETS).tolist()))
+    counts = dict.fromkeys(("patients", "slices each", "features"), "d")
+    note = f"Percent of {SETS} simulated test sets whose 95 % interval contains the mean distance; {DRAWS} bootstrap draws."
+    keep("fid_interval", {**counts, "jackknife": ".0f", "bootstrap": ".0f"}, found, note)
 
 
 if __name__ == "__main__":

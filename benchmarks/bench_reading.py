@@ -6,7 +6,7 @@ order; in another variant it finds them in the folder itself, as its users do.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_reading.py FOLDER...
 
-prints the medians and the ratio for your own series, by CPU time, with 25 rounds that take turns in one process.
+keeps the medians and the ratios of your own series, by CPU time, with 25 rounds that take turns in one process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -26,10 +25,13 @@ import numpy as np
 import pytest
 import torch
 from medkit_benchmarks.bench_data import head
+from medkit_benchmarks.kept_table import keep
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from medkit.bench import Case, Target, Unavailable, Variant, Work
+from medkit.bench.ratio import take_turns
+from medkit.bench.timing import ratios
 from medkit.data.io import read_volume
 
 ROUNDS = 25
@@ -69,6 +71,7 @@ def simpleitk(folder: Path, found: bool) -> Callable[[], np.ndarray]:
         raise Unavailable("SimpleITK is not installed: pip install SimpleITK")
     import SimpleITK
 
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # of a tilted gantry, at every reading
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(torch.get_num_threads())
     names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames
 
@@ -122,23 +125,27 @@ def test_reading(case: Case, versus: Callable[[Case], None]) -> None:
     versus(case)
 
 
-def compare(folder: Path) -> None:
-    """Print medians of CPU time for one series, and medians of the rounds' ratios of medkit's time to each."""
-    ways = {name: make(folder) for name, make in WAYS.items()}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS + 1):
-        for name, read in ways.items():
-            start = time.process_time()
-            read()
-            if turn:
-                times[name].append(time.process_time() - start)
-    for name, found in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["medkit"], found, strict=True))
-        print(f"{folder.name}: {name} {1e3 * statistics.median(found):.1f} ms; medkit takes {ratio:.2f} times as long")
+def compare(folder: Path) -> tuple[float, ...]:
+    """The median of medkit's CPU time for a series in ms, and those of the rounds' ratios of it to each other way."""
+    times = take_turns({name: make(folder) for name, make in WAYS.items()}, rounds=ROUNDS, clock="cpu")
+    others = [name for name in WAYS if name != "medkit"]
+    found = [statistics.median(ratios(times["medkit"], times[name])) for name in others]
+    return 1e3 * statistics.median(times["medkit"]), *found
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rows: list[tuple[object, ...]] = []
+    for folder in map(Path, sys.argv[1:]):
+        rows.append((folder.name, len(list(folder.glob("*.dcm"))), *compare(folder)))
+    with tempfile.TemporaryDirectory() as made:
+        write_series(Path(made), 40)
+        rows.append(("made here: noise, 100 tags a slice", 40, *compare(Path(made))))
+    columns = {"series": "", "slices": "d", "medkit, ms": ".1f"}
+    columns |= {f"medkit / {name}": ".2f" for name in WAYS if name != "medkit"}
+    keep("reading", columns, rows, f"CPU time of a series of 512x512, medians of {ROUNDS} rounds.")
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    for argument in sys.argv[1:]:
-        compare(Path(argument))
+    main()

@@ -2,7 +2,7 @@
 
 The gradient penalty keeps a critic's gradient at every image at a length of about 1 (Gulrajani et al. 2017). A feature
 loss with weight w contributes w times the length of its own gradient. This measures that length where training starts, at
-the low-dose images of a recipe, and prints the weight at which both are equal.
+the low-dose images of a recipe, and the weight at which both are equal.
 
     python benchmarks/loss_balance.py tables/table9 denoise@wgan_vgg vgg
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from medkit_benchmarks.kept_table import keep
 
 from medkit.engine.runtime import Runtime
 from medkit.errors import MedkitError
@@ -57,8 +58,12 @@ def main() -> None:
     except MedkitError as error:
         sys.exit(f"error: {error}")
     mean = float(found.mean())
-    print(f"{len(found)} patches: length {mean:.3g} ({found.min():.3g} to {found.max():.3g}) unweighted")
-    print(f"with weight {weight:g}: {weight * mean:.3g} times a critic's; both are equal with {1 / mean:.3g}")
+    columns = {"stage": "", "loss": "", "patches": "d", **dict.fromkeys(("mean", "least", "most"), ".2g")}
+    columns |= {"equal with weight": ".0f", "weight given": "g"}
+    row = (said.stage, said.loss, len(found), mean, float(found.min()), float(found.max()), 1 / mean, weight)
+    keep(
+        "loss_balance", columns, [row], "Length of the unweighted loss's gradient at a low-dose patch; a critic's is 1."
+    )
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "verdicts": lambda _: verdicts.markdown(kept("verdicts")),
     "real_noise": lambda _: script("real_noise").page(kept("real_noise")),
     "study": lambda name: script("keep_study").table(kept(f"studies/{name}")),
+    "table": lambda name: script("kept_table").page(kept(f"tables/{name}")),
     "run": lambda name: script("keep_run").page(kept(f"runs/{name}")),
 }
 
@@ -57,9 +58,9 @@ def test_a_marked_place_says_what_its_file_says(page: Path, mark: str, text: str
     assert text == MAKERS[kind](name).rstrip() + "\n"
 
 
-def test_every_kept_study_and_run_has_its_place_in_the_docs() -> None:
+def test_all_that_is_kept_has_its_place_in_the_docs() -> None:
     marks = {found.values[1] for found in MARKED}
-    runs = {f"run {path.stem}" for path in (RESULTS / "runs").glob("*.json")}
+    runs = {f"{kind[:-1]} {path.stem}" for kind in ("runs", "tables") for path in (RESULTS / kind).glob("*.json")}
     files = {path.stem: json.loads(path.read_text("utf-8")) for path in (RESULTS / "studies").glob("*.json")}
     studies = {f"study {name}" for name, found in files.items() if "claim" not in found}
     assert runs | studies <= marks
@@ -90,3 +91,10 @@ def test_as_many_kills_were_survived_as_is_said() -> None:
     assert sum(int(kills) for _, kills in logged) == int(said[1])
     assert sum(int(kills) for ranks, kills in logged if ranks == "2") == int(said[2])
     assert "NOT EQUAL" not in log
+
+
+def test_what_is_said_of_a_card_s_cost_is_in_its_results() -> None:
+    card = kept("cards/smartnet")
+    memory = card["speed"]["peak_mb"]
+    text = section("cards.md", "smartnet.json`.", "machine with other work").replace("\n", " ")
+    assert f"took {card['seconds']:.0f} seconds and {memory / 1000:.1f} GB" in text
