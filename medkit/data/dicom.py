@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, pixel_s
 from medkit.data.dicom_pixels import (
     apply_modality,
     extent,
+    is_lossy,
     padding_mask,
     padding_range,
     read_pixels,
@@ -30,7 +31,7 @@ from medkit.data.limits import check_size
 from medkit.data.mend import NOTHING, Mend
 from medkit.data.orientation import LPS, Turned, turn
 from medkit.data.units import doubt
-from medkit.data.volume import Units, Volume
+from medkit.data.volume import Units, Volume, odd_size, spacing_of
 from medkit.errors import InputError
 
 __all__ = [
@@ -57,6 +58,8 @@ CLASSIC = "convert it to single-frame images (emf2sf of dcm4che) or to NIfTI (dc
 DIGITS = re.compile(r"\d+")
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".part", ".partial", ".tmp", ".crdownload", ".filepart")
 """Endings of files that are compressed or were not copied completely."""
+FORMATS = {"NIfTI": (".nii", ".nii.gz"), "PNG": (".png",)}
+"""Other formats that are read, by the endings of their files."""
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 LOOKED = 1000
 """How many headers are read below a folder without images, to say where there are some."""
@@ -75,6 +78,7 @@ def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, l
     series: dict[str, list[Header]] = {}
     left_out = {"scout or localizer": 0, "segmentation": 0, "no image": 0, "not DICOM": 0}
     strangers: list[Path] = []
+    contours = False
     for path in files:
         header = find_header(path, mend)
         if header is None:
@@ -85,6 +89,7 @@ def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, l
             left_out["not DICOM"] += 1
         elif header.get("Rows") is None:
             _check_no_image(header)
+            contours = contours or header.text("Modality") == "RTSTRUCT"
             left_out["no image"] += 1
         elif header.text("SOPClassUID") in SEGMENTATIONS:
             left_out["segmentation"] += 1
@@ -96,10 +101,22 @@ def scan(files: Sequence[Path], where: str, mend: Mend = NOTHING) -> dict[str, l
                 left_out["scout or localizer"] += 1
     if not series:
         found = ", ".join(f"{count} {name}" for name, count in left_out.items() if count) or "nothing"
-        hint = "a segmentation is read as the mask of its images" if left_out["segmentation"] else None
-        raise InputError(f"no DICOM image was found here ({found})", where, hint)
+        raise InputError(f"no DICOM image was found here ({found})", where, _instead(files, left_out, contours))
     _check_strangers(strangers, (header.path for headers in series.values() for header in headers))
     return series
+
+
+def _instead(files: Sequence[Path], left_out: Mapping[str, int], contours: bool) -> str | None:
+    """What to do about files among which there is no image."""
+    if left_out["segmentation"]:
+        return "a segmentation is read as the mask of its images"
+    if contours:
+        return "contours (RTSTRUCT) are not read: write them as a mask, in 3D Slicer or with plastimatch convert"
+    for what, endings in FORMATS.items():
+        named = next((path.name for path in files if path.name.lower().endswith(endings)), None)
+        if named is not None:
+            return f"{what} images are named one by one, such as {named}; only DICOM is read by folder or list"
+    return None
 
 
 def is_scout(header: Header) -> bool:
@@ -185,9 +202,9 @@ def read_series(
 
 
 def is_picture(headers: Sequence[Header]) -> bool:
-    """True for a series that cannot be a volume: colour, or several images without positions."""
+    """True for a series that cannot be a volume: colour, or several images of which none has a position."""
     colour = any((header.number("SamplesPerPixel") or 1) != 1 for header in headers)
-    return colour or (len(headers) > 1 and any(header.get("ImagePositionPatient") is None for header in headers))
+    return colour or (len(headers) > 1 and all(header.get("ImagePositionPatient") is None for header in headers))
 
 
 def _described(headers: Sequence[Header]) -> str:
@@ -267,6 +284,10 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     units, why = _units(headers, voxels)
     if why:
         header["not_hu"] = why
+    elif lossy := sum(is_lossy(header) for header in headers):
+        notes.append(f"{lossy} of {len(headers)} images were compressed with loss, so their HU are approximate")
+    if odd := odd_size(spacing_of(found.affine)):
+        notes.append(odd)
     axial = turn(voxels, LPS @ found.affine)
     positions = found.positions
     if not axial.as_it_was:
@@ -328,6 +349,12 @@ def check_images(headers: Sequence[Header]) -> None:
             raise InputError("this is a colour image", header.where("PixelPresentation"), "grey values are needed")
         if (header.number("SamplesPerPixel") or 1) != 1:
             raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are needed")
+        if header.text("PhotometricInterpretation") == "PALETTE COLOR":
+            what = "this is a colour image: its pixels are places in a palette"
+            raise InputError(what, header.where("PhotometricInterpretation"), "grey values are needed")
+        if "MOSAIC" in header.words("ImageType"):
+            what = "this is a mosaic: the slices of a volume as tiles of one image, whose places are not in its header"
+            raise InputError(what, header.where("ImageType"), "convert it to NIfTI: dcm2niix FOLDER")
         for tag in ("Rows", "Columns"):
             value = header.number(tag)
             if value is None or value != int(value) or value < 1:

@@ -152,7 +152,7 @@ def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
 
 
 def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
-    """Raise for two scans whose slices alternate, by acquisition numbers or by alternating distances."""
+    """Raise for two scans whose slices alternate, by acquisition numbers, kernels or alternating distances."""
     numbers = [header.text("AcquisitionNumber") for header in headers]
     changes = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
     if all(numbers) and len(changes) > len(set(numbers)) - 1 and _uneven(gaps):
@@ -160,6 +160,14 @@ def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
             f"slices of acquisitions {', '.join(sorted(set(numbers))[:4])} are interleaved",
             headers[changes[0]].where("AcquisitionNumber"),
             "list the files of one acquisition in a .txt file, or read them all with --allow-gaps",
+        )
+    kernels = ["/".join(header.words("ConvolutionKernel")) for header in headers]
+    changes = [i for i, (a, b) in enumerate(pairwise(kernels), 1) if a != b]
+    if all(kernels) and len(changes) > len(set(kernels)) > 1:
+        raise InputError(
+            f"slices of kernels {', '.join(sorted(set(kernels))[:4])} are interleaved: two scans in one series?",
+            headers[changes[0]].where("ConvolutionKernel"),
+            "list the files of one of them in a .txt file, or read them all with --allow-gaps",
         )
     even, odd = gaps[::2], gaps[1::2]
     if len(odd) > 1 and _uneven(gaps) and not _uneven(even) and not _uneven(odd):

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import CT_CLASSES, Header
@@ -22,6 +29,8 @@ DECODERS = (
     "for JPEG 2000, JPEG-LS and lossless JPEG: pip install python-gdcm pyjpegls pylibjpeg-openjpeg; for others, or if "
     "these are installed: pip install pylibjpeg pylibjpeg-libjpeg, or decompress it: dcmdjpeg IN OUT (DCMTK)"
 )
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+"""Transfer syntaxes that are always lossy; others may be."""
 NEGATIVE = 2**16 - 4096
 """16-bit numbers from here on are -4096 to -1 if read as signed."""
 PIXELS = b"\xe0\x7f\x10\x00"
@@ -183,6 +192,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
     They are put in ``out`` (H,W) int16, signed or not, if they have 16 bits.
     """
+    _check_bits(header)
     found = _native(header, out)
     if found is not None:
         return found
@@ -204,6 +214,16 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     except Exception as error:
         what = f"the pixels cannot be read ({type(error).__name__}: {error})"
         raise InputError(what, header.where("PixelData"), "is the file cut short?") from error
+
+
+def _check_bits(header: Header) -> None:
+    """Refuse pixels of which it is unknown which bits they are: those of old files may not be the lowest."""
+    used, high = header.number("BitsStored"), header.number("HighBit")
+    if used is None or high is None or high == used - 1:
+        return
+    what = f"HighBit is {high:g}, but {used:g} bits (BitsStored) end at {used - 1:g}: which bits are the pixel?"
+    hint = f"if they are the lowest ones, say so: dcmodify -m HighBit={used - 1:g} FILES; else get the original files"
+    raise InputError(what, header.where("HighBit"), hint)
 
 
 def _check_length(data: pydicom.Dataset, header: Header) -> None:
@@ -243,6 +263,13 @@ def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:
         if file.readinto(stored.data.cast("B")) < stored.nbytes:
             return None
     return _without_unused_bits(stored, int(used), signed)
+
+
+def is_lossy(header: Header) -> bool:
+    """True if its pixels were compressed with loss at any time, by LossyImageCompression or their own syntax."""
+    if header.text("LossyImageCompression") == "01":
+        return True
+    return header.elements is None and getattr(header.data, "file_meta", {}).get("TransferSyntaxUID") in LOSSY
 
 
 def _is_implicit(header: Header) -> bool | None:

@@ -21,7 +21,7 @@ from medkit.data.orientation import LPS, turn, turn_back
 from medkit.data.resample import irregular
 from medkit.data.stored import narrowest, stored_as_source
 from medkit.data.units import doubt
-from medkit.data.volume import Units, Volume
+from medkit.data.volume import Units, Volume, is_singular, odd_size, spacing_of
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
 
@@ -64,7 +64,9 @@ def read_nifti(path: Path) -> Volume:
         notes = [f"{more} bytes follow its voxels: does its header give a wrong size?", *notes]
     if mended:
         notes = [f"its header is not valid and was corrected as it was probably meant: {'; '.join(mended)}", *notes]
-    axial = turn(data, np.diag([*[_millimetres(image)] * 3, 1.0]) @ affine)
+    axial = turn(data, np.diag([*[_millimetres(image, path)] * 3, 1.0]) @ affine)
+    if odd := odd_size(spacing_of(axial.affine)):
+        notes = [f"{odd} (xyzt_units: {image.header.get_xyzt_units()[0]})", *notes]
     header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
     why = doubt(float(data.min()), float(data.max()))
     if why is not None:
@@ -146,7 +148,7 @@ def _unzipped(path: Path) -> tuple[Any, int]:
 def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     """The affine (4x4) in the file's own unit of length, and notes about it."""
     affine = np.asarray(image.affine, float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if is_singular(affine):
         raise InputError("the affine is singular or not finite (sform and qform)", str(path), "correct it in the file")
     codes = [int(image.header[name]) for name in ("sform_code", "qform_code")]
     if not any(codes):
@@ -168,9 +170,15 @@ def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     return affine, []
 
 
-def _millimetres(image: Any) -> float:
+def _millimetres(image: Any, path: Path) -> float:
     """Length of the file's own unit in mm; a file that names none means mm."""
-    return {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError as error:
+        what = f"xyzt_units is {int(image.header['xyzt_units'])}, which is no unit of length"
+        hint = "set it to that of the affine; in Python: image.header.set_xyzt_units('mm')"
+        raise InputError(what, str(path), hint) from error
+    return {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
 
 
 def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = "image") -> None:

@@ -39,6 +39,8 @@ OF_EACH = (
     "ImagesInAcquisition",
     "NumberOfFrames",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PixelPresentation",
     "Rows",
     "Columns",
     "PixelSpacing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from medkit.errors import InputError
 Units = Literal["HU", "stored"]
 ROUNDED = 1.2e-3
 """Radians by which an orientation near half a turn may be off if kept as a float32 quaternion."""
+SMALLEST, LARGEST = 0.01, 50.0
+"""Sides of voxels in mm beyond which their unit is in doubt."""
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Volume:
         self.affine = np.asarray(self.affine, dtype=np.float64)
         if self.affine.shape != (4, 4):
             raise InputError(f"an affine is 4x4, but this one has shape {self.affine.shape}")
-        if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+        if is_singular(self.affine):
             raise InputError(f"the affine is singular or not finite: {self.affine[:3].tolist()}")
         if self.positions is not None and self.positions.shape != (self.depth, 3):
             raise InputError(f"{self.depth} slices need ({self.depth},3) positions, got {self.positions.shape}")
@@ -138,6 +141,23 @@ class Volume:
         first = self.slice_positions()
         down, along = (self.affine[:3, axis] * (self.voxels.shape[axis] - 1) for axis in (1, 2))
         return first[:, None] + np.stack([np.zeros(3), down, along, down + along])
+
+
+def is_singular(affine: np.ndarray) -> bool:
+    """Whether the axes of an affine, of whatever unit, do not span space, or it is not finite."""
+    axes = affine[:3, :3]
+    if not np.isfinite(affine).all():
+        return True
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool((lengths == 0).any() or abs(np.linalg.det(axes / lengths)) < 1e-6)
+
+
+def odd_size(spacing: Sequence[float]) -> str | None:
+    """A note on voxels of a size in mm that no scanner of patients makes, so that the unit may be another; or None."""
+    if all(SMALLEST <= side <= LARGEST for side in spacing):
+        return None
+    size = " x ".join(f"{side:.4g}" for side in spacing)
+    return f"voxels are {size} mm: is that the unit? Volumes and distances depend on it"
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:

@@ -1,0 +1,150 @@
+"""What scanners, archives and old programs write: read as meant, or refused with the way out, or told beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from helpers import edit_dicom
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSNearLossless
+
+from medkit.data.io import read_volume, write_like
+from medkit.data.tree import Tree
+from medkit.data.tree_series import look
+from medkit.errors import InputError
+
+Write = Callable[..., None]
+RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+
+
+@pytest.fixture
+def head() -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 1000, (4, 16, 16)).astype(np.int16)
+
+
+def edit_all(folder: Path, **tags: object) -> None:
+    for path in folder.iterdir():
+        edit_dicom(path, **tags)
+
+
+def test_pixels_whose_bits_are_not_the_lowest_are_refused(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    edit_all(tmp_path / "in", HighBit=15)
+    with pytest.raises(InputError, match=r"\(0028,0102\) HighBit: HighBit is 15.*dcmodify -m HighBit=11"):
+        read_volume(tmp_path / "in")
+
+
+def test_places_in_a_palette_are_no_grey_values(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head, PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match=r"\(0028,0004\) PhotometricInterpretation: this is a colour image"):
+        read_volume(tmp_path / "in")
+
+
+def test_a_mosaic_is_no_slice(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    with pytest.raises(InputError, match=r"\(0008,0008\) ImageType: this is a mosaic.*dcm2niix"):
+        read_volume(tmp_path / "in")
+
+
+def test_a_tree_leaves_out_what_reading_would_refuse(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head, PhotometricInterpretation="PALETTE COLOR")
+    with Tree(tmp_path, lambda *_: None) as tree:
+        ((study, series),) = tree.read().studies.items()
+        ((uid, parts),) = series.items()
+        assert "colour" in look(study, uid, list(tree.series(parts)), 1, False).reason
+
+
+def test_two_kernels_whose_slices_alternate_are_two_scans(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    for name in ("0002.dcm", "0004.dcm"):
+        edit_dicom(tmp_path / "in" / name, ConvolutionKernel="B60f")
+    with pytest.raises(InputError, match=r"ConvolutionKernel: slices of kernels B30F, B60F are interleaved"):
+        read_volume(tmp_path / "in")
+
+
+def test_a_kernel_that_changes_once_along_a_scan_is_one_scan(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    for name in ("0003.dcm", "0004.dcm"):
+        edit_dicom(tmp_path / "in" / name, ConvolutionKernel="B60f")
+    assert read_volume(tmp_path / "in").depth == 4
+
+
+def test_a_series_with_one_lost_position_is_not_passed_over_for_another(
+    tmp_path: Path, write_ct: Write, head: np.ndarray
+) -> None:
+    write_ct(tmp_path / "in", head)
+    edit_dicom(tmp_path / "in" / "0002.dcm", ImagePositionPatient=None)
+    write_ct(tmp_path / "in", head, name="other{i}.dcm")
+    with pytest.raises(InputError, match="2 series are in this folder"):
+        read_volume(tmp_path / "in")
+
+
+def test_pixels_compressed_with_loss_are_told(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    for path in (tmp_path / "in").iterdir():
+        data = pydicom.dcmread(path)
+        data.compress(JPEGLSNearLossless, jls_error=2)
+        data.save_as(path)
+    with pytest.warns(UserWarning, match="4 of 4 images were compressed with loss"):
+        read_volume(tmp_path / "in")
+
+
+def test_a_mask_of_floating_point_pixels_holds_its_own_pixels_only(
+    tmp_path: Path, write_ct: Write, head: np.ndarray
+) -> None:
+    write_ct(tmp_path / "in", head, RescaleIntercept=0)
+    for path, image in zip(sorted((tmp_path / "in").iterdir()), head, strict=True):
+        data = pydicom.dcmread(path)
+        del data.PixelData, data.BitsStored, data.HighBit, data.PixelRepresentation
+        data.BitsAllocated, data.FloatPixelData = 32, image.astype("<f4").tobytes()
+        data.save_as(path)
+    volume = read_volume(tmp_path / "in")
+    mask = (volume.voxels > 0).astype(np.uint8)
+    write_like(volume.like(mask), tmp_path / "out", kind="mask", description="x")
+    assert np.array_equal(read_volume(tmp_path / "out").voxels, mask)
+
+
+def test_contours_given_for_an_image_say_what_to_make_of_them(tmp_path: Path) -> None:
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID, data.Modality = RTSTRUCT, "1.2.3", "RTSTRUCT"
+    data.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
+    with pytest.raises(InputError, match=r"rt\.dcm: no DICOM image.*contours \(RTSTRUCT\) are not read: write them as"):
+        read_volume(tmp_path / "rt.dcm")
+
+
+def test_a_folder_of_nifti_files_says_how_they_are_named(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"NIfTI images are named one by one, such as a\.nii\.gz"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("side", [500, 0.0005])
+def test_dicom_pixels_of_a_size_that_no_scanner_makes_are_told(
+    tmp_path: Path, write_ct: Write, head: np.ndarray, side: float
+) -> None:
+    write_ct(tmp_path / "in", head, PixelSpacing=[side, side])
+    with pytest.warns(UserWarning, match=rf"voxels are 3 x {side} x {side} mm: is that the unit"):
+        read_volume(tmp_path / "in")
+
+
+@pytest.mark.parametrize(("unit", "side"), [("meter", 0.5), ("micron", 0.5), ("mm", 0.0005)])
+def test_nifti_voxels_whose_unit_must_be_another_are_told(tmp_path: Path, unit: str, side: float) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.diag([side, side, side, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.warns(UserWarning, match=rf"a\.nii\.gz: voxels are .* mm: is that the unit.*\(xyzt_units: {unit}\)"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def test_a_unit_of_length_that_there_is_not_is_named(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.eye(4))
+    image.header["xyzt_units"] = 7
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.nii\.gz: xyzt_units is 7, which is no unit.*set_xyzt_units\('mm'\)"):
+        read_volume(tmp_path / "a.nii.gz")
