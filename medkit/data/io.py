@@ -112,6 +112,10 @@ def _other(head: bytes, path: Path) -> str | None:
         return "it is a JPEG, TIFF, BMP or GIF: write it as a grey PNG, or CT slices as NIfTI, keeping their values"
     if head.startswith(b"\x93NUMPY"):
         return "it is a NumPy array: write it as NIfTI with its spacing (nibabel.Nifti1Image(array, affine))"
+    if head.startswith((b"\0\0\0\x0cjP", b"\xffO\xffQ")) or head[8:12] in (b"WEBP", b"heic", b"mif1", b"avif"):
+        return "it is a JPEG 2000, WebP or HEIF picture: write it as a grey PNG, keeping its values"
+    if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") or path.name.lower().endswith(".img"):
+        return "it may be Analyze 7.5, which does not say where left is: convert it to NIfTI from its source"
     if path.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
         return "write it as NIfTI (in 3D Slicer or with SimpleITK.WriteImage)"
     return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import logging
 import math
+import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,9 @@ from medkit.data.volume import Units, Volume, is_singular, odd_size, spacing_of
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
 
+LENGTHS = tuple(struct.pack(order + "i", length) for order in "<>" for length in (348, 540))
+"""What a header begins with: its length, in either byte order, in the first version of NIfTI and the second."""
+
 
 def read_nifti(path: Path) -> Volume:
     """Read a 3-D NIfTI file as (D,H,W): axial slices, rows to the back, columns to the left.
@@ -39,12 +43,9 @@ def read_nifti(path: Path) -> Volume:
         finite.
     """
     _check_name(path)
-    with _mended() as mended:
+    with corrections() as corrected:
         image, data, more = _loaded(path)
-    if data.ndim == 4 and data.shape[3] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise InputError(f"a volume has 3 dimensions, this file {data.shape}", str(path), "write one volume per file")
+    data = data.reshape(volume_of(data.shape, path))
     if data.dtype.kind == "f":
         bad = int((~np.isfinite(data)).sum())
         if bad:
@@ -57,14 +58,16 @@ def read_nifti(path: Path) -> Volume:
         small = data.min() >= -32768 and data.max() <= 32767
         data = data.astype(np.int16 if small else np.float32)
     else:
+        kind = "colours" if data.dtype.names else f"voxels of type {data.dtype}"
         hint = "save one number a voxel: a magnitude, or one of the channels"
-        raise InputError(f"voxels of type {data.dtype} are not grey values", str(path), hint)
+        raise InputError(f"{kind} are not grey values", str(path), hint)
     affine, notes = place_of(image, path)
     if more > 0:
         notes = [f"{more} bytes follow its voxels: does its header give a wrong size?", *notes]
-    if mended:
-        notes = [f"its header is not valid and was corrected as it was probably meant: {'; '.join(mended)}", *notes]
-    axial = turn(data, np.diag([*[_millimetres(image, path)] * 3, 1.0]) @ affine)
+    if corrected:
+        said = "; ".join(dict.fromkeys(corrected))
+        notes = [f"its header is not valid and was corrected as it was probably meant: {said}", *notes]
+    axial = turn(data, np.diag([*[millimetres(image, path)] * 3, 1.0]) @ affine)
     if odd := odd_size(spacing_of(axial.affine)):
         notes = [f"{odd} (xyzt_units: {image.header.get_xyzt_units()[0]})", *notes]
     header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
@@ -77,8 +80,26 @@ def read_nifti(path: Path) -> Volume:
     return Volume(axial.voxels, axial.affine, None, header, units, notes=tuple(notes))
 
 
+def volume_of(shape: Sequence[int], path: Path) -> tuple[int, ...]:
+    """The three sides of the only volume in a file of this shape; further axes are of length one.
+
+    Raises
+    ------
+    InputError
+        if it holds several volumes or components, or a single slice without a third axis.
+    """
+    sides, others = tuple(shape[:3]), tuple(shape[3:])
+    if len(sides) == 3 and all(length == 1 for length in others):
+        return sides
+    what = f"a volume has 3 dimensions, this file {tuple(shape)}"
+    hint = "write one volume per file"
+    if len(sides) < 3:
+        hint = "give it a third axis of length one, and the thickness of the slice along it"
+    raise InputError(what, str(path), hint)
+
+
 @contextmanager
-def _mended() -> Iterator[list[str]]:
+def corrections() -> Iterator[list[str]]:
     """What nibabel says about a header that it corrects, which it would print without the file's name."""
     said: list[str] = []
     handler = logging.Handler()
@@ -96,11 +117,30 @@ def _check_name(path: Path) -> None:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     named = path.name.lower().endswith(".gz")
+    if zipped and not path.name.lower().endswith(".img.gz"):  # which holds no header
+        _check_zipped(path)
     if zipped and not named:
         hint = f"rename it to {path.name.removesuffix('.nii')}.nii.gz"
         raise InputError("this is compressed with gzip, but its name does not say so", str(path), hint)
     if named and not zipped:
         raise InputError("this is not compressed, though its name ends in .gz", str(path), f"rename it to {path.stem}")
+
+
+def _check_zipped(path: Path) -> None:
+    """Refuse a compressed file of something else."""
+    try:
+        with gzip.open(path) as file:
+            start = file.read(348)
+    except (OSError, EOFError, zlib.error):
+        return  # a damaged file, which reading tells
+    if start[:4] in LENGTHS:
+        return
+    hint = "unpack it first"
+    if start[128:132] == b"DICM":
+        raise InputError("this is DICOM, compressed with gzip", str(path), f"{hint}: gunzip FILE")
+    if path.name.lower().endswith(".mgz"):
+        hint = "convert it: mri_convert IN OUT.nii.gz (FreeSurfer)"
+    raise InputError("this is compressed with gzip, and no NIfTI inside", str(path), hint)
 
 
 def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
@@ -170,7 +210,7 @@ def place_of(image: Any, path: Path) -> tuple[np.ndarray, list[str]]:
     return affine, []
 
 
-def _millimetres(image: Any, path: Path) -> float:
+def millimetres(image: Any, path: Path) -> float:
     """Length of the file's own unit in mm; a file that names none means mm."""
     try:
         unit = image.header.get_xyzt_units()[0]
@@ -197,7 +237,10 @@ def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = 
         raise InputError("the name of a NIfTI file has to end in .nii or .nii.gz", str(path))
     if volume.voxels.dtype == bool:
         volume = volume.like(volume.voxels.astype(np.uint8))
-    with whole_file(path) as temporary:
+    with (
+        whole_file(path) as temporary,
+        corrections(),
+    ):  # what was wrong in the source's header was said when it was read
         made = _like_source(volume, kind) if volume.header.get("format") == "nifti" else _new(volume, path)
         made.header["descrip"] = f"medkit {medkit.__version__} {kind}".encode()
         nibabel.save(made, temporary)
@@ -228,7 +271,9 @@ def _like_source(volume: Volume, kind: Literal["mask", "image"]) -> Any:
         data = stored_as_source(data, np.asarray(source.dataobj).reshape(data.shape), stored, slope, intercept)
         if stored.dtype.kind in "iu":
             data = data.astype(narrowest(data, [stored.dtype, *map(np.dtype, (np.int16, np.uint16, np.int32))]))
-    made: Any = nibabel.Nifti1Image(data, volume.header["affine"], source.header.copy(), dtype=data.dtype)
+    two = isinstance(source.header, nibabel.Nifti2Header)
+    form: Any = nibabel.Nifti2Image if two else nibabel.Nifti1Image
+    made: Any = form(data, volume.header["affine"], source.header.copy(), dtype=data.dtype)
     made.header.set_slope_inter(slope, intercept)  # after the data: nibabel then stores them as they are
     made.header["cal_min"] = made.header["cal_max"] = 0
     made.header.extensions.clear()

@@ -11,8 +11,9 @@ import nibabel
 import numpy as np
 
 from medkit.data.limits import check_size
-from medkit.data.nifti import place_of
+from medkit.data.nifti import corrections, millimetres, place_of, volume_of
 from medkit.data.png import SIGNATURE
+from medkit.data.volume import odd_size
 from medkit.errors import InputError
 
 MASK_NAMES = re.compile(r"(^|[_.-])(mask|masks|seg|segmentation|label|labels|labelmap|roi)\d*$", re.IGNORECASE)
@@ -52,14 +53,11 @@ def size_of(path: Path) -> dict[str, Any]:
 
 def _nifti(path: Path) -> dict[str, Any]:
     try:
-        image: Any = nibabel.load(path)
+        with corrections():
+            image: Any = nibabel.load(path)
     except Exception as error:  # nibabel raises whatever the damage leads to
         raise InputError(f"this is not a NIfTI file ({type(error).__name__})", str(path), "is it cut short?") from error
-    shape = tuple(int(side) for side in image.shape)
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
-    if len(shape) != 3:
-        raise InputError(f"a volume has 3 dimensions, this file {shape}", str(path), "write one volume per file")
+    shape = volume_of([int(side) for side in image.shape], path)
     if min(shape) < 1:
         raise InputError(f"the file has no voxels: {shape}", str(path))
     check_size(shape, str(path))
@@ -68,7 +66,9 @@ def _nifti(path: Path) -> dict[str, Any]:
     if np.isnan(axes).any():
         raise InputError("the affine is singular (sform and qform)", str(path))
     order = np.argsort(axes)  # the file's axes that run left-right, front-back and up-down
-    sides = nibabel.affines.voxel_sizes(affine)
+    sides = nibabel.affines.voxel_sizes(affine) * millimetres(image, path)
+    if odd := odd_size(sides):
+        notes = [odd, *notes]
     columns, rows, slices = (shape[i] for i in order)
     found = {"slices": slices, "rows": rows, "columns": columns, "pixel_mm": _mm(sides[order[1]])}
     return found | {"slice_mm": _mm(sides[order[2]]), "note": "; ".join(notes)}

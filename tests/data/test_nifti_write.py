@@ -11,7 +11,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from medkit.data.io import read_volume, write_like
-from medkit.data.nifti import write_nifti
+from medkit.data.nifti import read_nifti, write_nifti
 from medkit.data.volume import Volume
 from medkit.errors import InputError, RunError
 
@@ -105,3 +105,13 @@ def test_nothing_writes_a_sheared_grid_as_nifti(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.nii: its slices are sheared by 16\.7 degrees.*NIfTI cannot hold that"):
         write_nifti(Volume(np.zeros((4, 4, 4), np.uint8), affine), tmp_path / "a.nii")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_the_second_version_stays_one_and_says_nothing_of_its_header(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
+    nibabel.save(nibabel.Nifti2Image(voxels, np.diag([-1, -1, 2, 1])), tmp_path / "a.nii.gz")
+    write_nifti(read_nifti(tmp_path / "a.nii.gz"), tmp_path / "b.nii.gz")
+    assert isinstance(nibabel.load(tmp_path / "b.nii.gz"), nibabel.Nifti2Image)
+    assert capfd.readouterr().err == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from medkit.data.dataset import Dataset
 from medkit.data.io import read_volume
@@ -132,3 +133,19 @@ def test_real_chest_radiographs_are_read(shared: Path) -> None:
         volume = read_volume(shared / "realdata" / "cxr_nih" / name)
         assert volume.voxels.shape == (1, 512, 512)
         assert volume.voxels.max() > 200
+
+
+def test_an_animated_image_is_refused(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(np.full((8, 6), grey, np.uint8)) for grey in (10, 20))
+    first.save(tmp_path / "a.png", save_all=True, append_images=[second])
+    with pytest.raises(InputError, match=r"a\.png: this PNG image is animated"):
+        read_volume(tmp_path / "a.png")
+
+
+def test_an_image_that_viewers_turn_is_read_as_stored_and_told(tmp_path: Path) -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(8, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    with pytest.warns(UserWarning, match=r"a\.png: read as stored, but viewers turn it \(EXIF orientation 6\)"):
+        assert np.array_equal(read_volume(tmp_path / "a.png").voxels[0], grey)

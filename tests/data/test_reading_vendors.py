@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSNearLossless
 
 from medkit.data.io import read_volume, write_like
 from medkit.data.tree import Tree
+from medkit.data.tree_files import size_of
 from medkit.data.tree_series import look
 from medkit.errors import InputError
 
@@ -148,3 +150,43 @@ def test_a_unit_of_length_that_there_is_not_is_named(tmp_path: Path) -> None:
     nibabel.save(image, tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match=r"a\.nii\.gz: xyzt_units is 7, which is no unit.*set_xyzt_units\('mm'\)"):
         read_volume(tmp_path / "a.nii.gz")
+
+
+def test_a_volume_with_axes_of_length_one_behind_it_is_one_volume(tmp_path: Path) -> None:
+    voxels = np.arange(24, dtype=np.int16).reshape(4, 3, 2, 1, 1)  # as ITK writes images of one component
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2, 1])), tmp_path / "a.nii")
+    assert np.array_equal(read_volume(tmp_path / "a.nii").voxels, voxels[..., 0, 0].transpose(2, 1, 0))
+
+
+def test_a_slice_without_a_third_axis_says_what_it_lacks(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), np.int16), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a\.nii: a volume has 3 dimensions.*third axis of length one"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("a.dcm.gz", bytes(128) + b"DICM" + bytes(300), r"this is DICOM, compressed with gzip; .*gunzip"),
+        ("a.mgz", b"\0\0\0\x01" + bytes(400), "no NIfTI inside; convert it: mri_convert"),
+        ("a.tar.gz", bytes(1024), "no NIfTI inside; unpack it first"),
+    ],
+)
+def test_what_is_compressed_but_no_nifti_says_what_to_do(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=rf"{name}: .*{hint}"):
+        read_volume(tmp_path / name)
+
+
+def test_analyze_is_refused_because_it_says_no_sides(tmp_path: Path) -> None:
+    nibabel.save(nibabel.AnalyzeImage(np.zeros((4, 4, 2), np.int16), np.eye(4)), tmp_path / "a.img")
+    with pytest.raises(InputError, match=r"a\.hdr: .*Analyze 7\.5, which does not say where left is"):
+        read_volume(tmp_path / "a.hdr")
+
+
+def test_sizes_in_a_manifest_are_in_mm_whatever_the_unit_of_a_file(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.diag([0.0005, 0.0005, 0.005, 1]))
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "a.nii")
+    size = size_of(tmp_path / "a.nii")
+    assert (size["pixel_mm"], size["slice_mm"]) == (0.5, 5.0)
