@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medkit.errors import InputError
+from medkit.protocols.labels import DECIMAL_COMMA, as_number
 
 BLOCK = 1 << 23  # bytes parsed at a time: no row may be longer
 INDEX = re.compile(r"__index_level_\d+__")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
 def read_manifest(path: Path, what: str = "manifest") -> Any:
@@ -84,6 +84,11 @@ def _header(path: Path, what: str) -> list[str]:
             names = next((row for row in csv.reader(file) if row), None)
     except UnicodeDecodeError as error:
         raise _encoding(path, what) from error
+    if names is not None and any("\0" in name for name in names):  # UTF-16 without its mark
+        raise _encoding(path, what)
+    if names is not None and names[0].startswith("sep="):
+        wrong = f"the {what} begins with '{names[0]}', not with the names of its columns"
+        raise InputError(wrong, f"{path}:1", "remove this line, which only Excel reads")
     if names is None:
         raise InputError(f"the {what} is empty", str(path), "it has to be CSV or Parquet with a header")
     if len(names) == 1:
@@ -174,12 +179,3 @@ def refuse_decimal_commas(words: Iterable[str], name: str, where: str) -> None:
     if commas and all(DECIMAL_COMMA.fullmatch(word) or not math.isnan(as_number(word)) for word in found):
         hint = f"write '{commas[0].replace(',', '.')}'"
         raise InputError(f"'{name}' has decimal commas, such as '{commas[0]}'", where, hint)
-
-
-def as_number(value: Any) -> float:
-    """A finite number, even if written as text; nan for anything else."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return float("nan")
-    return found if abs(found) < float("inf") else float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,8 @@ from medkit.protocols import Case, Record
 from medkit.protocols.classes import Classes
 
 SHOWN = 10  # problems reported at once
+OPTIONAL = ("mask", "target", "center", "fold")
+"""Arguments that name columns which a manifest may lack by their usual names."""
 
 
 @dataclass
@@ -174,6 +176,7 @@ class ManifestSource:
             if name is not None and name not in table.column_names:
                 hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
                 raise InputError(f"the manifest has no column '{name}'", where, hint)
+        self._check_optional(table)
         if not len(table):
             raise InputError("the manifest has no rows", where, "write one row per scan")
         problems: list[tuple[int, InputError]] = []
@@ -221,6 +224,25 @@ class ManifestSource:
         made = CaseTable(columns, {name: table[name] for name in table.column_names if name not in used})
         pyarrow.default_memory_pool().release_unused()
         return made
+
+    def _check_optional(self, table: Any) -> None:
+        """Refuse a manifest that lacks an optional column by its name, but was surely meant to have it: the source
+        names it, or one with files is named almost like it."""
+        for key in OPTIONAL:
+            name = getattr(self, key)
+            if not isinstance(name, str) or name in table.column_names:
+                continue
+            if name != type(self).__dataclass_fields__[key].default:
+                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
+                what = f"the manifest has no column '{name}', which the source names as '{key}'"
+                raise InputError(what, str(self.path), hint)
+            near = next((other for other in table.column_names if other.strip().casefold() == name), None)
+            if near is None or key not in ("mask", "target"):
+                continue
+            cell = next((cell for cell in table[near].to_pylist() if cell), None)
+            if isinstance(cell, str) and Path(self._root(), system(cell.strip())).exists():
+                what = f"the column '{near}' has files, but is not named '{name}'"
+                raise InputError(what, str(self.path), f"rename it, or give '{key}: \"{near}\"' in the source")
 
     def _check_masks(self, table: Any, problem: Callable[..., None]) -> None:
         """Check that all columns of masks exist, and that each row has all masks or none."""
@@ -364,6 +386,16 @@ class ManifestSource:
             said.append("unlabelled")  # once its row says that it is normal, it has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
+
+
+def of_another(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The arguments of a source for another manifest, without those that name optional columns which it lacks."""
+    there = read_manifest(path).column_names
+    return {
+        key: value
+        for key, value in arguments.items()
+        if key not in OPTIONAL or not isinstance(value, str) or value in there
+    }
 
 
 def read_table(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -48,7 +48,8 @@ def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split")
         # The last is for cells without a value.
         chosen &= np.array([*(any(_equal(v, w) for w in listed) for v in values), "" in listed], bool)[codes]
         if not chosen.any():
-            raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=_help(column, values, listed))
+            hint = _help(column, values, listed) if any(values) else _absent(column, known)
+            raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=hint)
     return take(cases, chosen)
 
 
@@ -73,6 +74,15 @@ def _help(column: str, values: Sequence[Any], wanted: Sequence[Any]) -> str:
         if near:
             return f"'{near[0]}' looks like '{one}' but is different text: write \"{near[0]}\" in quotes; {shown}"
     return shown
+
+
+def _absent(column: str, known: Iterable[str]) -> str:
+    """A hint about a column of which no case has a value."""
+    near = next((group for group in look_alikes(sorted({*known, column})) if column in group and len(group) > 1), [])
+    other = next((name for name in near if name != column), None)
+    if other is None:
+        return f"no case has a value in '{column}'"
+    return f"no case has a value in '{column}', but there is a column '{other}': '{column}: \"{other}\"' in the source"
 
 
 def look_alikes(names: Sequence[str]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ MOST = 1000
 NONE = "none"
 """A cell of ``any_of`` that says that a case has none of the classes; an empty one says that nobody looked."""
 SEPARATOR = ";"
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -241,14 +243,24 @@ def as_text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _is_number(text: str) -> bool:
+def as_number(value: Any) -> float:
+    """A finite number, even if written as text; nan for anything else, also for names such as ``1_000``."""
+    if isinstance(value, str) and "_" in value:  # Python takes it as a separator of digits
+        return math.nan
     try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+        found = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def _is_number(text: str) -> bool:
+    return not math.isnan(as_number(text))
 
 
 def _finite(text: str) -> float:
     if not _is_number(text):
-        raise InputError(f"'{text}' is not a finite number", hint="an empty cell says that it is not known")
+        comma = DECIMAL_COMMA.fullmatch(text)
+        hint = f"write '{text.replace(',', '.')}'" if comma else "an empty cell says that it is not known"
+        raise InputError(f"'{text}' is not a finite number", hint=hint)
     return float(text)

@@ -17,7 +17,7 @@ import medkit
 from medkit.data.dataset import Dataset
 from medkit.data.folder import FolderSource
 from medkit.data.ledger import digest, people, space_of
-from medkit.data.source import ManifestSource
+from medkit.data.source import ManifestSource, of_another
 from medkit.data.whole import whole_file
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
@@ -163,7 +163,7 @@ def _manifest(path: Path, block: DataBlock) -> ManifestSource:
     if not isinstance(own, ManifestSource):
         return ManifestSource(path)
     arguments = {name: value for name, value in block.source.arguments.items() if name != "path"}
-    return ManifestSource(path, **arguments)
+    return ManifestSource(path, **of_another(arguments, path))
 
 
 def _told(

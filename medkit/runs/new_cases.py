@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medkit.data.source import ManifestSource
+from medkit.data.source import ManifestSource, of_another
 from medkit.errors import InputError
 from medkit.names import fault
 from medkit.recipe import Recipe, Stage
@@ -64,6 +64,7 @@ class NewCases:
                 what = f"stage '{stage.name}' reads '{block.source.name}', which a manifest cannot take the place of"
                 raise InputError(what, where, "'--stage NAME' evaluates one stage; 'medkit predict' takes single scans")
             known = {key: value for key, value in block.source.arguments.items() if key != "root"}
+            known = of_another(known, Path(self.manifest))
             new = {**known, "path": str(self.manifest), **({} if self.space is None else {"space": self.space})}
             data[stage.data] = replace(block, source=replace(block.source, arguments=new), splits={split: {}})
         return replace(recipe, data=data)

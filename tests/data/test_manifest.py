@@ -17,7 +17,7 @@ from PIL import Image
 
 from medkit.data.cases import CaseTable, encoded
 from medkit.data.dataset import Dataset
-from medkit.data.source import ManifestSource
+from medkit.data.source import ManifestSource, of_another
 from medkit.data.splits import look_alikes, select
 from medkit.data.whereabouts import MANY, whereabouts
 from medkit.errors import InputError
@@ -58,6 +58,8 @@ BAD = {
     "semicolons": (b"image;patient\n0.png;1\n", "separated by semicolons, not by commas"),
     "tabs": (b"image\tpatient\n0.png\t1\n", "separated by tabs"),
     "UTF-16": ("image,patient\n0.png,1\n".encode("utf-16"), "not UTF-8 text"),
+    "UTF-16 without its mark": ("image,patient\n0.png,1\n".encode("utf-16-le"), "not UTF-8 text"),
+    "Excel's separator": (b"sep=,\nimage,patient\n0.png,1\n", r"m\.csv:1: .*begins with 'sep='.*remove this line"),
     "latin-1 in a name": ("image,patient\n0.png,Müller\n".encode("latin-1"), "not UTF-8 text"),
     "latin-1 in the header": ("image,patient,größe\n".encode("latin-1"), "not UTF-8 text"),
     "comma behind rows": (b"image,patient\n0.png,1,\n", r"m\.csv:2: this line has 3 fields, the header 2 columns"),
@@ -80,10 +82,38 @@ def test_other_forms_are_refused_with_their_cause(folder: Path, form: str) -> No
         source(folder, BAD[form][0]).cases()
 
 
-@pytest.mark.parametrize("label", ["nan", "NaN", "inf", "-inf", "1e400", "yes", "1;0"])
+@pytest.mark.parametrize("label", ["nan", "NaN", "inf", "-inf", "1e400", "yes", "1;0", "1_000"])
 def test_a_label_that_is_no_finite_number_is_refused_with_its_row(folder: Path, label: str) -> None:
     with pytest.raises(InputError, match=rf"m\.csv:3: y: '{label}' is not a finite number"):
         source(folder, f"image,patient,y\n0.png,1,1\n1.png,2,{label}\n", label="y").cases()
+
+
+@pytest.mark.parametrize("key", ["mask", "target", "center", "fold"])
+def test_an_optional_column_that_the_source_names_has_to_be_there(folder: Path, key: str) -> None:
+    with pytest.raises(InputError, match=rf"no column 'hospitl', which the source names as '{key}'; did you mean"):
+        source(folder, "image,patient,hospital\n0.png,1,A\n", **{key: "hospitl"}).cases()
+
+
+def test_another_manifest_may_lack_the_optional_columns_of_the_first(folder: Path) -> None:
+    path = source(folder, "image,patient\n0.png,1\n").path
+    arguments = of_another({"center": "hospital", "mask": ["bleed", "oedema"], "label": "y"}, path)
+    assert arguments == {"mask": ["bleed", "oedema"], "label": "y"}
+
+
+@pytest.mark.parametrize("name", ["Mask", " mask", "MASK"])
+def test_a_column_of_files_that_is_almost_named_mask_is_not_passed_over(folder: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"the column '{name}' has files, but is not named 'mask'; rename it, or give"):
+        source(folder, f"image,patient,{name}\n0.png,1,1.png\n").cases()
+
+
+def test_a_field_that_is_almost_named_target_is_a_field(folder: Path) -> None:
+    assert source(folder, "image,patient,Target\n0.png,1,0\n").cases()[0].fields == {"Target": "0"}
+
+
+def test_a_split_of_a_column_that_is_spelled_otherwise_names_it(folder: Path) -> None:
+    cases = source(folder, "image,patient,Fold\n0.png,1,train\n").cases()
+    with pytest.raises(InputError, match="no case has a value in 'fold', but there is a column 'Fold'"):
+        select(cases, {"fold": "train"})
 
 
 def test_labels_are_numbers_and_an_empty_cell_is_none(folder: Path) -> None:

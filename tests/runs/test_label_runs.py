@@ -193,6 +193,7 @@ def test_a_cell_may_name_several_classes(cases: Path) -> None:
         ("2", {"any_of": ["bar", "dot"], "column": ["kind", "has_dot"]}, "kind: '2' is neither 0 nor 1", "empty"),
         ("bar;;dot", {"any_of": KINDS, "column": "kind"}, "names a class without a name", "separated by one"),
         ("old", {"unit": "months", "column": "kind"}, "kind: 'old' is not a finite number", "an empty cell"),
+        ('"4,5"', {"unit": "months", "column": "kind"}, "kind: '4,5' is not a finite number", "write '4.5'"),
     ],
 )
 def test_a_cell_that_is_no_label_is_refused_with_its_row(
