@@ -18,6 +18,7 @@ from medkit.data.dicom_geometry import ONE_OF_THEM, Stack, stack
 from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, pixel_spacing, read_header
 from medkit.data.dicom_pixels import (
     apply_modality,
+    check_bits,
     extent,
     is_lossy,
     padding_mask,
@@ -362,6 +363,7 @@ def check_images(headers: Sequence[Header]) -> None:
         if (header.get("Rows"), header.get("Columns")) != (first.get("Rows"), first.get("Columns")):
             size = f"{header.get('Rows')}x{header.get('Columns')}"
             raise InputError(f"size {size} differs from {first.name}", header.where("Rows"), ONE_OF_THEM)
+        check_bits(header)
         if header is first:
             check_size(extent(header), header.where("Rows"))
 

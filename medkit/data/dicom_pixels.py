@@ -192,7 +192,6 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
     They are put in ``out`` (H,W) int16, signed or not, if they have 16 bits.
     """
-    _check_bits(header)
     found = _native(header, out)
     if found is not None:
         return found
@@ -216,7 +215,7 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
         raise InputError(what, header.where("PixelData"), "is the file cut short?") from error
 
 
-def _check_bits(header: Header) -> None:
+def check_bits(header: Header) -> None:
     """Refuse pixels of which it is unknown which bits they are: those of old files may not be the lowest."""
     used, high = header.number("BitsStored"), header.number("HighBit")
     if used is None or high is None or high == used - 1:

@@ -41,6 +41,8 @@ OF_EACH = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PixelPresentation",
+    "BitsStored",
+    "HighBit",
     "Rows",
     "Columns",
     "PixelSpacing",

@@ -18,7 +18,7 @@ from medkit.data.dicom import check_images, examine, is_scout
 from medkit.data.dicom_frames import frames_of
 from medkit.data.dicom_geometry import STEEPEST
 from medkit.data.dicom_header import Header, pixel_spacing
-from medkit.data.dicom_pixels import check_rescale
+from medkit.data.dicom_pixels import check_rescale, rescale
 from medkit.data.tree import KnownHeader, Part
 from medkit.errors import InputError
 
@@ -204,6 +204,7 @@ def _examined(found: Series, images: list[Header], least: int, allow_gaps: bool)
         return found.leave_out("gaps", _said(error))
     for header in images:
         check_rescale(header, found.modality == "CT")
+        rescale(header)
     found.headers, found.notes = stack.headers, stack.notes
     found.spacing = float(np.linalg.norm(stack.affine[:3, 1])), float(np.linalg.norm(stack.affine[:3, 2]))
     normal = np.cross(stack.affine[:3, 2], stack.affine[:3, 1])

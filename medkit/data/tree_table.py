@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medkit.data.dicom_header import Header
+from medkit.data.splits import look_alikes
 from medkit.data.tree import Tree
 from medkit.data.tree_choice import choose, named, rules
 from medkit.data.tree_files import identity, is_mask, size_of, stem
@@ -320,6 +321,9 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
         found.told.append(f"{studies} cases have no PatientID, so each study counts as a patient; {hint}")
     if len(found.rows) > 1 and len({row["patient"] for row in found.rows}) == 1:
         found.told.append("all cases have the same PatientID, so they cannot be split; say whose they are: --patient")
+    for group in look_alikes([row["patient"] for row in found.rows])[:3]:
+        alike = " and ".join(ascii(name) for name in group)
+        found.told.append(f"patients {alike} look alike and count as {len(group)}; {hint}")
 
 
 def _pattern(text: str, option: str) -> re.Pattern[str]:

@@ -52,12 +52,23 @@ def test_a_mosaic_is_no_slice(tmp_path: Path, write_ct: Write, head: np.ndarray)
         read_volume(tmp_path / "in")
 
 
-def test_a_tree_leaves_out_what_reading_would_refuse(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
-    write_ct(tmp_path / "in", head, PhotometricInterpretation="PALETTE COLOR")
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "this is a colour image"),
+        ({"HighBit": 15}, "HighBit is 15"),
+        ({"RescaleSlope": 0}, "a slope of 0"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "MOSAIC"]}, "this is a mosaic"),
+    ],
+)
+def test_a_tree_leaves_out_what_reading_would_refuse(
+    tmp_path: Path, write_ct: Write, head: np.ndarray, tags: dict, why: str
+) -> None:
+    write_ct(tmp_path / "in", head, **tags)
     with Tree(tmp_path, lambda *_: None) as tree:
         ((study, series),) = tree.read().studies.items()
         ((uid, parts),) = series.items()
-        assert "colour" in look(study, uid, list(tree.series(parts)), 1, False).reason
+        assert why in look(study, uid, list(tree.series(parts)), 1, False).reason
 
 
 def test_two_kernels_whose_slices_alternate_are_two_scans(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:

@@ -153,6 +153,13 @@ def test_labels_of_patients_go_to_all_their_cases(tmp_path: Path) -> None:
     assert "labels: 2 cases share 1 ids" in written.told
 
 
+def test_patients_that_look_alike_are_told(tmp_path: Path) -> None:
+    for study, patient in (("1", "p07"), ("2", "P7")):
+        mixed_tree.series(tmp_path / "tree" / study, f"1.{study}", f"1.{study}.2", patient, PLACES)
+    written, _ = made(tmp_path)
+    assert any(text.startswith("patients 'p07' and 'P7' look alike and count as 2;") for text in written.told)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
