@@ -91,8 +91,8 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     Raises
     ------
     InputError
-        naming file, tag and frame: for fractional segments, another frame of reference than the image's, a frame that
-        is on no slice of the image, or a segment that is not described.
+        naming file, tag and frame: for fractional segments, another patient or frame of reference than the image's, a
+        frame that is on no slice of the image or where another one is, or a segment that is not described.
     """
     header = read_header(path)
     frames = frames_of(header)
@@ -106,6 +106,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     check_size((len(frames), *extent(header)), header.where("NumberOfFrames"))
     described = _described(header)
     masks = {number: np.zeros(image.voxels.shape, np.uint8) for number in described}
+    _check_once(frames)
     for frame in frames:
         values = stored_pixels(frame)
         shown = _numbers(values) if kind == "LABELMAP" else [int(frame.number("ReferencedSegmentNumber") or 0)]
@@ -136,15 +137,27 @@ def _numbers(values: np.ndarray) -> list[int]:
     return [int(number) for number in np.unique(values) if number]
 
 
+def _check_once(frames: Sequence[Header]) -> None:
+    """Refuse two frames of one segment at one position: one of them belongs elsewhere."""
+    known: dict[tuple[float, ...], Header] = {}
+    for frame in frames:
+        place = vector(frame, "ImagePositionPatient", 3)
+        key = (frame.number("ReferencedSegmentNumber") or 0, *np.round(place, 2).tolist())
+        if key in known:
+            what = f"has the same segment and position as {known[key].name}: one of the two belongs to another slice"
+            raise InputError(what, frame.where("ImagePositionPatient"), "export it again")
+        known[key] = frame
+
+
 def _check_reference(header: Header, image: Volume) -> None:
-    """Refuse another frame of reference than the image's: positions in the two cannot be compared."""
+    """Refuse another patient's segmentation, and another frame of reference, in which positions mean other places."""
     files = image.header.get("files")
     if image.header.get("format") != "dicom" or not files:
         return
-    theirs, tag = read_header(Path(files[0])).text("FrameOfReferenceUID"), "FrameOfReferenceUID"
-    if theirs and header.text(tag) and header.text(tag) != theirs:
-        what = "the frame of reference is not the image's"
-        raise InputError(what, header.where(tag), "does it belong to another scan?")
+    theirs = read_header(Path(files[0]))
+    for tag, what in (("PatientID", "the patient"), ("FrameOfReferenceUID", "the frame of reference")):
+        if theirs.text(tag) and header.text(tag) and header.text(tag) != theirs.text(tag):
+            raise InputError(f"{what} is not the image's", header.where(tag), "does it belong to another scan?")
 
 
 def _placed(frame: Header, inside: np.ndarray, image: Volume) -> tuple[np.ndarray, ...]:

@@ -216,6 +216,7 @@ def test_a_label_map_is_read_too(scan, tmp_path: Path) -> None:
     ("tags", "match"),
     [
         ({"FrameOfReferenceUID": "1.2.3.99"}, r"\(0020,0052\).*the frame of reference is not the image's"),
+        ({"PatientID": "P2"}, r"\(0010,0020\) PatientID: the patient is not the image's"),
         ({"SegmentationType": "FRACTIONAL"}, r"\(0062,0001\).*segments of type FRACTIONAL are not masks"),
         ({"SegmentSequence": None}, r"\(0062,0002\) SegmentSequence: missing"),
     ],
@@ -235,6 +236,18 @@ def test_a_frame_that_lies_on_no_slice_is_named(scan, tmp_path: Path) -> None:
     data.save_as(path)
     with pytest.raises(InputError, match=r"\(0020,0032\) .*, frame 3: is on no slice of the image, but 1 mm from one"):
         read_mask(path, image)
+
+
+def test_two_frames_of_a_segment_at_one_position_are_refused(scan, tmp_path: Path) -> None:
+    image = read_volume(scan("even"))
+    path = written(image, tmp_path / "seg.dcm", spots(image))
+    frames = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    frames[2].PlanePositionSequence = frames[1].PlanePositionSequence
+    edit_dicom(path, PerFrameFunctionalGroupsSequence=frames)
+    with pytest.raises(
+        InputError, match=r"ImagePositionPatient, frame 3: has the same segment and position as frame 2"
+    ):
+        read_segments(path, image)
 
 
 def test_a_segmentation_beside_its_series_is_no_series(scan, tmp_path: Path) -> None:
