@@ -102,7 +102,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     if kind not in ("BINARY", "LABELMAP"):
         what = f"segments of type {kind or 'unknown'} are not masks of 0 and 1"
         raise InputError(what, header.where("SegmentationType"), "write them as BINARY, above a threshold of yours")
-    _check_reference(header, image)
+    check_reference(header, image)
     check_size((len(frames), *extent(header)), header.where("NumberOfFrames"))
     described = _described(header)
     masks = {number: np.zeros(image.voxels.shape, np.uint8) for number in described}
@@ -149,8 +149,8 @@ def _check_once(frames: Sequence[Header]) -> None:
         known[key] = frame
 
 
-def _check_reference(header: Header, image: Volume) -> None:
-    """Refuse another patient's segmentation, and another frame of reference, in which positions mean other places."""
+def check_reference(header: Header, image: Volume) -> None:
+    """Refuse a mask of another patient, and another frame of reference, in which positions mean other places."""
     files = image.header.get("files")
     if image.header.get("format") != "dicom" or not files:
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medkit.data.dicom_header import read_header
 from medkit.data.files import shown
 from medkit.data.volume import Volume
 from medkit.errors import InputError
@@ -37,6 +38,8 @@ def read_mask(
     if (segmentation := dicom_seg.segmentation_in(Path(path))) is not None:
         return dicom_seg.read_mask(segmentation, image, classes)
     mask = read(path)
+    if mask.header.get("format") == "dicom":
+        dicom_seg.check_reference(read_header(Path(mask.header["files"][0])), image)
     difference = image.same_grid(mask)
     if difference:
         what = f"mask and image '{named}' lie on different grids ({difference})"

@@ -271,6 +271,18 @@ def test_a_manifest_takes_a_segmentation_as_mask(scan, tmp_path: Path) -> None:
     assert np.array_equal(found.voxels, mask)
 
 
+@pytest.mark.parametrize("tag", ["PatientID", "FrameOfReferenceUID"])
+def test_a_series_of_masks_is_one_of_its_image_s_patient_and_place(tag: str, scan, tmp_path: Path) -> None:
+    image = read_volume(scan("even"))
+    write_like(image.like(spots(image)), tmp_path / "mask", kind="mask", description="test")
+    for path in (tmp_path / "mask").iterdir():
+        edit_dicom(path, **{tag: "1.2.3.99"})
+    (tmp_path / "cases.csv").write_text("image,patient,mask\nscan,p1,mask\n")
+    source = ManifestSource(tmp_path / "cases.csv")
+    with pytest.raises(InputError, match=rf"{tag}: the (patient|frame of reference) is not the image's"):
+        source.load(source.cases()[0])
+
+
 def test_images_without_what_a_segmentation_names_them_by_are_refused(scan, tmp_path: Path) -> None:
     folder = scan("even")
     edit_dicom(folder / "0003.dcm", FrameOfReferenceUID=None)
