@@ -11,6 +11,7 @@ from medkit.data.files import LIST, listed, place
 from medkit.data.mend import NOTHING, Mend
 from medkit.data.units import establish
 from medkit.data.volume import Units, Volume
+from medkit.data.whole import check_room
 from medkit.errors import InputError, MedkitError, Problems, RunError
 
 GZIP = b"\x1f\x8b"
@@ -137,6 +138,7 @@ def check_output(volume: Volume, output: str | Path, *, resample: bool = False) 
     output = Path(output)
     if output.exists():
         raise InputError("the output exists already", str(output), "name a new one: nothing is overwritten")
+    check_room(output)
     from_dicom = volume.header.get("format") == "dicom"
     if is_nifti_name(output):
         problem = None if resample or volume.header.get("format") == "nifti" else irregular(volume)

@@ -28,10 +28,21 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
 
 
+def check_room(path: Path) -> None:
+    """Raise, before the work is done, if nothing can be written at ``path``: the folder that is to hold it, or the
+    nearest one above it that exists, is a file or may not be written to."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"'{above}' is a file, so nothing can be written below it", str(path), "name another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"the folder '{above}' may not be written to", str(path), "name another place")
+
+
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     if target.exists():
         raise InputError("the output exists already", str(target), "name a new one: nothing is overwritten")
+    check_room(target)
     temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

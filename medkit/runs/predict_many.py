@@ -20,7 +20,7 @@ from typing import Any
 import medkit
 from medkit.data.files import stamp
 from medkit.data.inputs import Input, Wanted, find_inputs, write_list
-from medkit.data.whole import whole_folder
+from medkit.data.whole import check_room, whole_folder
 from medkit.engine.progress import Progress
 from medkit.errors import InputError, MedkitError
 from medkit.evaluation.files import read_json
@@ -242,6 +242,7 @@ def _asked(predictor: Predictor, reading: Reading) -> dict[str, Any]:
 
 def _check_output(output: Path, asked: Mapping[str, Any]) -> None:
     if not output.exists():
+        check_room(output)
         return
     hint = "name a new folder"
     if not output.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.data.volume import Volume
+from medkit.data.whole import check_room
 from medkit.errors import InputError
 from medkit.recipe import Recipe, Stage
 from medkit.records import write_atomically
@@ -47,6 +48,7 @@ class Target:
         for path in (self.path, beside):
             if path.exists():
                 raise InputError("the output exists", str(path), "name a new one: nothing is overwritten")
+        check_room(self.path)
         wanted = self.settings.format
         if wanted == "nifti" and not self._nifti:
             raise InputError("a NIfTI file ends in .nii or .nii.gz", str(self.path), "name the output so")

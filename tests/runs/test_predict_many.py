@@ -188,6 +188,13 @@ def test_a_name_that_does_not_fit_the_format_is_refused_at_once(run, study, tmp_
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("name", ["taken/out.nii.gz", "taken/out"])
+def test_an_output_below_a_file_is_refused_before_anything_is_read(run, tmp_path, name) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match=r"'.*taken' is a file, so nothing can be written below it"):
+        predict(run, tmp_path / "there is no such scan", tmp_path / name, device="cpu")
+
+
 def test_a_stage_without_a_mask_is_told_before_what_segmentations_need(study, tmp_path, monkeypatch) -> None:
     encoder = {"use": "timm", "model": "test_resnet", "in_channels": 1}
     objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
