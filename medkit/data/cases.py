@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from medkit.errors import InputError
 from medkit.protocols import Case
 
 TEXTS = ("id", "patient", "center", "fold")
@@ -35,10 +36,20 @@ class _Columns:
         if name not in self.codes:
             array = self.array(name)
             if not hasattr(array, "dictionary"):
-                array = array.dictionary_encode()
+                array = _distinct_values(array, name)
             codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
             self.codes[name] = codes, array.dictionary.to_pylist()
         return self.codes[name]
+
+
+def _distinct_values(array: Any, name: str) -> Any:
+    import pyarrow
+
+    try:
+        return array.dictionary_encode()
+    except pyarrow.ArrowException as error:
+        what = f"the column '{name}' holds {array.type} values, not one value each"
+        raise InputError(what, hint="write one value a cell") from error
 
 
 class CaseTable(Sequence[Case]):

@@ -85,6 +85,8 @@ def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
     if path.suffix == LIST:
         files = listed(path)
         missing = [file for file in files if not file.is_file()]
+        if folder := next((file for file in missing if file.is_dir()), None):
+            raise InputError(f"'{folder}' is a folder, but a list names files", text, "name its files, one per line")
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(files)} listed files do not exist, such as {missing[0]}",

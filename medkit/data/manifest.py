@@ -164,7 +164,10 @@ def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str
     if pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
         found = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
         return found, [(int(row), str(found[row])) for row in np.flatnonzero(np.isinf(found))]
-    column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
+    try:
+        column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
+    except pyarrow.ArrowException as error:
+        raise InputError(f"'{name}' holds {column.type} values, not one number each", where) from error
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     words = column.dictionary.to_pylist()
     values = np.array([*map(as_number, words), np.nan])  # the last is for empty cells

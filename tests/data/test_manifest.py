@@ -145,6 +145,19 @@ def test_decimal_numbers_as_names_are_refused(folder: Path, column: str) -> None
         ManifestSource(folder / "m.parquet").cases()
 
 
+def test_a_parquet_column_of_lists_is_no_label(folder: Path) -> None:
+    pandas.DataFrame({"image": ["0.png"], "patient": ["1"], "y": [[1, 0]]}).to_parquet(folder / "m.parquet")
+    with pytest.raises(InputError, match=r"m\.parquet: 'y' holds list<element: int64> values, not one number each"):
+        ManifestSource(folder / "m.parquet", label="y").cases()
+
+
+def test_a_parquet_field_of_lists_is_read_as_no_value(folder: Path) -> None:
+    pandas.DataFrame({"image": ["0.png"], "patient": ["1"], "y": [[1, 0]]}).to_parquet(folder / "m.parquet")
+    cases = ManifestSource(folder / "m.parquet").cases()
+    with pytest.raises(InputError, match=r"the column 'y' holds list<element: int64> values, not one value each"):
+        encoded(cases, "y")
+
+
 def test_patients_that_differ_by_spaces_are_one(folder: Path) -> None:
     given = source(folder, "image,patient,fold\n0.png,P01,train\n1.png,P01 ,val\n2.png, P01,test\n")
     assert encoded(given.cases(), "patient")[1] == ["P01"]

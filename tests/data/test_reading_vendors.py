@@ -201,3 +201,17 @@ def test_sizes_in_a_manifest_are_in_mm_whatever_the_unit_of_a_file(tmp_path: Pat
     nibabel.save(image, tmp_path / "a.nii")
     size = size_of(tmp_path / "a.nii")
     assert (size["pixel_mm"], size["slice_mm"]) == (0.5, 5.0)
+
+
+def test_a_list_of_slices_saved_on_windows_is_read(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    names = "\r\n".join(f"in/{z:04d}.dcm" for z in range(1, 5))
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + names.encode())
+    assert read_volume(tmp_path / "list.txt").depth == 4
+
+
+def test_a_list_that_names_a_folder_is_told_so(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+    write_ct(tmp_path / "in", head)
+    (tmp_path / "list.txt").write_text("in\n")
+    with pytest.raises(InputError, match=r"list\.txt: '.*in' is a folder, but a list names files"):
+        read_volume(tmp_path / "list.txt")
