@@ -58,6 +58,8 @@ class TrainingSettings:
         What ends the training before its last epoch.
     checkpoint_seconds:
         Shortest time between checkpoints inside an epoch; there is always one at its end.
+    key:
+        What the training is known by: a checkpoint that has another key is not continued from. Empty if it has none.
     """
 
     stage: str
@@ -71,3 +73,4 @@ class TrainingSettings:
     keep_best: Criterion | None = None
     early_stop: Patience | None = None
     checkpoint_seconds: float = 60.0
+    key: str = ""

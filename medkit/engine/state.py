@@ -44,14 +44,14 @@ class TrainingState:
     def next_epoch(self) -> None:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
-    def save(self, folder: Path, stage: str, packed: Packed) -> None:
-        """Write the checkpoint of ``stage``; the one before is kept."""
+    def save(self, folder: Path, stage: str, packed: Packed, key: str = "") -> None:
+        """Write the checkpoint of ``stage``, whose training is known by ``key``; the one before is kept."""
         tensors, plain = packed
-        written = {"stage": stage, "position": asdict(self), "plain": plain}
+        written = {"stage": stage, "key": key, "position": asdict(self), "plain": plain}
         checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
 
     def restore(
-        self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, accumulate: int = 1
+        self, folder: Path, stage: str, objective: Any, optimizers: Optimizers, accumulate: int = 1, key: str = ""
     ) -> int | None:
         """Go to the position of the checkpoint in ``folder``, if there is one, and return how many ranks wrote it.
 
@@ -61,7 +61,7 @@ class TrainingState:
         Raises
         ------
         InputError
-            if it is damaged, belongs to another stage, or was begun for another number of epochs.
+            if it is damaged, belongs to another stage or training, or was begun for another number of epochs.
         """
         path = next((p for p in (folder / checkpoint.LAST, folder / checkpoint.PREVIOUS) if p.exists()), None)
         if path is None:
@@ -69,6 +69,9 @@ class TrainingState:
         tensors, written = checkpoint.read_tensors(path)
         if written.get("stage") != stage:
             raise InputError(f"this is a checkpoint of stage '{written.get('stage')}', not '{stage}'", str(path))
+        if key and written.get("key") and written["key"] != key:
+            what = f"this checkpoint was written by another training of stage '{stage}', not by this run"
+            raise InputError(what, str(path), "restore this run's own, or delete it to train the stage from its start")
         try:
             known = {f.name for f in fields(TrainingState)}
             saved = TrainingState(**{key: value for key, value in written["position"].items() if key in known})

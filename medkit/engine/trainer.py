@@ -95,7 +95,7 @@ class Trainer:
             stages_of(self.objective, self.settings.unfreeze.part)
         settings, world_size = self.settings, self.runtime.world_size
         before = self.state.restore(
-            self.folder, settings.stage, self.objective, self._optimizers(), settings.accumulate
+            self.folder, settings.stage, self.objective, self._optimizers(), settings.accumulate, settings.key
         )
         if before not in (None, world_size):
             what = f"begun on {before} ranks, continued on {world_size}: batches have another size in all, and numbers"
@@ -220,7 +220,7 @@ class Trainer:
     def write(self, packed: Packed) -> None:
         """Write the checkpoint, on the main rank."""
         if self.runtime.is_main:
-            self.state.save(self.folder, self.settings.stage, packed)
+            self.state.save(self.folder, self.settings.stage, packed, self.settings.key)
         self.clock.restart()
 
     def save(self, what: str) -> None:

@@ -153,6 +153,7 @@ class BuiltInTrainer:
             keep_best=judged_number(stage, self.metrics, "keep_best"),
             early_stop=self._patience(),
             checkpoint_seconds=CHECKPOINT_SECONDS,
+            key="" if bench.folder is None else bench.folder.key(stage.name).get("training", ""),
         )
 
     def _patience(self) -> Patience | None:

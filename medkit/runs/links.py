@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from medkit.engine.best import no_best
-from medkit.engine.checkpoint import LAST, PREVIOUS, read_tensors
+from medkit.engine.checkpoint import LAST, PREVIOUS, checksum_in, read_tensors
 from medkit.errors import MedkitError
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
@@ -241,7 +241,6 @@ def _same_file(source: Path, target: Path) -> None:
 def _checksum(path: Path) -> str:
     """What a file of weights says about its tensors."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("checksum", ""))
+        return checksum_in(path)
     except (OSError, SafetensorError) as error:
         raise files.damaged(path, error) from error

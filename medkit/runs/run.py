@@ -25,6 +25,7 @@ from medkit.guard import cause
 from medkit.paths import default_folder
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe, recipe_from
 from medkit.registry.plugins import Hooks
+from medkit.runs import begun
 from medkit.runs.difference import refuse_another
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder, environment
@@ -175,9 +176,20 @@ def _through(
         what = f"{bench.recipe.name}: {_count(bench.recipe.stages)}"
         with _told_of(session, run_, resumed=broken is None):
             session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
+            if broken is None:
+                agreed(bench.runtime.strategy, lambda: _tell_changes(session), "a look at what the stages began with")
             errors = _stages(session, run_, broken or {})
             agreed(bench.runtime.strategy, lambda: _finish(session, run_, errors, hooks, report), "the report")
     return run_
+
+
+def _tell_changes(session: Session) -> None:
+    """Say, and keep for the report, what is not as it was when the stages of a resumed run began."""
+    if not session.main:
+        return
+    for text in begun.changes(session.bench):
+        session.folder.add_notice(text)
+        session.say(text)
 
 
 def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> list[RunError]:

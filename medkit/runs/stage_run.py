@@ -15,7 +15,7 @@ from medkit.engine.progress import Progress
 from medkit.errors import MedkitError
 from medkit.evaluation.evaluate import read_results, write_results
 from medkit.recipe import Stage
-from medkit.runs import links, own_data
+from medkit.runs import begun, links, own_data
 from medkit.runs.cost import Cost
 from medkit.runs.folder import RunFolder
 from medkit.runs.measure import measure
@@ -87,6 +87,7 @@ def take(session: Session, stage: Stage) -> links.Trained | None:
     what = f"a look at whether stage {stage.name} is already trained"
     with together(bench.runtime, what):
         if session.main:
+            begun.keep(bench, stage)
             key = links.begin(bench, stage)
             if key is not None and not links.begun(session.folder, stage.name):
                 found = links.find(bench, stage, key, session.roots)

@@ -17,7 +17,7 @@ from medkit.data.loader import Augmentation, Loader
 from medkit.data.processes import default_jobs
 from medkit.data.sampler import Sampler
 from medkit.data.workers import count_workers
-from medkit.engine.checkpoint import load_weights
+from medkit.engine.checkpoint import checksum_in, load_weights
 from medkit.engine.ranks import place
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime, seed_all
@@ -32,6 +32,8 @@ from medkit.runs.settings import Workers
 from medkit.runs.stage_cases import StageCases
 from medkit.runs.stage_key import Keys
 from medkit.runs.stage_reads import StageReads
+
+GONE = "its file is gone: restore it from a copy of the run, or train it in a new one"
 
 
 class Workbench:
@@ -205,18 +207,22 @@ class Workbench:
         objective = self.fresh(stage)
         if self.folder is None:
             return objective
+        written = self.folder.key(stage.name).get("weights", {})
         for name, module in objective.parts().items():
             path = self.folder.weights(stage.name, name)
             if not path.is_file():
                 raise self._without(stage, name, path)
             load_weights(path, module)
+            if checksum_in(path) != written.get(name, checksum_in(path)):
+                hint = "restore them from a copy; a new run can start from others by 'weights: PATH'"
+                raise InputError(f"these are not the weights that stage '{stage.name}' wrote", str(path), hint)
         return objective
 
     def _without(self, stage: Stage, name: str, path: Path) -> RunError:
         """Why there are no weights of a part: the run has not got that far, or somebody has taken them away."""
         assert self.folder is not None
         if self.folder.done(stage.name):
-            return RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), "its file is gone")
+            return RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), GONE)
         folder = str(self.folder.path)
         return RunError(f"stage '{stage.name}' has not been trained to its end", folder, f"medkit resume {folder}")
 

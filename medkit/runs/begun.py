@@ -1,0 +1,81 @@
+"""What a stage was begun with: where it goes on with something else, its weights come from both, which is said.
+
+A resumed run takes what it finds: the recipe in its folder, the files that the recipe names, the code and the libraries
+that are installed now. What of them was another when a stage began is told in the log and above the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from medkit.errors import MedkitError
+from medkit.recipe import Stage
+from medkit.runs.stage_key import digest
+
+if TYPE_CHECKING:
+    from medkit.runs.workbench import Workbench
+
+KEPT = "begun"
+SHOWN = 6
+
+
+def keep(bench: Workbench, stage: Stage) -> None:
+    """Note what a stage is begun with, once."""
+    folder = bench.folder
+    assert folder is not None
+    state = folder.read_json("state.json", {})
+    if stage.name not in state.get(KEPT, {}):
+        state[KEPT] = {**state.get(KEPT, {}), stage.name: _basis(bench, stage)}
+        folder.write_json("state.json", state)
+
+
+def changes(bench: Workbench) -> Iterator[str]:
+    """What is not as it was when the stages of a resumed run began, one sentence a stage."""
+    folder = bench.folder
+    assert folder is not None
+    state = folder.read_json("state.json", {})
+    if all(folder.done(stage.name) for stage in bench.recipe.stages):
+        return
+    for stage in bench.recipe.stages:
+        then = state.get(KEPT, {}).get(stage.name)
+        if then is None:
+            continue
+        done = folder.done(stage.name)
+        with suppress(*[MedkitError] if done else []):  # what it was trained on may be gone by now
+            if other := _different(then, _basis(bench, stage)):
+                more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+                what = "was trained" if done else "was begun"
+                effect = "other stages are trained with what is there now" if done else "its weights come from both"
+                yield f"{stage.name} {what} before these changed: {', '.join(other[:SHOWN])}{more}; {effect}."
+
+
+def _basis(bench: Workbench, stage: Stage) -> dict[str, str]:
+    """What determines a stage's weights, under names that a reader understands: a version, or a digest."""
+    made = bench.keys.made_of(stage)
+    version, code = made["medkit"]
+    device, precision, ranks = made["runtime"]
+    used = {f"the code of {name}": digest(code) for name, code in made["components"].items()}
+    cases = zip(stage.splits([]), made["cases"], strict=True)
+    return {
+        "medkit": f"{version} ({code[:8]})",
+        **{name: str(number) for name, number in made["libraries"].items()},
+        "device": str(device),
+        "precision": str(precision),
+        "ranks": str(ranks),
+        "seed": str(made["seed"]),
+        "the stage in recipe.yaml or a file that it names": digest(made["stage"]),
+        "the data block in recipe.yaml or a file that it names": digest(made["data"]),
+        **{f"the cases of '{split}' or their files": known for split, known in cases},
+        **used,
+    }
+
+
+def _different(then: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Names of what differs; of versions, both."""
+    return [_told(name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name)]
+
+
+def _told(name: str, then: Any, now: str | None) -> str:
+    return name if name.startswith("the ") else f"{name} ({then or 'none'}, now {now or 'none'})"

@@ -1,0 +1,126 @@
+"""A run that goes on with other files, code or weights than it was begun with says so, or is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import go_on, stopped_after, train
+
+from medkit.data.nifti import write_nifti
+from medkit.data.volume import Volume
+from medkit.errors import InputError, MedkitError
+from medkit.recipe import recipe_from
+from medkit.runs.measure import evaluate_again
+
+OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
+FOLDS = ("train", "train", "train", "val", "test", "test")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
+
+
+def scan(path: Path, seed: int) -> None:
+    """A scan of noise, with a bright block in every second one."""
+    voxels = np.random.default_rng(seed).normal(30, 5, (3, 32, 32)).astype(np.float32)
+    path.unlink(missing_ok=True)
+    voxels[1:, 8:14, 8:14] += 40 * (seed % 2)
+    write_nifti(Volume(voxels, affine=np.diag([5.0, 1.0, 1.0, 1.0])), path)
+
+
+def made(folder: Path, seed: int = 1, stages: int = 1) -> dict[str, Any]:
+    """A recipe of small stages, each of which goes on with the encoder of the one before, on a manifest of scans."""
+    lines = ["image,label,patient,fold"]
+    folder.mkdir(exist_ok=True)
+    for i, fold in enumerate(FOLDS):
+        if not (folder / f"{i}.nii.gz").exists():
+            scan(folder / f"{i}.nii.gz", i)
+        lines.append(f"{i}.nii.gz,{i % 2},p{i},{fold}")
+    (folder / "m.csv").write_text("\n".join(lines) + "\n")
+    source = {"use": "manifest", "path": str(folder / "m.csv"), "label": "label", "units": "HU"}
+    splits = {"train": {"fold": "train"}, "val": {"fold": "val"}, "test": {"fold": "test"}}
+    fresh: dict[str, Any] = {"use": "timm", "model": "test_resnet"}
+    chain = []
+    for number in range(stages):
+        encoder = {"from": f"s{number - 1}.encoder"} if number else fresh
+        heads = {"cls": {"use": "smartnet:slice_class"}}
+        objective = {"use": "multitask", "encoder": encoder, "heads": heads}
+        chain.append({"name": f"s{number}", "batch": 2, "epochs": 3, "objective": objective, "metrics": ["auc"]})
+        chain[-1]["optim"] = {"use": "adam", "lr": 0.001}
+    data = {"source": source, "splits": splits, "prepare": [{"use": "window", "low": 0, "high": 80}]}
+    return {"medkit": 1, "name": "begun", "seed": seed, "data": {"d": data}, "stages": chain}
+
+
+def begun(tmp_path: Path, name: str = "run", steps: int = 2, **changes: Any) -> Path:
+    """A run that was stopped after some steps."""
+    out = tmp_path / name
+    with stopped_after(steps):
+        train(recipe_from(made(tmp_path / "data", **changes)), out, **OPTIONS)
+    return out
+
+
+def told(out: Path) -> list[str]:
+    """What stands above the results about changes."""
+    notices = json.loads((out / "environment.json").read_text())["notices"]
+    return [text for text in notices if "before these changed" in text]
+
+
+def test_scans_replaced_in_between_are_told_above_the_results(tmp_path: Path) -> None:
+    out = begun(tmp_path)
+    scan(tmp_path / "data" / "0.nii.gz", 77)
+    go_on(out, **OPTIONS)
+    (text,) = told(out)
+    assert "the cases of 'train' or their files; its weights come from both" in text
+    assert text in (out / "log.txt").read_text()
+
+
+def test_a_recipe_edited_in_the_run_folder_is_told(tmp_path: Path) -> None:
+    out = begun(tmp_path)
+    recipe = (out / "recipe.yaml").read_text()
+    (out / "recipe.yaml").write_text(recipe.replace("lr: 0.001", "lr: 0.01"))
+    assert (out / "recipe.yaml").read_text() != recipe
+    go_on(out, **OPTIONS)
+    assert "the stage in recipe.yaml or a file that it names" in told(out)[0]
+
+
+def test_a_stage_trained_before_the_change_is_told_apart(tmp_path: Path) -> None:
+    out = begun(tmp_path, steps=5, stages=2)
+    scan(tmp_path / "data" / "0.nii.gz", 77)
+    go_on(out, **OPTIONS)
+    first, second = told(out)
+    assert first.startswith("s0 was trained before")
+    assert second.startswith("s1 was begun before")
+
+
+def test_nothing_is_told_where_nothing_changed(tmp_path: Path) -> None:
+    out = begun(tmp_path, stages=2)
+    go_on(out, **OPTIONS)
+    assert told(out) == []
+
+
+def test_a_checkpoint_of_another_run_is_not_continued_from(tmp_path: Path) -> None:
+    out, other = begun(tmp_path), begun(tmp_path, "other", seed=2)
+    for file in (other / "checkpoints" / "s0").iterdir():
+        shutil.copy(file, out / "checkpoints" / "s0")
+    with pytest.raises(MedkitError, match="written by another training of stage 's0'"):
+        go_on(out, **OPTIONS)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    out = tmp_path / "run"
+    train(recipe_from(made(tmp_path / "data")), out, **OPTIONS)
+    return out
+
+
+def test_weights_of_another_run_are_not_measured_as_its_own(finished: Path, tmp_path: Path) -> None:
+    train(recipe_from(made(tmp_path / "data", seed=2)), tmp_path / "other", **OPTIONS)
+    shutil.copy(tmp_path / "other" / "weights" / "s0.encoder.safetensors", finished / "weights")
+    with pytest.raises(InputError, match="not the weights that stage 's0' wrote"):
+        evaluate_again(finished, "test", device="cpu")
