@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from medkit.errors import InputError
+from medkit.records import reason
+
 KEY = 16  # bytes of a key
 ALIGNED = 64
 COLUMNS = ("key", "offset", "header", "size", "checksum")
@@ -223,6 +226,9 @@ class Shards:
                         indexes[entry.name.removesuffix(".parquet")] = (found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             pass
+        except OSError as error:
+            what = f"the folder of prepared samples cannot be read: {reason(error)}"
+            raise InputError(what, str(self.folder), "name another place in MEDKIT_CACHE") from error
         known = {name: stamp for name, (stamp, _) in self._indexes.items()}
         if self._rows is not None and known == indexes:
             return self._rows  # keeps track of verified checksums

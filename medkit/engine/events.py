@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from medkit.errors import RunError
@@ -91,7 +92,7 @@ class Events:
                 continue
             try:
                 with guarded():
-                    methods[event.method](event)
+                    methods[event.method](_own(event))
             except Exception as error:
                 self._listeners.remove((name, methods))
                 self._fault(name, event.method, error)
@@ -103,6 +104,12 @@ class Events:
         if strict():
             raise RunError(f"{what}: {cause(error)}", hint="unset MEDKIT_STRICT to go on without it") from error
         self._warn(f"warning: {what}, and the run goes on without it: {cause(error)}")
+
+
+def _own(event: Event) -> Event:
+    """The event with mappings of its own, so that a listener that changes them changes nobody else's numbers."""
+    given = {name: dict(value) for name, value in vars(event).items() if isinstance(value, Mapping)}
+    return replace(event, **given) if given else event
 
 
 def _methods(listener: Any) -> dict[str, Callable[[Any], None]]:

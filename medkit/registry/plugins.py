@@ -168,7 +168,7 @@ class Hooks:
                 if one.wrapper or one.hookwrapper:
                     raise TypeError("medkit's hooks have no wrappers")
                 with guarded():
-                    answer = one.function(**{name: arguments[name] for name in one.argnames})
+                    answer = one.function(**{name: _own(arguments[name]) for name in one.argnames})
             except Exception as error:
                 if os.environ.get("MEDKIT_TRACEBACK"):
                     traceback.print_exception(error)
@@ -186,6 +186,11 @@ class Hooks:
         if (plugin, hook) not in self._told:
             self._told.add((plugin, hook))
             self.tell(f"warning: {hook} of plugin '{plugin}' failed, and medkit goes on without it: {what}")
+
+
+def _own(value: Any) -> Any:
+    """A mapping as a plugin may change it: nobody else's numbers change with it."""
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def plugins() -> list[PluginInfo]:

@@ -90,6 +90,13 @@ def test_hooks_get_numbers_and_one_kind_of_run(hooked, tmp_path):
     assert "<p>kept</p>" in run.report.read_text()
 
 
+def test_a_hook_that_changes_the_numbers_it_gets_changes_nobody_elses(hooked, tmp_path):
+    hooked(medkit_epoch_end=lambda run, stage, epoch, metrics: metrics.clear())
+    stop = {"metric": "auc", "split": "val", "patience": 5}
+    run = medkit.run(tiny(epochs=1, early_stop=stop), tmp_path / "run")
+    assert run.status == "finished"
+
+
 def test_a_run_that_fails_tells_its_end_too(hooked, tmp_path):
     ended = []
 

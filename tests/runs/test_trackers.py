@@ -72,13 +72,20 @@ class Down:
         sys.exit(3)
 
 
+class Careless:
+    """Empties what it is given."""
+
+    def epoch_ended(self, event: Any) -> None:
+        event.metrics.clear()
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "told_trackers", sys.modules[__name__])
     TOLD.clear()
     added = []
-    for cls in (Everything, Stubborn, Interrupter, Down):
+    for cls in (Everything, Stubborn, Interrupter, Down, Careless):
         registry().add(Entry("tracker", "told", cls.__name__.lower(), f"{__name__}:{cls.__name__}", ""))
         added.append(("tracker", f"told:{cls.__name__.lower()}"))
     yield
@@ -107,6 +114,12 @@ def test_a_tracker_is_told_of_a_whole_run(tmp_path):
     assert (first.name, first.folder, first.resumed) == ("tracked", tmp_path / "run", False)
     assert first.recipe["stages"][0]["epochs"] == 2
     assert last.status == "finished"
+
+
+def test_a_tracker_that_changes_the_numbers_it_gets_changes_nobody_elses(tmp_path):
+    stop = {"metric": "auc", "split": "val", "patience": 5}
+    run = train(recipe(epochs=1, early_stop=stop), tmp_path / "run", quiet=True, track=["careless"])
+    assert run.status == "finished"
 
 
 def test_images_name_no_case_and_lie_between_0_and_1(tmp_path):
