@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,8 +81,8 @@ def space_of_scan(voxels: np.ndarray) -> str:
 
 
 def digest(space: str, name: str) -> int:
-    """64 bits that stand for a patient of a namespace."""
-    text = f"{space}\0{name}".encode()
+    """64 bits that stand for a patient of a namespace; one for all ways in which Unicode writes the same letters."""
+    text = unicodedata.normalize("NFC", f"{space}\0{name}").encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=SALT, person=b"patient").digest(), "little")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from medkit.data.alike import core_of
 from medkit.data.copies import image_digests
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
 from medkit.data.volume import Volume
@@ -215,7 +216,35 @@ class Seen:
 
     def notices(self) -> list[str]:
         """What a reader has to know: weights whose training data are unknown, validation on patients trained on."""
-        return [*self._foreign(), *self._validated()]
+        return [*self._foreign(), *self._validated(), *self._alike()]
+
+    def _alike(self) -> Iterator[str]:
+        """Tested patients whose names differ from those of patients seen only in how they are written."""
+        for stage in self.bench.recipe.stages:
+            seen = self._written(stage)
+            for split in self.bench.evaluated_splits(stage):
+                named = self._named(stage, self._part(stage, split, False))
+                space = space_of(self.bench.dataset(stage).source)
+                known = ((name, seen.get((space, core_of(name)), {name})) for name in named.values())
+                if count := sum(name not in others for name, others in known):
+                    what = f"{count} of {len(named)} patients of '{split}' ({stage.name}) have names that differ from"
+                    yield (
+                        f"{what} names of patients seen in training only in case, separators or leading zeros. "
+                        "They are counted as other people; if they are the same, write their names alike."
+                    )
+
+    def _written(self, stage: Stage) -> dict[tuple[str, str], set[str]]:
+        """The names of patients that the stages of a chain train and validate on, by space and core."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for parent in self.bench.recipe.stages:
+            if parent.name in stage.takes_from():
+                for key, names in self._written(parent).items():
+                    found.setdefault(key, set()).update(names)
+        space = space_of(self.bench.dataset(stage).source)
+        for split in stage.splits([]):
+            for name in self._named(stage, self._part(stage, split, split == stage.train)).values():
+                found.setdefault((space, core_of(name)), set()).add(name)
+        return found
 
     def _validated(self) -> Iterator[str]:
         for stage in self.bench.recipe.stages:

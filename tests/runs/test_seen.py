@@ -361,6 +361,30 @@ def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ
     assert "'space'" in text
 
 
+def manifests(tmp_path: Path, tested: str, trained: str) -> dict[str, Any]:
+    """A pretext that trains on a patient, and a stage that is tested on one whose name is written as ``tested``."""
+    here = write_noise(tmp_path / "here", ["1", "2", "3", tested], ["train", "train", "val", "test"])
+    there = write_noise(tmp_path / "there", [trained, "5", "6"], ["train"] * 3)
+    return {**chain(block(there, train={"fold": "train"})), "data": {"d": block(here), "e": block(there, train={})}}
+
+
+@pytest.mark.parametrize(("tested", "trained"), [("P-01", "p1"), ("p_1", "P 001"), ("7", "7.0"), ("p1", "P1")])
+def test_names_written_in_other_ways_are_told_above_the_results(tmp_path: Path, tested: str, trained: str) -> None:
+    folder = run(manifests(tmp_path, tested, trained), tmp_path / "run")
+    notices = json.loads((folder / "environment.json").read_text())["notices"]
+    assert any("1 of 1 patients of 'internal' (classify) have names that differ" in text for text in notices)
+
+
+def test_other_names_are_not_told(tmp_path: Path) -> None:
+    folder = run(manifests(tmp_path, "p1-1", "p11"), tmp_path / "run")
+    assert "have names that differ" not in (folder / "environment.json").read_text()
+
+
+def test_two_ways_of_unicode_to_write_a_name_are_one_patient(tmp_path: Path) -> None:
+    text = refused(manifests(tmp_path, "M\u00fcller", "Mu\u0308ller"), tmp_path / "run")
+    assert "1 of 1 patients was trained on in stage 'pretext'" in text
+
+
 def test_a_permission_to_evaluate_needs_a_reason_too(first: Path) -> None:
     with pytest.raises(InputError, match="no reason is given"):
         evaluate_again(first, "both", device="cpu", allow_seen=" ")
