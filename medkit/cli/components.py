@@ -10,6 +10,7 @@ import typer
 from medkit.cli.options import Jobs, Json, PluginFile, Set
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
+from medkit.paths import typed
 
 
 def load_files(files: list[str] | None) -> None:
@@ -154,7 +155,7 @@ def check(
     elif leave_out is not None:
         raise InputError("only images that were read can be left out", "--leave-out", "add --data")
     else:
-        print(f"not looked at: files, patients, shapes, weights; 'medkit run {recipe} --dry' looks at them")
+        print(f"not looked at: files, patients, shapes, weights; 'medkit run {typed(recipe)} --dry' looks at them")
 
 
 def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:

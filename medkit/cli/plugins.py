@@ -14,6 +14,7 @@ import typer
 from medkit.cli.options import Json
 from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
+from medkit.paths import typed
 
 new = typer.Typer(help="Write the start of something of your own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -121,7 +122,8 @@ def new_plugin(
     from medkit.cli.new_plugin import write_plugin
 
     folder = write_plugin(name, out)
-    print(f"written: {folder}\nnext: pip install -e {folder} && medkit run {folder}/recipes/{name}.yaml")
+    there = typed(folder / "recipes" / f"{name}.yaml")
+    print(f"written: {folder}\nnext: pip install -e {typed(folder)} && medkit run {there}")
 
 
 @new.command("recipe")
@@ -147,4 +149,4 @@ def new_recipe(
     from medkit.cli.new_recipe import write_recipe
 
     made = write_recipe(task, data, out or Path(f"{task}.yaml"), label=label, fold=fold, size=size, unit=unit)
-    print(f"written: {made}\nnext: medkit check {made} --data && medkit run {made}")
+    print(f"written: {made}\nnext: medkit check {typed(made)} --data && medkit run {typed(made)}")

@@ -14,6 +14,7 @@ from medkit.cli.options import Device, Devices, Json, PluginFile, RunDir, check_
 from medkit.cli.output import show_json, show_table
 from medkit.cli.ranks import given, load_files_together, place_here, repeated, stoppable
 from medkit.errors import InputError
+from medkit.paths import typed
 
 if TYPE_CHECKING:
     from medkit.evaluation.results import MetricValue
@@ -47,7 +48,7 @@ def runs(
     ]
     show_table(columns, rows)
     if left := [one for one in found if one.status in (FAILED, UNFINISHED)]:
-        print(f"'medkit resume {left[0].folder}' continues it; 'medkit report DIR' shows what is there")
+        print(f"'medkit resume {typed(left[0].folder)}' continues it; 'medkit report DIR' shows what is there")
 
 
 def evaluate(
@@ -112,7 +113,7 @@ def evaluate(
         show_table(["stage", "metric", "value", "95 % interval", "counted", "empty"], rows, split)
         for text in banners(folder):
             print(f"{SEEN_MARK} {text}")
-        print(f"'medkit report {folder}' writes the report again, with these numbers")
+        print(f"'medkit report {typed(folder)}' writes the report again, with these numbers")
 
 
 def _line(stage: str, metric: str, value: MetricValue) -> tuple[Any, ...]:

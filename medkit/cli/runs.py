@@ -20,6 +20,7 @@ from medkit.cli.ranks import given, load_files_together, place_here, repeated
 from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS, place
 from medkit.errors import InputError, RunError, StoppedError
+from medkit.paths import typed
 
 if TYPE_CHECKING:
     from medkit.recipe import Recipe
@@ -165,7 +166,7 @@ def _linking(link: bool | None) -> list[str]:
 @contextmanager
 def _resumable(folder: Path | None, devices: int) -> Iterator[None]:
     """Signals say how to continue, and exit with 130; a run that lost stages shows the tables of the rest."""
-    go_on = f"medkit resume {folder}" + (f" --devices {devices}" if devices > 1 else "")
+    go_on = f"medkit resume {typed(folder or 'RUN')}" + (f" --devices {devices}" if devices > 1 else "")
     interrupt.begin(f"interrupted at once; resumable: {go_on}")
     try:
         yield
@@ -224,5 +225,5 @@ def _print_results(finished: Run) -> None:
 def _next_command(finished: Run) -> str:
     """What one mostly does with a run that has ended."""
     if finished.recipe.stages[-1].fitted:
-        return f"medkit embed {finished.folder} --input MANIFEST --output FEATURES.parquet"
-    return f"medkit predict {finished.folder} --input SCAN --output FOLDER"
+        return f"medkit embed {typed(finished.folder)} --input MANIFEST --output FEATURES.parquet"
+    return f"medkit predict {typed(finished.folder)} --input SCAN --output FOLDER"

@@ -12,6 +12,7 @@ from medkit.cli.options import Device, Json, PluginFile
 from medkit.cli.output import show_json, show_table
 from medkit.engine import interrupt
 from medkit.errors import InputError, StoppedError
+from medkit.paths import typed
 
 app = typer.Typer(
     help="Studies: methods compared over seeds, label fractions and whatever else varies.", no_args_is_help=True
@@ -74,8 +75,11 @@ def run(
         return
     if jobs is None and on != "local":
         raise InputError(f"--on {on} does not know how many workers to start", "--jobs", "give a number")
-    go_on = f"medkit study run {study} --out {out}" + (f" --on {on} --jobs {jobs}" if on != "local" else "")
-    go_on += "".join(f" --link {other}" for other in others)
+    go_on = f"medkit study run {typed(study)} --out {typed(out)}" + (
+        f" --on {on} --jobs {jobs}" if on != "local" else ""
+    )
+    go_on += "".join(f" --link {typed(other)}" for other in others)
+    go_on += "".join(f" --plugin {typed(file)}" for file in plugin or [])
     interrupt.begin(f"interrupted at once; '{go_on}' continues")
     try:
         with Progress() as progress:

@@ -18,6 +18,7 @@ from medkit.evaluation import files
 from medkit.evaluation.case_table import write_cases
 from medkit.evaluation.embeddings import Embedding, write_embedding
 from medkit.evaluation.slices import Stack, write_stacks
+from medkit.paths import typed
 from medkit.records import encoded, write_atomically
 
 KEPT = {"examples": "npz", "embeddings": "npz", "slices": "npz", "subgroups": "json"}
@@ -180,7 +181,7 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[str, MetricValue]]]:
     """``results.json`` as values."""
     path = folder / "results.json"
     if not path.is_file():
-        raise InputError("the run has no results yet", str(folder), f"'medkit resume {folder}' continues it")
+        raise InputError("the run has no results yet", str(folder), f"'medkit resume {typed(folder)}' continues it")
     plain = files.read_json(path)
     return {
         stage: {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medkit.errors import InputError
+from medkit.paths import typed
 from medkit.recipe import Recipe
 from medkit.runs.folder import RunFolder
 
@@ -28,7 +29,7 @@ def refuse_another(folder: RunFolder, recipe: Recipe, precision: str) -> None:
     if found is not None:
         key, wanted, there = found
         what = f"the folder holds a run of another recipe: {key} is {_shown(there)} there and {_shown(wanted)} here"
-        hint = f"'medkit resume {folder.path}' continues that one; choose another --out for this"
+        hint = f"'medkit resume {typed(folder.path)}' continues that one; choose another --out for this"
         raise InputError(what, str(folder.path), hint)
 
 

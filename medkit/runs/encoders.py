@@ -12,6 +12,7 @@ from medkit.data.ledger import Ledger, read_ledger
 from medkit.engine.runtime import Runtime, seed_all
 from medkit.errors import InputError
 from medkit.parts.encoders import TimmEncoder
+from medkit.paths import typed
 from medkit.recipe import Recipe, Stage
 from medkit.recipe.values import SEPARATOR
 from medkit.runs.folder import RunFolder
@@ -113,7 +114,7 @@ def _of_run(path: Path, runtime: Runtime, stage: str | None) -> NamedEncoder:
         raise InputError(f"stage '{chosen.name}' has no encoder", str(path), "--stage names another one")
     file = folder.weights(chosen.name, "encoder")
     if not file.is_file():
-        raise InputError(f"stage '{chosen.name}' has no trained encoder", str(file), f"medkit resume {path}")
+        raise InputError(f"stage '{chosen.name}' has no trained encoder", str(file), f"medkit resume {typed(path)}")
     encoder = Workbench(recipe, runtime, folder).part(chosen.name, "encoder").eval()
     notices = folder.read_json("environment.json", {}).get("notices", [])
     ledger = recorded_ledger(folder, chosen.name)

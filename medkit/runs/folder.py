@@ -15,6 +15,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.evaluation import files
+from medkit.paths import typed
 from medkit.recipe import Recipe, load_recipe
 from medkit.recipe.values import SEPARATOR
 from medkit.records import encoded, made_with, write_atomically
@@ -103,6 +104,8 @@ class RunFolder:
         try:
             if self.path.is_dir():
                 _left_over(self.path)
+            elif os.path.lexists(self.path):
+                raise FileExistsError
         except FileExistsError as error:
             raise _used(self.path) from error
 
@@ -120,7 +123,7 @@ class RunFolder:
             if not path.exists():
                 raise InputError("there is no such run folder", str(path), "'medkit runs' lists those in runs/")
             if path.is_dir() and any(path.iterdir()) and _startable(path):
-                hint = f"a run ended here just as it began; start it again: medkit run RECIPE --out {path}"
+                hint = f"a run ended here just as it began; start it again: medkit run RECIPE --out {typed(path)}"
             raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
         if plugins and (path / "environment.json").is_file():
             load_kept(path, files.read_json(path / "environment.json"))
@@ -255,7 +258,10 @@ class RunFolder:
 
 
 def _used(path: Path) -> InputError:
-    hint = f"continue it with 'medkit resume {path}', or choose another --out"
+    if not path.is_dir():
+        what = "this is a link to what does not exist" if path.is_symlink() else "this is a file, not a folder"
+        return InputError(f"the output folder cannot be made: {what}", str(path), "choose another --out")
+    hint = f"continue it with 'medkit resume {typed(path)}', or choose another --out"
     return InputError("the output folder exists and is not empty", str(path), hint)
 
 

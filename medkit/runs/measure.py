@@ -14,6 +14,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import ElsewhereError, InputError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import Evaluation, Request, evaluate, write_results
+from medkit.paths import typed
 from medkit.recipe import Stage
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
@@ -92,7 +93,7 @@ def _finished(bench: Workbench, stage: str | None) -> list[Stage]:
     assert folder is not None
     stages = [recipe.stage(stage)] if stage else [item for item in recipe.stages if folder.done(item.name)]
     if not stages:
-        hint = f"'medkit resume {folder.path}' continues it"
+        hint = f"'medkit resume {typed(folder.path)}' continues it"
         raise InputError("no stage of this run is finished", str(folder.path), hint)
     return stages
 

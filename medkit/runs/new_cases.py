@@ -9,6 +9,7 @@ from pathlib import Path
 from medkit.data.source import ManifestSource, of_another
 from medkit.errors import InputError
 from medkit.names import fault
+from medkit.paths import typed
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.origin import digest
@@ -34,7 +35,9 @@ class NewCases:
         path = str(folder.path)
         for stage in stages:
             if not folder.done(stage.name):
-                raise InputError(f"stage '{stage.name}' is not finished", path, f"'medkit resume {path}' continues it")
+                raise InputError(
+                    f"stage '{stage.name}' is not finished", path, f"'medkit resume {typed(path)}' continues it"
+                )
             if recorded_ledger(folder, stage.name) is None:
                 what = f"nothing is recorded of whom stage '{stage.name}' has seen in training"
                 raise InputError(what, path, "train it again with this version")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from medkit.errors import InputError, RunError
 from medkit.evaluation.evaluate import read_results
+from medkit.paths import typed
 from medkit.recipe import Stage
 from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
 from medkit.runs.folder import RunFolder
@@ -84,5 +85,5 @@ def check_results(bench: Workbench, folder: RunFolder) -> None:
             for split in [*bench.evaluated_splits(stage), *bench.recipe.points(stage)]:
                 if split not in results.get(stage.name, {}):
                     what = f"the results of finished stage '{stage.name}' on '{split}' are missing"
-                    hint = f"'medkit evaluate {folder.path} --split {split}' measures them again"
+                    hint = f"'medkit evaluate {typed(folder.path)} --split {split}' measures them again"
                     raise RunError(what, str(folder.file("results.json")), hint)

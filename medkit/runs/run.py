@@ -22,7 +22,7 @@ from medkit.errors import InputError, MedkitError, RunError
 from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import read_results
 from medkit.guard import cause
-from medkit.paths import default_folder
+from medkit.paths import default_folder, typed
 from medkit.recipe import Recipe, Stage, check_round_trip, load_recipe, recipe_from
 from medkit.registry.plugins import Hooks
 from medkit.runs import begun
@@ -307,4 +307,4 @@ def _count(stages: Sequence[Stage]) -> str:
 def _failure(failed: Mapping[str, str], folder: RunFolder) -> RunError:
     each = "\n".join(f"  {name}: {text}" for name, text in failed.items())
     what = f"not all stages were trained; the report shows the others:\n{each}"
-    return RunError(what, str(folder.path), f"'medkit resume {folder.path}' tries again")
+    return RunError(what, str(folder.path), f"'medkit resume {typed(folder.path)}' tries again")

@@ -18,6 +18,7 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.evaluation.evaluate import Evaluation, Request, evaluate
 from medkit.evaluation.stress import against_own_dose
+from medkit.paths import typed
 from medkit.recipe import Stage
 from medkit.recipe.report_model import Stress
 from medkit.runs.folder import RunFolder
@@ -57,7 +58,9 @@ class StageDenoiser:
         if stage.unit != "patch":
             raise InputError(f"stage '{stage.name}' is not a denoiser: it does not train on 'unit: patch'", where)
         if not self.predictor.folder.done(stage.name):
-            raise InputError(f"stage '{stage.name}' is not finished", where, f"'medkit resume {where}' continues it")
+            raise InputError(
+                f"stage '{stage.name}' is not finished", where, f"'medkit resume {typed(where)}' continues it"
+            )
         self.predictor.load()
 
 

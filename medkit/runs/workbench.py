@@ -22,7 +22,7 @@ from medkit.engine.ranks import place
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime, seed_all
 from medkit.errors import InputError, RunError
-from medkit.paths import cache_folder
+from medkit.paths import cache_folder, typed
 from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.recipe.labels import reads_labels
@@ -224,7 +224,9 @@ class Workbench:
         if self.folder.done(stage.name):
             return RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), GONE)
         folder = str(self.folder.path)
-        return RunError(f"stage '{stage.name}' has not been trained to its end", folder, f"medkit resume {folder}")
+        return RunError(
+            f"stage '{stage.name}' has not been trained to its end", folder, f"medkit resume {typed(folder)}"
+        )
 
     def metrics(self, stage: Stage) -> list[Any]:
         """The metrics of a stage, built.

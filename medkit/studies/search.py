@@ -13,6 +13,7 @@ from typing import Any
 
 from medkit.errors import InputError, RunError
 from medkit.evaluation import files
+from medkit.paths import typed
 from medkit.recipe import Recipe, Report
 from medkit.recipe.yaml import Node
 from medkit.studies.folder import StudyFolder
@@ -177,7 +178,7 @@ class _Attempts:
         done = [trial for trial in trials if trial.state == states.COMPLETE]
         if not done:
             what = f"all {len(trials)} attempts of method '{self.method.name}' failed in the search"
-            raise RunError(what, str(self.folder.path), f"'medkit study status {self.folder.path}' says why")
+            raise RunError(what, str(self.folder.path), f"'medkit study status {typed(self.folder.path)}' says why")
         best = self.optuna.best_trial
         values = {one.key: _node(one, best.params[one.key]) for one in self.search.ranges}
         return Chosen(self.method.name, values, best.value, len(trials), len(trials) - len(done))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import medkit
+from medkit import paths
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.recipe import recipe_from
 from medkit.reporting.report import write_report
@@ -226,3 +227,26 @@ def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         RunFolder(tmp_path).log("a line")
     assert (tmp_path / "elsewhere").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("a run", '"{}/a run"'), ("50$", '"{}/50\\$"'), ("Köln", "{}/Köln"), ("plain-1", "{}/plain-1")]
+)
+def test_commands_in_messages_can_be_typed_as_they_stand(tmp_path: Path, name: str, typed: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").touch()
+    with pytest.raises(InputError) as refused:
+        RunFolder(tmp_path / name).refuse_used()
+    assert f"'medkit resume {typed.format(tmp_path)}'" in str(refused.value)
+
+
+def test_a_folder_that_begins_with_a_dash_is_not_taken_for_an_option() -> None:
+    assert paths.typed("-x") == "./-x"
+
+
+def test_a_file_or_a_dead_link_in_the_folder_s_place_is_not_called_a_used_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, what in (("file", "a file, not a folder"), ("link", "a link to what does not exist")):
+        with pytest.raises(InputError, match=what):
+            RunFolder(tmp_path / name).refuse_used()
