@@ -19,6 +19,8 @@ INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 
 def main() -> None:
     """Run the command line; every error a user can cause gives one line and an exit code, without a traceback."""
+    _open_missing_streams()
+    _refuse_lost_folder()
     if sys.argv[1:2] and sys.argv[1] in INTERRUPTIBLE:
         interrupt.install(speak=RENDEZVOUS not in os.environ)
     from medkit.engine import launch  # after the handlers, like everything that takes time
@@ -54,6 +56,29 @@ def main() -> None:
         _unexpected(error)
     finally:
         interrupt.over()
+
+
+def _open_missing_streams() -> None:
+    """Open the standard streams that the command was started without (``2>&-``), to nowhere.
+
+    The next files to be opened would take their numbers, and get what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _refuse_lost_folder() -> None:
+    """End where the current folder was removed: relative paths mean nothing there, and torch's libraries crash."""
+    try:
+        os.getcwd()
+    except OSError:
+        error = InputError("the current folder does not exist any more", hint="go to one that does (cd)")
+        _end(error, str(error), error.exit_code)
 
 
 def _end(error: Exception, text: str, code: int) -> None:
