@@ -27,6 +27,7 @@ from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures
 from medkit.studies.tables import Table
 from medkit.studies.taken import Taken, taken, taken_apart, taken_table
+from medkit.studies.versions import mixed_versions
 
 FRACTION = "fraction"
 """The last word of an axis of label fractions."""
@@ -81,7 +82,7 @@ def write_study_report(folder: Path) -> Written:
         about=about,
         counts=_counts(found),
         notices=found.notices,
-        warnings=[*_warnings(found), *taken_apart(times)],
+        warnings=[*_warnings(found), *taken_apart(times), *mixed_versions(StudyFolder(folder))],
         claim=claim,
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
         verdicts=[

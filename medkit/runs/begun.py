@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.errors import MedkitError
 from medkit.recipe import Stage
+from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import digest
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
 
 KEPT = "begun"
+CONTENT = ("the ", "seed", "ranks")
 SHOWN = 6
 
 
@@ -29,6 +31,12 @@ def keep(bench: Workbench, stage: Stage) -> None:
     if stage.name not in state.get(KEPT, {}):
         state[KEPT] = {**state.get(KEPT, {}), stage.name: _basis(bench, stage)}
         folder.write_json("state.json", state)
+
+
+def versions(folder: RunFolder) -> Iterator[tuple[str, str]]:
+    """Versions of medkit and of libraries, and the kind of device, with which the stages of a run were begun."""
+    for then in folder.read_json("state.json", {}).get(KEPT, {}).values():
+        yield from ((name, version) for name, version in then.items() if not name.startswith(CONTENT))
 
 
 def changes(bench: Workbench) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -100,6 +101,17 @@ def test_the_report_says_what_has_become_of_the_claim(done: StudyFolder) -> None
     assert "<h2>The claim is undecided</h2>" in page
     assert "<strong>What this study cannot say:</strong> One seed." in page
     assert json.loads((done.path / "summary.json").read_text())["claim"]["found"] == "undecided"
+
+
+def test_trials_of_other_versions_are_told_in_the_report(done: StudyFolder, tmp_path: Path) -> None:
+    shutil.copytree(done.path, tmp_path / "mixed")
+    assert "the same versions" not in write_study_report(tmp_path / "mixed").path.read_text()
+    state = tmp_path / "mixed" / "trials" / "cls-seed1-lrfast" / "state.json"
+    kept = json.loads(state.read_text())
+    kept["begun"]["finer"]["torch"] = "1.0"
+    state.write_text(json.dumps(kept))
+    page = write_study_report(tmp_path / "mixed").path.read_text()
+    assert "not all trained with the same versions: torch 1.0 (1 trials)" in page
 
 
 def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:
