@@ -110,6 +110,8 @@ class Trainer:
         self.events.emit(StageStarted(self.settings.stage, state.epochs, self.loader.steps, state.epoch))
         if state.fresh:
             self.save(f"the first checkpoint of stage {self.settings.stage}")
+        elif state.ended:
+            self.say(f"{self.settings.stage}: trained to its end before the interruption")
         else:
             self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
 

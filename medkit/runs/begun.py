@@ -6,7 +6,7 @@ that are installed now. What of them was another when a stage began is told in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEPT = "begun"
 CONTENT = ("the ", "seed", "ranks")
+CHOSEN = ("device", "precision", "ranks")
 SHOWN = 6
 
 
@@ -53,19 +54,36 @@ def changes(bench: Workbench) -> Iterator[str]:
         done = folder.done(stage.name)
         with suppress(*[MedkitError] if done else []):  # what it was trained on may be gone by now
             if other := _different(then, _basis(bench, stage)):
-                more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
                 what = "was trained" if done else "was begun"
                 effect = "other stages are trained with what is there now" if done else "its weights come from both"
-                yield f"{stage.name} {what} before these changed: {', '.join(other[:SHOWN])}{more}; {effect}."
+                yield f"{stage.name} {what} before these changed: {_shown(other)}; {effect}."
+
+
+def changed_since(bench: Workbench, stage: Stage, split: str) -> str:
+    """What is not as it was when a stage began that is measured again now; empty if all of that is.
+
+    The cases may be gone, and the device is chosen by whoever measures.
+    """
+    assert bench.folder is not None
+    then = bench.folder.read_json("state.json", {}).get(KEPT, {}).get(stage.name, {})
+    now = {name: known for name, known in _made(bench, stage).items() if then and name not in CHOSEN}
+    other = _different({name: then.get(name) for name in now}, now)
+    shown = _shown(other)
+    return f"{stage.name} was measured on '{split}' after these changed since it was trained: {shown}." if other else ""
 
 
 def _basis(bench: Workbench, stage: Stage) -> dict[str, str]:
-    """What determines a stage's weights, under names that a reader understands: a version, or a digest."""
+    """All that determines a stage's weights, under names that a reader understands: a version, or a digest."""
+    cases = zip(stage.splits([]), bench.keys.cases_of(stage), strict=True)
+    return _made(bench, stage) | {f"the cases of '{split}' or their files": known for split, known in cases}
+
+
+def _made(bench: Workbench, stage: Stage) -> dict[str, str]:
+    """The same without its cases."""
     made = bench.keys.made_of(stage)
     version, code = made["medkit"]
     device, precision, ranks = made["runtime"]
     used = {f"the code of {name}": digest(code) for name, code in made["components"].items()}
-    cases = zip(stage.splits([]), made["cases"], strict=True)
     return {
         "medkit": f"{version} ({code[:8]})",
         **{name: str(number) for name, number in made["libraries"].items()},
@@ -75,7 +93,6 @@ def _basis(bench: Workbench, stage: Stage) -> dict[str, str]:
         "seed": str(made["seed"]),
         "the stage in recipe.yaml or a file that it names": digest(made["stage"]),
         "the data block in recipe.yaml or a file that it names": digest(made["data"]),
-        **{f"the cases of '{split}' or their files": known for split, known in cases},
         **used,
     }
 
@@ -83,6 +100,11 @@ def _basis(bench: Workbench, stage: Stage) -> dict[str, str]:
 def _different(then: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     """Names of what differs; of versions, both."""
     return [_told(name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name)]
+
+
+def _shown(other: Sequence[str]) -> str:
+    more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+    return ", ".join(other[:SHOWN]) + more
 
 
 def _told(name: str, then: Any, now: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.evaluate import Evaluation, Request, evaluate, write_results
 from medkit.paths import typed
 from medkit.recipe import Stage
+from medkit.runs import begun
 from medkit.runs.external import refuse_living
 from medkit.runs.folder import RunFolder
 from medkit.runs.lock import locked_for_all
@@ -144,6 +146,9 @@ def _evaluate(
             return None
         if doubt := bench.dataset(stage).doubtful():
             bench.folder.add_notice(doubt)
+        if new is None and (other := begun.changed_since(bench, stage, split)):
+            bench.folder.add_notice(other)
+            print(f"medkit: {other}", file=sys.stderr)
         result = bench.seen.counted(stage, result, allow_seen)
         if new is not None:
             _refuse_uncounted(result, new)

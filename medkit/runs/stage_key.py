@@ -58,14 +58,14 @@ class Keys:
         tested = bench.evaluated_splits(stage)
         allowed = {split: bench.recipe.report.allowed(split) for split in stage.splits(tested)}
         taken = {name: [known["training"], known["weights"]] for name, known in parents.items()}
-        training = digest({**self.made_of(stage), "parents": taken})
+        training = digest({**self.made_of(stage), "cases": self.cases_of(stage), "parents": taken})
         measured = {split: self._digest(stage, split) for split in tested}
         report = bench.recipe.report
         told = [training, list(measured.items()), report.maps, allowed, report.own_data]
         return StageKey(training, digest([*told, *self._stress(stage)]))
 
     def made_of(self, stage: Stage) -> dict[str, Any]:
-        """All that determines a stage's weights, apart from the stages that it takes parts from."""
+        """What determines a stage's weights, apart from its cases and the stages that it takes parts from."""
         bench = self.bench
         resolved = bench.recipe.resolved()
         own = next(plain for plain in resolved["stages"] if plain["name"] == stage.name)
@@ -77,9 +77,12 @@ class Keys:
             "seed": bench.recipe.seed,
             "stage": by_content({name: value for name, value in own.items() if name not in ("evaluate", "train")}),
             "data": by_content({k: v for k, v in resolved["data"][stage.data].items() if k != "splits"}),
-            "cases": [self._digest(stage, split, split == stage.train) for split in stage.splits([])],
             "components": dict(sorted(_components(stage, bench.recipe.data[stage.data]))),
         }
+
+    def cases_of(self, stage: Stage) -> list[str]:
+        """A digest of the cases of each split that a stage trains and validates on."""
+        return [self._digest(stage, split, split == stage.train) for split in stage.splits([])]
 
     def _stress(self, stage: Stage) -> list[Any]:
         """What the curves over the dose are measured on; nothing of a stage without any."""

@@ -124,3 +124,17 @@ def test_weights_of_another_run_are_not_measured_as_its_own(finished: Path, tmp_
     shutil.copy(tmp_path / "other" / "weights" / "s0.encoder.safetensors", finished / "weights")
     with pytest.raises(InputError, match="not the weights that stage 's0' wrote"):
         evaluate_again(finished, "test", device="cpu")
+
+
+def test_what_is_measured_later_with_other_versions_is_told(finished: Path) -> None:
+    kept = json.loads((finished / "state.json").read_text())
+    kept["begun"]["s0"]["torch"] = "1.0"
+    (finished / "state.json").write_text(json.dumps(kept))
+    evaluate_again(finished, "test", device="cpu")
+    notices = json.loads((finished / "environment.json").read_text())["notices"]
+    assert any("measured on 'test' after these changed since it was trained: torch (1.0, now" in one for one in notices)
+
+
+def test_what_is_measured_later_with_the_same_is_no_news(finished: Path) -> None:
+    evaluate_again(finished, "test", device="cpu")
+    assert "was measured on" not in (finished / "environment.json").read_text()
