@@ -251,7 +251,10 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
     except InputError as wrong:  # found in mid-run: the run has failed, whatever the input
         return RunError(wrong.what, wrong.where, wrong.hint)
     except Exception as other:
-        return RunError(cause(other), f"stage {stage.name}", f"the traceback is in {session.folder.file('log.txt')}")
+        hint = f"the traceback is in {session.folder.file('log.txt')}"
+        if "more than 1 value per channel" in str(other):  # torch, of a batch of one image that is one pixel deep down
+            hint = f"batch normalisation needs more than one value: a larger 'batch', or larger images; {hint}"
+        return RunError(cause(other), f"stage {stage.name}", hint)
 
 
 def _finish(session: Session, run_: Run, errors: Sequence[RunError], hooks: Hooks, report: Report | None) -> None:

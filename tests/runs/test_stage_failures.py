@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from commands import run_ranks
-from helpers import go_on, train
+from helpers import go_on, small_recipe, train
 
 import medkit
 from medkit.errors import InputError, RunError
@@ -158,3 +158,11 @@ def test_what_fails_on_the_main_rank_alone_between_its_meetings_costs_the_stage_
     assert done.returncode == 1, done.stderr[-3000:]
     assert state(folder)["done"] == ["good"], done.stderr[-3000:]
     assert "no server answers" in state(folder)["failed"]["bad0"]
+
+
+def test_one_pixel_under_batch_normalisation_is_told_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RunError, match="needs more than one value: a larger 'batch', or larger images"):
+        train(small_recipe("one", batch=1, epochs=1), tmp_path / "run", quiet=True, device="cpu")
