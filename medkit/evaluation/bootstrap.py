@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from medkit.parts.intervals import numbered
+from medkit.parts.intervals import in_effect, numbered, rests_on_one
 
 FEWEST = 6
 """With fewer patients there is no interval and no test: any number computed from them would be an accident."""
@@ -116,7 +116,9 @@ def bootstrap(
     """Bootstrap interval of ``metric.compute(rows)``, bias-corrected and accelerated (BCa; Efron 1987).
 
     Its quantiles are widened as Student's t is wider than the normal (Hesterberg 2015, expanded percentiles): with six
-    patients, plain ones cover the true value in about 80 of 100 samples, these in about 90 to 95.
+    patients, plain ones cover the true value in about 80 of 100 samples, these in about 90 to 95. Where patients have
+    unequal numbers of rows, t has the degrees of freedom of patients in effect
+    (:func:`medkit.parts.intervals.in_effect`).
 
     Parameters
     ----------
@@ -132,7 +134,8 @@ def bootstrap(
     # Patients in the order of their names: which rows come first does not change any draw.
     order = np.array(sorted(range(len(patients)), key=patients.__getitem__), np.intp)
     index, count = numbered([patients[row] for row in order])
-    if few := too_few(count):
+    sizes = np.bincount(index, minlength=count)
+    if few := too_few(count) or rests_on_one(sizes):
         return none(few)
     rows = {name: np.asarray(column)[order] for name, column in rows.items()}
     draws = draws or (DRAWS if count >= 100 else DRAWS_OF_FEW)
@@ -144,12 +147,12 @@ def bootstrap(
         return none(f"undefined in {undefined} of {draws} draws", undefined)
     if np.ptp(defined) <= 1e-12 * np.abs(defined).max():
         return none("it is the same in every draw", undefined)
-    low, high = np.quantile(defined, _levels(by, defined, count, level))
+    low, high = np.quantile(defined, _levels(by, defined, in_effect(sizes), level))
     return Interval(float(low), float(high), "bootstrap", undefined)
 
 
-def _levels(by: Any, defined: np.ndarray, count: int, level: float) -> np.ndarray:
-    """At which quantiles of the draws the interval ends."""
+def _levels(by: Any, defined: np.ndarray, count: float, level: float) -> np.ndarray:
+    """At which quantiles of the draws the interval ends; ``count`` patients in effect."""
     wide = math.sqrt(count / (count - 1)) * stats.t.ppf((1 + level) / 2, count - 1)
     z = np.array([-wide, wide])
     below = (np.sum(defined < by.value) + 0.5 * np.sum(defined == by.value)) / len(defined)

@@ -33,6 +33,8 @@ class Comparison:
     def says(self) -> str:
         if math.isnan(self.test.p):
             return "not defined on these cases" + (f": {self.test.why}" if self.test.why else "")
+        if self.p_holm < 0.05 and self.test.divided:
+            return "neither is better: most patients favour one and the mean the other"
         if self.p_holm < 0.05:
             first = (self.test.difference > 0) == self.higher_is_better
             return f"{self.first if first else self.second} is better"

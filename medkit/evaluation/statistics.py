@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from medkit.evaluation.bootstrap import DRAWS, bootstrap_interval, resamples, summed, too_few
-from medkit.parts.intervals import numbered, placement_variance, placements
+from medkit.parts.intervals import in_effect, numbered, placement_variance, placements, rests_on_one, uneven
 
 __all__ = [
     "DRAWS",
@@ -33,6 +33,8 @@ class Test:
     """The result of comparing two systems on the same cases: ``difference`` is first minus second.
 
     ``n`` rows of ``patients`` patients were compared. ``p`` is nan if the test is not defined; ``why`` says why.
+    ``toward`` is the sign of what was tested, if that is not ``difference``: ranks may favour one system and the mean
+    the other.
     """
 
     name: str
@@ -41,11 +43,19 @@ class Test:
     n: int
     patients: int = 0
     why: str = ""
+    toward: int = 0
+
+    @property
+    def divided(self) -> bool:
+        """Whether what was tested favours one system and the mean difference the other."""
+        return self.toward * self.difference < 0
 
     @property
     def stars(self) -> str:
-        """* for p < 0.05, ** for p < 0.01, *** for p < 0.001."""
-        return "" if not self.p < 0.05 else "*" if self.p >= 0.01 else "**" if self.p >= 0.001 else "***"
+        """* for p < 0.05, ** for p < 0.01, *** for p < 0.001; none where neither system is better."""
+        return (
+            "" if self.divided or not self.p < 0.05 else "*" if self.p >= 0.01 else "**" if self.p >= 0.001 else "***"
+        )
 
     def undefined(self, why: str) -> Test:
         """This comparison without a p-value."""
@@ -76,6 +86,8 @@ class _Paired:
         means = self.sums / self.sizes
         if np.ptp(means) <= 1e-12 * np.abs(means).max():
             return self.test.undefined(SAME_SHIFT)
+        if one := rests_on_one(self.sizes):
+            return self.test.undefined(one)
         return None
 
 
@@ -83,8 +95,9 @@ def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
     """Paired t-test of per-case scores.
 
     If patients have several rows, the mean difference is compared with its variation between patients (sandwich
-    variance) with one degree of freedom fewer than there are patients. Undefined with fewer than three: two numbers
-    that happen to be close together would seem certain.
+    variance) with one degree of freedom fewer than there are patients in effect (Kish 1965: fewer than there are if
+    some have many more rows than others). Undefined with fewer than three, as two numbers that happen to be close
+    together would seem certain, and where one patient has nearly all rows.
     """
     paired = _Paired("paired t", a, b, clusters)
     if (found := paired.without_spread(3)) is not None:
@@ -92,7 +105,9 @@ def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
     g, n = paired.count, len(paired.each)
     residuals = paired.sums - paired.mean * paired.sizes
     error = math.sqrt(g / (g - 1) * float(residuals @ residuals)) / n
-    return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, g - 1)))
+    if not error > 0:
+        return paired.test.undefined("the differences are too small to be squared")
+    return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, in_effect(paired.sizes) - 1)))
 
 
 def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
@@ -101,7 +116,10 @@ def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
     if not paired.each.any():
         return replace(paired.test, p=1.0) if len(paired.each) else paired.test.undefined("no case")
     means = paired.each if clusters is None else paired.sums / paired.sizes
-    return replace(paired.test, p=float(stats.wilcoxon(means).pvalue) if means.any() else 1.0)
+    if not means.any():
+        return replace(paired.test, p=1.0)
+    ranks = float(np.sign(means) @ stats.rankdata(np.abs(means)))
+    return replace(paired.test, p=float(stats.wilcoxon(means).pvalue), toward=int(np.sign(ranks)))
 
 
 def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws: int = 2000, seed: int = 0) -> Test:
@@ -120,8 +138,8 @@ def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws:
     means = totals[:, 0] / totals[:, 1]
     below = (np.sum(means <= 0) + 1) / (draws + 1)
     above = (np.sum(means >= 0) + 1) / (draws + 1)
-    g, z = paired.count, stats.norm.isf(min(below, above, 0.5))
-    return replace(paired.test, p=_bounded(2 * float(stats.t.sf(z * math.sqrt((g - 1) / g), g - 1)), g))
+    g, z = in_effect(paired.sizes), stats.norm.isf(min(below, above, 0.5))
+    return replace(paired.test, p=_bounded(2 * float(stats.t.sf(z * math.sqrt((g - 1) / g), g - 1)), paired.count))
 
 
 def _bounded(p: float, patients: int) -> float:
@@ -150,8 +168,9 @@ def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[
     """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases.
 
     Its variance is Obuchowski's (1997) if patients have several rows. Undefined with fewer than six patients, with
-    fewer than two of a class, and if the difference does not vary from case to case although there is one, as when
-    one system separates a few cases and the other has the same score for all: any difference would seem certain.
+    fewer than two of a class, where one patient has nearly all rows, and if the difference does not vary from case
+    to case although there is one, as when one system separates a few cases and the other has the same score for
+    all: any difference would seem certain.
     """
     labels = np.asarray(labels)
     n = len(labels)
@@ -164,13 +183,16 @@ def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[
     found = replace(found, difference=auc_a - auc_b)
     if few := too_few(patients):
         return found.undefined(few)
+    if one := rests_on_one(np.bincount(index)):
+        return found.undefined(one)
     variance = placement_variance(v10_a - v10_b, v01_a - v01_b, labels, index)
     if math.isnan(variance):
         return found.undefined("fewer than two patients of a class")
     if variance == 0:
         same = abs(found.difference) < 1e-12
         return replace(found, p=1.0) if same else found.undefined("the difference does not vary from case to case")
-    return replace(found, p=_bounded(2 * stats.norm.sf(abs(found.difference) / math.sqrt(variance)), patients))
+    error = math.sqrt(variance) * uneven(labels, index)
+    return replace(found, p=_bounded(2 * stats.norm.sf(abs(found.difference) / error), patients))
 
 
 def holm(p: Sequence[float]) -> list[float]:

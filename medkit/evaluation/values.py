@@ -12,6 +12,7 @@ import numpy as np
 from medkit.errors import RunError
 from medkit.evaluation.bootstrap import Interval, bootstrap, none, too_few
 from medkit.evaluation.results import RESERVED, MetricValue
+from medkit.parts.intervals import numbered, rests_on_one
 
 Rows = Mapping[str, np.ndarray]
 
@@ -39,7 +40,7 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
         return value
     if not math.isfinite(value.value):
         ends = none(_why(rows))
-    elif few := too_few(several):
+    elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])):
         ends = none(few)
     else:
         ends = interval(metric, rows, patients)

@@ -20,13 +20,32 @@ def numbered(names: Sequence[str]) -> tuple[np.ndarray, int]:
     return index, len(found)
 
 
+def in_effect(sizes: np.ndarray) -> float:
+    """How many patients with equally many rows would say as much as these, who have ``sizes`` rows (Kish 1965).
+
+    As many as there are if all have equally many; hardly more than one if one of them has nearly all rows.
+    """
+    return float(sizes.sum()) ** 2 / float(np.square(sizes, dtype=float).sum())
+
+
+def rests_on_one(sizes: np.ndarray) -> str:
+    """Why there is no interval and no test where one patient has nearly all rows; empty if none has.
+
+    However many others there are, their variation then says little about the mean over rows.
+    """
+    if in_effect(sizes) >= 2 or len(sizes) < 2:
+        return ""
+    return f"one of {len(sizes)} patients has {100 * float(sizes.max() / sizes.sum()):.0f} % of the rows"
+
+
 def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Interval of the proportion sum(top) / sum(bottom), from ``top`` right ones out of ``bottom`` in each patient.
 
     Wilson's score interval (1927), which does not shrink to a point when all or none are right. If patients have
     several rows, the number of rows is divided by the design effect that the patients' own proportions show, and by
-    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015). If all or none are right that effect
-    cannot be seen, and each patient counts as one row. nan without a patient who has rows.
+    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015), with as many degrees of freedom as
+    patients in effect (:func:`in_effect`) less one. If all or none are right that effect cannot be seen, and each
+    patient in effect counts as one row. nan without a patient who has rows.
     """
     counted = bottom > 0
     top, bottom = top[counted].astype(float), bottom[counted].astype(float)
@@ -43,10 +62,10 @@ def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[fl
         variance = patients / (patients - 1) * float(residuals @ residuals) / rows**2
         if 0 < share < 1:
             n = min(rows, share * (1 - share) / variance) if variance > 0 else rows
-            n *= (z / stats.t.ppf((1 + level) / 2, patients - 1)) ** 2
+            n *= (z / stats.t.ppf((1 + level) / 2, in_effect(bottom) - 1)) ** 2
         else:
-            n = patients
-    return _wilson(share, n, level)
+            n = in_effect(bottom)
+    return _wilson(share, max(n, 1e-9), level)
 
 
 def _wilson(share: float, n: float, level: float) -> tuple[float, float]:
@@ -104,15 +123,33 @@ def placement_variance(
     return 0.0 if max(np.ptp(v10), np.ptp(v01)) < 1e-12 else max(0.0, total)
 
 
+def uneven(labels: np.ndarray, patients: np.ndarray | None) -> float:
+    """By how much an interval of an AUC is wider because patients have unequal numbers of rows; else 1.
+
+    The larger of both classes' ratios of Student's t with the degrees of freedom of patients in effect to that of
+    patients.
+    """
+    ratio = 1.0
+    if patients is None:
+        return ratio
+    for chosen in (labels > 0, labels <= 0):
+        sizes = np.unique(patients[chosen], return_counts=True)[1]
+        if len(sizes) > 1 and sizes.min() < sizes.max():
+            ends = stats.t.ppf(0.975, np.array([in_effect(sizes), len(sizes)]) - 1)
+            ratio = max(ratio, float(ends[0] / ends[1]))
+    return ratio
+
+
 def auc_interval(
     scores: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of an area under the ROC curve.
 
-    DeLong's variance (Obuchowski's if patients have several rows) on the logit scale, so that it is not cut off
-    at 1. If there is no variance, as with perfectly separated classes, the score interval of Newcombe (2006, method
-    5), which needs only how many positives and negatives there are; then each patient counts as one of each. nan if
-    a class has fewer than two rows or patients.
+    DeLong's variance (Obuchowski's if patients have several rows) on the logit scale, so that it is not cut off at
+    1, and wider if the numbers of rows are unequal (:func:`uneven`). If there is no variance, as with perfectly
+    separated classes, the score interval of Newcombe (2006, method 5), which needs only how many positives and
+    negatives there are; then each patient counts as one of each. nan if a class has fewer than two rows or
+    patients.
     """
     if min((labels > 0).sum(), (labels <= 0).sum()) < 2:
         return NONE
@@ -124,7 +161,7 @@ def auc_interval(
     if variance == 0 or not 0 < auc < 1:
         those = np.arange(len(labels)) if patients is None else patients
         return _separated(auc, len(np.unique(those[labels > 0])), len(np.unique(those[labels <= 0])), z)
-    middle, half = math.log(auc / (1 - auc)), z * math.sqrt(variance) / (auc * (1 - auc))
+    middle, half = math.log(auc / (1 - auc)), z * uneven(labels, patients) * math.sqrt(variance) / (auc * (1 - auc))
     return 1 / (1 + math.exp(min(700.0, half - middle))), 1 / (1 + math.exp(max(-700.0, -half - middle)))
 
 

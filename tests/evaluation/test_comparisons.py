@@ -64,3 +64,17 @@ def test_cases_that_one_variant_lacks_are_left_out() -> None:
 def test_variants_are_not_compared_with_each_other_when_the_stage_itself_is_missing() -> None:
     wanted = {"compare": {"test": "paired_t", "metric": ["mae"]}}
     assert compare_variants(["age@scratch", "age"], ["test"], rows(20, 1, 0.5), wanted, ["mae"]) == []
+
+
+def test_neither_is_better_where_most_patients_favour_one_and_the_mean_the_other() -> None:
+    """The first has an error that is a little smaller in 19 patients and much larger in one."""
+    cases = []
+    for i in range(20):
+        for stage, error in (("age", 1.0 if i else 9.0), ("age@scratch", 1.1 + i / 100)):
+            case = {"stage": stage, "split": "test", "case": f"c{i}", "patient": f"p{i}", "label": "1"}
+            cases.append(case | {"mae": str(error)})
+    found = compared(cases, "wilcoxon", "mae")
+    assert found.test.difference > 0
+    assert found.p_holm < 0.05
+    assert found.says == "neither is better: most patients favour one and the mean the other"
+    assert found.test.stars == ""
