@@ -135,6 +135,14 @@ def faults(members: Members, protocol: type) -> Iterator[str]:
         if not members.has(name):
             yield f"has no method '{name}'"
             continue
+        try:
+            value = members.value(name)
+        except LookupError:
+            pass  # a method, as far as the source or the class shows
+        else:
+            if not callable(value):
+                yield f"has a '{name}' that is {value!r:.40}, not a method"
+                continue
         signature = members.signature(name)
         if signature is None:
             continue
@@ -189,7 +197,8 @@ def refuse(members: Members, kind: str, contract: type | None, named: Callable[[
         return
     what = f"{named()} {' and '.join(lacking)}"
     names = [protocol] if kind in ("objective", "loss") else options
-    hint = f"{DOCS}#{kind} says what a {kind} has to offer ({' or '.join(p.__name__ for p in names)})"
+    one = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    hint = f"{DOCS}#{kind} says what {one} has to offer ({' or '.join(p.__name__ for p in names)})"
     if contract is not None:
         fits = [other.__name__ for other in CONTRACTS if other is not contract and not list(faults(members, other))]
         hint = f"this place takes a {contract.__name__}"

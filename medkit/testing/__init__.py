@@ -72,7 +72,7 @@ def check_metric(
     """
     given = [cases] if cases is not None else [example_cases(), example_cases(unit="slice")]
     for those in given:
-        check_on(_build(constructor, arguments), _build(constructor, arguments), those)
+        check_on(_build(constructor, arguments, "metric"), _build(constructor, arguments, "metric"), those)
 
 
 def check_component(kind: str, component: str | Callable[..., Any], /, **arguments: Any) -> None:

@@ -23,20 +23,31 @@ def check_augmentation(augmentation: Any) -> None:
 
 
 def check_source(source: Any) -> None:
-    """Cases are unique and have patients, loading is repeatable, masks and targets are on the image's grid."""
+    """Cases are unique, have patients and come in the same order every time; loading is repeatable, masks and targets
+    are on the image's grid. The first case and the last are loaded."""
     cases = list(source.cases())
+    again = [case.id for case in source.cases()]
+    assert [case.id for case in cases] == again, "cases() gives other cases, or another order, when it is called again"
     assert cases, "the source has no cases"
     assert len({case.id for case in cases}) == len(cases), "two cases share an id"
     assert all(case.patient for case in cases), "a case has no patient"
-    record, again = source.load(cases[0]), source.load(cases[0])
-    promised = getattr(source, "channels", 1)
-    found = 1 + len(record.channels)
-    assert found == promised, f"its attribute channels says {promised}, but a case has {found} images"
-    assert np.isfinite(record.image.voxels).all(), "voxels of the first case are not finite (NaN or infinite)"
-    assert np.array_equal(record.image.voxels, again.image.voxels), "loading a case twice gives different voxels"
+    for case in dict.fromkeys((0, len(cases) - 1)):
+        _check_record(source, cases[case], "first" if case == 0 else "last")
     assert source.identity(cases[0]) == source.identity(cases[0]), "identity() changes between two calls"
     if len(cases) > 1:
         assert source.identity(cases[0]) != source.identity(cases[1]), "two cases share an identity"
+
+
+def _check_record(source: Any, case: Any, which: str) -> None:
+    try:
+        record, again = source.load(case), source.load(case)
+    except Exception as error:
+        raise AssertionError(f"the {which} case cannot be loaded: {type(error).__name__}: {error}") from error
+    promised = getattr(source, "channels", 1)
+    found = 1 + len(record.channels)
+    assert found == promised, f"its attribute channels says {promised}, but a case has {found} images"
+    assert np.isfinite(record.image.voxels).all(), f"voxels of the {which} case are not finite (NaN or infinite)"
+    assert np.array_equal(record.image.voxels, again.image.voxels), "loading a case twice gives different voxels"
     if record.mask is not None:
         values = np.unique(record.mask.voxels).tolist()
         assert set(values) <= {0, 1}, f"a mask holds 0 and 1, not {values[:5]}"
@@ -56,11 +67,17 @@ def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
     rng = np.random.default_rng(0)
     voxels = rng.normal(30, 30, (3, 40, 36)).astype(np.int16) if image is None else image
     mask = (rng.random(voxels.shape) > 0.5).astype(np.uint8)
-    first = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
+    given = voxels.copy()
+    first = transform.apply({"image": given, "mask": mask.copy()})
+    assert np.array_equal(given, voxels), (
+        "apply() changes the voxels it was given, which the source may keep: copy them"
+    )
     second = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
     assert set(first) == {"image", "mask"}, "a transform must keep the keys"
     assert all(len(array) == len(voxels) for array in first.values()), "a transform must keep the number of slices"
     image = first["image"]
+    assert image.dtype.kind in "fiu", f"the image is {image.dtype} afterwards, not numbers"
+    assert np.isfinite(image).all(), "the image is not finite afterwards (NaN or infinite)"
     if hasattr(transform, "channels"):
         promised, made = transform.channels(1), image.shape[1] if image.ndim == 4 else 1
         assert made == promised, f"channels(1) says {promised}, but apply() makes {made}"

@@ -12,6 +12,7 @@ from torch import Tensor
 from medkit.errors import did_you_mean
 from medkit.parts.inference import tensors_in
 from medkit.protocols import PretextHead, offered
+from medkit.testing.calls import check_keeps_no_graph, copied
 from medkit.testing.common import (
     STRIDES,
     ExampleEncoder,
@@ -71,8 +72,14 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
             assert not tensor.requires_grad, "view() returns tensors with a graph, which would be trained: detach them"
         features = _features(head, inputs)
         with told("forward() fails on a pyramid of the channels it was given"), python_and_numpy_rest("forward()"):
+            unchanged = copied(features)
             output = head(features, **fields)
+        same(unchanged, copied(features), "forward() changes the maps, which the other heads see too")
+        unchanged = copied([output, target])
         terms = head.loss(output, target)
+        same(unchanged, copied([output, target]), "loss() changes the output or the target: make a new tensor")
+        for place, part in head.named_modules():
+            check_keeps_no_graph(place, part)
         assert isinstance(terms, Mapping), f"loss() must return a dictionary, not a {type(terms).__name__}"
         assert terms, "loss() must name at least one term"
         for name, term in terms.items():
@@ -82,7 +89,9 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         head.eval()
         with torch.no_grad():
             if hasattr(head, "predict"):
-                found = head.predict(head(example_features(given["image"].shape[2:]), **fields))
+                said = head(example_features(given["image"].shape[2:]), **fields)
+                found = head.predict(said)
+                same(copied(found), copied(head.predict(said)), "predict() differs for the same output")
                 check_predictions(
                     *((of_slices(found), in_slices(given["image"]), 3) if of_volumes else (found, given["image"]))
                 )
@@ -160,6 +169,8 @@ def check_predictions(predictions: Any, image: Tensor, items: int | None = None)
     for name, value in predictions.items():
         hint = did_you_mean(name, SHAPES) or f"there are: {', '.join(SHAPES)}"
         assert name in SHAPES, f"'{name}' is not a standard prediction, so nothing would evaluate it; {hint}"
+        assert isinstance(value, Tensor), f"prediction '{name}' must be a tensor, not a {type(value).__name__}"
+        assert torch.isfinite(value).all(), f"prediction '{name}' is not finite (NaN or infinite)"
         axes, shape = SHAPES[name], tuple(value.shape)
         count = len(image) if "H" in axes or items is None else items
         assert value.dim() > 0, f"prediction '{name}' is ({','.join(axes)}), not a scalar"

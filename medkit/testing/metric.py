@@ -58,6 +58,7 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
     """Check that a metric, with ``other`` built like it, keeps its promises on ``cases``."""
     for attribute in ("name", "unit", "higher_is_better", "empty"):
         assert hasattr(metric, attribute), f"the metric does not declare '{attribute}'"
+    assert metric.name, "the metric has no name to be recorded under"
     assert isinstance(metric.higher_is_better, bool), "higher_is_better must be True or False"
     assert metric.empty, "say in 'empty' which cases are left out ('none' if none are)"
     for key in getattr(metric, "needs", ()):
@@ -69,6 +70,7 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
         assert equal(before, case), "per_case() changes the case, which other metrics see too"
         assert equal(row, _per_case(other, case)), "per_case() differs for the same case: a metric must not be random"
         if row is not None:
+            assert isinstance(row, Mapping), f"per_case() must return a dictionary, or None, not a {type(row).__name__}"
             kept.append(row)
             patients.append(str(case.get("patient", i)))
     assert kept, "every one of these cases is empty for this metric: give others"
@@ -78,6 +80,7 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
     before = copy.deepcopy(rows)
     value = metric.compute(rows)
     assert isinstance(value, float), f"compute() must return a float, not a {type(value).__name__}"
+    assert not math.isinf(value), f"compute() gives {value}: a number that is not defined is nan"
     assert equal(before, rows), "compute() changes its rows, from which the bootstrap draws again"
     assert same(value, metric.compute(rows)), "compute() differs for the same rows"
     backwards = {name: column[::-1] for name, column in rows.items()}

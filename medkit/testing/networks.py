@@ -12,6 +12,7 @@ from torch import nn
 from medkit.errors import InputError
 from medkit.protocols import Encoder, offered
 from medkit.registry.schema import schema_of
+from medkit.testing.calls import check_alone, check_calls
 from medkit.testing.common import (
     build,
     check_construction,
@@ -33,7 +34,8 @@ def check_encoder(
 
     ``image`` is the height and width of the images to try (default: 64 x 96, or the only size that it takes); for an
     encoder of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes only one size has to
-    refuse others with an :class:`InputError` that says what to do.
+    refuse others with an :class:`InputError` that says what to do. In evaluation mode its maps are the same every time,
+    and those of an image do not depend on the others of its batch; no call changes its input or keeps a graph.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
@@ -44,6 +46,8 @@ def check_encoder(
     image = image or only or ((16, 32, 48) if dimensions(encoder) == (3,) else (64, 96))
     x = torch.randn(2, in_channels, *image)
     _check_maps(encoder, x)
+    check_calls(encoder, lambda m, given: m(given), x)
+    check_alone(encoder, lambda m, given: m(given), x)
     steps = [stride if isinstance(stride, tuple) else (stride,) for stride in encoder.strides]
     each = 3 if dimensions(encoder) == (3,) else 1
     assert all(len(step) == each for step in steps), "an encoder of volumes needs strides for depth, height and width"
@@ -66,7 +70,12 @@ def check_encoder(
 
 def _check_maps(encoder: Any, x: torch.Tensor) -> None:
     """Maps have the declared channels, and the image's size divided by the declared strides."""
-    maps = encoder(x)
+    maps = encoder(x.clone())
+    sound = isinstance(maps, list | tuple) and all(isinstance(feature, torch.Tensor) for feature in maps)
+    assert sound, f"forward() must return a list of maps (N,C,H,W), not {type(maps).__name__}"
+    assert all(bool(torch.isfinite(feature).all()) for feature in maps), "a map is not finite (NaN or infinite)"
+    other = next((feature.dtype for feature in maps if feature.dtype != x.dtype), None)
+    assert other is None, f"a map is {other}, but the image is {x.dtype}"
     assert len(maps) == len(encoder.channels) == len(encoder.strides), "numbers of maps, channels and strides differ"
     for feature, channels, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
         assert feature.shape[1] == channels, f"a map has {feature.shape[1]} channels, but {channels} are declared"
@@ -102,6 +111,7 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
     volumes = [operator.slices(example_features((32, 32), int(depth))) for depth in lengths]
     features = nn.utils.rnn.pad_sequence(volumes, batch_first=True)
     logits = operator(features, lengths)
+    check_calls(operator, lambda m, given: m(given, lengths), features)
     if task == "classification":
         assert tuple(logits.shape) == (2,), f"classification logits must be (B,), not {tuple(logits.shape)}"
     else:
@@ -126,13 +136,16 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
 
 
 def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """A generator returns an image of the same shape, for odd sizes too; gradients reach everything."""
+    """A generator returns an image of the same shape, for odd sizes too, in evaluation mode always the same; gradients
+    reach everything."""
     generator = build(constructor, arguments, "generator")
     check_construction(constructor, arguments)
     for size in ((32, 32), (33, 31)):
         x = torch.rand(2, 1, *size)
-        y = generator(x)
+        y = generator(x.clone())
         assert y.shape == x.shape, f"{tuple(x.shape)} became {tuple(y.shape)}"
+    check_calls(generator, lambda m, given: m(given), x)
+    check_alone(generator, lambda m, given: m(given), x)
     check_gradients(generator, (generator(x) - 0.5).square().mean())
     check_state(generator, lambda m: m(x), lambda: build(constructor, arguments, seed=9))
     check_dtype(generator, lambda m: m(x.double()))
@@ -146,6 +159,7 @@ def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **ar
     x = torch.rand(2, 1, size, size)
     scores = discriminator(x)
     assert isinstance(scores, dict), f"scores must be a dictionary, not a {type(scores).__name__}"
+    check_calls(discriminator, lambda m, given: m(given), x)
     shared = list(discriminator.shared_parameters())
     own = {id(p) for p in discriminator.parameters()}
     assert all(id(p) in own for p in shared), "shared_parameters() names a parameter that is not its own"
