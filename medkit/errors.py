@@ -81,7 +81,7 @@ class Problems(InputError):
     """Several input errors found in one pass, printed one per line."""
 
     def __init__(self, problems: Iterable[InputError]) -> None:
-        self.problems = list(problems)
+        self.problems = list({str(problem): problem for problem in problems}.values())  # each is told once
         super().__init__("\n".join(str(problem) for problem in self.problems))
         self.what = "\n".join(str(problem) for problem in self.problems)  # each is shortened already
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 import sys
 from importlib.resources import files
 from importlib.util import find_spec
@@ -13,6 +14,8 @@ from medkit.data.whole import whole_folder
 from medkit.errors import InputError
 from medkit.registry.plugins import plugins
 
+NAME = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")
+"""What is both a name in Python and, with dashes, that of a distribution that pip takes."""
 FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "README.md": "README.md.txt",
@@ -29,10 +32,14 @@ def write_plugin(name: str, out: Path) -> Path:
     Raises
     ------
     InputError
-        if ``name`` is not a Python name in lower case, or the folder exists.
+        if ``name`` is no name of a package in lower case, or the folder exists.
     """
-    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or name.startswith("_"):
-        raise InputError(f"'{name:.100}' is not a Python name in lower case", hint="for example: turns")
+    if keyword.iskeyword(name):
+        raise InputError(f"'{name}' is not a Python name but a word of the language", hint="choose another")
+    if not NAME.fullmatch(name):
+        near = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
+        what = f"'{name:.100}' is not a Python name that pip takes too: a-z, 0-9 and single _ between them"
+        raise InputError(what, hint=f"for example: {near if NAME.fullmatch(near) and len(near) > 2 else 'turns'}")
     if len(name) > 40:
         raise InputError(f"a name of {len(name)} characters is too long", hint="40 are enough")
     if name in sys.stdlib_module_names or name in {info.name for info in plugins()} or find_spec(name):

@@ -199,6 +199,7 @@ class Sharpen:
     """
 
     unit_range: ClassVar[bool] = True
+    ends: ClassVar[tuple[str, str, str]] = ("low", "<=", "high")
     low: Share = 0.1
     high: Share = 0.3
     p: Probability = 0.5
@@ -233,6 +234,7 @@ class GaussNoise:
     """
 
     unit_range: ClassVar[bool] = True
+    ends: ClassVar[tuple[str, str, str]] = ("low", "<=", "high")
     low: Share = 0.032
     high: Share = 0.071
     p: Probability = 0.5

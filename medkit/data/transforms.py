@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -50,6 +50,7 @@ class Window(Step):
         refused.
     """
 
+    ends: ClassVar[tuple[str, str, str]] = ("low", "<", "high")
     low: float = 0.0
     high: float = 80.0
     units: Units = "HU"

@@ -8,7 +8,7 @@ The published code stretches after padding, so that its padding (0 in stored uni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
@@ -36,6 +36,7 @@ class ClipPercentiles(Step):
         If false, clipped values stay in the source's units.
     """
 
+    ends: ClassVar[tuple[str, str, str]] = ("low", "<", "high")
     low: Percentile = 0.5
     high: Percentile = 99.5
     stretch: bool = True

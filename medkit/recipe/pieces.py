@@ -17,6 +17,7 @@ from medkit.recipe.yaml import Mark, Node
 from medkit.registry import Entry, Registry
 from medkit.registry.promises_static import check_source_promises
 from medkit.registry.schema import Argument, Schema, is_plain, validate, with_files
+from medkit.registry.static import static_constant
 
 
 class Named(Protocol):
@@ -160,7 +161,21 @@ class Pieces:
         for key, wanted in writable.items():
             if wanted.required and key not in entries:
                 self.problem(node.mark, path, f"'{entry.full_name}' needs '{key}' ({wanted.type_name()})")
+        self._ends(Block(entry, arguments, keys, node.mark, path), entries, writable)
         return Block(entry, arguments, keys, node.mark, path)
+
+    def _ends(self, block: Block, entries: Mapping[str, Node], writable: Mapping[str, Argument]) -> None:
+        """Two arguments of which the class says, as ``ends``, that the first is below the second."""
+        lower, sign, upper = static_constant(block.entry, "ends") or ("", "", "")
+        if lower not in writable or upper not in writable:
+            return
+        low, high = (block.arguments.get(name, writable[name].default) for name in (lower, upper))
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            return  # already reported
+        if low > high or (sign == "<" and low == high):
+            place = next((entries[name].place for name in (upper, lower) if name in entries), block.mark)
+            what = f"'{lower}' ({low:g}) is not {'below' if sign == '<' else 'at most'} '{upper}' ({high:g})"
+            self.problem(place, block.path, what)
 
     def argument(self, node: Node, path: str, annotation: Any) -> Any:
         """A plain argument; the files and folders it names become absolute, whichever folder the run is resumed in."""
@@ -247,7 +262,7 @@ def kind_of(node: Node) -> str:
 
 def names_there(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    return did_you_mean(word, known) or f"there are: {', '.join(known)}"
+    return did_you_mean(word, known) or (f"there are: {', '.join(known)}" if known else "there are none")
 
 
 def _type_of(default: Any) -> Any:

@@ -93,6 +93,8 @@ class _Reader(Pieces):
         entries = self.mapping(node, path, known, ("source", "splits"))
         source = self.block(entries["source"], "source", f"{path}.source") if "source" in entries else None
         splits: dict[str, dict[str, Any]] = {}
+        if "splits" in entries and entries["splits"].value == {}:
+            self.problem(entries["splits"].place, f"{path}.splits", "no split is given")
         for name, child in (
             self.mapping(entries["splits"], f"{path}.splits", None).items() if "splits" in entries else ()
         ):
@@ -278,7 +280,7 @@ class _Reader(Pieces):
                 entries["data"].mark, f"{path}.data", f"no data block '{stage.data}'", did_you_mean(stage.data, data)
             )
         splits = data[stage.data].splits if stage.data in data else None
-        if splits is not None:
+        if splits:  # that a block has none is reported there
             wanted = [("train", stage.train), *(("evaluate", split) for split in stage.evaluate or [])]
             if "validate" not in entries and stage.validate not in splits:
                 stage.validate = None

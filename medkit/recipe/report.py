@@ -32,7 +32,7 @@ def read_report(pieces: Pieces, node: Node, data: Mapping[str, DataBlock], stage
     if "splits" in entries:
         report.splits = pieces.value(entries["splits"], "report.splits", list[str]) or []
         for split in report.splits:
-            if split not in known:
+            if known and split not in known:  # that no block has splits is reported there
                 what = f"no split is named '{split}'"
                 pieces.problem(entries["splits"].mark, "report.splits", what, names_there(split, known))
     if "compare" in entries:

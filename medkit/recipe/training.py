@@ -77,7 +77,12 @@ def _check_judged(pieces: Pieces, stage: Stage, judged: KeepBest | EarlyStop, no
         hint = f"the stage's metrics: {', '.join(metrics)}" if metrics else "the stage has no metrics"
         hint += f"; its losses: {', '.join(losses)}" if losses else ""
         pieces.problem(node.mark, path, f"no metric is named '{judged.metric}'", hint)
-    if stage.validate != judged.split:
+    if any(problem.where == str(node.mark) and "no split is named" in problem.what for problem in pieces.problems):
+        return
+    if stage.validate is None:
+        what = f"split '{judged.split}' is not validated on, nor is any other"
+        pieces.problem(node.mark, path, what, f"write 'validate: {judged.split}'")
+    elif stage.validate != judged.split:
         what = f"split '{judged.split}' is not the one validated on ('{stage.validate}')"
         pieces.problem(node.mark, path, what)
 
@@ -133,7 +138,7 @@ def training_in_words(stage: Stage) -> str:
     if stage.fitted:
         return "fitted to features at once"
     said = [f"{turn}{_optimizer(block)}" for turn, block in optimizers.items()]
-    said += [f"{turn}{_schedule(block)}" for turn, block in schedules.items()]
+    said += [f"{turn}{_schedule(block, stage.epochs)}" for turn, block in schedules.items()]
     if stage.fraction is not None:
         said.append(f"{stage.fraction:g} of the patients of '{stage.train}'")
     if items := items_a_step(stage.batch, stage.accumulate):
@@ -177,5 +182,11 @@ def _optimizer(block: Block) -> str:
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
-def _schedule(block: Block) -> str:
-    return f"{block.entry.name}{' by step' if block.keys.get('by') == 'step' else ''}"
+def _schedule(block: Block, epochs: int | None) -> str:
+    """``cosine by step``; with a word where the rate is never reached."""
+    if block.keys.get("by") == "step":
+        return f"{block.entry.name} by step"
+    warmup = block.arguments.get("warmup")
+    if isinstance(warmup, int) and epochs is not None and warmup > epochs:
+        return f"{block.entry.name} (the warm-up of {warmup} epochs outlasts the {epochs} of the stage)"
+    return block.entry.name

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from medkit.errors import InputError, Problems, did_you_mean
+from medkit.recipe.values import SEPARATOR
 
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -85,7 +86,8 @@ def parse(text: str, name: str) -> Node:
         mark = error.problem_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         what = str(error.problem) if isinstance(error, _Bound) else f"not valid YAML: {error.problem}"
-        raise InputError(what, where) from None
+        hint = "indent with spaces" if "'\\t'" in str(error.problem) else None
+        raise InputError(what, where, hint) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape or a version out of all bounds
         raise InputError(f"not valid YAML: {' '.join(str(error).split())}", name) from None
     if root is None:
@@ -352,7 +354,9 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
                 names = [
                     str(n.value["name"].value) for n in node.value if isinstance(n.value, dict) and "name" in n.value
                 ]
-                raise InputError(f"'{done}' has no entry '{key}'", str(mark), did_you_mean(key, names))
+                base, at, label = key.partition(SEPARATOR)
+                hint = f"what a variant changes is below {done}.{base}.repeat.{label}" if at and base in names else None
+                raise InputError(f"'{done}' has no entry '{key}'", str(mark), hint or did_you_mean(key, names))
             if last:
                 node.value[index] = _placed(value, mark)
                 return

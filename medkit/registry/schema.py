@@ -229,10 +229,30 @@ def validate(annotation: Any, value: Any) -> Any:
             first = error.errors()[0]
             where = "".join(f"[{part}]" if isinstance(part, int) else "" for part in first["loc"])
             message = first["msg"][0].lower() + first["msg"][1:]
-            raise InputError(
-                f"{value!r} is not {type_name(annotation)}{': ' + where if where else ''} ({message})"
-            ) from None
+            what = f"{_written(value)} is not {type_name(annotation)}{': ' + where if where else ''} ({message})"
+            raise InputError(what, hint=_number_meant(first["type"], first["input"])) from None
         raise InputError(f"{value!r} cannot be written in a recipe") from error
+
+
+def _written(value: Any) -> str:
+    """A value as a recipe has it."""
+    plain = {None: "null", True: "true", False: "false"}
+    return plain[value] if value is None or isinstance(value, bool) else repr(value)
+
+
+def _number_meant(kind: str, value: Any) -> str | None:
+    """How the number is written that was meant by a text or a fraction: ``"1e-3"``, ``1_000``, ``1e3``."""
+    if kind not in ("int_type", "int_from_float", "float_type"):
+        return None
+    try:
+        number = float(value) if isinstance(value, str | float) else math.nan
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    if kind != "float_type":
+        return f"write {int(number)}" if number.is_integer() else None
+    return f"it is text: write {value.strip().replace('_', '')}, without quotes" if isinstance(value, str) else None
 
 
 def _is_finite(value: Any) -> bool:

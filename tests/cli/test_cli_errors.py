@@ -208,3 +208,23 @@ def test_a_new_plugin_does_not_take_a_name_that_is_taken(tmp_path, name):
     with pytest.raises(InputError):
         write_plugin(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["train", "r.yaml"], "'medkit run RECIPE' trains"),
+        (["infer", "runs/first"], "'medkit predict RUN --input SCAN' applies one"),
+        (["run", "r.yaml", "--lr", "0.1"], "--set stages.STAGE.optim.lr=X"),
+        (["run", "r.yaml", "--batch_size", "4"], "--set stages.STAGE.batch=N"),
+    ],
+)
+def test_what_other_tools_call_it_is_answered_with_its_name_here(medkit, typed, said):
+    done = medkit(*typed)
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith(said)
+    assert "Possible options" not in done.stderr
+
+
+def test_an_option_that_a_command_has_under_a_similar_name_is_offered(medkit):
+    assert "--output" in medkit("predict", "runs/first", "--out", "mine").stderr

@@ -79,7 +79,9 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in (tmp_path / "medkit-turns").iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("name", ["", "1st", "two words", "a-b", "Big", "class", "_hidden", "../up"])
+@pytest.mark.parametrize(
+    "name", ["", "1st", "two words", "a-b", "Big", "class", "_hidden", "../up", "ünï", "a__b", "a_"]
+)
 def test_a_name_that_is_none_is_refused_and_nothing_is_written(tmp_path, name):
     with pytest.raises(InputError, match="not a Python name"):
         write_plugin(name, tmp_path)

@@ -8,6 +8,7 @@ import pytest
 
 from medkit.errors import InputError, Problems
 from medkit.recipe import bundled, load_recipe, recipe_from
+from medkit.recipe.training import training_in_words
 from medkit.recipe.yaml import ENV
 
 GOOD = """\
@@ -164,3 +165,88 @@ def test_bundled_recipes_are_well_formed(name: str, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_bundled_name_is_helped() -> None:
     with pytest.raises(InputError, match="did you mean 'ich_seg'"):
         load_recipe("ich_sge")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ('stages.pretext.epochs="12"', "write 12"),
+        ("stages.pretext.epochs=1_000", "write 1000"),
+        ("stages.pretext.epochs=1e3", "write 1000"),
+        ('data.ich.prepare.0.low="-1e-1"', "it is text: write -1e-1, without quotes"),
+    ],
+)
+def test_a_number_given_as_text_or_fraction_is_told_how_it_is_written(
+    tmp_path: Path, assignment: str, hint: str
+) -> None:
+    (only,) = problems(tmp_path, "", "", assignment)
+    assert only.endswith(f"; {hint}")
+
+
+@pytest.mark.parametrize("value", ["2.5", "many", "[1]", "true"])
+def test_what_is_no_number_is_not_told_how_it_is_written(tmp_path: Path, value: str) -> None:
+    (only,) = problems(tmp_path, "", "", f"stages.pretext.epochs={value}")
+    assert "write" not in only
+
+
+def test_nothing_in_place_of_a_number_is_called_what_a_recipe_calls_it(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "", "", "stages.pretext.epochs=")
+    assert "null is not int > 0" in only
+
+
+def test_a_tab_is_told_to_be_spaces(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "data:\n  ich:", "data:\n\tich:")
+    assert only.endswith("indent with spaces")
+
+
+@pytest.mark.parametrize("low", ["100", "80"])
+def test_a_window_whose_low_end_is_not_below_its_high_one_is_refused(tmp_path: Path, low: str) -> None:
+    assert problems(tmp_path, "", "", f"data.ich.prepare.0.low={low}") == [
+        f"r.yaml:7:37: data.ich.prepare[0]: 'low' ({low}) is not below 'high' (80)"
+    ]
+
+
+def test_an_end_that_is_not_given_has_its_default(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "{use: window, low: 0, high: 80}", "{use: window, low: 90}")
+    assert "'low' (90) is not below 'high' (80)" in only
+
+
+def test_what_follows_from_missing_splits_is_not_told(tmp_path: Path) -> None:
+    assert problems(tmp_path, "splits: {train:", "split: {train:") == [
+        "r.yaml:6:5: data.ich.split: unknown key; did you mean 'splits'?",
+        "r.yaml:5:5: data.ich: 'splits' is missing",
+    ]
+
+
+def test_no_split_at_all_is_told_once(tmp_path: Path) -> None:
+    old = "{train: {fold: train}, val: {fold: val}, test: {fold: test}}"
+    assert problems(tmp_path, old, "{}") == ["r.yaml:6:5: data.ich.splits: no split is given"]
+
+
+def test_a_split_that_decides_the_epoch_but_is_not_validated_on_is_told_with_the_key(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "    metrics: [dice]", "    validate: null\n    metrics: [dice]")
+    assert only.endswith("split 'val' is not validated on, nor is any other; write 'validate: val'")
+
+
+def test_a_key_of_a_variant_is_told_where_it_is(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "", "", "stages.segment@scratch.epochs=3")
+    assert only.endswith("what a variant changes is below stages.segment.repeat.scratch")
+
+
+def test_a_problem_that_is_found_several_times_is_told_once() -> None:
+    same = [InputError("a is not b", "r.yaml:1:1"), InputError("a is not b", "r.yaml:1:1"), InputError("c", "r.yaml")]
+    assert len(Problems(same).json()) == 2
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_recipe_is_not_the_current_folder(name: str) -> None:
+    with pytest.raises(InputError, match="no recipe is named"):
+        load_recipe(name)
+
+
+def test_a_warm_up_that_outlasts_the_stage_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    sets = ["stages.pretext.epochs=4", "stages.pretext.schedule={use: cosine, warmup: 5}"]
+    stage = load_recipe(path, set=sets).stages[0]
+    assert "cosine (the warm-up of 5 epochs outlasts the 4 of the stage)" in training_in_words(stage)
