@@ -160,18 +160,27 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")],
     json: Json = False,
 ) -> None:
-    """Set the results of several runs side by side.
+    """Set the results of several runs side by side, and say where they were tested on different cases.
 
     Example: medkit compare runs/first runs/second
     """
+    import sys
+
+    from medkit.evaluation.case_table import CaseTable
     from medkit.evaluation.results import read_results
+    from medkit.evaluation.same_cases import cases_of, different
     from medkit.runs.folder import RunFolder
 
     if len(folders) < 2:
         raise InputError("two or more run folders are needed to compare")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("a run folder is given twice", hint="name each run once")
     opened = {str(folder): RunFolder.open(folder, plugins=False) for folder in folders}
     runs = {name: _flat(read_results(folder.path), folder) for name, folder in opened.items()}
     keys = list(dict.fromkeys(key for values in runs.values() for key in values))
+    short = [folder.name for folder in folders]
+    names = dict(zip(opened, short if len(set(short)) == len(short) else opened, strict=True))
+    notes = list(different({names[name]: cases_of(CaseTable.of_folder(f.path)) for name, f in opened.items()}))
     if json:
         show_json(
             {
@@ -179,9 +188,13 @@ def compare(
                 for name, values in runs.items()
             }
         )
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         return
     rows = [(*key, *(_told(values.get(key)) for values in runs.values())) for key in keys]
-    show_table(["stage", "split", "metric", *[Path(name).name for name in runs]], rows)
+    show_table(["stage", "split", "metric", *names.values()], rows)
+    for note in notes:
+        print(f"note: {note}; numbers of different cases do not compare methods")
 
 
 def _flat(results: Results, folder: RunFolder) -> dict[Key, MetricValue]:

@@ -51,6 +51,10 @@ class CaseTable:
         """The lines of one evaluation; none if there was none."""
         return self._rows.get((stage, split), ())
 
+    def evaluations(self) -> Sequence[Key]:
+        """Stage and split of every evaluation."""
+        return list(self._rows)
+
     def columns(self, stages: Sequence[str]) -> list[str]:
         """Columns in which one of ``stages`` has something."""
         return list(

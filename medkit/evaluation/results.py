@@ -97,7 +97,8 @@ class MetricValue:
         """Value, with a ``mark``, interval and counts in a few words, for a log."""
         value = "undefined" if math.isnan(self.value) else f"{self.value:.4g}"
         interval = "no interval" if math.isnan(self.low) else f"{self.low:.4g}, {self.high:.4g}"
-        return f"{value}{mark} [{interval}] n={self.n} of {self.people or '?'} patients"
+        patients = f"{self.people or '?'} patient{'s' if self.people != 1 else ''}"
+        return f"{value}{mark} [{interval}] n={self.n} of {patients}"
 
 
 RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}

@@ -119,6 +119,27 @@ def test_compare_prints_intervals_and_case_counts(medkit, finished, run):
     row = next(line for line in text.splitlines() if "classify" in line and "internal" in line and "auc" in line)
     assert row.count("n=") == 2
     assert row.count("[") == 2
+    assert "different cases" not in text
+
+
+def test_compare_says_where_the_runs_were_tested_on_different_cases(medkit, finished, run):
+    lines = (run / "cases.csv").read_text().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if line.startswith("classify,internal,"))
+    (run / "cases.csv").write_text("".join(lines[:last] + lines[last + 1 :]))
+    told = [line for line in medkit("compare", finished, run).stdout.splitlines() if line.startswith("note: ")]
+    assert len(told) == 1
+    assert "'internal' of stage 'classify' has different cases" in told[0]
+
+
+def test_compare_keeps_runs_of_one_name_apart(medkit, finished, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other" / finished.name)
+    assert str(other) in medkit("compare", finished, other).stdout
+
+
+def test_compare_refuses_the_same_run_twice(medkit, finished):
+    done = medkit("compare", finished, finished / ".." / finished.name)
+    assert done.returncode == 2
+    assert "a run folder is given twice; name each run once" in done.stderr
 
 
 def test_resume_of_a_finished_run_trains_nothing_again(medkit, run):
