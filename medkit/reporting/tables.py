@@ -97,11 +97,23 @@ def results_table(name: str, stages: Sequence[str], results: Results) -> Table:
     return Table(name, heads, tuple(rows), rules)
 
 
+NOTHING, LONGEST = 1e-12, 1e9
+
+
 def number(value: float | None) -> str:
-    """A number for a table: three or four significant digits, a dash for undefined."""
+    """A number for a table: three decimals or one, a dash for undefined.
+
+    What would be nothing but zeros has three significant digits (2.51e-05), as has what is too long to be read. What is
+    only the rounding of a computation is 0.
+    """
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    size = abs(value)
+    if size < NOTHING:
+        return "0.000"
+    if size < 0.0005 or size >= LONGEST:
+        return f"{value:.3g}"
+    return f"{value:.3f}" if size < 10 else f"{value:,.1f}"
 
 
 def interval_told(low: float, high: float) -> str:
@@ -109,9 +121,20 @@ def interval_told(low: float, high: float) -> str:
     return "no interval" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
+LEVELS = (0.05, 0.01, 0.001)
+
+
 def p_value(value: float) -> str:
-    """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined."""
-    return "–" if math.isnan(value) else "< 1e-10" if value < 1e-10 else f"{value:.3g}"
+    """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined.
+
+    One that is below a usual level is never rounded to it.
+    """
+    if math.isnan(value):
+        return "–"
+    if value < 1e-10:
+        return "< 1e-10"
+    text = f"{value:.3g}"
+    return next((f"< {level:g}" for level in LEVELS if value < level <= float(text)), text)
 
 
 METHODS = {

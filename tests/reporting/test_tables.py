@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from medkit.evaluation.evaluate import MetricValue
-from medkit.reporting.tables import as_text, results_table, variants
+from medkit.reporting.tables import as_text, number, p_value, results_table, variants
 
 
 def value(number: float, up: bool = True, **extras: float) -> MetricValue:
@@ -51,3 +53,28 @@ def test_a_table_reads_on_a_terminal_with_units_arrows_and_intervals():
     columns, rows = as_text(table())
     assert columns == ["test set", "variant", "psnr (dB) ↑", "rmse (dB) ↓"]
     assert rows[0] == ["test", "denoise", "24.0 [23.0, 25.0]", "0.050 [-0.950, 1.050]"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (0.0, "0.000"),
+        (-0.0, "0.000"),
+        (-1e-17, "0.000"),
+        (0.8765, "0.876"),
+        (-0.0004, "-0.0004"),
+        (2.512e-5, "2.51e-05"),
+        (1234567.89, "1,234,567.9"),
+        (1e300, "1e+300"),
+        (float("nan"), "–"),
+    ],
+)
+def test_a_number_is_neither_nothing_but_zeros_nor_longer_than_can_be_read(given: float, shown: str) -> None:
+    assert number(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [(0.049996, "< 0.05"), (0.05, "0.05"), (0.0099999, "< 0.01"), (0.0312, "0.0312"), (1.0, "1")]
+)
+def test_a_p_below_a_level_is_not_rounded_to_it(given: float, shown: str) -> None:
+    assert p_value(given) == shown
