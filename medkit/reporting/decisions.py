@@ -152,13 +152,26 @@ def _share(top: np.ndarray, bottom: np.ndarray, patients: Sequence[str]) -> Shar
     return Share(int(top.sum()), int(bottom.sum()), low, high)
 
 
+def _cuts(ascending: np.ndarray, bins: int) -> list[int]:
+    """Where ``bins`` bins of about equally many values are divided, but no equal values, nor with less than LEAST."""
+    cuts: list[int] = []
+    for rows in np.array_split(np.arange(len(ascending)), bins)[:-1]:
+        cut = int(np.searchsorted(ascending, ascending[rows[-1]], side="right"))
+        if cut - (cuts[-1] if cuts else 0) >= LEAST and len(ascending) - cut >= LEAST:
+            cuts.append(cut)
+    return cuts
+
+
 def calibration(scores: Scores) -> list[tuple[float, Share]]:
-    """Mean probability and proportion of positives in bins of neighbouring probabilities, with as many rows in each."""
+    """Mean probability and proportion of positives in bins of neighbouring probabilities, with as many rows in each.
+
+    Equal probabilities are in one bin: which of their rows come first says nothing about them.
+    """
     bins = min(BINS, len(scores.label) // LEAST)
     if bins < 2:
         return []
     order, found = np.argsort(scores.probability, kind="stable"), []
-    for rows in np.array_split(order, bins):
+    for rows in np.split(order, _cuts(scores.probability[order], bins)):
         patients = [scores.patients[row] for row in rows]
         share = _share(scores.label[rows] > 0, np.ones(len(rows), bool), patients)
         found.append((float(scores.probability[rows].mean()), share))

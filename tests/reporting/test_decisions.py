@@ -74,8 +74,10 @@ def test_shares_have_wilsons_interval_by_patients() -> None:
     assert (share.low, share.high) == pytest.approx((0.4093, 0.9285), abs=1e-4)  # 6 of 8
 
 
-def test_a_calibration_curve_has_bins_of_as_many_rows_each_and_none_of_too_few(random: RunResults) -> None:
-    (scores,) = scores_of(random, "s", "test")
+def test_a_calibration_curve_has_bins_of_as_many_rows_each_and_none_of_too_few() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"label": int(y), "probability": p} for y, p in zip(rng.integers(0, 2, 60), rng.random(60), strict=True)]
+    (scores,) = scores_of(run_of(rows), "s", "test")
     points = calibration(scores)
     assert [share.bottom for _, share in points] == [10] * 6
     assert sum(share.top for _, share in points) == scores.label.sum()
@@ -83,6 +85,23 @@ def test_a_calibration_curve_has_bins_of_as_many_rows_each_and_none_of_too_few(r
     (few,) = scores_of(run_of([{"probability": 0.5, "label": i % 2} for i in range(19)]), "s", "test")
     assert calibration(few) == []
     assert brier(few) == 0.25
+
+
+def test_equal_probabilities_are_one_point_of_a_calibration_curve_whatever_their_order() -> None:
+    """Half of the cases have the class and all have 0.5: as calibrated as can be."""
+    for labels in ([0] * 20 + [1] * 20, [1] * 20 + [0] * 20, [0, 1] * 20):
+        (scores,) = scores_of(run_of([{"probability": 0.5, "label": y} for y in labels]), "s", "test")
+        ((mean, share),) = calibration(scores)
+        assert (mean, share.top, share.bottom) == (0.5, 20, 40)
+
+
+def test_tied_scores_give_the_same_calibration_curve_in_any_order_of_cases(random: RunResults) -> None:
+    (scores,) = scores_of(random, "s", "test")
+    rows = [{"label": y, "probability": p} for y, p in zip(scores.label, scores.probability, strict=True)]
+    (backwards,) = scores_of(run_of(rows[::-1]), "s", "test")
+    points = [(round(mean, 9), share.top, share.bottom) for mean, share in calibration(scores)]
+    assert points == [(round(mean, 9), share.top, share.bottom) for mean, share in calibration(backwards)]
+    assert all(bottom >= 10 for _, _, bottom in points)
 
 
 def test_declared_classes_are_scored_one_each_and_unknown_ones_left_out() -> None:
