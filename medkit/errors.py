@@ -7,6 +7,7 @@ traceback, and exits with ``exit_code``.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 800  # characters in a line of an error
@@ -19,6 +20,14 @@ def shortened(text: str) -> str:
     half = LONGEST // 2
     lines = text.split("\n")
     return "\n".join(t if len(t) <= LONGEST else f"{t[:half]} ... {t[-half:]}" for t in lines)
+
+
+def visible(text: str) -> str:
+    """A line of text with control characters as they are written in Python (``\\x1b``): names of files and patients
+    could otherwise change what a terminal shows."""
+    return "".join(
+        c if c == "\t" or unicodedata.category(c) not in ("Cc", "Zl", "Zp") else ascii(c)[1:-1] for c in text
+    )
 
 
 class MedkitError(Exception):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from medkit.engine import interrupt
 from medkit.engine.ranks import RENDEZVOUS
-from medkit.errors import ElsewhereError, InputError, MedkitError, StoppedError
+from medkit.errors import ElsewhereError, InputError, MedkitError, StoppedError, visible
 
 INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 """Commands that leave a run folder in order, and exit with 130, when a signal asks them to stop."""
@@ -92,8 +92,8 @@ def _end(error: Exception, text: str, code: int) -> None:
     elif not isinstance(error, ElsewhereError):
         start = "" if isinstance(error, StoppedError) else "error: "
         with suppress(OSError):  # nobody is reading any more
-            for line in text.splitlines():
-                print(f"{start}{line}", file=sys.stderr)
+            for line in text.rstrip("\n").split("\n") if text else ():
+                print(f"{start}{visible(line.rstrip())}", file=sys.stderr)
     sys.exit(code)
 
 

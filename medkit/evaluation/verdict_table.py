@@ -61,7 +61,10 @@ def read_cells(table: Any) -> tuple[Cells, str | None]:
             raise InputError(f"'{name}' is empty in row {row + 1}", where, "every value needs its names")
     values, wrong = numbers(columns, "value", where or "the table")
     if wrong:
-        raise InputError(f"'value' of row {wrong[0][0] + 1} is not a finite number: '{wrong[0][1]}'", where)
+        hint = (
+            "numbers have a decimal point and no unit (0.85); give one for what is not defined, or leave it out of all"
+        )
+        raise InputError(f"'value' of row {wrong[0][0] + 1} is not a finite number: '{wrong[0][1]}'", where, hint)
     cases = names[3].to_pylist() if names[3] is not None else [""] * len(values)
     found: Cells = {}
     keys = zip(*(column.to_pylist() for column in names[:3]), cases, strict=True)

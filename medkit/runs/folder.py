@@ -124,6 +124,8 @@ class RunFolder:
                 raise InputError("there is no such run folder", str(path), "'medkit runs' lists those in runs/")
             if path.is_dir() and any(path.iterdir()) and _startable(path):
                 hint = f"a run ended here just as it began; start it again: medkit run RECIPE --out {typed(path)}"
+            elif path.is_dir() and any(path.glob("*/recipe.yaml")):
+                hint = f"'medkit runs {typed(path)}' lists the runs in it"
             raise InputError("this is not a run folder: it holds no recipe.yaml", str(path), hint)
         if plugins and (path / "environment.json").is_file():
             load_kept(path, files.read_json(path / "environment.json"))

@@ -228,3 +228,9 @@ def test_what_other_tools_call_it_is_answered_with_its_name_here(medkit, typed, 
 
 def test_an_option_that_a_command_has_under_a_similar_name_is_offered(medkit):
     assert "--output" in medkit("predict", "runs/first", "--out", "mine").stderr
+
+
+def test_a_name_in_an_error_cannot_steer_the_terminal(medkit):
+    said = medkit("report", "\x1b[2J\x9b31mrun").stderr
+    assert said.startswith("error: \\x1b[2J\\x9b31mrun: ")
+    assert "\x1b" not in said

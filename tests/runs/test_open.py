@@ -119,3 +119,10 @@ def test_a_run_without_its_weights_predicts_nothing_and_says_why(
     (folder / "weights/s.encoder.safetensors").unlink()
     with pytest.raises(RunError, match=message):
         medkit.open(folder).predict(image)
+
+
+def test_a_folder_of_runs_is_told_how_they_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "recipe.yaml").write_text("medkit: 1\n")
+    with pytest.raises(InputError, match=f"'medkit runs {tmp_path}' lists the runs in it"):
+        medkit.open(tmp_path)
