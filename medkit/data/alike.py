@@ -1,17 +1,40 @@
-"""Names that may mean one patient although they are not equal: ``P-01``, ``p1`` and, from a spreadsheet, ``p1.0``."""
+"""Names that may mean one thing although they are not equal: ``P-01``, ``p1`` and, from a spreadsheet, ``p1.0``."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from collections.abc import Iterable
 
-FRACTION = re.compile(r"(?<=\d)\.0+$")
-BETWEEN = re.compile(r"[\s_./-]+")
-ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
-BEFORE_NUMBER = re.compile(r"(?<=\D) (?=\d)")
+import numpy as np
+
+WRITTEN = (
+    (r"[\s\p{Cf}\p{Cc}]+", ""),
+    (r"\p{Pd}", "-"),
+    (r"[_/-]+", "-"),
+    (r"([^0-9])[-.]([0-9])", r"\1\2"),
+    (r"(^|[^0-9.])0+([0-9])", r"\1\2"),
+    (r"([0-9])\.0+$", r"\1"),
+)
+"""What people and programs write in more than one way, and the one that it is compared in."""
 
 
-def core_of(name: str) -> str:
-    """A name without what people and programs write in more than one way: case, separators, leading zeros, ``.0``."""
-    plain = FRACTION.sub("", unicodedata.normalize("NFKC", name).casefold().strip())
-    return ZEROS.sub("", BEFORE_NUMBER.sub("", BETWEEN.sub(" ", plain)))
+def look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that differ only by spaces, separators, case, leading zeros or a decimal point with zeros.
+
+    So do letters that Unicode writes in two ways (composed or decomposed accents, full width), kinds of dashes, and
+    invisible characters.
+    """
+    import pyarrow
+    import pyarrow.compute as compute
+
+    texts = pyarrow.array(list(dict.fromkeys(names)), pyarrow.large_string())
+    plain = compute.utf8_lower(compute.utf8_normalize(texts, "NFKC"))
+    for pattern, one in WRITTEN:
+        plain = compute.replace_substring_regex(plain, pattern, one)
+    plain = plain.dictionary_encode()
+    if len(plain.dictionary) == len(texts):
+        return []
+    codes = plain.indices.to_numpy()
+    groups: dict[int, list[str]] = {}
+    for row in np.flatnonzero((np.bincount(codes) > 1)[codes]).tolist():
+        groups.setdefault(int(codes[row]), []).append(texts[row].as_py())
+    return list(groups.values())

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from medkit.data.alike import look_alikes
 from medkit.data.fractions import draw, strata
 from medkit.data.iterative import deal
 from medkit.data.label_kinds import MOST, LabelKind, label_columns, label_kind
 from medkit.data.manifest import as_number, read_manifest, refuse_decimal_commas, texts, write_rows
-from medkit.data.splits import look_alikes
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols.labels import SEPARATOR
 from medkit.records import written_atomically

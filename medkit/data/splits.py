@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medkit.data.alike import look_alikes
 from medkit.data.cases import CaseTable, encoded, fields_of, take, union
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case
@@ -85,30 +86,6 @@ def _absent(column: str, known: Iterable[str]) -> str:
     return f"no case has a value in '{column}', but there is a column '{other}': '{column}: \"{other}\"' in the source"
 
 
-def look_alikes(names: Sequence[str]) -> list[list[str]]:
-    """Groups of names that differ only by spaces, case, leading zeros or a decimal point with zeros.
-
-    So do letters that Unicode writes in two ways (composed or decomposed accents, full width), kinds of dashes, and
-    invisible characters.
-    """
-    import pyarrow
-    import pyarrow.compute as compute
-
-    texts = pyarrow.array(list(dict.fromkeys(names)), pyarrow.large_string())
-    plain = compute.utf8_lower(compute.utf8_normalize(texts, "NFKC"))
-    plain = compute.replace_substring_regex(plain, r"[\s\p{Cf}\p{Cc}]+", "")
-    plain = compute.replace_substring_regex(plain, r"\p{Pd}", "-")
-    plain = compute.replace_substring_regex(plain, r"(^|[^0-9.])0+([0-9])", r"\1\2")
-    plain = compute.replace_substring_regex(plain, r"^([0-9]+)\.0+$", r"\1").dictionary_encode()
-    if len(plain.dictionary) == len(texts):
-        return []
-    codes = plain.indices.to_numpy()
-    groups: dict[int, list[str]] = {}
-    for row in np.flatnonzero((np.bincount(codes) > 1)[codes]).tolist():
-        groups.setdefault(int(codes[row]), []).append(texts[row].as_py())
-    return list(groups.values())
-
-
 def tell_look_alikes(cases: Sequence[Case]) -> None:
     """Warn about patients, centres and folds that may be the same, but are written in two ways and so count as two."""
     for column in ("patient", "center", "fold"):
@@ -117,7 +94,7 @@ def tell_look_alikes(cases: Sequence[Case]) -> None:
             pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
             more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
             warnings.warn(
-                f"column '{column}' has values that differ only by spaces, case, zeros or invisible characters, and "
+                f"column '{column}' has values that differ only by spaces, separators, case, zeros or invisible characters, and "
                 f"count as different: {pairs}{more}",
                 stacklevel=2,
             )

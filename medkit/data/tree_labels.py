@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medkit.data.alike import look_alikes
 from medkit.data.manifest import read_manifest, texts
-from medkit.data.splits import look_alikes
 from medkit.data.tree_table import COLUMNS, Gathered, LeftOut
 from medkit.errors import InputError, did_you_mean
 

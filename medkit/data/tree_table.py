@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from medkit.data.alike import look_alikes
 from medkit.data.dicom_header import Header
-from medkit.data.splits import look_alikes
 from medkit.data.tree import Tree
 from medkit.data.tree_choice import choose, named, rules
 from medkit.data.tree_files import identity, is_mask, size_of, stem

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medkit.data.alike import core_of
+from medkit.data.alike import look_alikes
 from medkit.data.copies import image_digests
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
 from medkit.data.volume import Volume
@@ -223,27 +223,27 @@ class Seen:
         for stage in self.bench.recipe.stages:
             seen = self._written(stage)
             for split in self.bench.evaluated_splits(stage):
-                named = self._named(stage, self._part(stage, split, False))
-                space = space_of(self.bench.dataset(stage).source)
-                known = ((name, seen.get((space, core_of(name)), {name})) for name in named.values())
-                if count := sum(name not in others for name, others in known):
+                named = self._named(stage, self._part(stage, split, False)).values()
+                known = seen.get(space_of(self.bench.dataset(stage).source), set())
+                others = set(named) - known
+                groups = look_alikes([*known, *others]) if others else []
+                if count := sum(name in others for group in groups if not known.isdisjoint(group) for name in group):
                     what = f"{count} of {len(named)} patients of '{split}' ({stage.name}) have names that differ from"
                     yield (
                         f"{what} names of patients seen in training only in case, separators or leading zeros. "
                         "They are counted as other people; if they are the same, write their names alike."
                     )
 
-    def _written(self, stage: Stage) -> dict[tuple[str, str], set[str]]:
-        """The names of patients that the stages of a chain train and validate on, by space and core."""
-        found: dict[tuple[str, str], set[str]] = {}
+    def _written(self, stage: Stage) -> dict[str, set[str]]:
+        """The names of patients that the stages of a chain train and validate on, by their space."""
+        found: dict[str, set[str]] = {}
         for parent in self.bench.recipe.stages:
             if parent.name in stage.takes_from():
-                for key, names in self._written(parent).items():
-                    found.setdefault(key, set()).update(names)
-        space = space_of(self.bench.dataset(stage).source)
+                for space, names in self._written(parent).items():
+                    found.setdefault(space, set()).update(names)
+        mine = found.setdefault(space_of(self.bench.dataset(stage).source), set())
         for split in stage.splits([]):
-            for name in self._named(stage, self._part(stage, split, split == stage.train)).values():
-                found.setdefault((space, core_of(name)), set()).add(name)
+            mine.update(self._named(stage, self._part(stage, split, split == stage.train)).values())
         return found
 
     def _validated(self) -> Iterator[str]:

@@ -15,10 +15,11 @@ import pyarrow
 import pytest
 from PIL import Image
 
+from medkit.data.alike import look_alikes
 from medkit.data.cases import CaseTable, encoded
 from medkit.data.dataset import Dataset
 from medkit.data.source import ManifestSource, of_another
-from medkit.data.splits import look_alikes, select
+from medkit.data.splits import select
 from medkit.data.whereabouts import MANY, whereabouts
 from medkit.errors import InputError
 from medkit.protocols import Case
@@ -189,6 +190,8 @@ def test_look_alikes_are_told(folder: Path, patients: tuple[str, str], told: str
 
 def test_look_alikes_are_grouped() -> None:
     assert look_alikes(["a", "A", "b1", "b01", "c"]) == [["a", "A"], ["b1", "b01"]]
+    assert look_alikes(["P-01", "p1", "P.1", "p_1.0", "P2"]) == [["P-01", "p1", "P.1", "p_1.0"]]
+    assert look_alikes(["1.05", "1.5", "1-5", "15", "1 2"]) == []
     assert look_alikes([]) == []
 
 
