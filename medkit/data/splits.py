@@ -94,8 +94,8 @@ def tell_look_alikes(cases: Sequence[Case]) -> None:
             pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
             more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
             warnings.warn(
-                f"column '{column}' has values that differ only by spaces, separators, case, zeros or invisible characters, and "
-                f"count as different: {pairs}{more}",
+                f"column '{column}' has values that differ only by spaces, separators, case, zeros or invisible "
+                f"characters, and count as different: {pairs}{more}",
                 stacklevel=2,
             )
 
