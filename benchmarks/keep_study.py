@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from medkit.bench import table as markdown
 from medkit.bench.table import fill
 from medkit.errors import InputError, MedkitError
 from medkit.records import encoded, write_atomically
+from medkit.studies.results import StudyResults
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "studies"
@@ -93,6 +95,19 @@ def _digits(value: float) -> int:
     return 3 if abs(value) < 10 else 1
 
 
+def _not_learned(found: Mapping[str, Any]) -> str:
+    """Methods of which trainings do not beat an answer that looks at no image, on the very cases they were trained on."""
+    missed = found.get("not_learned", {})
+    if not missed:
+        return ""
+    each = max(of for _, of in missed.values())
+    named = ", ".join(
+        f"`{method}`" + (f" ({count} of {of})" if each > 1 else "") for method, (count, of) in missed.items()
+    )
+    looked = "one training each was looked at" if each == 1 else f"up to {each} trainings each were looked at"
+    return f"On the cases they were trained on, no better than an answer that looks at no image ({looked}): {named}. "
+
+
 def _made(found: Mapping[str, Any]) -> str:
     made, one = found["made"], found["compared"][0]
     seeds = max(summary["seeds"] for summary in one["summaries"])
@@ -100,7 +115,7 @@ def _made(found: Mapping[str, Any]) -> str:
     on = f", {' or '.join(map(str, sorted(patients)))} test patients" if patients else ""
     minutes = sum(cost["seconds"] for cost in found["cost"].values()) / 60
     return (
-        f"{seeds} seeds{on}; {minutes:.0f} minutes of training and evaluation in all. medkit {made['medkit']} at "
+        f"{_not_learned(found)}{seeds} seeds{on}; {minutes:.0f} minutes of training and evaluation in all. medkit {made['medkit']} at "
         f"{made['commit'][:7]}, torch {made['libraries']['torch']}, {made['device']}, {made['started'][:10]}."
     )
 
@@ -126,6 +141,11 @@ def keep(study: Path, commit: str | None, page: Path | None) -> None:
     found = json.loads((study / "summary.json").read_text("utf-8"))
     trial = json.loads(next((study / "trials").glob("*/environment.json")).read_text("utf-8"))
     commit = commit or subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=HERE, text=True).strip()
+    results = StudyResults.read(study)
+    methods = {trial.name: trial.method for trial in results.trials}
+    measured = Counter(methods[name] for name in results.own_data)
+    missed = Counter(methods[name] for name, own in results.own_data.items() if not own.beaten)
+    found["not_learned"] = {method: [count, measured[method]] for method, count in sorted(missed.items())}
     keys = ("medkit", "python", "system", "cores", "libraries", "device", "started")
     found["made"] = {key: trial[key] for key in keys} | {"commit": commit}
     for one in found["compared"]:
