@@ -105,7 +105,7 @@ def _not_learned(found: Mapping[str, Any]) -> str:
         f"`{method}`" + (f" ({count} of {of})" if each > 1 else "") for method, (count, of) in missed.items()
     )
     looked = "one training each was looked at" if each == 1 else f"up to {each} trainings each were looked at"
-    return f"On the cases they were trained on, no better than an answer that looks at no image ({looked}): {named}. "
+    return f"On the cases they were trained on, no better than the trivial answer ({looked}): {named}. "
 
 
 def _made(found: Mapping[str, Any]) -> str:
