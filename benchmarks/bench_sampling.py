@@ -65,7 +65,7 @@ def main() -> None:
         megabytes, found = manifest.stat().st_size / 1e6, []
         for turn in range(3):
             command = [sys.executable, __file__, "--measure", str(manifest), f"{folder}/sample{turn}"]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            said = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
             found.append([float(word) for word in said.rpartition("measured ")[2].split()])
     seconds, memory = (statistics.median(each) for each in zip(*found, strict=True))
     columns = {"rows": ",", "Parquet, MB": ".0f", "CPU seconds": ".1f", "peak memory, GB": ".2f"}

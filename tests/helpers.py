@@ -308,3 +308,10 @@ def write_pictures(root: Path) -> Path:
             writer.writerow([f"{i}.png", f"p{i // 2}", fold, kind, int(kind == "bar"), "" if unknown else dot,
                              found, grade, 20 + 3 * (i % 9)])  # fmt: skip
     return root / "cases.csv"
+
+
+def without_keys(run: Path) -> None:
+    """Leave a run as an earlier version did, which did not note what its weights are."""
+    path = run / "state.json"
+    state = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({name: value for name, value in state.items() if name != "keys"}), "utf-8")

@@ -12,7 +12,7 @@ import pytest
     [
         (["run", "tiny_ich_seg", "--epochs", "3"], "--set stages.STAGE.epochs=N"),
         (["run", "tiny_ich_seg", "--gpus=2"], "--devices N"),
-        (["evaluate", "runs/x", "--lr", "3"], "--set stages.STAGE.optimizer.lr=X"),
+        (["evaluate", "runs/x", "--lr", "3"], "--set stages.STAGE.optim.lr=X"),
         (["study", "run", "tiny", "--output", "x"], "--out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -181,9 +181,9 @@ def test_new_cases_are_not_measured_again_without_their_manifest(home: Path) -> 
     assert "give their manifest again: --data FILE" in done.stderr
 
 
-def test_runs_that_are_compared_show_which_new_cases_a_number_is_of(home: Path) -> None:
+def test_runs_that_are_compared_show_which_new_cases_a_number_is_of(home: Path, tmp_path: Path) -> None:
     assert evaluate(home, "b", "--split", "hospital_b")[0] == 0
-    done = run_command(["compare", "run", "run"], home)
+    done = run_command(["compare", "run", shutil.copytree(home / "run", tmp_path / "copy")], home)
     assert f"hospital_b (m.csv, {digest(home / 'b' / 'm.csv')[:8]})" in " ".join(done.stdout.split())
 
 

@@ -50,8 +50,8 @@ def test_an_input_that_cannot_be_read_is_not_told_as_the_output(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_nothing_can_be_written_into_is_the_one_that_is_named(tmp_path: Path) -> None:
+def test_a_file_in_a_folder_s_place_is_named_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    expected = r"file/out: cannot be written: (Not a directory|File exists)$"
-    with pytest.raises(RunError, match=expected), whole_file(tmp_path / "file" / "out"):
-        pass
+    expected = r"file/out: '.*file' is a file, so nothing can be written below it"
+    with pytest.raises(InputError, match=expected), whole_file(tmp_path / "file" / "out"):
+        pytest.fail("the work was begun")
