@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,7 +16,12 @@ from typing import Any, BinaryIO
 import medkit
 from medkit.errors import InputError, MedkitError, RunError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+}
+"""What helps where there is no room for a file, by the number of the error."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -59,8 +65,17 @@ def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
     ]
     if inputs:
         return InputError(f"cannot be read: {error.strerror}", str(inputs[0]))
-    hint = "is the disk full?" if error.errno in FULL else None
-    return RunError(f"cannot be written: {reason(error)}", str(target), hint)
+    return RunError(f"cannot be written: {reason(error)}", str(target), room(error))
+
+
+def room(error: Exception) -> str | None:
+    """What helps if a file could not be written for want of room; None if something else was in the way.
+
+    safetensors raises errors of its own, which have the system's number in their text.
+    """
+    found = re.search(r"os error (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
+    return ROOM.get(number)
 
 
 def reason(error: OSError) -> str:

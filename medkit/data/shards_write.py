@@ -18,7 +18,7 @@ import numpy as np
 
 from medkit.data.shards import COLUMNS, KEY, aligned, checksum_of
 from medkit.errors import RunError
-from medkit.records import reason, write_atomically
+from medkit.records import reason, room, write_atomically
 
 SAMPLES = 8192  # most records in a shard
 BYTES = 2 << 30  # no more records are added to a shard of this size
@@ -135,7 +135,7 @@ class ShardWriter:
 def unwritable(error: OSError, folder: Path) -> RunError:
     """The error for a prepared sample that cannot be written."""
     what = f"a prepared sample cannot be written: {reason(error)}"
-    return RunError(what, str(folder), "free some space, or name another place in MEDKIT_CACHE")
+    return RunError(what, str(folder), " or ".join(filter(None, (room(error), "name another place in MEDKIT_CACHE"))))
 
 
 def _index(rows: Sequence[tuple[bytes, int, int, int, int, str]]) -> bytes:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medkit.data.ledger import METADATA
 from medkit.engine.divided import divided_like
 from medkit.errors import InputError, RunError, did_you_mean
+from medkit.records import room
 
 Whole = Callable[[Tensor], Tensor]
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
@@ -51,7 +52,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RunError(f"cannot be written: {reason}", str(path), "free some space, then 'medkit resume'") from error
+        hint = ", then ".join(text for text in (room(error), "'medkit resume' continues") if text)
+        raise RunError(f"cannot be written: {reason}", str(path), hint) from error
     finally:
         with suppress(OSError):  # renamed, or never made
             temporary.unlink()

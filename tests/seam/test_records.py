@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from medkit.data.whole import whole_file, whole_folder
 from medkit.errors import InputError, RunError
-from medkit.records import made_with, write_atomically
+from medkit.records import made_with, room, write_atomically
 
 
 def test_a_file_replaces_the_one_before_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -36,11 +37,27 @@ def test_a_library_that_is_absent_is_said_to_be() -> None:
 def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="No such file or directory") as error:
         write_atomically(tmp_path / "nowhere" / "a", b"content")
-    assert "disk full" not in str(error.value)
+    assert "space" not in str(error.value)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    expected = r"out: cannot be written: No space left on device; is the disk full\?"
+    expected = r"out: cannot be written: No space left on device; free some space$"
     with pytest.raises(RunError, match=expected), whole_file(tmp_path / "out"):
         raise full
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EFBIG, "File too large"), "raise the limit on the size of a file (ulimit -f)"),
+        (
+            SafetensorError("I/O error: File too large (os error 27)"),
+            "raise the limit on the size of a file (ulimit -f)",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "free some of your quota"),
+        (PermissionError(errno.EACCES, "Permission denied"), None),
+    ],
+)
+def test_what_helps_depends_on_which_limit_was_reached(error: Exception, told: str | None) -> None:
+    assert room(error) == told
 
 
 def test_an_input_that_cannot_be_read_is_not_told_as_the_output(tmp_path: Path) -> None:
