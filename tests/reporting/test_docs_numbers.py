@@ -24,16 +24,6 @@ def test_the_table_of_classes_shows_the_kept_numbers() -> None:
             assert shown == [round(number, digits) for number in found if number is not None], (stage, name)
 
 
-def test_the_table_of_fractures_shows_the_kept_numbers() -> None:
-    kept = json.loads((ROOT / "benchmarks" / "results" / "pedxnet_fracture.json").read_text())
-    text = (ROOT / "docs" / "pedxnet.md").read_text()
-    for words, stage in {"learned views first": "fracture", "from scratch": "fracture@scratch"}.items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| {words}"))
-        shown = [float(number) for number in re.findall(r"\d\.\d+", row)]
-        found = [kept["results"][stage]["auc"][key] for key in ("value", "low", "high")]
-        assert shown == [round(number, 3) for number in [*found, kept["own_data"][stage]["auc"]["value"]]]
-
-
 def _measured(words: str) -> str:
     """The second cell of a row of README's table of what has been measured."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
