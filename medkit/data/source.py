@@ -174,8 +174,7 @@ class ManifestSource:
             table = table.take(self._kept)
         for name in (*self.images, self.patient, self.label, self.case):
             if name is not None and name not in table.column_names:
-                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
-                raise InputError(f"the manifest has no column '{name}'", where, hint)
+                raise InputError(f"the manifest has no column '{name}'", where, _columns(name, table))
         self._check_optional(table)
         if not len(table):
             raise InputError("the manifest has no rows", where, "write one row per scan")
@@ -233,9 +232,8 @@ class ManifestSource:
             if not isinstance(name, str) or name in table.column_names:
                 continue
             if name != type(self).__dataclass_fields__[key].default:
-                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
                 what = f"the manifest has no column '{name}', which the source names as '{key}'"
-                raise InputError(what, str(self.path), hint)
+                raise InputError(what, str(self.path), _columns(name, table))
             near = next((other for other in table.column_names if other.strip().casefold() == name), None)
             if near is None or key not in ("mask", "target"):
                 continue
@@ -249,7 +247,7 @@ class ManifestSource:
         where = str(self.path)
         for name in self.masks:
             if name not in table.column_names:
-                hint = did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
+                hint = _columns(name, table)
                 raise InputError(f"the manifest has no column '{name}'", where, hint)
         empty = np.stack([_there(texts(table, name, where).is_null()) for name in self.masks])
         hint = "give an empty mask for a class that the case does not have, or leave all its masks empty"
@@ -386,6 +384,11 @@ class ManifestSource:
             said.append("unlabelled")  # once its row says that it is normal, it has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
+
+
+def _columns(name: str, table: Any) -> str:
+    """Which columns there are instead of one that is missing."""
+    return did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
 
 
 def of_another(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -237,13 +237,10 @@ class Seen:
     def _written(self, stage: Stage) -> dict[str, set[str]]:
         """The names of patients that the stages of a chain train and validate on, by their space."""
         found: dict[str, set[str]] = {}
-        for parent in self.bench.recipe.stages:
-            if parent.name in stage.takes_from():
-                for space, names in self._written(parent).items():
-                    found.setdefault(space, set()).update(names)
-        mine = found.setdefault(space_of(self.bench.dataset(stage).source), set())
-        for split in stage.splits([]):
-            mine.update(self._named(stage, self._part(stage, split, split == stage.train)).values())
+        for each in self.bench.recipe.chain([stage.name]):
+            names = found.setdefault(space_of(self.bench.dataset(each).source), set())
+            for split in each.splits([]):
+                names.update(self._named(each, self._part(each, split, split == each.train)).values())
         return found
 
     def _validated(self) -> Iterator[str]:

@@ -213,7 +213,7 @@ class Workbench:
             if not path.is_file():
                 raise self._without(stage, name, path)
             load_weights(path, module)
-            if checksum_in(path) != written.get(name, checksum_in(path)):
+            if name in written and checksum_in(path) != written[name]:
                 hint = "restore them from a copy; a new run can start from others by 'weights: PATH'"
                 raise InputError(f"these are not the weights that stage '{stage.name}' wrote", str(path), hint)
         return objective
