@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medkit.registry.build import build
     from medkit.registry.cells import part
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "build": "medkit.registry.build",

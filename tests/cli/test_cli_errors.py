@@ -78,7 +78,7 @@ def faulty(folder: Path, error: str) -> list[str]:
         (["plugins", "why", "smartnt"], "did you mean 'smartnet'?"),
         (["run", "tiny_ich_seg", "--precision", "fp8", "--out", "x"], "fp8"),
         (["run", "tiny_ich_seg", "--devices", "0"], "--devices"),
-        (["run"], "recipe"),
+        (["run"], "Missing argument"),
         (["resume", "no_such_run"], "no_such_run"),
         (["evaluate", "no_such_run", "--split", "test"], "no_such_run"),
         (["report", "no_such_run"], "no_such_run"),
