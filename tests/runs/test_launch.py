@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,42 @@ def test_a_run_is_started_or_gone_on_with_by_one_command(start, tmp_path: Path) 
     assert "stages.s.batch is 2 there and 3 here" in said
     process = start(*words)
     until(process, lambda: "going on at epoch" in (tmp_path / "out" / "log.txt").read_text())
+
+
+def stopped(start: Callable[..., Started], folder: Path, name: str, *words: object) -> Path:
+    """A run on two ranks that was asked to stop after an epoch."""
+    process = start("run", recipe(folder, epochs=6), "--device", "cpu", "--out", name, "--devices", 2, *words)
+    after_an_epoch(process, folder / name)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 130, said
+    return folder / name
+
+
+@pytest.mark.slow
+def test_ranks_that_go_on_with_another_recipe_say_so_once(start, tmp_path: Path) -> None:
+    run = stopped(start, tmp_path, "edited")
+    text = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(text.replace("batch: 2", "batch: 1"))
+    assert (run / "recipe.yaml").read_text() != text
+    on_ranks(tmp_path, "resume", "edited", "--device", "cpu")
+    notices = json.loads((run / "environment.json").read_text())["notices"]
+    (told,) = [text for text in notices if "before these changed" in text]
+    assert "the stage in recipe.yaml or a file that it names; its weights come from both" in told
+    assert (run / "log.txt").read_text().count(told) == 1
+
+
+@pytest.mark.slow
+def test_ranks_do_not_continue_from_a_checkpoint_of_another_run(start, tmp_path: Path) -> None:
+    mine, other = stopped(start, tmp_path, "mine"), stopped(start, tmp_path, "other", "--seed", 7)
+    for file in (other / "checkpoints" / "s").iterdir():
+        shutil.copy(file, mine / "checkpoints" / "s")
+    process = start("resume", "mine", "--device", "cpu", "--devices", 2)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 1, said
+    (error,) = [line for line in said.splitlines() if line.startswith("error")]
+    assert "written by another training of stage 's'" in error
+    assert not list((mine / "weights").glob("*.safetensors"))
 
 
 def test_the_place_of_a_rank_is_not_given_twice(start, tmp_path: Path) -> None:
