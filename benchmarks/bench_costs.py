@@ -1,4 +1,4 @@
-"""CPU time of what is made again and again: phantom radiographs, and slices distorted for Models Genesis.
+"""CPU time of images made on the fly: phantom radiographs, and slices distorted for Models Genesis.
 
 OMP_NUM_THREADS=1 python benchmarks/bench_costs.py
 """

@@ -6,7 +6,7 @@ order; in another variant it finds them in the folder itself, as its users do.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_reading.py FOLDER...
 
-keeps the medians and the ratios of your own series, by CPU time, with 25 rounds that take turns in one process.
+keeps the medians and the ratios of your own series, by CPU time, over 25 rounds that alternate in one process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A small table of measurements for the docs: its file, with machine, versions and commit, and its Markdown.
 
-Scripts that measure something by itself, not two ways in turn, :func:`keep` what they have found. A page shows it between
+Scripts that measure one thing, not two ways in turn, :func:`keep` what they find. A page shows it between
 two lines that a test compares with the file::
 
     python benchmarks/kept_table.py coverage --into docs/metrics.md

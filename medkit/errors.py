@@ -23,8 +23,8 @@ def shortened(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """A line of text with control characters as they are written in Python (``\\x1b``): names of files and patients
-    could otherwise change what a terminal shows."""
+    """A line of text with its control characters escaped as in Python (``\\x1b``): names of files and patients could
+    otherwise change what a terminal shows."""
     return "".join(
         c if c == "\t" or unicodedata.category(c) not in ("Cc", "Zl", "Zp") else ascii(c)[1:-1] for c in text
     )
@@ -90,7 +90,7 @@ class Problems(InputError):
     """Several input errors found in one pass, printed one per line."""
 
     def __init__(self, problems: Iterable[InputError]) -> None:
-        self.problems = list({str(problem): problem for problem in problems}.values())  # each is told once
+        self.problems = list({str(problem): problem for problem in problems}.values())  # each is reported once
         super().__init__("\n".join(str(problem) for problem in self.problems))
         self.what = "\n".join(str(problem) for problem in self.problems)  # each is shortened already
 

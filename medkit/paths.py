@@ -22,7 +22,7 @@ def default_folder(name: str) -> Path:
 
 
 def typed(path: str | Path) -> str:
-    """A path as one types it in a command: in quotes where a shell needs them, and never taken for an option."""
+    """A path as it is typed in a command: in quotes where a shell needs them, and never taken for an option."""
     text = str(path)
     text = f"./{text}" if text.startswith("-") else text
     return text if PLAIN.fullmatch(text) else '"' + MEANT.sub(r"\\\1", text) + '"'

@@ -18,10 +18,10 @@ from medkit.errors import InputError, MedkitError, RunError
 
 ROOM = {
     errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some of your quota",
-    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EDQUOT: "free some space in your quota",
+    errno.EFBIG: "raise the limit on file size (ulimit -f)",
 }
-"""What helps where there is no room for a file, by the number of the error."""
+"""What helps where there is no room for a file, by error number."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -69,9 +69,9 @@ def write_error(error: OSError, target: Path, temporary: Path) -> MedkitError:
 
 
 def room(error: Exception) -> str | None:
-    """What helps if a file could not be written for want of room; None if something else was in the way.
+    """What helps if a file could not be written for lack of space; None if something else prevented it.
 
-    safetensors raises errors of its own, which have the system's number in their text.
+    safetensors raises errors of its own, whose text contains the system's error number.
     """
     found = re.search(r"os error (\d+)", str(error))
     number = getattr(error, "errno", None) or (int(found[1]) if found else 0)

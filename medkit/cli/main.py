@@ -59,9 +59,9 @@ def main() -> None:
 
 
 def _open_missing_streams() -> None:
-    """Open the standard streams that the command was started without (``2>&-``), to nowhere.
+    """Connect to nowhere the standard streams that the command was started without (``2>&-``).
 
-    The next files to be opened would take their numbers, and get what libraries print.
+    Otherwise the next files to be opened would take their numbers, and receive what libraries print.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -73,11 +73,11 @@ def _open_missing_streams() -> None:
 
 
 def _refuse_lost_folder() -> None:
-    """End where the current folder was removed: relative paths mean nothing there, and torch's libraries crash."""
+    """End if the current folder was removed: relative paths then mean nothing, and torch's libraries crash."""
     try:
         os.getcwd()
     except OSError:
-        error = InputError("the current folder does not exist any more", hint="go to one that does (cd)")
+        error = InputError("the current folder no longer exists", hint="go to one that does (cd)")
         _end(error, str(error), error.exit_code)
 
 

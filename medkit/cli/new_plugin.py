@@ -15,7 +15,7 @@ from medkit.errors import InputError
 from medkit.registry.plugins import plugins
 
 NAME = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")
-"""What is both a name in Python and, with dashes, that of a distribution that pip takes."""
+"""What is both a Python name and, with dashes, a distribution name that pip accepts."""
 FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "README.md": "README.md.txt",
@@ -32,13 +32,13 @@ def write_plugin(name: str, out: Path) -> Path:
     Raises
     ------
     InputError
-        if ``name`` is no name of a package in lower case, or the folder exists.
+        if ``name`` is not a package name in lower case, or the folder exists.
     """
     if keyword.iskeyword(name):
-        raise InputError(f"'{name}' is not a Python name but a word of the language", hint="choose another")
+        raise InputError(f"'{name}' is not a Python name but a keyword of the language", hint="choose another")
     if not NAME.fullmatch(name):
         near = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
-        what = f"'{name:.100}' is not a Python name that pip takes too: a-z, 0-9 and single _ between them"
+        what = f"'{name:.100}' is not a Python name that pip accepts too: use a-z, 0-9 and single _ between them"
         raise InputError(what, hint=f"for example: {near if NAME.fullmatch(near) and len(near) > 2 else 'turns'}")
     if len(name) > 40:
         raise InputError(f"a name of {len(name)} characters is too long", hint="40 are enough")

@@ -48,11 +48,11 @@ SAID_HERE = {
 """What a flag is called here, or where it went; the first option of a pair like --out and --output that a command has
 is offered by its likeness."""
 LIKE = 0.75
-"""From which likeness on an option is what was meant: --output for --out, but not --link for --lr."""
+"""Similarity from which on an option is taken to be what was meant: --output for --out, but not --link for --lr."""
 
 _RUN, _EVALUATE, _PREDICT = (
     "'medkit run RECIPE' trains",
-    "'medkit evaluate RUN --split NAME' tests a run, and every run tests itself at its end",
+    "'medkit evaluate RUN --split NAME' tests a run; every run is also tested at its end",
     "'medkit predict RUN --input SCAN' applies one",
 )
 COMMANDS_SAID_HERE = {
@@ -78,7 +78,7 @@ COMMANDS_SAID_HERE = {
 
 
 class Commands(TyperGroup):
-    """Commands that say what an unknown flag or command is called here, where no known one is like it."""
+    """Commands that say what an unknown flag or command is called here, where no known one resembles it."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:

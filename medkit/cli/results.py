@@ -194,7 +194,7 @@ def compare(
     rows = [(*key, *(_told(values.get(key)) for values in runs.values())) for key in keys]
     show_table(["stage", "split", "metric", *names.values()], rows)
     for note in notes:
-        print(f"note: {note}; numbers of different cases do not compare methods")
+        print(f"note: {note}; numbers from different cases do not compare methods")
 
 
 def _flat(results: Results, folder: RunFolder) -> dict[Key, MetricValue]:

@@ -1,4 +1,4 @@
-"""Names that may mean one thing although they are not equal: ``P-01``, ``p1`` and, from a spreadsheet, ``p1.0``."""
+"""Names that may mean the same although they are not equal: ``P-01``, ``p1`` and, from a spreadsheet, ``p1.0``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WRITTEN = (
     (r"(^|[^0-9.])0+([0-9])", r"\1\2"),
     (r"([0-9])\.0+$", r"\1"),
 )
-"""What people and programs write in more than one way, and the one that it is compared in."""
+"""What people and programs write in more than one way, and the form in which it is compared."""
 
 
 def look_alikes(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that differ only by spaces, separators, case, leading zeros or a decimal point with zeros.
+    """Groups of names that differ only in spaces, separators, case, leading zeros or a decimal point with zeros.
 
     So do letters that Unicode writes in two ways (composed or decomposed accents, full width), kinds of dashes, and
     invisible characters.

@@ -48,8 +48,8 @@ def _distinct_values(array: Any, name: str) -> Any:
     try:
         return array.dictionary_encode()
     except pyarrow.ArrowException as error:
-        what = f"the column '{name}' holds {array.type} values, not one value each"
-        raise InputError(what, hint="write one value a cell") from error
+        what = f"the column '{name}' holds {array.type} values, not one value per row"
+        raise InputError(what, hint="write one value per cell") from error
 
 
 class CaseTable(Sequence[Case]):

@@ -60,7 +60,7 @@ DIGITS = re.compile(r"\d+")
 PACKED = (".gz", ".bz2", ".xz", ".zip", ".part", ".partial", ".tmp", ".crdownload", ".filepart")
 """Endings of files that are compressed or were not copied completely."""
 FORMATS = {"NIfTI": (".nii", ".nii.gz"), "PNG": (".png",)}
-"""Other formats that are read, by the endings of their files."""
+"""Other formats that are read, and the endings of their files."""
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 LOOKED = 1000
 """How many headers are read below a folder without images, to say where there are some."""
@@ -112,11 +112,11 @@ def _instead(files: Sequence[Path], left_out: Mapping[str, int], contours: bool)
     if left_out["segmentation"]:
         return "a segmentation is read as the mask of its images"
     if contours:
-        return "contours (RTSTRUCT) are not read: write them as a mask, in 3D Slicer or with plastimatch convert"
+        return "contours (RTSTRUCT) are not read: convert them to a mask, in 3D Slicer or with plastimatch convert"
     for what, endings in FORMATS.items():
         named = next((path.name for path in files if path.name.lower().endswith(endings)), None)
         if named is not None:
-            return f"{what} images are named one by one, such as {named}; only DICOM is read by folder or list"
+            return f"name {what} images one by one, such as {named}; only DICOM is read as a folder or a list"
     return None
 
 
@@ -286,7 +286,7 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     if why:
         header["not_hu"] = why
     elif lossy := sum(is_lossy(header) for header in headers):
-        notes.append(f"{lossy} of {len(headers)} images were compressed with loss, so their HU are approximate")
+        notes.append(f"{lossy} of {len(headers)} images were lossily compressed, so their HU are approximate")
     if odd := odd_size(spacing_of(found.affine)):
         notes.append(odd)
     axial = turn(voxels, LPS @ found.affine)
@@ -351,10 +351,10 @@ def check_images(headers: Sequence[Header]) -> None:
         if (header.number("SamplesPerPixel") or 1) != 1:
             raise InputError("this is a colour image", header.where("SamplesPerPixel"), "grey values are needed")
         if header.text("PhotometricInterpretation") == "PALETTE COLOR":
-            what = "this is a colour image: its pixels are places in a palette"
+            what = "this is a colour image: its pixels are indices into a palette"
             raise InputError(what, header.where("PhotometricInterpretation"), "grey values are needed")
         if "MOSAIC" in header.words("ImageType"):
-            what = "this is a mosaic: the slices of a volume as tiles of one image, whose places are not in its header"
+            what = "this is a mosaic: a volume's slices as tiles of one image, without their positions in its header"
             raise InputError(what, header.where("ImageType"), "convert it to NIfTI: dcm2niix FOLDER")
         for tag in ("Rows", "Columns"):
             value = header.number(tag)

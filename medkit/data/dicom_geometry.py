@@ -165,7 +165,7 @@ def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
     changes = [i for i, (a, b) in enumerate(pairwise(kernels), 1) if a != b]
     if all(kernels) and len(changes) > len(set(kernels)) > 1:
         raise InputError(
-            f"slices of kernels {', '.join(sorted(set(kernels))[:4])} are interleaved: two scans in one series?",
+            f"slices with kernels {', '.join(sorted(set(kernels))[:4])} are interleaved: two scans in one series?",
             headers[changes[0]].where("ConvolutionKernel"),
             "list the files of one of them in a .txt file, or read them all with --allow-gaps",
         )

@@ -216,12 +216,12 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def check_bits(header: Header) -> None:
-    """Refuse pixels of which it is unknown which bits they are: those of old files may not be the lowest."""
+    """Refuse pixels if it is unknown which bits hold them: in old files these may not be the lowest."""
     used, high = header.number("BitsStored"), header.number("HighBit")
     if used is None or high is None or high == used - 1:
         return
-    what = f"HighBit is {high:g}, but {used:g} bits (BitsStored) end at {used - 1:g}: which bits are the pixel?"
-    hint = f"if they are the lowest ones, say so: dcmodify -m HighBit={used - 1:g} FILES; else get the original files"
+    what = f"HighBit is {high:g}, but {used:g} bits (BitsStored) end at {used - 1:g}: which bits hold the pixel?"
+    hint = f"if they are the lowest, say so: dcmodify -m HighBit={used - 1:g} FILES; otherwise get the original files"
     raise InputError(what, header.where("HighBit"), hint)
 
 
@@ -265,7 +265,7 @@ def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:
 
 
 def is_lossy(header: Header) -> bool:
-    """True if its pixels were compressed with loss at any time, by LossyImageCompression or their own syntax."""
+    """True if its pixels were ever lossily compressed, according to LossyImageCompression or the transfer syntax."""
     if header.text("LossyImageCompression") == "01":
         return True
     return header.elements is None and getattr(header.data, "file_meta", {}).get("TransferSyntaxUID") in LOSSY

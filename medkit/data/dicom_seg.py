@@ -92,7 +92,7 @@ def read_segments(path: Path, image: Volume) -> list[Segment]:
     ------
     InputError
         naming file, tag and frame: for fractional segments, another patient or frame of reference than the image's, a
-        frame that is on no slice of the image or where another one is, or a segment that is not described.
+        frame that is on no slice of the image or in the place of another one, or a segment that is not described.
     """
     header = read_header(path)
     frames = frames_of(header)
@@ -150,14 +150,14 @@ def _check_once(frames: Sequence[Header]) -> None:
 
 
 def check_reference(header: Header, image: Volume) -> None:
-    """Refuse a mask of another patient, and another frame of reference, in which positions mean other places."""
+    """Refuse a mask of another patient, or of another frame of reference, in which positions mean other places."""
     files = image.header.get("files")
     if image.header.get("format") != "dicom" or not files:
         return
     theirs = read_header(Path(files[0]))
     for tag, what in (("PatientID", "the patient"), ("FrameOfReferenceUID", "the frame of reference")):
         if theirs.text(tag) and header.text(tag) and header.text(tag) != theirs.text(tag):
-            raise InputError(f"{what} is not the image's", header.where(tag), "does it belong to another scan?")
+            raise InputError(f"{what} differs from the image's", header.where(tag), "does it belong to another scan?")
 
 
 def _placed(frame: Header, inside: np.ndarray, image: Volume) -> tuple[np.ndarray, ...]:

@@ -72,10 +72,10 @@ def check_sources(volume: Volume) -> None:
 
 
 def check_whole(volume: Volume) -> None:
-    """Refuse a volume whose headers were mended: a derived object would inherit their faults."""
+    """Refuse a volume whose headers were repaired: a derived object would inherit their faults."""
     if volume.mended:
-        what = f"its headers were mended ({', '.join(volume.mended)}), and a derived object would inherit the faults"
-        raise InputError(what, volume.place, "name a file that ends in .nii.gz, or mend the files themselves")
+        what = f"its headers were repaired ({', '.join(volume.mended)}), and a derived object would inherit the faults"
+        raise InputError(what, volume.place, "name a file that ends in .nii.gz, or repair the files themselves")
 
 
 def _named(header: Header) -> Header:

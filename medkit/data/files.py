@@ -33,7 +33,7 @@ def listed(path: Path) -> list[Path]:
         if it is not text, or lists nothing.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins text with a mark
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows programs begin text with a byte-order mark
     except UnicodeDecodeError as error:
         what = "this is not text, so it cannot be a list of DICOM files"
         raise InputError(what, str(path), "a list names one file per line, in UTF-8") from error

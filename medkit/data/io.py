@@ -86,7 +86,8 @@ def _read(text: str, allow_gaps: bool, mend: Mend) -> Volume:
         files = listed(path)
         missing = [file for file in files if not file.is_file()]
         if folder := next((file for file in missing if file.is_dir()), None):
-            raise InputError(f"'{folder}' is a folder, but a list names files", text, "name its files, one per line")
+            what = f"'{folder}' is a folder, but a list has to name files"
+            raise InputError(what, text, "name its files, one per line")
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(files)} listed files do not exist, such as {missing[0]}",
@@ -118,7 +119,7 @@ def _other(head: bytes, path: Path) -> str | None:
     if head.startswith((b"\0\0\0\x0cjP", b"\xffO\xffQ")) or head[8:12] in (b"WEBP", b"heic", b"mif1", b"avif"):
         return "it is a JPEG 2000, WebP or HEIF picture: write it as a grey PNG, keeping its values"
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") or path.name.lower().endswith(".img"):
-        return "it may be Analyze 7.5, which does not say where left is: convert it to NIfTI from its source"
+        return "it may be Analyze 7.5, which does not tell left from right: convert the original images to NIfTI"
     if path.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
         return "write it as NIfTI (in 3D Slicer or with SimpleITK.WriteImage)"
     return None

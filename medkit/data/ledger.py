@@ -81,7 +81,7 @@ def space_of_scan(voxels: np.ndarray) -> str:
 
 
 def digest(space: str, name: str) -> int:
-    """64 bits that stand for a patient of a namespace; one for all ways in which Unicode writes the same letters."""
+    """64 bits that stand for a patient of a namespace, the same however Unicode composes the letters of the name."""
     text = unicodedata.normalize("NFC", f"{space}\0{name}").encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=SALT, person=b"patient").digest(), "little")
 

@@ -84,7 +84,7 @@ def _header(path: Path, what: str) -> list[str]:
             names = next((row for row in csv.reader(file) if row), None)
     except UnicodeDecodeError as error:
         raise _encoding(path, what) from error
-    if names is not None and any("\0" in name for name in names):  # UTF-16 without its mark
+    if names is not None and any("\0" in name for name in names):  # UTF-16 without its byte-order mark
         raise _encoding(path, what)
     if names is not None and names[0].startswith("sep="):
         wrong = f"the {what} begins with '{names[0]}', not with the names of its columns"
@@ -167,7 +167,7 @@ def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str
     try:
         column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
     except pyarrow.ArrowException as error:
-        raise InputError(f"'{name}' holds {column.type} values, not one number each", where) from error
+        raise InputError(f"'{name}' holds {column.type} values, not one number per row", where) from error
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     words = column.dictionary.to_pylist()
     values = np.array([*map(as_number, words), np.nan])  # the last is for empty cells

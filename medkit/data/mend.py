@@ -70,7 +70,7 @@ class Mend:
         named = [name for name in NAMES if name in self.names]
         if not named:
             return ""
-        return f"Headers were mended because the recipe says so: images {', images '.join(map(self.assumed, named))}."
+        return f"Headers were repaired because the recipe says so: images {', images '.join(map(self.assumed, named))}."
 
     def notes(self, mended: Iterable[set[Name]]) -> list[str]:
         """What was mended in a series, with the number of images each."""

@@ -27,7 +27,7 @@ from medkit.data.whole import whole_file
 from medkit.errors import InputError
 
 LENGTHS = tuple(struct.pack(order + "i", length) for order in "<>" for length in (348, 540))
-"""What a header begins with: its length, in either byte order, in the first version of NIfTI and the second."""
+"""What a header begins with: its length, in either byte order, in NIfTI-1 and NIfTI-2."""
 
 
 def read_nifti(path: Path) -> Volume:
@@ -59,14 +59,14 @@ def read_nifti(path: Path) -> Volume:
         data = data.astype(np.int16 if small else np.float32)
     else:
         kind = "colours" if data.dtype.names else f"voxels of type {data.dtype}"
-        hint = "save one number a voxel: a magnitude, or one of the channels"
+        hint = "save one number per voxel: a magnitude, or one of the channels"
         raise InputError(f"{kind} are not grey values", str(path), hint)
     affine, notes = place_of(image, path)
     if more > 0:
         notes = [f"{more} bytes follow its voxels: does its header give a wrong size?", *notes]
     if corrected:
         said = "; ".join(dict.fromkeys(corrected))
-        notes = [f"its header is not valid and was corrected as it was probably meant: {said}", *notes]
+        notes = [f"its header is not valid and was corrected to what was probably meant: {said}", *notes]
     axial = turn(data, np.diag([*[millimetres(image, path)] * 3, 1.0]) @ affine)
     if odd := odd_size(spacing_of(axial.affine)):
         notes = [f"{odd} (xyzt_units: {image.header.get_xyzt_units()[0]})", *notes]
@@ -91,7 +91,7 @@ def volume_of(shape: Sequence[int], path: Path) -> tuple[int, ...]:
     sides, others = tuple(shape[:3]), tuple(shape[3:])
     if len(sides) == 3 and all(length == 1 for length in others):
         return sides
-    what = f"a volume has 3 dimensions, this file {tuple(shape)}"
+    what = f"a volume has 3 dimensions, but this file has shape {tuple(shape)}"
     hint = "write one volume per file"
     if len(sides) < 3:
         hint = "give it a third axis of length one, and the thickness of the slice along it"
@@ -127,12 +127,12 @@ def _check_name(path: Path) -> None:
 
 
 def _check_zipped(path: Path) -> None:
-    """Refuse a compressed file of something else."""
+    """Refuse a compressed file that holds something else."""
     try:
         with gzip.open(path) as file:
             start = file.read(348)
     except (OSError, EOFError, zlib.error):
-        return  # a damaged file, which reading tells
+        return  # damaged, which reading it reports
     if start[:4] in LENGTHS:
         return
     hint = "unpack it first"
@@ -140,7 +140,7 @@ def _check_zipped(path: Path) -> None:
         raise InputError("this is DICOM, compressed with gzip", str(path), f"{hint}: gunzip FILE")
     if path.name.lower().endswith(".mgz"):
         hint = "convert it: mri_convert IN OUT.nii.gz (FreeSurfer)"
-    raise InputError("this is compressed with gzip, and no NIfTI inside", str(path), hint)
+    raise InputError("this is compressed with gzip, but holds no NIfTI", str(path), hint)
 
 
 def _loaded(path: Path) -> tuple[Any, np.ndarray, int]:
@@ -215,8 +215,8 @@ def millimetres(image: Any, path: Path) -> float:
     try:
         unit = image.header.get_xyzt_units()[0]
     except KeyError as error:
-        what = f"xyzt_units is {int(image.header['xyzt_units'])}, which is no unit of length"
-        hint = "set it to that of the affine; in Python: image.header.set_xyzt_units('mm')"
+        what = f"xyzt_units is {int(image.header['xyzt_units'])}, which is not a unit of length"
+        hint = "set it to the affine's unit; in Python: image.header.set_xyzt_units('mm')"
         raise InputError(what, str(path), hint) from error
     return {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
 
@@ -240,7 +240,7 @@ def write_nifti(volume: Volume, path: Path, *, kind: Literal["mask", "image"] = 
     with (
         whole_file(path) as temporary,
         corrections(),
-    ):  # what was wrong in the source's header was said when it was read
+    ):  # what is wrong in the source's header was reported when it was read
         made = _like_source(volume, kind) if volume.header.get("format") == "nifti" else _new(volume, path)
         made.header["descrip"] = f"medkit {medkit.__version__} {kind}".encode()
         nibabel.save(made, temporary)

@@ -56,7 +56,7 @@ def _pixels(path: Path) -> tuple[np.ndarray, list[str]]:
     data = path.read_bytes()
     chunks = _checked_chunks(data, path)
     if struct.unpack(">I", chunks.get(b"acTL", b"")[:4].rjust(4, b"\0"))[0] > 1:
-        raise InputError("this PNG image is animated: several pictures in one file", str(path), "write one a file")
+        raise InputError("this PNG image is animated: several pictures in one file", str(path), "write one per file")
     if len(data) < 24 or data[12:16] != b"IHDR":
         raise InputError("the PNG file does not begin with its header", str(path), "is the file damaged?")
     width, height = struct.unpack_from(">II", data, 16)
@@ -67,13 +67,13 @@ def _pixels(path: Path) -> tuple[np.ndarray, list[str]]:
     way = _orientation(chunks.get(b"eXIf", b""))
     if way == 1:
         return image, []
-    note = f"read as stored, but viewers turn it (EXIF orientation {way}): is its mask drawn on the turned one?"
+    note = f"read as stored, but viewers turn it (EXIF orientation {way}): was its mask drawn on the turned image?"
     warnings.warn(f"{path}: {note}", stacklevel=4)
     return image, [note]
 
 
 def _orientation(exif: bytes) -> int:
-    """How EXIF data say that an image is to be turned, from 2 to 8; 1 if they do not."""
+    """How EXIF data ask viewers to turn an image, from 2 to 8; 1 if they do not."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 10:
         return 1
@@ -111,8 +111,8 @@ def _check_opaque(image: np.ndarray, path: Path) -> None:
 
 
 def _checked_chunks(data: bytes, path: Path) -> dict[bytes, bytes]:
-    """Check all chunks up to the end mark, since decoders silently fill up a truncated file with zeros; return those
-    that say something about the image beside its pixels."""
+    """Check all chunks up to the end mark, since decoders silently pad a truncated file with zeros; return those
+    that say something about the image besides its pixels."""
     found: dict[bytes, bytes] = {}
     at = len(SIGNATURE)
     while True:

@@ -228,7 +228,7 @@ class Shards:
             pass
         except OSError as error:
             what = f"the folder of prepared samples cannot be read: {reason(error)}"
-            raise InputError(what, str(self.folder), "name another place in MEDKIT_CACHE") from error
+            raise InputError(what, str(self.folder), "name another folder in MEDKIT_CACHE") from error
         known = {name: stamp for name, (stamp, _) in self._indexes.items()}
         if self._rows is not None and known == indexes:
             return self._rows  # keeps track of verified checksums

@@ -135,7 +135,7 @@ class ShardWriter:
 def unwritable(error: OSError, folder: Path) -> RunError:
     """The error for a prepared sample that cannot be written."""
     what = f"a prepared sample cannot be written: {reason(error)}"
-    return RunError(what, str(folder), " or ".join(filter(None, (room(error), "name another place in MEDKIT_CACHE"))))
+    return RunError(what, str(folder), " or ".join(filter(None, (room(error), "name another folder in MEDKIT_CACHE"))))
 
 
 def _index(rows: Sequence[tuple[bytes, int, int, int, int, str]]) -> bytes:

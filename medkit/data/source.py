@@ -23,7 +23,7 @@ from medkit.protocols.classes import Classes
 
 SHOWN = 10  # problems reported at once
 OPTIONAL = ("mask", "target", "center", "fold")
-"""Arguments that name columns which a manifest may lack by their usual names."""
+"""Arguments that name columns which a manifest may lack, unless the source gives them names of its own."""
 
 
 @dataclass
@@ -225,8 +225,8 @@ class ManifestSource:
         return made
 
     def _check_optional(self, table: Any) -> None:
-        """Refuse a manifest that lacks an optional column by its name, but was surely meant to have it: the source
-        names it, or one with files is named almost like it."""
+        """Refuse a manifest that lacks an optional column, but was surely meant to have it: the source names the
+        column, or a column of files has almost its name."""
         for key in OPTIONAL:
             name = getattr(self, key)
             if not isinstance(name, str) or name in table.column_names:
@@ -239,7 +239,7 @@ class ManifestSource:
                 continue
             cell = next((cell for cell in table[near].to_pylist() if cell), None)
             if isinstance(cell, str) and Path(self._root(), system(cell.strip())).exists():
-                what = f"the column '{near}' has files, but is not named '{name}'"
+                what = f"the column '{near}' holds files, but is not named '{name}'"
                 raise InputError(what, str(self.path), f"rename it, or give '{key}: \"{near}\"' in the source")
 
     def _check_masks(self, table: Any, problem: Callable[..., None]) -> None:
@@ -387,7 +387,7 @@ class ManifestSource:
 
 
 def _columns(name: str, table: Any) -> str:
-    """Which columns there are instead of one that is missing."""
+    """Which columns there are, for one that is missing."""
     return did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
 
 

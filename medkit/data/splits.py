@@ -78,7 +78,7 @@ def _help(column: str, values: Sequence[Any], wanted: Sequence[Any]) -> str:
 
 
 def _absent(column: str, known: Iterable[str]) -> str:
-    """A hint about a column of which no case has a value."""
+    """A hint about a column in which no case has a value."""
     near = next((group for group in look_alikes(sorted({*known, column})) if column in group and len(group) > 1), [])
     other = next((name for name in near if name != column), None)
     if other is None:
@@ -94,7 +94,7 @@ def tell_look_alikes(cases: Sequence[Case]) -> None:
             pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
             more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
             warnings.warn(
-                f"column '{column}' has values that differ only by spaces, separators, case, zeros or invisible "
+                f"column '{column}' has values that differ only in spaces, separators, case, zeros or invisible "
                 f"characters, and count as different: {pairs}{more}",
                 stacklevel=2,
             )

@@ -144,7 +144,7 @@ class Volume:
 
 
 def is_singular(affine: np.ndarray) -> bool:
-    """Whether the axes of an affine, of whatever unit, do not span space, or it is not finite."""
+    """Whether an affine, in whatever unit, is not finite or has axes that do not span space."""
     axes = affine[:3, :3]
     if not np.isfinite(affine).all():
         return True
@@ -153,11 +153,11 @@ def is_singular(affine: np.ndarray) -> bool:
 
 
 def odd_size(spacing: Sequence[float]) -> str | None:
-    """A note on voxels of a size in mm that no scanner of patients makes, so that the unit may be another; or None."""
+    """A note on voxels whose size in mm no clinical scanner produces, so that the unit may be wrong; otherwise None."""
     if all(SMALLEST <= side <= LARGEST for side in spacing):
         return None
     size = " x ".join(f"{side:.4g}" for side in spacing)
-    return f"voxels are {size} mm: is that the unit? Volumes and distances depend on it"
+    return f"voxels are {size} mm: is this unit right? Volumes and distances depend on it"
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:

@@ -30,12 +30,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def check_room(path: Path) -> None:
     """Raise, before the work is done, if nothing can be written at ``path``: the folder that is to hold it, or the
-    nearest one above it that exists, is a file or may not be written to."""
+    nearest one above it that exists, is a file or is not writable."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise InputError(f"'{above}' is a file, so nothing can be written below it", str(path), "name another place")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"the folder '{above}' may not be written to", str(path), "name another place")
+        raise InputError(f"the folder '{above}' is not writable", str(path), "name another place")
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def checksum_in(path: Path) -> str:
-    """What a file of weights says about its tensors; only its header is read."""
+    """The checksum that a file of weights states for its tensors; only its header is read."""
     with safe_open(path, framework="pt") as file:
         return str((file.metadata() or {}).get("checksum", ""))
 

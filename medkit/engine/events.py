@@ -107,7 +107,7 @@ class Events:
 
 
 def _own(event: Event) -> Event:
-    """The event with mappings of its own, so that a listener that changes them changes nobody else's numbers."""
+    """The event with copies of its mappings: a listener that changes them changes nobody else's numbers."""
     given = {name: dict(value) for name, value in vars(event).items() if isinstance(value, Mapping)}
     return replace(event, **given) if given else event
 

@@ -59,7 +59,7 @@ class TrainingSettings:
     checkpoint_seconds:
         Shortest time between checkpoints inside an epoch; there is always one at its end.
     key:
-        What the training is known by: a checkpoint that has another key is not continued from. Empty if it has none.
+        What identifies the training: a checkpoint with another key is not resumed from. Empty if there is none.
     """
 
     stage: str

@@ -45,7 +45,7 @@ class TrainingState:
         self.epoch, self.step, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
     def save(self, folder: Path, stage: str, packed: Packed, key: str = "") -> None:
-        """Write the checkpoint of ``stage``, whose training is known by ``key``; the one before is kept."""
+        """Write the checkpoint of ``stage``, whose training ``key`` identifies; the one before is kept."""
         tensors, plain = packed
         written = {"stage": stage, "key": key, "position": asdict(self), "plain": plain}
         checkpoint.write_tensors(folder / checkpoint.LAST, tensors, written)
@@ -61,7 +61,7 @@ class TrainingState:
         Raises
         ------
         InputError
-            if it is damaged, belongs to another stage or training, or was begun for another number of epochs.
+            if it is damaged, belongs to another stage or training, or was started for another number of epochs.
         """
         path = next((p for p in (folder / checkpoint.LAST, folder / checkpoint.PREVIOUS) if p.exists()), None)
         if path is None:
@@ -71,7 +71,7 @@ class TrainingState:
             raise InputError(f"this is a checkpoint of stage '{written.get('stage')}', not '{stage}'", str(path))
         if key and written.get("key") and written["key"] != key:
             what = f"this checkpoint was written by another training of stage '{stage}', not by this run"
-            raise InputError(what, str(path), "restore this run's own, or delete it to train the stage from its start")
+            raise InputError(what, str(path), "restore this run's own, or delete it to train the stage from the start")
         try:
             known = {f.name for f in fields(TrainingState)}
             saved = TrainingState(**{key: value for key, value in written["position"].items() if key in known})

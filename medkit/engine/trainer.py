@@ -111,7 +111,7 @@ class Trainer:
         if state.fresh:
             self.save(f"the first checkpoint of stage {self.settings.stage}")
         elif state.ended:
-            self.say(f"{self.settings.stage}: trained to its end before the interruption")
+            self.say(f"{self.settings.stage}: training had finished before the interruption")
         else:
             self.say(f"{self.settings.stage}: going on at epoch {state.epoch + 1}, step {state.step + 1}")
 

@@ -117,8 +117,8 @@ def bootstrap(
 
     Its quantiles are widened as Student's t is wider than the normal (Hesterberg 2015, expanded percentiles): with six
     patients, plain ones cover the true value in about 80 of 100 samples, these in about 90 to 95. Where patients have
-    unequal numbers of rows, t has the degrees of freedom of patients in effect
-    (:func:`medkit.parts.intervals.in_effect`).
+    unequal numbers of rows, their effective number (:func:`medkit.parts.intervals.in_effect`) gives t its degrees of
+    freedom.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def bootstrap(
 
 
 def _levels(by: Any, defined: np.ndarray, count: float, level: float) -> np.ndarray:
-    """At which quantiles of the draws the interval ends; ``count`` patients in effect."""
+    """At which quantiles of the draws the interval ends; ``count`` is the effective number of patients."""
     wide = math.sqrt(count / (count - 1)) * stats.t.ppf((1 + level) / 2, count - 1)
     z = np.array([-wide, wide])
     below = (np.sum(defined < by.value) + 0.5 * np.sum(defined == by.value)) / len(defined)

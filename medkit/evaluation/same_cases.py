@@ -1,4 +1,4 @@
-"""Whether results that stand side by side are of the same cases: else their numbers compare cases, not methods."""
+"""Whether results shown side by side are of the same cases: otherwise their numbers compare cases, not methods."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ def different(runs: Mapping[str, Cases]) -> Iterator[str]:
             continue
         counts = ", ".join(f"{len(cases)} in {name}" for name, cases in having.items())
         shared = len(frozenset.intersection(*having.values()))
-        yield f"'{key[1]}' of stage '{key[0]}' has different cases ({counts}, {shared} in all of these)"
+        yield f"'{key[1]}' of stage '{key[0]}' has different cases ({counts}, {shared} in common)"

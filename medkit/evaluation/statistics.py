@@ -95,9 +95,9 @@ def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
     """Paired t-test of per-case scores.
 
     If patients have several rows, the mean difference is compared with its variation between patients (sandwich
-    variance) with one degree of freedom fewer than there are patients in effect (Kish 1965: fewer than there are if
-    some have many more rows than others). Undefined with fewer than three, as two numbers that happen to be close
-    together would seem certain, and where one patient has nearly all rows.
+    variance) with one degree of freedom fewer than the effective number of patients (Kish 1965: below their actual
+    number if some have many more rows than others). Undefined with fewer than three, as two numbers that happen to be
+    close together would seem certain, and where one patient has nearly all rows.
     """
     paired = _Paired("paired t", a, b, clusters)
     if (found := paired.without_spread(3)) is not None:
@@ -106,7 +106,7 @@ def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None
     residuals = paired.sums - paired.mean * paired.sizes
     error = math.sqrt(g / (g - 1) * float(residuals @ residuals)) / n
     if not error > 0:
-        return paired.test.undefined("the differences are too small to be squared")
+        return paired.test.undefined("the differences are so small that their squares are 0")
     return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, in_effect(paired.sizes) - 1)))
 
 

@@ -62,7 +62,8 @@ def read_cells(table: Any) -> tuple[Cells, str | None]:
     values, wrong = numbers(columns, "value", where or "the table")
     if wrong:
         hint = (
-            "numbers have a decimal point and no unit (0.85); give one for what is not defined, or leave it out of all"
+            "numbers have a decimal point and no unit (0.85); where a value is undefined, give one or leave its case "
+            "out for all methods and seeds"
         )
         raise InputError(f"'value' of row {wrong[0][0] + 1} is not a finite number: '{wrong[0][1]}'", where, hint)
     cases = names[3].to_pylist() if names[3] is not None else [""] * len(values)

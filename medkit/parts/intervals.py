@@ -21,9 +21,9 @@ def numbered(names: Sequence[str]) -> tuple[np.ndarray, int]:
 
 
 def in_effect(sizes: np.ndarray) -> float:
-    """How many patients with equally many rows would say as much as these, who have ``sizes`` rows (Kish 1965).
+    """The effective number of patients with ``sizes`` rows: how many with equally many would say as much (Kish 1965).
 
-    As many as there are if all have equally many; hardly more than one if one of them has nearly all rows.
+    It is their actual number if all have equally many, and hardly more than one if one of them has nearly all rows.
     """
     return float(sizes.sum()) ** 2 / float(np.square(sizes, dtype=float).sum())
 
@@ -43,9 +43,9 @@ def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[fl
 
     Wilson's score interval (1927), which does not shrink to a point when all or none are right. If patients have
     several rows, the number of rows is divided by the design effect that the patients' own proportions show, and by
-    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015), with as many degrees of freedom as
-    patients in effect (:func:`in_effect`) less one. If all or none are right that effect cannot be seen, and each
-    patient in effect counts as one row. nan without a patient who has rows.
+    (t / z)^2 for its uncertainty (Korn and Graubard 1998; Dean and Pagano 2015), with one degree of freedom fewer than
+    the effective number of patients (:func:`in_effect`). If all or none are right the design effect cannot be seen, and
+    the effective number takes the place of the number of rows. nan without a patient who has rows.
     """
     counted = bottom > 0
     top, bottom = top[counted].astype(float), bottom[counted].astype(float)
@@ -124,10 +124,10 @@ def placement_variance(
 
 
 def uneven(labels: np.ndarray, patients: np.ndarray | None) -> float:
-    """By how much an interval of an AUC is wider because patients have unequal numbers of rows; else 1.
+    """The factor by which an AUC's interval is wider because patients have unequal numbers of rows; 1 if they do not.
 
-    The larger of both classes' ratios of Student's t with the degrees of freedom of patients in effect to that of
-    patients.
+    For each class, the ratio of Student's t with the degrees of freedom of the effective number of patients to that
+    of their actual number; of the two, the larger.
     """
     ratio = 1.0
     if patients is None:

@@ -244,8 +244,8 @@ def as_text(cell: Any) -> str:
 
 
 def as_number(value: Any) -> float:
-    """A finite number, even if written as text; nan for anything else, also for names such as ``1_000``."""
-    if isinstance(value, str) and "_" in value:  # Python takes it as a separator of digits
+    """A finite number, even if written as text; nan for anything else, including names such as ``1_000``."""
+    if isinstance(value, str) and "_" in value:  # which Python ignores between digits
         return math.nan
     try:
         found = float(value)

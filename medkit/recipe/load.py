@@ -82,7 +82,7 @@ def find(recipe: str | Path) -> tuple[Path, str]:
     """The file of a recipe, and what errors call it."""
     path = Path(recipe)
     if not str(recipe).strip():
-        raise InputError("no recipe is named", hint="give the path of one, or the name of a bundled one: ich_seg")
+        raise InputError("no recipe is given", hint="give the path of one, or the name of a bundled one: ich_seg")
     if path.is_file():
         return path, str(recipe)
     if path.is_dir():

@@ -165,7 +165,7 @@ class Pieces:
         return Block(entry, arguments, keys, node.mark, path)
 
     def _ends(self, block: Block, entries: Mapping[str, Node], writable: Mapping[str, Argument]) -> None:
-        """Two arguments of which the class says, as ``ends``, that the first is below the second."""
+        """Check two arguments of which the class says, by ``ends``, that the first is below the second."""
         lower, sign, upper = static_constant(block.entry, "ends") or ("", "", "")
         if lower not in writable or upper not in writable:
             return

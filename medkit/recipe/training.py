@@ -80,7 +80,7 @@ def _check_judged(pieces: Pieces, stage: Stage, judged: KeepBest | EarlyStop, no
     if any(problem.where == str(node.mark) and "no split is named" in problem.what for problem in pieces.problems):
         return
     if stage.validate is None:
-        what = f"split '{judged.split}' is not validated on, nor is any other"
+        what = f"the stage does not validate on '{judged.split}', nor on any other split"
         pieces.problem(node.mark, path, what, f"write 'validate: {judged.split}'")
     elif stage.validate != judged.split:
         what = f"split '{judged.split}' is not the one validated on ('{stage.validate}')"
@@ -183,7 +183,7 @@ def _optimizer(block: Block) -> str:
 
 
 def _schedule(block: Block, epochs: int | None) -> str:
-    """``cosine by step``; with a word where the rate is never reached."""
+    """``cosine by step``; with a remark where the full rate is never reached."""
     if block.keys.get("by") == "step":
         return f"{block.entry.name} by step"
     warmup = block.arguments.get("warmup")

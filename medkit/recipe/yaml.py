@@ -355,7 +355,7 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
                     str(n.value["name"].value) for n in node.value if isinstance(n.value, dict) and "name" in n.value
                 ]
                 base, at, label = key.partition(SEPARATOR)
-                hint = f"what a variant changes is below {done}.{base}.repeat.{label}" if at and base in names else None
+                hint = f"a variant's keys are below {done}.{base}.repeat.{label}" if at and base in names else None
                 raise InputError(f"'{done}' has no entry '{key}'", str(mark), hint or did_you_mean(key, names))
             if last:
                 node.value[index] = _placed(value, mark)

@@ -189,7 +189,7 @@ class Hooks:
 
 
 def _own(value: Any) -> Any:
-    """A mapping as a plugin may change it: nobody else's numbers change with it."""
+    """A mapping's copy, which a plugin may change without changing anybody else's numbers."""
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -235,13 +235,13 @@ def validate(annotation: Any, value: Any) -> Any:
 
 
 def _written(value: Any) -> str:
-    """A value as a recipe has it."""
+    """A value as it is written in a recipe."""
     plain = {None: "null", True: "true", False: "false"}
     return plain[value] if value is None or isinstance(value, bool) else repr(value)
 
 
 def _number_meant(kind: str, value: Any) -> str | None:
-    """How the number is written that was meant by a text or a fraction: ``"1e-3"``, ``1_000``, ``1e3``."""
+    """How to write the number that was given as text or as a fraction: ``"1e-3"``, ``1_000``, ``1e3``."""
     if kind not in ("int_type", "int_from_float", "float_type"):
         return None
     try:

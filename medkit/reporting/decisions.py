@@ -153,7 +153,7 @@ def _share(top: np.ndarray, bottom: np.ndarray, patients: Sequence[str]) -> Shar
 
 
 def _cuts(ascending: np.ndarray, bins: int) -> list[int]:
-    """Where ``bins`` bins of about equally many values are divided, but no equal values, nor with less than LEAST."""
+    """Where ``bins`` bins of about equally many values end: not between equal values, and each with LEAST or more."""
     cuts: list[int] = []
     for rows in np.array_split(np.arange(len(ascending)), bins)[:-1]:
         cut = int(np.searchsorted(ascending, ascending[rows[-1]], side="right"))
@@ -163,9 +163,9 @@ def _cuts(ascending: np.ndarray, bins: int) -> list[int]:
 
 
 def calibration(scores: Scores) -> list[tuple[float, Share]]:
-    """Mean probability and proportion of positives in bins of neighbouring probabilities, with as many rows in each.
+    """Mean probability and proportion of positives in bins of neighbouring probabilities, about equally many in each.
 
-    Equal probabilities are in one bin: which of their rows come first says nothing about them.
+    Equal probabilities are in one bin: the order of their rows says nothing about them.
     """
     bins = min(BINS, len(scores.label) // LEAST)
     if bins < 2:

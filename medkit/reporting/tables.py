@@ -101,10 +101,10 @@ NOTHING, LONGEST = 1e-12, 1e9
 
 
 def number(value: float | None) -> str:
-    """A number for a table: three decimals or one, a dash for undefined.
+    """A number for a table: three decimals, or one from 10 on; a dash for undefined.
 
-    What would be nothing but zeros has three significant digits (2.51e-05), as has what is too long to be read. What is
-    only the rounding of a computation is 0.
+    What would print as nothing but zeros has three significant digits (2.51e-05), as has what would be too long to
+    read. What is only rounding error is 0.
     """
     if value is None or math.isnan(value):
         return "–"
@@ -127,7 +127,7 @@ LEVELS = (0.05, 0.01, 0.001)
 def p_value(value: float) -> str:
     """A p-value for a table: three digits, "< 1e-10" below what an approximation can mean, a dash for undefined.
 
-    One that is below a usual level is never rounded to it.
+    One that is below a usual level is never rounded up to it.
     """
     if math.isnan(value):
         return "–"

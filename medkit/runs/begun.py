@@ -1,7 +1,7 @@
-"""What a stage was begun with: where it goes on with something else, its weights come from both, which is said.
+"""What a stage was started with: if it continues with something else, its weights come from both, and a notice says so.
 
 A resumed run takes what it finds: the recipe in its folder, the files that the recipe names, the code and the libraries
-that are installed now. What of them was another when a stage began is told in the log and above the results.
+that are installed now. Whatever of these differed when a stage started is reported in the log and above the results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN = 6
 
 
 def keep(bench: Workbench, stage: Stage) -> None:
-    """Note what a stage is begun with, once."""
+    """Note what a stage is started with, once."""
     folder = bench.folder
     assert folder is not None
     state = folder.read_json("state.json", {})
@@ -35,13 +35,13 @@ def keep(bench: Workbench, stage: Stage) -> None:
 
 
 def versions(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    """Versions of medkit and of libraries, and the kind of device, with which the stages of a run were begun."""
+    """Versions of medkit and of libraries, and the kind of device, with which the stages of a run were started."""
     for then in folder.read_json("state.json", {}).get(KEPT, {}).values():
         yield from ((name, version) for name, version in then.items() if not name.startswith(CONTENT))
 
 
 def changes(bench: Workbench) -> Iterator[str]:
-    """What is not as it was when the stages of a resumed run began, one sentence a stage."""
+    """What has changed since the stages of a resumed run were started, one sentence per stage."""
     folder = bench.folder
     assert folder is not None
     state = folder.read_json("state.json", {})
@@ -54,22 +54,22 @@ def changes(bench: Workbench) -> Iterator[str]:
         done = folder.done(stage.name)
         with suppress(*[MedkitError] if done else []):  # what it was trained on may be gone by now
             if other := _different(then, _basis(bench, stage)):
-                what = "was trained" if done else "was begun"
+                what = "was trained" if done else "was started"
                 effect = "other stages are trained with what is there now" if done else "its weights come from both"
                 yield f"{stage.name} {what} before these changed: {_shown(other)}; {effect}."
 
 
 def changed_since(bench: Workbench, stage: Stage, split: str) -> str:
-    """What is not as it was when a stage began that is measured again now; empty if all of that is.
+    """What has changed since a stage was started that is now measured again; empty if nothing has.
 
-    The cases may be gone, and the device is chosen by whoever measures.
+    Its cases are not looked at, as they may be gone, nor is the device, which whoever measures chooses.
     """
     assert bench.folder is not None
     then = bench.folder.read_json("state.json", {}).get(KEPT, {}).get(stage.name, {})
     now = {name: known for name, known in _made(bench, stage).items() if then and name not in CHOSEN}
     other = _different({name: then.get(name) for name in now}, now)
-    shown = _shown(other)
-    return f"{stage.name} was measured on '{split}' after these changed since it was trained: {shown}." if other else ""
+    said = f"{stage.name} was measured on '{split}', but these have changed since it was trained: {_shown(other)}."
+    return said if other else ""
 
 
 def _basis(bench: Workbench, stage: Stage) -> dict[str, str]:

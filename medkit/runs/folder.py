@@ -261,7 +261,7 @@ class RunFolder:
 
 def _used(path: Path) -> InputError:
     if not path.is_dir():
-        what = "this is a link to what does not exist" if path.is_symlink() else "this is a file, not a folder"
+        what = "this is a broken link" if path.is_symlink() else "this is a file, not a folder"
         return InputError(f"the output folder cannot be made: {what}", str(path), "choose another --out")
     hint = f"continue it with 'medkit resume {typed(path)}', or choose another --out"
     return InputError("the output folder exists and is not empty", str(path), hint)

@@ -184,7 +184,7 @@ def _through(
 
 
 def _tell_changes(session: Session) -> None:
-    """Say, and keep for the report, what is not as it was when the stages of a resumed run began."""
+    """Say, and keep for the report, what has changed since the stages of a resumed run were started."""
     if not session.main:
         return
     for text in begun.changes(session.bench):
@@ -252,8 +252,8 @@ def _told(session: Session, stage: Stage, error: Exception) -> RunError:
         return RunError(wrong.what, wrong.where, wrong.hint)
     except Exception as other:
         hint = f"the traceback is in {session.folder.file('log.txt')}"
-        if "more than 1 value per channel" in str(other):  # torch, of a batch of one image that is one pixel deep down
-            hint = f"batch normalisation needs more than one value: a larger 'batch', or larger images; {hint}"
+        if "more than 1 value per channel" in str(other):  # torch, for one image whose deepest map is one pixel
+            hint = f"batch normalisation needs more than one value: use a larger 'batch' or larger images; {hint}"
         return RunError(cause(other), f"stage {stage.name}", hint)
 
 

@@ -219,7 +219,7 @@ class Seen:
         return [*self._foreign(), *self._validated(), *self._alike()]
 
     def _alike(self) -> Iterator[str]:
-        """Tested patients whose names differ from those of patients seen only in how they are written."""
+        """Tested patients whose names differ from names of patients seen in training only in how they are written."""
         for stage in self.bench.recipe.stages:
             seen = self._written(stage)
             for split in self.bench.evaluated_splits(stage):
@@ -228,10 +228,10 @@ class Seen:
                 others = set(named) - known
                 groups = look_alikes([*known, *others]) if others else []
                 if count := sum(name in others for group in groups if not known.isdisjoint(group) for name in group):
-                    what = f"{count} of {len(named)} patients of '{split}' ({stage.name}) have names that differ from"
+                    what = f"{count} of {len(named)} patients of '{split}' ({stage.name}) have names that differ only"
                     yield (
-                        f"{what} names of patients seen in training only in case, separators or leading zeros. "
-                        "They are counted as other people; if they are the same, write their names alike."
+                        f"{what} in case, separators or leading zeros from names of patients seen in training. "
+                        "They count as different people; if they are the same, write their names alike."
                     )
 
     def _written(self, stage: Stage) -> dict[str, set[str]]:

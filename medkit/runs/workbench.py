@@ -33,7 +33,7 @@ from medkit.runs.stage_cases import StageCases
 from medkit.runs.stage_key import Keys
 from medkit.runs.stage_reads import StageReads
 
-GONE = "its file is gone: restore it from a copy of the run, or train it in a new one"
+GONE = "its file is gone: restore it from a copy of the run, or train the stage in a new run"
 
 
 class Workbench:
@@ -214,12 +214,12 @@ class Workbench:
                 raise self._without(stage, name, path)
             load_weights(path, module)
             if name in written and checksum_in(path) != written[name]:
-                hint = "restore them from a copy; a new run can start from others by 'weights: PATH'"
+                hint = "restore its own from a copy; a new run can start from other weights with 'weights: PATH'"
                 raise InputError(f"these are not the weights that stage '{stage.name}' wrote", str(path), hint)
         return objective
 
     def _without(self, stage: Stage, name: str, path: Path) -> RunError:
-        """Why there are no weights of a part: the run has not got that far, or somebody has taken them away."""
+        """Why there are no weights of a part: the run has not got that far, or somebody has removed them."""
         assert self.folder is not None
         if self.folder.done(stage.name):
             return RunError(f"stage '{stage.name}' has no weights for '{name}'", str(path), GONE)

@@ -1,4 +1,4 @@
-"""Whether the trials of a study were trained with the same medkit, the same libraries, on the same kind of device."""
+"""Whether the trials of a study were trained with the same medkit and libraries, on the same kind of device."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def mixed_versions(folder: StudyFolder) -> list[str]:
     if not apart:
         return []
     each = "; ".join(f"{name} {_shares(counts)}" for name, counts in apart.items())
-    return [f"Trials were not all trained with the same versions: {each}. Differences between methods may be theirs."]
+    said = f"Trials were not all trained with the same versions: {each}."
+    return [f"{said} Differences between methods may come from that."]
 
 
 def _shares(counts: Counter[str]) -> str:
-    return ", ".join(f"{version} ({count} trials)" for version, count in sorted(counts.items()))
+    each = (f"{version} ({count} trial{'s' if count != 1 else ''})" for version, count in sorted(counts.items()))
+    return ", ".join(each)

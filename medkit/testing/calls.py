@@ -1,4 +1,4 @@
-"""What a call of a network leaves alone, and what its answer does not depend on (:mod:`medkit.testing`)."""
+"""What calling a network must leave unchanged, and what its output must not depend on (:mod:`medkit.testing`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def check_calls(module: nn.Module, output: Callable[[Any, Any], Any], inputs: Any) -> None:
     """A call ``output(module, inputs)`` does not change its inputs, seed torch or keep tensors with their graph, and in
-    evaluation mode is the same every time."""
+    evaluation mode returns the same every time."""
     trained, kept = module.training, copied(inputs)
     module.train()
     output(module, inputs)
@@ -30,7 +30,7 @@ def check_calls(module: nn.Module, output: Callable[[Any, Any], Any], inputs: An
     with torch.no_grad():
         torch.manual_seed(2)
         first = copied(output(module, inputs))
-        assert torch.initial_seed() == 2, "forward() sets torch's seed, with which the engine repeats and resumes steps"
+        assert torch.initial_seed() == 2, "forward() sets torch's seed, on which repeating and resuming steps relies"
         torch.manual_seed(3)
         again = copied(output(module, inputs))
     same(first, again, "in evaluation mode the output is random: a prediction could not be repeated")
@@ -55,7 +55,7 @@ def check_keeps_no_graph(place: str, part: nn.Module) -> None:
 def check_alone(module: nn.Module, output: Callable[[Any, Tensor], Any], images: Tensor) -> None:
     """In evaluation mode an image's output does not depend on the other images of its batch.
 
-    Batch norm without running statistics is taken as meant: a network that has it is not checked.
+    Batch norm without running statistics is assumed to be intended: a network that has it is not checked.
     """
     if any(isinstance(part, BATCH_NORMS) and not part.track_running_stats for part in module.modules()):
         return

@@ -27,7 +27,7 @@ def check_source(source: Any) -> None:
     are on the image's grid. The first case and the last are loaded."""
     cases = list(source.cases())
     again = [case.id for case in source.cases()]
-    assert [case.id for case in cases] == again, "cases() gives other cases, or another order, when it is called again"
+    assert [case.id for case in cases] == again, "cases() gives other cases, or another order, when called again"
     assert cases, "the source has no cases"
     assert len({case.id for case in cases}) == len(cases), "two cases share an id"
     assert all(case.patient for case in cases), "a case has no patient"
@@ -76,7 +76,7 @@ def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
     assert set(first) == {"image", "mask"}, "a transform must keep the keys"
     assert all(len(array) == len(voxels) for array in first.values()), "a transform must keep the number of slices"
     image = first["image"]
-    assert image.dtype.kind in "fiu", f"the image is {image.dtype} afterwards, not numbers"
+    assert image.dtype.kind in "fiu", f"the image holds {image.dtype} afterwards, not numbers"
     assert np.isfinite(image).all(), "the image is not finite afterwards (NaN or infinite)"
     if hasattr(transform, "channels"):
         promised, made = transform.channels(1), image.shape[1] if image.ndim == 4 else 1

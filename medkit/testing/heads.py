@@ -91,7 +91,7 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
             if hasattr(head, "predict"):
                 said = head(example_features(given["image"].shape[2:]), **fields)
                 found = head.predict(said)
-                same(copied(found), copied(head.predict(said)), "predict() differs for the same output")
+                same(copied(found), copied(head.predict(said)), "predict() gives different results for the same output")
                 check_predictions(
                     *((of_slices(found), in_slices(given["image"]), 3) if of_volumes else (found, given["image"]))
                 )

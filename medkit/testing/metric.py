@@ -80,7 +80,7 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
     before = copy.deepcopy(rows)
     value = metric.compute(rows)
     assert isinstance(value, float), f"compute() must return a float, not a {type(value).__name__}"
-    assert not math.isinf(value), f"compute() gives {value}: a number that is not defined is nan"
+    assert not math.isinf(value), f"compute() gives {value}: return nan for an undefined number"
     assert equal(before, rows), "compute() changes its rows, from which the bootstrap draws again"
     assert same(value, metric.compute(rows)), "compute() differs for the same rows"
     backwards = {name: column[::-1] for name, column in rows.items()}

@@ -35,7 +35,7 @@ def check_encoder(
     ``image`` is the height and width of the images to try (default: 64 x 96, or the only size that it takes); for an
     encoder of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes only one size has to
     refuse others with an :class:`InputError` that says what to do. In evaluation mode its maps are the same every time,
-    and those of an image do not depend on the others of its batch; no call changes its input or keeps a graph.
+    and those of an image do not depend on the others in its batch; no call changes its input or keeps a graph.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
@@ -136,8 +136,8 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
 
 
 def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """A generator returns an image of the same shape, for odd sizes too, in evaluation mode always the same; gradients
-    reach everything."""
+    """A generator returns an image of the same shape, for odd sizes too, and in evaluation mode the same every time;
+    gradients reach everything."""
     generator = build(constructor, arguments, "generator")
     check_construction(constructor, arguments)
     for size in ((32, 32), (33, 31)):

@@ -1,4 +1,4 @@
-"""Commands that are started in odd surroundings."""
+"""Commands that are started with closed streams or in a removed folder."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
     found = shell(f"rmdir {shlex.quote(os.fspath(gone))}; exec {command}", gone)
     assert (found.returncode, found.stderr) == (
         2,
-        "error: the current folder does not exist any more; go to one that does (cd)\n",
+        "error: the current folder no longer exists; go to one that does (cd)\n",
     )

@@ -246,7 +246,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, monkeyp
 
 def test_a_cache_that_is_no_folder_is_refused_with_what_to_change(source: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file of that name")
-    with pytest.raises(InputError, match="cannot be read: Not a directory; name another place in MEDKIT_CACHE"):
+    with pytest.raises(InputError, match="cannot be read: Not a directory; name another folder in MEDKIT_CACHE"):
         dataset(source(), tmp_path / "cache").prepare_all(source().cases())
 
 

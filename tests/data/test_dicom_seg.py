@@ -215,8 +215,8 @@ def test_a_label_map_is_read_too(scan, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "match"),
     [
-        ({"FrameOfReferenceUID": "1.2.3.99"}, r"\(0020,0052\).*the frame of reference is not the image's"),
-        ({"PatientID": "P2"}, r"\(0010,0020\) PatientID: the patient is not the image's"),
+        ({"FrameOfReferenceUID": "1.2.3.99"}, r"\(0020,0052\).*the frame of reference differs from the image's"),
+        ({"PatientID": "P2"}, r"\(0010,0020\) PatientID: the patient differs from the image's"),
         ({"SegmentationType": "FRACTIONAL"}, r"\(0062,0001\).*segments of type FRACTIONAL are not masks"),
         ({"SegmentSequence": None}, r"\(0062,0002\) SegmentSequence: missing"),
     ],
@@ -279,7 +279,7 @@ def test_a_series_of_masks_is_one_of_its_image_s_patient_and_place(tag: str, sca
         edit_dicom(path, **{tag: "1.2.3.99"})
     (tmp_path / "cases.csv").write_text("image,patient,mask\nscan,p1,mask\n")
     source = ManifestSource(tmp_path / "cases.csv")
-    with pytest.raises(InputError, match=rf"{tag}: the (patient|frame of reference) is not the image's"):
+    with pytest.raises(InputError, match=rf"{tag}: the (patient|frame of reference) differs from the image's"):
         source.load(source.cases()[0])
 
 

@@ -103,7 +103,9 @@ def test_another_manifest_may_lack_the_optional_columns_of_the_first(folder: Pat
 
 @pytest.mark.parametrize("name", ["Mask", " mask", "MASK"])
 def test_a_column_of_files_that_is_almost_named_mask_is_not_passed_over(folder: Path, name: str) -> None:
-    with pytest.raises(InputError, match=f"the column '{name}' has files, but is not named 'mask'; rename it, or give"):
+    with pytest.raises(
+        InputError, match=f"the column '{name}' holds files, but is not named 'mask'; rename it, or give"
+    ):
         source(folder, f"image,patient,{name}\n0.png,1,1.png\n").cases()
 
 
@@ -148,14 +150,14 @@ def test_decimal_numbers_as_names_are_refused(folder: Path, column: str) -> None
 
 def test_a_parquet_column_of_lists_is_no_label(folder: Path) -> None:
     pandas.DataFrame({"image": ["0.png"], "patient": ["1"], "y": [[1, 0]]}).to_parquet(folder / "m.parquet")
-    with pytest.raises(InputError, match=r"m\.parquet: 'y' holds list<element: int64> values, not one number each"):
+    with pytest.raises(InputError, match=r"m\.parquet: 'y' holds list<element: int64> values, not one number per row"):
         ManifestSource(folder / "m.parquet", label="y").cases()
 
 
 def test_a_parquet_field_of_lists_is_read_as_no_value(folder: Path) -> None:
     pandas.DataFrame({"image": ["0.png"], "patient": ["1"], "y": [[1, 0]]}).to_parquet(folder / "m.parquet")
     cases = ManifestSource(folder / "m.parquet").cases()
-    with pytest.raises(InputError, match=r"the column 'y' holds list<element: int64> values, not one value each"):
+    with pytest.raises(InputError, match=r"the column 'y' holds list<element: int64> values, not one value per row"):
         encoded(cases, "y")
 
 

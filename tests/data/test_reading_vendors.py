@@ -1,4 +1,4 @@
-"""What scanners, archives and old programs write: read as meant, or refused with the way out, or told beside it."""
+"""What scanners, archives and old programs write: read as meant, refused with advice, or read with a notice."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_two_kernels_whose_slices_alternate_are_two_scans(tmp_path: Path, write_
     write_ct(tmp_path / "in", head)
     for name in ("0002.dcm", "0004.dcm"):
         edit_dicom(tmp_path / "in" / name, ConvolutionKernel="B60f")
-    with pytest.raises(InputError, match=r"ConvolutionKernel: slices of kernels B30F, B60F are interleaved"):
+    with pytest.raises(InputError, match=r"ConvolutionKernel: slices with kernels B30F, B60F are interleaved"):
         read_volume(tmp_path / "in")
 
 
@@ -102,7 +102,7 @@ def test_pixels_compressed_with_loss_are_told(tmp_path: Path, write_ct: Write, h
         data = pydicom.dcmread(path)
         data.compress(JPEGLSNearLossless, jls_error=2)
         data.save_as(path)
-    with pytest.warns(UserWarning, match="4 of 4 images were compressed with loss"):
+    with pytest.warns(UserWarning, match="4 of 4 images were lossily compressed"):
         read_volume(tmp_path / "in")
 
 
@@ -127,13 +127,13 @@ def test_contours_given_for_an_image_say_what_to_make_of_them(tmp_path: Path) ->
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SOPClassUID, data.SOPInstanceUID, data.Modality = RTSTRUCT, "1.2.3", "RTSTRUCT"
     data.save_as(tmp_path / "rt.dcm", enforce_file_format=True)
-    with pytest.raises(InputError, match=r"rt\.dcm: no DICOM image.*contours \(RTSTRUCT\) are not read: write them as"):
+    with pytest.raises(InputError, match=r"rt\.dcm: no DICOM image.*contours \(RTSTRUCT\) are not read: convert them"):
         read_volume(tmp_path / "rt.dcm")
 
 
 def test_a_folder_of_nifti_files_says_how_they_are_named(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match=r"NIfTI images are named one by one, such as a\.nii\.gz"):
+    with pytest.raises(InputError, match=r"name NIfTI images one by one, such as a\.nii\.gz"):
         read_volume(tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_dicom_pixels_of_a_size_that_no_scanner_makes_are_told(
     tmp_path: Path, write_ct: Write, head: np.ndarray, side: float
 ) -> None:
     write_ct(tmp_path / "in", head, PixelSpacing=[side, side])
-    with pytest.warns(UserWarning, match=rf"voxels are 3 x {side} x {side} mm: is that the unit"):
+    with pytest.warns(UserWarning, match=rf"voxels are 3 x {side} x {side} mm: is this unit right"):
         read_volume(tmp_path / "in")
 
 
@@ -151,7 +151,7 @@ def test_nifti_voxels_whose_unit_must_be_another_are_told(tmp_path: Path, unit: 
     image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.diag([side, side, side, 1]))
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "a.nii.gz")
-    with pytest.warns(UserWarning, match=rf"a\.nii\.gz: voxels are .* mm: is that the unit.*\(xyzt_units: {unit}\)"):
+    with pytest.warns(UserWarning, match=rf"a\.nii\.gz: voxels are .* mm: is this unit right.*\(xyzt_units: {unit}\)"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -159,7 +159,7 @@ def test_a_unit_of_length_that_there_is_not_is_named(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.eye(4))
     image.header["xyzt_units"] = 7
     nibabel.save(image, tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match=r"a\.nii\.gz: xyzt_units is 7, which is no unit.*set_xyzt_units\('mm'\)"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz: xyzt_units is 7, which is not a unit.*set_xyzt_units\('mm'\)"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -179,8 +179,8 @@ def test_a_slice_without_a_third_axis_says_what_it_lacks(tmp_path: Path) -> None
     ("name", "content", "hint"),
     [
         ("a.dcm.gz", bytes(128) + b"DICM" + bytes(300), r"this is DICOM, compressed with gzip; .*gunzip"),
-        ("a.mgz", b"\0\0\0\x01" + bytes(400), "no NIfTI inside; convert it: mri_convert"),
-        ("a.tar.gz", bytes(1024), "no NIfTI inside; unpack it first"),
+        ("a.mgz", b"\0\0\0\x01" + bytes(400), "but holds no NIfTI; convert it: mri_convert"),
+        ("a.tar.gz", bytes(1024), "but holds no NIfTI; unpack it first"),
     ],
 )
 def test_what_is_compressed_but_no_nifti_says_what_to_do(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
@@ -191,7 +191,7 @@ def test_what_is_compressed_but_no_nifti_says_what_to_do(tmp_path: Path, name: s
 
 def test_analyze_is_refused_because_it_says_no_sides(tmp_path: Path) -> None:
     nibabel.save(nibabel.AnalyzeImage(np.zeros((4, 4, 2), np.int16), np.eye(4)), tmp_path / "a.img")
-    with pytest.raises(InputError, match=r"a\.hdr: .*Analyze 7\.5, which does not say where left is"):
+    with pytest.raises(InputError, match=r"a\.hdr: .*Analyze 7\.5, which does not tell left from right"):
         read_volume(tmp_path / "a.hdr")
 
 
@@ -213,5 +213,5 @@ def test_a_list_of_slices_saved_on_windows_is_read(tmp_path: Path, write_ct: Wri
 def test_a_list_that_names_a_folder_is_told_so(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
     write_ct(tmp_path / "in", head)
     (tmp_path / "list.txt").write_text("in\n")
-    with pytest.raises(InputError, match=r"list\.txt: '.*in' is a folder, but a list names files"):
+    with pytest.raises(InputError, match=r"list\.txt: '.*in' is a folder, but a list has to name files"):
         read_volume(tmp_path / "list.txt")

@@ -1,4 +1,4 @@
-"""Patients with unequal numbers of rows: intervals and tests are as often right as they say, or there are none."""
+"""Patients with unequal numbers of rows: intervals and tests keep their level, or there are none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEARLY_ALL = [1] * 7 + [200]
 
 
 def drawn(sizes: list[int], seed: int) -> tuple[np.ndarray, list[str], np.random.Generator]:
-    """A score of mean 0 for each row, alike in rows of one patient; whose row it is."""
+    """A score of mean 0 for each row, alike in rows of one patient; and whose row each is."""
     rng = np.random.default_rng(seed)
     index = np.repeat(np.arange(len(sizes)), sizes)
     scores = rng.normal(size=len(sizes))[index] + rng.normal(size=len(index))
@@ -44,7 +44,7 @@ def test_an_auc_s_interval_holds_where_one_patient_has_half_of_the_rows() -> Non
     for seed in range(300):
         scores, patients, rng = drawn(HALF, seed)
         labels = rng.integers(0, 2, len(scores)).astype(float)
-        # How well classes are told apart differs from patient to patient, and is nothing on average.
+        # How well classes are told apart differs from patient to patient, and averages to nothing.
         rows = {"label": labels, "probability": scores * (2 * labels - 1)}
         found = value_of(AUC(), rows, patients, 0, True)
         held += found.low <= 0.5 <= found.high
@@ -89,4 +89,4 @@ def test_a_share_of_rows_nearly_all_of_one_patient_can_be_anything() -> None:
 def test_differences_too_small_to_be_squared_have_no_p() -> None:
     found = paired_t(np.arange(8.0) * 1e-200, np.zeros(8))
     assert math.isnan(found.p)
-    assert "too small" in found.why
+    assert "squares are 0" in found.why

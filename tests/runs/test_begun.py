@@ -1,4 +1,4 @@
-"""A run that goes on with other files, code or weights than it was begun with says so, or is refused."""
+"""A run that goes on with other files, code or weights than it was started with says so, or is refused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_stage_trained_before_the_change_is_told_apart(tmp_path: Path) -> None
     go_on(out, **OPTIONS)
     first, second = told(out)
     assert first.startswith("s0 was trained before")
-    assert second.startswith("s1 was begun before")
+    assert second.startswith("s1 was started before")
 
 
 def test_nothing_is_told_where_nothing_changed(tmp_path: Path) -> None:
@@ -132,7 +132,9 @@ def test_what_is_measured_later_with_other_versions_is_told(finished: Path) -> N
     (finished / "state.json").write_text(json.dumps(kept))
     evaluate_again(finished, "test", device="cpu")
     notices = json.loads((finished / "environment.json").read_text())["notices"]
-    assert any("measured on 'test' after these changed since it was trained: torch (1.0, now" in one for one in notices)
+    assert any(
+        "measured on 'test', but these have changed since it was trained: torch (1.0, now" in one for one in notices
+    )
 
 
 def test_what_is_measured_later_with_the_same_is_no_news(finished: Path) -> None:

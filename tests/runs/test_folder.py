@@ -247,6 +247,6 @@ def test_a_folder_that_begins_with_a_dash_is_not_taken_for_an_option() -> None:
 def test_a_file_or_a_dead_link_in_the_folder_s_place_is_not_called_a_used_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name, what in (("file", "a file, not a folder"), ("link", "a link to what does not exist")):
+    for name, what in (("file", "a file, not a folder"), ("link", "a broken link")):
         with pytest.raises(InputError, match=what):
             RunFolder(tmp_path / name).refuse_used()

@@ -271,7 +271,7 @@ def test_headers_are_mended_where_that_is_said_and_it_is_told(run, bare, study, 
 
 def test_what_was_mended_becomes_no_dicom_series(run, bare, tmp_path) -> None:
     done = mended("predict", run, bare, tmp_path / "series", "--mend", "rescale")
-    assert "its headers were mended (rescale)" in str(done.exception)
+    assert "its headers were repaired (rescale)" in str(done.exception)
     assert "name a file that ends in .nii.gz" in str(done.exception)
     assert not (tmp_path / "series").exists()
 

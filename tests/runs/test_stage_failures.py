@@ -164,5 +164,5 @@ def test_one_pixel_under_batch_normalisation_is_told_with_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(RunError, match="needs more than one value: a larger 'batch', or larger images"):
+    with pytest.raises(RunError, match="needs more than one value: use a larger 'batch' or larger images"):
         train(small_recipe("one", batch=1, epochs=1), tmp_path / "run", quiet=True, device="cpu")

@@ -1,4 +1,4 @@
-"""What a component may not do when it is called is found by its check: change inputs, keep graphs, answer at random."""
+"""What a component may not do when it is called is found by its check: change inputs, keep graphs, return random output."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Arrays(SoundHead):
     ("head", "message"),
     [
         (ScalingLoss, "loss() changes the output or the target"),
-        (Guessing, "predict() differs for the same output"),
+        (Guessing, "predict() gives different results for the same output"),
         (Undefined, "prediction 'value' is not finite"),
         (Arrays, "prediction 'value' must be a tensor, not a ndarray"),
     ],
@@ -221,7 +221,7 @@ class Objects(SoundTransform):
     [
         (Emptied, "the image is not finite afterwards"),
         (InPlace, "changes the voxels it was given"),
-        (Objects, "the image is object afterwards, not numbers"),
+        (Objects, "the image holds object afterwards, not numbers"),
     ],
 )
 def test_a_transform_that_spoils_arrays_is_told_so(transform: Any, message: str) -> None:
@@ -230,7 +230,7 @@ def test_a_transform_that_spoils_arrays_is_told_so(transform: Any, message: str)
 
 
 class Reordering(SoundSource):
-    """Turns its cases round every time."""
+    """Reverses the order of its cases every time."""
 
     def cases(self) -> Any:
         self.made += 1
@@ -281,7 +281,7 @@ class Unitless(SoundMetric):
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        (Infinite, "compute() gives inf: a number that is not defined is nan"),
+        (Infinite, "compute() gives inf: return nan for an undefined number"),
         (Bare, "per_case() must return a dictionary, or None, not a float"),
         (Unitless, "has a 'unit' that is None, not str"),
     ],

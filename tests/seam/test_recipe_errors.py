@@ -225,12 +225,12 @@ def test_no_split_at_all_is_told_once(tmp_path: Path) -> None:
 
 def test_a_split_that_decides_the_epoch_but_is_not_validated_on_is_told_with_the_key(tmp_path: Path) -> None:
     (only,) = problems(tmp_path, "    metrics: [dice]", "    validate: null\n    metrics: [dice]")
-    assert only.endswith("split 'val' is not validated on, nor is any other; write 'validate: val'")
+    assert only.endswith("the stage does not validate on 'val', nor on any other split; write 'validate: val'")
 
 
 def test_a_key_of_a_variant_is_told_where_it_is(tmp_path: Path) -> None:
     (only,) = problems(tmp_path, "", "", "stages.segment@scratch.epochs=3")
-    assert only.endswith("what a variant changes is below stages.segment.repeat.scratch")
+    assert only.endswith("a variant's keys are below stages.segment.repeat.scratch")
 
 
 def test_a_problem_that_is_found_several_times_is_told_once() -> None:
@@ -240,7 +240,7 @@ def test_a_problem_that_is_found_several_times_is_told_once() -> None:
 
 @pytest.mark.parametrize("name", ["", " "])
 def test_no_recipe_is_not_the_current_folder(name: str) -> None:
-    with pytest.raises(InputError, match="no recipe is named"):
+    with pytest.raises(InputError, match="no recipe is given"):
         load_recipe(name)
 
 

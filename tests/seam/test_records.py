@@ -47,12 +47,12 @@ def test_only_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError(errno.EFBIG, "File too large"), "raise the limit on the size of a file (ulimit -f)"),
+        (OSError(errno.EFBIG, "File too large"), "raise the limit on file size (ulimit -f)"),
         (
             SafetensorError("I/O error: File too large (os error 27)"),
-            "raise the limit on the size of a file (ulimit -f)",
+            "raise the limit on file size (ulimit -f)",
         ),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "free some of your quota"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "free some space in your quota"),
         (PermissionError(errno.EACCES, "Permission denied"), None),
     ],
 )

@@ -111,7 +111,7 @@ def test_trials_of_other_versions_are_told_in_the_report(done: StudyFolder, tmp_
     kept["begun"]["finer"]["torch"] = "1.0"
     state.write_text(json.dumps(kept))
     page = write_study_report(tmp_path / "mixed").path.read_text()
-    assert "not all trained with the same versions: torch 1.0 (1 trials)" in page
+    assert "not all trained with the same versions: torch 1.0 (1 trial)" in page
 
 
 def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:
