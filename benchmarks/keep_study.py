@@ -104,8 +104,8 @@ def _not_learned(found: Mapping[str, Any]) -> str:
     named = ", ".join(
         f"`{method}`" + (f" ({count} of {of})" if each > 1 else "") for method, (count, of) in missed.items()
     )
-    looked = "one training each was looked at" if each == 1 else f"up to {each} trainings each were looked at"
-    return f"On the cases they were trained on, no better than the trivial answer ({looked}): {named}. "
+    checked = "one training of each was checked" if each == 1 else f"up to {each} trainings of each were checked"
+    return f"No better than the trivial answer on their own training cases ({checked}): {named}. "
 
 
 def _made(found: Mapping[str, Any]) -> str:
