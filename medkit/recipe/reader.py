@@ -236,7 +236,7 @@ class _Reader(Pieces):
             check_labels(self, stage, data[stage.data])
         if stage.data in self.channels:
             settle_channels(self, stage, self.channels[stage.data], {s.name: s for s in before})
-        check_training(self, stage, entries, path)
+        check_training(self, stage, entries, path, data[stage.data].splits if stage.data in data else ())
         check_given(self, stage, {s.name: s for s in before})
         if stage.data in data:
             check_read(self, stage, data[stage.data])
@@ -268,7 +268,7 @@ class _Reader(Pieces):
     def stage_references(
         self, stage: Stage, entries: dict[str, Node], path: str, data: dict[str, DataBlock], before: list[Stage]
     ) -> None:
-        """Names that must exist: the data block, splits, the metric kept, parts of earlier stages."""
+        """Names that must exist: the data block, splits, parts of earlier stages."""
         place = entries["name"].mark
         if not stage.data:
             if len(data) == 1:
@@ -286,10 +286,6 @@ class _Reader(Pieces):
                 stage.validate = None
             if stage.validate is not None:
                 wanted.append(("validate", stage.validate))
-            if stage.keep_best is not None:
-                wanted.append(("keep_best", stage.keep_best.split))
-            if stage.early_stop is not None:
-                wanted.append(("early_stop", stage.early_stop.split))
             for key, split in wanted:
                 if isinstance(split, str) and split not in splits:  # what is not a name has already been reported
                     mark = entries[key].mark if key in entries else place

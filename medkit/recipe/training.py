@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from medkit.errors import InputError
@@ -26,11 +26,15 @@ USUAL = {"optim": "medkit:adam", "schedule": "medkit:constant"}
 """The values of those keys in a stage that does not set them."""
 
 
-def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
-    """What decides the epoch is measured, settings are what their components take, parts exist."""
+def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str, splits: Collection[str]) -> None:
+    """What decides the epoch is measured, settings are what their components take, parts exist.
+
+    ``splits`` are those of the stage's data block; that there are none is reported elsewhere.
+    """
     for key, judged in (("keep_best", stage.keep_best), ("early_stop", stage.early_stop)):
         if judged is not None:
             _check_judged(pieces, stage, judged, entries[key], f"{path}.{key}")
+            _check_judged_on(pieces, stage, judged.split, entries[key], f"{path}.{key}", splits)
     for block in [*_each(stage.optim), *_each(stage.schedule)]:
         _check_settings(pieces, block)
     for block in _each(stage.optim):
@@ -70,21 +74,26 @@ def _each(blocks: Any) -> Iterator[Block]:
 
 
 def _check_judged(pieces: Pieces, stage: Stage, judged: KeepBest | EarlyStop, node: Node, path: str) -> None:
-    """Epochs are judged by a metric of the stage or one of its losses, on the split that it validates on."""
+    """Epochs are judged by a metric of the stage or one of its losses."""
     metrics = [metric.entry.name for metric in stage.metrics if isinstance(metric, Block)]
     losses = list(losses_of(stage))
     if judged.metric not in [*metrics, *losses, TOTAL]:
         hint = f"the stage's metrics: {', '.join(metrics)}" if metrics else "the stage has no metrics"
         hint += f"; its losses: {', '.join(losses)}" if losses else ""
         pieces.problem(node.mark, path, f"no metric is named '{judged.metric}'", hint)
-    if any(problem.where == str(node.mark) and "no split is named" in problem.what for problem in pieces.problems):
-        return
-    if stage.validate is None:
-        what = f"the stage does not validate on '{judged.split}', nor on any other split"
-        pieces.problem(node.mark, path, what, f"write 'validate: {judged.split}'")
-    elif stage.validate != judged.split:
-        what = f"split '{judged.split}' is not the one validated on ('{stage.validate}')"
-        pieces.problem(node.mark, path, what)
+
+
+def _check_judged_on(pieces: Pieces, stage: Stage, split: str, node: Node, path: str, splits: Collection[str]) -> None:
+    """Epochs are judged on the split that the stage validates on."""
+    if not isinstance(split, str):
+        return  # what is not a name has already been reported
+    if splits and split not in splits:
+        pieces.problem(node.mark, path, f"no split is named '{split}'", names_there(split, splits))
+    elif stage.validate is None:
+        what = f"the stage does not validate on '{split}', nor on any other split"
+        pieces.problem(node.mark, path, what, f"write 'validate: {split}'")
+    elif stage.validate != split:
+        pieces.problem(node.mark, path, f"split '{split}' is not the one validated on ('{stage.validate}')")
 
 
 def losses_of(stage: Stage) -> Iterator[str]:

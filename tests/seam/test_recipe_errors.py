@@ -228,6 +228,11 @@ def test_a_split_that_decides_the_epoch_but_is_not_validated_on_is_told_with_the
     assert only.endswith("the stage does not validate on 'val', nor on any other split; write 'validate: val'")
 
 
+def test_a_split_that_decides_the_epoch_but_does_not_exist_is_told_once(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "split: val}", "split: vla}")
+    assert only.endswith("stages.pretext.keep_best: no split is named 'vla'; did you mean 'val'?")
+
+
 def test_a_key_of_a_variant_is_told_where_it_is(tmp_path: Path) -> None:
     (only,) = problems(tmp_path, "", "", "stages.segment@scratch.epochs=3")
     assert only.endswith("a variant's keys are below stages.segment.repeat.scratch")
