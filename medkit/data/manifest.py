@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,17 +26,47 @@ def read_manifest(path: Path, what: str = "manifest") -> Any:
     InputError
         naming the file and, for a CSV, the line.
     """
+    with _guarded(path, what):
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, what)
+    return table.select([i for i, name in enumerate(table.column_names) if _is_named(name)])
+
+
+def column_names(path: Path, what: str = "manifest") -> list[str]:
+    """The columns that :func:`read_manifest` finds, for which no row is read. Errors call the file ``what``.
+
+    Raises
+    ------
+    InputError
+        naming the file.
+    """
+    with _guarded(path, what):
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            found = pyarrow.parquet.read_schema(path).names
+        else:
+            found = _header(path, what)
+        _check_names(found, path)
+    return [name for name in found if _is_named(name)]
+
+
+@contextmanager
+def _guarded(path: Path, what: str) -> Iterator[None]:
+    """Whatever a missing or damaged file makes a parser raise is told as the file's fault."""
     if not path.is_file():
         raise InputError(f"there is no such {what}", str(path), "check the path")
     try:
-        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, what)
+        yield
     except InputError:
         raise
-    except Exception as error:  # whatever a damaged file makes the parser raise, the file is at fault
+    except Exception as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         hint = "it has to be CSV or Parquet with a header"
         raise InputError(f"the {what} cannot be read ({first})", str(path), hint) from error
-    return table.select([i for i, name in enumerate(table.column_names) if name.strip() and not INDEX.fullmatch(name)])
+
+
+def _is_named(name: str) -> bool:
+    return bool(name.strip()) and not INDEX.fullmatch(name)
 
 
 def write_rows(table: Any, to: Path | BinaryIO, suffix: str) -> None:

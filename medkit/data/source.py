@@ -12,7 +12,7 @@ import numpy as np
 
 from medkit.data.cases import CaseTable
 from medkit.data.files import shown, stamp, system
-from medkit.data.manifest import numbers, read_manifest, texts
+from medkit.data.manifest import column_names, numbers, read_manifest, texts
 from medkit.data.masks import read_mask, read_overlapping
 from medkit.data.mend import Mend
 from medkit.data.volume import Units, Volume
@@ -393,7 +393,7 @@ def _columns(name: str, table: Any) -> str:
 
 def of_another(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The arguments of a source for another manifest, without those that name optional columns which it lacks."""
-    there = read_manifest(path).column_names
+    there = column_names(path)
     return {
         key: value
         for key, value in arguments.items()

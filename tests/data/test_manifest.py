@@ -18,6 +18,7 @@ from PIL import Image
 from medkit.data.alike import look_alikes
 from medkit.data.cases import CaseTable, encoded
 from medkit.data.dataset import Dataset
+from medkit.data.manifest import column_names, read_manifest
 from medkit.data.source import ManifestSource, of_another
 from medkit.data.splits import select
 from medkit.data.whereabouts import MANY, whereabouts
@@ -53,6 +54,14 @@ GOOD = {
 def test_forms_that_spreadsheets_write_are_read(folder: Path, form: str) -> None:
     case = source(folder, GOOD[form]).cases()[0]
     assert (case.id, case.patient) == ("0.png", "0012")
+
+
+@pytest.mark.parametrize("form", GOOD)
+def test_the_names_of_the_columns_alone_are_those_of_the_whole_table(folder: Path, form: str) -> None:
+    path = source(folder, GOOD[form]).path
+    assert column_names(path) == read_manifest(path).column_names
+    pandas.DataFrame({"image": ["0.png"], "a": [1]}, index=[7]).to_parquet(folder / "m.parquet")
+    assert column_names(folder / "m.parquet") == read_manifest(folder / "m.parquet").column_names == ["image", "a"]
 
 
 BAD = {
@@ -96,7 +105,7 @@ def test_an_optional_column_that_the_source_names_has_to_be_there(folder: Path, 
 
 
 def test_another_manifest_may_lack_the_optional_columns_of_the_first(folder: Path) -> None:
-    path = source(folder, "image,patient\n0.png,1\n").path
+    path = source(folder, "image,patient\n0.png,1,a row that is not looked at\n").path
     arguments = of_another({"center": "hospital", "mask": ["bleed", "oedema"], "label": "y"}, path)
     assert arguments == {"mask": ["bleed", "oedema"], "label": "y"}
 
