@@ -23,6 +23,7 @@ BESIDE = 0.1
 STEEPEST = 35.0
 """Degrees by which a stack may lean; gantries tilt by up to 30."""
 ONE_OF_THEM = "list the files of one of them in a .txt file"
+ONE_OR_ALL = f"{ONE_OF_THEM}, or read them all with --allow-gaps"
 ALLOW = "get the whole series, or read it as it is: --allow-gaps, or `allow_gaps: true` in a manifest's source"
 
 
@@ -122,7 +123,7 @@ def _check_places(headers: Sequence[Header], gaps: np.ndarray) -> None:
 def _check_one_scan(headers: Sequence[Header], gaps: np.ndarray) -> None:
     """A series has one study and one frame of reference; positions in different ones cannot be compared."""
     for tag in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        _check_alike(headers, tag, "list the files of one of them in a .txt file, or read them all with --allow-gaps")
+        _check_alike(headers, tag, ONE_OR_ALL)
 
 
 def _check_alike(headers: Sequence[Header], tag: str, hint: str) -> None:
@@ -153,29 +154,28 @@ def _apart(headers: Sequence[Header], gaps: np.ndarray) -> list[str]:
 
 def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
     """Raise for two scans whose slices alternate, by acquisition numbers, kernels or alternating distances."""
-    numbers = [header.text("AcquisitionNumber") for header in headers]
-    changes = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if a != b]
-    if all(numbers) and len(changes) > len(set(numbers)) - 1 and _uneven(gaps):
-        raise InputError(
-            f"slices of acquisitions {', '.join(sorted(set(numbers))[:4])} are interleaved",
-            headers[changes[0]].where("AcquisitionNumber"),
-            "list the files of one acquisition in a .txt file, or read them all with --allow-gaps",
-        )
+    if _uneven(gaps):  # numbers alone may go back and forth in one sound stack
+        numbers = [header.text("AcquisitionNumber") for header in headers]
+        _check_blocks(headers, "AcquisitionNumber", "acquisitions", numbers, 0)
     kernels = ["/".join(header.words("ConvolutionKernel")) for header in headers]
-    changes = [i for i, (a, b) in enumerate(pairwise(kernels), 1) if a != b]
-    if all(kernels) and len(changes) > len(set(kernels)) > 1:
-        raise InputError(
-            f"slices with kernels {', '.join(sorted(set(kernels))[:4])} are interleaved: two scans in one series?",
-            headers[changes[0]].where("ConvolutionKernel"),
-            "list the files of one of them in a .txt file, or read them all with --allow-gaps",
-        )
+    _check_blocks(headers, "ConvolutionKernel", "kernels", kernels, 1)  # a part of one scan may have its own kernel
     even, odd = gaps[::2], gaps[1::2]
     if len(odd) > 1 and _uneven(gaps) and not _uneven(even) and not _uneven(odd):
         raise InputError(
             f"distances alternate between {even[0]:.2f} and {odd[0]:.2f} mm: two scans in one series?",
             headers[1].where("ImagePositionPatient"),
-            "list the files of one of them in a .txt file, or read them all with --allow-gaps",
+            ONE_OR_ALL,
         )
+
+
+def _check_blocks(headers: Sequence[Header], tag: str, what: str, values: Sequence[str], more: int) -> None:
+    """Raise if every slice has a value of ``tag``, and these change by more than ``more`` times oftener than they would
+    if the slices of each value were one block."""
+    changes = [i for i, (a, b) in enumerate(pairwise(values), 1) if a != b]
+    kinds = sorted(set(values))
+    if all(values) and len(changes) - (len(kinds) - 1) > more:
+        said = f"slices of {what} {', '.join(kinds[:4])} are interleaved: two scans in one series?"
+        raise InputError(said, headers[changes[0]].where(tag), ONE_OR_ALL)
 
 
 def _uneven(gaps: np.ndarray) -> bool:

@@ -79,11 +79,27 @@ def test_two_kernels_whose_slices_alternate_are_two_scans(tmp_path: Path, write_
         read_volume(tmp_path / "in")
 
 
-def test_a_kernel_that_changes_once_along_a_scan_is_one_scan(tmp_path: Path, write_ct: Write, head: np.ndarray) -> None:
+@pytest.mark.parametrize("other", [("0003.dcm", "0004.dcm"), ("0003.dcm",)])
+def test_a_part_of_a_scan_may_have_its_own_kernel(
+    tmp_path: Path, write_ct: Write, head: np.ndarray, other: tuple[str, ...]
+) -> None:
     write_ct(tmp_path / "in", head)
-    for name in ("0003.dcm", "0004.dcm"):
+    for name in other:
         edit_dicom(tmp_path / "in" / name, ConvolutionKernel="B60f")
     assert read_volume(tmp_path / "in").depth == 4
+
+
+def test_acquisitions_that_alternate_are_two_scans_if_their_slices_are_not_evenly_spaced(
+    tmp_path: Path, write_ct: Write, head: np.ndarray
+) -> None:
+    write_ct(tmp_path / "in", head)
+    for number, name in enumerate(("0001.dcm", "0002.dcm", "0003.dcm", "0004.dcm")):
+        edit_dicom(tmp_path / "in" / name, AcquisitionNumber=1 + number % 2)
+    assert read_volume(tmp_path / "in").depth == 4
+    x, y, z = pydicom.dcmread(tmp_path / "in" / "0002.dcm").ImagePositionPatient
+    edit_dicom(tmp_path / "in" / "0002.dcm", ImagePositionPatient=[x, y, z + 1])
+    with pytest.raises(InputError, match="AcquisitionNumber: slices of acquisitions 1, 2 are interleaved"):
+        read_volume(tmp_path / "in")
 
 
 def test_a_series_with_one_lost_position_is_not_passed_over_for_another(
