@@ -34,22 +34,30 @@ class _Columns:
 
     def encoded(self, name: str) -> tuple[np.ndarray, list[Any]]:
         if name not in self.codes:
-            array = self.array(name)
-            if not hasattr(array, "dictionary"):
-                array = _distinct_values(array, name)
+            array = distinct_values(self.array(name), name)
             codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
             self.codes[name] = codes, array.dictionary.to_pylist()
         return self.codes[name]
 
 
-def _distinct_values(array: Any, name: str) -> Any:
+def distinct_values(array: Any, name: str, where: str | None = None, each: str = "value") -> Any:
+    """An Arrow array as a ``pyarrow.DictionaryArray``: its distinct values, and which of them each row has.
+
+    Raises
+    ------
+    InputError
+        for cells that hold several values (lists); it calls the column ``name``, its file ``where`` and what a cell
+        should hold ``each``.
+    """
     import pyarrow
 
+    if pyarrow.types.is_dictionary(array.type):
+        return array
     try:
         return array.dictionary_encode()
     except pyarrow.ArrowException as error:
-        what = f"the column '{name}' holds {array.type} values, not one value per row"
-        raise InputError(what, hint="write one value per cell") from error
+        what = f"the column '{name}' holds {array.type} values, not one {each} per row"
+        raise InputError(what, where, "write one value per cell") from error
 
 
 class CaseTable(Sequence[Case]):

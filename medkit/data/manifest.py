@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from medkit.data.cases import distinct_values
 from medkit.errors import InputError
 from medkit.protocols.labels import DECIMAL_COMMA, as_number
 
@@ -195,10 +196,7 @@ def numbers(table: Any, name: str, where: str) -> tuple[Any, list[tuple[int, str
     if pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
         found = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
         return found, [(int(row), str(found[row])) for row in np.flatnonzero(np.isinf(found))]
-    try:
-        column = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
-    except pyarrow.ArrowException as error:
-        raise InputError(f"'{name}' holds {column.type} values, not one number per row", where) from error
+    column = distinct_values(column, name, where, "number")
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     words = column.dictionary.to_pylist()
     values = np.array([*map(as_number, words), np.nan])  # the last is for empty cells

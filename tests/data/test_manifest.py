@@ -159,7 +159,9 @@ def test_decimal_numbers_as_names_are_refused(folder: Path, column: str) -> None
 
 def test_a_parquet_column_of_lists_is_no_label(folder: Path) -> None:
     pandas.DataFrame({"image": ["0.png"], "patient": ["1"], "y": [[1, 0]]}).to_parquet(folder / "m.parquet")
-    with pytest.raises(InputError, match=r"m\.parquet: 'y' holds list<element: int64> values, not one number per row"):
+    with pytest.raises(
+        InputError, match=r"m\.parquet: the column 'y' holds list<element: int64> values, not one number per row"
+    ):
         ManifestSource(folder / "m.parquet", label="y").cases()
 
 
