@@ -21,6 +21,7 @@ from medkit.recipe.walk import blocks
 from medkit.records import made_with
 from medkit.registry import Entry, plugins
 from medkit.runs.folder import LIBRARIES
+from medkit.runs.origin import digest as file_digest
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
@@ -119,8 +120,7 @@ def by_content(value: Any) -> Any:
         return [by_content(item) for item in value]
     # A resolved recipe names files by absolute paths; a word that happens to be a file in the current folder is a word.
     if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value):
-        with Path(value).open("rb") as file:
-            return {"file": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"file": file_digest(Path(value))}
     return value
 
 
