@@ -92,6 +92,12 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
     return [blank | row for row in rows]
 
 
+def evaluations(folder: Path) -> set[Key]:
+    """Stage and split of every evaluation of a run folder that has lines, which are not kept."""
+    tables = [path for path in (folder / FILE, *_parts(folder)) if path.is_file()]
+    return {_key(row) for path in tables for row in files.rows_of(path, KEYS)}
+
+
 def write_cases(folder: Path, stage: str, split: str, rows: Sequence[Row]) -> None:
     """Write the lines of one evaluation, whole or not at all, in place of any that were there.
 

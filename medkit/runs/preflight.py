@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medkit.errors import InputError, RunError
-from medkit.evaluation.evaluate import read_results
-from medkit.paths import typed
 from medkit.recipe import Stage
 from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
-from medkit.runs.folder import RunFolder
 from medkit.runs.stress import check_denoisers, check_seen_by_denoisers
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
@@ -75,15 +72,3 @@ def _left(bench: Workbench, broken: Mapping[str, RunError]) -> bool:
         if stage.takes_from() & lost:
             lost.add(stage.name)
     return len(lost) < len(bench.recipe.stages)
-
-
-def check_results(bench: Workbench, folder: RunFolder) -> None:
-    """Refuse a folder that has lost results of a finished stage: its report would silently lack them."""
-    results = read_results(folder.path) if folder.file("results.json").is_file() else {}
-    for stage in bench.recipe.stages:
-        if folder.done(stage.name):
-            for split in [*bench.evaluated_splits(stage), *bench.recipe.points(stage)]:
-                if split not in results.get(stage.name, {}):
-                    what = f"the results of finished stage '{stage.name}' on '{split}' are missing"
-                    hint = f"'medkit evaluate {typed(folder.path)} --split {split}' measures them again"
-                    raise RunError(what, str(folder.file("results.json")), hint)

@@ -33,7 +33,8 @@ from medkit.runs.handle import Results, Run
 from medkit.runs.links import wanted
 from medkit.runs.listeners import AskHooks, ShowProgress, WriteMetrics
 from medkit.runs.lock import locked_for_all
-from medkit.runs.preflight import check_results, check_run
+from medkit.runs.lost import check_results, lost_epochs
+from medkit.runs.preflight import check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
 from medkit.runs.stress import check_denoisers
@@ -177,19 +178,21 @@ def _through(
         with _told_of(session, run_, resumed=broken is None):
             session.say(f"{what} on {bench.runtime.description}, in {folder.path}")
             if broken is None:
-                agreed(bench.runtime.strategy, lambda: _tell_changes(session), "a look at what the stages began with")
+                agreed(bench.runtime.strategy, lambda: _tell_changes(session), "a look at what has changed since")
             errors = _stages(session, run_, broken or {})
             agreed(bench.runtime.strategy, lambda: _finish(session, run_, errors, hooks, report), "the report")
     return run_
 
 
 def _tell_changes(session: Session) -> None:
-    """Say, and keep for the report, what has changed since the stages of a resumed run were started."""
+    """Say, and keep for the report, what has changed in a resumed run since its stages started or finished."""
     if not session.main:
         return
-    for text in begun.changes(session.bench):
-        session.folder.add_notice(text)
-        session.say(text)
+    folder, stages = session.folder, session.bench.recipe.stages
+    for text in [*begun.changes(session.bench), lost_epochs(folder, stages)]:
+        if text:
+            folder.add_notice(text)
+            session.say(text)
 
 
 def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> list[RunError]:
