@@ -223,7 +223,13 @@ def _print_results(finished: Run) -> None:
 
 
 def _next_command(finished: Run) -> str:
-    """What one mostly does with a run that has ended."""
+    """What one mostly does with a run that has ended; one that has lost its weights can only be made anew."""
+    from medkit.runs.folder import RunFolder
+    from medkit.runs.lost import train_again, without_weights
+
+    folder = RunFolder(finished.folder)
+    if without_weights(folder, finished.recipe.stages):
+        return train_again(folder)
     if finished.recipe.stages[-1].fitted:
         return f"medkit embed {typed(finished.folder)} --input MANIFEST --output FEATURES.parquet"
     return f"medkit predict {typed(finished.folder)} --input SCAN --output FOLDER"

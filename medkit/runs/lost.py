@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from medkit.errors import RunError
@@ -16,6 +16,8 @@ from medkit.runs.stage_key import is_external
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
+
+SHOWN = 4
 
 
 def check_results(bench: Workbench, folder: RunFolder) -> None:
@@ -54,3 +56,32 @@ def lost_epochs(folder: RunFolder, stages: Sequence[Stage]) -> str:
     gone = [name for name in finished if name not in kept]
     told = f"metrics.jsonl has lost the epochs of {', '.join(gone)}: there are no curves of their training."
     return told if gone else ""
+
+
+def without_weights(folder: RunFolder, stages: Sequence[Stage]) -> str:
+    """What is missing of the weights of finished stages, what works without them, and how to get them back; "" if
+    nothing is missing."""
+    gone = [name for stage in stages if folder.done(stage.name) for name in _gone(folder, stage)]
+    if not gone:
+        return ""
+    named = ", ".join(gone[:SHOWN]) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
+    return (
+        f"weights of finished stages are missing ({named}). Results and 'medkit report {typed(folder.path)}' do not "
+        "need them; predicting, evaluating, exporting and stages that take a part of them do. Restore the files from "
+        f"a copy of the run, or train again in a new folder: {train_again(folder)}"
+    )
+
+
+def train_again(folder: RunFolder) -> str:
+    """The command that makes the run anew."""
+    return f"medkit run {typed(folder.file('recipe.yaml'))} --out NEW_FOLDER"
+
+
+def _gone(folder: RunFolder, stage: Stage) -> Iterator[str]:
+    """The weights of a finished stage that are not there any more; a program of its own keeps them in its own way."""
+    written = folder.key(stage.name).get("weights")
+    if written is not None:
+        names = [folder.weights(stage.name, part) for part in written]
+        yield from (f"weights/{path.name}" for path in names if not path.is_file())
+    elif not is_external(stage.objective) and not folder.all_weights(stage.name):
+        yield f"weights/{stage.name}.*.safetensors"  # which parts it has is recorded of stages with a key only

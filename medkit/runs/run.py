@@ -33,7 +33,7 @@ from medkit.runs.handle import Results, Run
 from medkit.runs.links import wanted
 from medkit.runs.listeners import AskHooks, ShowProgress, WriteMetrics
 from medkit.runs.lock import locked_for_all
-from medkit.runs.lost import check_results, lost_epochs
+from medkit.runs.lost import check_results, lost_epochs, without_weights
 from medkit.runs.preflight import check_run
 from medkit.runs.settings import RunSettings
 from medkit.runs.stage_run import Session, run_stage
@@ -193,6 +193,8 @@ def _tell_changes(session: Session) -> None:
         if text:
             folder.add_notice(text)
             session.say(text)
+    if text := without_weights(folder, stages):
+        session.say(text)  # no word in the report, which does not need them
 
 
 def _stages(session: Session, run_: Run, broken: Mapping[str, Exception]) -> list[RunError]:

@@ -14,6 +14,24 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("gone", ["*", "classify.encoder.*"])
+def test_without_weights_it_says_what_is_gone_what_works_and_how_to_get_them_back(medkit, run, gone):
+    for path in (run / "weights").glob(gone):
+        path.unlink()
+    done = medkit("resume", "run")
+    assert done.returncode == 0, done.stderr
+    text = "weights of finished stages are missing (weights/"
+    assert text in done.stderr
+    assert "weights/classify.encoder.safetensors" in done.stderr
+    assert text in (run / "log.txt").read_text()
+    again = "medkit run run/recipe.yaml --out NEW_FOLDER"
+    assert f"train again in a new folder: {again}" in done.stderr
+    assert done.stderr.splitlines()[-1] == f"next: {again}"
+    assert "medkit predict" not in done.stderr
+    assert "'medkit report run'" in done.stderr
+    assert medkit("report", "run").returncode == 0
+
+
 def test_lost_epochs_are_told_in_the_log_and_above_the_results_once(medkit, run):
     (run / "metrics.jsonl").unlink()
     text = "metrics.jsonl has lost the epochs of pretext, classify: there are no curves of their training."
