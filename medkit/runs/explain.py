@@ -23,9 +23,9 @@ from medkit.recipe import Recipe, Stage
 from medkit.runs.explain_maps import Explained, OfSlices, OfVolume, OfWindows
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
+from medkit.runs.ledgers import recorded_ledger, seen_in_training
 from medkit.runs.origin import inputs_named, origin, patient_of
 from medkit.runs.reading import Images, Reading, paths_of
-from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.workbench import Workbench
 
 OVER = 0.45  # share of the map's colour in an overlay

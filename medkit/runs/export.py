@@ -30,10 +30,10 @@ from medkit.runs.export_check import Cases, Checked, checked, compare
 from medkit.runs.export_formats import OPSET, Format, file_of, format_of, runner, write
 from medkit.runs.export_graph import Divided, Graph, traced
 from medkit.runs.folder import RunFolder
+from medkit.runs.ledgers import recorded_ledger
 from medkit.runs.origin import ledger_in_short, now, origin
 from medkit.runs.predictor import last_stage
 from medkit.runs.reading import Reading
-from medkit.runs.seen import recorded_ledger
 from medkit.runs.workbench import Workbench
 
 Card = Callable[[Mapping[str, Any], Recipe, Stage, Mapping[str, Mapping[str, MetricValue]]], str]

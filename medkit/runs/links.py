@@ -28,7 +28,7 @@ from medkit.evaluation.results import KEPT, Evaluation, MetricValue, read_result
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
-from medkit.runs import cost, fitting, own_data, seen
+from medkit.runs import cost, fitting, ledgers, own_data, seen
 from medkit.runs.checks import judged_number
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import StageKey, is_external
@@ -188,7 +188,7 @@ def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
     costs = cost.read_costs(other).get(stage, {})
     for part in record["weights"]:
         _same_file(other.weights(stage, part), folder.weights(stage, part))
-    _same_file(other.file(f"{seen.LEDGERS}/{stage}.json"), folder.file(f"{seen.LEDGERS}/{stage}.json"))
+    _same_file(other.file(f"{ledgers.FOLDER}/{stage}.json"), folder.file(f"{ledgers.FOLDER}/{stage}.json"))
     folder.drop_metrics_after(stage, 0)
     for line in lines:
         folder.append_metrics(line)

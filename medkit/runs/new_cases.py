@@ -12,8 +12,8 @@ from medkit.names import fault
 from medkit.paths import typed
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
+from medkit.runs.ledgers import recorded_ledger
 from medkit.runs.origin import digest
-from medkit.runs.seen import recorded_ledger
 
 FILE = "later.json"
 """``{stage: {split: {manifest, sha256, space}}}``: what was measured on new cases."""

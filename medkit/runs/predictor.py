@@ -23,8 +23,8 @@ from medkit.protocols.labels import Labels
 from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
+from medkit.runs.ledgers import recorded_ledger, seen_in_training
 from medkit.runs.origin import inputs_named, ledger_in_short, now, origin, patient_of
-from medkit.runs.seen import recorded_ledger, seen_in_training
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench

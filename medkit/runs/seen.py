@@ -7,23 +7,21 @@ manifest that changes later does not change it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medkit.data.alike import look_alikes
-from medkit.data.copies import image_digests
-from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, ledger_of, people, read_ledger, space_of
-from medkit.data.volume import Volume
+from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
 from medkit.errors import InputError, Problems, RunError
 from medkit.evaluation.results import Evaluation, read_results
 from medkit.protocols import Case
 from medkit.recipe import Stage
-from medkit.recipe.blocks import Block
 from medkit.runs.folder import RunFolder
+from medkit.runs.ledgers import FOLDER, images_of, recorded_ledger, weights_of
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 Part = tuple[str, str, float | None]
 """A split of a data block: its names, and the fraction of its patients, if it is one."""
 SHOWN = 5
-LEDGERS = "ledgers"
 FILE = "seen.json"
 """``{stage: {split: {patients, seen, how, reason}}}``: what was tested on patients seen in training, by permission."""
 
@@ -299,8 +296,8 @@ class Seen:
         """Record whom ``stage`` has seen, before it trains; the text goes into its weights too."""
         assert self.bench.folder is not None
         text = self.ledger(stage).text()
-        self.bench.folder.file(LEDGERS).mkdir(exist_ok=True)
-        self.bench.folder.write_text(f"{LEDGERS}/{stage.name}.json", text)
+        self.bench.folder.file(FOLDER).mkdir(exist_ok=True)
+        self.bench.folder.write_text(f"{FOLDER}/{stage.name}.json", text)
         return text
 
     def _trained(self, stage: Stage) -> dict[str, int]:
@@ -339,63 +336,6 @@ class Seen:
                 folder.write_json(FILE, new)
         values = {name: replace(value, **counts) for name, value in evaluation.values.items()}
         return replace(evaluation, values=values)
-
-
-def seen_in_training(ledger: Ledger | None, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
-    """Whether a ledger knows an image or its patient, by name or by the image itself.
-
-    ``unknown`` if it is not found, and nothing is known about some weights of the chain or about their images.
-    """
-    if ledger is None:
-        return "unknown"
-    for entry in ledger.entries if patient else ():
-        if digest(entry.space, str(patient).strip()) in entry.patients:
-            return True
-    mine, known = np.array(image_digests(volume.voxels), np.uint64), images_of(ledger)
-    if len(mine) and np.isin(mine, known).all():
-        return True
-    sure = len(mine) and not ledger.unknown and all(len(e.images) for e in ledger.entries if e.role == "train")
-    return False if sure else "unknown"
-
-
-def images_of(ledger: Ledger) -> np.ndarray:
-    """Digests of all images that a ledger knows, (n,) uint64."""
-    return np.unique(np.concatenate([NOTHING, *(entry.images for entry in ledger.entries)]))
-
-
-def recorded_ledger(folder: RunFolder | None, stage: str) -> Ledger | None:
-    """What was recorded when a stage of a run trained, or else went into its weights; None if nothing was."""
-    if folder is None:
-        return None
-    path = folder.file(f"{LEDGERS}/{stage}.json")
-    if path.is_file():
-        return ledger_of(path)
-    kept = [
-        known for file in sorted(folder.file("weights").glob(f"{stage}.*.safetensors")) if (known := read_ledger(file))
-    ]
-    return sum(kept, Ledger()) if kept else None
-
-
-def weights_of(stage: Stage) -> list[str]:
-    """Weights that a stage starts from: files and tags of the hub, in any argument of its objective's components.
-
-    Networks that only measure (``metrics``) play no part in what is learned.
-    """
-    return list(dict.fromkeys(_weights(stage.objective)))
-
-
-def _weights(value: Any, key: str = "") -> Iterator[str]:
-    if isinstance(value, str):
-        if value.startswith("hub:") or value.endswith(".safetensors") or (key == "weights" and Path(value).is_file()):
-            yield value
-    elif isinstance(value, Block):
-        yield from _weights(value.arguments)
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _weights(item, name)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _weights(item, key)
 
 
 def banners(folder: Path, base: str | None = None) -> list[str]:
