@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.dicom import visible
 from medkit.data.dicom_frames import Frame, frames_of
 from medkit.data.dicom_geometry import axes
 from medkit.data.dicom_header import SEGMENTATIONS, Header, find_header, is_dicom, pixel_spacing, read_header, vector
 from medkit.data.dicom_pixels import extent, stored_pixels
+from medkit.data.dicom_series import visible
 from medkit.data.limits import check_size
 from medkit.data.volume import Volume
 from medkit.errors import InputError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medkit.data.dicom import is_picture, scan, visible
+from medkit.data.dicom_series import is_picture, scan, visible
 from medkit.data.files import LIST, place, system
 from medkit.data.manifest import numbers, read_manifest, texts
 from medkit.data.mend import NOTHING, Mend

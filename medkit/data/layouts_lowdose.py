@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.dicom import scan
 from medkit.data.dicom_header import Header, vector
+from medkit.data.dicom_series import scan
 from medkit.data.layouts import FOLDS, with_folds, write_listing
 from medkit.errors import InputError, Problems
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medkit.data.dicom import form, why_image
 from medkit.data.dicom_header import Header, find_header
+from medkit.data.dicom_series import form, why_image
 from medkit.errors import InputError
 
 SAME_FOR_ALL = (

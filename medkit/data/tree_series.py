@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.uid import UID
 
-from medkit.data.dicom import check_images, examine, is_scout
+from medkit.data.dicom import check_images, examine
 from medkit.data.dicom_frames import frames_of
 from medkit.data.dicom_geometry import STEEPEST
 from medkit.data.dicom_header import Header, pixel_spacing
 from medkit.data.dicom_pixels import check_rescale, rescale
+from medkit.data.dicom_series import is_scout
 from medkit.data.tree import KnownHeader, Part
 from medkit.errors import InputError
 
