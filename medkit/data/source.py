@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,18 +12,17 @@ import numpy as np
 
 from medkit.data.cases import CaseTable
 from medkit.data.files import shown, stamp, system
-from medkit.data.manifest import column_names, numbers, read_manifest, texts
+from medkit.data.manifest import numbers, read_manifest, texts
 from medkit.data.masks import read_mask, read_overlapping
 from medkit.data.mend import Mend
+from medkit.data.source_columns import OPTIONAL, check_optional, require
 from medkit.data.volume import Units, Volume
 from medkit.data.whereabouts import below, distinct, whereabouts
-from medkit.errors import InputError, Problems, did_you_mean
+from medkit.errors import InputError, Problems
 from medkit.protocols import Case, Record
 from medkit.protocols.classes import Classes
 
 SHOWN = 10  # problems reported at once
-OPTIONAL = ("mask", "target", "center", "fold")
-"""Arguments that name columns which a manifest may lack, unless the source gives them names of its own."""
 
 
 @dataclass
@@ -172,10 +171,9 @@ class ManifestSource:
         self._kept = np.delete(np.arange(len(table)), sorted(self._without))
         if self._without:
             table = table.take(self._kept)
-        for name in (*self.images, self.patient, self.label, self.case):
-            if name is not None and name not in table.column_names:
-                raise InputError(f"the manifest has no column '{name}'", where, _columns(name, table))
-        self._check_optional(table)
+        require((*self.images, self.patient, self.label, self.case), table, where)
+        defaults = {key: type(self).__dataclass_fields__[key].default for key in OPTIONAL}
+        check_optional({key: getattr(self, key) for key in OPTIONAL}, defaults, table, where, self._root())
         if not len(table):
             raise InputError("the manifest has no rows", where, "write one row per scan")
         problems: list[tuple[int, InputError]] = []
@@ -215,8 +213,8 @@ class ManifestSource:
         columns = {"id": names, "patient": patients.dictionary_encode(), "label": labels}
         if places is not names and not distinct(places):
             columns["image"] = places
-        for key, name in (("center", self.center), ("fold", self.fold)):
-            cells = texts(table, name, where) if name else None
+        for key, column in (("center", self.center), ("fold", self.fold)):
+            cells = texts(table, column, where) if column else None
             if cells is not None:
                 columns[key] = compute.dictionary_encode(cells)
         used = {*self.images, *self.masks, self.target, self.patient, self.center, self.fold, self.label, self.case}
@@ -224,31 +222,10 @@ class ManifestSource:
         pyarrow.default_memory_pool().release_unused()
         return made
 
-    def _check_optional(self, table: Any) -> None:
-        """Refuse a manifest that lacks an optional column, but was surely meant to have it: the source names the
-        column, or a column of files has almost its name."""
-        for key in OPTIONAL:
-            name = getattr(self, key)
-            if not isinstance(name, str) or name in table.column_names:
-                continue
-            if name != type(self).__dataclass_fields__[key].default:
-                what = f"the manifest has no column '{name}', which the source names as '{key}'"
-                raise InputError(what, str(self.path), _columns(name, table))
-            near = next((other for other in table.column_names if other.strip().casefold() == name), None)
-            if near is None or key not in ("mask", "target"):
-                continue
-            cell = next((cell for cell in table[near].to_pylist() if cell), None)
-            if isinstance(cell, str) and Path(self._root(), system(cell.strip())).exists():
-                what = f"the column '{near}' holds files, but is not named '{name}'"
-                raise InputError(what, str(self.path), f"rename it, or give '{key}: \"{near}\"' in the source")
-
     def _check_masks(self, table: Any, problem: Callable[..., None]) -> None:
         """Check that all columns of masks exist, and that each row has all masks or none."""
         where = str(self.path)
-        for name in self.masks:
-            if name not in table.column_names:
-                hint = _columns(name, table)
-                raise InputError(f"the manifest has no column '{name}'", where, hint)
+        require(self.masks, table, where)
         empty = np.stack([_there(texts(table, name, where).is_null()) for name in self.masks])
         hint = "give an empty mask for a class that the case does not have, or leave all its masks empty"
         for name, missing in zip(self.masks, empty, strict=True):
@@ -384,21 +361,6 @@ class ManifestSource:
             said.append("unlabelled")  # once its row says that it is normal, it has a mask
         files = (f"{role} {'none' if path is None else stamp(path)}" for role, path in self._row(case).items())
         return "\n".join([*files, *said])
-
-
-def _columns(name: str, table: Any) -> str:
-    """Which columns there are, for one that is missing."""
-    return did_you_mean(name, table.column_names) or f"columns: {', '.join(table.column_names)}"
-
-
-def of_another(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The arguments of a source for another manifest, without those that name optional columns which it lacks."""
-    there = column_names(path)
-    return {
-        key: value
-        for key, value in arguments.items()
-        if key not in OPTIONAL or not isinstance(value, str) or value in there
-    }
 
 
 def read_table(path: Path) -> Any:

@@ -17,7 +17,8 @@ import medkit
 from medkit.data.dataset import Dataset
 from medkit.data.folder import FolderSource
 from medkit.data.ledger import digest, people, space_of
-from medkit.data.source import ManifestSource, of_another
+from medkit.data.source import ManifestSource
+from medkit.data.source_columns import of_another
 from medkit.data.whole import whole_file
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime

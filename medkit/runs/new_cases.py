@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medkit.data.source import ManifestSource, of_another
+from medkit.data.source import ManifestSource
+from medkit.data.source_columns import of_another
 from medkit.errors import InputError
 from medkit.names import fault
 from medkit.paths import typed

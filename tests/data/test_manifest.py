@@ -19,7 +19,8 @@ from medkit.data.alike import look_alikes
 from medkit.data.cases import CaseTable, encoded
 from medkit.data.dataset import Dataset
 from medkit.data.manifest import column_names, read_manifest
-from medkit.data.source import ManifestSource, of_another
+from medkit.data.source import ManifestSource
+from medkit.data.source_columns import of_another
 from medkit.data.splits import select
 from medkit.data.whereabouts import MANY, whereabouts
 from medkit.errors import InputError
