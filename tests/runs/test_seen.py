@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import go_on, train, write_noise
+from helpers import go_on, write_noise
+from seen_recipes import PHANTOMS, REASON, block, chain, recipe, refused, reported, run, stage, weights
 
 import medkit
 from medkit.data.copies import image_digests
-from medkit.data.ledger import Ledger, digests, read_ledger
 from medkit.data.nifti import write_nifti
 from medkit.errors import InputError, RunError
 from medkit.evaluation.evaluate import read_results
@@ -24,52 +24,12 @@ from medkit.recipe.seen import check_seen
 from medkit.runs.measure import evaluate_again
 from medkit.runs.predict import predict
 
-REASON = "the pretext has no labels & it is a trial"
-PHANTOMS = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4, "centers": ["A"]}
 TEST = {"A0004", "A0005"}
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "seen-cache"))
-
-
-def block(source: dict[str, Any] = PHANTOMS, **splits: dict[str, Any]) -> dict[str, Any]:
-    own = {"train": {"fold": "train"}, "val": {"fold": "val"}, "internal": {"fold": "test"}}
-    return {"source": source, "splits": splits or own, "prepare": [{"use": "window", "low": 0, "high": 80}]}
-
-
-def stage(name: str, encoder: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
-    encoder = encoder or {"use": "timm", "model": "test_resnet", "in_channels": 1}
-    objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}
-    return {"name": name, "batch": 4, "data": "d", "objective": objective, "metrics": ["auc"], **keys}
-
-
-def recipe(*stages: dict[str, Any], report: dict[str, Any] | None = None, **data: dict[str, Any]) -> dict[str, Any]:
-    blocks = {"d": block(), **data}
-    report = {"splits": ["internal"], "maps": {"cases": 0}, **(report or {})}
-    return {"medkit": 1, "name": "t", "seed": 1, "data": blocks, "stages": list(stages), "report": report}
-
-
-def chain(other: dict[str, Any], **report: Any) -> dict[str, Any]:
-    """A pretext on another data block, and a stage on block 'd' that takes its encoder."""
-    pretext = stage("pretext", data="e", validate=None, evaluate=[], metrics=[])
-    return recipe(pretext, stage("classify", {"from": "pretext.encoder"}), e=other, report=report)
-
-
-def refused(plain: dict[str, Any], out: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        medkit.run(recipe_from(plain), out, device="cpu", quiet=True)
-    assert not out.exists()
-    return str(caught.value)
-
-
-def reported(plain: dict[str, Any], out: Path) -> Path:
-    return medkit.run(recipe_from(plain), out, device="cpu", quiet=True).folder
-
-
-def run(plain: dict[str, Any], out: Path) -> Path:
-    return train(recipe_from(plain), out, device="cpu", quiet=True).folder
 
 
 def test_a_pretext_of_another_block_that_trains_on_test_patients_is_refused(tmp_path: Path) -> None:
@@ -224,129 +184,6 @@ def test_a_permission_needs_a_reason() -> None:
         recipe_from(recipe(stage("classify"), report={"allow_seen": " "}))
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that trained on what other recipes test on."""
-    folder = tmp_path_factory.mktemp("first")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "seen-cache"))
-        plain = recipe(stage("first", train="both", validate="val", evaluate=["other"]))
-        plain["data"]["d"] = block(both={"id": ["A0000", "A0004"]}, val={"fold": "val"}, other={"id": ["A0005"]})
-        return run({**plain, "name": "earlier", "report": {"maps": {"cases": 0}}}, folder / "run")
-
-
-def weights(folder: Path, name: str = "weights/first.encoder") -> dict[str, Any]:
-    path = folder / f"{name}.safetensors"
-    return {"use": "timm", "model": "test_resnet", "in_channels": 1, "weights": str(path)}
-
-
-def test_weights_of_another_run_are_refused_like_an_earlier_stage(first: Path, tmp_path: Path) -> None:
-    text = refused(recipe(stage("classify", weights(first))), tmp_path / "run")
-    assert "1 of 2 patients was trained on in stage 'first' of 'earlier' (split 'both' of 'd'): A0004" in text
-
-
-def test_weights_hand_their_ledger_on(first: Path, tmp_path: Path) -> None:
-    plain = recipe(stage("classify", weights(first)), report={"allow_seen": REASON})
-    folder = run(plain, tmp_path / "run")
-    ledger = read_ledger(folder / "weights" / "classify.encoder.safetensors")
-    assert ledger is not None
-    stages = [(entry.recipe, entry.stage, entry.role) for entry in ledger.entries]
-    assert stages == [
-        ("earlier", "first", "train"),
-        ("earlier", "first", "validate"),
-        ("t", "classify", "train"),
-        ("t", "classify", "validate"),
-    ]
-
-
-def test_a_ledger_holds_digests_and_no_names(first: Path) -> None:
-    path = first / "weights" / "first.encoder.safetensors"
-    assert b"A0004" not in path.read_bytes()
-    ledger = read_ledger(path)
-    assert ledger is not None
-    assert np.array_equal(ledger.entries[0].patients, digests("phantoms:head_ct 0", ["A0004", "A0000"]))
-
-
-def test_weights_of_which_nothing_is_known_are_told(first: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    save_file(load_file(first / "weights" / "first.encoder.safetensors"), tmp_path / "foreign.safetensors")
-    folder = reported(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
-    assert "not known: &#39;foreign.safetensors&#39;" in (folder / "report.html").read_text()
-    ledger = read_ledger(folder / "weights" / "classify.encoder.safetensors")
-    assert ledger is not None
-    assert [Path(name).name for name in ledger.unknown] == ["foreign.safetensors"]
-
-
-def test_a_file_beside_foreign_weights_says_whom_they_saw(first: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    save_file(load_file(first / "weights" / "first.encoder.safetensors"), tmp_path / "foreign.safetensors")
-    plain = {"ledger": 1, "entries": [{"space": "phantoms:head_ct 0", "patients": ["A0005 "]}]}
-    (tmp_path / "foreign.ledger.json").write_text(json.dumps(plain))
-    text = refused(recipe(stage("classify", weights(tmp_path, "foreign"))), tmp_path / "run")
-    assert "1 of 2 patients was trained on by weights that it starts from: A0005" in text
-
-
-def test_a_broken_ledger_is_refused_with_its_file(first: Path, tmp_path: Path) -> None:
-    (tmp_path / "w.ledger.json").write_text('{"ledger": 1, "entries": [{"role": "seen", "patients": []}]}')
-    with pytest.raises(InputError, match=r"w\.ledger\.json: this is not a ledger: role 'seen' is not one of"):
-        read_ledger(tmp_path / "w.safetensors")
-
-
-BY_HAND: dict[str, tuple[Any, str]] = {
-    "one entry": ({"patients": ["A0005"]}, "'entries' is a list of mappings"),
-    "names for entries": (["A0005"], "'entries' is a list of mappings"),
-    "one name": ([{"patients": "A0005"}], "'patients' is a list of texts"),
-    "a list in a list": ([{"patients": [["A0005"]]}], "'patients' is a list of texts"),
-    "numbers, which have lost their zeros": ([{"patients": [7]}], "'patients' is a list of texts"),
-    "no space": ([{"space": None, "patients": ["A0005"]}], "'space' is a text"),
-    "a misspelt space": ([{"spaces": "east", "patients": ["A0005"]}], "an entry has no key 'spaces'"),
-    "no patients": ([{"role": "train"}], "'patients' is missing"),
-}
-
-
-@pytest.mark.parametrize(("entries", "said"), BY_HAND.values(), ids=BY_HAND)
-def test_a_ledger_that_would_say_less_than_was_meant_is_refused(tmp_path: Path, entries: Any, said: str) -> None:
-    (tmp_path / "w.ledger.json").write_text(json.dumps({"ledger": 1, "entries": entries}))
-    with pytest.raises(InputError, match=rf"w\.ledger\.json: this is not a ledger: {said}"):
-        read_ledger(tmp_path / "w.safetensors")
-
-
-@pytest.mark.parametrize("content", [b"\xff", b"[]", b"", b'{"ledger": 1, "entries": [], "sets": []}', b"[" * 100_000])
-def test_what_is_no_ledger_at_all_is_refused_with_its_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "w.ledger.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"w\.ledger\.json: "):
-        read_ledger(tmp_path / "w.safetensors")
-
-
-def test_equal_runs_write_equal_ledgers(first: Path) -> None:
-    text = (first / "ledgers" / "first.json").read_text()
-    assert Ledger.from_text(text, "here").text() == text
-
-
-def test_a_resumed_run_keeps_the_ledger(tmp_path: Path) -> None:
-    folder = run(recipe(stage("classify")), tmp_path / "run")
-    path = folder / "weights" / "classify.encoder.safetensors"
-    before, ledger = (folder / "ledgers" / "classify.json").read_bytes(), read_ledger(path)
-    (folder / "state.json").write_text('{"done": []}')  # as if it had ended before it was told that the stage is done
-    path.unlink()
-    go_on(folder, device="cpu", quiet=True)
-    after = read_ledger(path)
-    assert (folder / "ledgers" / "classify.json").read_bytes() == before
-    assert ledger is not None
-    assert after is not None
-    assert after.text() == ledger.text()
-
-
-def test_evaluating_a_run_on_its_training_patients_is_refused_and_can_be_allowed(first: Path) -> None:
-    with pytest.raises(InputError, match="2 of 2 patients were trained on"):
-        evaluate_again(first, "both", device="cpu")
-    (found,) = evaluate_again(first, "both", device="cpu", allow_seen=REASON)
-    assert found.values["auc"].seen == 2
-    assert json.loads((first / "seen.json").read_text())["first"]["both"]["reason"] == REASON
-
-
 def test_equal_names_of_two_manifests_are_one_patient_unless_their_spaces_differ(tmp_path: Path) -> None:
     folds = ["train", "train", "val", "test"]
     here = write_noise(tmp_path / "here", ["001", "002", "003", "004"], folds)
@@ -383,11 +220,6 @@ def test_other_names_are_not_told(tmp_path: Path) -> None:
 def test_two_ways_of_unicode_to_write_a_name_are_one_patient(tmp_path: Path) -> None:
     text = refused(manifests(tmp_path, "M\u00fcller", "Mu\u0308ller"), tmp_path / "run")
     assert "1 of 1 patients was trained on in stage 'pretext'" in text
-
-
-def test_a_permission_to_evaluate_needs_a_reason_too(first: Path) -> None:
-    with pytest.raises(InputError, match="no reason is given"):
-        evaluate_again(first, "both", device="cpu", allow_seen=" ")
 
 
 def test_cases_made_of_one_scan_show_one_patient_whatever_they_are_called(tmp_path: Path) -> None:
