@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from medkit.objectives.restoration import Restoration
 from medkit.objectives.volume import VolumeTask
 from medkit.parts.losses import L1
 from medkit.registry.plugins import registry
-from medkit.testing import check_component, check_loss, check_objective, check_optimizer, check_pretext, check_source
+from medkit.testing import check_component, check_loss, check_objective, check_pretext, check_source
 
 
 class Head(nn.Module):
@@ -308,43 +307,6 @@ def test_an_objective_without_methods_is_named() -> None:
             check_component(kind, Empty)
 
 
-@pytest.mark.parametrize("entry", [*registry().of_kind("optimizer"), *registry().of_kind("schedule")], ids=str)
-def test_medkit_s_own_optimizers_and_schedules_pass(entry: Any) -> None:
-    check_component(entry.kind, entry.full_name, **({"name": "lamb"} if entry.name == "timm" else {}))
-
-
-@dataclass
-class OtherRate:
-    """Trains at another rate than it says."""
-
-    lr: float = 0.1
-
-    def build(self, parameters: Any) -> Any:
-        return torch.optim.SGD(parameters, self.lr / 10)
-
-
-@dataclass
-class Deaf:
-    """Does not obey the schedule."""
-
-    lr: float = 0.1
-
-    def build(self, parameters: Any) -> Any:
-        class Fixed(torch.optim.SGD):
-            def step(self, closure: Any = None) -> None:
-                for group in self.param_groups:
-                    for p in group["params"]:
-                        p.data.sub_(0.1 * p.grad)
-
-        return Fixed(parameters, self.lr)
-
-
-@pytest.mark.parametrize(("optimizer", "message"), [(OtherRate, "the rates"), (Deaf, "learning rate of 0")])
-def test_an_optimizer_s_mistake_is_named(optimizer: Any, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        check_optimizer(optimizer)
-
-
 class Sevens:
     """A mask of sevens, or voxels that are no numbers."""
 
@@ -369,44 +331,6 @@ def test_a_mask_of_sevens_and_voxels_that_are_no_numbers_are_named() -> None:
         check_source(Sevens())
     with pytest.raises(AssertionError, match="not finite"):
         check_source(Sevens(1, float("nan")))
-
-
-class Longer:
-    """Makes gradients longer."""
-
-    def clip(self, parameters: Any) -> None:
-        for p in parameters:
-            p.grad.mul_(2)
-
-
-class Fading:
-    """Depends on what it was asked before."""
-
-    def __init__(self) -> None:
-        self.factor = 1.0
-
-    def clip(self, parameters: Any) -> None:
-        self.factor /= 2
-        for p in parameters:
-            p.grad.mul_(self.factor)
-
-
-class Replacing:
-    """Puts other tensors in the place of the gradients."""
-
-    def clip(self, parameters: Any) -> None:
-        for p in parameters:
-            p.grad = p.grad.clamp(-1, 1)
-
-
-@pytest.mark.parametrize(
-    ("broken", "said"),
-    [(Longer, "longer"), (Fading, "depends on earlier calls"), (Replacing, "in place")],
-    ids=lambda v: str(v),
-)
-def test_a_bound_on_gradients_that_is_none_is_found(broken: Any, said: str) -> None:
-    with pytest.raises(AssertionError, match=said):
-        check_component("clip", broken)
 
 
 class Meddler:
