@@ -28,8 +28,8 @@ def require(names: Iterable[str | None], table: Any, where: str) -> None:
 
 
 def check_optional(named: Mapping[str, Any], defaults: Mapping[str, Any], table: Any, where: str, root: str) -> None:
-    """Refuse a manifest that lacks an optional column by its name, but was surely meant to have it: the source
-    names it, or one with files is named almost like it.
+    """Refuse a manifest that lacks an optional column, but was surely meant to have it: the source names the column,
+    or a column of files has almost its name.
 
     Parameters
     ----------
