@@ -156,9 +156,10 @@ def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
     """Raise for two scans whose slices alternate, by acquisition numbers, kernels or alternating distances."""
     if _uneven(gaps):  # numbers alone may go back and forth in one sound stack
         numbers = [header.text("AcquisitionNumber") for header in headers]
-        _check_blocks(headers, "AcquisitionNumber", "acquisitions", numbers, 0)
+        _check_blocks(headers, "AcquisitionNumber", "of acquisitions", numbers, 0)
     kernels = ["/".join(header.words("ConvolutionKernel")) for header in headers]
-    _check_blocks(headers, "ConvolutionKernel", "kernels", kernels, 1)  # a part of one scan may have its own kernel
+    # One more change than blocks have: a part in the middle of one scan may have its own kernel.
+    _check_blocks(headers, "ConvolutionKernel", "with kernels", kernels, 1)
     even, odd = gaps[::2], gaps[1::2]
     if len(odd) > 1 and _uneven(gaps) and not _uneven(even) and not _uneven(odd):
         raise InputError(
@@ -168,13 +169,13 @@ def _check_interleaved(headers: Sequence[Header], gaps: np.ndarray) -> None:
         )
 
 
-def _check_blocks(headers: Sequence[Header], tag: str, what: str, values: Sequence[str], more: int) -> None:
+def _check_blocks(headers: Sequence[Header], tag: str, which: str, values: Sequence[str], more: int) -> None:
     """Raise if every slice has a value of ``tag``, and these change by more than ``more`` times oftener than they would
     if the slices of each value were one block."""
     changes = [i for i, (a, b) in enumerate(pairwise(values), 1) if a != b]
     kinds = sorted(set(values))
     if all(values) and len(changes) - (len(kinds) - 1) > more:
-        said = f"slices of {what} {', '.join(kinds[:4])} are interleaved: two scans in one series?"
+        said = f"slices {which} {', '.join(kinds[:4])} are interleaved: two scans in one series?"
         raise InputError(said, headers[changes[0]].where(tag), ONE_OR_ALL)
 
 
