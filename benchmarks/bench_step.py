@@ -38,7 +38,7 @@ from medkit.runs.listeners import ShowProgress
 
 AT_MOST = 1.05
 NOTE = "Step: whole epochs in CPU time, the two checkpoints of each and its one set of numbers among them."
-SIZES = ((16, 64, 300), (16, 128, 100), (32, 128, 100))  # width of the network, side of the images, steps
+SIZES = ((16, 64, 300), (16, 64, 1500), (16, 128, 100), (32, 128, 100))  # width of the network, side of images, steps
 
 
 class Net(nn.Module):
