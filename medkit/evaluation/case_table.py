@@ -93,7 +93,7 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
 
 
 def evaluations(folder: Path) -> set[Key]:
-    """Stage and split of every evaluation of a run folder that has lines, which are not kept."""
+    """Stage and split of every evaluation with lines in a run folder; the lines are not held in memory."""
     tables = [path for path in (folder / FILE, *_parts(folder)) if path.is_file()]
     return {_key(row) for path in tables for row in files.rows_of(path, KEYS)}
 

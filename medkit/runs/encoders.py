@@ -15,9 +15,9 @@ from medkit.parts.encoders import TimmEncoder
 from medkit.paths import typed
 from medkit.recipe import Recipe, Stage
 from medkit.recipe.values import SEPARATOR
+from medkit.runs.file_digest import digest
 from medkit.runs.folder import RunFolder
 from medkit.runs.ledgers import recorded_ledger
-from medkit.runs.origin import digest
 from medkit.runs.workbench import Workbench
 
 TIMM = "timm:"

@@ -19,7 +19,7 @@ import medkit.parts.recurrent  # noqa: F401  # registers final_states
 from medkit.errors import InputError, RunError
 from medkit.records import made_with
 from medkit.runs.export_graph import Graph, sizes
-from medkit.runs.origin import digest
+from medkit.runs.file_digest import digest
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch"}

@@ -12,9 +12,9 @@ from medkit.errors import InputError
 from medkit.names import fault
 from medkit.paths import typed
 from medkit.recipe import Recipe, Stage
+from medkit.runs.file_digest import digest
 from medkit.runs.folder import RunFolder
 from medkit.runs.ledgers import recorded_ledger
-from medkit.runs.origin import digest
 
 FILE = "later.json"
 """``{stage: {split: {manifest, sha256, space}}}``: what was measured on new cases."""

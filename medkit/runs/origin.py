@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,16 +15,13 @@ from medkit.data.mend import Mend
 from medkit.data.volume import Volume
 from medkit.protocols import Record
 from medkit.recipe import Recipe, Stage
+from medkit.runs.file_digest import digest
 from medkit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from medkit.data.dicom_header import Header
 
 USE = "for research only, not for clinical use"
-RECENT = 1_000_000_000
-"""Nanoseconds for which a file is not taken to be as it was last written."""
-_digests: dict[Path, tuple[tuple[int, ...], str]] = {}
-"""What files were when they were last read, and their digests."""
 
 
 def origin(folder: RunFolder, recipe: Recipe, stage: Stage, parts: Iterable[str]) -> dict[str, Any]:
@@ -104,19 +100,3 @@ def _first_header(volume: Volume) -> Header:
     from medkit.data.dicom_header import read_header
 
     return read_header(Path(volume.header["files"][0]), Mend.of(volume.mended))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits; a process reads a file again only if it may have changed."""
-    found = path.stat()
-    known = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    if time.time_ns() - max(known[3:]) < RECENT:
-        return _read(path)  # a second change within a tick of the file system's clock would not show
-    if path not in _digests or _digests[path][0] != known:
-        _digests[path] = known, _read(path)
-    return _digests[path][1]
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,8 +25,8 @@ from medkit.engine.progress import Progress
 from medkit.errors import InputError, MedkitError
 from medkit.evaluation.files import read_json
 from medkit.records import encoded, write_atomically
+from medkit.runs.file_digest import digest
 from medkit.runs.lock import acquire
-from medkit.runs.origin import digest
 from medkit.runs.prediction_files import NAME, Target, write_json
 from medkit.runs.prediction_workers import Answer, attempt, by_processes
 from medkit.runs.predictor import DEFAULT, Predictor, PredictSettings

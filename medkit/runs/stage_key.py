@@ -20,8 +20,8 @@ from medkit.recipe import Block, Stage
 from medkit.recipe.walk import blocks
 from medkit.records import made_with
 from medkit.registry import Entry, plugins
+from medkit.runs.file_digest import digest as file_digest
 from medkit.runs.folder import LIBRARIES
-from medkit.runs.origin import digest as file_digest
 
 if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench

@@ -21,9 +21,9 @@ from medkit.evaluation.stress import against_own_dose
 from medkit.paths import typed
 from medkit.recipe import Stage
 from medkit.recipe.report_model import Stress
+from medkit.runs.file_digest import digest as file_digest
 from medkit.runs.folder import RunFolder
 from medkit.runs.ledgers import recorded_ledger
-from medkit.runs.origin import digest as file_digest
 from medkit.runs.predictor import Predictor, the_window
 from medkit.runs.stage_key import digest
 from medkit.runs.stage_trainer import StageTrainer

@@ -16,7 +16,7 @@ from medkit.data.nifti import write_nifti
 from medkit.data.volume import Volume
 from medkit.errors import InputError, MedkitError
 from medkit.recipe import recipe_from
-from medkit.runs import origin
+from medkit.runs import file_digest
 from medkit.runs.measure import evaluate_again
 
 OPTIONS: dict[str, Any] = {"device": "cpu", "quiet": True}
@@ -148,18 +148,18 @@ def test_a_file_of_weights_is_read_once_for_its_digest_and_again_when_it_has_cha
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    whole = origin._read
-    monkeypatch.setattr(origin, "_read", lambda path: read.append(path) or whole(path))
-    monkeypatch.setattr(origin, "RECENT", 0)
+    whole = file_digest._read
+    monkeypatch.setattr(file_digest, "_read", lambda path: read.append(path) or whole(path))
+    monkeypatch.setattr(file_digest, "RECENT", 0)
     weights = shutil.copy(finished / "weights" / "s0.encoder.safetensors", tmp_path / "w.safetensors")
     recipe = made(tmp_path / "data")
     recipe["stages"][0]["objective"]["encoder"]["weights"] = str(weights)
     recipe["report"] = {"allow_seen": "only the file matters here"}
     train(recipe_from(recipe), tmp_path / "again", **OPTIONS)
     assert read.count(Path(weights)) == 1
-    before = origin.digest(Path(weights))
+    before = file_digest.digest(Path(weights))
     content = bytearray(Path(weights).read_bytes())
     content[-1] ^= 1
     time.sleep(0.05)  # longer than a tick of the file system's clock
     Path(weights).write_bytes(content)
-    assert origin.digest(Path(weights)) != before
+    assert file_digest.digest(Path(weights)) != before

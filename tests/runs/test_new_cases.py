@@ -16,9 +16,9 @@ from medkit.engine.checkpoint import read_tensors
 from medkit.errors import RunError
 from medkit.evaluation.results import read_results
 from medkit.recipe import recipe_from
+from medkit.runs.file_digest import digest
 from medkit.runs.folder import RunFolder
 from medkit.runs.new_cases import later
-from medkit.runs.origin import digest
 
 FOLDS = ["train", "train", "val", "val", "test", "test"]
 
