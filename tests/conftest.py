@@ -94,28 +94,20 @@ def write_ct() -> Callable[..., None]:
 def launch_ranks(tmp_path: Path) -> Callable[..., Path]:
     """``launch_ranks(script, *arguments)`` runs a script on ``count`` gloo ranks and returns the folder it was given last.
 
-    A rank that gloo's own threads abort (SIGABRT; seen once in some fifty launches) is started once more, in a new folder:
-    no Python of ours runs there. Any other end is a failure at once, and ends the others.
+    A rank that fails ends the others.
     """
 
     def launch(script: Path, *arguments: str, count: int = 2) -> Path:
-        for attempt in range(2):
-            folder = tmp_path / f"ranks{attempt}"
-            folder.mkdir()
-            ranks = [start_script(script, [*arguments, folder], environ) for environ in places(tmp_path, count)]
-            end = time.monotonic() + 600
-            while None in [rank.poll() for rank in ranks] and not any(rank.returncode for rank in ranks):
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            # The one that is left alone may end before the one that gloo has aborted is seen to have ended.
-            soon = time.monotonic() + 5
-            while None in [rank.poll() for rank in ranks] and time.monotonic() < soon:
-                time.sleep(0.01)
-            failed = [rank for rank in ranks if rank.returncode]
-            for rank in ranks:
-                rank.kill()
-            if -signal.SIGABRT not in [rank.returncode for rank in failed]:
-                break
+        folder = tmp_path / "ranks"
+        folder.mkdir()
+        ranks = [start_script(script, [*arguments, folder], environ) for environ in places(tmp_path, count)]
+        end = time.monotonic() + 600
+        while None in [rank.poll() for rank in ranks] and not any(rank.returncode for rank in ranks):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        failed = [rank for rank in ranks if rank.returncode]
+        for rank in ranks:
+            rank.kill()
         assert not failed, failed[0].communicate()[1][-4000:]
         return folder
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import sys
 import traceback
 from contextlib import suppress
+from typing import NoReturn
 
 from medkit.engine import interrupt
-from medkit.engine.ranks import RENDEZVOUS
+from medkit.engine.ranks import RENDEZVOUS, place
 from medkit.errors import ElsewhereError, InputError, MedkitError, StoppedError, visible
 
 INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
@@ -19,6 +21,15 @@ INTERRUPTIBLE = ("run", "resume", "evaluate", "study")
 
 def main() -> None:
     """Run the command line; every error a user can cause gives one line and an exit code, without a traceback."""
+    try:
+        _run()
+    except SystemExit as end:
+        if _is_rank():
+            _leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def _run() -> None:
     _open_missing_streams()
     _refuse_lost_folder()
     if sys.argv[1:2] and sys.argv[1] in INTERRUPTIBLE:
@@ -95,6 +106,27 @@ def _end(error: Exception, text: str, code: int) -> None:
             for line in text.rstrip("\n").split("\n") if text else ():
                 print(f"{start}{visible(line.rstrip())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _is_rank() -> bool:
+    try:
+        return place().world_size > 1
+    except InputError:
+        return False  # the environment names no place; that is said elsewhere
+
+
+def _leave(code: int) -> NoReturn:
+    """End a rank without taking Python down.
+
+    Connections that torch keeps may have threads which then abort the process, and after a failure they may be waiting
+    for ranks that no longer answer.
+    """
+    if code == 0:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _unexpected(error: Exception) -> None:

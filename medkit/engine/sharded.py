@@ -37,7 +37,7 @@ class Sharded(Replicated):
 
     def __init__(self, ranks: Replicated, parts: Mapping[str, nn.Module]) -> None:
         self.device, self.rank, self.world_size = ranks.device, ranks.rank, ranks.world_size
-        self.patience, self.numbers, self.waiting = ranks.patience, ranks.numbers, ranks.waiting
+        self.patience, self.groups = ranks.patience, ranks.groups
         self.parts: dict[str, FSDPModule] = {}
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for name, part in parts.items():

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from medkit.engine import ranks
+from medkit.engine import groups
 from medkit.engine.messages import Arrived, LostRank, Message, Sent, told
 from medkit.engine.shares import AllMine, Shares, Split
 from medkit.errors import InputError
@@ -190,24 +190,8 @@ class Replicated:
 
     def __init__(self, device: torch.device, patience: float | None = None) -> None:
         self.device, self.patience = device, _patience() if patience is None else patience
-        if not dist.is_initialized():
-            with told("while they met"):
-                here = ranks.place()
-                dist.init_process_group(
-                    "nccl" if device.type == "cuda" else "gloo",
-                    init_method=ranks.rendezvous(here),
-                    rank=here.rank,
-                    world_size=here.world_size,
-                )
+        self.groups = groups.join(device, self.patience)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
-        # Numbers travel beside the GPU's work instead of after it.
-        self.numbers: Any = None
-        if device.type == "cuda":
-            with told("while they met"):
-                self.numbers = dist.new_group(backend="gloo")
-        # Waiting for a rank that evaluates is not a failed message: it has its own group, and patience, on the CPU.
-        with told("while they met"):
-            self.waiting: Any = dist.new_group(backend="gloo", timeout=timedelta(seconds=2 * self.patience))
 
     @property
     def is_main(self) -> bool:
@@ -235,7 +219,7 @@ class Replicated:
 
     def _group(self, tensor: Tensor) -> Any:
         """The ranks' connection for tensors on this one's device."""
-        return self.numbers if tensor.device.type == "cpu" else None
+        return self.groups.numbers if tensor.device.type == "cpu" else None
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         with told("in a broadcast"):
@@ -250,7 +234,7 @@ class Replicated:
             return []
         flags = torch.tensor([int(value) for value in values], dtype=torch.int32)
         with told("in a vote"):
-            dist.all_reduce(flags, group=self.numbers)
+            dist.all_reduce(flags, group=self.groups.numbers)
         return [count > 0 for count in flags.tolist()]
 
     def all_true(self, value: bool) -> bool:
@@ -261,7 +245,7 @@ class Replicated:
             return []
         total = torch.tensor(list(values), dtype=torch.float64)
         with told("in a sum"):
-            dist.all_reduce(total, group=self.numbers)
+            dist.all_reduce(total, group=self.groups.numbers)
         return total.tolist()
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -274,21 +258,21 @@ class Replicated:
         self.barrier(what, seconds)
         found: list[Any] | None = [None] * self.world_size if self.is_main else None
         with told(f"at '{what}'"):  # what is pickled here comes from this run's own ranks
-            dist.gather_object(item, found, group=self.waiting)
+            dist.gather_object(item, found, group=self.groups.waiting)
         return found or []
 
     def share(self, item: Any, what: str) -> Any:
         self.barrier(what)
         holder = [item if self.is_main else None]
         with told(f"at '{what}'"):
-            dist.broadcast_object_list(holder, 0, group=self.waiting)
+            dist.broadcast_object_list(holder, 0, group=self.groups.waiting)
         return holder[0]
 
     def barrier(self, what: str, seconds: float | None = None) -> None:
         begun = time.monotonic()
         patience = self.patience if seconds is None else min(seconds, self.patience)
         try:
-            dist.monitored_barrier(self.waiting, timedelta(seconds=patience), wait_all_ranks=True)
+            dist.monitored_barrier(self.groups.waiting, timedelta(seconds=patience), wait_all_ranks=True)
         except RuntimeError as error:
             late = time.monotonic() - begun >= patience
             raise self._missing(what, str(error), late) from error
