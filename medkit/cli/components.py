@@ -95,15 +95,16 @@ def show(
         print(f'{{use: "{entry.full_name}"{required}}}\n')
 
 
-def schema() -> None:
-    """Print the JSON Schema of recipes, with every registered component, for editors.
+def schema(study: Annotated[bool, typer.Option("--study", help="The schema of studies.")] = False) -> None:
+    """Print the JSON Schema of recipes, with every registered component, or of studies, for editors.
 
     Example: medkit schema > medkit.schema.json
     """
-    from medkit.recipe.json_schema import json_schema
+    from medkit.recipe import json_schema as recipes
     from medkit.registry.plugins import registry
+    from medkit.studies import json_schema as studies
 
-    show_json(json_schema(registry()))
+    show_json(studies.json_schema() if study else recipes.json_schema(registry()))
 
 
 def check(
