@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from medkit.records import write_atomically
 from medkit.runs import cost, fitting, ledgers, own_data, seen
 from medkit.runs.checks import judged_number
 from medkit.runs.folder import RunFolder
+from medkit.runs.lost import Measured
 from medkit.runs.stage_key import StageKey, is_external
 
 if TYPE_CHECKING:
@@ -163,11 +164,12 @@ def _trained(path: Path, stage: str, key: StageKey) -> Trained | None:
 # -- linking -------------------------------------------------------------------------------------------------------
 
 
-def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
-    """Take the stage over into ``folder``: weights, ledger, epochs, cost, and what was measured if that is the same.
+def link(trained: Trained, folder: RunFolder, evaluated: Sequence[str], points: Sequence[str]) -> Trained:
+    """Take the stage over into ``folder``: weights, ledger, epochs, cost, and what was measured if that is the same and
+    all there; the stage as it was taken over.
 
-    Of what was measured only the splits ``tested`` are taken: the other run may have been evaluated on more, which it
-    selects in its own way.
+    Of what was measured only the splits ``evaluated`` and the ``points`` of curves are taken: the other run may have
+    been evaluated on more, which it selects in its own way.
 
     Raises
     ------
@@ -181,9 +183,8 @@ def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
         read_tensors(path)  # refuses what does not match its own checksum
         if _checksum(path) != checksum:
             raise files.damaged(path, "these are not the weights that its run wrote")
-    measured = read_results(other.path).get(stage, {}) if trained.measured else {}
-    if trained.measured and (missing := [split for split in tested if split not in measured]):
-        raise files.damaged(other.file("results.json"), f"there is nothing about '{missing[0]}'")
+    if trained.measured and Measured(other).lost(stage, evaluated, points) is not None:
+        trained = replace(trained, measured=False)
     lines = [line for line in files.read_lines(other.file("metrics.jsonl")) if line["stage"] == stage]
     costs = cost.read_costs(other).get(stage, {})
     for part in record["weights"]:
@@ -195,13 +196,15 @@ def link(trained: Trained, folder: RunFolder, tested: Sequence[str]) -> None:
     for notice in record.get("notices", []):
         folder.add_notice(notice)
     if trained.measured:
-        _take_results(other, folder, stage, {split: measured[split] for split in tested})
+        measured = read_results(other.path).get(stage, {})  # nothing where it is tested on nothing
+        _take_results(other, folder, stage, {split: measured[split] for split in [*evaluated, *points]})
     else:
         costs = {key: value for key, value in costs.items() if key != "evaluate_seconds"}
     _merge(folder, cost.FILE, stage, costs)
     _merge(folder, fitting.FILE, stage, fitting.read_choices(other).get(stage, {}))
     taken = {"from": str(other.path), "weights": record["weights"], "notices": record.get("notices", [])}
     folder.keep_key(stage, {**folder.key(stage), **taken})
+    return trained
 
 
 def _take_results(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medkit.errors import RunError
@@ -30,22 +31,52 @@ def check_results(bench: Workbench, folder: RunFolder) -> None:
         naming stage, split and file, and how to measure them again.
     """
     done = [stage for stage in bench.recipe.stages if folder.done(stage.name)]
-    results = read_results(folder.path) if folder.file("results.json").is_file() else {}
+    if not done:
+        return
+    measured = Measured(folder)
     for stage in done:
-        for split in [*bench.evaluated_splits(stage), *bench.recipe.points(stage)]:
-            if split not in results.get(stage.name, {}):
-                raise _lost("results", "results.json", folder, stage.name, split)
-    known = evaluations(folder.path) if done else set()
-    for stage in done:
-        for split in bench.evaluated_splits(stage):
-            counted = any(value.n for value in results[stage.name][split].values())
-            if counted and (stage.name, split) not in known:
-                raise _lost("cases", FILE, folder, stage.name, split)
+        if (lost := measured.lost(stage.name, bench.evaluated_splits(stage), bench.recipe.points(stage))) is not None:
+            raise lost.error(folder)
 
 
-def _lost(what: str, file: str, folder: RunFolder, stage: str, split: str) -> RunError:
-    hint = f"'medkit evaluate {typed(folder.path)} --split {split}' measures them again"
-    return RunError(f"the {what} of finished stage '{stage}' on '{split}' are missing", str(folder.file(file)), hint)
+@dataclass(frozen=True)
+class Lost:
+    """Results of a finished stage, or their cases, that a run folder has lost."""
+
+    stage: str
+    split: str
+    file: str
+    at_dose: bool
+
+    def __str__(self) -> str:
+        what = "cases" if self.file == FILE else "results"
+        return f"the {what} of finished stage '{self.stage}' on '{self.split}' are missing"
+
+    def error(self, folder: RunFolder) -> RunError:
+        if self.at_dose:
+            hint = f"'{train_again(folder)} --link' takes over its weights and measures it again"
+        else:
+            hint = f"'medkit evaluate {typed(folder.path)} --split {self.split}' measures them again"
+        return RunError(str(self), str(folder.file(self.file)), hint)
+
+
+class Measured:
+    """What a run folder still has of what its stages were measured on; its files are read once."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._results = read_results(folder.path) if folder.file("results.json").is_file() else {}
+        self._cases = evaluations(folder.path)
+
+    def lost(self, stage: str, evaluated: Sequence[str], points: Sequence[str]) -> Lost | None:
+        """The first thing that is missing of a finished stage: of a split, or of a point of a curve over the dose."""
+        found = self._results.get(stage, {})
+        for split in [*evaluated, *points]:
+            if split not in found:
+                return Lost(stage, split, "results.json", split in points)
+        for split in [*evaluated, *points]:
+            if any(value.n for value in found[split].values()) and (stage, split) not in self._cases:
+                return Lost(stage, split, FILE, split in points)
+        return None
 
 
 def lost_epochs(folder: RunFolder, stages: Sequence[Stage]) -> str:

@@ -106,14 +106,15 @@ def _link(session: Session, stage: Stage, found: links.Trained) -> links.Trained
             session.say(f"{stage.name}: trained already in {there} under the same key; --link takes it from there")
         return None
     try:
-        tested = [*session.bench.evaluated_splits(stage), *session.bench.recipe.points(stage)]
-        links.link(found, session.folder, tested)
+        evaluated, points = session.bench.evaluated_splits(stage), session.bench.recipe.points(stage)
+        taken = links.link(found, session.folder, evaluated, points)
     except MedkitError as error:
         session.say(f"{stage.name}: trained already in {there} under the same key, but it is trained again: {error}")
         return None
-    told = "linked with its results" if found.measured else "linked; what is measured here differs"
+    differs = "what is measured here differs" if not found.measured else "not all of its results are there"
+    told = "linked with its results" if taken.measured else f"linked; {differs}"
     session.say(f"{stage.name}: trained already in {there} under the same key; {told}")
-    return found
+    return taken
 
 
 def _done(session: Session, stage: Stage) -> dict[str, float]:

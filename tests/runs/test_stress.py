@@ -19,6 +19,7 @@ from medkit.data.volume import Volume
 from medkit.errors import InputError, Problems, RunError
 from medkit.evaluation.results import read_results
 from medkit.recipe import Recipe, load_recipe
+from medkit.runs import links
 from medkit.runs.folder import RunFolder
 
 POINTS = ["noisy@1", "noisy@0.25", "denoised@1", "denoised@0.25"]
@@ -90,6 +91,33 @@ def test_a_stage_taken_from_another_run_brings_its_curves_along(cached: Path) ->
     assert "linked with its results" in (other / "log.txt").read_text()
     plain = [json.loads((folder / "results.json").read_text()) for folder in (cached, other)]
     assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("name", ["results.json", "cases.csv"])
+def test_a_run_that_has_lost_a_point_of_a_curve_says_how_it_is_measured_again(
+    cached: Path, tmp_path: Path, name: str
+) -> None:
+    """The way out takes the weights over: nothing is trained twice."""
+    for entry in (cached.parent / "cache" / links.INDEX).iterdir():
+        entry.write_text(json.dumps({"runs": [str(cached)]}))
+    kept = cached / name
+    before = kept.read_bytes()
+    if name == "results.json":
+        found = json.loads(before)
+        del found["detect"]["noisy@0.25"]
+        kept.write_text(json.dumps(found))
+    else:
+        kept.write_text("".join(line for line in before.decode().splitlines(True) if ",noisy@0.25," not in line))
+    try:
+        with pytest.raises(RunError, match=r"of finished stage 'detect' on 'noisy@0\.25' are missing") as caught:
+            medkit.resume(cached, device="cpu", quiet=True)
+        assert f"'medkit run {cached}/recipe.yaml --out NEW_FOLDER --link'" in str(caught.value)
+        medkit.run(cached / "recipe.yaml", tmp_path / "again", quiet=True, device="cpu", link=True)
+    finally:
+        kept.write_bytes(before)
+    assert "linked; not all of its results are there" in (tmp_path / "again" / "log.txt").read_text()
+    for file in ("results.json", "cases.csv"):
+        assert (tmp_path / "again" / file).read_bytes() == (cached / file).read_bytes()
 
 
 @pytest.mark.nightly
