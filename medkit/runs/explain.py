@@ -24,7 +24,7 @@ from medkit.runs.explain_maps import Explained, OfSlices, OfVolume, OfWindows
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
 from medkit.runs.ledgers import recorded_ledger, seen_in_training
-from medkit.runs.origin import inputs_named, origin, patient_of
+from medkit.runs.origin import SLICES, inputs_named, origin, patient_of
 from medkit.runs.reading import Images, Reading, paths_of
 from medkit.runs.workbench import Workbench
 
@@ -134,7 +134,7 @@ def explain(
             about = {"explained": explained[0] if len(explained) == 1 else explained} if explained else {}
             slices.append({"slice": z, **one.numbers, **about})
         summary |= {} if isinstance(asked, OfSlices) else {"volume": asked.numbers}
-        summary |= {"slices": slices} | ({"input_notes": notes} if notes else {})
+        summary |= {"slices": slices, "slices_are": SLICES} | ({"input_notes": notes} if notes else {})
         (new / "explanation.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 

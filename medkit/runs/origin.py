@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 USE = "for research only, not for clinical use"
 
+SLICES = "axial slices of the image as medkit reads it, from 0, inferior to superior; a file may have another order"
+"""What slices are counted by, in files beside a prediction."""
+
 
 def origin(folder: RunFolder, recipe: Recipe, stage: Stage, parts: Iterable[str]) -> dict[str, Any]:
     """Version of medkit, date, run, stage, digests of the weights, and what the run's training data are.

@@ -24,7 +24,7 @@ from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
 from medkit.runs.ledgers import recorded_ledger, seen_in_training
-from medkit.runs.origin import inputs_named, ledger_in_short, now, origin, patient_of
+from medkit.runs.origin import SLICES, inputs_named, ledger_in_short, now, origin, patient_of
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
@@ -222,11 +222,12 @@ class Predictor:
         Raises
         ------
         InputError
-            if the image or a field does not fit the stage.
+            if the image or a field does not fit the stage, or a tile is twice as large as a slice.
         """
         self.load()
         record = image if isinstance(image, Record) else Record(image)
         image = record.image
+        _check_tile(self.settings, image)
         found = self._trainer.predict_image(record, fields or {}, accepts, progress or Progress(quiet=True))
         segments: list[Segment] = []
         output = None
@@ -292,7 +293,7 @@ class Predictor:
                 found["classes"] = prediction.of_classes
                 if self.classes.overlapping:
                     found["mask_values"] = "the sum of the values of all classes that a voxel has"
-            found["slices"] = np.flatnonzero(mask.voxels.any((1, 2))).tolist()
+            found |= {"slices": np.flatnonzero(mask.voxels.any((1, 2))).tolist(), "slices_are": SLICES}
         return found | dict(prediction.numbers)
 
 
@@ -352,6 +353,14 @@ def _tile(objective: Any, stage: Stage, settings: PredictSettings) -> None:
         raise InputError("an overlap without tiles changes nothing", "--overlap", "give --tile too")
     if overlap is not None:
         objective.overlap = overlap
+
+
+def _check_tile(settings: PredictSettings, image: Volume) -> None:
+    """Refuse tiles that are mostly filling. Some are larger than a slice: networks may need a multiple of a side."""
+    largest = max(image.voxels.shape[-2:])
+    if settings.tile is not None and settings.tile >= 2 * largest:
+        what = f"slices of {'x'.join(map(str, image.voxels.shape[-2:]))} would be filled up to tiles of {settings.tile}"
+        raise InputError(what, image.place, f"--tile {largest} takes a slice whole")
 
 
 def the_window(steps: Sequence[Any], where: str) -> Window:

@@ -294,6 +294,7 @@ def test_uneven_slices_become_nifti_only_on_an_even_grid_and_that_is_said(
         (["--output", "clean.nii", "--overlap", "0.5"], "an overlap without tiles changes nothing"),
         (["--output", "clean.nii", "--tile", "32", "--overlap", "1"], "the overlap must lie in [0, 1), not 1.0"),
         (["--output", "clean.nii", "--tile", "0"], "--tile"),
+        (["--output", "clean.nii", "--tile", "4096"], "would be filled up to tiles of 4096"),
         (["--output", "clean.nii", "--field", "sex=1"], "--field: no head needs the field 'sex'"),
         (["--output", "clean.nii", "--field", "sex=1", "--field", "sex=0"], "--field: 'sex' is given twice"),
         (["--output", "scans/kept.nii"], "kept.nii.json: the output exists"),

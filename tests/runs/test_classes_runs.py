@@ -97,6 +97,7 @@ def test_prediction_writes_the_numbers_of_classes(run: Path, head: Path, tmp_pat
     assert {name: one["value"] for name, one in found["classes"].items()} == {n: i for i, n in enumerate(NAMES, 1)}
     volumes = [one["volume_ml"] for one in found["classes"].values()]
     assert found["volume_ml"] == pytest.approx(sum(volumes), abs=1e-3)
+    assert "inferior to superior" in found["slices_are"]
     expected = [(mask.voxels == i).sum() * mask.voxel_volume / 1000 for i in range(1, 6)]
     assert volumes == pytest.approx(expected, rel=1e-3, abs=1e-3)
     assert json.loads((tmp_path / "mask.nii.gz.json").read_text())["classes"] == found["classes"]
