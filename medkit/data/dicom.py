@@ -24,6 +24,7 @@ from medkit.data.dicom_pixels import (
     values_of,
     why_not_hu,
 )
+from medkit.data.dicom_scale import check_scale
 from medkit.data.dicom_series import described, form, is_picture, is_scout, scan, series_below, visible, why_image
 from medkit.data.limits import check_size
 from medkit.data.mend import NOTHING, Mend
@@ -97,8 +98,8 @@ def read_files(files: Sequence[Path], *, allow_gaps: bool = False, mend: Mend = 
     Raises
     ------
     InputError
-        for missing or duplicate slices, mixed orientations, pixel sizes or sizes, no position or spacing, colour,
-        several frames without functional groups, or truncated files.
+        for missing or duplicate slices, mixed orientations, pixel sizes, sizes or scales, no position or spacing,
+        colour, several frames without functional groups, or truncated files.
     """
     found = scan(files, str(files[0] if len(files) == 1 else files[0].parent), mend)
     if len(found) > 1:
@@ -116,9 +117,9 @@ def assemble(headers: list[Header], *, allow_gaps: bool = False, notes: Sequence
     found = examine(headers, allow_gaps)
     headers, notes = found.headers, [*notes, *found.notes]
     check_size((len(headers), *extent(headers[0])), str(headers[0].path.parent))
-    voxels = read_stack(headers)
+    voxels, turned = read_stack(headers)
     notes += headers[0].mend.notes(one.mended for one in headers)
-    header: dict[str, Any] = {"format": "dicom", **_files(headers), **_mended(headers)}
+    header: dict[str, Any] = {"format": "dicom", **_files(headers), **_kept(headers, turned)}
     units, why = _units(headers, voxels)
     if why:
         header["not_hu"] = why
@@ -156,10 +157,10 @@ def _files(headers: Sequence[Header]) -> dict[str, Any]:
     return {"files": own, "frames": [(own.index(str(path)), index) for path, index in frames]}
 
 
-def _mended(headers: Sequence[Header]) -> dict[str, Any]:
-    """By which names headers were mended, if any was."""
+def _kept(headers: Sequence[Header], turned: float | None) -> dict[str, Any]:
+    """By which names headers were mended, if any was, and the sum about which MONOCHROME1 was inverted."""
     names = sorted({name for header in headers for name in header.mended})
-    return {"mended": names} if names else {}
+    return ({"mended": names} if names else {}) | ({} if turned is None else {"turned": turned})
 
 
 def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned, first: Header) -> np.ndarray:
@@ -176,7 +177,7 @@ def _turned_positions(positions: np.ndarray, affine: np.ndarray, turned: Turned,
 
 
 def check_images(headers: Sequence[Header]) -> None:
-    """Check by their headers that these are grey images of one size."""
+    """Check by their headers that these are grey images of one size and scale."""
     first = headers[0]
     for header in headers:
         frames = header.number("NumberOfFrames") or 1
@@ -203,6 +204,7 @@ def check_images(headers: Sequence[Header]) -> None:
         check_bits(header)
         if header is first:
             check_size(extent(header), header.where("Rows"))
+    check_scale(headers)
 
 
 def _fewer_than_acquired(headers: Sequence[Header]) -> list[str]:
@@ -239,10 +241,10 @@ def _flat(header: Header, notes: Sequence[str]) -> Volume:
             break
         except InputError as problem:
             notes = [*notes, f"{tag} is not usable ({problem.what}): pixels count as 1 mm"]
-    voxels = read_pixels(header)[None]
+    voxels, turned = read_stack([header])
     notes = [*notes, *header.mend.notes([header.mended])]
     units, why = _units([header], voxels)
-    kept = {"format": "dicom", "files": [str(header.path)], **_mended([header])} | ({"not_hu": why} if why else {})
+    kept = {"format": "dicom", "files": [str(header.path)], **_kept([header], turned)} | ({"not_hu": why} if why else {})
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1, spacing[0], spacing[1], 1
     for note in notes:

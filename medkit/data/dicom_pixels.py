@@ -20,6 +20,7 @@ from pydicom.uid import (
 
 from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import CT_CLASSES, Header
+from medkit.data.dicom_inverted import invert, is_inverted
 from medkit.data.mend import how
 from medkit.errors import InputError
 
@@ -39,18 +40,32 @@ Tags = pydicom.Dataset | Header
 """The tags of an image; errors name the file of a header."""
 
 
-def read_stack(headers: Sequence[Header]) -> np.ndarray:
-    """(D,H,W) of slices of one size, in order; int16 if exact, else float32."""
+def read_stack(headers: Sequence[Header]) -> tuple[np.ndarray, float | None]:
+    """(D,H,W) of slices of one size, in order, int16 if exact, else float32; and the sum about which they were turned.
+
+    MONOCHROME1 is inverted for all slices together, so that equal numbers stay equal: a value and what it is turned
+    into have the sum of the smallest and the largest value. It is None where nothing is inverted.
+    """
     voxels = np.empty((len(headers), *extent(headers[0])), np.int16)
+    limits: list[tuple[float, float] | None] = []
     for z, header in enumerate(headers):
         out = voxels[z] if voxels.dtype == np.int16 else None
-        values = read_pixels(header, out)
+        values, shown = _upright(_checked_pixels(header, out), header, out)
+        if is_inverted(header):
+            limits.append((float(values.min()), float(values.max())) if shown else None)
         if values is out:
             continue
         if values.dtype != voxels.dtype:
             voxels = voxels.astype(np.float32)
         voxels[z] = values
-    return voxels
+    found = [ends for ends in limits if ends is not None]
+    if not found:
+        return voxels, None
+    low, high = min(ends[0] for ends in found), max(ends[1] for ends in found)
+    for z, ends in enumerate(limits):
+        if ends is None:  # nothing but padding, which is darkest
+            voxels[z] = high
+    return invert(voxels, low + high), low + high
 
 
 def extent(header: Header) -> tuple[int, int]:
@@ -66,20 +81,39 @@ def read_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
     out:
         (H,W) int16 that is filled and returned if the values fit.
     """
+    return values_of(_checked_pixels(header, out), header, out)
+
+
+def _checked_pixels(header: Header, out: np.ndarray | None) -> np.ndarray:
+    """(H,W) stored numbers of one image, of the size that its header says."""
     stored = stored_pixels(header, out)
     if stored.shape != extent(header):
         what = f"pixels of shape {stored.shape} do not fit Rows and Columns"
         raise InputError(what, header.where("PixelData"), "get the original file; one of the two was changed")
-    return values_of(stored, header, out)
+    return stored
 
 
-def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> np.ndarray:
+def values_of(
+    stored: np.ndarray, data: Tags, out: np.ndarray | None = None, turned: float | None = None
+) -> np.ndarray:
     """What the stored numbers of one image mean: (H,W) HU for CT, stored units otherwise; int16 if exact.
 
     Declared padding becomes air in CT. Elsewhere it is left out of the inversion of MONOCHROME1 and becomes the darkest
-    value. Writing inverts the same rules. ``out`` may share memory with ``stored``.
+    value. Writing inverts the same rules. ``out`` may share memory with ``stored``; ``turned`` is the sum about which a
+    series was inverted (:func:`read_stack`; default: that of this image).
     """
     header = _header(data)
+    values, shown = _upright(stored, header, out)
+    if not shown or not is_inverted(header):
+        return values
+    return invert(values, float(values.min()) + float(values.max()) if turned is None else turned)
+
+
+def _upright(stored: np.ndarray, header: Header, out: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """Values as in :func:`values_of` before any inversion, and whether there are any besides padding.
+
+    Padding has the value that will be darkest, so it takes no part in the inversion.
+    """
     ct = header.text("Modality") == "CT"
     check_rescale(header, ct)
     limits = (stored.min(), stored.max()) if stored.size else (0, 0)
@@ -89,21 +123,15 @@ def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None) -> 
         limits = stored.min(), stored.max()
         padding = _padding(stored, padding_range(header), limits)
     values = _values(stored, header, padding, limits, out)
-    inverted = not ct and header.text("PhotometricInterpretation") == "MONOCHROME1"
     if padding is None:
-        if inverted:
-            np.subtract(values.dtype.type(_sum(values)), values, out=values)
-        return values
+        return values, bool(values.size)
     if ct:
         values[padding] = AIR
-        return values
+        return values, True
     inside = values[~padding]
-    if inside.size and inverted:
-        np.subtract(values.dtype.type(_sum(inside)), values, out=values)
-        inside = values[~padding]
     if inside.size:
-        values[padding] = inside.min()
-    return values
+        values[padding] = inside.max() if is_inverted(header) else inside.min()
+    return values, bool(inside.size)
 
 
 def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> bool:
@@ -138,12 +166,6 @@ def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) ->
 
 def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
     return stored == ends[0] if ends[0] == ends[1] else (stored >= ends[0]) & (stored <= ends[1])
-
-
-def _sum(values: np.ndarray) -> Any:
-    """Smallest plus largest value, wrapped to the type of ``values``: differences from it are still right."""
-    total = values.min().astype(np.float64) + values.max().astype(np.float64)
-    return np.int64(total).astype(np.int16) if values.dtype == np.int16 else total
 
 
 def _values(

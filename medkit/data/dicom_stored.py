@@ -63,8 +63,10 @@ class Slice:
     own_scale: bool = False
 
 
-def encode(values: np.ndarray, header: Header) -> Slice:
+def encode(values: np.ndarray, header: Header, turned: float | None) -> Slice:
     """(H,W) values of one slice as numbers in the scale of the file from which it was read.
+
+    ``turned`` is the sum about which its series was inverted in reading (MONOCHROME1), or None.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def encode(values: np.ndarray, header: Header) -> Slice:
     if stored.dtype.kind == "f":
         what = "pixels stored as floating-point numbers are not written as DICOM"
         raise InputError(what, str(header.path), "name a file that ends in .nii.gz")
-    read = values_of(stored, header)
+    read = values_of(stored, header, turned=turned)
     slope, intercept = rescale(data)
     outside = padding_mask(stored, data)
     padding = padding_range(data)
@@ -83,9 +85,7 @@ def encode(values: np.ndarray, header: Header) -> Slice:
     if own_scale:
         stored, slope, intercept, padding = np.rint(apply_modality(stored, data)), 1.0, 0.0, None
         stored = stored.astype(np.int64)
-    # MONOCHROME1 is read inverted: value = turned - (slope * number + intercept).
-    scaled = slope * stored.astype(np.float64) + intercept
-    turned = _turned(scaled, read, outside, data)
+    # What is read inverted: value = turned - (slope * number + intercept).
     scale = (slope, intercept) if turned is None else (-slope, turned - intercept)
     numbers = stored_as_source(values, read, stored, *scale)
     if outside is not None:
@@ -146,16 +146,6 @@ def write_padding(data: pydicom.Dataset, padding: tuple[int, int] | None, signed
         data.add_new("PixelPaddingValue", "SS" if signed else "US", padding[0])
         if padding[1] != padding[0]:
             data.add_new("PixelPaddingRangeLimit", "SS" if signed else "US", padding[1])
-
-
-def _turned(scaled: np.ndarray, read: np.ndarray, outside: np.ndarray | None, data: pydicom.Dataset) -> float | None:
-    """The sum of a pixel's value as read and as scaled, if the image was read inverted; else None."""
-    if data.get("PhotometricInterpretation") != "MONOCHROME1":
-        return None
-    shown = np.ones(scaled.shape, bool) if outside is None else ~outside
-    if not shown.any() or np.array_equal(scaled[shown], read[shown]):
-        return None
-    return float(np.median(scaled[shown] + read[shown]))
 
 
 def _shifted(part: Slice, shift: int) -> Slice:

@@ -40,7 +40,7 @@ def write_series(volume: Volume, folder: Path, *, kind: Kind, description: str) 
         raise InputError("only a volume read from DICOM can be written as DICOM", str(folder), "write NIfTI instead")
     with whole_folder(folder) as temporary:
         series, study, made = generate_uid(), generate_uid(), now()
-        layout, slices = _encoded(voxels, files, kind)
+        layout, slices = _encoded(voxels, files, kind, volume.header.get("turned"))
         for z, (file, part) in enumerate(zip(files, slices, strict=True)):
             data = pydicom.dcmread(file)
             describe(data, kind, description, series, study, made)
@@ -87,12 +87,12 @@ def _named(header: Header) -> Header:
     return header
 
 
-def _encoded(voxels: np.ndarray, files: list[str], kind: Kind) -> tuple[Layout, list[Slice]]:
+def _encoded(voxels: np.ndarray, files: list[str], kind: Kind, turned: float | None) -> tuple[Layout, list[Slice]]:
     headers = [_named(read_header(Path(file))) for file in files]
     if kind == "mask":
         slices = [Slice(image.astype(np.int32), 1.0, 0.0, None) for image in voxels]
     else:
-        slices = [encode(image, header) for image, header in zip(voxels, headers, strict=True)]
+        slices = [encode(image, header, turned) for image, header in zip(voxels, headers, strict=True)]
     return fit(slices, headers[0].data, files[0])
 
 

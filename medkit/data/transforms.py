@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 IMAGES = ("image", "target")
-VERSION = 5  # part of the cache key: increase it when a step's numbers change
+VERSION = 6  # part of the cache key: increase it when a step's numbers change
 
 
 class Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 RECENT = 1_000_000_000
@@ -21,6 +22,14 @@ def digest(path: Path) -> str:
     if path not in _digests or _digests[path][0] != known:
         _digests[path] = known, _read(path)
     return _digests[path][1]
+
+
+def digest_of_all(paths: Sequence[Path]) -> str:
+    """SHA-256 of one file; of several, that of their digests, one a line, ordered by the files' names."""
+    if len(paths) == 1:
+        return digest(paths[0])
+    lines = "".join(f"{digest(path)}\n" for path in sorted(paths))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _read(path: Path) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import medkit
+from medkit.data.files import files_of
 from medkit.data.ledger import ROLES, Ledger
 from medkit.data.mend import Mend
 from medkit.data.volume import Volume
 from medkit.protocols import Record
 from medkit.recipe import Recipe, Stage
-from medkit.runs.file_digest import digest
+from medkit.runs.file_digest import digest, digest_of_all
 from medkit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ def inputs_named(record: Record, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _named(volume: Volume, path: Path) -> dict[str, Any]:
-    """UIDs of a DICOM series and how its headers were mended, else name and digest of the file. No patient names."""
+    """UIDs of a DICOM series and how its headers were mended, else name and digest of the file, of a pair (.hdr, .img)
+    that of both. No patient names."""
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
-        return {"file": path.name, **({"digest": f"sha256:{digest(path)}"} if path.is_file() else {})}
+        return {"file": path.name, **({"digest": f"sha256:{digest_of_all(files_of(path))}"} if path.is_file() else {})}
     first = _first_header(volume)
     found = {"images": len(files), "study": first.get("StudyInstanceUID"), "series": first.get("SeriesInstanceUID")}
     if len(files) == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,9 +15,11 @@ from PIL import Image
 from medkit.data.dataset import Dataset
 from medkit.data.io import read_volume
 from medkit.data.loader import Loader
+from medkit.data.png import read_colours
 from medkit.data.sampler import Sampler
 from medkit.data.source import ManifestSource
 from medkit.errors import InputError
+from medkit.protocols.classes import Classes
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -40,6 +44,52 @@ def test_grey_values_are_those_of_the_file(tmp_path: Path, dtype: type, top: int
     volume = read_volume(write(tmp_path / "a.png", image))
     assert np.array_equal(volume.voxels, image[None])
     assert volume.voxels.dtype == (np.int16 if top < 32768 else np.float32)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_values_of_few_bits_are_those_of_the_file(tmp_path: Path, bits: int) -> None:
+    stored = np.arange(5 * 11).reshape(5, 11) % 2**bits
+    path = packed(tmp_path / "a.png", stored, bits)
+    assert np.array_equal(read_volume(path).voxels[0], stored)
+    assert all(np.array_equal(channel.voxels[0], stored) for channel in read_colours(path))
+
+
+def test_a_mask_of_four_bits_holds_the_classes_that_were_written(tmp_path: Path) -> None:
+    image, stored = np.arange(64, dtype=np.uint8).reshape(8, 8), np.arange(64).reshape(8, 8) % 3
+    write(tmp_path / "a.png", image)
+    packed(tmp_path / "m.png", stored, 4)
+    (tmp_path / "cases.csv").write_text("patient,image,mask\np,a.png,m.png\n")
+    source = ManifestSource(tmp_path / "cases.csv")
+    source.classes = Classes(("bone", "metal"))
+    mask = source.load(source.cases()[0]).mask
+    assert mask is not None
+    assert np.array_equal(mask.voxels[0], stored)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_palette_of_greys_stands_for_its_greys_and_one_of_colours_is_refused(tmp_path: Path, bits: int) -> None:
+    stored = np.arange(32).reshape(4, 8) % 2
+    path = packed(tmp_path / "grey.png", stored, bits, bytes([7, 7, 7, 90, 90, 90]))
+    assert np.array_equal(read_volume(path).voxels[0], np.where(stored, 90, 7))
+    path = packed(tmp_path / "colour.png", stored, bits, bytes([0, 0, 0, 255, 0, 0]))
+    with pytest.raises(InputError, match=r"colour image.*their numbers, not colours of a palette"):
+        read_volume(path)
+
+
+def packed(path: Path, stored: np.ndarray, bits: int, palette: bytes = b"") -> Path:
+    """A PNG file of 1, 2, 4 or 8 bits, which OpenCV cannot write."""
+    rows = np.unpackbits(stored.astype(np.uint8)[..., None], axis=-1)[..., 8 - bits :].reshape(len(stored), -1)
+    raw = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", stored.shape[1], stored.shape[0], bits, 3 if palette else 0, 0, 0, 0)
+    chunks = [
+        (b"IHDR", head),
+        *([(b"PLTE", palette)] if palette else []),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    ]
+    made = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(made))
+    return path
 
 
 def test_three_equal_channels_are_one_grey_image(tmp_path: Path) -> None:
