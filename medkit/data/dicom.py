@@ -29,7 +29,7 @@ from medkit.data.dicom_series import described, form, is_picture, is_scout, scan
 from medkit.data.limits import check_size
 from medkit.data.mend import NOTHING, Mend
 from medkit.data.orientation import LPS, Turned, turn
-from medkit.data.units import doubt
+from medkit.data.units import doubt_of_ct
 from medkit.data.volume import Units, Volume, odd_size, spacing_of
 from medkit.errors import InputError
 
@@ -224,9 +224,7 @@ def _units(headers: Sequence[Header], voxels: np.ndarray) -> tuple[Units, str | 
         why = why_not_hu(header)
         if why is not None:
             return "stored", why
-    if any(image.min() < 0 for image in voxels):  # one slice settles it, so the others need not be read
-        return "HU", None
-    why = doubt(float(voxels.min()), float(voxels.max()), header_says_ct=True)
+    why = doubt_of_ct(voxels, any(padding_range(header) is not None for header in headers))
     return ("HU", None) if why is None else ("stored", why)
 
 

@@ -157,7 +157,7 @@ def check_scan(hu: np.ndarray, pixel: float, dose: float) -> None:
         raise InputError(f"the pixel size must be positive, not {pixel} mm")
     if not np.isfinite(hu).all():
         raise InputError("the scan has voxels that are not finite")
-    why = doubt(float(hu.min()), float(hu.max()))
+    why = doubt(hu)
     if why is not None:
         raise InputError(f"the scan cannot be projected: {why}", hint=UNWINDOWED)
 

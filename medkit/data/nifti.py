@@ -71,7 +71,7 @@ def read_nifti(path: Path) -> Volume:
     if odd := odd_size(spacing_of(axial.affine)):
         notes = [f"{odd} (xyzt_units: {image.header.get_xyzt_units()[0]})", *notes]
     header = {"format": "nifti", "file": str(path), "affine": affine, "back": axial.back}
-    why = doubt(float(data.min()), float(data.max()))
+    why = doubt(data)
     if why is not None:
         header["not_hu"] = why
     for note in notes:

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
+from medkit.data.air import LOWEST as AIR
+from medkit.data.air import has_air
 from medkit.data.volume import Units, Volume
 from medkit.errors import InputError
 
-AIR = -500.0
-"""HU below which a voxel is air. Every uncropped CT has air around the patient."""
 SAY_SO = "if these are HU, say so: `units: HU` in the source, or --units HU"
 WAYS_OUT = f"`units: stored` in the window accepts any units; {SAY_SO}"
 
 
-def doubt(low: float, high: float, *, header_says_ct: bool = False) -> str | None:
-    """Why voxels from ``low`` to ``high`` may not be CT in HU, or None.
+def doubt(voxels: np.ndarray) -> str | None:
+    """Why voxels may not be CT in HU, or None: they have to include air."""
+    if has_air(voxels):
+        return None
+    return f"{_range(voxels)}, and there is no air (about -1000) among them"
 
-    A header that says CT with a rescale is evidence: then voxels may lack air, but not everything below water.
+
+def doubt_of_ct(voxels: np.ndarray, padded: bool) -> str | None:
+    """Why voxels of a DICOM series may not be CT in HU, or None.
+
+    A header that says CT with a rescale is evidence: then voxels may lack air, but not everything below water. Padding
+    is no such voxel: it lies below -1024 HU or, where it is declared (``padded``), was read as -1024.
     """
-    found = f"its values range from {low:.4g} to {high:.4g}"
-    if header_says_ct:
-        return f"{found}, so there is no air, fat or noise below 0" if low >= 0 else None
-    return f"{found}, so there is no air (about -1000)" if low > AIR else None
+    for image in voxels:  # one slice settles it, so the others need not be read
+        low = image[image < 0]
+        if (low > AIR).any() or (not padded and (low == AIR).any()):
+            return None
+    return f"{_range(voxels)}, and apart from padding there is no air, fat or noise below 0"
+
+
+def _range(voxels: np.ndarray) -> str:
+    low, high = (float(voxels.min()), float(voxels.max())) if voxels.size else (0.0, 0.0)
+    return f"its values range from {low:.4g} to {high:.4g}"
 
 
 def establish(volume: Volume, said: Units | None) -> Volume:
@@ -72,7 +88,7 @@ def doubt_of(volume: Volume, what: str, where: str | None = None, hint: str = WA
     why = volume.header.get("not_hu")
     if volume.units == "stored" or normalised(low, high):
         raise _refused(volume, what, why or ("its values are in [0, 1]" if volume.units is None else None), where, hint)
-    return why or doubt(low, high)
+    return why or doubt(volume.voxels)
 
 
 def _refused(volume: Volume, what: str, why: str | None, where: str | None, hint: str) -> InputError:
