@@ -242,7 +242,8 @@ def _flat(header: Header, notes: Sequence[str]) -> Volume:
     voxels, turned = read_stack([header])
     notes = [*notes, *header.mend.notes([header.mended])]
     units, why = _units([header], voxels)
-    kept = {"format": "dicom", "files": [str(header.path)], **_kept([header], turned)} | ({"not_hu": why} if why else {})
+    kept = {"format": "dicom", "files": [str(header.path)], **_kept([header], turned)}
+    kept |= {"not_hu": why} if why else {}
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1, spacing[0], spacing[1], 1
     for note in notes:

@@ -55,10 +55,10 @@ class Frames:
         return self.header.read()
 
     def stored(self, index: int) -> np.ndarray:
-        """(H,W) stored values of one frame."""
+        """(H,W) stored values of one frame, with whatever its unused bits hold."""
         from pydicom.pixels import pixel_array
 
-        return np.asarray(pixel_array(self.data, index=index))
+        return np.asarray(pixel_array(self.data, index=index, correct_unused_bits=False))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from pydicom.uid import (
 from medkit.data.dicom_frames import Frame
 from medkit.data.dicom_header import CT_CLASSES, Header
 from medkit.data.dicom_inverted import invert, is_inverted
+from medkit.data.dicom_sign import check_sign, is_signed, without_unused_bits
 from medkit.data.mend import how
 from medkit.errors import InputError
 
@@ -32,8 +33,6 @@ DECODERS = (
 )
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 """Transfer syntaxes that are always lossy; others may be."""
-NEGATIVE = 2**16 - 4096
-"""16-bit numbers from here on are -4096 to -1 if read as signed."""
 PIXELS = b"\xe0\x7f\x10\x00"
 Range = tuple[int, int]
 Tags = pydicom.Dataset | Header
@@ -93,9 +92,7 @@ def _checked_pixels(header: Header, out: np.ndarray | None) -> np.ndarray:
     return stored
 
 
-def values_of(
-    stored: np.ndarray, data: Tags, out: np.ndarray | None = None, turned: float | None = None
-) -> np.ndarray:
+def values_of(stored: np.ndarray, data: Tags, out: np.ndarray | None = None, turned: float | None = None) -> np.ndarray:
     """What the stored numbers of one image mean: (H,W) HU for CT, stored units otherwise; int16 if exact.
 
     Declared padding becomes air in CT. Elsewhere it is left out of the inversion of MONOCHROME1 and becomes the darkest
@@ -118,7 +115,7 @@ def _upright(stored: np.ndarray, header: Header, out: np.ndarray | None) -> tupl
     check_rescale(header, ct)
     limits = (stored.min(), stored.max()) if stored.size else (0, 0)
     padding = _padding(stored, padding_range(header), limits)
-    if ct and _is_signed(stored, header, padding, limits):
+    if ct and is_signed(stored, header, padding, limits):
         stored = stored.view(np.int16)
         limits = stored.min(), stored.max()
         padding = _padding(stored, padding_range(header), limits)
@@ -132,28 +129,6 @@ def _upright(stored: np.ndarray, header: Header, out: np.ndarray | None) -> tupl
     if inside.size:
         values[padding] = inside.max() if is_inverted(header) else inside.min()
     return values, bool(inside.size)
-
-
-def _is_signed(stored: np.ndarray, header: Header, padding: np.ndarray | None, limits: tuple[Any, Any]) -> bool:
-    """Whether numbers are negative although the header says unsigned, and that is to be mended.
-
-    Raises
-    ------
-    InputError
-        if it is not to be mended: air would be brightest.
-    """
-    if stored.dtype != np.uint16 or limits[1] < NEGATIVE:
-        return False
-    inside = stored if padding is None else stored[~padding]
-    negative = int((inside >= NEGATIVE).sum())
-    if negative <= 0.05 * stored.size:  # a few may be saturated by metal
-        return False
-    if "signed" not in header.mend.names:
-        what = f"the pixels are declared unsigned, but {negative / stored.size:.0%} look like negative numbers"
-        hint = f"if they are negative, say so: dcmodify -m PixelRepresentation=1 FILES, or {how('signed')}"
-        raise InputError(what, header.where("PixelRepresentation"), hint)
-    header.mended.add("signed")
-    return True
 
 
 def _padding(stored: np.ndarray, ends: Range | None, limits: tuple[Any, Any]) -> np.ndarray | None:
@@ -214,6 +189,8 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
 
     They are put in ``out`` (H,W) int16, signed or not, if they have 16 bits.
     """
+    from pydicom.pixels import pixel_array
+
     found = _native(header, out)
     if found is not None:
         return found
@@ -226,7 +203,9 @@ def stored_pixels(header: Header, out: np.ndarray | None = None) -> np.ndarray:
             # pydicom cuts off unused bits before it swaps the bytes, which gives wrong values.
             what = "big-endian pixels are not read: this transfer syntax was retired"
             raise InputError(what, str(header.path), "convert it: dcmconv +te IN OUT (DCMTK)")
-        return np.asarray(data.pixel_array) if not isinstance(header, Frame) else header.frames.stored(header.index)
+        if isinstance(header, Frame):
+            return _used_bits(header.frames.stored(header.index), header)
+        return _used_bits(np.asarray(pixel_array(data, correct_unused_bits=False)), header)
     except InputError:
         raise
     except (RuntimeError, NotImplementedError) as error:
@@ -283,7 +262,7 @@ def _native(header: Header, out: np.ndarray | None) -> np.ndarray | None:
         stored = out.view(kind) if same and out is not None else np.empty(shape, kind)
         if file.readinto(stored.data.cast("B")) < stored.nbytes:
             return None
-    return _without_unused_bits(stored, int(used), signed)
+    return _used_bits(stored, header)
 
 
 def is_lossy(header: Header) -> bool:
@@ -301,16 +280,15 @@ def _is_implicit(header: Header) -> bool | None:
     return syntax == ImplicitVRLittleEndian if syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) else None
 
 
-def _without_unused_bits(stored: np.ndarray, used: int, signed: bool) -> np.ndarray:
-    """Values of the BitsStored bits; the others are not part of the image."""
-    unused = stored.dtype.itemsize * 8 - used
-    if unused:
-        if not signed and stored.max() >> used:
-            stored &= stored.dtype.type((1 << used) - 1)
-        elif signed and (stored.min() < -(1 << (used - 1)) or stored.max() >= 1 << (used - 1)):
-            stored <<= unused
-            stored >>= unused
-    return stored
+def _used_bits(stored: np.ndarray, header: Header) -> np.ndarray:
+    """Values of the BitsStored bits of whole numbers; the others are not part of the image."""
+    used = header.number("BitsStored")
+    if stored.dtype.kind not in "iu" or used is None or not 0 < used < 8 * stored.dtype.itemsize:
+        return stored
+    if stored.dtype.kind == "i" and header.text("Modality") == "CT" and not header.has("ModalityLUTSequence"):
+        check_rescale(header, ct=True)
+        check_sign(stored, header, int(used), rescale(header), padding_range(header))
+    return without_unused_bits(stored, int(used))
 
 
 def check_rescale(header: Header, ct: bool) -> None:
