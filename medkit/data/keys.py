@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
-import importlib.util
 import inspect
 import json
 import os
-import re
-import sys
-import sysconfig
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 
 from medkit.data.cases import CaseTable
+from medkit.data.code import code_of
 from medkit.data.files import files_of, size_and_date
 from medkit.errors import InputError
 from medkit.protocols import Case, Source
@@ -30,9 +25,6 @@ from medkit.records import made_with
 
 LIBRARIES = ("opencv-python-headless", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
 """Packages that decode and resample voxels: a new version may give other values."""
-IMPORTS = re.compile(rb"^[ \t]+(?:from|import)[ \t]+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
-"""Imports inside functions, by the first part of their name."""
-OWN = "medkit"  # the package whose version stands for its code
 
 
 def key_of(*parts: Any) -> str:
@@ -198,121 +190,3 @@ def _unknown(value: Any, where: str) -> InputError:
     what = f"prepared samples cannot be cached: a value of type '{type(value).__name__}' cannot be part of their key"
     hint = "plain values, arrays, paths and data classes can; or write 'cache: false' in the data block"
     return InputError(what, where, hint)
-
-
-# -- code ----------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def code_of(cls: Any) -> str:
-    """A digest of the source code of a class or function; ``""`` for medkit's own, which has a version.
-
-    It covers the Python files of the class's package, those of its base classes, files that these import and that are
-    not installed, and the class as it was loaded.
-    """
-    if _top(cls.__module__) == OWN:
-        return ""
-    digest = hashlib.blake2b(digest_size=16)
-    files: set[Path] = set()
-    for base in getattr(cls, "__mro__", (cls,)):
-        if _top(base.__module__) not in (OWN, "builtins"):
-            _loaded(base, digest)
-            files |= _files(base.__module__, _top(base.__module__) == _top(cls.__module__))
-    files |= _imported_later(files)
-    for file in sorted(files):
-        digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _top(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def _loaded(cls: Any, digest: Any) -> None:
-    """Add the compiled code of a class or function: its file may have been edited since, or not exist."""
-    members = vars(cls) if isinstance(cls, type) else {"": cls}
-    for name, value in sorted(members.items()):
-        function = inspect.unwrap(getattr(value, "__func__", value)) if not isinstance(value, type) else None
-        code = getattr(function, "__code__", None)
-        if isinstance(code, CodeType):
-            digest.update(f"\0{name}\0{_compiled(code)}".encode())
-
-
-def _compiled(code: CodeType) -> str:
-    return repr((code.co_code.hex(), code.co_names, [_constant(item) for item in code.co_consts]))
-
-
-def _constant(item: Any) -> str:
-    if isinstance(item, CodeType):
-        return _compiled(item)
-    if isinstance(item, frozenset):
-        return str(sorted(map(_constant, item)))  # the order of sets differs from process to process
-    return str([_constant(one) for one in item]) if isinstance(item, tuple) else repr(item)
-
-
-def _files(name: str, whole: bool) -> set[Path]:
-    """The file of a module, or those of its package, and files that these import and that are not installed."""
-    found: set[Path] = set()
-    waiting, seen = [(name, whole)], set()
-    while waiting:
-        name, whole = waiting.pop()
-        module = sys.modules.get(name)
-        if module is None or name in seen:
-            continue
-        seen.add(name)
-        top = sys.modules.get(_top(name))
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_file():
-            found.add(Path(file))
-        if file and getattr(top, "__path__", None):
-            found |= set(Path(file).parent.glob("*.py"))  # includes what functions import when called
-        if whole:
-            waiting += [(other, False) for other in list(sys.modules) if _top(other) == _top(name)]
-        if whole or _under_work(module):
-            waiting += [(other.__name__, True) for other in _imported(module) if _under_work(other)]
-    return found
-
-
-def _imported(module: ModuleType) -> Iterator[ModuleType]:
-    for value in list(vars(module).values()):
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        other = sys.modules.get(name) if isinstance(name, str) else None
-        if other is not None and other is not module:
-            yield other
-
-
-def _imported_later(files: set[Path]) -> set[Path]:
-    """Files, not installed, that functions in these files import when called, and what those import."""
-    found: set[Path] = set()
-    waiting = list(files)
-    while waiting:
-        for match in IMPORTS.findall(waiting.pop().read_bytes()):
-            name = match.decode()
-            if name == OWN or name in sys.stdlib_module_names:
-                continue
-            try:
-                spec = importlib.util.find_spec(name)
-            except (ImportError, ValueError):
-                continue
-            origin = Path(spec.origin) if spec is not None and spec.origin else None
-            if origin is None or origin.suffix != ".py" or not _is_under_work(origin):
-                continue
-            own = set(origin.parent.glob("*.py")) if origin.name == "__init__.py" else {origin}
-            waiting += own - files - found
-            found |= own
-    return found
-
-
-def _under_work(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return bool(file) and _top(module.__name__) != OWN and _is_under_work(Path(file or ""))
-
-
-def _is_under_work(file: Path) -> bool:
-    parts = file.parts
-    return not {"site-packages", "dist-packages"} & set(parts) and not Path(file).is_relative_to(_standard_library())
-
-
-@functools.cache
-def _standard_library() -> str:
-    return sysconfig.get_paths()["stdlib"]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medkit
-from medkit.data.keys import code_of, key_of
+from medkit.data.code import code_of
+from medkit.data.keys import key_of
 from medkit.recipe import Block, Stage
 from medkit.recipe.walk import blocks
 from medkit.records import made_with

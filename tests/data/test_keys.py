@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medkit.data.code import code_of
 from medkit.data.dataset import Dataset
-from medkit.data.keys import code_of, described
+from medkit.data.keys import described
 from medkit.data.transforms import CLAHE, Window
 from medkit.errors import InputError
 

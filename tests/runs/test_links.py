@@ -394,3 +394,41 @@ def test_a_linked_run_is_whole_without_the_other(copied: Path, tmp_path: Path, h
         done = run_command(words, tmp_path)
         assert done.returncode == 0, done.stderr
     assert {"test", "val"} == set(json.loads((out / "results.json").read_text())["pretext"])
+
+
+STEP = """
+import os, sys
+from dataclasses import dataclass
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+from linked_constants import FACTOR
+from medkit.api import hookimpl
+
+@dataclass(frozen=True)
+class Scale:
+    def apply(self, arrays):
+        return {**arrays, "image": arrays["image"] * FACTOR}
+    def restore(self, array, shape):
+        return array
+
+@hookimpl
+def medkit_register(registry):
+    registry.transform("scale", "linked_step:Scale", "every voxel times a number")
+"""
+
+
+def test_a_number_that_a_plugin_file_imports_counts_for_prepared_samples_and_for_what_is_linked(tmp_path: Path) -> None:
+    made = changed("data.prepare", [{"use": "window", "low": 0, "high": 80}, {"use": "linked_step:scale"}])
+    made["stages"], made["report"] = made["stages"][:1], {"splits": ["test"]}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(made))
+    (tmp_path / "linked_step.py").write_text(STEP)
+    surroundings = {"MEDKIT_CACHE": str(tmp_path / "cache")}
+    words = ["run", "r.yaml", "--device", "cpu", "--plugin", "linked_step.py", "--link", "--out"]
+    found = []
+    for name, factor in (("first", 1.0), ("black", 0.0)):
+        (tmp_path / "linked_constants.py").write_text(f"FACTOR = {factor}\n")
+        done = run_command([*words, name], tmp_path, surroundings)
+        assert done.returncode == 0, done.stderr
+        assert trained_here(tmp_path / name, "pretext")
+        found.append(json.loads((tmp_path / name / "results.json").read_text())["pretext"]["test"]["auc"]["value"])
+    assert found[0] != found[1] == 0.5  # nothing can be told of black images
