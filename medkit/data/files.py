@@ -60,6 +60,32 @@ def files_of(name: str | Path) -> list[Path]:
     return [path, *(other for other in _partners(path) if os.path.exists(other))]
 
 
+def is_folder(text: str) -> bool:
+    """Whether a text is the absolute path of a folder; ``/`` alone is not, as it is also a separator."""
+    return os.path.isabs(text) and os.path.dirname(text) != text and os.path.isdir(text)
+
+
+def all_below(folder: str | Path) -> list[tuple[str, Path]]:
+    """Every file in a folder and in those below that is not hidden, with its place there, by place.
+
+    Raises
+    ------
+    InputError
+        naming a folder that cannot be listed.
+    """
+    found, seen = [], {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=_unlisted, followlinks=True):
+        inside = {name: os.path.realpath(os.path.join(place, name)) for name in folders if name[0] != "."}
+        folders[:] = [name for name, real in inside.items() if real not in seen]  # links may lead around
+        seen.update(inside.values())
+        found += [Path(place, name) for name in names if name[0] != "."]
+    return sorted((file.relative_to(folder).as_posix(), file) for file in found if file.is_file())
+
+
+def _unlisted(error: OSError) -> None:
+    raise InputError(f"the folder cannot be listed ({error.strerror})", shown(error.filename)) from error
+
+
 def _partners(path: Path) -> list[Path]:
     for own, other in ((".hdr", ".img"), (".img", ".hdr")):
         for packed in ("", ".gz"):

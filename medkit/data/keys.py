@@ -18,7 +18,7 @@ import numpy as np
 
 from medkit.data.cases import CaseTable
 from medkit.data.code import code_of
-from medkit.data.files import files_of, size_and_date
+from medkit.data.files import all_below, is_folder, size_and_date
 from medkit.errors import InputError
 from medkit.protocols import Case, Source
 from medkit.records import made_with
@@ -124,14 +124,38 @@ def _arguments(step: Any) -> dict[str, Any]:
 
 
 def _argument_names(step: Any) -> list[str]:
-    """Fields of a data class; arguments of a constructor if each is an attribute too; else all attributes."""
-    if dataclasses.is_dataclass(step):
-        return [field.name for field in dataclasses.fields(step)]
-    own = vars(step) if hasattr(step, "__dict__") else {}
-    taken = list(inspect.signature(type(step)).parameters)
-    if taken and all(hasattr(step, name) for name in taken):
-        return sorted({*taken, *(name for name in own if not name.startswith("_"))})
-    return sorted(own)
+    """Fields of a data class that is made from them alone; arguments of a constructor if each is kept under its name,
+    with other public attributes; else all attributes.
+
+    Raises
+    ------
+    InputError
+        if there are arguments and no attributes: they are kept in a way that cannot be seen.
+    """
+    cls, own = type(step), _attributes(step)
+    taken = list(inspect.signature(cls).parameters)
+    fields = [field.name for field in dataclasses.fields(step)] if dataclasses.is_dataclass(step) else []
+    if fields and set(taken) <= set(fields):
+        return fields
+    # A value of the class (a default) says nothing of this step; a property or the like does.
+    if taken and all(name in own or hasattr(inspect.getattr_static(cls, name, None), "__get__") for name in taken):
+        return sorted({*taken, *fields, *(name for name in own if not name.startswith("_"))})
+    if taken and not own:
+        raise _unknown(step, cls.__qualname__)
+    return sorted({*fields, *own})
+
+
+def _attributes(step: Any) -> set[str]:
+    """Names of what is kept in an object, also in slots, its own and inherited ones, as far as they are filled."""
+    found = set(getattr(step, "__dict__", {}))
+    for cls in type(step).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for slot in [slots] if isinstance(slots, str) else slots:
+            private = slot.startswith("__") and not slot.endswith("__")
+            name = f"_{cls.__name__.lstrip('_')}{slot}" if private else slot
+            if slot not in ("__dict__", "__weakref__") and hasattr(step, name):
+                found.add(name)
+    return found
 
 
 def _types(cls: type) -> dict[str, Any]:
@@ -150,20 +174,24 @@ def _is_float(annotation: Any) -> bool:
 
 
 def _content(value: Any, where: str) -> Any:
-    """A value as JSON that differs for different values; arrays by their bytes, files by name, size and date."""
+    """A value as JSON that differs for different values; arrays by their bytes, files and those
+    in folders by name, size and date."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, enum.Enum):
         return ["enum", _name(type(value)), value.name]
     if isinstance(value, str):
+        if is_folder(value):
+            return ["folder", value, *_files_in(value)]
         return ["file", value, *size_and_date(Path(value))] if os.sep in value and os.path.isfile(value) else value
     if isinstance(value, float):
         return ["float", value.hex()]
     if isinstance(value, bytes):
         return ["bytes", value.hex()]
     if isinstance(value, Path):
-        files = files_of(value) if os.path.isdir(value) else [value] if os.path.exists(value) else []
-        return ["path", str(value), *([file.name, *size_and_date(file)] for file in files)]
+        if os.path.isdir(value):
+            return ["path", str(value), *_files_in(value)]
+        return ["path", str(value), *([[value.name, *size_and_date(value)]] if os.path.exists(value) else [])]
     if isinstance(value, list | tuple):
         return [type(value).__name__, *(_content(item, f"{where}[{i}]") for i, item in enumerate(value))]
     if isinstance(value, set | frozenset):
@@ -184,6 +212,10 @@ def _content(value: Any, where: str) -> Any:
     if hasattr(value, "apply") and hasattr(value, "restore"):
         return ["step", described(value)]
     raise _unknown(value, where)
+
+
+def _files_in(folder: str | Path) -> list[Any]:
+    return [[place, *size_and_date(file)] for place, file in all_below(folder)]
 
 
 def _unknown(value: Any, where: str) -> InputError:

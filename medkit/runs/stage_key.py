@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import medkit
 from medkit.data.code import code_of
+from medkit.data.files import all_below, is_folder
 from medkit.data.keys import key_of
 from medkit.recipe import Block, Stage
 from medkit.recipe.walk import blocks
@@ -78,7 +79,7 @@ class Keys:
             "runtime": [bench.runtime.device.type, bench.runtime.precision, bench.runtime.world_size],
             "seed": bench.recipe.seed,
             "stage": by_content({name: value for name, value in own.items() if name not in ("evaluate", "train")}),
-            "data": by_content({k: v for k, v in resolved["data"][stage.data].items() if k != "splits"}),
+            "data": data_by_content(resolved["data"][stage.data]),
             "components": dict(sorted(_components(stage, bench.recipe.data[stage.data]))),
         }
 
@@ -114,14 +115,26 @@ def digest(content: Any) -> str:
 
 
 def by_content(value: Any) -> Any:
-    """Plain data of a recipe with the content of each file in place of its path."""
+    """Plain data of a recipe with the content of each file, and of all files in each folder, in place of its path."""
+    return _by_content(value, folders=True)
+
+
+def data_by_content(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A data block so, without its splits. Folders of its source are named only: images may be in them, and each case
+    has a digest of its own."""
+    return {key: _by_content(item, folders=key != "source") for key, item in block.items() if key != "splits"}
+
+
+def _by_content(value: Any, folders: bool) -> Any:
     if isinstance(value, Mapping):
-        return {key: by_content(item) for key, item in value.items()}
+        return {key: _by_content(item, folders) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [by_content(item) for item in value]
+        return [_by_content(item, folders) for item in value]
     # A resolved recipe names files by absolute paths; a word that happens to be a file in the current folder is a word.
     if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value):
         return {"file": file_digest(Path(value))}
+    if folders and isinstance(value, str) and is_folder(value):
+        return {"folder": {place: file_digest(file) for place, file in all_below(value)}}
     return value
 
 

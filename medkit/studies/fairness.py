@@ -9,7 +9,7 @@ from typing import Any
 
 from medkit.errors import InputError
 from medkit.recipe import Stage
-from medkit.runs.stage_key import by_content, digest, is_external
+from medkit.runs.stage_key import data_by_content, digest, is_external
 from medkit.runs.workbench import Workbench
 from medkit.studies.study import Study
 from medkit.studies.tables import Table
@@ -83,7 +83,7 @@ def _given(method: str, bench: Workbench, stage: Stage, tuning: str) -> Given:
     plain: dict[str, Any] = next(s for s in bench.recipe.resolved()["stages"] if s["name"] == stage.name)
     block = bench.recipe.resolved()["data"][stage.data]
     cases = bench.cases.train(stage)
-    samples = [by_content({key: block[key] for key in DATA}), [case.id for case in cases]]
+    samples = [data_by_content({key: block[key] for key in DATA}), [case.id for case in cases]]
     draws = {key: plain[key] for key in DRAWS if plain.get(key) not in (None, False, 1)}
     if stage.unit not in ("patch", "patch3d"):
         draws = {key: value for key, value in draws.items() if not key.startswith("patch")}

@@ -15,7 +15,7 @@ from medkit.recipe import yaml as yaml_marks
 from medkit.recipe.pieces import names_there
 from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml import Node, assign
-from medkit.runs.stage_key import by_content, digest
+from medkit.runs.stage_key import by_content, data_by_content, digest
 from medkit.studies.rows import with_only
 from medkit.studies.study import SEED, Compare, Method, Study
 
@@ -157,7 +157,7 @@ def planned_keys(recipe: Recipe) -> dict[str, str]:
             {
                 "seed": recipe.seed,
                 "stage": by_content({name: value for name, value in own.items() if name != "evaluate"}),
-                "data": by_content({name: value for name, value in data.items() if name != "splits"}),
+                "data": data_by_content(data),
                 "splits": seen,
                 "parents": {name: found[name] for name in sorted(stage.takes_from())},
             }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -62,6 +63,93 @@ def test_different_arguments_have_different_keys(one: Any, other: Any) -> None:
     assert described(Step(one)) != described(Step(other))
 
 
+class Plain:
+    def apply(self, arrays: dict) -> dict:
+        return arrays
+
+    def restore(self, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        return array
+
+
+class Slotted(Plain):
+    __slots__ = ("__hidden", "_factor", "unfilled")
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.__hidden = self._factor = factor
+
+
+class Hidden:
+    __slots__ = "__hidden"
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.__hidden = factor
+
+
+class Inheriting(Hidden):
+    __slots__ = ()
+
+
+class Both(Hidden):
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(factor)
+        self.same = 1
+
+
+class Defaulted(Plain):
+    factor = 1.0
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self._factor = factor
+
+
+class Property(Plain):
+    def __init__(self, factor: float = 1.0) -> None:
+        self._kept = [factor, len]  # what cannot be part of a key need not be, as the property says it all
+
+    @property
+    def factor(self) -> float:
+        return self._kept[0]
+
+
+class Named(NamedTuple):
+    factor: float = 1.0
+
+
+@dataclasses.dataclass
+class Initial:
+    factor: dataclasses.InitVar[float] = 1.0
+    same: int = 1
+
+    def __post_init__(self, factor: float) -> None:
+        self._factor = factor
+
+
+@dataclasses.dataclass(slots=True)
+class Fields:
+    factor: float = 1.0
+
+
+KEPT = [Slotted, Hidden, Inheriting, Both, Defaulted, Property, Named, Initial, Fields]
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_two_arguments_have_two_keys_however_a_step_keeps_them(kind: Callable[[float], Any]) -> None:
+    assert described(kind(1.0)) == described(kind(1.0))
+    assert described(kind(1.0)) != described(kind(0.0))
+
+
+class Table(dict):
+    """Keeps its argument in itself."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(of=factor)
+
+
+def test_a_step_whose_arguments_cannot_be_seen_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'Table' cannot be part.*cache: false"):
+        described(Table(0.0))
+
+
 def test_whole_numbers_are_the_floats_that_an_argument_takes() -> None:
     assert described(Window(0, 80)) == described(Window(0.0, 80.0))
 
@@ -86,6 +174,23 @@ def test_a_file_that_a_step_reads_is_part_of_its_key(tmp_path: Path, kind: type)
     before = described(Step(kind(file)))
     file.write_text("22")
     assert described(Step(kind(file))) != before
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("name", ["curve.txt", "inner/curve.txt"])
+def test_every_file_of_a_folder_that_a_step_reads_is_part_of_its_key(tmp_path: Path, kind: type, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    (tmp_path / "around").symlink_to(tmp_path)
+    file.write_text("1")
+    before = described(Step(kind(tmp_path)))
+    assert described(Step(kind(tmp_path))) == before
+    file.write_text("22")
+    assert described(Step(kind(tmp_path))) != before
+
+
+def test_a_separator_is_no_folder() -> None:
+    assert json.loads(described(Step("/")))[-1] == {"value": "/"}
 
 
 PLUGIN = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from medkit.data.nifti import write_nifti
 from medkit.data.volume import Volume
 from medkit.errors import InputError, MedkitError
 from medkit.recipe import recipe_from
+from medkit.registry.plugins import forget, load_file
 from medkit.runs import file_digest
 from medkit.runs.measure import evaluate_again
 
@@ -98,6 +100,70 @@ def test_a_stage_trained_before_the_change_is_told_apart(tmp_path: Path) -> None
     first, second = told(out)
     assert first.startswith("s0 was trained before")
     assert second.startswith("s1 was started before")
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from pathlib import Path
+from medkit.api import hookimpl
+
+@dataclass(frozen=True)
+class Limited:
+    \"\"\"Gradients times a number that a file of a folder has.
+
+    Parameters
+    ----------
+    folder:
+        Has the number.
+    \"\"\"
+
+    folder: Path
+
+    def clip(self, parameters):
+        for parameter in parameters:
+            parameter.grad.mul_(float((self.folder / "inner" / "limit.txt").read_text()))
+
+@hookimpl
+def medkit_register(registry):
+    registry.clip("limited", "begun_plugin:Limited", "a bound of a user's")
+"""
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Callable[[float], dict[str, Any]]]:
+    """A recipe whose clip reads a folder, once its file has been written with a number."""
+    (tmp_path / "begun_plugin.py").write_text(PLUGIN)
+    (tmp_path / "limits" / "inner").mkdir(parents=True)
+    name = load_file(tmp_path / "begun_plugin.py")
+
+    def written(limit: float) -> dict[str, Any]:
+        (tmp_path / "limits" / "inner" / "limit.txt").write_text(str(limit))
+        plain = made(tmp_path / "data")
+        plain["stages"][0]["clip"] = {"use": "begun_plugin:limited", "folder": str(tmp_path / "limits")}
+        return plain
+
+    yield written
+    forget(name)
+
+
+def test_a_file_edited_in_a_folder_that_the_recipe_names_is_told(
+    tmp_path: Path, limited: Callable[[float], dict[str, Any]]
+) -> None:
+    with stopped_after(2):
+        train(recipe_from(limited(1.0)), tmp_path / "run", **OPTIONS)
+    limited(0.0)
+    go_on(tmp_path / "run", **OPTIONS)
+    assert "the stage in recipe.yaml or a file that it names" in told(tmp_path / "run")[0]
+
+
+def test_a_stage_is_not_linked_once_a_file_in_a_folder_that_it_names_was_edited(
+    tmp_path: Path, limited: Callable[[float], dict[str, Any]]
+) -> None:
+    train(recipe_from(limited(1.0)), tmp_path / "first", **OPTIONS)
+    train(recipe_from(limited(0.0)), tmp_path / "edited", link=True, **OPTIONS)
+    train(recipe_from(limited(0.0)), tmp_path / "again", link=True, **OPTIONS)
+    assert (tmp_path / "edited" / "checkpoints" / "s0").is_dir()
+    assert not (tmp_path / "again" / "checkpoints" / "s0").is_dir()
 
 
 def test_nothing_is_told_where_nothing_changed(tmp_path: Path) -> None:
