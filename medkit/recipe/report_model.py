@@ -75,6 +75,11 @@ class Report:
     own_data: int | None = None
     stress: dict[str, Stress] = field(default_factory=dict)
 
+    @property
+    def test(self) -> str:
+        """The test by which stages are compared, and lower doses with the scans' own."""
+        return str(self.compare.get("test", "paired_t"))
+
     def allowed(self, split: str) -> str | None:
         """Why ``split`` may hold patients that were seen in training; None if it may not."""
         return self.allow_seen.get(split) if isinstance(self.allow_seen, dict) else self.allow_seen

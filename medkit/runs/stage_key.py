@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ class Keys:
             "seed": bench.recipe.seed,
             "stage": by_content({name: value for name, value in own.items() if name not in ("evaluate", "train")}),
             "data": data_by_content(resolved["data"][stage.data]),
-            "components": dict(sorted(_components(stage, bench.recipe.data[stage.data]))),
+            "components": dict(sorted(components(_used(stage, bench.recipe.data[stage.data])))),
         }
 
     def cases_of(self, stage: Stage) -> list[str]:
@@ -88,7 +88,7 @@ class Keys:
         return [self._digest(stage, split, split == stage.train) for split in stage.splits([])]
 
     def _stress(self, stage: Stage) -> list[Any]:
-        """What the curves over the dose are measured on; nothing of a stage without any."""
+        """What the curves over the dose come from; nothing of a stage without any."""
         from medkit.runs.stress import identity_of  # which trains and predicts, as keys do not
 
         return identity_of(self.bench, stage)
@@ -150,11 +150,15 @@ def own_code() -> str:
     return found.hexdigest()
 
 
-def _components(stage: Stage, data: Any) -> Iterator[tuple[str, list[str]]]:
-    """Each component that a stage uses, with its plugin's version and a digest of its source."""
+def _used(stage: Stage, data: Any) -> list[Any]:
+    own = [stage.objective, stage.optim, stage.schedule, stage.clip, *stage.metrics]
+    return [*own, data.source, *data.prepare, *data.random]
+
+
+def components(used: Iterable[Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each component among these and inside them, with its plugin's version and a digest of its source."""
     versions = {info.name: info.version for info in plugins.plugins()}
-    used: Sequence[Any] = [stage.objective, stage.optim, stage.schedule, stage.clip, *stage.metrics, data.source]
-    for block in (inner for one in [*used, *data.prepare, *data.random] for inner in blocks(one)):
+    for block in (inner for one in used for inner in blocks(one)):
         entry: Entry = block.entry
         made = entry.load()
         while isinstance(made, functools.partial):

@@ -25,7 +25,7 @@ from medkit.runs.file_digest import digest as file_digest
 from medkit.runs.folder import RunFolder
 from medkit.runs.ledgers import recorded_ledger
 from medkit.runs.predictor import Predictor, the_window
-from medkit.runs.stage_key import digest
+from medkit.runs.stage_key import by_content, components, digest
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.workbench import Workbench
 
@@ -42,8 +42,9 @@ class StageDenoiser:
     @cached_property
     def identity(self) -> str:
         stage, recipe = self.predictor.stage, self.predictor.recipe
-        prepare = [step.plain() for step in recipe.data[stage.data].prepare]
-        return digest([stage.objective.plain(), prepare, _weights(self.predictor.folder, stage.name)])
+        used = [stage.objective, *recipe.data[stage.data].prepare]
+        made = by_content([block.plain() for block in used])
+        return digest([made, dict(components(used)), _weights(self.predictor.folder, stage.name)])
 
     def denoise(self, scan: Volume) -> Volume:
         output = self.predictor.predict(scan).output
@@ -137,11 +138,11 @@ def _ledger_of(run: Path) -> Ledger | None:
 
 
 def identity_of(bench: Workbench, stage: Stage) -> list[Any]:
-    """What the curves of a stage are measured on, besides its test split."""
+    """What the curves of a stage are measured on, besides its test split, and the test that compares their doses."""
     found = []
     for name, curve in bench.recipe.stressed(stage).items():
         denoiser = denoiser_of(bench, curve)
-        settings = [curve.split, curve.dose, curve.photons, curve.kernel, curve.modulation, curve.seed]
+        settings = [bench.recipe.report.test, curve.split, curve.dose, curve.photons, curve.kernel, curve.modulation, curve.seed]
         found.append([name, *settings, None if denoiser is None else denoiser.identity])
     return found
 
@@ -162,8 +163,7 @@ def stressed(bench: Workbench, trainer: StageTrainer, metrics: Sequence[Any], pr
                 # Counts of the split itself: its patients are those of every dose.
                 counted = bench.seen.counted(stage, _renamed(made, curve.split))
                 found.append(_renamed(counted, point))
-    kind = bench.recipe.report.compare.get("test", "paired_t")
-    return against_own_dose(found, bench.recipe.stressed(stage), kind)
+    return against_own_dose(found, bench.recipe.stressed(stage), bench.recipe.report.test)
 
 
 def _renamed(evaluation: Evaluation, split: str) -> Evaluation:

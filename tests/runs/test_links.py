@@ -279,6 +279,17 @@ def test_what_is_measured_is_no_matter_of_the_weights(home: Path, tmp_path: Path
         assert one.results != other.results
 
 
+def test_the_test_that_compares_doses_is_part_of_what_is_measured(home: Path, tmp_path: Path) -> None:
+    curve = {"stages": ["pretext"], "split": "test", "dose": [1, 0.25]}
+    made = [
+        changed("report", {"splits": ["test"], "stress": {"noisy": curve}, "compare": {"test": test, "metric": ["auc"]}})
+        for test in ("paired_t", "wilcoxon")
+    ]
+    one, other = (key_of(plain, tmp_path / name) for plain, name in zip(made, "ab", strict=True))
+    assert one.training == other.training
+    assert one.results != other.results
+
+
 def test_a_key_is_the_one_of_the_finished_run(home: Path, tmp_path: Path) -> None:
     record = RunFolder(home / "first").key("pretext")
     assert key_of(plain(), tmp_path / "a") == StageKey(record["training"], record["results"])

@@ -130,6 +130,16 @@ def test_another_dose_is_measured_anew_with_the_same_weights(cached: Path) -> No
     assert found["denoised@0.25"]["auc"] == read_results(cached)["detect"]["denoised@0.25"]["auc"]
 
 
+@pytest.mark.nightly
+def test_doses_compared_by_another_test_are_measured_anew_with_the_same_weights(cached: Path) -> None:
+    other = cached.parent / "wilcoxon"
+    train(recipe("report.compare={test: wilcoxon, metric: [dice]}"), other, quiet=True, device="cpu", link=True)
+    assert "linked; what is measured here differs" in (other / "log.txt").read_text()
+    before, now = (read_results(run)["detect"]["noisy@0.25"]["dice"] for run in (cached, other))
+    assert now.value == before.value
+    assert now.extras["p"] != before.extras["p"]
+
+
 def test_a_run_interrupted_before_its_curves_ends_with_the_same_numbers(cached: Path) -> None:
     folder = RunFolder(cached)
     before = json.loads((cached / "results.json").read_text())
