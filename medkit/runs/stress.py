@@ -142,7 +142,15 @@ def identity_of(bench: Workbench, stage: Stage) -> list[Any]:
     found = []
     for name, curve in bench.recipe.stressed(stage).items():
         denoiser = denoiser_of(bench, curve)
-        settings = [bench.recipe.report.test, curve.split, curve.dose, curve.photons, curve.kernel, curve.modulation, curve.seed]
+        settings = [
+            bench.recipe.report.test,
+            curve.split,
+            curve.dose,
+            curve.photons,
+            curve.kernel,
+            curve.modulation,
+            curve.seed,
+        ]
         found.append([name, *settings, None if denoiser is None else denoiser.identity])
     return found
 

@@ -282,7 +282,9 @@ def test_what_is_measured_is_no_matter_of_the_weights(home: Path, tmp_path: Path
 def test_the_test_that_compares_doses_is_part_of_what_is_measured(home: Path, tmp_path: Path) -> None:
     curve = {"stages": ["pretext"], "split": "test", "dose": [1, 0.25]}
     made = [
-        changed("report", {"splits": ["test"], "stress": {"noisy": curve}, "compare": {"test": test, "metric": ["auc"]}})
+        changed(
+            "report", {"splits": ["test"], "stress": {"noisy": curve}, "compare": {"test": test, "metric": ["auc"]}}
+        )
         for test in ("paired_t", "wilcoxon")
     ]
     one, other = (key_of(plain, tmp_path / name) for plain, name in zip(made, "ab", strict=True))
