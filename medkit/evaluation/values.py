@@ -11,6 +11,7 @@ import numpy as np
 
 from medkit.errors import RunError
 from medkit.evaluation.bootstrap import Interval, bootstrap, none, too_few
+from medkit.evaluation.own_interval import checked_ends
 from medkit.evaluation.results import RESERVED, MetricValue
 from medkit.parts.intervals import numbered, rests_on_one
 
@@ -43,7 +44,7 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
     elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])):
         ends = none(few)
     else:
-        ends = interval(metric, rows, patients)
+        ends = interval(metric, rows, patients, value.value)
     return replace(value, low=ends.low, high=ends.high, method=ends.method, n_undefined=ends.undefined)
 
 
@@ -56,13 +57,19 @@ def _why(rows: Rows) -> str:
     return f"{without} of {len(numbers[0])} cases have no number, as where the size of voxels is not known"
 
 
-def interval(metric: Any, rows: Rows, patients: Sequence[str]) -> Interval:
-    """The metric's own interval if it has one, else the bootstrap's."""
+def interval(metric: Any, rows: Rows, patients: Sequence[str], value: float) -> Interval:
+    """The metric's own interval of its ``value`` if it has one, else the bootstrap's.
+
+    Raises
+    ------
+    RunError
+        if its own cannot be one of the value.
+    """
     own = getattr(metric, "interval", None)
     ends = own(rows, patients) if own is not None else None
     if ends is None:
         return bootstrap(metric, rows, patients)
-    low, high = (float(end) for end in ends)
-    if not (math.isfinite(low) and math.isfinite(high)):
+    checked = checked_ends(metric.name, ends, value)
+    if checked is None:
         return none("too few cases of a kind")
-    return Interval(low, high, getattr(metric, "interval_method", "the metric's own"))
+    return Interval(*checked, getattr(metric, "interval_method", "the metric's own"))

@@ -127,7 +127,7 @@ class FID:
         }
 
     def interval(self, rows: Rows, patients: Sequence[str]) -> tuple[float, float]:
-        """95 % interval by the jackknife over patients (Efron and Stein 1981), not below 0; nan with fewer than two.
+        """95 % interval by the jackknife over patients (Efron and Stein 1981), not below 0; nan if it is not defined.
 
         FID grows as the number of different slices falls. A bootstrap sample has about two thirds of them, the set
         without one patient nearly all, and there are as many sets as patients, not a thousand. How often intervals of
@@ -141,6 +141,8 @@ class FID:
         without = np.array([_distance(rows["features"][owners != name], "output") for name in names])
         error = np.sqrt((count - 1) / count * np.sum((without - without.mean()) ** 2))
         half = float(stats.t.ppf(0.975, count - 1) * error)
+        if not np.isfinite(half):  # without one of the patients too few slices are left
+            return float("nan"), float("nan")
         value = self.compute(rows)
         return max(0.0, value - half), value + half
 

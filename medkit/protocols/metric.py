@@ -65,7 +65,8 @@ class Metric(Protocol):
     - ``needs``, a tuple of keys that ``per_case`` reads (checked before training; all keys are anyway tried on a case);
     - ``extras(rows)``, numbers by name that go with its own into ``results.json``, by names not taken there;
     - ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that,
-      with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients;
+      with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients. Ends that are
+      reversed, not finite or on one side of the value are an error; (nan, nan) says that there is none;
     - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
       function of how often each row counts, for a bootstrap that takes a hundredth of the time;
     - ``of_labels(labels)``, the metrics that stand for it in a stage that reads the declared labels of its data block;

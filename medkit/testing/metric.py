@@ -12,8 +12,10 @@ import numpy as np
 from medkit.data.dataset import Sample, prepare_record
 from medkit.data.transforms import Resize
 from medkit.data.volume import Volume
+from medkit.errors import RunError
 from medkit.evaluation.evaluate import stack
 from medkit.evaluation.items import check_predictions, items_of
+from medkit.evaluation.own_interval import checked_ends
 from medkit.evaluation.results import RESERVED
 from medkit.protocols import Case, Record
 
@@ -107,8 +109,10 @@ def _check_extras(metric: Any, rows: Mapping[str, np.ndarray], patients: Sequenc
         assert name not in RESERVED, f"extras: '{name}' would replace the metric's own"
     ends = metric.interval(rows, patients) if hasattr(metric, "interval") else None
     if ends is not None:
-        low, high = (float(end) for end in ends)
-        assert math.isnan(low) or low <= high, f"the interval goes from {low} to {high}"
+        try:
+            checked_ends(metric.name, ends, metric.compute(rows))
+        except RunError as error:
+            raise AssertionError(str(error)) from error
 
 
 def _check_resampled(metric: Any, rows: Mapping[str, np.ndarray], count: int) -> None:
