@@ -155,14 +155,15 @@ class RMSE(SliceMetric):
     Parameters
     ----------
     window_width:
-        Width of the window in HU, to have the error in HU; null leaves it as a share of the window.
+        Width of the window in HU, to have the error in HU; null leaves it as a share of the window. A run refuses
+        another width than that of the data block's window.
     """
 
     name = "rmse"
     higher_is_better = False
 
     def __init__(self, window_width: Annotated[float, Field(gt=0)] | None = None) -> None:
-        self.factor = window_width or 1.0
+        self.window_width, self.factor = window_width, window_width or 1.0
         self.unit = "HU" if window_width else "of the window"
         self.name = "rmse_hu" if window_width else "rmse"
 

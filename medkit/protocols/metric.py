@@ -10,6 +10,23 @@ if TYPE_CHECKING:
 
 from medkit.protocols.cases import Rows
 
+COLUMNS = (
+    *("stage", "split", "case", "patient", "center", "label", "labels", "image", "truth"),
+    *("probability", "value", "class", "class_probability"),
+)
+"""Columns of ``cases.csv`` that are no metric's, besides ``probability_NAME`` of each declared class."""
+
+
+def is_column(name: str) -> bool:
+    """Whether ``cases.csv`` has something else under a name, which a metric of that name would overwrite."""
+    return name in COLUMNS or name.startswith("probability_")
+
+
+def column_told(name: str) -> tuple[str, str]:
+    """What is wrong with such a name of a metric, and the way out."""
+    what = f"it is recorded as '{name}', which is another column of cases.csv that it would overwrite"
+    return what, f"give the metric another name, such as '{name}_score'"
+
 
 @runtime_checkable
 class Metric(Protocol):
@@ -59,6 +76,8 @@ class Metric(Protocol):
     ``compute`` turns the stacked rows into the number, nan where it is undefined (never 0). ``score`` is the per-case
     value shown in ``cases.csv`` and used by paired tests, nan if the metric has none (AUC). On several ranks each
     measures a part of the cases, and one computes the number: what that takes stands in the rows, not in the metric.
+
+    ``name`` may not be one of the other columns of ``cases.csv`` (``COLUMNS`` of this module).
 
     A metric may also have
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from medkit import names
 from medkit.errors import InputError, Problems, did_you_mean
+from medkit.protocols.metric import column_told, is_column
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block, Reference
 from medkit.recipe.channels import channels_of, settle_channels
@@ -225,6 +226,10 @@ class _Reader(Pieces):
                     other.plain() for other in stage.metrics[:i] if isinstance(other, Block)
                 ]:
                     self.problem(metric.mark, f"{path}.metrics[{i}]", f"'{metric.name}' is named twice")
+                name = static_constant(metric.entry, "name") if isinstance(metric, Block) else None
+                if isinstance(name, str) and is_column(name):  # what the constructor sets is checked when it is built
+                    what, hint = column_told(name)
+                    self.problem(metric.mark, f"{path}.metrics[{i}]", f"metric '{metric.name}': {what}", hint)
         for key, cls in RECORDS.items():
             if key in entries and entries[key].value is not None:
                 setattr(stage, key, self.record(entries[key], cls, f"{path}.{key}"))

@@ -13,6 +13,7 @@ from medkit.engine.optimizers import parameter_groups, table
 from medkit.engine.runtime import Runtime
 from medkit.recipe import Recipe, Stage, load_recipe
 from medkit.runs.checks import check_predicts, check_turns
+from medkit.runs.metric_checks import check_metrics
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
 
@@ -49,6 +50,7 @@ def dry_run(
         recipe = recipe.without(skip)
     runtime = Runtime.start(device=device, precision=precision)
     bench = Workbench(recipe, runtime)
+    check_metrics(bench)
     bench.seen.check_all()
     found = DryRun()
     for stage in recipe.stages:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from medkit.errors import InputError, RunError
 from medkit.recipe import Stage
-from medkit.runs.checks import check_metric_names, check_predicts, check_trainable, check_turns
+from medkit.runs.checks import check_predicts, check_trainable, check_turns
+from medkit.runs.metric_checks import check_metrics
 from medkit.runs.stress import check_denoisers, check_seen_by_denoisers
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
@@ -26,8 +27,7 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
     InputError
         if the recipe or the data are wrong, or no stage would be left.
     """
-    metrics = {stage.name: bench.metrics(stage) for stage in bench.recipe.stages}
-    check_metric_names(bench.recipe, metrics)
+    check_metrics(bench)
     check_denoisers(bench)
     for stage in bench.recipe.stages:
         dataset = bench.dataset(stage)

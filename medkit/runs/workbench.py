@@ -27,6 +27,7 @@ from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.recipe.labels import reads_labels
 from medkit.runs.folder import RunFolder
+from medkit.runs.metric_checks import check_recorded
 from medkit.runs.seen import Seen
 from medkit.runs.settings import Workers
 from medkit.runs.stage_cases import StageCases
@@ -234,7 +235,7 @@ class Workbench:
         Raises
         ------
         InputError
-            if two are recorded under one name: their rows would be mixed.
+            if two are recorded under one name, as their rows would be mixed, or one under that of another column.
         """
         built = [block.build() for block in stage.metrics]
         labels = self.recipe.data[stage.data].labels
@@ -247,10 +248,7 @@ class Workbench:
             means = {id(metric): each[0] for metric, each in pairs}
             built = [means.get(id(metric), metric) for metric in built]
             built += [one for _, each in pairs for one in each[1:]]
-        for i, metric in enumerate(built):
-            if metric.name in [other.name for other in built[:i]]:
-                what = f"two metrics are recorded as '{metric.name}', but only one number can be"
-                raise InputError(what, f"stages.{stage.name}.metrics", "keep one of them")
+        check_recorded(stage, built)
         return built
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
