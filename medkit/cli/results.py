@@ -160,13 +160,15 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Two or more run folders.")],
     json: Json = False,
 ) -> None:
-    """Set the results of several runs side by side, and say where they were tested on different cases.
+    """Set the results of several runs side by side, and say where cases or a metric's arguments differ.
 
     Example: medkit compare runs/first runs/second
     """
     import sys
 
+    from medkit.evaluation import files
     from medkit.evaluation.case_table import CaseTable
+    from medkit.evaluation.metric_arguments import otherwise
     from medkit.evaluation.results import read_results
     from medkit.evaluation.same_cases import cases_of, different
     from medkit.runs.folder import RunFolder
@@ -176,11 +178,14 @@ def compare(
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("a run folder is given twice", hint="name each run once")
     opened = {str(folder): RunFolder.open(folder, plugins=False) for folder in folders}
-    runs = {name: _flat(read_results(folder.path), folder) for name, folder in opened.items()}
+    results = {name: read_results(folder.path) for name, folder in opened.items()}
+    runs = {name: _flat(results[name], folder) for name, folder in opened.items()}
     keys = list(dict.fromkeys(key for values in runs.values() for key in values))
     short = [folder.name for folder in folders]
     names = dict(zip(opened, short if len(set(short)) == len(short) else opened, strict=True))
-    notes = list(different({names[name]: cases_of(CaseTable.of_folder(f.path)) for name, f in opened.items()}))
+    cases = {names[name]: cases_of(CaseTable.of_folder(folder.path)) for name, folder in opened.items()}
+    notes = [f"{note}; numbers from different cases do not compare methods" for note in different(cases)]
+    notes += otherwise({names[n]: (files.read_recipe(f.path), _metrics(results[n])) for n, f in opened.items()})
     if json:
         show_json(
             {
@@ -194,7 +199,15 @@ def compare(
     rows = [(*key, *(_told(values.get(key)) for values in runs.values())) for key in keys]
     show_table(["stage", "split", "metric", *names.values()], rows)
     for note in notes:
-        print(f"note: {note}; numbers from different cases do not compare methods")
+        print(f"note: {note}")
+
+
+def _metrics(results: Results) -> dict[str, list[str]]:
+    """The names of what was measured of each stage."""
+    return {
+        stage: list(dict.fromkeys(name for values in splits.values() for name in values))
+        for stage, splits in results.items()
+    }
 
 
 def _flat(results: Results, folder: RunFolder) -> dict[Key, MetricValue]:

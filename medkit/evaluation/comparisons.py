@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,13 @@ import numpy as np
 from medkit.evaluation import statistics
 from medkit.evaluation.bootstrap import too_few
 from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.metric_arguments import measured_otherwise
 from medkit.evaluation.results import recorded
+from medkit.evaluation.same_cases import Rows, by_case, unknown, unlike
 from medkit.recipe.values import SEPARATOR
+
+Blocks = Mapping[str, Mapping[str, Any]]
+"""Stages of a resolved recipe by name."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +52,31 @@ def compare_variants(
     cases: CaseTable | Sequence[Mapping[str, Any]],
     wanted: Mapping[str, Any],
     lower_is_better: Sequence[str] = (),
+    blocks: Blocks | None = None,
 ) -> list[Comparison]:
     """Test a stage, the first of ``stages``, against each of its variants, per split and metric, on cases both have.
 
     ``auc`` has no value per case: it is always tested by DeLong, and other metrics never are (paired t instead).
-    With fewer than six patients no test is defined. ``rmse`` is also found under the longer name that the metric gives
-    itself (``rmse_hu``).
+    With fewer than six patients no test is defined, nor is one where cases of the same names are not the same, or it is
+    not known whether they are, or the metric had other arguments, as ``blocks`` say. ``rmse`` is also found under the
+    longer name that the metric gives itself (``rmse_hu``).
     """
     compare = wanted.get("compare") or {}
     if len(stages) < 2 or not compare or SEPARATOR in stages[0]:
         return []  # without the stage itself there is nothing to compare with
     table = cases if isinstance(cases, CaseTable) else CaseTable(cases)
-    kind, known = compare.get("test", "paired_t"), table.columns(stages)
+    kind, known, said = compare.get("test", "paired_t"), table.columns(stages), blocks or {}
     metrics = [recorded(name, known) for name in compare.get("metric", [])]
     found: list[tuple[str, str, str, statistics.Test, bool]] = []
     for split in splits:
-        rows = {stage: {row["case"]: row for row in table.of(stage, split)} for stage in stages}
+        rows = {stage: by_case(table.of(stage, split)) for stage in stages}
+        others = {other: _other_cases(stages[0], other, rows, said) for other in stages[1:]}
         for metric in metrics:
             for other in stages[1:]:
                 test, clustered = paired_test(kind, metric, rows[stages[0]], rows[other])
+                why = others[other] or measured_otherwise(said.get(stages[0], {}), said.get(other, {}), metric)
+                if test is not None and why:
+                    test = replace(test, difference=math.nan).undefined(why)
                 if test is not None:
                     found.append((split, metric, other, test, clustered))
     corrected = statistics.holm([test.p for _, _, _, test, _ in found])
@@ -73,6 +84,16 @@ def compare_variants(
         Comparison(split, metric, stages[0], other, test, p, clustered, metric not in lower_is_better)
         for (split, metric, other, test, clustered), p in zip(found, corrected, strict=True)
     ]
+
+
+def _other_cases(first: str, second: str, rows: Mapping[str, Rows], blocks: Blocks) -> str:
+    """Why rows of two stages are no pairs; "" if they are."""
+    if told := unlike(rows[first], rows[second]):
+        return told
+    data = [blocks[stage].get("data") for stage in (first, second) if stage in blocks]
+    if len(set(data)) == 2 and (count := unknown(rows[first], rows[second])):
+        return f"whether {count} images of data blocks '{data[0]}' and '{data[1]}' are the same is not known"
+    return ""
 
 
 def paired_test(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medkit.errors import RunError
+from medkit.evaluation.case_digests import known_by
 from medkit.evaluation.items import items_of
 from medkit.evaluation.prediction import CasePrediction
 from medkit.protocols.labels import Labels
@@ -60,9 +61,10 @@ def rows_of(
     truth = 0 if sample.native_mask is None else int(np.count_nonzero(sample.native_mask))
     kept = CaseRows(index, len(sample.image), truth)
     items = items_of(sample, prediction.arrays, unit, prediction.on_source)
+    known = known_by(sample)
     rows: dict[str, list[dict[str, Any]]] = {metric.name: [] for metric in metrics}
     for item in items:
-        line = _line(item, where)
+        line = _line(item, where) | known
         for metric in metrics:
             row = measured(metric, item, where[0])
             if row is None:

@@ -129,10 +129,9 @@ def _tests(table: PaperTable, compared: Sequence[Comparison]) -> list[str]:
         f"Stars compare with {name} on the cases both have ({tests}): * p < 0.05, ** p < 0.01, *** p < 0.001 after "
         f"Holm's correction for all {len(compared)} comparisons of this stage."
     ]
-    if undefined := sum(math.isnan(c.p_holm) for c in compared):
-        lines.append(
-            f"{undefined} of them are not defined: fewer than {FEWEST} patients, or the same difference in all."
-        )
+    if undefined := [c.test.why for c in compared if math.isnan(c.p_holm)]:
+        why = "; ".join(dict.fromkeys(filter(None, undefined)))
+        lines.append(f"{len(undefined)} of them are not defined" + (f": {why}." if why else "."))
     if rest := [label for label in dict.fromkeys(labels.values()) if label not in tested]:
         lines.append(f"Not tested: {_and(rest)}.")
     if any(c.clustered for c in compared):

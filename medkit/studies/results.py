@@ -15,6 +15,7 @@ from typing import Any
 from medkit.errors import InputError
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.results import MetricValue, read_results, recorded
+from medkit.evaluation.same_cases import Rows, by_case, unlike
 from medkit.recipe import yaml as yaml_marks
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
@@ -101,9 +102,9 @@ class StudyResults:
             t for t in trials if t.kind == "trial" and t.name in outcomes and outcomes[t.name].status == "finished"
         ]
         measured = [made for trial in finished if (made := _measured(folder, trial, compare)) is not None]
-        _check_cases(measured, path)
+        other = list(_check_cases(measured, path, "data" in (compare.get("unequal") or {})))
         trainings = [line for trial in trials for line in _trainings(folder, trial)]
-        notices = _notices(folder, finished)
+        notices = [*_notices(folder, finished), *other]
         own = {trial.name: OwnData.from_json(kept) for trial in finished if (kept := folder.own_data(trial))}
         return cls(path, folder.about(), study, compare, trials, outcomes, measured, trainings, notices, own)
 
@@ -206,16 +207,24 @@ def _measured(folder: StudyFolder, trial: Trial, compare: Mapping[str, Any]) -> 
     return Measured(trial, values, CaseTable.of_folder(run.path).of(stage, split))
 
 
-def _check_cases(measured: Sequence[Measured], path: Path) -> None:
-    """Refuse to compare what was measured on different cases."""
-    first: dict[tuple[str, ...], tuple[str, set[str]]] = {}
+def _check_cases(measured: Sequence[Measured], path: Path, unequal: bool) -> Iterator[str]:
+    """Refuse to compare what was measured on different cases; what has to be told if it is compared.
+
+    ``unequal``: the study says why methods get other data, so that other images of the same cases are only told.
+    """
+    first: dict[tuple[str, ...], tuple[str, Rows]] = {}
+    hint = "a comparison needs the same ones; give both the same test split"
     for found in measured:
-        cases = {str(row["case"]) for row in found.cases}
+        cases = by_case(found.cases)
         name, others = first.setdefault(found.place, (found.trial.name, cases))
-        if cases != others:
-            odd = sorted(cases ^ others)[0]
-            what = f"trials '{name}' and '{found.trial.name}' were measured on different cases (such as '{odd}')"
-            raise InputError(what, str(path), "a comparison needs the same ones; give both the same test split")
+        those = f"trials '{name}' and '{found.trial.name}'"
+        if odd := sorted(cases.keys() ^ others.keys()):
+            what = f"{those} were measured on different cases (such as '{odd[0]}')"
+            raise InputError(what, str(path), hint)
+        if told := unlike(others, cases, images=not unequal):
+            raise InputError(f"{those} were measured on different cases: {told}", str(path), hint)
+        if told := unlike(others, cases):
+            yield f"{those}: {told}. The study says why methods get other data."
 
 
 def _trainings(folder: StudyFolder, trial: Trial) -> Iterator[Training]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_command
 from helpers import small_recipe, train
 
 from medkit.errors import InputError
@@ -86,3 +87,12 @@ def test_an_error_in_hu_of_another_window_than_that_of_the_images_is_refused() -
     said = refused(denoising(0, 400))
     assert "window_width is 80, but the window of data block 'ldct' is 0 to 400; write 400" in said
     dry_run(denoising(-20, 60))
+
+
+def test_compare_says_that_runs_were_measured_with_other_arguments(tmp_path: Path) -> None:
+    for power in (1, 2):
+        metric = {"use": "named_metric_plugin:named", "name": "named", "power": power}
+        train(small_recipe("t", metrics=["auc", metric]), tmp_path / f"run{power}")
+    done = run_command(("compare", tmp_path / "run1", tmp_path / "run2"), tmp_path, {"COLUMNS": "200"})
+    told = "note: of stage 's' in run1 and run2, 'named' was measured with other arguments (power 1.0 and 2.0)"
+    assert told in done.stdout, done.stderr

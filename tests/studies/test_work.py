@@ -242,3 +242,17 @@ def test_methods_that_were_measured_on_different_cases_are_not_compared(
     go(folder)
     with pytest.raises(InputError, match="'scratch-seed1' and 'cls-seed1' were measured on different cases"):
         StudyResults.read(folder.path)
+
+
+def test_methods_that_were_measured_on_other_images_of_the_same_names_are_not_compared(
+    home: Path, tmp_path: Path, planned: Planned
+) -> None:
+    said = one_seed("scratch", "cls")
+    said["vary"] = {"seed": [1]}
+    said["methods"]["cls"] = {"data.d.source.seed": 9}
+    said["compare"]["unequal"] = {"data": "a test of what is refused"}
+    folder = planned(tmp_path, said)
+    go(folder)
+    told = "'scratch-seed1' and 'cls-seed1' were measured on different cases: of .* have another true mask"
+    with pytest.raises(InputError, match=told):
+        StudyResults.read(folder.path)
