@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from medkit.evaluation.same_cases import IMAGE, TRUTH
 from medkit.reporting.page import inline_json
 from medkit.reporting.run_results import RunResults
 
 MOST_BYTES = 2_000_000
-HIDDEN = ("patient",)
+HIDDEN = ("patient", IMAGE, TRUTH)  # names, and digests that no one reads
 FIRST = ("stage", "split", "case", "center")
 
 

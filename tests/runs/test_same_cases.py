@@ -66,6 +66,9 @@ def test_a_variant_on_other_images_of_the_same_names_is_not_tested_and_the_repor
     page = write_report(other_people).read_text()
     assert found.says in page
     assert "after Holm" not in page
+    (row, *_) = RunResults.read(other_people).cases.of("s", "test")
+    assert row["image"]
+    assert row["image"] not in page
 
 
 @pytest.fixture(scope="module")
