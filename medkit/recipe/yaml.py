@@ -8,7 +8,7 @@ import enum
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -363,6 +363,18 @@ def assign(root: Node, path: str, value: Node, mark: Mark) -> None:
             node = node.value[index]
         else:
             raise InputError(f"'{done}' is a plain value and has no '{key}'", str(mark))
+
+
+def steps(node: Node | None, path: Iterable[str]) -> Iterator[tuple[str, Node | None]]:
+    """Each word of a path below ``node``, entries of lists by their number, with what is there; None for nothing."""
+    for word in path:
+        value = None if node is None else node.value
+        if isinstance(value, list):
+            index = _index(value, word)
+            word, node = (word, None) if index is None else (str(index), value[index])
+        else:
+            node = value.get(word) if isinstance(value, dict) else None
+        yield word, node
 
 
 def _write_out(stage: Node, key: str, mark: Mark) -> None:

@@ -6,6 +6,7 @@ Whether keys and values fit the recipe is found when trials are made of them (:m
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from medkit.recipe.values import FORMAT, Seed
 from medkit.recipe.yaml import Node
 from medkit.registry.plugins import registry
 from medkit.registry.static import static_schema
+from medkit.studies.clashes import entries_apart
 from medkit.studies.factorial import MOST, NONE, Plan, plan_of
 from medkit.studies.rows import rows_of
 from medkit.studies.study import SEED, Axis, Claim, Compare, Method, Range, Search, Study
@@ -192,6 +194,11 @@ class _Reader(Pieces):
             self.problem(entries["factors"].place, "cross.factors", what, f"2 to {MOST} can")
             return None, ()
         base = dict(self.mapping(entries["base"], "cross.base", None)) if "base" in entries else {}
+        for one, other in itertools.combinations(factors, 2):
+            for key in entries_apart(one.changes, other.changes):
+                what = f"factor '{one.name}' sets this to something else, and runs with both can have only one"
+                hint = "let one factor set it, or write mappings without a common key, which are merged"
+                self.problem(other.changes[key].place, f"cross.factors.{other.name}.{key}", what, hint)
         none = self.method(NONE, entries["none"], "cross.none")
         plan = plan_of([factor.name for factor in factors])
         known = {factor.name: factor for factor in factors}

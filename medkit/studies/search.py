@@ -76,7 +76,7 @@ def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
     for given in study.methods:
         for one in search.ranges:
             for value in one.choices or (_node(one, one.low), _node(one, one.high)):
-                expansion.trial(given, search.at, [*given.changes.items(), (one.key, value)])
+                expansion.trial(given, search.at, [(one.key, value)])
 
 
 def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:
@@ -105,7 +105,7 @@ class _Attempts:
         self.search, self.stage = study.search, study.compare.stage
         optuna = _optuna()
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.path / JOURNAL)))
-        plain = expansion.trial(method, self.search.at, list(method.changes.items()))
+        plain = expansion.trial(method, self.search.at)
         assert plain.recipe is not None
         self.higher = _higher(plain.recipe, self.stage, self.search)
         direction = "maximize" if self.higher else "minimize"
@@ -151,8 +151,7 @@ class _Attempts:
 
     def _make(self, number: int, values: Mapping[str, Any]) -> Trial:
         nodes = [(one.key, _node(one, values[one.key])) for one in self.search.ranges]
-        changes = [*self.method.changes.items(), *nodes]
-        trial = self.expansion.trial(self.method, self.search.at, changes, KIND)
+        trial = self.expansion.trial(self.method, self.search.at, nodes, KIND)
         assert trial.recipe is not None
         recipe = validated_only(trial.recipe)
         name = f"search-{self.method.name}-{number:03d}"

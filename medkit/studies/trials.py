@@ -16,6 +16,7 @@ from medkit.recipe.pieces import names_there
 from medkit.recipe.reader import read_recipe
 from medkit.recipe.yaml import Node, assign
 from medkit.runs.stage_key import by_content, data_by_content, digest
+from medkit.studies.clashes import Said, refuse_overwritten
 from medkit.studies.rows import with_only
 from medkit.studies.study import SEED, Compare, Method, Study
 
@@ -71,9 +72,8 @@ class Expansion:
         problems: dict[str, InputError] = {}
         found: list[Trial] = []
         for point, method in self._combinations():
-            changes = [*method.changes.items(), *(chosen or {}).get(method.name, {}).items()]
             try:
-                found.append(self.trial(method, point, changes))
+                found.append(self.trial(method, point, list((chosen or {}).get(method.name, {}).items())))
             except Problems as several:
                 problems |= {str(problem): problem for problem in several.problems}
             except InputError as error:
@@ -86,17 +86,23 @@ class Expansion:
         return _named(found)
 
     def trial(
-        self, method: Method, point: Mapping[str, str], changes: Sequence[tuple[str, Node]], kind: str = "trial"
+        self, method: Method, point: Mapping[str, str], chosen: Sequence[tuple[str, Node]] = (), kind: str = "trial"
     ) -> Trial:
-        """One trial: the recipe with the point's values, then the method's."""
+        """One trial: the recipe with the point's values, the method's, then what was chosen for the method.
+
+        Raises
+        ------
+        InputError
+            for a key that leads nowhere, a value that another one would overwrite, and a recipe that is refused.
+        """
         root = copy.deepcopy(self._root)
-        values = [(key, axis.values[point[axis.name]]) for axis in self.study.axes for key in axis.keys]
-        for key, value in [*values, *changes]:
-            mark = value.place
+        said = self._said(method, point, chosen)
+        refuse_overwritten(root, said)
+        for one in said:
             try:
-                assign(root, key, value, mark)
+                assign(root, one.key, one.value, one.value.place)
             except InputError as error:
-                raise InputError(f"{key}: {error.what}", error.where, error.hint) from error
+                raise InputError(f"{one.key}: {error.what}", error.where, error.hint) from error
         recipe = read_recipe(root, folder=self.study.folder)
         if method.skip:
             try:
@@ -107,6 +113,17 @@ class Expansion:
             recipe = with_only(recipe, method.only)
         self._check(recipe, method)
         return Trial(_name(method.name, point), method.name, dict(point), planned_keys(recipe), kind, recipe)
+
+    def _said(self, method: Method, point: Mapping[str, str], chosen: Sequence[tuple[str, Node]]) -> list[Said]:
+        """All values that make a trial of the recipe, in the order in which they are put there."""
+        varied = [
+            Said(f"'vary.{axis.key}'", key, axis.values[point[axis.name]], axis.mark)
+            for axis in self.study.axes
+            for key in axis.keys
+        ]
+        own = [Said(f"method '{method.name}'", key, value, value.place) for key, value in method.changes.items()]
+        source = "'search.over'" if self.study.search is not None else "'compare.seconds'"
+        return [*varied, *own, *(Said(source, key, value, value.place) for key, value in chosen)]
 
     def _combinations(self) -> Iterator[tuple[dict[str, str], Method]]:
         """Every point with every method, seed by seed."""
