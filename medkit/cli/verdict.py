@@ -71,7 +71,7 @@ def verdict(
     if of:
         print(f"{of['metric']} on {of['split']}:")
     for one, plan in zip(found, plans, strict=True):
-        print(" ".join([one.sentence, *one.notes]))
+        print(one.text)
         if plan:
             rows = [(row["seeds"], row["patients"] or "no number is enough") for row in plan]
             show_table(["seeds", f"patients that show {difference:g}"], rows)

@@ -110,6 +110,11 @@ class Verdict(Compared):
             f"A study of this design shows a difference of {power}."
         )
 
+    @property
+    def text(self) -> str:
+        """The sentence with the notes."""
+        return " ".join([self.sentence, *self.notes])
+
     def json(self) -> dict[str, Any]:
         """Everything but the spread, as plain data; what is undefined is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "spread"}

@@ -31,6 +31,8 @@ from medkit.studies.versions import mixed_versions
 
 FRACTION = "fraction"
 """The last word of an axis of label fractions."""
+SAME = ("stage", "metric", "split")
+"""What tells one compared number from another."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def _claim(each: Sequence[StudyResults], parts: Sequence[_Part]) -> ClaimVerdict
     if not said:
         return None
     steadier, keeps = said.get("steadier") or [], said.get("loses_less") or []
-    wanted = (found.compare.get("stage"), found.metric, said.get("than_on"))
-    before = next((one for one in each[1:] if (one.compare["stage"], one.metric, one.compare["split"]) == wanted), None)
+    wanted = (found.compare.get("stage"), found.compare.get("metric"), said.get("than_on"))
+    before = next((one for one in each[1:] if tuple(one.compare[key] for key in SAME) == wanted), None)
     return judged_claim(
         said,
         parts[0].verdicts,
@@ -195,7 +197,12 @@ def _write_numbers(
                 "metric": one.metric,
                 "summaries": [asdict(summary) for summary in one.summaries()],
                 "verdicts": [
-                    {"place": list(at.place), "why_not": at.why_not, "verdicts": [v.json() for v in at.verdicts]}
+                    {
+                        "place": list(at.place),
+                        "why_not": at.why_not,
+                        "missing": [asdict(one) for one in at.missing],
+                        "verdicts": [v.json() for v in at.verdicts],
+                    }
                     for at in part.verdicts
                 ],
             }

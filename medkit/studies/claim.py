@@ -11,6 +11,7 @@ from medkit.evaluation.verdict import Verdict
 from medkit.evaluation.verdict_change import ChangeVerdict
 from medkit.evaluation.verdict_spread import SpreadVerdict
 from medkit.studies.judge import BesideMeans, Judged
+from medkit.studies.places import Missing, told
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 KINDS = ("better", "worse", "steadier", "loses_less")
@@ -33,6 +34,8 @@ class ClaimVerdict:
     numbers: Sequence[Mapping[str, Any]] = ()
     limits: str = ""
     """What the study cannot say about the claim, in its author's words."""
+    missing: Sequence[str] = ()
+    """Trials that it would take to judge all of it, and that failed or have not been measured yet."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ class _Compared:
     p: float
 
 
+@dataclass(frozen=True)
+class _Open:
+    """A comparison that could not be made yet, or not at all: the trials that it lacks, or why."""
+
+    missing: Sequence[Missing]
+    why: str = ""
+
+
 def judged_claim(
     claim: Mapping[str, Any],
     verdicts: Sequence[Judged],
@@ -57,38 +68,55 @@ def judged_claim(
 
     ``spreads`` and ``changes`` are what methods claimed to be steadier, or to lose less, are judged by.
     """
-    of: Mapping[str, Sequence[Any]] = {
+    of: Mapping[str, Sequence[Judged | BesideMeans]] = {
         "better": verdicts,
         "worse": verdicts,
         "steadier": spreads,
         "loses_less": changes,
     }
     each: list[_Compared] = []
-    asked = 0
+    open_: list[_Open] = []
     for kind in KINDS:
-        wanted = claim.get(kind) or ()
-        asked += len(wanted) * len(of[kind])
-        each += [READ[kind](verdict) for at in of[kind] for verdict in at.verdicts if verdict.a in wanted]
+        for method in claim.get(kind) or ():
+            for at in of[kind] or (Judged((), [], "nothing has been compared"),):
+                one = _read(kind, method, at)
+                if isinstance(one, _Open):
+                    open_.append(one)
+                else:
+                    each.append(one)
+    asked = len(each) + len(open_)
     wrong = [one for one in each if one.shown == one.other]
     right = [one for one in each if one.shown == one.method]
     if wrong:
         found, why = CONTRADICTED, f"{wrong[0].against} {_names(wrong)} in {len(wrong)} of {asked} comparisons"
-    elif each and len(right) == asked:
+    elif len(right) == asked:
         found, why = SUPPORTED, f"shown in {_all(asked)}, after correction"
     else:
-        found, why = UNDECIDED, _undecided(each, len(right), asked)
+        found, why = UNDECIDED, f"shown in {len(right)} of {asked} comparisons; {_undecided(each, open_)}"
     numbers = [row for at in (*spreads, *changes) for row in at.json()]
-    return ClaimVerdict(claim["says"], claim.get("source") or "", found, why, numbers, claim.get("limits") or "")
+    missing = list(dict.fromkeys(lacking.trial for one in open_ for lacking in one.missing))
+    return ClaimVerdict(
+        claim["says"], claim.get("source") or "", found, why, numbers, claim.get("limits") or "", missing
+    )
 
 
-def _undecided(each: Sequence[_Compared], right: int, asked: int) -> str:
-    why = f"shown in {right} of {asked} comparisons" if asked else "nothing has been compared"
-    if missing := asked - len(each):
-        return f"{why}; {missing} could not be judged"
-    if undecided := [one for one in each if one.shown is None]:
-        closest = min(undecided, key=lambda one: 1.0 if math.isnan(one.p) else one.p)
-        why += f"; {closest.needed}"
-    return why
+def _read(kind: str, method: str, at: Judged | BesideMeans) -> _Compared | _Open:
+    """A method at one point; open as long as a trial of it or of the reference is missing there."""
+    verdict = next((one for one in at.verdicts if one.a == method), None)
+    if verdict is None:
+        return _Open(at.missing, at.why_not)
+    lacking = [one for one in at.missing if one.method in (verdict.a, verdict.b)]
+    return _Open(lacking) if lacking else READ[kind](verdict)
+
+
+def _undecided(each: Sequence[_Compared], open_: Sequence[_Open]) -> str:
+    """What is missing, else what it would have taken to show what is not shown."""
+    if open_:
+        missing = list(dict.fromkeys(lacking for one in open_ for lacking in one.missing))
+        reasons = [f"no result of {told(missing)}"] if missing else list(dict.fromkeys(one.why for one in open_))
+        return ": ".join(filter(None, (f"{len(open_)} could not be judged", "; ".join(reasons))))
+    closest = min((one for one in each if one.shown is None), key=lambda one: 1.0 if math.isnan(one.p) else one.p)
+    return closest.needed
 
 
 def _better(verdict: Verdict) -> _Compared:

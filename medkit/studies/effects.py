@@ -11,9 +11,11 @@ from medkit.engine.gradients import COSINE
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.evaluation.verdict import Verdict, verdict
+from medkit.evaluation.verdict_result import corrected
 from medkit.studies.factorial import Plan, plan_of
 from medkit.studies.folder import StudyFolder
-from medkit.studies.judge import Judged, value_rows
+from medkit.studies.judge import Judged, higher, tried, value_rows
+from medkit.studies.places import places
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.study import SEED
 
@@ -26,23 +28,18 @@ def plan_in(study: Mapping[str, Any]) -> Plan | None:
 
 def effects(found: StudyResults) -> list[Judged]:
     """For each point, each factor's effect: the mean of the runs with it minus that of those without it, over seeds and
-    patients. By design it is free of all other factors' effects, and of two-factor interactions."""
+    patients. By design it is free of all other factors' effects, and of two-factor interactions. p is corrected for the
+    factors of a point."""
     plan = plan_in(found.study)
     if plan is None:
         return []
-    places: dict[tuple[str, ...], list[Measured]] = {}
-    for measured in found.measured:
-        places.setdefault(measured.place, []).append(measured)
-    return [_effects(found.metric, plan, place, mine) for place, mine in places.items()]
 
+    def of(mine: Sequence[Measured]) -> list[Verdict]:
+        values = _values(found.metric, plan, mine)
+        each = [_effect(factor, values, higher(found)) for factor in plan.factors]
+        return corrected(each, comparisons=len(each))
 
-def _effects(metric: str, plan: Plan, place: tuple[str, ...], measured: Sequence[Measured]) -> Judged:
-    higher = all(one.values[metric].higher_is_better for one in measured if metric in one.values)
-    try:
-        values = _values(metric, plan, measured)
-        return Judged(place, [_effect(factor, values, higher) for factor in plan.factors])
-    except InputError as error:
-        return Judged(place, [], error.what)
+    return [Judged(at.labels, *tried(of, at), at.missing) for at in places(found)]
 
 
 Values = dict[tuple[str, ...], dict[tuple[str, str], float]]
@@ -66,7 +63,7 @@ def _values(metric: str, plan: Plan, measured: Sequence[Measured]) -> Values:
     return found
 
 
-def _effect(factor: str, values: Values, higher: bool) -> Verdict:
+def _effect(factor: str, values: Values, higher_is_better: bool) -> Verdict:
     rows = []
     names = {True: factor, False: f"without {factor}"}
     for having, name in names.items():
@@ -74,7 +71,7 @@ def _effect(factor: str, values: Values, higher: bool) -> Verdict:
         for seed, patient in runs[0]:
             mean = statistics.fmean(mine[seed, patient] for mine in runs)
             rows.append({"method": name, SEED: seed, "patient": patient, "value": mean})
-    return verdict(rows, names[True], names[False], higher_is_better=higher)
+    return verdict(rows, names[True], names[False], higher_is_better=higher_is_better)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from medkit.errors import InputError
 from medkit.evaluation.verdict import Verdict, verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
 from medkit.evaluation.verdict_runs import patient_values
 from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
+from medkit.studies.places import Missing, Place, places, told
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.study import SEED
 
+Made = TypeVar("Made")
 PSEUDO = (
     "Values of patients are pseudo-values of the AUC: what it is with a patient, times the number of patients, less "
     "what it is without her, times that number less one; their mean is the AUC without its bias"
@@ -28,15 +29,18 @@ class Judged:
     place: tuple[str, ...]
     verdicts: Sequence[Verdict]
     why_not: str = ""
+    missing: Sequence[Missing] = ()
+    """Trials of this point that were planned and not measured: what is said here may change with them."""
 
     @property
     def sentences(self) -> list[str]:
-        return [found.sentence for found in self.verdicts] or [f"No verdict: {self.why_not}."]
+        found = [one.text for one in self.verdicts] or [f"No verdict: {self.why_not}."]
+        return [*found, *([f"No result of {told(self.missing)}."] if self.missing else [])]
 
 
 @dataclass(frozen=True)
 class BesideMeans:
-    """Verdicts on something else than means at one point of a study; none if there are too few trainings.
+    """Verdicts on something else than means at one point of a study, or why there are none.
 
     Of ``kind`` ``spread`` (how far trainings differ), or ``change`` (how much more methods keep than the reference from
     one split to another).
@@ -45,6 +49,8 @@ class BesideMeans:
     kind: Literal["spread", "change"]
     place: tuple[str, ...]
     verdicts: Sequence[SpreadVerdict | ChangeVerdict]
+    why_not: str = ""
+    missing: Sequence[Missing] = ()
 
     def json(self) -> list[dict[str, Any]]:
         return [{"kind": self.kind, "place": list(self.place), **asdict(one)} for one in self.verdicts]
@@ -55,58 +61,59 @@ def judged(found: StudyResults) -> list[Judged]:
     reference = found.compare.get("reference")
     if reference is None:
         return []
-    return [_judged(found, place, mine, reference) for place, mine in _places(found).items()]
+
+    def of(mine: Sequence[Measured]) -> Sequence[Verdict]:
+        return verdicts(_rows(found, mine), reference, higher_is_better=higher(found))
+
+    return [Judged(at.labels, *tried(of, at), at.missing) for at in places(found)]
 
 
 def spreads(found: StudyResults, methods: Sequence[str]) -> list[BesideMeans]:
-    """How far trainings of some methods differ, against those of the reference; nothing if it cannot be judged."""
+    """How far trainings of some methods differ, against those of the reference."""
 
     def of(mine: Sequence[Measured]) -> Sequence[SpreadVerdict]:
         return spread_verdicts(_rows(found, mine), found.compare["reference"], methods)
 
-    return [BesideMeans("spread", place, _tried(partial(of, mine))) for place, mine in _places(found).items()]
+    return [BesideMeans("spread", at.labels, *tried(of, at), at.missing) for at in places(found)]
 
 
 def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -> list[BesideMeans]:
     """How much more some methods keep than the reference since ``before``, the same number on another split."""
-    higher, earlier = _higher(found.metric, found.measured), _places(before)
+    earlier = {at.labels: at for at in places(before)}
 
-    def of(mine: Sequence[Measured], place: tuple[str, ...]) -> list[ChangeVerdict]:
-        rows = (_rows(found, mine), _rows(before, earlier.get(place, [])))
-        return change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher)
+    def of(mine: Sequence[Measured], then: Sequence[Measured]) -> list[ChangeVerdict]:
+        rows = (_rows(found, mine), _rows(before, then))
+        return change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher(found))
 
-    return [BesideMeans("change", place, _tried(partial(of, mine, place))) for place, mine in _places(found).items()]
+    each = [(at, earlier[at.labels]) for at in places(found)]
+    return [
+        BesideMeans(
+            "change",
+            at.labels,
+            *tried(of, at, then),
+            list(dict.fromkeys([*at.missing, *then.missing])),
+        )
+        for at, then in each
+    ]
 
 
-def _tried(make: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-    """Verdicts, or none if there are too few trainings or patients."""
+def tried(make: Callable[..., Sequence[Made]], *at: Place) -> tuple[Sequence[Made], str]:
+    """Verdicts on what was measured at some places, or none and the reason: too few trainings or patients."""
+    if not all(one.measured for one in at):
+        return [], "nothing has been measured here"
     try:
-        return make()
-    except InputError:
-        return []
+        return make(*(one.measured for one in at)), ""
+    except InputError as error:
+        return [], error.what
 
 
-def _places(found: StudyResults) -> dict[tuple[str, ...], list[Measured]]:
-    places: dict[tuple[str, ...], list[Measured]] = {}
-    for measured in found.measured:
-        places.setdefault(measured.place, []).append(measured)
-    return places
+def higher(found: StudyResults) -> bool:
+    """Whether more of the compared metric is better."""
+    return all(one.values[found.metric].higher_is_better for one in found.measured if found.metric in one.values)
 
 
 def _rows(found: StudyResults, measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [row for one in measured for row in value_rows(one, found.metric)]
-
-
-def _higher(metric: str, measured: Sequence[Measured]) -> bool:
-    return all(one.values[metric].higher_is_better for one in measured if metric in one.values)
-
-
-def _judged(found: StudyResults, place: tuple[str, ...], measured: Sequence[Measured], reference: str) -> Judged:
-    higher = _higher(found.metric, measured)
-    try:
-        return Judged(place, verdicts(_rows(found, measured), reference, higher_is_better=higher))
-    except InputError as error:
-        return Judged(place, [], error.what)
 
 
 def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:

@@ -52,8 +52,7 @@ class Measured:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The labels of its point without the seed."""
-        return tuple(label for axis, label in self.trial.point.items() if axis != SEED)
+        return self.trial.place
 
 
 @dataclass(frozen=True)

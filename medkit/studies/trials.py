@@ -41,6 +41,11 @@ class Trial:
     """``search`` if it only helps to choose hyper-parameters."""
     recipe: Recipe | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The labels of its point without the seed."""
+        return tuple(label for axis, label in self.point.items() if axis != SEED)
+
     def plain(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from medkit.studies.folder import StudyFolder
+from medkit.evaluation.results import Evaluation, MetricValue, write_results
+from medkit.studies.folder import Outcome, StudyFolder
 from medkit.studies.reader import load_study
-from medkit.studies.trials import Expansion
+from medkit.studies.trials import Expansion, Trial
 
 
 def recipe() -> dict[str, Any]:
@@ -83,3 +85,24 @@ def planned(write_study: Write) -> Callable[..., StudyFolder]:
         return found
 
     return plan
+
+
+def measure(folder: StudyFolder, trial: Trial, gain: float, splits: Sequence[str] = ("test",), seen: int = 0) -> None:
+    """Leave what a finished trial leaves: a value of every patient, the higher the larger the ``gain``; ``seen`` of the
+    patients were seen in training."""
+    run, stage, metric = folder.run_folder(trial), "finer", "auc"
+    rng = np.random.default_rng([*trial.name.encode()])
+    run.path.mkdir(parents=True)
+    for split in splits:
+        labels = [float(i % 2) for i in range(16)]
+        cases = [
+            {"stage": stage, "split": split, "case": f"c{i}", "patient": f"p{i}", "center": ""}
+            | {"label": label, "probability": float(1 / (1 + np.exp(-rng.normal(gain * (2 * label - 1)))))}
+            for i, label in enumerate(labels)
+        ]
+        value = MetricValue(0.8, 0.7, 0.9, 16, 0, n_patients=16, patients=16, seen=seen)
+        write_results(run.path, Evaluation(stage, split, {metric: value}, cases, []))
+        if seen:
+            how = {"patients": 16, "seen": seen, "how": ["trained by stage 'finer'"], "reason": "a test"}
+            run.write_json("seen.json", {stage: dict.fromkeys(splits, how)})
+    folder.keep_outcome(trial, Outcome("finished", seconds=1.0))

@@ -90,7 +90,10 @@ def test_undecided_says_what_a_study_of_this_size_would_have_shown() -> None:
 
 def test_what_could_not_be_judged_supports_nothing() -> None:
     found = judged_claim(SAID, [compared(a=0.2), Judged(("few",), [], "fewer than 3 seeds")])
-    assert (found.found, found.why) == ("undecided", "shown in 1 of 2 comparisons; 1 could not be judged")
+    assert (found.found, found.why) == (
+        "undecided",
+        "shown in 1 of 2 comparisons; 1 could not be judged: fewer than 3 seeds",
+    )
 
 
 @pytest.mark.parametrize(
