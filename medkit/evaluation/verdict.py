@@ -10,6 +10,7 @@ import numpy as np
 
 from medkit.errors import InputError
 from medkit.evaluation.bootstrap import FEW, FEWEST
+from medkit.evaluation.verdict_copies import copies
 from medkit.evaluation.verdict_power import smallest_difference
 from medkit.evaluation.verdict_result import Verdict, corrected
 from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells, some
@@ -113,8 +114,7 @@ def _judged(
         raise InputError(f"'{a}' and '{b}' have the same values under every seed", where, hint)
     spread = paired_spread(_differences(of_a, of_b)) if paired else unpaired_spread(of_a, of_b)
     notes = [f"{left_out} that not all have were left out."] if left_out else []
-    if paired and (different := len(np.unique(np.hstack([of_a, of_b]), axis=0))) < len(of_a):
-        notes.append(f"Only {different} of {len(of_a)} seeds differ in their values: others may be one training.")
+    notes += copies({a: of_a, b: of_b}, paired)
     notes += _notes(methods, spread, paired)
     return _of_spread(methods, spread, higher_is_better, paired, notes)
 

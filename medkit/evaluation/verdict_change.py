@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from medkit.errors import InputError
 from medkit.evaluation.bootstrap import FEWEST
 from medkit.evaluation.verdict import FEWEST_SEEDS
+from medkit.evaluation.verdict_copies import copies
 from medkit.evaluation.verdict_result import Compared, corrected
 from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells
 from medkit.evaluation.verdict_variance import JOINED, Uncertainty, join, paired_spread
@@ -45,6 +46,7 @@ class ChangeVerdict(Compared):
     patients: int
     patients_before: int
     higher_is_better: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def loses_less(self) -> str | None:
@@ -66,13 +68,16 @@ def change_verdicts(
     tables = [read_cells(table) for table in (after, before)]
     found = []
     for other in others(tables[0][0], reference, methods):
-        own, earlier = (_differences(each, (other, reference), where) for each, where in tables)
-        found.append(_changed((other, reference), own, earlier, higher_is_better))
+        both = (other, reference)
+        values = [_values(each, both, where) for each, where in tables]
+        notes = tuple(dict.fromkeys(note for each in values for note in copies(each, True)))
+        own, earlier = (each[other] - each[reference] for each in values)
+        found.append(replace(_changed(both, own, earlier, higher_is_better), notes=notes))
     return corrected(found)
 
 
-def _differences(cells: Cells, both: tuple[str, str], where: str | None) -> np.ndarray:
-    """(seeds, patients) of the first method minus the second."""
+def _values(cells: Cells, both: tuple[str, str], where: str | None) -> dict[str, np.ndarray]:
+    """(seeds, patients) of each method."""
     seeds = [sorted(method_cells(cells, method, where)) for method in both]
     if seeds[0] != seeds[1] or len(seeds[0]) < FEWEST_SEEDS:
         what = f"'{both[0]}' and '{both[1]}' need the same seeds, {FEWEST_SEEDS} or more"
@@ -80,7 +85,7 @@ def _differences(cells: Cells, both: tuple[str, str], where: str | None) -> np.n
     values, _ = matched(cells, both, dict.fromkeys(both, seeds[0]), False, where)
     if values[both[0]].means.shape[1] < FEWEST:
         raise InputError(f"{values[both[0]].means.shape[1]} patients, a verdict needs {FEWEST}", where)
-    return np.asarray(values[both[0]].means - values[both[1]].means)
+    return {method: values[method].means for method in both}
 
 
 def _changed(both: tuple[str, str], own: np.ndarray, earlier: np.ndarray, higher_is_better: bool) -> ChangeVerdict:

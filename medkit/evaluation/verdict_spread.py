@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from medkit.errors import InputError
+from medkit.evaluation.verdict_copies import copies
 from medkit.evaluation.verdict_result import Compared, corrected
 from medkit.evaluation.verdict_table import matched, method_cells, others, read_cells
 
@@ -43,6 +44,7 @@ class SpreadVerdict(Compared):
     seeds_b: int
     patients: int
     paired: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def steadier(self) -> str | None:
@@ -73,7 +75,8 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
         paired = seeds_of[other] == seeds_of[reference]
         ratio, low, high, p = paired_ratio(a, b) if paired else unpaired_ratio(a, b)
         deviations = (float(a.std(ddof=1)), float(b.std(ddof=1)))
-        design = (len(a), len(b), values[other].means.shape[1], paired)
+        notes = tuple(copies({method: values[method].means for method in both}, paired))
+        design = (len(a), len(b), values[other].means.shape[1], paired, notes)
         found.append(SpreadVerdict(other, reference, ratio, low, high, p, p, deviations, *design))
     return corrected(found)
 

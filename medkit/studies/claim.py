@@ -48,6 +48,8 @@ class _Compared:
     against: str
     needed: str
     p: float
+    notes: Sequence[str] = ()
+    """What has to be known besides; those of verdicts on means are shown beside these."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def judged_claim(
         found, why = SUPPORTED, f"shown in {_all(asked)}, after correction"
     else:
         found, why = UNDECIDED, f"shown in {len(right)} of {asked} comparisons; {_undecided(each, open_)}"
+    why = ". ".join([why, *dict.fromkeys(note.rstrip(".") for one in each for note in one.notes)])
     numbers = [row for at in (*spreads, *changes) for row in at.json()]
     missing = list(dict.fromkeys(lacking.trial for one in open_ for lacking in one.missing))
     return ClaimVerdict(
@@ -144,7 +147,7 @@ def _steadier(verdict: SpreadVerdict) -> _Compared:
         f"trainings of '{verdict.a}' deviate {verdict.ratio:.3g} times as much as those of '{verdict.b}', "
         f"{verdict.low:.3g} to {verdict.high:.3g}"
     )
-    return _Compared(verdict.a, verdict.b, verdict.steadier, against, needed, verdict.p_holm)
+    return _Compared(verdict.a, verdict.b, verdict.steadier, against, needed, verdict.p_holm, verdict.notes)
 
 
 def _loses_less(verdict: ChangeVerdict) -> _Compared:
@@ -152,7 +155,7 @@ def _loses_less(verdict: ChangeVerdict) -> _Compared:
     needed = (
         f"'{verdict.a}' loses {verdict.estimate:.3g} less than '{verdict.b}', {verdict.low:.3g} to {verdict.high:.3g}"
     )
-    return _Compared(verdict.a, verdict.b, verdict.loses_less, against, needed, verdict.p_holm)
+    return _Compared(verdict.a, verdict.b, verdict.loses_less, against, needed, verdict.p_holm, verdict.notes)
 
 
 READ: Mapping[str, Callable[[Any], _Compared]] = {

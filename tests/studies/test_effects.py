@@ -89,7 +89,7 @@ def test_an_effect_is_what_runs_with_a_factor_have_over_those_without() -> None:
 
 
 def test_eight_factors_that_do_nothing_seldom_seem_to_do_something() -> None:
-    """Without a correction some factor seems to in 17 of 60 such studies."""
+    """Without a correction some factor seems to in 13 of these 60 studies."""
     plan, rng, wrong = plan_of("abcdefgh"), np.random.default_rng(0), 0
     for _ in range(60):
         measured = []
