@@ -14,6 +14,7 @@ from medkit.errors import InputError
 
 if TYPE_CHECKING:
     from medkit.evaluation.verdict import Verdict
+    from medkit.evaluation.verdict_runs import RunValues
 
 
 def verdict(
@@ -57,12 +58,19 @@ def verdict(
 
     Example: medkit verdict values.csv --a pretrained --b scratch
     """
-    from medkit.evaluation.verdict import verdicts
+    from dataclasses import replace
 
-    table, higher, of = _read(sources, metric, stage, split)
+    from medkit.evaluation.verdict import verdicts
+    from medkit.evaluation.verdict_result import marked
+
+    runs = _runs(sources, metric, stage, split, [b, *a] if a else [])
+    table, higher, of = (sources[0], True, {}) if runs is None else _of_runs(runs)
     higher = higher if higher_is_better is None else higher_is_better
     paired = False if unpaired else None
     found = verdicts(table, b, a or (), higher_is_better=higher, paired=paired, common=common)
+    if runs is not None:
+        found = [replace(one, notes=(*one.notes, *runs.notes[one.a], *runs.notes[one.b])) for one in found]
+        found = marked(found, _seen(runs))
     plans = [_plan(one, difference) for one in found]
     if json:
         plain = [of | one.json() | ({"designs": p} if p else {}) for one, p in zip(found, plans, strict=True)]
@@ -77,10 +85,10 @@ def verdict(
             show_table(["seeds", f"patients that show {difference:g}"], rows)
 
 
-def _read(
-    sources: Sequence[Path], metric: str | None, stage: str | None, split: str | None
-) -> tuple[Any, bool, dict[str, str]]:
-    """The table, whether higher is better, and of run folders the metric and test set that it holds."""
+def _runs(
+    sources: Sequence[Path], metric: str | None, stage: str | None, split: str | None, methods: Sequence[str]
+) -> RunValues | None:
+    """What run folders hold; None if a table is given."""
     if not any(source.is_dir() for source in sources):
         if len(sources) > 1:
             raise InputError("one table at a time", hint="put the rows of all seeds and methods into one file")
@@ -88,13 +96,27 @@ def _read(
             raise InputError(
                 f"--{given} is for run folders", str(sources[0]), "a table holds one metric of one test set"
             )
-        return sources[0], True, {}
+        return None
     if metric is None:
         raise InputError("which metric of these runs should be compared?", hint="--metric NAME")
     from medkit.evaluation.verdict_runs import run_values
 
-    found = run_values(sources, metric, stage, split)
-    return found.rows, found.higher_is_better, {"metric": found.metric, "split": found.split}
+    return run_values(sources, metric, stage, split, methods)
+
+
+def _of_runs(runs: RunValues) -> tuple[Any, bool, dict[str, str]]:
+    """The table, whether higher is better, and the metric and test set that it holds."""
+    return runs.rows, runs.higher_is_better, {"metric": runs.metric, "split": runs.split}
+
+
+def _seen(runs: RunValues) -> dict[str, list[str]]:
+    """Of each method, what is shown above results on patients who were seen in training."""
+    from medkit.runs.seen import seen_on
+
+    return {
+        method: [line for folder, stage in mine for line in seen_on(folder, stage, runs.split)]
+        for method, mine in runs.trainings.items()
+    }
 
 
 def _plan(verdict: Verdict, difference: float | None) -> list[dict[str, Any]]:

@@ -24,6 +24,9 @@ from medkit.records import encoded, write_atomically
 KEPT = {"examples": "npz", "embeddings": "npz", "slices": "npz", "subgroups": "json"}
 """Folders of a run that have a file ``STAGE.SPLIT`` of an evaluation, with its ending."""
 
+SEEN_MARK = "†"
+"""Marks every number of a test set with patients who were seen in training."""
+
 
 @dataclass(frozen=True)
 class MetricValue:

@@ -47,6 +47,7 @@ class ChangeVerdict(Compared):
     patients_before: int
     higher_is_better: bool = True
     notes: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def loses_less(self) -> str | None:

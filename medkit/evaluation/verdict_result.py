@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from medkit.evaluation.results import SEEN_MARK
 from medkit.evaluation.statistics import holm
 from medkit.evaluation.verdict_power import POWER
 from medkit.evaluation.verdict_variance import Spread
@@ -21,6 +22,7 @@ class Compared:
     b: str
     p: float
     p_holm: float
+    seen: tuple[str, ...]
 
     def shown(self, first: bool) -> str | None:
         """The method that the numbers are in favour of, ``a`` if ``first``; None if they show neither."""
@@ -36,6 +38,12 @@ def corrected(found: Sequence[Found], **more: Any) -> list[Found]:
     """Verdicts that were made together, each with its ``p_holm``, and with ``more`` that holds for all of them."""
     each = holm([one.p for one in found])
     return [replace(one, p_holm=p, **more) for one, p in zip(found, each, strict=True)]  # type: ignore[type-var]
+
+
+def marked(found: Sequence[Found], seen: Mapping[str, Sequence[str]]) -> list[Found]:
+    """Verdicts with what is known of patients who were ``seen`` in training, by method, a line each."""
+    each = [tuple(dict.fromkeys([*seen.get(one.a, ()), *seen.get(one.b, ())])) for one in found]
+    return [replace(one, seen=lines) for one, lines in zip(found, each, strict=True)]  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Verdict(Compared):
         Trainings of ``a`` and of ``b``, and whether their seeds are the same.
     notes:
         What a reader has to know besides the sentence.
+    seen:
+        Lines on patients tested who were seen in training: then numbers are marked.
     spread:
         What more seeds or patients would bring (:func:`medkit.evaluation.verdict_power.designs`).
 
@@ -82,6 +92,7 @@ class Verdict(Compared):
     spread: Spread = field(repr=False, compare=False)
     comparisons: int = 1
     notes: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def better(self) -> str | None:
@@ -91,9 +102,10 @@ class Verdict(Compared):
     @property
     def sentence(self) -> str:
         """All of it in plain English."""
+        mark = SEEN_MARK if self.seen else ""
         design = f"{self.seeds} seeds" if self.paired else f"{self.seeds} and {self.seeds_b} seeds"
         design += f", {self.patients} patients" + ("" if self.higher_is_better else "; lower is better")
-        difference = f"'{self.a}' minus '{self.b}' is {self.estimate:.3g}"
+        difference = f"'{self.a}' minus '{self.b}' is {self.estimate:.3g}{mark}"
         if math.isnan(self.low):
             return f"{difference} in every training and patient ({design}): nothing varies that it could be judged by."
         worse = self.b if self.better == self.a else self.a
@@ -104,21 +116,21 @@ class Verdict(Compared):
         parts = [f"{name} {100 * share:.0f} %" for name, share in self.shares.items()]
         power = f"{self.smallest_difference:.3g} with {100 * POWER:.0f} % power"
         return (
-            f"{says}: {difference} (95 % interval {self.low:.3g} to {self.high:.3g}; {design}). "
+            f"{says}: {difference} (95 % interval {self.low:.3g}{mark} to {self.high:.3g}{mark}; {design}). "
             f"Trained once more and tested on {self.patients} new patients, '{self.a}' would beat '{self.b}' with a "
-            f"probability {_likely(self.probability)}. Parts of the difference's variance: {', '.join(parts)}. "
+            f"probability {_likely(self.probability)}{mark}. Parts of the difference's variance: {', '.join(parts)}. "
             f"A study of this design shows a difference of {power}."
         )
 
     @property
     def text(self) -> str:
-        """The sentence with the notes."""
-        return " ".join([self.sentence, *self.notes])
+        """The sentence with the notes and what the mark means."""
+        return " ".join([self.sentence, *self.notes, *(f"{SEEN_MARK} {line}" for line in self.seen)])
 
     def json(self) -> dict[str, Any]:
         """Everything but the spread, as plain data; what is undefined is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "spread"}
-        plain |= {"notes": list(self.notes), "better": self.better, "sentence": self.sentence}
+        plain |= {"notes": list(self.notes), "seen": list(self.seen), "better": self.better, "sentence": self.sentence}
         plain["shares"] = {name: _known(share) for name, share in self.shares.items()}
         return {name: _known(value) for name, value in plain.items()}
 

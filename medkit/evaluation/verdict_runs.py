@@ -13,8 +13,10 @@ import numpy as np
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
+from medkit.evaluation.measured_alike import measured_apart, metric_blocks
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import MetricValue, read_results, recorded
+from medkit.evaluation.verdict_recipes import check_alike
 from medkit.parts.metrics_classification import AUC
 from medkit.recipe.values import SEPARATOR
 
@@ -29,6 +31,10 @@ class RunValues:
     metric: str
     split: str
     higher_is_better: bool
+    trainings: Mapping[str, Sequence[tuple[Path, str]]]
+    """Of each method, the run folders and the stage that it is in each."""
+    notes: Mapping[str, Sequence[str]]
+    """Of each method, what a reader has to know."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class _Run:
     folder: Path
     name: str
     seed: str
+    recipe: Mapping[str, Any]
     results: Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
     cases: CaseTable
 
@@ -45,18 +52,25 @@ class _Run:
             hint = "give a table with the columns method, seed, patient and value, or folders of runs"
             raise InputError("this is neither a table nor a run folder", str(folder), hint)
         recipe = files.read_recipe(folder)
-        return cls(
-            folder, recipe["name"], str(recipe.get("seed", 0)), read_results(folder), CaseTable.of_folder(folder)
-        )
+        seed, cases = str(recipe.get("seed", 0)), CaseTable.of_folder(folder)
+        return cls(folder, recipe["name"], seed, recipe, read_results(folder), cases)
 
 
-def run_values(folders: Sequence[Path], metric: str, stage: str | None = None, split: str | None = None) -> RunValues:
+def run_values(
+    folders: Sequence[Path],
+    metric: str,
+    stage: str | None = None,
+    split: str | None = None,
+    methods: Sequence[str] = (),
+) -> RunValues:
     """The values of a metric in several runs.
 
     Methods are stages and variants by their names (``segment``, ``segment@scratch``), or ``RECIPE:STAGE`` if the runs'
     recipes have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
     are empty for the metric are left out. ``auc`` is not a mean over cases, so its patients have pseudo-values
-    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without per-case values is refused.
+    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without per-case values is refused. So are
+    runs whose recipes differ in more than their seeds (:func:`medkit.evaluation.verdict_recipes.check_alike`), and
+    methods of which the metric has other arguments.
 
     Parameters
     ----------
@@ -64,22 +78,38 @@ def run_values(folders: Sequence[Path], metric: str, stage: str | None = None, s
         With its variants. By default all stages that have the metric.
     split:
         A test set. By default the only one there is.
+    methods:
+        Those that are compared, whose recipes have to agree. By default all.
     """
     runs = [_Run.read(Path(folder)) for folder in folders]
     several = len({run.name for run in runs}) > 1
     metric, split, known = _chosen(runs, metric, stage, split)
     rows: list[Row] = []
     taken: dict[tuple[str, str], Path] = {}
+    trainings: dict[str, list[tuple[_Run, str]]] = {}
     for run, name in known:
         method = f"{run.name}:{name}" if several else name
         if (method, run.seed) in taken:
             what = f"'{method}' was trained with seed {run.seed} in {taken[method, run.seed]} too"
             raise InputError(what, str(run.folder), "give runs of different seeds: medkit run RECIPE --seed N")
         taken[method, run.seed] = run.folder
+        trainings.setdefault(method, []).append((run, name))
         own = {"method": method, "seed": run.seed}
         rows += [own | value for value in patient_values(run.cases.of(name, split), metric)]
+    trainings = {method: mine for method, mine in trainings.items() if method in (methods or trainings)}
+    notes = {method: _alike(method, mine, metric, split) for method, mine in trainings.items()}
+    blocks = {method: metric_blocks(mine[0][0].recipe, mine[0][1], metric) for method, mine in trainings.items()}
+    if (apart := measured_apart(blocks, metric)) is not None:
+        hint = "measure all methods with the same arguments; --stage compares fewer"
+        raise InputError(apart, str(runs[0].folder), hint)
+    stages = {method: [(run.folder, name) for run, name in mine] for method, mine in trainings.items()}
     run, name = known[0]
-    return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better)
+    return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better, stages, notes)
+
+
+def _alike(method: str, mine: Sequence[tuple[_Run, str]], metric: str, split: str) -> list[str]:
+    folders = [run.folder for run, _ in mine]
+    return check_alike(method, folders, [(run.recipe, name) for run, name in mine], metric, split)
 
 
 def _chosen(

@@ -45,6 +45,7 @@ class SpreadVerdict(Compared):
     patients: int
     paired: bool
     notes: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def steadier(self) -> str | None:

@@ -15,7 +15,7 @@ from medkit.evaluation import files
 from medkit.records import encoded, write_atomically
 from medkit.reporting.figures_study import Effect, cost_bars, forest, label_curves, seed_dots
 from medkit.reporting.page import page
-from medkit.reporting.tables import number, p_value
+from medkit.reporting.tables import SEEN_MARK, number, p_value
 from medkit.studies.claim import ClaimVerdict, judged_claim
 from medkit.studies.effects import conflicts, effects, plan_in
 from medkit.studies.factorial import Plan
@@ -84,7 +84,7 @@ def write_study_report(folder: Path) -> Written:
         about=about,
         counts=_counts(found),
         notices=found.notices,
-        warnings=[*_warnings(found), *taken_apart(times), *mixed_versions(StudyFolder(folder))],
+        warnings=[*_seen(each), *_warnings(found), *taken_apart(times), *mixed_versions(StudyFolder(folder))],
         claim=claim,
         failures=failures(StudyFolder(folder), found.outcomes, found.outcomes),
         verdicts=[
@@ -108,6 +108,8 @@ def write_study_report(folder: Path) -> Written:
     sentences = [sentence for part in parts for one in part.verdicts for sentence in _told(found, one)]
     if claim is not None:
         sentences.insert(0, f"{claim.found}: {claim.says} ({claim.why})")
+    told = " ".join(sentences)
+    sentences += [line for line in _seen(each) if line not in told]
     return Written(path, [table for part in parts for table in part.tables if table.rows], sentences)
 
 
@@ -250,12 +252,17 @@ def _warnings(found: StudyResults) -> list[str]:
     return told
 
 
+def _seen(each: Sequence[StudyResults]) -> list[str]:
+    """What the mark at numbers means: a line for each stage and split, and what it was tested on."""
+    return list(dict.fromkeys(f"{SEEN_MARK} {line}" for one in each for mine in one.measured for line in mine.seen))
+
+
 def _results(found: StudyResults) -> Table:
     rows = [
         (
             one.method,
             *one.place,
-            number(one.mean),
+            number(one.mean) + (SEEN_MARK if one.seen else ""),
             "–" if one.sd is None else number(one.sd),
             number(one.low),
             number(one.high),
@@ -275,8 +282,8 @@ def _effects(found: StudyResults, verdicts: Sequence[Judged]) -> Table:
         (
             *one.place,
             f"{v.a} − {v.b}",
-            number(v.estimate),
-            f"{number(v.low)} to {number(v.high)}",
+            number(v.estimate) + mark,
+            f"{number(v.low)}{mark} to {number(v.high)}{mark}",
             p_value(v.p_holm),
             number(v.probability),
             number(v.smallest_difference),
@@ -284,6 +291,7 @@ def _effects(found: StudyResults, verdicts: Sequence[Judged]) -> Table:
         )
         for one in verdicts
         for v in one.verdicts
+        for mark in (SEEN_MARK if v.seen else "",)
     ]
     columns = [
         *found.axes,

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medkit.evaluation.bootstrap import FEW, FEWEST
-from medkit.evaluation.results import MetricValue
+from medkit.evaluation.results import SEEN_MARK, MetricValue
 from medkit.recipe.values import SEPARATOR
 
 Results = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 INPUT, TARGET = "input", "target"
-SEEN_MARK = "†"
-"""Marks every number of a test set with patients who were seen in training."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from medkit.errors import InputError
 from medkit.paths import typed
 from medkit.recipe import Recipe
+from medkit.recipe.difference import first_difference, shown
 from medkit.runs.folder import RunFolder
-
-SETTLED = "draw"
-"""Key of a stage that a run decides where the recipe leaves it open, and records."""
 
 
 def refuse_another(folder: RunFolder, recipe: Recipe, precision: str) -> None:
@@ -28,29 +24,6 @@ def refuse_another(folder: RunFolder, recipe: Recipe, precision: str) -> None:
         found = ("precision", precision, begun)
     if found is not None:
         key, wanted, there = found
-        what = f"the folder holds a run of another recipe: {key} is {_shown(there)} there and {_shown(wanted)} here"
+        what = f"the folder holds a run of another recipe: {key} is {shown(there)} there and {shown(wanted)} here"
         hint = f"'medkit resume {typed(folder.path)}' continues that one; choose another --out for this"
         raise InputError(what, str(folder.path), hint)
-
-
-def first_difference(wanted: Any, there: Any, key: str = "") -> tuple[str, Any, Any] | None:
-    """Key, and both values, of the first place where two recipes differ."""
-    if isinstance(wanted, dict) and isinstance(there, dict):
-        for name in dict.fromkeys([*wanted, *there]):
-            if name == SETTLED and wanted.get(name) is None and key.startswith("stages"):
-                continue
-            found = first_difference(wanted.get(name), there.get(name), f"{key}.{name}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    if isinstance(wanted, list) and isinstance(there, list):
-        for number, pair in enumerate(zip(wanted, there, strict=False)):
-            name = next((str(item["name"]) for item in pair if isinstance(item, dict) and "name" in item), number)
-            if (found := first_difference(*pair, f"{key}.{name}")) is not None:
-                return found
-        return None if len(wanted) == len(there) else (f"{key} (how many)", len(wanted), len(there))
-    return None if wanted == there else (key, wanted, there)
-
-
-def _shown(value: Any) -> str:
-    return "not given" if value is None else repr(value)

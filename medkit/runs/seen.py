@@ -343,8 +343,14 @@ def banners(folder: Path, base: str | None = None) -> list[str]:
 
     ``base`` picks a stage with its variants.
     """
-    found = []
-    for stage, split, of in RunFolder(folder).of_splits(FILE, base):
-        text = f"{share(of['seen'], of['patients'])} {'; '.join(of['how'])}"
-        found.append(f"{stage} on {split} is no test of new patients: {text}. Allowed because: {of['reason']}")
-    return found
+    return [_banner(stage, split, of) for stage, split, of in RunFolder(folder).of_splits(FILE, base)]
+
+
+def seen_on(folder: Path, stage: str, split: str) -> list[str]:
+    """The banner of one stage, without its variants, on one split; empty if nobody tested there was seen."""
+    return [_banner(*each) for each in RunFolder(folder).of_splits(FILE) if each[:2] == (stage, split)]
+
+
+def _banner(stage: str, split: str, of: Any) -> str:
+    text = f"{share(of['seen'], of['patients'])} {'; '.join(of['how'])}"
+    return f"{stage} on {split} is no test of new patients: {text}. Allowed because: {of['reason']}"

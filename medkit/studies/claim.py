@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medkit.evaluation.results import SEEN_MARK
 from medkit.evaluation.verdict import Verdict
 from medkit.evaluation.verdict_change import ChangeVerdict
+from medkit.evaluation.verdict_result import Compared
 from medkit.evaluation.verdict_spread import SpreadVerdict
 from medkit.studies.judge import BesideMeans, Judged
 from medkit.studies.places import Missing, told
@@ -49,7 +51,7 @@ class _Compared:
     needed: str
     p: float
     notes: Sequence[str] = ()
-    """What has to be known besides; those of verdicts on means are shown beside these."""
+    """What has to be known besides; of verdicts on means only who was seen, as the rest is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,17 @@ def _undecided(each: Sequence[_Compared], open_: Sequence[_Open]) -> str:
 
 def _better(verdict: Verdict) -> _Compared:
     against = f"'{verdict.b}' is shown to be better than"
-    return _Compared(verdict.a, verdict.b, verdict.better, against, _needed(verdict), verdict.p_holm)
+    return _Compared(verdict.a, verdict.b, verdict.better, against, _needed(verdict), verdict.p_holm, _seen(verdict))
 
 
 def _worse(verdict: Verdict) -> _Compared:
     shown = {verdict.a: verdict.b, verdict.b: verdict.a}.get(verdict.better or "")
     against = f"worse than '{verdict.b}' was said of, and better is shown of,"
-    return _Compared(verdict.a, verdict.b, shown, against, _needed(verdict), verdict.p_holm)
+    return _Compared(verdict.a, verdict.b, shown, against, _needed(verdict), verdict.p_holm, _seen(verdict))
+
+
+def _seen(verdict: Compared) -> list[str]:
+    return [f"{SEEN_MARK} {line}" for line in verdict.seen]
 
 
 def _needed(verdict: Verdict) -> str:
@@ -147,7 +153,9 @@ def _steadier(verdict: SpreadVerdict) -> _Compared:
         f"trainings of '{verdict.a}' deviate {verdict.ratio:.3g} times as much as those of '{verdict.b}', "
         f"{verdict.low:.3g} to {verdict.high:.3g}"
     )
-    return _Compared(verdict.a, verdict.b, verdict.steadier, against, needed, verdict.p_holm, verdict.notes)
+    return _Compared(
+        verdict.a, verdict.b, verdict.steadier, against, needed, verdict.p_holm, (*verdict.notes, *_seen(verdict))
+    )
 
 
 def _loses_less(verdict: ChangeVerdict) -> _Compared:
@@ -155,7 +163,9 @@ def _loses_less(verdict: ChangeVerdict) -> _Compared:
     needed = (
         f"'{verdict.a}' loses {verdict.estimate:.3g} less than '{verdict.b}', {verdict.low:.3g} to {verdict.high:.3g}"
     )
-    return _Compared(verdict.a, verdict.b, verdict.loses_less, against, needed, verdict.p_holm, verdict.notes)
+    return _Compared(
+        verdict.a, verdict.b, verdict.loses_less, against, needed, verdict.p_holm, (*verdict.notes, *_seen(verdict))
+    )
 
 
 READ: Mapping[str, Callable[[Any], _Compared]] = {

@@ -11,7 +11,7 @@ from medkit.engine.gradients import COSINE
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.evaluation.verdict import Verdict, verdict
-from medkit.evaluation.verdict_result import corrected
+from medkit.evaluation.verdict_result import corrected, marked
 from medkit.studies.factorial import Plan, plan_of
 from medkit.studies.folder import StudyFolder
 from medkit.studies.judge import Judged, higher, tried, value_rows
@@ -37,7 +37,8 @@ def effects(found: StudyResults) -> list[Judged]:
     def of(mine: Sequence[Measured]) -> list[Verdict]:
         values = _values(found.metric, plan, mine)
         each = [_effect(factor, values, higher(found)) for factor in plan.factors]
-        return corrected(each, comparisons=len(each))
+        seen = [line for one in mine for line in one.seen]
+        return marked(corrected(each, comparisons=len(each)), dict.fromkeys(plan.factors, seen))
 
     return [Judged(at.labels, *tried(of, at), at.missing) for at in places(found)]
 

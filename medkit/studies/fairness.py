@@ -11,6 +11,7 @@ from medkit.errors import InputError
 from medkit.recipe import Stage
 from medkit.runs.stage_key import data_by_content, digest, is_external
 from medkit.runs.workbench import Workbench
+from medkit.studies.measures import check_measures
 from medkit.studies.study import Study
 from medkit.studies.tables import Table
 
@@ -50,12 +51,14 @@ def check_fairness(study: Study, benches: Mapping[str, Workbench]) -> list[Given
     Raises
     ------
     InputError
-        for anything that methods differ in without a reason under ``compare.unequal``.
+        for anything that methods differ in without a reason under ``compare.unequal``, also in the arguments of the
+        metrics that they are compared by.
     """
     tuning = f"{study.search.trials} trials" if study.search else "none"
     rows = [_given(method, bench, stage, tuning) for method, bench in benches.items() for stage in bench.recipe.stages]
     if study.compare is None:
         return rows
+    check_measures(study, {method: bench.recipe for method, bench in benches.items()})
     rows = [replace(row, seconds=study.compare.seconds.get(row.stage)) for row in rows]
     for name in dict.fromkeys(row.stage for row in rows):
         mine = [row for row in rows if row.stage == name]

@@ -13,9 +13,9 @@ from typing import Any
 from medkit.errors import InputError
 from medkit.evaluation import files
 from medkit.recipe import yaml as yaml_marks
+from medkit.recipe.difference import first_difference
 from medkit.recipe.yaml_dump import dump
 from medkit.records import encoded, made_with, write_atomically
-from medkit.runs.difference import first_difference
 from medkit.runs.folder import LIBRARIES, RunFolder
 from medkit.studies.study import Study
 from medkit.studies.trials import Trial

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from medkit.errors import InputError
 from medkit.evaluation.verdict import Verdict, verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
+from medkit.evaluation.verdict_result import marked
 from medkit.evaluation.verdict_runs import patient_values
 from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
 from medkit.studies.places import Missing, Place, places, told
@@ -63,7 +64,7 @@ def judged(found: StudyResults) -> list[Judged]:
         return []
 
     def of(mine: Sequence[Measured]) -> Sequence[Verdict]:
-        return verdicts(_rows(found, mine), reference, higher_is_better=higher(found))
+        return marked(verdicts(_rows(found, mine), reference, higher_is_better=higher(found)), _seen(mine))
 
     return [Judged(at.labels, *tried(of, at), at.missing) for at in places(found)]
 
@@ -72,7 +73,7 @@ def spreads(found: StudyResults, methods: Sequence[str]) -> list[BesideMeans]:
     """How far trainings of some methods differ, against those of the reference."""
 
     def of(mine: Sequence[Measured]) -> Sequence[SpreadVerdict]:
-        return spread_verdicts(_rows(found, mine), found.compare["reference"], methods)
+        return marked(spread_verdicts(_rows(found, mine), found.compare["reference"], methods), _seen(mine))
 
     return [BesideMeans("spread", at.labels, *tried(of, at), at.missing) for at in places(found)]
 
@@ -83,7 +84,8 @@ def changes(found: StudyResults, before: StudyResults, methods: Sequence[str]) -
 
     def of(mine: Sequence[Measured], then: Sequence[Measured]) -> list[ChangeVerdict]:
         rows = (_rows(found, mine), _rows(before, then))
-        return change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher(found))
+        each = change_verdicts(*rows, found.compare["reference"], methods, higher_is_better=higher(found))
+        return marked(each, _seen([*mine, *then]))
 
     each = [(at, earlier[at.labels]) for at in places(found)]
     return [
@@ -110,6 +112,13 @@ def tried(make: Callable[..., Sequence[Made]], *at: Place) -> tuple[Sequence[Mad
 def higher(found: StudyResults) -> bool:
     """Whether more of the compared metric is better."""
     return all(one.values[found.metric].higher_is_better for one in found.measured if found.metric in one.values)
+
+
+def _seen(measured: Sequence[Measured]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in measured:
+        found.setdefault(one.trial.method, []).extend(one.seen)
+    return found
 
 
 def _rows(found: StudyResults, measured: Sequence[Measured]) -> list[dict[str, Any]]:

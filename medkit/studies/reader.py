@@ -29,7 +29,7 @@ from medkit.studies.study import SEED, Axis, Claim, Compare, Method, Range, Sear
 
 TOP = ("medkit", "name", "recipe", "claim", "vary", "methods", "rows", "cross", "compare", "search")
 SAID = ("better", "worse", "steadier", "loses_less")
-UNEQUAL = ("data", "draws", "steps")
+UNEQUAL = ("data", "draws", "steps", "metric")
 SKIP = "skip"
 
 

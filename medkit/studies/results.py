@@ -20,6 +20,7 @@ from medkit.recipe import yaml as yaml_marks
 from medkit.runs.cost import read_costs
 from medkit.runs.folder import RunFolder
 from medkit.runs.own_data import OwnData
+from medkit.runs.seen import seen_on
 from medkit.studies.folder import Outcome, StudyFolder
 from medkit.studies.study import SEED
 from medkit.studies.trials import Trial
@@ -45,6 +46,8 @@ class Measured:
     trial: Trial
     values: Mapping[str, MetricValue]
     cases: Sequence[Mapping[str, Any]]
+    seen: Sequence[str] = ()
+    """Lines on patients tested who were seen in training."""
 
     @property
     def seed(self) -> str:
@@ -66,6 +69,8 @@ class Summary:
     low: float
     high: float
     seeds: int
+    seen: bool = False
+    """Whether patients tested were seen in training."""
 
 
 @dataclass
@@ -131,6 +136,7 @@ class StudyResults:
 
     def summaries(self) -> list[Summary]:
         """The metric over seeds, for each point and method."""
+        seen = {(one.trial.method, one.place) for one in self.measured if one.seen}
         return [
             Summary(
                 method,
@@ -140,6 +146,7 @@ class StudyResults:
                 min(values),
                 max(values),
                 len(values),
+                (method, place) in seen,
             )
             for (method, place), values in self.values().items()
         ]
@@ -203,7 +210,7 @@ def _measured(folder: StudyFolder, trial: Trial, compare: Mapping[str, Any]) -> 
     values = read_results(run.path).get(stage, {}).get(split)
     if values is None:
         return None
-    return Measured(trial, values, CaseTable.of_folder(run.path).of(stage, split))
+    return Measured(trial, values, CaseTable.of_folder(run.path).of(stage, split), seen_on(run.path, stage, split))
 
 
 def _check_cases(measured: Sequence[Measured], path: Path, unequal: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from medkit.errors import InputError
 from medkit.evaluation.pseudo_values import pseudo_values
@@ -114,3 +115,87 @@ def test_what_runs_do_not_have_is_refused_with_the_nearest(runs: list[Path], wan
     with pytest.raises(InputError) as error:
         run_values(runs, **wanted)
     assert message in str(error.value)
+
+
+def trained(folder: Path, seed: int, change: dict[str, Any] | None = None, name: str = "bones") -> Path:
+    """A run with a whole recipe: two stages on an encoder of a third; ``change`` has dotted keys."""
+    run(folder, seed, name)
+    source, objective = {"use": "table", "manifest": f"/data/{seed}/hands.csv"}, {"use": "multitask"}
+    data = {"source": source, "splits": {name: {"fold": name} for name in ("train", "test", "other")}, "cache": True}
+    stages: dict[str, Any] = {"pretext": {"objective": objective, "metrics": [{"use": "medkit:auc"}]}}
+    for method in STAGES:
+        metrics = [{"use": "medkit:rmse", "level": 40}, {"use": "medkit:f1"}]
+        stages[method] = {"objective": {**objective, "encoder": {"from": "pretext.encoder"}}, "metrics": metrics}
+    same = {"data": "d", "unit": "slice", "train": "train", "epochs": 2, "workers": 0, "evaluate": []}
+    recipe = {"name": name, "seed": seed, "data": {"d": data}, "report": None}
+    recipe["stages"] = [{"name": stage, **same, **own} for stage, own in stages.items()]
+    for key, value in (change or {}).items():
+        *above, last = key.split(".")
+        node: Any = recipe
+        for word in above:
+            node = (
+                next(one for one in node if one.get("name") == word or one.get("use") == word)
+                if isinstance(node, list)
+                else node[word]
+            )
+        node[last] = value
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def three(folder: Path, change: dict[str, Any], **more: Any) -> list[Path]:
+    """Three seeds, of which the last has another recipe."""
+    return [trained(folder / str(seed), seed, change if seed == 2 else None, **more) for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("stages.grade.epochs", 4, "stages.grade.epochs is 4 here, 2 there"),
+        ("stages.pretext.epochs", 4, "stages.pretext.epochs is 4 here, 2 there"),
+        ("data.d.splits.test", {"fold": "val"}, "data.d.splits.test.fold is 'val' here, 'test' there"),
+        ("data.d.source.manifest", "/data/wrists.csv", "manifest is 'wrists.csv' here, 'hands.csv' there"),
+        ("stages.grade.metrics.medkit:rmse.level", 80, "level is 80 here, 40 there"),
+    ],
+)
+def test_runs_of_another_recipe_are_no_seeds_of_a_method(key: str, value: Any, told: str, tmp_path: Path) -> None:
+    folders = three(tmp_path, {key: value})
+    with pytest.raises(InputError) as refused:
+        run_values(folders, "rmse")
+    assert refused.value.what.startswith(f"'grade' has another recipe than in {folders[0]}: ")
+    assert told in refused.value.what
+    assert refused.value.where == str(folders[2])
+    named = [trained(tmp_path / f"named{seed}", seed, {key: value}, "longer") for seed in range(3)]
+    if "metrics" not in key:  # recipes of other names are other methods
+        assert len({row["method"] for row in run_values([*folders[:2], *named], "rmse").rows}) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stages.grade.workers", 4),
+        ("stages.grade.evaluate", ["test"]),
+        ("stages.grade.metrics.medkit:f1.level", 1),
+        ("data.d.splits.other", {"fold": "val"}),
+        ("data.d.cache", False),
+        ("report", {"splits": ["test"]}),
+    ],
+)
+def test_what_no_number_depends_on_may_differ(key: str, value: Any, tmp_path: Path) -> None:
+    found = run_values(three(tmp_path, {key: value}), "rmse")
+    note = "Runs of 'grade' have other files: data.d.source.manifest is '/data/0/hands.csv' and '/data/1/hands.csv'."
+    assert found.notes["grade"] == [note]
+
+
+def test_methods_that_nobody_asks_for_may_differ(tmp_path: Path) -> None:
+    folders = three(tmp_path, {"stages.grade@scratch.epochs": 4})
+    assert run_values(folders, "rmse", methods=["grade"]).trainings["grade"][0] == (folders[0], "grade")
+
+
+def test_a_metric_with_other_arguments_does_not_compare_methods(tmp_path: Path) -> None:
+    change = {"stages.grade@scratch.metrics.medkit:rmse.level": 80}
+    folders = [trained(tmp_path / str(seed), seed, change) for seed in range(3)]
+    with pytest.raises(
+        InputError, match="'grade' and 'grade@scratch' are measured differently: 'rmse_hu' has level 40"
+    ):
+        run_values(folders, "rmse")

@@ -11,6 +11,7 @@ from studies.conftest import recipe, study
 from medkit.errors import InputError
 from medkit.studies.checks import check_trials
 from medkit.studies.fairness import Given, check_fairness
+from medkit.studies.measures import check_measures
 from medkit.studies.reader import load_study
 from medkit.studies.trials import Expansion
 
@@ -70,3 +71,27 @@ def test_a_fraction_without_a_class_is_refused_with_the_trial_and_the_least_that
     assert refused.value.what.startswith("trial 'scratch-seed1-trainfew': 1 of 7 patients have no case")
     assert refused.value.where == "stages.finer.train.fraction"
     assert "the smallest fraction with every class is 0." in str(refused.value.hint)
+
+
+def test_a_metric_with_other_arguments_needs_a_reason(tmp_path: Path, write_study: Any) -> None:
+    def check() -> None:
+        read = load_study(write_study(tmp_path, said))
+        check_measures(read, {trial.method: trial.recipe for trial in Expansion(read).trials() if trial.recipe})
+
+    said = study()
+    said["compare"]["metric"] = "rmse"
+    for method, width in (("cls", 80), ("scratch", 40), ("rec", 40)):
+        said["methods"][method] = (said["methods"][method] or {}) | {
+            "stages.finer.metrics": [{"use": "rmse", "window_width": width}, "auc"]
+        }
+    told = "'scratch' and 'cls' are measured differently: 'rmse_hu' has window_width 40.0 and 80.0 in stage 'finer'"
+    with pytest.raises(InputError, match=f"{told}; .*unequal: {{metric: REASON"):
+        check()
+    said["compare"]["unequal"] = {"metric": "this is what is asked"}
+    check()
+    del said["compare"]["unequal"]
+    said["compare"]["metric"] = "auc"
+    check()
+    said["compare"]["also"] = [{"metric": "rmse", "stage": "finer", "split": "test"}]
+    with pytest.raises(InputError, match=told):
+        check()

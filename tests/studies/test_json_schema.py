@@ -36,7 +36,7 @@ STUDY: dict[str, Any] = {
         "seed": 0,
     },
 }
-CROSS = {"base": {}, "none": {"skip": ["pretext"]}, "factors": {"a": {"seed": 1}, "b": {"seed": 2}}}
+CROSS = {"base": {}, "none": {"skip": ["pretext"]}, "factors": {"a": {"seed": 1}, "b": {"report.splits": ["test"]}}}
 ROWS = {"medkit": 1, "name": "rows", "recipe": "tables/table10", "vary": {"seed": [1, 2]}, "rows": ["denoise"]}
 PLACES = [(), ("compare",), ("compare", "unequal"), ("compare", "also", 0), ("claim",), ("search",)]
 

@@ -110,3 +110,27 @@ def test_with_all_trials_the_claim_is_supported(planned: Planned, tmp_path: Path
     finish(folder, lambda trial: True)
     _, summary, _ = reported(folder, tmp_path)
     assert (summary["claim"]["found"], summary["claim"]["missing"]) == ("supported", [])
+
+
+def test_verdicts_on_patients_seen_in_training_say_so_at_every_number(planned: Planned, tmp_path: Path) -> None:
+    folder = begun(planned, tmp_path, CLAIMS["better"])
+    for trial in folder.trials():
+        measure(folder, trial, GAINS[trial.method == "cls"], seen=4)
+    shown, summary, page = reported(folder, tmp_path)
+    line = "finer on test is no test of new patients: 4 of 16 patients were trained by stage 'finer'. Allowed because: a test"
+    (verdict,) = summary["compared"][0]["verdicts"][0]["verdicts"]
+    assert verdict["seen"] == [line]
+    assert f"is {verdict['estimate']:.3g}† (95 % interval {verdict['low']:.3g}† to" in verdict["sentence"]
+    assert summary["compared"][0]["summaries"][0]["seen"] is True
+    assert f"† {line}" in summary["claim"]["why"]
+    assert f"† {line}" in shown
+    assert "patients: 4 of 16 patients were trained by" in page
+    runs = [folder.path / "trials" / f"cls-seed{seed}-lrslow" for seed in (1, 2, 3)]
+    others = [folder.path / "trials" / f"scratch-seed{seed}-lrslow" for seed in (1, 2, 3)]
+    for name, paths in (("a", runs), ("b", others)):
+        for seed, path in enumerate(paths):
+            (path / "recipe.yaml").write_text(f"name: {name}\nseed: {seed}\nstages: []\nreport: null\n")
+    words = ["verdict", *runs, *others, "--metric", "auc", "--a", "a:finer", "--b", "b:finer"]
+    told = run_command(words, tmp_path).stdout
+    assert "† (95 % interval" in told
+    assert f"† {line}" in told
