@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import threading
 import warnings
@@ -76,8 +77,8 @@ class Dataset:
             raise InputError(f"the source {type(source).__name__} has no cases")
         if self.cache is not None:
             about = f"{preparation_of(source, self.steps, VERSION)} {LAYOUT}"
-            # Without classes, keys stay what they were before there were classes.
-            self.keys = KeyTable(source, about if classes is None else f"{about} {classes.largest}")
+            # The names too: a DICOM Segmentation is read by the labels of its segments, whatever source reads it.
+            self.keys = KeyTable(source, about if classes is None else f"{about} {json.dumps(classes.plain())}")
         self._digests: dict[str, Sequence[int]] = {}  # only if there is no cache
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
         splitting.tell_look_alikes(cases)

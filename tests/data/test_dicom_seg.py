@@ -15,6 +15,7 @@ import pydicom.sr.codedict
 import pytest
 from helpers import edit_dicom, enhanced, grouped
 
+from medkit.data.dataset import Dataset
 from medkit.data.dicom_seg import Segment, read_mask, read_segments
 from medkit.data.dicom_seg_types import ABNORMAL, HEMORRHAGE, REGIONS, TISSUE
 from medkit.data.dicom_seg_write import write_segments
@@ -159,6 +160,24 @@ def test_segments_are_classes_by_their_labels(scan, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask.voxels > 0, (one + spots(image)[::-1]) > 0)
     with pytest.raises(InputError, match="the segment 'class 2' is not one of the classes"):
         read_mask(path, image, Classes(("class 1",)))
+
+
+def test_classes_renamed_since_are_not_read_from_the_cache_under_their_old_numbers(scan, tmp_path: Path) -> None:
+    image = read_volume(scan("even"))
+    small, large = np.zeros((2, *image.voxels.shape), np.uint8)
+    small[1, 0, 0], large[1, 2:4, 2:4] = 1, 1
+    write_segments(image, [Segment("A", small), Segment("B", large)], tmp_path / "seg.dcm", description="x")
+    (tmp_path / "m.csv").write_text("image,mask,patient\nscan,seg.dcm,P\n", encoding="utf-8")
+
+    def voxels(*names: str) -> dict[str, int]:
+        source = ManifestSource(tmp_path / "m.csv")
+        dataset = Dataset(source, {"all": {}}, [], tmp_path / "cache", classes=Classes(names))
+        mask = dataset.sample(dataset.cases("all")[0]).native_mask
+        return {name: int((mask == number).sum()) for number, name in enumerate(names, 1)}
+
+    assert voxels("A", "B") == voxels("B", "A") == {"A": 1, "B": 4}
+    with pytest.raises(InputError, match="the segment 'B' is not one of the classes"):
+        voxels("A", "C")
 
 
 def test_segments_that_overlap_are_no_classes_that_exclude_each_other(scan, tmp_path: Path) -> None:
