@@ -104,6 +104,11 @@ def fit(
 def small_recipe(name: str, report: dict[str, Any] | None = None, **stage: Any) -> Recipe:
     """One stage that classifies slices of six phantoms of 32 x 32 x 4, with ``auc``; keys of the stage as keywords."""
     source = {"use": "phantoms:head_ct", "patients": 6, "size": [32, 32], "slices": 4}
+    return recipe_on(source, name, report, **stage)
+
+
+def recipe_on(source: dict[str, Any], name: str = "t", report: dict[str, Any] | None = None, **stage: Any) -> Recipe:
+    """That of :func:`small_recipe` on another source, whose cases have the folds train, val and test."""
     splits = {split: {"fold": split} for split in ("train", "val", "test")}
     encoder = {"use": "timm", "model": "test_resnet"}
     objective = {"use": "multitask", "encoder": encoder, "heads": {"cls": {"use": "smartnet:slice_class"}}}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import medkit.data.splits as splitting
+from medkit.data.binary import check_binary
 from medkit.data.cache import Cache
-from medkit.data.cases import column, encoded, take
+from medkit.data.cases import column, encoded, take, union
 from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.labels import LabelColumn
 from medkit.data.manifest import as_number
@@ -52,6 +53,13 @@ class Dataset:
     roles_known:
         The caller knows which splits train, validate and test, and compares their patients. Otherwise their names
         decide: ``train``, ``val`` and ``test`` must not share patients.
+    binary:
+        What reads the cases' own label as 0 or 1, in words; None: nothing does.
+
+    Raises
+    ------
+    InputError, Problems
+        for splits, labels and fields that the cases do not have, or that contradict each other.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Dataset:
         roles_known: bool = False,
         classes: Classes | None = None,
         labels: Labels | None = None,
+        binary: str | None = None,
     ) -> None:
         self.classes = classes
         if hasattr(source, "classes"):
@@ -87,6 +96,11 @@ class Dataset:
             splitting.check_patients(self.splits)
         for name in self.fields:
             _check_numbers(cases, name)
+        if binary is not None:
+            name = getattr(source, "label", None)
+            check_binary(
+                union([*self.splits.values()]), name if isinstance(name, str) else "label", binary, self._place
+            )
         self.declared = None if labels is None else LabelColumn(labels, cases, self._place)
 
     def _place(self, case: Case) -> str:

@@ -22,6 +22,7 @@ class _Binary:
     higher_is_better = True
     empty = "cases without a label are left out"
     name = ""
+    binary_label = True
     of: tuple[Labels, int] | None = None
     """The declared labels and the class among them that it measures; None: ``label`` and ``probability``."""
     decides = False

@@ -25,6 +25,7 @@ from medkit.errors import InputError, RunError
 from medkit.paths import cache_folder, typed
 from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, Stage
+from medkit.recipe.binary import binary_reader
 from medkit.recipe.labels import reads_labels
 from medkit.runs.folder import RunFolder
 from medkit.runs.metric_checks import check_recorded
@@ -99,6 +100,7 @@ class Workbench:
             roles_known=True,
             classes=block.classes,
             labels=block.labels,
+            binary=binary_reader(self.recipe, stage.data),
         )
 
     def notices(self) -> list[str]:

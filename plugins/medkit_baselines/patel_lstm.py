@@ -85,6 +85,8 @@ class PatelHead(nn.Module):
         Dropout probability before each of them.
     """
 
+    binary_label = True
+
     def __init__(self, channels: Channels, hidden: Count = 512, dropout: Dropout = 0.5) -> None:
         super().__init__()
         self.inputs, self.hidden = channels[-1], hidden
@@ -122,6 +124,7 @@ class PatelLSTM(nn.Module):
     """
 
     task: ClassVar[str] = "classification"
+    binary_label = True
 
     def __init__(
         self,

@@ -77,6 +77,7 @@ class SinghCNN3D(nn.Module):
     """
 
     task: ClassVar[str] = "classification"
+    binary_label = True
 
     def __init__(
         self,

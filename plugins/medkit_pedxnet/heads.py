@@ -133,6 +133,8 @@ class Fracture(_Regressor):
         After each of them.
     """
 
+    binary_label = True
+
     def __init__(self, channels: Channels, hidden: Width = 1024, dropout: Dropout = 0.5) -> None:
         super().__init__(channels, hidden, dropout)
 

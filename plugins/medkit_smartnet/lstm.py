@@ -34,6 +34,7 @@ class LSTMClassifier(nn.Module):
     """
 
     task: ClassVar[str] = "classification"
+    binary_label = True
 
     def __init__(
         self,

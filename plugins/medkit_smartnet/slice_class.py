@@ -24,6 +24,8 @@ class SliceClass(nn.Module):
         Before the linear layer.
     """
 
+    binary_label = True
+
     def __init__(self, channels: Channels, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
