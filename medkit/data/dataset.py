@@ -97,10 +97,8 @@ class Dataset:
         for name in self.fields:
             _check_numbers(cases, name)
         if binary is not None:
-            name = getattr(source, "label", None)
-            check_binary(
-                union([*self.splits.values()]), name if isinstance(name, str) else "label", binary, self._place
-            )
+            said = str(getattr(source, "label", None) or "label")
+            check_binary(union([*self.splits.values()]), said, binary, self._place)
         self.declared = None if labels is None else LabelColumn(labels, cases, self._place)
 
     def _place(self, case: Case) -> str:

@@ -189,7 +189,6 @@ class ManifestSource:
             problem(_rows(texts(table, name, where).is_null()), lambda _, n=name: f"no value in '{n}'")  # type: ignore[misc]
         names = images if self.case is None else texts(table, self.case, where)
         problem(_rows(names.is_null()), lambda _: f"no value in '{self.case}'") if self.case else None
-        problem(_again(names), lambda row: f"case '{shown(str(names[row]))}' is listed twice")
         places = None
         if len(self.masks) > 1:
             self._check_masks(table, problem)
@@ -204,6 +203,10 @@ class ManifestSource:
             del found
             pyarrow.default_memory_pool().release_unused()
             problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
+        # One file in two spellings is one image; only rows that have names of their own may show the same one.
+        first = _again(places if self.case is None else names)
+        own = None if self.case else "remove one; cases that show one image on purpose need a column of names: 'case: COLUMN'"
+        problem(first, lambda row: _twice(names, row, first[row], self._where), own)
         labels = self._labels(table, problem)
         self._masked = self._with_mask(labels, problem)
         if self.label is None and self.no_mask == "normal" and self.masks[0] in self._files:
@@ -379,11 +382,19 @@ def _rows(mask: Any) -> Iterator[int]:
     return iter(np.flatnonzero(mask).tolist())
 
 
-def _again(names: Any) -> Iterator[int]:
-    """Positions of names that occurred before."""
+def _again(names: Any) -> dict[int, int]:
+    """Positions of names that occurred before, with that of their first occurrence."""
     if distinct(names):
-        return iter(())
+        return {}
     codes = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    first = np.zeros(len(codes), bool)
-    first[np.unique(codes, return_index=True)[1]] = True
-    return iter(np.flatnonzero(~first & (codes >= 0)).tolist())
+    _, places, which = np.unique(codes, return_index=True, return_inverse=True)
+    first = places[which]
+    rows = np.flatnonzero((first != np.arange(len(codes))) & (codes >= 0))
+    return dict(zip(rows.tolist(), first[rows].tolist(), strict=True))
+
+
+def _twice(names: Any, row: int, first: int, where: Callable[[int], str]) -> str:
+    """That a case was listed before, in which row if it was spelled otherwise there."""
+    name, before = shown(str(names[row])), shown(str(names[first]))
+    told = "" if name == before else f": '{before}' in {where(first)} is the same image"
+    return f"case '{name}' is listed twice{told}"

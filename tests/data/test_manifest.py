@@ -283,6 +283,15 @@ def test_an_image_of_two_patients_in_two_splits_is_refused(folder: Path, name: s
         one_image(folder, name)
 
 
+@pytest.mark.parametrize("name", ["./0.png", "sub/../0.png", "link.png"])
+def test_an_image_that_is_listed_twice_in_two_spellings_is_refused_with_both_rows(folder: Path, name: str) -> None:
+    (folder / "sub").mkdir()
+    (folder / "link.png").symlink_to(folder / "0.png")
+    given = source(folder, f"image,patient,fold,label\n0.png,P,test,0\n1.png,Q,test,1\n{name},P,test,1\n")
+    with pytest.raises(InputError, match=rf"m\.csv:4: case '.*' is listed twice: '0\.png' in .*:2 is the same image"):
+        given.cases()
+
+
 def test_an_image_with_two_rows_of_one_patient_or_in_one_split_is_taken(folder: Path) -> None:
     one_image(folder, "0.png", patients="PP", folds=("reader1", "reader2"))
     one_image(folder, "0.png", folds=("train", "train"))
