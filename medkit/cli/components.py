@@ -12,6 +12,8 @@ from medkit.cli.output import show_json, show_table
 from medkit.errors import InputError, did_you_mean
 from medkit.paths import typed
 
+SHOWN = 5  # cases with notes that a data block's check names
+
 
 def load_files(files: list[str] | None) -> None:
     from medkit.registry.plugins import load_file
@@ -170,8 +172,13 @@ def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
     for one in found:
         sound, before = one.total - len(one.failures), f" ({one.before} were already prepared)" if one.before else ""
         print(f"data block {one.block.name}: {sound} of {one.total} cases can be read and prepared{before}")
-        for case, doubt in list(one.doubts.items())[:5]:
-            print(f"note: case '{case}': {doubt}")
+        if text := one.block.dataset.unselected:
+            print(f"note: {text}")
+        remarks = one.remarks
+        for case, told in list(remarks.items())[:SHOWN]:
+            print(f"note: case '{case}': {'; '.join(told)}")
+        if len(remarks) > SHOWN:
+            print(f"note: and {len(remarks) - SHOWN} more cases with such notes")
     if broken:
         show_table(["data block", "case", "what is wrong"], broken)
     if leave_out is not None:

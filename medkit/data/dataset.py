@@ -20,9 +20,11 @@ from medkit.data.cases import column, encoded, take, union
 from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.labels import LabelColumn
 from medkit.data.manifest import as_number
-from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, unpack
+from medkit.data.remarks import Remarks
+from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, remarks, unpack
 from medkit.data.transforms import VERSION
 from medkit.data.units import SAY_SO
+from medkit.data.unselected import unselected
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case, Source
 from medkit.protocols.classes import Classes
@@ -80,7 +82,7 @@ class Dataset:
         self.source, self.steps, self.fields = source, list(prepare), tuple(fields)
         self.cache = Cache(cache_dir) if cache_dir is not None else None
         self.memory = Memory(IN_MEMORY)
-        self.doubts: dict[str, str] = {}
+        self.remarks = Remarks()
         cases = source.cases()
         if not len(cases):
             raise InputError(f"the source {type(source).__name__} has no cases")
@@ -90,6 +92,9 @@ class Dataset:
             self.keys = KeyTable(source, about if classes is None else f"{about} {json.dumps(classes.plain())}")
         self._digests: dict[str, Sequence[int]] = {}  # only if there is no cache
         self.splits = {name: splitting.select(cases, picks, name) for name, picks in splits.items()}
+        # Splits of what medkit makes or lists itself leave cases out on purpose; rows of a table are typed by people.
+        written = hasattr(source, "where")
+        self.unselected = unselected(cases, self.splits, splits.values()) if written else None
         splitting.tell_look_alikes(cases)
         splitting.check_images(self.splits)
         if not roles_known:
@@ -117,17 +122,12 @@ class Dataset:
         sample = self._sample(case, check)
         if self.declared is not None:
             sample.declared, sample.labels = self.declared.labels, self.declared.of_case(case)
-        if sample.doubt:
-            self.doubts.setdefault(case.id, sample.doubt)
+        self.remarks.add(case.id, remarks(sample))
         return sample
 
-    def doubtful(self) -> str | None:
-        """A warning to go with every number if prepared cases may not be CT in HU; else None."""
-        if not self.doubts:
-            return None
-        first = next(iter(self.doubts.values()))
-        count = f"{len(self.doubts)} cases" if len(self.doubts) > 1 else "1 case"
-        return f"{count} may not be CT in HU (for the first, {first}), but the preparation assumes it; {SAY_SO}"
+    def told(self) -> list[str]:
+        """What has to go with every number: cases in no split, and what is doubtful about those prepared so far."""
+        return [text for text in (self.unselected, *self.remarks.told()) if text]
 
     def _sample(self, case: Case, check: bool) -> Sample:
         if self.cache is None:
@@ -188,11 +188,10 @@ class Dataset:
         there = np.zeros(len(cases), bool)
         for position, meta in self.cache.metas(self.keys.all(cases)):
             there[position] = True
-            if meta["any_positive"] is not None or meta["doubt"]:
+            if meta["any_positive"] is not None or meta["doubt"] or meta["notes"]:
                 case = cases[position]
                 check_label(case, meta["any_positive"])
-                if meta["doubt"]:
-                    self.doubts.setdefault(case.id, meta["doubt"])
+                self.remarks.add(case.id, meta)
         return np.flatnonzero(~there).tolist()
 
     def positive(self, cases: Sequence[Case]) -> np.ndarray:
@@ -260,7 +259,9 @@ class Dataset:
         """The cases in order, with the digests of their slices; cases that are not prepared yet are."""
         found: dict[int, Sequence[int]] = {}
         if self.cache is not None:
-            found = {position: meta["digests"] for position, meta in self.cache.metas(self.keys.all(cases))}
+            for position, meta in self.cache.metas(self.keys.all(cases)):
+                found[position] = meta["digests"]
+                self.remarks.add(cases[position].id, meta)  # of cases that other processes have prepared too
         for position, case in enumerate(cases):
             known = found.get(position) if self.cache is not None else self._digests.get(case.id)
             yield case, self.sample(case, check=False).digests if known is None else known

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from medkit.data.processes import end_all, settle
-from medkit.data.sample import pack
+from medkit.data.sample import pack, remarks
 from medkit.data.shards_write import ShardWriter
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Case
@@ -72,10 +72,10 @@ def fill(
         return
     work = _one_by_one if min(jobs, len(missing)) < 2 else _by_processes
     with contextlib.closing(work(dataset, cases, missing, jobs)) as results:
-        for position, failure, doubt in results:
+        for position, failure, told in results:
             done += 1
-            if doubt:
-                dataset.doubts.setdefault(cases[position].id, doubt)
+            if told is not None:
+                dataset.remarks.add(cases[position].id, told)
             tell(done, len(cases))
             if failure is not None:
                 yield failure
@@ -83,8 +83,8 @@ def fill(
                     return
 
 
-Results = Generator[tuple[int, Failure | None, str], None, None]
-"""Position of a case, its failure, and why it may not be CT in HU."""
+Results = Generator[tuple[int, Failure | None, dict[str, Any] | None], None, None]
+"""Position of a case, its failure, or else what is told about it (:func:`medkit.data.sample.remarks`)."""
 
 
 def _into_memory(dataset: Dataset, cases: Sequence[Case], tell: Callable[..., None], stop: bool) -> Iterator[Failure]:
@@ -104,17 +104,17 @@ def _one_by_one(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int],
         for position in missing:
             case = cases[position]
             try:
-                doubt = _prepare(dataset, case, writer)
+                told = _prepare(dataset, case, writer)
             except InputError as error:
-                yield position, Failure(case.id, error), ""
+                yield position, Failure(case.id, error), None
             else:
-                yield position, None, doubt
+                yield position, None, told
 
 
-def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> str:
+def _prepare(dataset: Dataset, case: Case, writer: ShardWriter) -> dict[str, Any]:
     sample = dataset.prepared(case)
     writer.add(dataset.keys.of(case).hex(), *pack(sample))
-    return sample.doubt
+    return remarks(sample)
 
 
 # -- several processes ---------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def _by_processes(dataset: Dataset, cases: Sequence[Case], missing: Sequence[int
                 if "fatal" in message:
                     raise RunError(*message["fatal"])
                 waiting.popleft()
-                yield message["position"], _failure(cases, message), message.get("doubt", "")
+                yield message["position"], _failure(cases, message), message.get("told")
     finally:
         end_all([process for process, _ in running.values()])
 
@@ -181,7 +181,7 @@ def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connec
         with dataset.cache.writer() as writer:
             for position in mine:
                 try:
-                    doubt = _prepare(dataset, cases[position], writer)
+                    told = _prepare(dataset, cases[position], writer)
                 except InputError as error:
                     say(position=position, error=[error.what, error.where, error.hint])
                 except RunError:
@@ -191,7 +191,7 @@ def _work(dataset: Dataset, cases: Sequence[Case], mine: list[int], pipe: Connec
                     say(fatal=[what, f"case '{cases[position].id}'", None])
                     return
                 else:
-                    say(position=position, doubt=doubt)
+                    say(position=position, told=told)
     except RunError as error:
         say(fatal=[error.what, error.where, error.hint])
     finally:

@@ -19,7 +19,7 @@ from medkit.protocols import Case, Record
 from medkit.protocols.classes import Classes, check_mask
 from medkit.protocols.labels import Labels
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the layout that :func:`pack` writes: part of the cache key, so that samples of others are ignored."""
 
 GRIDS = "does it belong to this image? If so, resample it to the image's grid, by nearest neighbour where it is a mask"
@@ -49,6 +49,8 @@ class Sample:
         Digests of the source's slices (of the first image, if several): :func:`medkit.data.copies.image_digests`.
     doubt:
         Why image or target may not be CT in HU, if a step needs it and no file settles it; else "".
+    notes:
+        What the reader warned of: about the images, the target and the mask, each once.
     positive_voxels:
         (D,) positive voxels of each slice of the prepared mask; None without one.
     any_positive:
@@ -72,6 +74,7 @@ class Sample:
     shapes: Sequence[tuple[int, int]] = ()
     digests: Sequence[int] = ()
     doubt: str = ""
+    notes: Sequence[str] = ()
     positive_voxels: np.ndarray | None = None
     any_positive: bool | None = None
     classes: Classes | None = None
@@ -182,12 +185,18 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
         shapes,
         image_digests(image.voxels),
         next(filter(None, doubts), ""),
+        _notes(record),
         positive_in_slices(prepared.get("mask")),
         None if native is None else bool(native.any()),
         classes,
     )
     check_label(case, sample.any_positive)
     return sample
+
+
+def _notes(record: Record) -> list[str]:
+    volumes = (record.image, *record.channels, record.target, record.mask)
+    return list(dict.fromkeys(note for volume in volumes if volume is not None for note in volume.notes))
 
 
 def image_voxels(record: Record) -> np.ndarray:
@@ -227,7 +236,12 @@ def pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     shapes = [list(shape) for shape in sample.shapes]
     meta = {"native_shape": list(sample.native_shape), "shapes": shapes, "digests": list(sample.digests)}
     counts = None if sample.positive_voxels is None else [int(count) for count in sample.positive_voxels]
-    return arrays, {**meta, "doubt": sample.doubt, "counts": counts, "any_positive": sample.any_positive}
+    return arrays, {**meta, **remarks(sample), "counts": counts, "any_positive": sample.any_positive}
+
+
+def remarks(sample: Sample) -> dict[str, Any]:
+    """What is told about a sample beside numbers, as values for JSON: :class:`medkit.data.remarks.Remarks` keeps it."""
+    return {"doubt": sample.doubt, "notes": list(sample.notes)}
 
 
 def unpack(
@@ -254,6 +268,7 @@ def unpack(
         [(rows, columns) for rows, columns in meta["shapes"]],
         meta["digests"],
         meta["doubt"],
+        meta["notes"],
         None if counts is None else np.array(counts, np.float64),
         meta["any_positive"],
         classes,

@@ -205,8 +205,8 @@ class ManifestSource:
             problem(_rows(~there), lambda row, p=paths, r=role: f"{r}: there is no '{shown(str(p[row]))}'")  # type: ignore[misc]
         # One file in two spellings is one image; only rows that have names of their own may show the same one.
         first = _again(places if self.case is None else names)
-        own = None if self.case else "remove one; cases that show one image on purpose need a column of names: 'case: COLUMN'"
-        problem(first, lambda row: _twice(names, row, first[row], self._where), own)
+        named = "remove one; cases that show one image on purpose need names: 'case: COLUMN' of the source"
+        problem(first, lambda row: _twice(names, row, first[row], self._where), None if self.case else named)
         labels = self._labels(table, problem)
         self._masked = self._with_mask(labels, problem)
         if self.label is None and self.no_mask == "normal" and self.masks[0] in self._files:

@@ -47,14 +47,14 @@ def select(cases: Sequence[Case], picks: Mapping[str, Any], name: str = "split")
         codes, values = encoded(cases, column)
         listed = wanted if isinstance(wanted, list) else [wanted]
         # The last is for cells without a value.
-        chosen &= np.array([*(any(_equal(v, w) for w in listed) for v in values), "" in listed], bool)[codes]
+        chosen &= np.array([*(any(is_wanted(v, w) for w in listed) for v in values), "" in listed], bool)[codes]
         if not chosen.any():
             hint = _help(column, values, listed) if any(values) else _absent(column, known)
             raise InputError(f"split '{name}' is empty after {column} = {wanted}", hint=hint)
     return take(cases, chosen)
 
 
-def _equal(value: Any, wanted: Any) -> bool:
+def is_wanted(value: Any, wanted: Any) -> bool:
     """Whether a cell is the value that a recipe asks for."""
     if isinstance(value, str):
         value = value.strip()

@@ -42,9 +42,9 @@ class CheckedBlock:
         return len(self.block.cases) + len(self.missing)
 
     @property
-    def doubts(self) -> dict[str, str]:
-        """What suggests that images are not CT in HU, by case."""
-        return dict(self.block.dataset.doubts)
+    def remarks(self) -> dict[str, list[str]]:
+        """What is doubtful about images, and what their reader warned of, by case."""
+        return self.block.dataset.remarks.of_cases()
 
 
 def check_data(recipe: Recipe, jobs: int, progress: Progress) -> list[CheckedBlock]:

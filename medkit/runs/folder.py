@@ -226,12 +226,14 @@ class RunFolder:
                 for split, of in splits.items():
                     yield stage, split, of
 
-    def add_notice(self, text: str) -> None:
-        """Something that readers of the results have to know, shown above them; said once."""
+    def add_notice(self, text: str) -> bool:
+        """Something that readers of the results have to know, shown above them; said once. Whether it is new."""
         found = self.read_json("environment.json", {})
         notices = found.get("notices", [])
-        if text not in notices:
-            self.write_json("environment.json", {**found, "notices": [*notices, text]})
+        if text in notices:
+            return False
+        self.write_json("environment.json", {**found, "notices": [*notices, text]})
+        return True
 
     def done(self, stage: str) -> bool:
         return stage in self.read_json("state.json", {}).get("done", [])

@@ -144,8 +144,8 @@ def _evaluate(
     with together(bench.runtime, what):
         if result is None:
             return None
-        if doubt := bench.dataset(stage).doubtful():
-            bench.folder.add_notice(doubt)
+        for text in bench.dataset(stage).told():
+            bench.folder.add_notice(text)
         if new is None and (other := begun.changed_since(bench, stage, split)):
             bench.folder.add_notice(other)
             print(f"medkit: {other}", file=sys.stderr)

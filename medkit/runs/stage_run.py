@@ -149,9 +149,9 @@ def check_seen(session: Session, trainer: StageTrainer, tested: Sequence[str], t
         bench.seen.check_images(stage, tested)
         if not session.main:
             return ""
-        if doubt := bench.dataset(stage).doubtful():
-            session.folder.add_notice(doubt)
-            session.say(f"{stage.name}: {doubt}")
+        for text in bench.dataset(stage).told():
+            if session.folder.add_notice(text):
+                session.say(f"{stage.name}: {text}")
         return "" if trained else bench.seen.write(stage)
 
 

@@ -288,7 +288,7 @@ def test_an_image_that_is_listed_twice_in_two_spellings_is_refused_with_both_row
     (folder / "sub").mkdir()
     (folder / "link.png").symlink_to(folder / "0.png")
     given = source(folder, f"image,patient,fold,label\n0.png,P,test,0\n1.png,Q,test,1\n{name},P,test,1\n")
-    with pytest.raises(InputError, match=rf"m\.csv:4: case '.*' is listed twice: '0\.png' in .*:2 is the same image"):
+    with pytest.raises(InputError, match=r"m\.csv:4: case '.*' is listed twice: '0\.png' in .*:2 is the same image"):
         given.cases()
 
 
