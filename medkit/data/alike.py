@@ -38,3 +38,10 @@ def look_alikes(names: Iterable[str]) -> list[list[str]]:
     for row in np.flatnonzero((np.bincount(codes) > 1)[codes]).tolist():
         groups.setdefault(int(codes[row]), []).append(texts[row].as_py())
     return list(groups.values())
+
+
+def look_alikes_told(names: Iterable[str], most: int = 3) -> str:
+    """The first groups of :func:`look_alikes` in words, and how many more there are; nothing if there are none."""
+    groups = look_alikes(names)
+    told = "; ".join(" and ".join(ascii(name) for name in group[:most]) for group in groups[:most])
+    return told + (f", and {len(groups) - most} more" if len(groups) > most else "")

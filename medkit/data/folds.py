@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.alike import look_alikes
+from medkit.data.alike import look_alikes_told
 from medkit.data.fractions import draw, strata
 from medkit.data.iterative import deal
 from medkit.data.label_kinds import MOST, LabelKind, label_columns, label_kind
@@ -277,8 +277,8 @@ class Dealing:
         told = []
         if missing := sum(not word for word in words.values()):
             told.append(f"{missing} of {len(words)} {self._groups} have no label, and are their own stratum")
-        if alike := look_alikes(list(words)):
-            told.append(f"'{alike[0][0]}' and '{alike[0][1]}' look alike and count as two")
+        if alike := look_alikes_told(list(words)):
+            told.append(f"{alike} look alike and count as different {self._groups}")
         return told
 
     def _dealt(self, of_group: Mapping[str, str], words: Mapping[str, Sequence[str]], told: list[str]) -> Dealt:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medkit.data.alike import look_alikes
+from medkit.data.alike import look_alikes, look_alikes_told
 from medkit.data.cases import CaseTable, encoded, fields_of, take, union
 from medkit.errors import InputError, did_you_mean
 from medkit.protocols import Case
@@ -89,13 +89,10 @@ def _absent(column: str, known: Iterable[str]) -> str:
 def tell_look_alikes(cases: Sequence[Case]) -> None:
     """Warn about patients, centres and folds that may be the same, but are written in two ways and so count as two."""
     for column in ("patient", "center", "fold"):
-        groups = look_alikes([str(value) for value in encoded(cases, column)[1]])
-        if groups:
-            pairs = "; ".join(" and ".join(ascii(name) for name in group[:3]) for group in groups[:3])
-            more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
+        if told := look_alikes_told([str(value) for value in encoded(cases, column)[1]]):
             warnings.warn(
                 f"column '{column}' has values that differ only in spaces, separators, case, zeros or invisible "
-                f"characters, and count as different: {pairs}{more}",
+                f"characters, and count as different: {told}",
                 stacklevel=2,
             )
 

@@ -15,6 +15,7 @@ from medkit.data.dicom_header import Header
 from medkit.data.tree import Tree
 from medkit.data.tree_choice import choose, named, rules
 from medkit.data.tree_files import identity, is_mask, size_of, stem
+from medkit.data.tree_masks import Masks
 from medkit.data.tree_series import FLAT, Series, look, pixel_of
 from medkit.errors import InputError
 
@@ -37,6 +38,7 @@ COLUMNS = (
     "chosen",
 )
 LEFT_OUT = ("kind", "place", "study", "series", "description", "images", "reason")
+SHOWN = 3  # groups of patients that look alike
 UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -60,7 +62,7 @@ class Choices:
         ``header``: DICOM's PatientID, and any other file is a patient of its own; ``folder``: the first folder below
         the root; or a regular expression whose first group is searched for in a case's path.
     masks:
-        Folder of masks, named like the images; they do not count as images.
+        Folder of masks, named like the images (:mod:`medkit.data.tree_masks`); they do not count as images.
     skip:
         A regular expression; series whose description or folder name matches are left out.
     """
@@ -138,7 +140,7 @@ def gather(
     """
     root = Path(root).resolve()
     found = Gathered()
-    masks = _masks(choices.masks)
+    masks = None if choices.masks is None else Masks.below(choices.masks)
     skipped = None if choices.skip is None else _pattern(choices.skip, "--skip")
     with Tree(root, left_out.add) as tree:
         tree.read(progress)
@@ -162,7 +164,7 @@ def gather(
     _distinct_cases(found)
     _patients(found, choices.patient, root)
     if masks is not None:
-        _join_masks(found, masks, left_out, choices)
+        _join_masks(found, masks, left_out)
     if len(counts) > 1:
         others = ", ".join(f"{name or 'none'} ({count})" for name, count in counts.most_common() if name)
         found.told.append(f"modality {'/'.join(found.modality)} is taken; there are images of {others}")
@@ -265,7 +267,7 @@ def _add_dicom(
 
 
 def _add_file(
-    found: Gathered, root: Path, path: Path, left_out: LeftOut, choices: Choices, masks: dict[str, Path] | None
+    found: Gathered, root: Path, path: Path, left_out: LeftOut, choices: Choices, masks: Masks | None
 ) -> None:
     if masks is not None and choices.masks is not None and path.is_relative_to(choices.masks.resolve()):
         return
@@ -321,9 +323,12 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
         found.told.append(f"{studies} cases have no PatientID, so each study counts as a patient; {hint}")
     if len(found.rows) > 1 and len({row["patient"] for row in found.rows}) == 1:
         found.told.append("all cases have the same PatientID, so they cannot be split; say whose they are: --patient")
-    for group in look_alikes([row["patient"] for row in found.rows])[:3]:
+    groups = look_alikes([row["patient"] for row in found.rows])
+    for group in groups[:SHOWN]:
         alike = " and ".join(ascii(name) for name in group)
         found.told.append(f"patients {alike} look alike and count as {len(group)}; {hint}")
+    if len(groups) > SHOWN:
+        found.told.append(f"and {len(groups) - SHOWN} more groups of patients look alike")
 
 
 def _pattern(text: str, option: str) -> re.Pattern[str]:
@@ -333,40 +338,16 @@ def _pattern(text: str, option: str) -> re.Pattern[str]:
         raise InputError(f"'{text}' is not a regular expression ({error})", option) from error
 
 
-def _masks(folder: Path | None) -> dict[str, Path] | None:
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        raise InputError("there is no such folder", str(folder), "check the path after --masks")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("[!.]*")):
-        if not path.name.lower().endswith((".nii", ".nii.gz", ".png")):
-            continue
-        name = identity(path.name)
-        if name in found:
-            raise InputError(f"two masks are named '{name}'", str(path), f"the other is {found[name]}")
-        found[name] = path.resolve()
-    if not found:
-        raise InputError("there is no mask here", str(folder), "masks are NIfTI or PNG files named like the images")
-    return found
-
-
-def _join_masks(found: Gathered, masks: dict[str, Path], left_out: LeftOut, choices: Choices) -> None:
-    """Join masks to cases by name, and report what does not match, on both sides."""
-    used = set()
-    for row, keys in zip(found.rows, found.keys, strict=True):
-        for name in (keys.get("id"), keys["name"], keys["patient"], keys["case"]):
-            if name in masks:
-                row["mask"] = str(masks[name])
-                used.add(name)
-                break
-        else:
-            row["mask"] = None
-    for name in sorted(masks.keys() - used):
-        left_out.add("mask", str(masks[name]), "no image has this name")
+def _join_masks(found: Gathered, masks: Masks, left_out: LeftOut) -> None:
+    """Join masks to cases, and report what does not match, on both sides."""
+    mine = masks.of(found.rows, found.keys)
+    for row, mask in zip(found.rows, mine, strict=True):
+        row["mask"] = None if mask is None else str(mask)
+    for path in sorted({*masks.by_place.values()} - {*mine}):
+        left_out.add("mask", str(path), "no image has this name")
     without = [row["case"] for row in found.rows if row["mask"] is None]
-    if not used:
-        raise InputError("no mask has the name of an image", str(choices.masks), f"images: {', '.join(without[:3])}")
+    if len(without) == len(found.rows):
+        raise InputError("no mask has the name of an image", str(masks.folder), f"images: {', '.join(without[:3])}")
     if without:
         found.told.append(f"{len(without)} cases have no mask: {', '.join(without[:3])}")
 

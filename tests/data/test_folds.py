@@ -151,3 +151,14 @@ def test_a_class_that_fewer_have_than_there_are_folds_is_refused(tmp_path: Path)
     (tmp_path / "cases.csv").write_text("case,patient,rare,often\n" + "\n".join(rows) + "\n")
     with pytest.raises(InputError, match="'with rare' has too few patients for 3 folds: 2"):
         split(tmp_path / "cases.csv", stratify="rare,often")
+
+
+def test_all_groups_of_patients_that_look_alike_are_counted(tmp_path: Path) -> None:
+    names = ["P-01", "p01", "P02", "P 02", "03", "3", "P04", "p-4", "P5", "p5", "P6", "P7"]
+    rows = "".join(f"{i}.png,{name}\n" for i, name in enumerate(names))
+    (tmp_path / "m.csv").write_text(f"image,patient\n{rows}", encoding="utf-8")
+    (told,) = split(tmp_path / "m.csv").told
+    assert (
+        told
+        == "'P-01' and 'p01'; 'P02' and 'P 02'; '03' and '3', and 2 more look alike and count as different patients"
+    )

@@ -119,6 +119,41 @@ def test_masks_go_to_the_images_of_their_name(nifti: Path) -> None:
     assert "1 cases have no mask: 010_0000" in written.told
 
 
+def of_two_patients(folder: Path, *masks: str) -> Choices:
+    """Images ``A/001`` and ``B/001``, and the masks of these names."""
+    for place, name in (*(("tree", image) for image in ("A/001", "B/001")), *(("masks", mask) for mask in masks)):
+        write_nifti(
+            Volume(np.zeros((4, 6, 5), np.int16), np.diag([3.0, 0.5, 0.5, 1])), folder / place / f"{name}.nii.gz"
+        )
+    return Choices(masks=folder / "masks", patient="folder")
+
+
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        (("A/001", "B/001"), ["masks/A/001.nii.gz", "masks/B/001.nii.gz"]),
+        (("B/001",), [None, "masks/B/001.nii.gz"]),
+        (("B/001_seg", "A/001_seg"), ["masks/A/001_seg.nii.gz", "masks/B/001_seg.nii.gz"]),
+    ],
+)
+def test_masks_of_one_name_go_to_the_images_of_their_subfolder(tmp_path: Path, masks, expected) -> None:
+    written, _ = made(tmp_path, of_two_patients(tmp_path, *masks))
+    found = [row["mask"] and Path(row["mask"]).relative_to(tmp_path.resolve()).as_posix() for row in written.rows]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (("001",), "this mask has the name of two images: 'A/001.nii.gz' and 'B/001.nii.gz'"),
+        (("x/001", "y/001"), "two masks are named '001', like the image 'A/001.nii.gz'"),
+    ],
+)
+def test_a_mask_that_may_belong_to_two_patients_is_refused(tmp_path: Path, masks, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        made(tmp_path, of_two_patients(tmp_path, *masks))
+
+
 def test_pictures_beside_scans_are_told(nifti: Path) -> None:
     cv2.imwrite(str(nifti / "tree" / "hand.png"), np.zeros((8, 8), np.uint8))
     written, _ = made(nifti)
