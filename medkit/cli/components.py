@@ -172,7 +172,7 @@ def _check_data(recipe: Any, leave_out: Path | None, jobs: int | None) -> None:
     for one in found:
         sound, before = one.total - len(one.failures), f" ({one.before} were already prepared)" if one.before else ""
         print(f"data block {one.block.name}: {sound} of {one.total} cases can be read and prepared{before}")
-        if text := one.block.dataset.unselected:
+        for text in one.block.dataset.about_table():
             print(f"note: {text}")
         remarks = one.remarks
         for case, told in list(remarks.items())[:SHOWN]:

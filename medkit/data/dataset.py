@@ -17,6 +17,7 @@ import medkit.data.splits as splitting
 from medkit.data.binary import check_binary
 from medkit.data.cache import Cache
 from medkit.data.cases import column, encoded, take, union
+from medkit.data.header_patients import contradiction
 from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.labels import LabelColumn
 from medkit.data.manifest import as_number
@@ -126,8 +127,17 @@ class Dataset:
         return sample
 
     def told(self) -> list[str]:
-        """What has to go with every number: cases in no split, and what is doubtful about those prepared so far."""
-        return [text for text in (self.unselected, *self.remarks.told()) if text]
+        """What has to go with every number: about the table, and what is doubtful about the cases prepared so far."""
+        return [*self.about_table(), *self.remarks.told()]
+
+    def about_table(self) -> list[str]:
+        """What may be wrong with the table: cases in no split, patients whom the headers read so far name otherwise."""
+        return [text for text in (self.unselected, contradiction(self.splits, self.remarks.people, self._row)) if text]
+
+    def _row(self, case: Case) -> str:
+        """What a notice calls a case: its row, if the source has rows."""
+        line = getattr(self.source, "line", None)
+        return f"case '{case.id}'" if line is None else f"row {line(case) + 2}"
 
     def _sample(self, case: Case, check: bool) -> Sample:
         if self.cache is None:
@@ -188,7 +198,7 @@ class Dataset:
         there = np.zeros(len(cases), bool)
         for position, meta in self.cache.metas(self.keys.all(cases)):
             there[position] = True
-            if meta["any_positive"] is not None or meta["doubt"] or meta["notes"]:
+            if meta["any_positive"] is not None or meta["doubt"] or meta["notes"] or meta["person"] is not None:
                 case = cases[position]
                 check_label(case, meta["any_positive"])
                 self.remarks.add(case.id, meta)

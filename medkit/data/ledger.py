@@ -28,6 +28,9 @@ SALT = b"medkit ledger 1"
 METADATA = "ledger"
 """Key of a ledger in the metadata of a safetensors file."""
 
+HEADERS = "DICOM PatientID"
+"""The namespace of digests of PatientIDs in headers of images, whatever a manifest calls their patients."""
+
 Role = Literal["train", "select", "validate"]
 ROLES: dict[Role, str] = {"train": "trained on", "select": "used to choose the weights", "validate": "validated on"}
 """What patients were used for: training, choosing which weights to keep, or only watching the training."""
@@ -100,7 +103,9 @@ class Entry:
     """The patients that one stage of a recipe has seen in one role.
 
     ``patients`` are sorted digests, (n,) uint64; ``images`` those of some of their slices (:mod:`medkit.data.copies`),
-    empty if unknown (another program trained, or the ledger was written by hand).
+    empty if unknown (another program trained, or the ledger was written by hand). ``headers`` are digests of PatientIDs
+    in the headers of the images, where they stand for one patient each; ``comparable`` says that all images have one,
+    so that another PatientID is that of another patient.
     """
 
     role: Role
@@ -111,10 +116,12 @@ class Entry:
     data: str = ""
     split: str = ""
     space: str = ""
+    headers: np.ndarray = field(default_factory=lambda: NOTHING)
+    comparable: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for entries that differ at most in ``images``."""
+        """Equal for entries that differ at most in what is known of their images."""
         return (*(getattr(self, name) for name in WORDS), self.patients.tobytes())
 
     def among(self, patients: np.ndarray) -> np.ndarray:
@@ -140,8 +147,11 @@ class Ledger:
         entries: dict[tuple[Any, ...], Entry] = {}
         for entry in (*self.entries, *other.entries):
             before = entries.get(entry.key)
-            images = entry.images if before is None else np.union1d(before.images, entry.images)
-            entries[entry.key] = replace(entry, images=images)
+            if before is not None:
+                images, headers = (np.union1d(getattr(before, n), getattr(entry, n)) for n in ("images", "headers"))
+                comparable = before.comparable or entry.comparable
+                entry = replace(entry, images=images, headers=headers, comparable=comparable)
+            entries[entry.key] = entry
         return Ledger(tuple(entries.values()), tuple(dict.fromkeys((*self.unknown, *other.unknown))))
 
     def text(self) -> str:
@@ -149,8 +159,12 @@ class Ledger:
         sets: dict[str, str] = {}
         entries = []
         for entry in self.entries:
-            plain_entry = {word: getattr(entry, word) for word in WORDS}
-            for kind, seen in (("patients", entry.patients), ("images", entry.images)):
+            plain_entry: dict[str, Any] = {word: getattr(entry, word) for word in WORDS}
+            kinds = [("patients", entry.patients), ("images", entry.images)]
+            if len(entry.headers):
+                kinds.append(("headers", entry.headers))
+                plain_entry["comparable"] = entry.comparable
+            for kind, seen in kinds:
                 data = seen.astype("<u8").tobytes()
                 name = plain_entry[kind] = hashlib.blake2b(data, digest_size=8).hexdigest()
                 sets[name] = base64.b64encode(data).decode()
@@ -204,7 +218,7 @@ def _listed(plain: Any, kind: type, what: str) -> list[Any]:
 
 
 def _entry(plain: Any, sets: Mapping[str, np.ndarray]) -> Entry:
-    _mapping(plain, (*WORDS, "patients", "images"), "an entry")
+    _mapping(plain, (*WORDS, "patients", "images", "headers", "comparable"), "an entry")
     if wrong := [word for word in WORDS if not isinstance(plain.get(word, ""), str)]:
         raise TypeError(f"'{wrong[0]}' is a text in quotes, not {plain[wrong[0]]!r:.40}")
     words = {word: plain.get(word, "").strip() for word in WORDS}
@@ -213,7 +227,9 @@ def _entry(plain: Any, sets: Mapping[str, np.ndarray]) -> Entry:
     if role is None:
         raise ValueError(f"role '{said}' is not one of {', '.join(ROLES)}")
     if isinstance(patients, str) and "images" in plain:
-        return Entry(role, sets[patients], sets[plain["images"]], **words)
+        headers = sets[plain["headers"]] if "headers" in plain else NOTHING
+        comparable = plain.get("comparable") is True
+        return Entry(role, sets[patients], sets[plain["images"]], **words, headers=headers, comparable=comparable)
     names = _listed(patients, str, "patients")  # a number would have lost its leading zeros
     return Entry(role, digests(words["space"], (name.strip() for name in names)), NOTHING, **words)
 

@@ -22,11 +22,14 @@ class Remarks:
         Why cases may not be CT in HU.
     notes:
         What the reader warned of.
+    people:
+        Digests of the PatientIDs in DICOM headers.
     """
 
     def __init__(self) -> None:
         self.doubts: dict[str, str] = {}
         self.notes: dict[str, tuple[str, ...]] = {}
+        self.people: dict[str, int] = {}
 
     def add(self, case: str, meta: Mapping[str, Any]) -> None:
         """Keep what :func:`medkit.data.sample.remarks` says about a case."""
@@ -34,6 +37,8 @@ class Remarks:
             self.doubts.setdefault(case, meta["doubt"])
         if meta["notes"]:
             self.notes.setdefault(case, tuple(meta["notes"]))
+        if meta["person"] is not None:
+            self.people[case] = meta["person"]
 
     def of_cases(self) -> dict[str, list[str]]:
         """All remarks of each case that has any."""

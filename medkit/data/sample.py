@@ -11,6 +11,7 @@ import numpy as np
 
 from medkit.data.channels import one_shown
 from medkit.data.copies import image_digests
+from medkit.data.header_patients import person_of
 from medkit.data.transforms import prepare, restore
 from medkit.data.units import doubt_of
 from medkit.data.volume import spacing_of
@@ -51,6 +52,8 @@ class Sample:
         Why image or target may not be CT in HU, if a step needs it and no file settles it; else "".
     notes:
         What the reader warned of: about the images, the target and the mask, each once.
+    person:
+        A salted digest of the PatientID in its image's DICOM header; None if there is none.
     positive_voxels:
         (D,) positive voxels of each slice of the prepared mask; None without one.
     any_positive:
@@ -75,6 +78,7 @@ class Sample:
     digests: Sequence[int] = ()
     doubt: str = ""
     notes: Sequence[str] = ()
+    person: int | None = None
     positive_voxels: np.ndarray | None = None
     any_positive: bool | None = None
     classes: Classes | None = None
@@ -186,6 +190,7 @@ def prepare_record(record: Record, case: Case, steps: Sequence[Any], classes: Cl
         image_digests(image.voxels),
         next(filter(None, doubts), ""),
         _notes(record),
+        person_of(image),
         positive_in_slices(prepared.get("mask")),
         None if native is None else bool(native.any()),
         classes,
@@ -241,7 +246,7 @@ def pack(sample: Sample) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def remarks(sample: Sample) -> dict[str, Any]:
     """What is told about a sample beside numbers, as values for JSON: :class:`medkit.data.remarks.Remarks` keeps it."""
-    return {"doubt": sample.doubt, "notes": list(sample.notes)}
+    return {"doubt": sample.doubt, "notes": list(sample.notes), "person": sample.person}
 
 
 def unpack(
@@ -269,6 +274,7 @@ def unpack(
         meta["digests"],
         meta["doubt"],
         meta["notes"],
+        meta["person"],
         None if counts is None else np.array(counts, np.float64),
         meta["any_positive"],
         classes,

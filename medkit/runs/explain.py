@@ -24,7 +24,7 @@ from medkit.runs.explain_maps import Explained, OfSlices, OfVolume, OfWindows
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import check_fields, prepared
 from medkit.runs.ledgers import recorded_ledger, seen_in_training
-from medkit.runs.origin import SLICES, inputs_named, origin, patient_of
+from medkit.runs.origin import SLICES, inputs_named, origin
 from medkit.runs.reading import Images, Reading, paths_of
 from medkit.runs.workbench import Workbench
 
@@ -122,7 +122,7 @@ def explain(
         each = [pictures.keep(one, against) for one in asked.explained(question.target)]
         empty = pictures.write(one_scale=asked.whole)
         summary = {**origin(folder, recipe, chosen, objective.parts()), **inputs_named(record, paths_of(input))}
-        summary["seen_in_training"] = seen_in_training(recorded_ledger(folder, chosen.name), volume, patient_of(volume))
+        summary["seen_in_training"] = seen_in_training(recorded_ledger(folder, chosen.name), volume)
         summary |= {"head": asked.subject.name, "grad_cam": _meaning(asked, question)}
         told = {str(asked.subject.told(k)): found for k, found in empty.items() if k is not None}
         all_empty = sorted({z for found in empty.values() for z in found})

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from medkit.data.copies import image_digests
-from medkit.data.ledger import NOTHING, Ledger, digest, ledger_of, read_ledger
+from medkit.data.header_patients import patient_of
+from medkit.data.ledger import HEADERS, NOTHING, Ledger, digest, ledger_of, read_ledger
 from medkit.data.volume import Volume
 from medkit.recipe import Stage
 from medkit.recipe.blocks import Block
@@ -54,21 +55,24 @@ def _weights(value: Any, key: str = "") -> Iterator[str]:
             yield from _weights(item, key)
 
 
-def seen_in_training(ledger: Ledger | None, volume: Volume, patient: str | None) -> bool | Literal["unknown"]:
-    """Whether a ledger knows an image or its patient, by name or by the image itself.
+def seen_in_training(ledger: Ledger | None, volume: Volume) -> bool | Literal["unknown"]:
+    """Whether a ledger knows an image or its patient, by the PatientID of its header or by the image itself.
 
-    ``unknown`` if it is not found, and nothing is known about some weights of the chain or about their images.
+    ``unknown`` if it is not found, and the patient cannot be compared (the image, or one of those trained on, has no
+    PatientID), or nothing is known about some weights of the chain or about their images.
     """
     if ledger is None:
         return "unknown"
-    for entry in ledger.entries if patient else ():
-        if digest(entry.space, str(patient).strip()) in entry.patients:
+    patient = patient_of(volume)
+    for entry in ledger.entries if patient is not None else ():
+        if digest(entry.space, str(patient)) in entry.patients or digest(HEADERS, str(patient)) in entry.headers:
             return True
     mine, known = np.array(image_digests(volume.voxels), np.uint64), images_of(ledger)
     if len(mine) and np.isin(mine, known).all():
         return True
-    sure = len(mine) and not ledger.unknown and all(len(e.images) for e in ledger.entries if e.role == "train")
-    return False if sure else "unknown"
+    images_known = len(mine) and not ledger.unknown and all(len(e.images) for e in ledger.entries if e.role == "train")
+    compared = not ledger.entries or (patient is not None and all(entry.comparable for entry in ledger.entries))
+    return False if images_known and compared else "unknown"
 
 
 def images_of(ledger: Ledger) -> np.ndarray:

@@ -92,14 +92,6 @@ def _named(volume: Volume, path: Path) -> dict[str, Any]:
     return said | ({"mended": list(volume.mended)} if volume.mended else {})
 
 
-def patient_of(volume: Volume) -> str | None:
-    """The patient's number in a DICOM header, for looking up in a ledger; it is written nowhere."""
-    files = volume.header.get("files")
-    if volume.header.get("format") != "dicom" or not files:
-        return None
-    return str(_first_header(volume).get("PatientID") or "") or None
-
-
 def _first_header(volume: Volume) -> Header:
     """The header of the first file that a volume was read from, as it was read."""
     from medkit.data.dicom_header import read_header

@@ -24,7 +24,7 @@ from medkit.recipe import Recipe, Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.inference import Accepts
 from medkit.runs.ledgers import recorded_ledger, seen_in_training
-from medkit.runs.origin import SLICES, inputs_named, ledger_in_short, now, origin, patient_of
+from medkit.runs.origin import SLICES, inputs_named, ledger_in_short, now, origin
 from medkit.runs.stage_trainer import StageTrainer
 from medkit.runs.trainers import trainer_of
 from medkit.runs.workbench import Workbench
@@ -282,7 +282,7 @@ class Predictor:
         image = prediction.image
         found = {**self._origin, "date": now(), "ledger": ledger_in_short(self._ledger)}
         found |= inputs_named(record, sources)
-        found["seen_in_training"] = seen_in_training(self._ledger, image, patient_of(image))
+        found["seen_in_training"] = seen_in_training(self._ledger, image)
         if prediction.notes:
             found["input_notes"] = list(prediction.notes)
         mask = prediction.mask

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medkit.data.alike import look_alikes
+from medkit.data.header_patients import comparable_headers
 from medkit.data.ledger import NOTHING, ROLES, Entry, Ledger, Role, digest, people, read_ledger, space_of
 from medkit.errors import InputError, Problems, RunError
 from medkit.evaluation.results import Evaluation, read_results
@@ -70,6 +71,7 @@ class Seen:
         self._people: dict[Part, dict[int, str]] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._images: dict[Part, np.ndarray] = {}
+        self._headers: dict[Part, tuple[np.ndarray, bool]] = {}
 
     def ledger(self, stage: Stage) -> Ledger:
         """Whom the chain of ``stage`` has seen: as recorded when it trained, else by its recipe."""
@@ -104,7 +106,9 @@ class Seen:
             patients = np.sort(np.fromiter(self._named(stage, part), np.uint64))
             space = space_of(self.bench.dataset(stage).source)
             images = self._images.get(part, NOTHING)
-            yield Entry(role, patients, images, self.bench.recipe.name, stage.name, stage.data, split, space)
+            headers, comparable = self._headers.get(part, (NOTHING, False))
+            words = (self.bench.recipe.name, stage.name, stage.data, split, space)
+            yield Entry(role, patients, images, *words, headers=headers, comparable=comparable)
 
     def _part(self, stage: Stage, split: str, training: bool) -> Part:
         """A split as a stage uses it."""
@@ -279,13 +283,17 @@ class Seen:
     def look(self, stage: Stage) -> None:
         """Add the images that ``stage`` trains and validates on, which have been prepared, to its ledger."""
         dataset = self.bench.dataset(stage)
+        looked: dict[Part, Sequence[Case]] = {}
         for split in (stage.train, stage.validate):
             if split is None:
                 continue
             part = self._part(stage, split, split == stage.train)
             if part not in self._images:
-                each = (one for _, mine in dataset.digests(self._cases(stage, part)) for one in mine)
+                cases = self._cases(stage, part)
+                each = (one for _, mine in dataset.digests(cases) for one in mine)
                 self._images[part] = np.unique(np.fromiter(each, np.uint64))
+                looked[part] = cases
+        self._headers |= comparable_headers(dataset.source, looked, dataset.remarks.people)
         self.look_again()  # ledgers of later stages hold this one's
 
     def look_again(self) -> None:

@@ -114,7 +114,7 @@ def test_prediction_json_says_where_it_comes_from_and_names_nobody(run, study, t
     assert all(digest.startswith("sha256:") for digest in said["weights"].values())
     assert said["ledger"]["trained on"]["patients"] > 0
     assert said["input"]["study"] == "1.2.4"
-    assert said["seen_in_training"] is False
+    assert said["seen_in_training"] == "unknown"  # phantoms have no PatientID
     assert SECRET not in (tmp_path / "out" / "b" / "prediction.json").read_text(encoding="utf-8")
 
 

@@ -144,7 +144,7 @@ def test_a_prediction_says_whether_its_image_was_seen(tmp_path: Path) -> None:
     for name in ("0", "3"):
         copy = shutil.copy(tmp_path / "data" / f"{name}.nii", tmp_path / f"other{name}.nii")
         said[name] = predict(folder, copy, tmp_path / name, device="cpu")["seen_in_training"]
-    assert said == {"0": True, "3": False}
+    assert said == {"0": True, "3": "unknown"}  # a NIfTI file does not say whose it is
 
 
 def test_a_patient_is_known_by_the_number_in_a_dicom_header(tmp_path: Path, write_ct: Callable[..., None]) -> None:
@@ -160,7 +160,7 @@ def test_a_patient_is_known_by_the_number_in_a_dicom_header(tmp_path: Path, writ
         predict(folder, tmp_path / "scans" / number, tmp_path / f"out{number}", device="cpu")
         for number in ("002", "004")
     ]
-    assert [one["seen_in_training"] for one in found] == [True, False]
+    assert [one["seen_in_training"] for one in found] == [True, "unknown"]  # "004" may be "003"
     said = {str(value).strip() for one in found for value in one["input"].values()}
     assert not {"002", "004"} & said  # as a whole: the digits of a UID are random
 
