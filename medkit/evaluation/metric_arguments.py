@@ -1,12 +1,29 @@
-"""Whether two stages have measured a number by the same metric with the same arguments, as their recipes say."""
+"""Whether a number was measured by one metric with the same arguments everywhere, as recipes say: a metric may be
+recorded under one name whatever its arguments are."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from medkit.recipe.difference import first_difference, shown
+
+Plain = Mapping[str, Any]
 Measured = tuple[Mapping[str, Any], Mapping[str, Collection[str]]]
 """A resolved recipe, and the names of what was measured of each of its stages."""
+
+
+def is_of(metric: str, name: str) -> bool:
+    """Whether results may have a metric of a recipe under a name: ``rmse_hu`` is of ``medkit:rmse``."""
+    own = metric.rpartition(":")[2]
+    return name == own or name.startswith(f"{own}_")
+
+
+def metric_blocks(recipe: Plain, stage: str, name: str) -> list[Plain]:
+    """The blocks of a stage's metrics, in a resolved recipe, that results may have under ``name``."""
+    own = [one for block in recipe["stages"] if block["name"] == stage for one in block.get("metrics", [])]
+    return [one for one in own if is_of(one["use"], name)]
 
 
 def measured_otherwise(first: Mapping[str, Any], second: Mapping[str, Any], metric: str) -> str:
@@ -33,12 +50,20 @@ def otherwise(runs: Mapping[str, Measured]) -> Iterator[str]:
                     yield f"of stage '{block['name']}' in {other} and {name}, {told}"
 
 
+def measured_apart(blocks: Mapping[str, Sequence[Plain]], metric: str) -> str | None:
+    """In words, the first two methods whose blocks of a metric have nothing in common; None if there are none."""
+    for (a, mine), (b, others) in itertools.combinations(((m, each) for m, each in blocks.items() if each), 2):
+        if not any(one in others for one in mine):
+            key, here, there = first_difference(dict(mine[0]), dict(others[0])) or ("", None, None)
+            return f"'{a}' and '{b}' are measured differently: '{metric}' has {key} {shown(here)} and {shown(there)}"
+    return None
+
+
 def _measured_by(metrics: Sequence[Any], name: str) -> Mapping[str, Any] | None:
     """The block of the only metric that may be recorded under a name: its own, or one that begins with its own."""
     blocks = [{"use": metric} if isinstance(metric, str) else metric for metric in metrics]
-    short = [str(block.get("use", "")).rpartition(":")[2] for block in blocks]
-    exact = [block for block, own in zip(blocks, short, strict=True) if own == name]
-    found = exact or [block for block, own in zip(blocks, short, strict=True) if name.startswith(f"{own}_")]
+    exact = [block for block in blocks if str(block.get("use", "")).rpartition(":")[2] == name]
+    found = exact or [block for block in blocks if is_of(str(block.get("use", "")), name)]
     return found[0] if len(found) == 1 else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.errors import InputError
-from medkit.evaluation.measured_alike import Plain, is_of
+from medkit.evaluation.metric_arguments import Plain, is_of
 from medkit.recipe.difference import first_difference, shown
 
 SPEED = ("workers", "cache")

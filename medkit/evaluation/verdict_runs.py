@@ -13,7 +13,7 @@ import numpy as np
 from medkit.errors import InputError, did_you_mean
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
-from medkit.evaluation.measured_alike import measured_apart, metric_blocks
+from medkit.evaluation.metric_arguments import measured_apart, metric_blocks
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import MetricValue, read_results, recorded
 from medkit.evaluation.verdict_recipes import check_alike

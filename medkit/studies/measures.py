@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from medkit.errors import InputError
-from medkit.evaluation.measured_alike import is_of, measured_apart
+from medkit.evaluation.metric_arguments import is_of, measured_apart
 from medkit.recipe import Recipe
 from medkit.recipe.blocks import Block
 from medkit.studies.study import Compare, Study
