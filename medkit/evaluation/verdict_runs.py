@@ -16,6 +16,7 @@ from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.metric_arguments import measured_apart, metric_blocks
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import MetricValue, read_results, recorded
+from medkit.evaluation.same_cases import by_case, unlike
 from medkit.evaluation.verdict_recipes import check_alike
 from medkit.parts.metrics_classification import AUC
 from medkit.recipe.values import SEPARATOR
@@ -69,8 +70,8 @@ def run_values(
     recipes have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
     are empty for the metric are left out. ``auc`` is not a mean over cases, so its patients have pseudo-values
     (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without per-case values is refused. So are
-    runs whose recipes differ in more than their seeds (:func:`medkit.evaluation.verdict_recipes.check_alike`), and
-    methods of which the metric has other arguments.
+    runs whose recipes differ in more than their seeds (:func:`medkit.evaluation.verdict_recipes.check_alike`), methods
+    of which the metric has other arguments, and cases of the same names that are not the same ones.
 
     Parameters
     ----------
@@ -84,7 +85,6 @@ def run_values(
     runs = [_Run.read(Path(folder)) for folder in folders]
     several = len({run.name for run in runs}) > 1
     metric, split, known = _chosen(runs, metric, stage, split)
-    rows: list[Row] = []
     taken: dict[tuple[str, str], Path] = {}
     trainings: dict[str, list[tuple[_Run, str]]] = {}
     for run, name in known:
@@ -94,17 +94,32 @@ def run_values(
             raise InputError(what, str(run.folder), "give runs of different seeds: medkit run RECIPE --seed N")
         taken[method, run.seed] = run.folder
         trainings.setdefault(method, []).append((run, name))
-        own = {"method": method, "seed": run.seed}
-        rows += [own | value for value in patient_values(run.cases.of(name, split), metric)]
-    trainings = {method: mine for method, mine in trainings.items() if method in (methods or trainings)}
-    notes = {method: _alike(method, mine, metric, split) for method, mine in trainings.items()}
-    blocks = {method: metric_blocks(mine[0][0].recipe, mine[0][1], metric) for method, mine in trainings.items()}
+    compared = {method: mine for method, mine in trainings.items() if method in (methods or trainings)}
+    _check_cases([one for mine in compared.values() for one in mine], split)
+    notes = {method: _alike(method, mine, metric, split) for method, mine in compared.items()}
+    blocks = {method: metric_blocks(mine[0][0].recipe, mine[0][1], metric) for method, mine in compared.items()}
     if (apart := measured_apart(blocks, metric)) is not None:
         hint = "measure all methods with the same arguments; --stage compares fewer"
         raise InputError(apart, str(runs[0].folder), hint)
-    stages = {method: [(run.folder, name) for run, name in mine] for method, mine in trainings.items()}
+    rows = [
+        {"method": method, "seed": run.seed, **value}
+        for method, mine in trainings.items()
+        for run, name in mine
+        for value in patient_values(run.cases.of(name, split), metric)
+    ]
+    stages = {method: [(run.folder, name) for run, name in mine] for method, mine in compared.items()}
     run, name = known[0]
     return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better, stages, notes)
+
+
+def _check_cases(trainings: Sequence[tuple[_Run, str]], split: str) -> None:
+    """Refuse runs in which cases of the same names are not the same cases: they would count as the same patients."""
+    each = [(run, by_case(run.cases.of(name, split))) for run, name in trainings]
+    for run, others in each[1:]:
+        first, rows = each[0]
+        if told := unlike(rows, others):
+            what = f"'{split}' has different cases than in {first.folder}: {told}"
+            raise InputError(what, str(run.folder), "compare runs that were tested on the same images and labels")
 
 
 def _alike(method: str, mine: Sequence[tuple[_Run, str]], metric: str, split: str) -> list[str]:

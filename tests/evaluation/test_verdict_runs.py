@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from medkit.errors import InputError
+from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import Evaluation, MetricValue, write_results
 from medkit.evaluation.verdict import verdict
@@ -82,6 +83,17 @@ def test_a_metric_that_is_not_defined_without_a_patient_is_refused() -> None:
     rows = {"label": np.array([1.0, 0, 0, 0]), "probability": np.arange(4.0)}
     with pytest.raises(InputError, match="'auc' is not defined without one of its 4 patients"):
         pseudo_values(AUC(), rows, list("abcd"))
+
+
+def test_cases_of_the_same_names_with_other_labels_are_not_the_same_cases(runs: list[Path], tmp_path: Path) -> None:
+    other = run(tmp_path / "3", 3)
+    merge_cases(other)
+    table = other / "cases.csv"
+    table.write_text(table.read_text().replace(",0.0,", ",7.0,"))
+    with pytest.raises(
+        InputError, match=r"'test' has different cases than in .*: of 24 cases of the same names 12 have"
+    ):
+        run_values([*runs, other], "auc")
 
 
 def test_recipes_of_different_names_are_part_of_the_methods_names(runs: list[Path], tmp_path: Path) -> None:
