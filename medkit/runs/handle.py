@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medkit.evaluation.case_table import read_cases
 from medkit.evaluation.evaluate import MetricValue
 from medkit.evaluation.results import read_results
+from medkit.evaluation.same_cases import IMAGE, TRUTH
 from medkit.recipe import Recipe, load_recipe
 from medkit.runs.folder import RunFolder
 from medkit.runs.notebook import results_html, run_html
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from medkit.runs.predictor import Prediction, Predictor, PredictSettings
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-TEXTS = ("stage", "split", "case", "patient", "center")
-"""Columns of ``cases.csv`` that name things: they stay text, even if they are digits."""
+TEXTS = ("stage", "split", "case", "patient", "center", IMAGE, TRUTH)
+"""Columns of ``cases.csv`` that name things, or are digests: they stay text, even if they are digits."""
 
 
 class Results(dict[str, dict[str, dict[str, MetricValue]]]):

@@ -66,7 +66,8 @@ def check_recorded(stage: Stage, built: Sequence[Any]) -> None:
 
 def _widths(bench: Workbench, stage: Stage, built: Built) -> list[InputError]:
     """Metrics in HU of images that were windowed to another width."""
-    windows = [step for step in bench.dataset(stage).steps if isinstance(step, Window)]
+    steps = [step.build() for step in bench.recipe.data[stage.data].prepare]
+    windows = [step for step in steps if isinstance(step, Window)]
     found = []
     for block, metric in zip(stage.metrics, built[stage.name], strict=False):
         width = getattr(metric, "window_width", None)

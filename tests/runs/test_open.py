@@ -50,8 +50,9 @@ def test_cases_are_a_table_with_numbers_as_numbers(made) -> None:
     assert isinstance(frame, pandas.DataFrame)
     assert {"stage", "split", "case", "patient"} <= set(frame.columns)
     assert len(frame)
-    assert all(isinstance(name, str) for name in frame["patient"])
-    others = frame.columns.difference(["stage", "split", "case", "patient", "center"])
+    texts = ["stage", "split", "case", "patient", "center", "image", "truth"]
+    assert all(isinstance(cell, str) for name in texts for cell in frame[name])
+    others = frame.columns.difference(texts)
     assert all(pandas.api.types.is_numeric_dtype(frame[name]) for name in others)
 
 
