@@ -17,14 +17,13 @@ from medkit.errors import InputError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF's tag
-GREY = 0  # a colour type of the header
 
 
 def read_png(path: Path) -> Volume:
     """A grey image as a volume of one slice, in stored units; pixels count as 1 mm, as PNG has no reliable spacing.
 
-    Colour files with equal channels are grey images too; a palette stands for its colours. Values are (1,H,W) int16 if
-    they fit, else float32.
+    Colour files with equal channels are grey images too; a palette stands for its colours. Greys of 1, 2 and 4 bits are
+    0 to 255, as PNG means them. Values are (1,H,W) int16 if they fit, else float32.
 
     Raises
     ------
@@ -59,15 +58,13 @@ def _pixels(path: Path) -> tuple[np.ndarray, list[str]]:
     chunks = _checked_chunks(data, path)
     if struct.unpack(">I", chunks.get(b"acTL", b"")[:4].rjust(4, b"\0"))[0] > 1:
         raise InputError("this PNG image is animated: several pictures in one file", str(path), "write one per file")
-    if len(data) < 33 or data[12:16] != b"IHDR":
+    if len(data) < 24 or data[12:16] != b"IHDR":
         raise InputError("the PNG file does not begin with its header", str(path), "is the file damaged?")
-    width, height, bits, kind = struct.unpack_from(">IIBB", data, 16)
+    width, height = struct.unpack_from(">II", data, 16)
     check_size((height, width), str(path))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError("the PNG image cannot be decoded", str(path), "is the file damaged?")
-    if kind == GREY and bits < 8:
-        image = image // (255 // (2**bits - 1))  # the decoder stretches values of 1, 2 and 4 bits to 0..255
     way = _orientation(chunks.get(b"eXIf", b""))
     if way == 1:
         return image, []

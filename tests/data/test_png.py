@@ -19,7 +19,6 @@ from medkit.data.png import read_colours
 from medkit.data.sampler import Sampler
 from medkit.data.source import ManifestSource
 from medkit.errors import InputError
-from medkit.protocols.classes import Classes
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -47,23 +46,11 @@ def test_grey_values_are_those_of_the_file(tmp_path: Path, dtype: type, top: int
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_grey_values_of_few_bits_are_those_of_the_file(tmp_path: Path, bits: int) -> None:
+def test_greys_of_few_bits_reach_from_0_to_255(tmp_path: Path, bits: int) -> None:
     stored = np.arange(5 * 11).reshape(5, 11) % 2**bits
-    path = packed(tmp_path / "a.png", stored, bits)
-    assert np.array_equal(read_volume(path).voxels[0], stored)
-    assert all(np.array_equal(channel.voxels[0], stored) for channel in read_colours(path))
-
-
-def test_a_mask_of_four_bits_holds_the_classes_that_were_written(tmp_path: Path) -> None:
-    image, stored = np.arange(64, dtype=np.uint8).reshape(8, 8), np.arange(64).reshape(8, 8) % 3
-    write(tmp_path / "a.png", image)
-    packed(tmp_path / "m.png", stored, 4)
-    (tmp_path / "cases.csv").write_text("patient,image,mask\np,a.png,m.png\n")
-    source = ManifestSource(tmp_path / "cases.csv")
-    source.classes = Classes(("bone", "metal"))
-    mask = source.load(source.cases()[0]).mask
-    assert mask is not None
-    assert np.array_equal(mask.voxels[0], stored)
+    path, wanted = packed(tmp_path / "a.png", stored, bits), stored * (255 // (2**bits - 1))
+    assert np.array_equal(read_volume(path).voxels[0], wanted)
+    assert all(np.array_equal(channel.voxels[0], wanted) for channel in read_colours(path))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
