@@ -145,8 +145,8 @@ class WorkerBatches:
         assert self._running is not None
         try:
             found = next(self._running)
-        except RuntimeError as error:
-            text = str(error).splitlines()[0]
+        except (RuntimeError, OSError, EOFError) as error:  # the latter where it ends while a batch is fetched
+            text = (str(error) or type(error).__name__).splitlines()[0]
             hint = "was there too little memory, or shared memory (/dev/shm)? Fewer workers need less; 0 means a thread"
             raise RunError(f"a process that makes batches has ended ({text})", self.told(key), hint) from error
         if isinstance(found, _Broken):
