@@ -35,6 +35,7 @@ from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
 from medkit.engine.trainer import Trainer, Validate
 from medkit.recipe import Recipe, load_recipe, recipe_from
+from medkit.registry import plugins
 from medkit.runs.handle import Run
 from medkit.runs.run import RunSettings, resume, run
 
@@ -52,6 +53,17 @@ def edit_dicom(path: Path, **tags: object) -> None:
 
 class Stopped(BaseException):
     """The power went."""
+
+
+@contextmanager
+def plugin_file(path: Path, cache: Path) -> Iterator[None]:
+    """A plugin of one file that is loaded inside, with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDKIT_CACHE", str(cache))
+        plugins.load_file(path)
+        yield
+    plugins._loaded.cache_clear()
+    del sys.modules[path.stem]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from medkit.data.header_patients import contradiction
 from medkit.data.keys import KeyTable, preparation_of
 from medkit.data.labels import LabelColumn
 from medkit.data.manifest import as_number
-from medkit.data.remarks import Remarks
+from medkit.data.remarks import Remarks, has_remarks
 from medkit.data.sample import LAYOUT, Sample, check_label, pack, prepare_record, remarks, unpack
 from medkit.data.transforms import VERSION
 from medkit.data.units import SAY_SO
@@ -198,7 +198,7 @@ class Dataset:
         there = np.zeros(len(cases), bool)
         for position, meta in self.cache.metas(self.keys.all(cases)):
             there[position] = True
-            if meta["any_positive"] is not None or meta["doubt"] or meta["notes"] or meta["person"] is not None:
+            if meta["any_positive"] is not None or has_remarks(meta):
                 case = cases[position]
                 check_label(case, meta["any_positive"])
                 self.remarks.add(case.id, meta)
@@ -271,7 +271,8 @@ class Dataset:
         if self.cache is not None:
             for position, meta in self.cache.metas(self.keys.all(cases)):
                 found[position] = meta["digests"]
-                self.remarks.add(cases[position].id, meta)  # of cases that other processes have prepared too
+                if has_remarks(meta):  # of cases that other processes have prepared too
+                    self.remarks.add(cases[position].id, meta)
         for position, case in enumerate(cases):
             known = found.get(position) if self.cache is not None else self._digests.get(case.id)
             yield case, self.sample(case, check=False).digests if known is None else known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,17 +13,24 @@ from medkit.data.mend import Mend
 from medkit.data.volume import Volume
 from medkit.protocols import Case
 
+if TYPE_CHECKING:
+    from medkit.data.dicom_header import Header
+
 Part = TypeVar("Part")
 
 
 def patient_of(volume: Volume) -> str | None:
     """The patient's number in the header of a DICOM image, for looking up in a ledger; it is written nowhere."""
+    if volume.header.get("format") != "dicom" or not volume.header.get("files"):
+        return None
+    return str(first_header(volume).get("PatientID") or "").strip() or None
+
+
+def first_header(volume: Volume) -> Header:
+    """The header of the first file that a volume was read from, as it was read."""
     from medkit.data.dicom_header import read_header
 
-    files = volume.header.get("files")
-    if volume.header.get("format") != "dicom" or not files:
-        return None
-    return str(read_header(Path(files[0]), Mend.of(volume.mended)).get("PatientID") or "").strip() or None
+    return read_header(Path(volume.header["files"][0]), Mend.of(volume.mended))
 
 
 def person_of(volume: Volume) -> int | None:

@@ -13,6 +13,11 @@ NUMBER = re.compile(r"\d+(\.\d+)?")
 KINDS = 4  # kinds of warnings told of a data set
 
 
+def has_remarks(meta: Mapping[str, Any]) -> bool:
+    """Whether :func:`medkit.data.sample.remarks` says anything."""
+    return bool(meta["doubt"] or meta["notes"] or meta["person"] is not None)
+
+
 class Remarks:
     """Remarks about prepared cases, by their ids, whether they were prepared now or come from the cache.
 

@@ -34,9 +34,13 @@ def measured_otherwise(first: Mapping[str, Any], second: Mapping[str, Any], metr
     mine, theirs = (_measured_by(stage.get("metrics") or [], metric) for stage in (first, second))
     if mine is None or theirs is None or mine == theirs:
         return ""
-    names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
-    each = ", ".join(f"{name} {_told(mine, name)} and {_told(theirs, name)}" for name in names)
-    return f"'{metric}' was measured with other arguments ({each})"
+    return f"'{metric}' was measured with other arguments ({arguments_apart(mine, theirs)})"
+
+
+def arguments_apart(first: Plain, second: Plain) -> str:
+    """The arguments in which two blocks differ, with both values."""
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    return ", ".join(f"{name} {_told(first, name)} and {_told(second, name)}" for name in names)
 
 
 def otherwise(runs: Mapping[str, Measured]) -> Iterator[str]:

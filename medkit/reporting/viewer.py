@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.evaluation.case_table import Row, numeral
+from medkit.evaluation.same_cases import by_case
 from medkit.evaluation.slices import Stack, read_stacks
 from medkit.reporting.page import inline_json
 from medkit.reporting.run_results import RunResults
@@ -92,7 +93,7 @@ def _plain(run: RunResults, found: Kept, pictures: Mapping[bytes, int]) -> dict[
 def _told(run: RunResults, stage: str, split: str, one: Stack) -> list[str]:
     """What was measured for the case, or for each of its slices where slices are the cases."""
     metrics = list(run.of(stage).get(split, {}))
-    rows = {row["case"]: row for row in run.cases.of(stage, split)}
+    rows = by_case(run.cases.of(stage, split))
     if one.case in rows:
         return [_line(rows[one.case], ["label", "value", *metrics])]
     each = [rows.get(f"{one.case}#{z}") for z in one.numbers]

@@ -24,7 +24,7 @@ from medkit.engine.checkpoint import LAST, PREVIOUS, checksum_in, read_tensors
 from medkit.errors import MedkitError
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
-from medkit.evaluation.results import KEPT, Evaluation, MetricValue, read_results, write_results
+from medkit.evaluation.results import KEPT, Evaluation, MetricValue, write_results
 from medkit.paths import cache_folder
 from medkit.recipe import Stage
 from medkit.records import write_atomically
@@ -183,8 +183,9 @@ def link(trained: Trained, folder: RunFolder, evaluated: Sequence[str], points: 
         read_tensors(path)  # refuses what does not match its own checksum
         if _checksum(path) != checksum:
             raise files.damaged(path, "these are not the weights that its run wrote")
-    if trained.measured and Measured(other).lost(stage, evaluated, points) is not None:
-        trained = replace(trained, measured=False)
+    measured = Measured(other) if trained.measured else None
+    if measured is not None and measured.lost(stage, evaluated, points) is not None:
+        trained, measured = replace(trained, measured=False), None
     lines = [line for line in files.read_lines(other.file("metrics.jsonl")) if line["stage"] == stage]
     costs = cost.read_costs(other).get(stage, {})
     for part in record["weights"]:
@@ -195,9 +196,9 @@ def link(trained: Trained, folder: RunFolder, evaluated: Sequence[str], points: 
         folder.append_metrics(line)
     for notice in record.get("notices", []):
         folder.add_notice(notice)
-    if trained.measured:
-        measured = read_results(other.path).get(stage, {})  # nothing where it is tested on nothing
-        _take_results(other, folder, stage, {split: measured[split] for split in [*evaluated, *points]})
+    if measured is not None:
+        found = measured.results.get(stage, {})  # nothing where it is tested on nothing
+        _take_results(other, folder, stage, {split: found[split] for split in [*evaluated, *points]})
     else:
         costs = {key: value for key, value in costs.items() if key != "evaluate_seconds"}
     _merge(folder, cost.FILE, stage, costs)

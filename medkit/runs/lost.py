@@ -64,12 +64,12 @@ class Measured:
     """What a run folder still has of what its stages were measured on; its files are read once."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._results = read_results(folder.path) if folder.file("results.json").is_file() else {}
+        self.results = read_results(folder.path) if folder.file("results.json").is_file() else {}
         self._cases = evaluations(folder.path)
 
     def lost(self, stage: str, evaluated: Sequence[str], points: Sequence[str]) -> Lost | None:
         """The first thing that is missing of a finished stage: of a split, or of a point of a curve over the dose."""
-        found = self._results.get(stage, {})
+        found = self.results.get(stage, {})
         for split in [*evaluated, *points]:
             if split not in found:
                 return Lost(stage, split, "results.json", split in points)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.data.transforms import Window
 from medkit.errors import InputError, Problems
+from medkit.evaluation.metric_arguments import arguments_apart
 from medkit.protocols.metric import column_told, is_column
 from medkit.recipe import Stage
 from medkit.recipe.blocks import Block
@@ -91,9 +92,8 @@ def _variants(stage: Stage, stages: Sequence[Stage], built: Built) -> list[Input
         other = own.get(metric.name)
         if other is None or (mine := _arguments(block)) == (theirs := _arguments(other)):
             continue
-        names = [name for name in {**theirs, **mine} if mine.get(name) != theirs.get(name)]
-        each = ", ".join(f"{name} {theirs.get(name)} and {mine.get(name)}" for name in names)
-        what = f"'{base.name}' and '{stage.name}' both record '{metric.name}', measured with other arguments ({each})"
+        what = f"'{base.name}' and '{stage.name}' both record '{metric.name}', measured with other arguments"
+        what = f"{what} ({arguments_apart(theirs, mine)})"
         hint = "give both the same arguments, or make the variant a stage of its own, which is not compared with it"
         found.append(InputError(f"{block.path}: {what}", str(block.mark), hint))
     return found

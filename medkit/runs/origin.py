@@ -11,8 +11,8 @@ import numpy as np
 
 import medkit
 from medkit.data.files import files_of
+from medkit.data.header_patients import first_header
 from medkit.data.ledger import ROLES, Ledger
-from medkit.data.mend import Mend
 from medkit.data.volume import Volume
 from medkit.protocols import Record
 from medkit.recipe import Recipe, Stage
@@ -20,7 +20,7 @@ from medkit.runs.file_digest import digest, digest_of_all
 from medkit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from medkit.data.dicom_header import Header
+    pass
 
 USE = "for research only, not for clinical use"
 
@@ -84,16 +84,9 @@ def _named(volume: Volume, path: Path) -> dict[str, Any]:
     files = volume.header.get("files")
     if volume.header.get("format") != "dicom" or not files:
         return {"file": path.name, **({"digest": f"sha256:{digest_of_all(files_of(path))}"} if path.is_file() else {})}
-    first = _first_header(volume)
+    first = first_header(volume)
     found = {"images": len(files), "study": first.get("StudyInstanceUID"), "series": first.get("SeriesInstanceUID")}
     if len(files) == 1:
         found["instance"] = first.get("SOPInstanceUID")
     said = {name: value if isinstance(value, int) else str(value or "unknown") for name, value in found.items()}
     return said | ({"mended": list(volume.mended)} if volume.mended else {})
-
-
-def _first_header(volume: Volume) -> Header:
-    """The header of the first file that a volume was read from, as it was read."""
-    from medkit.data.dicom_header import read_header
-
-    return read_header(Path(volume.header["files"][0]), Mend.of(volume.mended))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import plugin_file
 
 import medkit
 from medkit.data.nifti import read_nifti, write_nifti
@@ -18,7 +19,6 @@ from medkit.engine.progress import Progress
 from medkit.errors import InputError, RunError
 from medkit.front import resume, run
 from medkit.recipe import check_round_trip, load_recipe
-from medkit.registry import plugins as plugin
 from medkit.runs.external import Work
 from medkit.runs.measure import evaluate_again
 from medkit.runs.predict import predict
@@ -79,12 +79,8 @@ stages:
 @pytest.fixture(scope="module", autouse=True)
 def loaded(tmp_path_factory: pytest.TempPathFactory):
     """The test plugin, for this module only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        plugin.load_file(Path(__file__).with_name("brightness_plugin.py"))
+    with plugin_file(Path(__file__).with_name("brightness_plugin.py"), tmp_path_factory.mktemp("cache")):
         yield
-    plugin._loaded.cache_clear()
-    del sys.modules["brightness_plugin"]
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import run_command
-from helpers import small_recipe, train
+from helpers import plugin_file, small_recipe, train
 
 from medkit.errors import InputError
 from medkit.recipe import Recipe, load_recipe, recipe_from
-from medkit.registry import plugins
 from medkit.runs.dry import dry_run
 
 PLUGIN = Path(__file__).with_name("named_metric_plugin.py")
@@ -21,12 +19,8 @@ PLUGIN = Path(__file__).with_name("named_metric_plugin.py")
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        plugins.load_file(PLUGIN)
+    with plugin_file(PLUGIN, tmp_path_factory.mktemp("cache")):
         yield
-    plugins._loaded.cache_clear()
-    del sys.modules["named_metric_plugin"]
 
 
 def refused(recipe: Recipe) -> str:

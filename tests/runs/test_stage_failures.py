@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import run_ranks
-from helpers import go_on, small_recipe, train
+from helpers import go_on, plugin_file, small_recipe, train
 
 import medkit
 from medkit.errors import InputError, RunError
 from medkit.recipe import Recipe, recipe_from
-from medkit.registry import plugins
 
 PLUGIN = Path(__file__).with_name("faulty_plugin.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        plugins.load_file(PLUGIN)
+    with plugin_file(PLUGIN, tmp_path_factory.mktemp("cache")):
         yield
-    plugins._loaded.cache_clear()
-    del sys.modules["faulty_plugin"]
 
 
 def stages(*failing: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers import go_on, stopped_after, train
+from helpers import go_on, plugin_file, stopped_after, train
 
 import medkit
 from medkit.engine.checkpoint import read_tensors
@@ -19,7 +18,6 @@ from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, Problems
 from medkit.recipe import Recipe, recipe_from
 from medkit.recipe.views import views_in_words
-from medkit.registry import plugins
 from medkit.runs import built_in_trainer
 from medkit.runs.workbench import Workbench
 
@@ -29,12 +27,8 @@ CROPS = {"count": 3, "size": 16, "scale": [0.1, 0.3]}
 
 @pytest.fixture(autouse=True, scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        plugins.load_file(Path(__file__).with_name("views_plugin.py"))
+    with plugin_file(Path(__file__).with_name("views_plugin.py"), tmp_path_factory.getbasetemp() / "cache"):
         yield
-    plugins._loaded.cache_clear()
-    del sys.modules["views_plugin"]
 
 
 def recipe(*heads: str, data: dict[str, Any] | None = None, **stage: Any) -> Recipe:
