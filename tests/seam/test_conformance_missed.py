@@ -200,6 +200,8 @@ class Writes(L1):
     ],
 )
 def test_a_loss_s_mistake_is_named(loss: Any, message: str) -> None:
+    np.random.seed(0)
+    np.random.rand()  # numpy's 624 words now stand still for a while: only its position tells of a draw
     with pytest.raises(AssertionError, match=message):
         check_loss(loss)
 
