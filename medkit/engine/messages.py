@@ -66,11 +66,13 @@ class Packed:
         for start, tensor, after in zip(self.starts, tensors, self.starts[1:], strict=False):
             self.flat[start + tensor.numel() : after].zero_()  # what is in between is summed too
 
-    def places(self) -> list[Tensor]:
-        """The tensors in this memory."""
+    def places(self, part: slice = slice(None), flat: Tensor | None = None) -> list[Tensor]:
+        """The tensors in this memory, or a part of them in another, ``flat``, laid out in the same way."""
+        starts, shapes = self.starts[:-1][part], self.shapes[part]
+        before, memory = (0, self.flat) if flat is None else (starts[0] if starts else 0, flat)
         return [
-            self.flat[start : start + shape.numel()].view(shape)
-            for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
+            memory[start - before : start - before + shape.numel()].view(shape)
+            for start, shape in zip(starts, shapes, strict=True)
         ]
 
 

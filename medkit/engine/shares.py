@@ -70,14 +70,14 @@ class Split:
         self.owners = _owners([tensor.numel() for tensor in tensors], world_size)
         first = next((i for i, owner in enumerate(self.owners) if owner >= rank), len(self.owners))
         self.mine = slice(first, first + self.owners.count(rank))
-        self.room: Packed | None = None
+        self.exchange: _Exchange | None = None
 
     def average_async(self, tensors: Sequence[Tensor]) -> Message:
         if not tensors:
             return Arrived([])
-        message = _ToOwners(self, tensors)
-        self.room = self.room or message.packed
-        return message
+        if self.exchange is None:
+            self.exchange = _Exchange(self, Packed(tensors))
+        return self.exchange.send(tensors)
 
     def joined(self, columns: Tensor, counts: Sequence[int]) -> Tensor:
         before = sum(counts[: self.mine.start])
@@ -90,12 +90,10 @@ class Split:
     def spread(self, tensors: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
         if not like:
             return []
-        # The memory of the first message, which has come; what was combined in it lies where it has to.
-        packed = self.room or Packed(like)
+        packed = Packed(like) if self.exchange is None else self.exchange.packed  # all that it sent has come
         every = packed.places()
         for place, tensor in zip(every[self.mine], tensors, strict=True):
-            if place.data_ptr() != tensor.data_ptr():
-                place.copy_(tensor)
+            place.copy_(tensor)
         with told("in a broadcast"):
             works = [
                 dist.broadcast(packed.flat[start:stop], owner, group=self.group, async_op=True)
@@ -113,26 +111,53 @@ class Split:
         return found
 
 
-class _ToOwners:
-    """A list of tensors, each on its way to the rank that keeps it."""
+class _Exchange:
+    """Lists of tensors sent to the ranks that keep them, one after the other through the same memory.
 
-    def __init__(self, shares: Split, tensors: Sequence[Tensor]) -> None:
-        self.shares, self.packed = shares, Packed(tensors)
-        self.packed.fill(tensors)
+    Every rank sends each other one the share that it keeps, and adds up what has come. On gloo ``dist.reduce`` would
+    send half as much again: it reduces in a ring, and then collects.
+    """
+
+    def __init__(self, shares: Split, packed: Packed) -> None:
+        self.shares, self.packed = shares, packed
+        self.sent = {owner: packed.flat[start:stop] for owner, start, stop in shares.pieces(packed)}
+        self.length = len(self.sent.pop(shares.rank, ()))
+        others = [rank for rank in range(shares.world_size) if rank != shares.rank and self.length]
+        self.came = {rank: packed.flat.new_empty(self.length) for rank in others}
+        self.last: _Coming | None = None
+
+    def send(self, tensors: Sequence[Tensor]) -> Message:
+        if self.last is not None:
+            self.last.wait()  # it had a whole backward pass of time
+        own = self.packed.flat.new_empty(self.length)
+        places, mine = self.packed.places(), self.shares.mine
+        places[mine] = self.packed.places(mine, own)
+        for place, tensor in zip(places, tensors, strict=True):
+            place.copy_(tensor)
+        self.last = _Coming(self, own)
+        return self.last
+
+
+class _Coming:
+    """The share of one list that this rank keeps, in ``own``, and what the others are sending for it."""
+
+    def __init__(self, exchange: _Exchange, own: Tensor) -> None:
+        self.exchange, self.own = exchange, own
+        group = exchange.shares.group
+        operations = [dist.P2POp(dist.isend, tensor, rank, group) for rank, tensor in exchange.sent.items()]
+        operations += [dist.P2POp(dist.irecv, tensor, rank, group) for rank, tensor in exchange.came.items()]
         with told("in an average"):
-            self.works = [
-                dist.reduce(self.packed.flat[start:stop], owner, group=shares.group, async_op=True)
-                for owner, start, stop in shares.pieces(self.packed)
-            ]
+            self.works = dist.batch_isend_irecv(operations) if operations else []
 
     def wait(self) -> list[Tensor]:
-        with told("in an average"):
-            _wait(self.works)
-        mine = self.packed.places()[self.shares.mine]
-        for owner, start, stop in self.shares.pieces(self.packed):
-            if owner == self.shares.rank:
-                self.packed.flat[start:stop] /= self.shares.world_size
-        return mine
+        if self.works:
+            with told("in an average"):
+                _wait(self.works)
+            for tensor in self.exchange.came.values():
+                self.own += tensor
+            self.own /= self.exchange.shares.world_size
+            self.works = []
+        return self.exchange.packed.places(self.exchange.shares.mine, self.own)
 
 
 def _wait(works: Sequence[dist.Work | None]) -> None:
