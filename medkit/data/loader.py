@@ -16,7 +16,7 @@ from medkit.data.sampler import Sampler
 from medkit.data.streams import generators
 from medkit.data.views import NAMES, Views
 from medkit.data.workers import Key, WorkerBatches, by_thread
-from medkit.errors import InputError, MedkitError, RunError
+from medkit.errors import InputError, MedkitError, RunError, some
 from medkit.protocols import Batch, Case
 from medkit.protocols.classes import Classes
 
@@ -134,8 +134,7 @@ class Loader:
     def told(self, key: Key) -> str:
         """A batch in words, for errors."""
         names = [self.cases[index].id for index, _ in self.sampler.step(*key)]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return f"epoch {key[0] + 1}, step {key[1] + 1} (cases {', '.join(names[:3])}{more})"
+        return f"epoch {key[0] + 1}, step {key[1] + 1} (cases {some(names)})"
 
     def item(self, index: int, epoch: int, position: int) -> Batch:
         """One case, drawn and augmented.

@@ -11,7 +11,7 @@ import numpy as np
 
 from medkit.data.alike import look_alikes, look_alikes_told
 from medkit.data.cases import CaseTable, encoded, fields_of, take, union
-from medkit.errors import InputError, did_you_mean
+from medkit.errors import InputError, did_you_mean, some
 from medkit.protocols import Case
 
 COLUMNS = ("id", "patient", "center", "fold", "label")
@@ -111,10 +111,9 @@ def check_patients(splits: Mapping[str, Sequence[Case]]) -> None:
     for a, b in combinations(named, 2):
         both = sorted(named[a] & named[b])
         if both:
-            shown = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
             are = "patient is" if len(both) == 1 else "patients are"
             hint = "results on them would be too optimistic: give each patient one fold"
-            raise InputError(f"{len(both)} {are} in both '{a}' and '{b}': {shown}", hint=hint)
+            raise InputError(f"{len(both)} {are} in both '{a}' and '{b}': {some(both, 5)}", hint=hint)
 
 
 def check_images(splits: Mapping[str, Sequence[Case]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from medkit.data.cases import CaseTable, encoded, take, union
 from medkit.data.splits import is_wanted
+from medkit.errors import some
 from medkit.protocols import Case
 
 SHOWN = 5
@@ -51,5 +52,4 @@ def _unnamed(cases: Sequence[Case], column: str, wanted: Sequence[Any]) -> str:
     names = sorted(str(value) for value in used if not any(is_wanted(value, one) for one in wanted))
     if (codes < 0).any() and "" not in wanted:
         names.append("an empty cell")
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{column}: {', '.join(names[:SHOWN])}{more}" if names else ""
+    return f"{column}: {some(names, SHOWN)}" if names else ""

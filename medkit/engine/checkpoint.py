@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from medkit.data.ledger import METADATA
 from medkit.engine.divided import divided_like
-from medkit.errors import InputError, RunError, did_you_mean
+from medkit.errors import InputError, RunError, did_you_mean, some
 from medkit.records import room
 
 Whole = Callable[[Tensor], Tensor]
@@ -171,8 +171,7 @@ def load_tensors(module: nn.Module, weights: Mapping[str, Tensor], where: str, *
         parts = []
         for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
             if names:
-                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-                parts.append(f"{label}: {', '.join(names[:3])}{more}")
+                parts.append(f"{label}: {some(names)}")
         hint = did_you_mean(missing[0], extra) if missing and extra else None
         raise InputError(f"the weights do not fit the model ({'; '.join(parts)})", where, hint)
     mine = {name: divided_like(tensor, own[name]) for name, tensor in weights.items()}

@@ -24,7 +24,7 @@ from medkit.engine.settings import TrainingSettings
 from medkit.engine.state import TrainingState
 from medkit.engine.step import Place, Step, mean_of, to_device
 from medkit.engine.unfreeze import stages_of, unfreeze
-from medkit.errors import RunError
+from medkit.errors import RunError, some
 from medkit.protocols import Batch, Objective, offered
 
 
@@ -263,8 +263,7 @@ class Trainer:
         named = self.objective.named_parameters()
         idle = [n for n, p in named if p.requires_grad and id(p) in trained and p.grad is None]
         if idle:
-            more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
-            self.say(f"{self.settings.stage}: no loss reaches {', '.join(idle[:5])}{more}")
+            self.say(f"{self.settings.stage}: no loss reaches {some(idle, 5)}")
 
     def _refuse_broken(self) -> None:
         """Keep weights that are not finite (a gradient overflowed under a finite loss) out of checkpoints."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from medkit.errors import InputError
+from medkit.errors import InputError, some
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.verdict_copies import copies
 from medkit.evaluation.verdict_power import smallest_difference
 from medkit.evaluation.verdict_result import Verdict, corrected
-from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells, some
+from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells
 from medkit.evaluation.verdict_variance import Spread, paired_spread, shares, unpaired_spread
 
 __all__ = ["FEWEST_SEEDS", "Verdict", "verdict", "verdicts"]

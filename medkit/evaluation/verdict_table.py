@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from medkit.data.manifest import numbers, read_manifest, texts
-from medkit.errors import InputError, did_you_mean
+from medkit.errors import InputError, did_you_mean, some
 
 COLUMNS = ("method", "seed", "patient", "value")
 CASE = "case"
-NAMED = 3  # patients, seeds or cases that an error names
 
 Cells = dict[str, dict[str, dict[str, dict[str, float]]]]
 """Values by method, seed, patient and case; the case is "" if the table does not name cases."""
@@ -192,9 +191,3 @@ def _unmatched(
 
 def _quoted(names: Sequence[str]) -> str:
     return " and ".join(f"'{name}'" for name in names)
-
-
-def some(names: Sequence[str], most: int = NAMED) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.errors import InputError
-from medkit.parts.weights import read_safetensors, some, tell, tell_prefix, under_prefix
+from medkit.errors import InputError, some
+from medkit.parts.weights import read_safetensors, tell, tell_prefix, under_prefix
 
 Count = Annotated[int, Field(gt=0)]
 COUNTER = "num_batches_tracked"

@@ -11,9 +11,9 @@ import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from medkit.errors import InputError
+from medkit.errors import InputError, some
 from medkit.parts.encoder_models import REFUSED, Design, names_in
-from medkit.parts.weights import OWN, read_safetensors, some, tell, tell_prefix, under_prefix
+from medkit.parts.weights import OWN, read_safetensors, tell, tell_prefix, under_prefix
 
 
 def statistics_of(model: str, tag: str | None, channels: int) -> tuple[Any, Any]:

@@ -101,12 +101,6 @@ def tell_prefix(path: Path, prefix: str, wanted: str | None) -> None:
         tell(path, f"names have the prefix '{prefix}' there, which was stripped")
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def tell(path: Path, text: str) -> None:
     """Warn about what was done with a file."""
     warnings.warn(f"{path}: {text}", stacklevel=4)

@@ -6,11 +6,13 @@ that are installed now. Whatever of these differed when a stage started is repor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from medkit.errors import MedkitError
+import torch
+
+from medkit.errors import MedkitError, some
 from medkit.recipe import Stage
 from medkit.runs.folder import RunFolder
 from medkit.runs.stage_key import digest
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
 
 KEPT = "begun"
-CONTENT = ("the ", "seed", "ranks")
-CHOSEN = ("device", "precision", "ranks")
+CONTENT = ("the ", "seed", "ranks", "threads")
+CHOSEN = ("device", "precision", "ranks", "threads")
 SHOWN = 6
 
 
@@ -56,7 +58,7 @@ def changes(bench: Workbench) -> Iterator[str]:
             if other := _different(then, _basis(bench, stage)):
                 what = "was trained" if done else "was started"
                 effect = "other stages are trained with what is there now" if done else "its weights come from both"
-                yield f"{stage.name} {what} before these changed: {_shown(other)}; {effect}."
+                yield f"{stage.name} {what} before these changed: {some(other, SHOWN)}; {effect}."
 
 
 def changed_since(bench: Workbench, stage: Stage, split: str) -> str:
@@ -68,7 +70,7 @@ def changed_since(bench: Workbench, stage: Stage, split: str) -> str:
     then = bench.folder.read_json("state.json", {}).get(KEPT, {}).get(stage.name, {})
     now = {name: known for name, known in _made(bench, stage).items() if then and name not in CHOSEN}
     other = _different({name: then.get(name) for name in now}, now)
-    said = f"{stage.name} was measured on '{split}', but these have changed since it was trained: {_shown(other)}."
+    said = f"{stage.name} was measured on '{split}', but these have changed since it was trained: {some(other, SHOWN)}."
     return said if other else ""
 
 
@@ -90,6 +92,8 @@ def _made(bench: Workbench, stage: Stage) -> dict[str, str]:
         "device": str(device),
         "precision": str(precision),
         "ranks": str(ranks),
+        # On a CPU sums are split among them, and rounded accordingly.
+        **({"threads": str(torch.get_num_threads())} if bench.runtime.device.type == "cpu" else {}),
         "seed": str(made["seed"]),
         "the stage in recipe.yaml or a file that it names": digest(made["stage"]),
         "the data block in recipe.yaml or a file that it names": digest(made["data"]),
@@ -100,11 +104,6 @@ def _made(bench: Workbench, stage: Stage) -> dict[str, str]:
 def _different(then: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     """Names of what differs; of versions, both."""
     return [_told(name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name)]
-
-
-def _shown(other: Sequence[str]) -> str:
-    more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
-    return ", ".join(other[:SHOWN]) + more
 
 
 def _told(name: str, then: Any, now: str | None) -> str:

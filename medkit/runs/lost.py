@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medkit.errors import RunError
+from medkit.errors import RunError, some
 from medkit.evaluation import files
 from medkit.evaluation.case_table import FILE, evaluations
 from medkit.evaluation.evaluate import read_results
@@ -95,10 +95,10 @@ def without_weights(folder: RunFolder, stages: Sequence[Stage]) -> str:
     gone = [name for stage in stages if folder.done(stage.name) for name in _gone(folder, stage)]
     if not gone:
         return ""
-    named = ", ".join(gone[:SHOWN]) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
     return (
-        f"weights of finished stages are missing ({named}). Results and 'medkit report {typed(folder.path)}' do not "
-        "need them; predicting, evaluating, exporting and stages that take a part of them do. Restore the files from "
+        f"weights of finished stages are missing ({some(gone, SHOWN)}). "
+        f"Results and 'medkit report {typed(folder.path)}' do not need them; "
+        "predicting, evaluating, exporting and stages that take a part of them do. Restore the files from "
         f"a copy of the run, or train again in a new folder: {train_again(folder)}"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medkit.evaluation.verdict_table import some
+from medkit.errors import some
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.status import FAILED
 from medkit.studies.trials import Trial

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import go_on, stopped_after, train
 
 from medkit.data.nifti import write_nifti
@@ -82,6 +83,17 @@ def test_scans_replaced_in_between_are_told_above_the_results(tmp_path: Path) ->
     (text,) = told(out)
     assert "the cases of 'train' or their files; its weights come from both" in text
     assert text in (out / "log.txt").read_text()
+
+
+def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
+    out, before = begun(tmp_path), torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        go_on(out, **OPTIONS)
+    finally:
+        torch.set_num_threads(before)
+    (text,) = told(out)
+    assert f"threads ({before}, now {before + 1}); its weights come from both" in text
 
 
 def test_a_recipe_edited_in_the_run_folder_is_told(tmp_path: Path) -> None:
