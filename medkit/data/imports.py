@@ -5,9 +5,9 @@ What is loaded does not tell: of ``from constants import FACTOR`` only a number 
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
-import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 OWN = "medkit"  # the package whose version stands for its code
-COMMENT = re.compile(r"#[^\n]*|\\\r?\n")
-"""Comments, and ends of lines that go on."""
-FROM = re.compile(r"\bfrom[ \t]*(\.+|(?<=[ \t]))[ \t]*([\w.]*)[ \t]+import\b[ \t]*(\([^)]*\)|[^\n;]*)")
-IMPORT = re.compile(r"(?:^|[;:])[ \t]*import[ \t]+([^\n;]+)", re.MULTILINE)
-CALLED = re.compile(r"\b(?:import_module|__import__)\(\s*[\"']([\w.]+)[\"']")
+CALLED = ("import_module", "__import__")
 
 
 def top(module: str) -> str:
@@ -59,15 +55,30 @@ def is_under_work(file: Path) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _names(content: bytes) -> frozenset[str]:
-    """Names of modules in import statements, with leading dots if relative; some may be names within a module."""
-    text = COMMENT.sub(" ", content.decode(errors="replace"))
-    found = set(CALLED.findall(text))
-    for names in IMPORT.findall(text):
-        found |= {name.split()[0] for name in names.split(",") if name.strip()}
-    for dots, module, names in FROM.findall(text):
-        base = dots + module
-        found |= {base, *(base + "." * bool(module) + name for name in re.findall(r"\w+", names))}
-    return frozenset(name for name in found if name)
+    """Names of modules that a file imports, with leading dots if relative; some may be names within a module.
+
+    A file that is not Python's imports nothing: what needs it has failed already.
+    """
+    found: set[str] = set()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return frozenset()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module, names, level):
+                base = "." * (level or 0) + (module or "")
+                found |= {base, *(f"{base}{'.' if module else ''}{alias.name}" for alias in names)}
+            case ast.Call(function, [ast.Constant(str(name)), *_]) if _called(function) in CALLED:
+                found.add(name)
+    return frozenset(found)
+
+
+def _called(function: ast.expr) -> str:
+    """The name of what is called, without the module that it is taken from."""
+    return getattr(function, "attr", getattr(function, "id", ""))
 
 
 def _relative(name: str, folder: Path) -> Iterator[Path]:

@@ -48,6 +48,7 @@ def changes(folder: Path, module: str, file: str) -> bool:
     "text",
     [
         "from consts import FACTOR" + CLASS,
+        "SIGN = '#'; from consts import FACTOR" + CLASS,
         "from consts import *" + CLASS,
         "from consts import (  # (the factor)\n    FACTOR as by,\n)" + CLASS,
         "from consts \\\n    import FACTOR" + CLASS,
