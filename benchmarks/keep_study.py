@@ -105,7 +105,8 @@ def _not_learned(found: Mapping[str, Any]) -> str:
         f"`{method}`" + (f" ({count} of {of})" if each > 1 else "") for method, (count, of) in missed.items()
     )
     checked = "one training of each was checked" if each == 1 else f"up to {each} trainings of each were checked"
-    return f"No better than the trivial answer on their own training cases ({checked}): {named}. "
+    metric = found["compared"][0]["metric"]
+    return f"No better in `{metric}` than the trivial answer on their own training cases ({checked}): {named}. "
 
 
 def _made(found: Mapping[str, Any]) -> str:
