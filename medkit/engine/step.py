@@ -36,7 +36,14 @@ class Place:
 class Step:
     """One turn of an objective, with its optimizer and schedule."""
 
-    def __init__(self, objective: Any, turn: Turn, settings: TrainingSettings, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        objective: Any,
+        turn: Turn,
+        settings: TrainingSettings,
+        runtime: Runtime,
+        turn_of: dict[str, str] | None = None,
+    ) -> None:
         self.objective, self.turn, self.settings, self.runtime = objective, turn, settings, runtime
         self.parameters = turn_parameters(objective, turn)
         self.optimization = settings.optimizations[turn.name]
@@ -47,6 +54,8 @@ class Step:
         self.rate = self.optimization.optimizer.lr
         self.means = LossMeans(runtime.strategy)
         self.tasks: list[str] = []
+        self.turn_of = {} if turn_of is None else turn_of
+        """The turn that each loss belongs to; all turns of a trainer share it."""
         self.cosines: dict[str, float] = {}
         """Between the gradients of the tasks of the last step, if they were projected."""
 
@@ -114,6 +123,7 @@ class Step:
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
             self._refuse_no_losses(losses)
             self._refuse_other_tasks(losses)
+            self._refuse_shared_names(losses)
             values = numbers_of(losses)
             bad = [f"{key} = {value}" for key, value in values.items() if not math.isfinite(value)]
             if bad:
@@ -133,6 +143,15 @@ class Step:
             hint = "pcgrad needs the same losses from every batch: give 0 where there is nothing to compute"
             raise RunError(what, f"stage {self.settings.stage}", hint)
         self.tasks = list(losses)
+
+    def _refuse_shared_names(self, losses: Mapping[str, Tensor]) -> None:
+        """Losses of all turns are recorded side by side."""
+        for name in losses:
+            other = self.turn_of.setdefault(name, self.turn.name)
+            if other != self.turn.name:
+                what = f"the turns '{other}' and '{self.turn.name}' both have a loss '{name}'"
+                hint = "a loss needs a name of its own among those of all turns: docs/plugins.md#loss"
+                raise RunError(what, f"stage {self.settings.stage}", hint)
 
     def _shared(self) -> Sequence[nn.Parameter] | None:
         """The parameters whose task gradients are projected; None if gradients are summed."""

@@ -66,7 +66,8 @@ class Trainer:
     ) -> None:
         self.objective, self.loader, self.settings, self.runtime = objective, loader, settings, runtime
         self.folder, self.events, self.validate = folder, events, validate
-        self.steps = [Step(objective, turn, settings, runtime) for turn in objective.turns()]
+        turn_of: dict[str, str] = {}
+        self.steps = [Step(objective, turn, settings, runtime, turn_of) for turn in objective.turns()]
         self.state = TrainingState(settings.epochs, loader.steps, runtime.world_size)
         self.clock = CheckpointClock(settings.checkpoint_seconds)
         self.votes = Votes(runtime, self.clock)
@@ -258,12 +259,13 @@ class Trainer:
             self.events.emit(StepEnded(self.settings.stage, state.epoch + 1, state.step, losses, rates))
 
     def _tell_untrained(self) -> None:
-        """Say once which trainable tensors the first batch left without a gradient."""
+        """Say once which trainable tensors the first batch left without a gradient, and which belong to no turn."""
         trained = {id(p) for step in self.steps for p in step.parameters}
-        named = self.objective.named_parameters()
-        idle = [n for n, p in named if p.requires_grad and id(p) in trained and p.grad is None]
-        if idle:
+        named = [(n, p) for n, p in self.objective.named_parameters() if p.requires_grad]
+        if idle := [n for n, p in named if id(p) in trained and p.grad is None]:
             self.say(f"{self.settings.stage}: no loss reaches {some(idle, 5)}")
+        if left := [n for n, p in named if id(p) not in trained]:
+            self.say(f"{self.settings.stage}: no turn trains {some(left, 5)}, though it could be trained")
 
     def _refuse_broken(self) -> None:
         """Keep weights that are not finite (a gradient overflowed under a finite loss) out of checkpoints."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.objectives.common import modules, restore_slices
+from medkit.objectives.common import modules, restore_slices, trainable
 from medkit.protocols import Batch, Turn
 from medkit.protocols.losses import DiscriminatorLoss, GeneratorLoss
 from medkit.registry.marks import Placed, Slot
@@ -79,6 +79,9 @@ class Adversarial(nn.Module):
         super().__init__()
         if not generator_losses or not discriminator_losses:
             raise InputError("both the generator and the discriminator need a loss")
+        if both := [name for name in generator_losses if name in discriminator_losses]:
+            what = f"a loss of the generator and one of the discriminator are both named '{both[0]}'"
+            raise InputError(what, hint="give one of them another name: they are recorded side by side")
         self.generator, self.discriminator = generator, discriminator
         self.generator_criteria = modules(generator_losses)
         self.discriminator_criteria = modules(discriminator_losses)
@@ -93,20 +96,20 @@ class Adversarial(nn.Module):
         self.tile, self.overlap, self.blend = tile, overlap, blend
 
     def turns(self) -> Sequence[Turn]:
-        trained = "generator" if self.average is None else "generator_in_training"
+        network = "generator" if self.average is None else "generator_in_training"
+        critic = ("discriminator", *trainable(self.discriminator_criteria, "discriminator_losses"))
+        maker = (network, *trainable(self.generator_criteria, "generator_losses"))
         return [
-            Turn("discriminator", ("discriminator",), self.combine.get("discriminator", "sum"), self.critic_steps),
-            Turn("generator", (trained,), self.combine.get("generator", "sum")),
+            Turn("discriminator", critic, self.combine.get("discriminator", "sum"), self.critic_steps),
+            Turn("generator", maker, self.combine.get("generator", "sum")),
         ]
 
     def parts(self) -> Mapping[str, Any]:
-        if self.average is None:
-            return {"generator": self.generator, "discriminator": self.discriminator}
-        return {
-            "generator": self.average.module,
-            "discriminator": self.discriminator,
-            "generator_in_training": self.generator,
-        }
+        parts = {"generator": self.generator, "discriminator": self.discriminator}
+        if self.average is not None:
+            parts |= {"generator": self.average.module, "generator_in_training": self.generator}
+        losses = trainable(self.discriminator_criteria, "discriminator_losses")
+        return {**parts, **losses, **trainable(self.generator_criteria, "generator_losses")}
 
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         if turn == "generator":

@@ -17,6 +17,11 @@ def modules(placed: Mapping[str, Placed]) -> nn.ModuleDict:
     return nn.ModuleDict({name: item.part for name, item in placed.items()})
 
 
+def trainable(losses: nn.ModuleDict, name: str) -> dict[str, nn.Module]:
+    """The losses that have weights of their own to train, as parts ``name.KEY``, such as a learned balance of tasks."""
+    return {f"{name}.{k}": loss for k, loss in losses.items() if any(p.requires_grad for p in loss.parameters())}
+
+
 class Watched(dict[str, Any]):
     """A batch that records in ``read`` which of its entries were read; asking whether one is there reads nothing."""
 

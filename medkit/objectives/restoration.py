@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from medkit.objectives.common import modules, restore_slices
+from medkit.objectives.common import modules, restore_slices, trainable
 from medkit.protocols import Batch, Turn
 from medkit.protocols.losses import RestorationLoss
 from medkit.registry.marks import Placed, Slot
@@ -55,10 +55,10 @@ class Restoration(nn.Module):
         self.tile, self.overlap, self.blend = tile, overlap, blend
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn("train", ("generator",))]
+        return [Turn("train", tuple(self.parts()))]
 
     def parts(self) -> Mapping[str, Any]:
-        return {"generator": self.generator}
+        return {"generator": self.generator, **trainable(self.criteria, "losses")}
 
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         return list(self.generator.parameters())

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medkit.errors import InputError
-from medkit.objectives.common import in_chunks, modules
+from medkit.objectives.common import in_chunks, modules, trainable
 from medkit.parts.depths import depths
 from medkit.parts.label_losses import predicted
 from medkit.parts.mask_losses import any_probability, probabilities
@@ -61,10 +61,10 @@ class VolumeTask(nn.Module):
         self.slices_at_once = slices_at_once
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn("train", ("encoder", "operator"))]
+        return [Turn("train", tuple(self.parts()))]
 
     def parts(self) -> Mapping[str, Any]:
-        return {"encoder": self.encoder, "operator": self.operator}
+        return {"encoder": self.encoder, "operator": self.operator, **trainable(self.criteria, "losses")}
 
     def shared_parameters(self, turn: str) -> Sequence[nn.Parameter]:
         return [*self.encoder.parameters(), *self.operator.parameters()]
