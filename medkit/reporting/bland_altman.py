@@ -41,10 +41,11 @@ class Agreement:
 
 def agreement(run: RunResults, stage: str, split: str) -> Agreement | None:
     """The agreement of an evaluation with a value and a true value per row; None for others, or fewer than 3 rows."""
-    rows = [row for row in run.cases.of(stage, split) if None not in (numeral(row, "value"), numeral(row, "label"))]
+    truth = _truth(run, stage)
+    rows = [row for row in run.cases.of(stage, split) if None not in (numeral(row, "value"), numeral(row, truth))]
     if len(rows) < 3:
         return None
-    said, true = (np.array([float(row[name]) for row in rows]) for name in ("value", "label"))
+    said, true = (np.array([float(row[name]) for row in rows]) for name in ("value", truth))
     difference, patients = said - true, [row["patient"] for row in rows]
     low, high = bootstrap_interval(_mean, {"difference": difference}, patients)
     unit = _unit(run, stage)
@@ -53,6 +54,11 @@ def agreement(run: RunResults, stage: str, split: str) -> Agreement | None:
 
 def _mean(rows: Mapping[str, np.ndarray]) -> float:
     return float(np.mean(rows["difference"]))
+
+
+def _truth(run: RunResults, stage: str) -> str:
+    """The column of true values: measurements that the data block declares are not the source's ``label``."""
+    return "label" if run.labels(stage) is None else "labels"
 
 
 def _unit(run: RunResults, stage: str) -> str:

@@ -15,6 +15,8 @@ from medkit.reporting.confusion import confusions
 from medkit.reporting.decisions import brier, calibration, operating_points, precision_recall, roc, scores_of
 from medkit.reporting.run_results import RunResults
 
+MONTHS = {"unit": "months", "column": "age"}
+
 
 def run_of(rows: list[dict[str, Any]], labels: Any = None) -> RunResults:
     """Results of stage ``s`` on ``test`` with these lines of ``cases.csv``."""
@@ -126,3 +128,17 @@ def test_bias_and_limits_of_agreement_are_those_worked_out_by_hand() -> None:
     assert found.bias == 3
     assert found.limits == pytest.approx((3 - 1.96 * 2, 3 + 1.96 * 2))
     assert found.mean.tolist() == [0.5, 11.5, 22.5]
+
+
+def test_declared_measurements_agree_with_the_measurement_and_not_with_the_label_of_the_source() -> None:
+    rows = [
+        {"label": i % 2, "labels": months, "value": v} for i, (months, v) in enumerate([(50, 51), (60, 63), (70, 75)])
+    ]
+    found = agreement(run_of([*rows, {"label": 1, "labels": "", "value": 90}], MONTHS), "s", "test")
+    assert found is not None
+    assert (found.bias, found.counts) == (3, "3 cases, 3 patients")
+
+
+def test_declared_measurements_need_no_label_of_the_source_to_agree_with() -> None:
+    rows = [{"label": "nan", "labels": 10 * i, "value": 10 * i} for i in range(3)]
+    assert agreement(run_of(rows, MONTHS), "s", "test") is not None
