@@ -148,7 +148,9 @@ class Labels:
         number = float(value)
         if math.isnan(number):
             return ""
-        return f"{number:g}" if self.kind == "unit" else self.names[int(number)]
+        if self.kind == "unit":
+            return as_text(np.float32(value))  # the fewest digits that give the number back, as labels are float32
+        return self.names[int(number)]
 
     def said(self, probabilities: np.ndarray) -> Any:
         """What probabilities (...,K) of classes say: the number of the likeliest class (...); for ordered ones that of

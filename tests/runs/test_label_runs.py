@@ -114,6 +114,20 @@ def test_names_stand_in_cases_and_report(runs: dict[str, Path]) -> None:
     assert notes.count("4 positive, of 4 patients") == 2
 
 
+def test_a_metric_is_what_the_measured_labels_in_cases_give_again(tmp_path: Path) -> None:
+    with write_pictures(tmp_path).open() as file:
+        rows = [row | {"count": 1_000_000 + 1000.123 * float(row["age"])} for row in csv.DictReader(file)]
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    made = recipe(tmp_path / "cases.csv", "regression", {"unit": "cells", "column": "count"})
+    run(made, out=tmp_path / "run", settings=RunSettings(device="cpu"))
+    with (tmp_path / "run" / "cases.csv").open() as file:
+        errors = [abs(float(row["value"]) - float(row["labels"])) for row in csv.DictReader(file)]
+    assert read_results(tmp_path / "run")["s"]["test"]["mae"].value == pytest.approx(np.mean(errors), rel=1e-7)
+
+
 @pytest.mark.parametrize("head", LABELS)
 def test_each_class_is_explained_under_its_name(runs: dict[str, Path], cases: Path, tmp_path: Path, head: str) -> None:
     found = explain(
