@@ -32,7 +32,8 @@ def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) ->
             names = _names(run, stage, found)
             if len(names) > MOST:
                 continue
-            pairs = Counter(_pair(row, names) for row in found)
+            declared = run.labels(stage) is not None
+            pairs = Counter(_declared(row) if declared else _undeclared(row, names) for row in found)
             rows = [(true, [pairs[true, said] for said in names]) for true in names]
             if any(any(counts) for _, counts in rows):
                 yield Confusion(f"{stage}, {split}", names, rows, run.counted(stage, found))
@@ -48,10 +49,13 @@ def _names(run: RunResults, stage: str, rows: Sequence[Row]) -> Sequence[str]:
     return [str(number) for number in sorted(numbers)] or YES_NO
 
 
-def _pair(row: Row, names: Sequence[str]) -> tuple[str, str]:
+def _declared(row: Row) -> tuple[str, str]:
+    """True and predicted class of a row with declared labels: the source's ``label`` is none of them."""
+    return row.get("labels", ""), row.get("class", "")
+
+
+def _undeclared(row: Row, names: Sequence[str]) -> tuple[str, str]:
     """True and predicted class of a row; a probability above 0.5 predicts positive."""
-    if row.get("labels"):
-        return row["labels"], row.get("class", "")
     label, probability, said = (numeral(row, name) for name in ("label", "probability", "class"))
     if label is None:
         return "", ""

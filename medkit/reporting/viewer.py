@@ -93,12 +93,17 @@ def _plain(run: RunResults, found: Kept, pictures: Mapping[bytes, int]) -> dict[
 def _told(run: RunResults, stage: str, split: str, one: Stack) -> list[str]:
     """What was measured for the case, or for each of its slices where slices are the cases."""
     metrics = list(run.of(stage).get(split, {}))
+    declared = run.labels(stage) is not None
     rows = by_case(run.cases.of(stage, split))
     if one.case in rows:
-        return [_line(rows[one.case], ["label", "value", *metrics])]
+        return [_line(rows[one.case], ["value", *metrics], declared)]
     each = [rows.get(f"{one.case}#{z}") for z in one.numbers]
-    return [_line(row, ["label", *metrics]) if row else "" for row in each] if any(each) else []
+    return [_line(row, metrics, declared) if row else "" for row in each] if any(each) else []
 
 
-def _line(row: Row, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {number(value)}" for name in names if (value := numeral(row, name)) is not None)
+def _line(row: Row, names: Sequence[str], declared: bool) -> str:
+    """The label, as the data block declares it or else of the source, and numbers by name."""
+    label = [f"label {row['labels']}"] if declared and row.get("labels") else []
+    known = names if declared else ["label", *names]
+    numbers = [f"{name} {number(value)}" for name in known if (value := numeral(row, name)) is not None]
+    return ", ".join([*label, *numbers])

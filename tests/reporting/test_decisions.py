@@ -122,6 +122,13 @@ def test_a_confusion_matrix_of_yes_and_no_splits_at_a_half() -> None:
     assert found.counts == "5 cases, 5 patients"
 
 
+def test_a_case_without_a_grade_is_not_counted_under_the_label_of_the_source() -> None:
+    labels = {"ordered": ["0", "1", "2"], "column": "kl"}
+    rows = [{"label": 1, "labels": "2", "class": "2"}, {"label": 1, "labels": "", "class": "2"}]
+    (found,) = confusions(run_of(rows, labels), ["s"], ["test"])
+    assert dict(found.rows) == {"0": [0, 0, 0], "1": [0, 0, 0], "2": [0, 0, 1]}
+
+
 def test_bias_and_limits_of_agreement_are_those_worked_out_by_hand() -> None:
     found = agreement(run_of([{"label": 10 * i, "value": 10 * i + d} for i, d in enumerate((1, 3, 5))]), "s", "test")
     assert found is not None

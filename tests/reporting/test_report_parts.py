@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_pictures_of_variants_that_are_alike_are_in_the_page_once(folder: Path) 
     assert found is not None
     data = json.loads(found.data)
     assert (len(data["cases"]), len(data["pictures"])) == (6, 3)
+
+
+def test_the_viewer_shows_the_declared_label_of_a_case_and_not_that_of_the_source(tmp_path: Path) -> None:
+    data = {"d": {"labels": {"ordered": ["mild", "severe"], "column": "grade"}}}
+    stage = {"name": "s", "data": "d", "unit": "volume", "objective": {"use": "x"}}
+    recipe = {"medkit": 1, "name": "r", "data": data, "stages": [stage], "report": {}}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    row = {"stage": "s", "split": "test", "case": "c", "patient": "p", "center": "", "label": 0.0, "labels": "severe"}
+    evaluation = Evaluation("s", "test", {"mae": MetricValue(1, 1, 1, 1, 0)}, [row | {"mae": 1.0}], [])
+    write_results(tmp_path, replace(evaluation, stacks=[stack("c", 300)]))
+    found = viewer(RunResults.read(tmp_path), tmp_path, 10_000)
+    assert found is not None
+    assert "label severe, mae 1.000" in str(found.data)
 
 
 def test_what_the_viewer_has_no_room_for_is_said(folder: Path) -> None:
