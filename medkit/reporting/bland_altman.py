@@ -49,7 +49,7 @@ def agreement(run: RunResults, stage: str, split: str) -> Agreement | None:
     difference, patients = said - true, [row["patient"] for row in rows]
     low, high = bootstrap_interval(_mean, {"difference": difference}, patients)
     unit = _unit(run, stage)
-    return Agreement(stage, split, unit, (said + true) / 2, difference, run.counted(stage, rows), low, high)
+    return Agreement(stage, split, unit, (said + true) / 2, difference, run.counted(stage, patients), low, high)
 
 
 def _mean(rows: Mapping[str, np.ndarray]) -> float:

@@ -16,7 +16,8 @@ YES_NO = ("negative", "positive")
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts by true class (row) and predicted class (column); ``counts`` says how many rows of how many patients."""
+    """Counts by true class (row) and predicted class (column); ``counts`` says of how many rows and patients: those
+    with a label and a predicted class."""
 
     title: str
     names: Sequence[str]
@@ -33,10 +34,13 @@ def confusions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) ->
             if len(names) > MOST:
                 continue
             declared = run.labels(stage) is not None
-            pairs = Counter(_declared(row) if declared else _undeclared(row, names) for row in found)
-            rows = [(true, [pairs[true, said] for said in names]) for true in names]
-            if any(any(counts) for _, counts in rows):
-                yield Confusion(f"{stage}, {split}", names, rows, run.counted(stage, found))
+            pairs = [(_declared(row) if declared else _undeclared(row, names), row["patient"]) for row in found]
+            known = [(pair, patient) for pair, patient in pairs if {*pair} <= {*names}]
+            if known:
+                counts = Counter(pair for pair, _ in known)
+                rows = [(true, [counts[true, said] for said in names]) for true in names]
+                told = run.counted(stage, [patient for _, patient in known])
+                yield Confusion(f"{stage}, {split}", names, rows, told)
 
 
 def _names(run: RunResults, stage: str, rows: Sequence[Row]) -> Sequence[str]:

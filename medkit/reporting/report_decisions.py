@@ -56,10 +56,10 @@ def decisions(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> 
     for split in splits:
         of_stages: list[tuple[Scores, str]] = []
         for stage in stages:
-            found, counts = scores_of(run, stage, split), run.counted(stage, run.cases.of(stage, split))
+            found = [(scores, run.counted(stage, scores.patients)) for scores in scores_of(run, stage, split)]
             if run.labels(stage) is None:
-                of_stages += [(scores, counts) for scores in found]
-            elif drawn := _decisions(f"{stage}, {split}", [(scores, counts) for scores in found]):
+                of_stages += found
+            elif drawn := _decisions(f"{stage}, {split}", found):
                 yield drawn
         if drawn := _decisions(split, of_stages):
             yield drawn
@@ -70,9 +70,11 @@ def _decisions(title: str, found: Sequence[tuple[Scores, str]]) -> Decisions | N
     if not both:
         return None
     drawn = [scores for scores, _ in both][:CLASSES]
-    names = ", ".join(scores.name for scores in drawn)
+    names = [scores.name for scores in drawn]
     left = [scores.name for scores, _ in both[CLASSES:]]
-    parts = [f"{both[0][1]}; {_positives(both[0][0])}." if len({c for _, c in both}) == 1 else ""]
+    told = {scores.name: f"{counts}; {_positives(scores)}" for scores, counts in both[:CLASSES]}
+    alike = len({*told.values()}) == 1
+    parts = [f"{told[names[0]]}."] if alike else [f"{name}: {counts}." for name, counts in told.items()]
     parts += [f"Curves of the first {CLASSES} only, without {', '.join(left)}."] if left else []
     parts.append(f"Brier score: {', '.join(f'{scores.name} {number(brier(scores))}' for scores in drawn)}.")
     parts.append(
@@ -80,8 +82,9 @@ def _decisions(title: str, found: Sequence[tuple[Scores, str]]) -> Decisions | N
         "Points of the calibration curve have equal numbers of rows, at least 10, with 95 % intervals by patients."
     )
     rows = [row for scores in drawn for row in _rows(scores)]
-    alt = f"ROC, precision-recall and calibration curves of {names} on {title}; the table below has their numbers"
-    return Decisions(title, decision_curves(drawn), alt, " ".join(filter(None, parts)), rows)
+    of = f"{', '.join(names)} on {title}"
+    alt = f"ROC, precision-recall and calibration curves of {of}; the table below has their numbers"
+    return Decisions(title, decision_curves(drawn), alt, " ".join(parts), rows)
 
 
 def _positives(scores: Scores) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.evaluation import files
-from medkit.evaluation.case_table import CaseTable, Row
+from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.comparisons import Comparison, compare_variants
 from medkit.evaluation.results import MetricValue, read_results
 from medkit.evaluation.subgroups import Subgroups, read_subgroups
@@ -122,11 +122,10 @@ class RunResults:
         block = (self.recipe.get("data") or {}).get(self.blocks([stage]).get(stage, {}).get("data"), {})
         return labels_of(block["labels"]) if block.get("labels") else None
 
-    def counted(self, stage: str, rows: Sequence[Row]) -> str:
-        """``52 slices, 2 patients``: how many rows of a stage these are, and of how many patients."""
+    def counted(self, stage: str, patients: Sequence[str]) -> str:
+        """``52 slices, 2 patients``: how many rows of a stage these are, from the patient of each."""
         what = "slice" if self.blocks([stage]).get(stage, {}).get("unit") == "slice" else "case"
-        patients = len({row["patient"] for row in rows})
-        return f"{count_of(len(rows), what)}, {count_of(patients, 'patient')}"
+        return f"{count_of(len(patients), what)}, {count_of(len({*patients}), 'patient')}"
 
     def of(self, stage: str) -> Mapping[str, Mapping[str, MetricValue]]:
         """Values of a stage by split and metric, without the points of its curves; nothing for one without results."""

@@ -32,4 +32,4 @@ def worst_cases(run: RunResults, stage: str, split: str) -> Iterator[Worst]:
         return
     unit = f" ({values[by].unit})" if by in values and values[by].unit else ""
     cases = [(row["case"], number(value)) for value, row in found[:SHOWN]]
-    yield Worst(split, stage, f"{by}{unit}", cases, f"of {run.counted(stage, [row for _, row in found])}")
+    yield Worst(split, stage, f"{by}{unit}", cases, f"of {run.counted(stage, [row['patient'] for _, row in found])}")

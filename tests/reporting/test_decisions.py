@@ -13,6 +13,7 @@ from medkit.parts.metrics_classification import AUC, AveragePrecision
 from medkit.reporting.bland_altman import agreement
 from medkit.reporting.confusion import confusions
 from medkit.reporting.decisions import brier, calibration, operating_points, precision_recall, roc, scores_of
+from medkit.reporting.report_decisions import decisions
 from medkit.reporting.run_results import RunResults
 
 MONTHS = {"unit": "months", "column": "age"}
@@ -113,6 +114,26 @@ def test_declared_classes_are_scored_one_each_and_unknown_ones_left_out() -> Non
     bar, dot = scores_of(run, "s", "test")
     assert (bar.name, bar.label.tolist()) == ("bar", [1, 0, 1, 0])
     assert (dot.name, dot.label.tolist()) == ("dot", [0, 0, 1])
+
+
+def test_decisions_count_the_cases_whose_class_is_known_and_the_positives_of_each_class() -> None:
+    labels = {"any_of": ["bar", "dot"], "column": "found"}
+    said = {"probability_bar": 0.7, "probability_dot": 0.2}
+    run = run_of([{"labels": text, **said} for text in ("bar", "none", "bar;dot", "dot?", "")], labels)
+    (found,) = decisions(run, ["s"], ["test"])
+    assert "bar: 4 cases, 4 patients; 2 positive, of 2 patients. dot: 3 cases, 3 patients; 1 positive" in found.note
+
+
+def test_decisions_of_one_probability_do_not_count_cases_without_a_label() -> None:
+    rows = [{"label": y, "probability": 0.4} for y in (0, 1, "nan")]
+    (found,) = decisions(run_of(rows), ["s"], ["test"])
+    assert found.note.startswith("2 cases, 2 patients; 1 positive, of 1 patient. ")
+
+
+def test_a_confusion_matrix_says_how_many_cases_its_cells_count() -> None:
+    rows = [{"label": y, "probability": 0.4} for y in (0, 1, "nan")]
+    (found,) = confusions(run_of(rows), ["s"], ["test"])
+    assert found.counts == "2 cases, 2 patients"
 
 
 def test_a_confusion_matrix_of_yes_and_no_splits_at_a_half() -> None:
