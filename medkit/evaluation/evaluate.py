@@ -15,7 +15,7 @@ from medkit.engine.runtime import Runtime
 from medkit.evaluation.case_table import read_cases
 from medkit.evaluation.embeddings import Embedded
 from medkit.evaluation.items import MAPS, check_predictions
-from medkit.evaluation.measure import CaseRows, in_order, joined, measured, rows_of, stack
+from medkit.evaluation.measure import CaseRows, counted, in_order, joined, measured, rows_of, stack
 from medkit.evaluation.pictures import picture, spread
 from medkit.evaluation.prediction import ByFeatures, ByNetwork, ByProgram, CasePrediction, Predictor, ahead
 from medkit.evaluation.results import (
@@ -196,7 +196,6 @@ class _Evaluator:
         from medkit.evaluation.values import value_of  # with scipy.stats, a second that a prediction does not need
 
         request, items = self.request, sum(len(kept.lines) for kept in rows)
-        counted = "slices" if any(len(kept.lines) > 1 for kept in rows) else "cases"
         values = {}
         for metric in request.metrics:
             name = metric.name
@@ -204,7 +203,7 @@ class _Evaluator:
             patients = [request.cases[kept.index].patient for kept in there for _ in range(kept.counts[name])]
             columns = joined([kept.columns[name] for kept in there])
             value = value_of(metric, columns, patients, items - len(patients), request.intervals)
-            values[name] = replace(value, counted=counted)
+            values[name] = replace(value, counted=counted(rows))
         return values
 
 

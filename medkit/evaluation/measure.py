@@ -165,6 +165,11 @@ def joined(blocks: Sequence[Columns]) -> Columns:
     return {key: np.concatenate([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
 
 
+def counted(rows: Sequence[CaseRows]) -> str:
+    """What the numbers of these cases count: each case as a whole, or its slices."""
+    return "slices" if any(len(kept.lines) > 1 for kept in rows) else "cases"
+
+
 def in_order(shares: Sequence[Sequence[CaseRows]]) -> list[CaseRows]:
     """The rows of all ranks in the order of the cases."""
     return sorted((kept for share in shares for kept in share), key=lambda kept: kept.index)

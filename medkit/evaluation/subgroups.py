@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from medkit.data.cases import column, fields_of
 from medkit.evaluation import files
-from medkit.evaluation.measure import CaseRows, joined
+from medkit.evaluation.measure import CaseRows, Columns, counted, joined
 from medkit.evaluation.results import MetricValue
 from medkit.evaluation.values import value_of
 from medkit.protocols import Case
@@ -26,7 +26,7 @@ from medkit.protocols import Case
 MOST_GROUPS = 8
 MOST_FIELDS = 12
 FEWEST = 3
-"""Patients of a group whose numbers are told: of fewer they would be those of a person."""
+"""Patients on whom a number of a group rests, if it is told: one of fewer would be that of a person."""
 PARTS = 3
 """Groups of equal size that a measurement is divided into."""
 
@@ -38,7 +38,7 @@ Values = Mapping[str, MetricValue]
 
 @dataclass(frozen=True)
 class Group:
-    """A group with the number of its ``patients`` and its values; none where they are withheld."""
+    """A group with the number of its ``patients``, and the values that are not withheld by metric."""
 
     patients: int
     values: Values = field(default_factory=dict)
@@ -65,12 +65,19 @@ class Subgroups:
     def from_json(cls, plain: Mapping[str, Any]) -> Subgroups:
         fields = {
             name: {
-                group: Group(found["patients"], {m: MetricValue.from_json(v) for m, v in found["values"].items()})
+                group: Group(
+                    found["patients"], _told({m: MetricValue.from_json(v) for m, v in found["values"].items()})
+                )
                 for group, found in groups.items()
             }
             for name, groups in plain["fields"].items()
         }
         return cls(fields, plain["left_out"])
+
+
+def _told(values: Values) -> Values:
+    """Without numbers of fewer than ``FEWEST`` patients, which earlier versions kept."""
+    return {name: value for name, value in values.items() if not 0 < value.n_patients < FEWEST}
 
 
 def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence[Any]) -> Subgroups:
@@ -89,13 +96,18 @@ def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
             left_out[name] = f"there are {MOST_FIELDS} others"
         else:
             each = {
-                group: _measured([kept for kept in rows if groups[kept.index] == group], cases, quick)
+                group: _measured([kept for kept in rows if groups[kept.index] == group], cases, quick, counted(rows))
                 for group in _in_order(groups)
             }
             if any(group.patients >= FEWEST for group in each.values()):
                 found[name] = each
             else:
                 left_out[name] = f"no group of it has {FEWEST} patients"
+    told = {name for each in found.values() for group in each.values() for name in group.values}
+    if found:
+        left_out |= {
+            m.name: f"rests on fewer than {FEWEST} patients in every group" for m in quick if m.name not in told
+        }
     return Subgroups(found, left_out)
 
 
@@ -129,7 +141,7 @@ def _in_order(groups: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda name: (not name.startswith("below "), "more" in name, name))
 
 
-def _measured(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence[Any]) -> Group:
+def _measured(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence[Any], counts: str) -> Group:
     patients = len({cases[kept.index].patient for kept in rows})
     if patients < FEWEST:
         return Group(patients)
@@ -139,8 +151,19 @@ def _measured(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
         owners = [cases[kept.index].patient for kept in there for _ in range(kept.counts[metric.name])]
         empty = sum(len(kept.lines) for kept in rows) - len(owners)
         columns = joined([kept.columns[metric.name] for kept in there])
-        values[metric.name] = value_of(metric, columns, owners, empty, True)
+        if 0 < len(_rests_on(metric, columns, owners)) < FEWEST:
+            continue
+        values[metric.name] = replace(value_of(metric, columns, owners, empty, True), counted=counts)
     return Group(patients, values)
+
+
+def _rests_on(metric: Any, columns: Columns, owners: Sequence[str]) -> set[str]:
+    """Patients on whom a metric's number rests: of a proportion, those in its denominator (of sensitivity, those with
+    a positive case, however many others were counted)."""
+    if owners and getattr(metric, "interval_method", "") == "Wilson" and hasattr(metric, "share"):
+        _, bottom = metric.share(*metric.terms(columns).T)
+        return {owner for owner, inside in zip(owners, bottom > 0, strict=True) if inside} or {*owners}
+    return {*owners}
 
 
 def read_subgroups(path: Path) -> Subgroups | None:

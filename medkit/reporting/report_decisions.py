@@ -142,14 +142,14 @@ def ungroupable(run: RunResults, stages: Sequence[str], split: str) -> Iterator[
 
 def _group_table(title: str, found: Subgroups) -> GroupTable:
     groups = [group for groups in found.fields.values() for group in groups.values()]
-    first = next((group.values for group in groups if group.values), {})
-    heads = [f"{name} ({value.unit})" if value.unit else name for name, value in first.items()]
+    each = {name: value for group in groups for name, value in group.values.items()}
+    heads = [f"{name} ({value.unit})" if value.unit else name for name, value in each.items()]
     rows = [
-        (field if i == 0 else "", name, count_of(group.patients, "patient"), _cells(group, list(first)))
+        (field if i == 0 else "", name, count_of(group.patients, "patient"), _cells(group, list(each)))
         for field, groups in found.fields.items()
         for i, (name, group) in enumerate(groups.items())
     ]
-    note = f"Groups of fewer than {FEWEST} patients are withheld, since their numbers could identify a person."
+    note = f"Numbers that rest on fewer than {FEWEST} patients are withheld, since they could identify a person."
     note += " Many groups are compared here, so some differ by chance."
     left = ", ".join(f"{name} ({why})" for name, why in found.left_out.items())
     return GroupTable(title, heads, rows, f"{note} Left out: {left}." if left else note)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medkit.evaluation.measure import CaseRows
+from medkit.evaluation.results import MetricValue
 from medkit.evaluation.subgroups import Group, Subgroups, grouped, read_subgroups, subgroups
 from medkit.evaluation.values import value_of
+from medkit.parts.metrics_classification import Sensitivity
 from medkit.parts.metrics_regression import MAE
 from medkit.protocols import Case
 
@@ -42,6 +45,43 @@ def test_numbers_of_fewer_than_three_patients_are_withheld_and_of_fewer_than_six
     assert (found["F"].patients, found["F"].values["mae"].value) == (4, 3.5)
     assert math.isnan(found["F"].values["mae"].low)
     assert not math.isnan(found["X"].values["mae"].low)
+
+
+def test_a_number_that_rests_on_fewer_than_three_patients_of_a_larger_group_is_withheld() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(16)])
+    rows[1:] = [
+        replace(kept, columns={}, counts={}) if kept.index % 2 and kept.index > 3 else kept for kept in rows[1:]
+    ]
+    found = subgroups(rows, cases, [MAE()]).fields["sex"]
+    assert found["M"] == Group(8)
+    assert list(found["F"].values) == ["mae"]
+
+
+def test_a_sensitivity_of_one_positive_patient_is_withheld_however_many_negatives_there_are() -> None:
+    columns = [{"label": np.array([float(i in (0, 2, 4, 5))]), "probability": np.array([0.9])} for i in range(16)]
+    rows = [CaseRows(i, 1, 0, [{}], {"sensitivity": one}, {"sensitivity": 1}) for i, one in enumerate(columns)]
+    found = subgroups(rows, measured([{"sex": "FM"[i % 2]} for i in range(16)])[1], [Sensitivity()]).fields["sex"]
+    assert found["M"] == Group(8)
+    assert found["F"].values["sensitivity"].value == 1
+
+
+def test_a_metric_that_is_withheld_in_every_group_is_named() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(16)])
+    rows[4:] = [replace(kept, columns={}, counts={}) for kept in rows[4:]]
+    assert subgroups(rows, cases, [MAE()]).left_out == {"mae": "rests on fewer than 3 patients in every group"}
+
+
+def test_numbers_of_slices_count_slices() -> None:
+    rows, cases = measured([{"sex": "FM"[i % 2]} for i in range(16)])
+    columns = {"mae": {"label": np.zeros(4), "value": np.ones(4)}}
+    rows = [replace(kept, lines=[{}] * 4, columns=columns, counts={"mae": 4}) for kept in rows]
+    assert subgroups(rows, cases, [MAE()]).fields["sex"]["M"].values["mae"].counts == "32 slices, 8 patients"
+
+
+def test_a_number_of_fewer_than_three_patients_that_an_earlier_version_kept_is_not_read() -> None:
+    values = {"mae": MetricValue(1, 1, 1, 2, 0, n_patients=2), "mse": MetricValue(1, 1, 1, 8, 0, n_patients=8)}
+    read = Subgroups.from_json(Subgroups({"sex": {"M": Group(8, values)}}).json())
+    assert list(read.fields["sex"]["M"].values) == ["mse"]
 
 
 def test_a_field_without_a_group_of_three_patients_is_left_out_and_named() -> None:

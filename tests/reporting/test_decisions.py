@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.results import MetricValue
+from medkit.evaluation.subgroups import Group, Subgroups
 from medkit.parts.metrics_classification import AUC, AveragePrecision
 from medkit.reporting.bland_altman import agreement
 from medkit.reporting.confusion import confusions
 from medkit.reporting.decisions import brier, calibration, operating_points, precision_recall, roc, scores_of
-from medkit.reporting.report_decisions import decisions
+from medkit.reporting.report_decisions import decisions, group_tables
 from medkit.reporting.run_results import RunResults
 
 MONTHS = {"unit": "months", "column": "age"}
@@ -148,6 +150,15 @@ def test_a_case_without_a_grade_is_not_counted_under_the_label_of_the_source() -
     rows = [{"label": 1, "labels": "2", "class": "2"}, {"label": 1, "labels": "", "class": "2"}]
     (found,) = confusions(run_of(rows, labels), ["s"], ["test"])
     assert dict(found.rows) == {"0": [0, 0, 0], "1": [0, 0, 0], "2": [0, 0, 1]}
+
+
+def test_a_number_that_the_first_group_withholds_has_its_column() -> None:
+    value = MetricValue(0.5, 0, 1, 8, 0, n_patients=8)
+    groups = {"F": Group(8, {"mae": value}), "M": Group(8, {"mae": value, "mse": value})}
+    run = replace(run_of([{"label": 1}]), subgroups={("s", "test"): Subgroups({"sex": groups})})
+    (found,) = group_tables(run, ["s"], ["test"])
+    assert list(found.heads) == ["mae", "mse"]
+    assert [cells[1][0] for _, _, _, cells in found.rows] == ["withheld", "0.500"]
 
 
 def test_bias_and_limits_of_agreement_are_those_worked_out_by_hand() -> None:
