@@ -92,7 +92,13 @@ def _counts(table: PaperTable) -> list[str]:
             texts.append(f"{group}: {next(iter(each.values()))}")
         elif each:
             texts.append(f"{group}: {', '.join(f'{label} {text}' for label, text in each.items())}")
-    return [f"Cases: {'; '.join(texts)}."] if texts else []
+    return [f"{_counted(table).capitalize()}: {'; '.join(texts)}."] if texts else []
+
+
+def _counted(table: PaperTable) -> str:
+    """What the numbers count: cases, slices, or one in some rows and the other in others."""
+    measured = [cell for line in table.rows for cell in line.cells if cell is not None and cell.n]
+    return " or ".join(dict.fromkeys(cell.counted for cell in measured)) or "cases"
 
 
 def _range(counts: Sequence[int], patients: Sequence[int]) -> str:
@@ -121,12 +127,13 @@ def _tests(table: PaperTable, compared: Sequence[Comparison]) -> list[str]:
     if not tested:
         return ["No column is tested."]
     name = next((line.name for line in table.rows if line.stage == table.stage), table.stage)
+    counted = _counted(table)
     by: dict[str, list[str]] = {}
     for label, test in tested.items():
         by.setdefault(test, []).append(label)
     tests = "; ".join(f"{test} for {_and(columns)}" for test, columns in by.items())
     lines = [
-        f"Stars compare with {name} on the cases both have ({tests}): * p < 0.05, ** p < 0.01, *** p < 0.001 after "
+        f"Stars compare with {name} on the {counted} both have ({tests}): * p < 0.05, ** p < 0.01, *** p < 0.001 after "
         f"Holm's correction for all {len(compared)} comparisons of this stage."
     ]
     if undefined := [c.test.why for c in compared if math.isnan(c.p_holm)]:
@@ -135,7 +142,7 @@ def _tests(table: PaperTable, compared: Sequence[Comparison]) -> list[str]:
     if rest := [label for label in dict.fromkeys(labels.values()) if label not in tested]:
         lines.append(f"Not tested: {_and(rest)}.")
     if any(c.clustered for c in compared):
-        lines.append("Some patients have several cases: patients are tested, not cases.")
+        lines.append(f"Some patients have several {counted}: patients are tested, not {counted}.")
     return lines
 
 

@@ -28,7 +28,8 @@ class Column:
 class Number:
     """A cell; ``p`` (after Holm) compares with the stage itself, ``rank`` is 1 best, 2 second best.
 
-    ``n`` cases or slices of ``n_patients`` patients; ``seen`` patients of the test set were seen in training.
+    ``n`` cases or slices, as ``counted`` says, of ``n_patients`` patients; ``seen`` patients of the test set were seen
+    in training.
     """
 
     value: float
@@ -41,6 +42,7 @@ class Number:
     rank: int = 0
     seen: int = 0
     n_patients: int = 0
+    counted: str = "cases"
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _number(
     p = None if test is None or math.isnan(test.p_holm) else test.p_holm
     stars = "" if test is None or p is None else replace(test.test, p=p).stars
     counts = {"n": value.n, "n_empty": value.n_empty, "n_patients": value.people, "seen": value.seen}
-    return Number(value.value, value.low, value.high, p=p, stars=stars, **counts)
+    return Number(value.value, value.low, value.high, p=p, stars=stars, counted=value.counted, **counts)
 
 
 def _with_means(line: Line, columns: Sequence[Column]) -> Line:

@@ -76,7 +76,8 @@ def _difference(c: Comparison, run: RunResults) -> str:
     first, second = (run.of(stage).get(c.split, {}).get(c.metric) for stage in (c.first, c.second))
     of = " and ".join(f"{_value(v)} for {stage}" for v, stage in ((first, c.first), (second, c.second)) if v)
     p = "" if math.isnan(c.p_holm) else f"p = {p_value(c.p_holm)} after Holm's correction; ".replace("= <", "<")
-    on = f"{count_of(c.test.patients, 'patient')}, {count_of(c.test.n, 'case')}"
+    what = next((value.counted for value in (first, second) if value is not None), "cases").removesuffix("s")
+    on = f"{count_of(c.test.patients, 'patient')}, {count_of(c.test.n, what)}"
     unit = f" in {first.unit}" if first is not None and first.unit else ""
     says = c.says if p else f"whether they differ is {c.says}"
     return (

@@ -66,7 +66,8 @@ class OwnRow:
 class Section:
     """What the report says about a stage and its variants.
 
-    ``ident`` is its id in the page; ``legend`` says what each metric is, and ``spelled_out`` what short forms mean;
+    ``ident`` is its id in the page; ``counted`` what its numbers count, cases or slices; ``legend`` says what each
+    metric is, and ``spelled_out`` what short forms mean;
     ``ungrouped``, whether it was tested by a version that measured no groups;
     ``ungroupable`` says why a test set has none;
     ``left_out`` has the titles of pictures for which there was no room.
@@ -75,6 +76,7 @@ class Section:
     ident: str
     name: str
     table: Table
+    counted: str
     intervals: str
     legend: Mapping[str, str]
     spelled_out: Sequence[str]
@@ -129,6 +131,7 @@ def _section(ident: str, base: str, stages: Sequence[str], source: _Source) -> S
         ident=ident,
         name=base,
         table=table,
+        counted=next((v.counted for found in results.values() for vs in found.values() for v in vs.values()), "cases"),
         intervals=how_intervals_were_made(results, stages),
         legend=legend(heads, [one for one in run.recipe.get("stages", []) if base_of(one["name"]) == base]),
         spelled_out=spelled_out([head.unit for head in table.heads], stages),
@@ -194,8 +197,9 @@ def _boxes(run: RunResults, stages: Sequence[str], splits: Sequence[str]) -> Ite
         count = sum(len(values) for found in fpv.values() for values in found.values())
         told = f"box plots of {count} false positive volumes of normal cases, by test set and variant"
         shown = {split: run.cases.of(next(iter(found)), split) for split, found in fpv.items() if found}
+        what = "slice" if any(block.get("unit") == "slice" for block in run.blocks(stages).values()) else "case"
         counts = "; ".join(
-            f"{split}: {_counts([row for row in rows if row.get('fpv')], 'case')}" for split, rows in shown.items()
+            f"{split}: {_counts([row for row in rows if row.get('fpv')], what)}" for split, rows in shown.items()
         )
         yield Picture("false positive volumes", figures.boxes(fpv, "FPV of normal cases, µL"), "boxes", told, counts)
 

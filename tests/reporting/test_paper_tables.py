@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,16 @@ def test_the_caption_names_what_is_not_tested() -> None:
 
 def test_the_caption_tells_the_cases_of_each_test_set_and_metric() -> None:
     assert "Cases: internal: dice n = 20, fpv n = 12; external: dice n = 20, fpv n = 12." in made().caption
+
+
+def test_the_caption_of_numbers_of_slices_counts_slices() -> None:
+    of_slices = {
+        stage: {split: {m: replace(v, counted="slices") for m, v in found.items()} for split, found in splits.items()}
+        for stage, splits in RESULTS.items()
+    }
+    told = made(of_slices).caption
+    assert "Slices: internal: dice n = 20, fpv n = 12; external: dice n = 20, fpv n = 12." in told
+    assert any(text.startswith("Stars compare with Ours on the slices both have") for text in told)
 
 
 def test_the_notices_of_the_run_come_first() -> None:

@@ -56,14 +56,14 @@ def test_a_stage_that_failed_is_named_with_the_reason_and_what_to_do(folder: Pat
     assert f"medkit resume {folder.name}" in said
 
 
-def test_a_box_plot_says_of_how_many_cases_and_patients_it_is(folder: Path) -> None:
+def test_a_box_plot_says_of_how_many_slices_and_patients_it_is(folder: Path) -> None:
     rows = [
         {"stage": "s", "split": "test", "center": "A", "case": f"{i}", "patient": f"p{i // 2}", "fpv": 10.0 + i}
         for i in range(6)
     ]
     rows += [{**rows[0], "case": "6", "patient": "p9", "fpv": None}]
     write_results(folder, Evaluation("s", "test", {"fpv": MetricValue(12, 0, 20, 6, 1)}, rows, []))
-    assert "every dot is a case (test: 6 cases of 3 patients)" in text_of(folder)
+    assert "every dot is one (test: 6 slices of 3 patients)" in text_of(folder)
 
 
 def test_a_table_of_results_says_what_its_metrics_and_variants_are(folder: Path) -> None:

@@ -63,6 +63,13 @@ def test_the_answer_says_what_was_compared_on_whom_and_what_came_out(folder: Pat
     )
 
 
+def test_the_answer_calls_slices_slices(folder: Path) -> None:
+    path = folder / "results.json"
+    path.write_text(path.read_text().replace('"counted": "cases"', '"counted": "slices"'))
+    (sentence,) = answer(RunResults.read(folder), {}).found
+    assert sentence.endswith("; 8 patients, 8 slices).")
+
+
 def test_a_patient_who_was_seen_in_training_is_told_first(folder: Path) -> None:
     seen = {"s": {"test": {"patients": 8, "seen": 2, "how": ["trained on in stage 's'"], "reason": "few scans"}}}
     (folder / "seen.json").write_text(json.dumps(seen))
