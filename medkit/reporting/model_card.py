@@ -9,7 +9,7 @@ from medkit.evaluation.results import MetricValue
 from medkit.recipe import Recipe, Stage
 from medkit.recipe.blocks import Block
 from medkit.reporting.paper_table_text import markdown_lines
-from medkit.reporting.tables import SEEN_MARK, how_intervals_were_made, number
+from medkit.reporting.tables import SEEN_MARK, count_of, how_intervals_were_made, number
 
 Json = Mapping[str, Any]
 Results = Mapping[str, Mapping[str, MetricValue]]
@@ -93,8 +93,8 @@ def _training(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
     share = "" if stage.fraction is None else f", a fraction of {stage.fraction:g} of its patients"
     start = ", ".join(f"`{name}`" for name in sorted(stage.takes_from()))
     after = f", with parts of stage {start}" if start else ""
-    epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
-    yield f"Split `{stage.train}` of `{block.source.name}`{share}, {epochs}, seed {recipe.seed}{after}."
+    epochs = _epochs(summary["training"])
+    yield f"Split `{stage.train}` of `{block.source.name}`{share}{epochs}, seed {recipe.seed}{after}."
     yield ""
     yield "Who was seen by this stage and everything it starts from (counts; the run keeps digests, no names):"
     yield ""
@@ -108,6 +108,19 @@ def _training(summary: Json, recipe: Recipe, stage: Stage) -> Iterator[str]:
             else:
                 yield f"- {words}: {counts['patients']} patients"
     yield ""
+
+
+def _epochs(training: Json) -> str:
+    """The epochs that a stage was trained for, with those planned where it stopped early, and the one that was kept."""
+    if not training:
+        return ""
+    planned = training["epochs_planned"]
+    said = f", {count_of(training['epochs'], 'epoch')}"
+    if training["epochs"] < planned:
+        said += f" of {planned} planned"
+    if "epoch_kept" in training:
+        said += f" (the weights are those of epoch {training['epoch_kept']}, the best by {training['kept_by']})"
+    return said
 
 
 def _measured(stage: Stage, results: Results) -> Iterator[str]:

@@ -22,10 +22,12 @@ from torch import Tensor
 
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
+from medkit.evaluation.files import read_lines
 from medkit.evaluation.results import MetricValue, read_results
 from medkit.recipe import Recipe, Stage
 from medkit.records import encoded, write_error
-from medkit.runs.export_about import interface
+from medkit.runs.checks import judged_number
+from medkit.runs.export_about import interface, training
 from medkit.runs.export_check import Cases, Checked, checked, compare
 from medkit.runs.export_formats import OPSET, Format, file_of, format_of, runner, write
 from medkit.runs.export_graph import Divided, Graph, traced
@@ -137,6 +139,11 @@ def export(
         checked_on = {"on": f"split {cases.split}" if cases.split else "given images", "tolerance": settings.tolerance}
         summary = {
             **about,
+            "training": training(
+                chosen,
+                read_lines(folder.file("metrics.jsonl")),
+                judged_number(chosen, bench.metrics(chosen), "keep_best"),
+            ),
             "ledger": ledger_in_short(recorded_ledger(folder, chosen.name)),
             "file": file_of(made.model, form, settings.opset),
             **interface(recipe, chosen, graph, program, found.spacings),

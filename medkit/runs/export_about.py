@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
 from torch.export import ExportedProgram
 
+from medkit.engine.settings import Criterion
 from medkit.recipe import Recipe, Stage
 from medkit.recipe.blocks import Block
 from medkit.recipe.channels import channels_of
@@ -61,6 +62,30 @@ def interface(
         "spacing_mm": _span(spacings),
     }
     return found | dict(_of_stage(graph, stage, block))
+
+
+def training(stage: Stage, lines: Iterable[Mapping[str, Any]], kept: Criterion | None) -> dict[str, Any]:
+    """How many epochs a stage was trained for, and which one its weights are of; nothing of one without epochs.
+
+    Parameters
+    ----------
+    lines:
+        Of ``metrics.jsonl``.
+    kept:
+        What ``keep_best`` goes by, if the stage has it.
+    """
+    own = [line for line in lines if line["stage"] == stage.name]
+    if not own:
+        return {}
+    found: dict[str, Any] = {"epochs": len(own), "epochs_planned": stage.epochs}
+    if kept is None:
+        return found
+    best = None
+    for line in own:  # in their order: of equal epochs the first is kept
+        value = line.get(kept.key)
+        if value is not None and kept.improves(value, best):
+            best, found["epoch_kept"], found["kept_by"] = value, line["epoch"], kept.key
+    return found
 
 
 def _steps(graph: Graph) -> Sequence[Any]:

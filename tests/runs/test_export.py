@@ -27,6 +27,15 @@ from medkit.runs.run import run as train
 
 SOURCE = {"use": "phantoms:head_ct", "patients": 6, "size": [40, 40], "slices": 4}
 
+STOPPED = {
+    "name": "stopped",
+    "epochs": 30,
+    "metrics": ["accuracy"],
+    "early_stop": {"metric": "accuracy", "split": "val", "patience": 2, "min_delta": 1.0},
+    "keep_best": {"metric": "accuracy", "split": "val"},
+}
+"""A stage that never improves by more than an accuracy of 1, so that it stops after its third epoch."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -52,6 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stages = [
         {"name": "slices", "data": "heads", "batch": 4, "objective": slices, "metrics": ["auc", "dice"]},
         {"name": "volumes", "data": "heads", "unit": "volume", "objective": volumes},
+        {**STOPPED, "data": "heads", "batch": 4, "objective": {**slices, "heads": {"cls": slices["heads"]["cls"]}}},
         {"name": "denoise", "data": "pairs", **patches},
         {"name": "unlike", "data": "unlike", **patches},
     ]
@@ -128,6 +138,14 @@ def test_the_card_has_results_with_intervals_ledger_and_limits(run: Path, writte
     assert f"- trained on: {written[1]['ledger']['trained on']['patients']} patients" in text
     assert "synthetic phantoms" in text
     assert "## Intended use and limits" in text
+
+
+def test_the_card_tells_the_epochs_that_were_trained_and_the_one_that_was_kept(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "stopped.pt2", stage="stopped")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    seen = [line["val/accuracy"] for line in lines if line["stage"] == "stopped"]
+    kept = f"the weights are those of epoch {1 + int(np.argmax(seen))}, the best by val/accuracy"
+    assert f"3 epochs of 30 planned ({kept})" in (tmp_path / "stopped.md").read_text()
 
 
 def test_no_file_names_a_patient_a_case_or_a_folder_of_this_machine(
