@@ -11,6 +11,7 @@ import pytest
 import yaml
 from docs_pages import ROOT, blocks, pages
 
+import medkit
 from medkit import testing
 
 LINK = re.compile(r"(?<!\!)\[[^\]\n]*\]\(([^)\s]+)\)|!\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -64,6 +65,12 @@ def test_python_blocks_are_python_and_import_what_there_is(page: Path) -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medkit":
                 module = importlib.import_module(str(node.module))
                 assert [a.name for a in node.names if not hasattr(module, a.name)] == [], f"{page.name}:{line}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_calls_of_medkit_in_sentences_need_no_import_but_medkit(page: Path) -> None:
+    called = re.findall(r"`medkit\.([\w.]+)\(", page.read_text(encoding="utf-8"))
+    assert [name for name in called if name not in dir(medkit)] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
