@@ -18,10 +18,12 @@ import numpy as np
 
 from medkit.data.cases import column, fields_of
 from medkit.evaluation import files
+from medkit.evaluation.digits import fewest_digits
 from medkit.evaluation.measure import CaseRows, Columns, counted, joined
 from medkit.evaluation.results import MetricValue
 from medkit.evaluation.values import value_of
 from medkit.protocols import Case
+from medkit.protocols.labels import as_number
 
 MOST_GROUPS = 8
 MOST_FIELDS = 12
@@ -32,6 +34,7 @@ PARTS = 3
 
 UID = re.compile(r"\d+(\.\d+){3,}")
 """What names a DICOM study or series, as in the manifests of ``medkit data folder``: it divides nothing."""
+IDENTIFIER = re.compile(r"-?0\d")
 
 Values = Mapping[str, MetricValue]
 
@@ -89,7 +92,7 @@ def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
     left_out = {metric.name: "takes too long to measure of every group" for metric in metrics if metric not in quick}
     found: dict[str, dict[str, Group]] = {}
     for name in ("center", *fields_of(cases)):
-        groups = grouped(list(column(cases, name)))
+        groups = grouped(list(column(cases, name)), numbered=name == "center")
         if isinstance(groups, str):
             left_out |= {name: groups} if groups else {}
         elif len(found) == MOST_FIELDS:
@@ -111,24 +114,55 @@ def subgroups(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
     return Subgroups(found, left_out)
 
 
-def grouped(values: Sequence[Any]) -> list[str] | str:
-    """The group of each value, "" of one that is not known; or why they make none ("" where all are alike, or UIDs)."""
+def grouped(values: Sequence[Any], numbered: bool = False) -> list[str] | str:
+    """The group of each value, "" of one that is not known; or why they make none ("" where all are alike, or UIDs).
+
+    Numbers written as texts, as all cells of a CSV file are, are numbers, unless they are ``numbered`` things.
+    """
     texts = ["" if _unknown(value) else str(value) for value in values]
     counts = Counter(text for text in texts if text)
     if len(counts) < 2 or all(UID.fullmatch(text) for text in counts):
         return ""
-    numeric = all(isinstance(value, int | float | np.number) or _unknown(value) for value in values)
-    fractions = numeric and any(not float(value).is_integer() for value in values if not _unknown(value))
-    if len(counts) <= MOST_GROUPS and not fractions:
+    numbers = np.array([math.nan if _unknown(value) else _number(value) for value in values])
+    numeric = not numbered and all(
+        text == "" or math.isfinite(number) for text, number in zip(texts, numbers, strict=True)
+    )
+    few = len(counts) <= MOST_GROUPS
+    # A field strength of 1.5 or 3 makes two groups; ages of 45.7 and 60.1 are those of persons.
+    measured = numeric and not _whole(numbers) and min(counts.values()) < FEWEST
+    if few and not measured:
         return texts
     if not numeric:
         return f"it has {len(counts)} values"
-    numbers = np.array([math.nan if _unknown(value) else float(value) for value in values])
-    edges = np.unique(np.nanquantile(numbers, np.arange(1, PARTS) / PARTS))
-    names = [f"below {edges[0]:.4g}", *(f"{a:.4g} to below {b:.4g}" for a, b in pairwise(edges))]
-    names.append(f"{edges[-1]:.4g} and more")
-    found = ["" if math.isnan(x) else names[int(np.searchsorted(edges, x, "right"))] for x in numbers]
-    return found if len({*found} - {""}) > 1 else ""
+    found = _thirds(numbers)
+    return found if len({*found} - {""}) > 1 else texts if few else ""
+
+
+def _number(value: Any) -> float:
+    """A value's number; nan of a text that is none, or begins with a zero as an identifier (0042) does."""
+    return math.nan if isinstance(value, bool) or IDENTIFIER.match(str(value)) else as_number(value)
+
+
+def _whole(numbers: np.ndarray) -> bool:
+    known = numbers[~np.isnan(numbers)]
+    return bool((known == np.round(known)).all())
+
+
+def _thirds(numbers: np.ndarray) -> list[str]:
+    """The group of each number in ``PARTS`` of equal size, by names with edges that divide the numbers as they are
+    divided: whole ones of whole numbers such as dates (20210304)."""
+    known = np.unique(numbers[~np.isnan(numbers)])
+    edges = np.nanquantile(numbers, np.arange(1, PARTS) / PARTS)
+    edges = np.unique(np.ceil(edges) if _whole(numbers) else edges)
+    told = [str(int(edge)) if _whole(numbers) else _edge(float(edge), known) for edge in edges]
+    names = [f"below {told[0]}", *(f"{a} to below {b}" for a, b in pairwise(told)), f"{told[-1]} and more"]
+    return ["" if math.isnan(x) else names[int(np.searchsorted(edges, x, "right"))] for x in numbers]
+
+
+def _edge(edge: float, known: np.ndarray) -> str:
+    """An edge in as few digits as divide the sorted numbers in the same way."""
+    place = np.searchsorted(known, edge)
+    return fewest_digits(edge, lambda told: bool(np.searchsorted(known, told) == place))
 
 
 def _unknown(value: Any) -> bool:

@@ -107,13 +107,37 @@ def test_the_names_of_scans_are_no_groups_and_are_not_told_as_such() -> None:
         ([1, 2, None, 1], ["1", "2", "", "1"]),
         (["a", "a"], ""),
         ([f"P{i}" for i in range(20)], "it has 20 values"),
-        (list(range(9)), ["below 2.667"] * 3 + ["2.667 to below 5.333"] * 3 + ["5.333 and more"] * 3),
+        (list(range(9)), ["below 3"] * 3 + ["3 to below 6"] * 3 + ["6 and more"] * 3),
+        ([str(i) for i in range(9)], ["below 3"] * 3 + ["3 to below 6"] * 3 + ["6 and more"] * 3),
+        (
+            [*(f"{i}.5" for i in range(9)), ""],
+            ["below 3.167"] * 3 + ["3.167 to below 5.833"] * 3 + ["5.833 and more"] * 3 + [""],
+        ),
+        ([f"{i:04}" for i in range(9)], "it has 9 values"),
+        (["1.5", "3.0"] * 3, ["1.5", "3.0"] * 3),
+        (["1.5"] * 5 + ["3.0"], ["1.5"] * 5 + ["3.0"]),
         ([45.7, 60.1, 60.1], ["below 55.3", "60.1 and more", "60.1 and more"]),
         ([0.0] * 20 + [float(i) for i in range(1, 10)], ""),
     ],
 )
 def test_a_field_divides_cases_by_its_values_or_measurements_into_thirds(values: list[object], groups: object) -> None:
     assert grouped(values) == groups
+
+
+def test_numbers_of_centers_are_names() -> None:
+    rows, _ = measured([{}] * 36)
+    cases = [Case(str(i), f"p{i}", center=str(i % 9)) for i in range(36)]
+    assert subgroups(rows, cases, [MAE()]).left_out == {"center": "it has 9 values"}
+
+
+def test_edges_between_dates_are_whole_and_divide_them_as_they_are_divided() -> None:
+    dates = [20210301 + i for i in range(9)]
+    assert grouped(dates)[::3] == ["below 20210304", "20210304 to below 20210307", "20210307 and more"]
+
+
+def test_edges_between_measurements_have_the_digits_that_tell_them_apart() -> None:
+    close = [1000.0001 + i / 10000 for i in range(9)]
+    assert grouped(close)[::3] == ["below 1000.0004", "1000.0004 to below 1000.00063", "1000.00063 and more"]
 
 
 class Slow:
