@@ -100,7 +100,8 @@ def _scores(name: str, found: Sequence[tuple[float, float, str]]) -> Scores:
 
 
 def roc(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(k,) false and true positive rates and the thresholds above which they are reached, from none to all."""
+    """(k,) false and true positive rates and the thresholds above which they are reached, from none to all: midway
+    between two neighbouring scores, so that one which is printed with a few digits still lies between them."""
     thresholds, found, said = _steps(scores)
     positives = scores.label.sum()
     return (said - found) / (len(scores.label) - positives), found / positives, thresholds
@@ -117,9 +118,9 @@ def _steps(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values, place = np.unique(-scores.probability, return_inverse=True)
     found = np.cumsum(np.bincount(place, scores.label, len(values)))
     said = np.cumsum(np.bincount(place, minlength=len(values)))
-    # Just below a score, so that its rows are above the threshold.
-    below = np.append(-values[1:], -np.inf)
-    return np.append(-values[0], below), np.append(0, found), np.append(0, said)
+    # Between floats that are next to each other the midpoint may be the upper one, which is not above itself.
+    midway = np.minimum((-values[1:] - values[:-1]) / 2, np.nextafter(-values[:-1], -np.inf))
+    return np.array([-values[0], *midway, -np.inf]), np.append(0, found), np.append(0, said)
 
 
 def operating_points(scores: Scores) -> list[OperatingPoint]:

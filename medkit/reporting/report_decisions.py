@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from medkit.evaluation.digits import fewest_digits
 from medkit.evaluation.results import MetricValue
 from medkit.evaluation.subgroups import FEWEST, Group, Subgroups
 from medkit.reporting.bland_altman import agreement
@@ -94,8 +97,15 @@ def _positives(scores: Scores) -> str:
 
 def _rows(scores: Scores) -> Iterator[Sequence[str | tuple[str, str]]]:
     for point in operating_points(scores):
-        threshold = "none" if math.isinf(point.threshold) else f"{point.threshold:.4g}"
-        yield [scores.name, point.rule, threshold, *map(_share, _shares(point))]
+        yield [scores.name, point.rule, _threshold(point.threshold, scores), *map(_share, _shares(point))]
+
+
+def _threshold(value: float, scores: Scores) -> str:
+    """A threshold in as few digits as divide the scores in the same way; "none" for one below all of them."""
+    above = int(np.sum(scores.probability > value))
+    return (
+        "none" if math.isinf(value) else fewest_digits(value, lambda told: np.sum(scores.probability > told) == above)
+    )
 
 
 def _shares(point: OperatingPoint) -> tuple[Share, ...]:

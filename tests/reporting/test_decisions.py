@@ -67,9 +67,36 @@ def test_operating_points_are_those_of_the_curve_worked_out_by_hand() -> None:
     assert (at_half.ppv.top, at_half.ppv.bottom, at_half.npv.top, at_half.npv.bottom) == (3, 4, 3, 4)
     assert np.isnan(at_half.sensitivity.low)  # of four patients
     sensitive = found["sensitivity at least 95 %"]
-    assert (sensitive.sensitivity.value, sensitive.specificity.value, sensitive.threshold) == (1, 0.5, 0.2)
+    assert (sensitive.sensitivity.value, sensitive.specificity.value, sensitive.threshold) == (
+        1,
+        0.5,
+        pytest.approx(0.25),
+    )
     specific = found["specificity at least 95 %"]
-    assert (specific.sensitivity.value, specific.specificity.value, specific.threshold) == (0.5, 1, 0.7)
+    assert (specific.sensitivity.value, specific.specificity.value, specific.threshold) == (0.5, 1, 0.75)
+
+
+@pytest.mark.parametrize("digits", [1, 5, 9])
+def test_the_printed_thresholds_give_the_printed_shares(digits: int) -> None:
+    rng = np.random.default_rng(digits)
+    labels = rng.integers(0, 2, 80)
+    # Scores of a network that says much the same of all: they differ in their last digits only.
+    scored = 0.73 + (rng.random(80) + 0.5 * labels) * 10.0**-digits
+    run = run_of([{"label": y, "probability": repr(float(p))} for y, p in zip(labels, scored, strict=True)])
+    (found,) = decisions(run, ["s"], ["test"])
+    for _, _, threshold, sensitivity, specificity, *_ in found.points:
+        said = scored > (-np.inf if threshold == "none" else float(str(threshold)))
+        assert sensitivity[1].endswith(f"{sum(said & (labels > 0))} of {sum(labels)}")
+        assert specificity[1].endswith(f"{sum(~said & (labels < 1))} of {sum(1 - labels)}")
+
+
+def test_a_threshold_between_scores_that_are_next_to_each_other_divides_them() -> None:
+    upper = float(np.nextafter(0.5, 1))
+    (scores,) = scores_of(
+        run_of([{"label": y, "probability": repr(p)} for y, p in ((1, upper), (0, 0.5))]), "s", "test"
+    )
+    point = operating_points(scores)[-1]
+    assert (point.sensitivity.value, point.specificity.value, point.threshold) == (1, 1, 0.5)
 
 
 def test_shares_have_wilsons_interval_by_patients() -> None:
