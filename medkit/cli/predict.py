@@ -43,7 +43,7 @@ def predict(
         ),
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="Probability above which a voxel is positive.")
+        float, typer.Option("--threshold", min=0, max=1, help="Probability above which a voxel is positive (masks).")
     ] = 0.5,
     resample: Annotated[
         bool, typer.Option("--resample", help="NIfTI of uneven or tilted DICOM slices: write an even grid.")
@@ -94,6 +94,10 @@ def predict(
             folder, input[0], output, stage=stage, reading=reading, settings=settings, device=device, jobs=jobs
         )
         return
+    if jobs > 1:
+        raise InputError(
+            "one image is predicted by this process alone", "--jobs", "leave it out: it is for many images"
+        )
     found = apply(folder, input, output, stage=stage, reading=reading, settings=settings, device=device)
     if found["seen_in_training"] is True:
         print("note: this image or its patient was seen in training: the result is no test", file=sys.stderr)

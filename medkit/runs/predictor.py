@@ -39,7 +39,7 @@ class PredictSettings:
     Parameters
     ----------
     threshold:
-        Probability above which a voxel is positive.
+        Probability above which a voxel is positive; only for stages with a mask.
     resample:
         Write a DICOM series whose slices vary in spacing or are sheared by a tilt, which NIfTI cannot hold, as NIfTI
         on an even, upright grid (:func:`medkit.data.resample.even`). ``volume_ml`` is that of the true slices.
@@ -145,7 +145,8 @@ class Predictor:
     Raises
     ------
     InputError
-        for a stage that does not exist, a threshold outside [0, 1], or tiles for a stage without any.
+        for a stage that does not exist, a threshold outside [0, 1] or for masks of classes, or tiles for a stage
+        without any.
     """
 
     def __init__(
@@ -222,13 +223,19 @@ class Predictor:
         Raises
         ------
         InputError
-            if the image or a field does not fit the stage, or a tile is twice as large as a slice.
+            if the image or a field does not fit the stage, a tile is twice as large as a slice, or there is a threshold
+            for a stage without a mask.
         """
         self.load()
         record = image if isinstance(image, Record) else Record(image)
         image = record.image
         _check_tile(self.settings, image)
-        found = self._trainer.predict_image(record, fields or {}, accepts, progress or Progress(quiet=True))
+
+        def accepted(gives: set[str]) -> None:
+            self._check_threshold(gives)
+            accepts(gives)
+
+        found = self._trainer.predict_image(record, fields or {}, accepted, progress or Progress(quiet=True))
         segments: list[Segment] = []
         output = None
         for given in (found.mask_probability, found.output):
@@ -246,6 +253,13 @@ class Predictor:
         notes = [note for volume in (image, *record.channels) for note in volume.notes]
         numbers, notes = _numbers(found.found, self.objective, labels), [*notes, *found.notes]
         return Prediction(image, segments, found.mask_probability, output, numbers, notes, self.classes)
+
+    def _check_threshold(self, gives: set[str]) -> None:
+        """Refuse a threshold where there is no mask: it would silently change nothing."""
+        if self.settings.threshold != DEFAULT.threshold and "mask_probability" not in gives:
+            named = ", ".join(sorted(gives)) or "nothing"
+            hint = "leave it out, and compare the numbers in prediction.json with it"
+            raise InputError(f"stage '{self.stage.name}' gives {named} and no mask", "--threshold", hint)
 
     def _segments(self, probability: np.ndarray) -> list[Segment]:
         if self.classes is None:

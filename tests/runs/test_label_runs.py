@@ -24,6 +24,7 @@ from medkit.runs import built_in_trainer, own_data
 from medkit.runs.explain import Question, explain
 from medkit.runs.folder import RunFolder
 from medkit.runs.predict import predict
+from medkit.runs.predictor import PredictSettings
 from medkit.runs.run import RunSettings, resume, run
 
 KINDS = ["bar", "dot", "none"]
@@ -169,6 +170,16 @@ def test_a_prediction_says_names_and_unit(
     names = LABELS[head].get("one_of") or LABELS[head].get("any_of") or LABELS[head]["ordered"]
     assert list(said[key]) == names
     assert said["class"] in (*names, "none", ";".join(names))
+
+
+def test_a_threshold_is_refused_where_there_is_no_mask_that_it_could_change(
+    runs: dict[str, Path], cases: Path, tmp_path: Path
+) -> None:
+    settings = PredictSettings(threshold=0.4)
+    with pytest.raises(InputError, match="stage 's' gives label_probability and no mask") as told:
+        predict(runs["multilabel"], cases.parent / "0.png", tmp_path / "said.json", settings=settings, device="cpu")
+    assert told.value.where == "--threshold"
+    assert not (tmp_path / "said.json").exists()
 
 
 @pytest.mark.parametrize("column", ["kind", "number"])

@@ -105,6 +105,13 @@ def test_many_predictions_are_those_of_each_alone(run, study, tmp_path) -> None:
         assert said[name] == alone_said[name]
 
 
+def test_processes_are_refused_where_one_image_leaves_them_nothing_to_do(run, study, tmp_path) -> None:
+    command = ["predict", str(run), "--input", str(study / "e.nii.gz"), "--output", str(tmp_path / "out.nii.gz")]
+    done = CliRunner().invoke(app, [*command, "--jobs", "2"])
+    assert isinstance(done.exception, InputError)
+    assert done.exception.where == "--jobs"
+
+
 def test_prediction_json_says_where_it_comes_from_and_names_nobody(run, study, tmp_path) -> None:
     predict_many(run, study, tmp_path / "out", device="cpu", quiet=True)
     said = cases(tmp_path / "out")["b"]
