@@ -60,6 +60,8 @@ class PredictSettings:
 
 
 DEFAULT = PredictSettings()
+NUMBERS = "what the network says of the prepared image; the mask, its volume and slices are on the image's own grid"
+"""What probability and value of a stage with a mask are: a mask may be empty beside a high probability."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,8 @@ class Predictor:
                 if self.classes.overlapping:
                     found["mask_values"] = "the sum of the values of all classes that a voxel has"
             found |= {"slices": np.flatnonzero(mask.voxels.any((1, 2))).tolist(), "slices_are": SLICES}
+            if prediction.numbers:
+                found["numbers_are"] = NUMBERS
         return found | dict(prediction.numbers)
 
 

@@ -105,6 +105,13 @@ def test_many_predictions_are_those_of_each_alone(run, study, tmp_path) -> None:
         assert said[name] == alone_said[name]
 
 
+def test_prediction_json_says_that_probabilities_and_masks_are_on_different_grids(run, study, tmp_path) -> None:
+    predict(run, study / "b", tmp_path / "b", device="cpu")
+    said = json.loads((tmp_path / "b" / "prediction.json").read_text(encoding="utf-8"))
+    assert "probability" in said
+    assert said["numbers_are"].startswith("what the network says of the prepared image; the mask, its volume")
+
+
 def test_processes_are_refused_where_one_image_leaves_them_nothing_to_do(run, study, tmp_path) -> None:
     command = ["predict", str(run), "--input", str(study / "e.nii.gz"), "--output", str(tmp_path / "out.nii.gz")]
     done = CliRunner().invoke(app, [*command, "--jobs", "2"])
