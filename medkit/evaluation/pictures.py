@@ -79,6 +79,6 @@ def layers(prediction: CasePrediction, pick: np.ndarray) -> Iterator[tuple[str, 
 
 
 def _any_class(prediction: CasePrediction, pick: slice | np.ndarray) -> np.ndarray:
-    """(n,H,W) the predicted mask's probability, with several classes that of any."""
+    """(n,H,W) the predicted mask's probability, with several classes above 0.5 where any of them is predicted."""
     array, classes = prediction.arrays["mask_probability"][pick], prediction.sample.classes
     return np.asarray(array[:, 0]) if classes is None else classes.any_of(array.swapaxes(0, 1))

@@ -13,7 +13,7 @@ from medkit.errors import InputError
 from medkit.objectives.common import in_chunks, modules, trainable
 from medkit.parts.depths import depths
 from medkit.parts.label_losses import predicted
-from medkit.parts.mask_losses import any_probability, probabilities
+from medkit.parts.mask_losses import drawn_probability, probabilities
 from medkit.protocols import Batch, Turn
 from medkit.protocols.losses import Loss
 from medkit.registry.marks import CaseLabels, MaskClasses, Placed, Slot
@@ -118,5 +118,5 @@ class VolumeTask(nn.Module):
         if self.operator.task == "classification":
             return {"probability": torch.sigmoid(logits)}
         probability = probabilities(logits, self.classes)
-        volumes = any_probability(logits, self.classes).split(depths(lengths, logits.shape[0]))
+        volumes = drawn_probability(logits, self.classes).split(depths(lengths, logits.shape[0]))
         return {"mask_probability": probability, "probability": torch.stack([v.max() for v in volumes])}

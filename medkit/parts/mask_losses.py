@@ -34,6 +34,16 @@ def any_probability(logits: Tensor, classes: Classes | None) -> Tensor:
     return 1 - torch.softmax(logits, 1)[:, :1]
 
 
+def drawn_probability(logits: Tensor, classes: Classes | None) -> Tensor:
+    """(N,1,H,W) from logits (N,C,H,W): above 0.5 where a mask is predicted.
+
+    Of classes that exclude each other it is how probable the likeliest is against none; of others, that of any.
+    """
+    if classes is None or classes.overlapping:
+        return any_probability(logits, classes)
+    return torch.sigmoid(logits[:, 1:].amax(1, keepdim=True) - logits[:, :1])
+
+
 def one_hot(target: Tensor, classes: Classes) -> Tensor:
     """(N,K,H,W) where each class is, from a batch's mask."""
     if classes.overlapping:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medkit.errors import InputError
 from medkit.parts.encoder_volumes import Triple
-from medkit.parts.mask_losses import Form, MaskLoss, any_probability, image_and_mask, probabilities
+from medkit.parts.mask_losses import Form, MaskLoss, drawn_probability, image_and_mask, probabilities
 from medkit.parts.resenc import ConvNorm, initialise
 from medkit.protocols import Batch
 from medkit.registry.marks import Channels, MaskClasses, Strides3d
@@ -80,7 +80,7 @@ class UNet3d(nn.Module):
 
     Shapes: pyramid of an encoder of volumes to logits (N,1,D,H,W); for masks with K classes (N,K+1,D,H,W), for
     overlapping ones (N,K,D,H,W). Predictions are ``mask_probability`` (N,1,D,H,W) and, as the ``probability`` of a
-    volume, the largest of its voxels.
+    volume, the largest of its voxels (of several classes, above 0.5 where one is predicted).
 
     With ``deep_supervision`` the decoder's coarser maps are trained too (Isensee et al., Nature Methods 18:203, 2021,
     Methods): logits of every resolution but the two lowest, each against the mask at its voxels, with weights that
@@ -146,5 +146,5 @@ class UNet3d(nn.Module):
 
     def predict(self, output: Tensor) -> dict[str, Tensor]:
         logits = output.float() if output.dtype.itemsize < 4 else output
-        found = any_probability(logits, self.classes).flatten(1).amax(1)
+        found = drawn_probability(logits, self.classes).flatten(1).amax(1)
         return {"mask_probability": probabilities(logits, self.classes), "probability": found}

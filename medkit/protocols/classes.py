@@ -63,10 +63,19 @@ class Classes:
         return np.where(likeliest > 1 - probabilities.sum(0), best + 1, 0).astype(np.uint8)
 
     def any_of(self, probabilities: np.ndarray) -> np.ndarray:
-        """(...) the probability of any class, from probabilities (K,...): their sum; if overlapping, the largest."""
+        """(...) in [0,1], above 0.5 exactly where :meth:`said` has a class, from probabilities (K,...): the largest; of
+        classes that exclude each other how probable the likeliest is against none.
+
+        Their sum would be above 0.5 where none of them is likelier than none, so that nothing is predicted there.
+        """
+        largest = np.asarray(probabilities.max(0))
         if self.overlapping:
-            return np.asarray(probabilities.max(0))
-        return np.clip(probabilities.sum(0), 0, 1)
+            return largest
+        none = np.clip(1 - probabilities.sum(0), 0, 1)
+        share = largest / np.maximum(largest + none, np.finfo(largest.dtype).tiny)
+        half = largest.dtype.type(0.5)
+        # Rounding must not move a voxel to the other side.
+        return np.where(self.said(probabilities) > 0, np.maximum(share, np.nextafter(half, 1)), np.minimum(share, half))
 
     def plain(self) -> dict[str, str] | list[str]:
         """As a recipe writes them: names by number, or a list of overlapping ones."""

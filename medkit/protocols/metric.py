@@ -43,8 +43,9 @@ class Metric(Protocol):
     ``target``            (D,H,W) float32  as ``image``, where the data has targets
     ``mask``              (D,h,w) uint8    on the *source* grid, where the data has masks
     ``mask_probability``  (D,h,w) float32  a prediction brought back to the *source* grid, in [0,1]
-    ``class_masks``       (K,D,h,w) bool   of masks with classes: where each is, on the *source* grid; ``mask`` and
-                                           ``mask_probability`` are of any class then
+    ``class_masks``       (K,D,h,w) bool   of masks with classes: where each is, on the *source* grid; ``mask`` is
+                                           of any class then, and ``mask_probability`` above 0.5 exactly where
+                                           one is predicted
     ``class_masks_said``  (K,D,h,w) bool   where each is predicted: the likeliest, of overlapping ones above 0.5
     ``classes``           tuple of str     their names
     ``output``            (D,H,W) float32  a predicted image, as ``image``; so is ``reconstruction``

@@ -122,6 +122,17 @@ def test_overlapping_classes_are_said_together():
     assert TWO.said(np.array([[0.6, 0.2, 0.9], [0.1, 0.7, 0.8]])).tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_any_class_is_above_one_half_exactly_where_one_is_said(kind: type):
+    each = RNG.dirichlet(np.ones(4), 10_000).astype(kind).T[:3]
+    each[:, :10] = 0
+    each[:, 10] = 1 / 4  # as likely as none
+    classes = Classes(("a", "b", "c"))
+    any_of = classes.any_of(each)
+    np.testing.assert_array_equal(any_of > 0.5, classes.said(each) > 0)
+    assert 0 <= any_of.min() <= any_of.max() <= 1
+
+
 def test_what_is_said_of_true_masks_is_the_mask():
     for classes in (FIVE, Classes(("a", "b", "c"), overlapping=True)):
         mask = RNG.integers(0, classes.largest + 1, (3, 4, 5)).astype(np.uint8)

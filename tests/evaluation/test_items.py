@@ -23,6 +23,7 @@ from medkit.evaluation.evaluate import Request, evaluate
 from medkit.parts.metrics_classification import Specificity
 from medkit.parts.metrics_segmentation import FalsePositiveVolume
 from medkit.protocols import Case, Metric, Record
+from medkit.protocols.classes import Classes
 from medkit.recipe import Recipe
 from medkit.runs.dry import dry_run
 
@@ -94,8 +95,10 @@ class Keeps:
         return 0.0
 
 
-def evaluated(metrics: list[Any], unit: str, known: bool = True, **instead: Tensor) -> Any:
-    dataset = Dataset(Cases(known), {"test": {"fold": "test"}}, [Resize((10, 10))])
+def evaluated(
+    metrics: list[Any], unit: str, known: bool = True, classes: Classes | None = None, **instead: Tensor
+) -> Any:
+    dataset = Dataset(Cases(known), {"test": {"fold": "test"}}, [Resize((10, 10))], classes=classes)
     request = Request(dataset, dataset.cases("test"), metrics, "s", "test", unit)
     return evaluate(Says(**instead), request, Runtime(torch.device("cpu")))
 
@@ -165,6 +168,28 @@ def test_without_a_known_size_of_voxels_a_volume_is_undefined_not_a_number_of_pi
     assert np.isnan(found.value)
     assert found.n == 1
     assert "size of voxels is not known" in found.method
+
+
+def of_two_classes(first: float, second: float) -> Tensor:
+    """Probabilities of two classes that exclude each other, the same in all pixels."""
+    return torch.tensor([first, second]).view(1, 2, 1, 1).expand(3, 2, 10, 10)
+
+
+def test_false_positives_of_classes_are_those_of_the_predicted_mask() -> None:
+    # Neither class is likelier than none (0.4), though one of them is (0.6).
+    said = of_two_classes(0.3, 0.3)
+    found = evaluated([FalsePositiveVolume(on="all")], "volume", classes=Classes(("a", "b")), mask_probability=said)
+    assert found.values["fpv_all"].value == 0
+
+
+@pytest.mark.parametrize("unit", ["volume", "slice"])
+def test_what_metrics_see_of_any_class_is_above_one_half_where_one_is_predicted(unit: str) -> None:
+    keeps, said = Keeps(), torch.rand(3, 1, 10, 10).repeat(1, 2, 1, 1) * torch.tensor([0.3, 0.7]).view(1, 2, 1, 1)
+    evaluated([keeps], unit, classes=Classes(("a", "b")), mask_probability=said)
+    for item in keeps.items:
+        predicted = item["class_masks_said"].any(0)
+        assert 0 < predicted.sum() < predicted.size
+        np.testing.assert_array_equal(item["mask_probability"] > 0.5, predicted)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from medkit.evaluation.prediction import CasePrediction
 from medkit.evaluation.slices import Stack, read_stacks, stack_of, worst_of, write_stacks
 from medkit.parts.metrics_segmentation import DiceScore
 from medkit.protocols import Case
+from medkit.protocols.classes import Classes
 
 
 def predicted(image: np.ndarray, mask: np.ndarray | None = None) -> CasePrediction:
@@ -48,6 +50,14 @@ def test_a_kept_slice_is_the_image_to_eight_bits_and_its_masks_beside_it(tmp_pat
     assert np.array_equal(unpacked(kept, "mask"), 255 * mask)
     assert np.array_equal(unpacked(kept, "mask_probability"), 204 * mask)
     assert kept.probability == pytest.approx(np.linspace(0, 1, 7), abs=1e-4)
+
+
+def test_the_outline_of_classes_is_that_of_the_predicted_mask() -> None:
+    image = np.zeros((1, 8, 8))
+    guess = predicted(image)
+    guess = replace(guess, sample=replace(guess.sample, classes=Classes(("a", "b"))))
+    guess.arrays["mask_probability"] = np.full((1, 2, 8, 8), 0.3, np.float32)  # of any: 0.6, but none has 0.4
+    assert unpacked(stack_of(guess), "mask_probability").max() <= 127
 
 
 def test_of_many_slices_evenly_spaced_ones_are_kept_and_the_telling_one() -> None:

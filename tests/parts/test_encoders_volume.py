@@ -152,6 +152,12 @@ def test_masks_with_classes_have_a_probability_each(overlapping: bool) -> None:
     assert found["mask_probability"].shape == (5, 2, 16, 16)
 
 
+def test_a_volume_whose_predicted_mask_is_empty_is_not_positive() -> None:
+    head = UNet3d((4, 8, 8), ((1, 1, 1), (2, 2, 2), (4, 4, 4)), classes=Classes(("a", "b")))
+    logits = torch.tensor([0.4, 0.3, 0.3]).log().view(1, 3, 1, 1, 1)  # none is the likeliest, any of them likelier
+    assert float(head.predict(logits)["probability"]) < 0.5
+
+
 def test_a_head_that_gives_neither_maps_nor_numbers_is_refused_by_name() -> None:
     class Profile(torch.nn.Linear):
         def predict(self, output: torch.Tensor) -> dict[str, torch.Tensor]:
