@@ -13,6 +13,7 @@ from medkit.errors import RunError
 from medkit.evaluation.case_digests import known_by
 from medkit.evaluation.items import items_of
 from medkit.evaluation.prediction import CasePrediction
+from medkit.evaluation.reported import WEIGHT
 from medkit.protocols.labels import Labels
 
 Columns = dict[str, np.ndarray]
@@ -73,6 +74,8 @@ def rows_of(
             score = metric.score(row)
             if not math.isnan(score):
                 line[metric.name] = score
+                if unit != "slice" and hasattr(metric, "weight"):
+                    line[WEIGHT + metric.name] = float(metric.weight(row))
         kept.lines.append(line)
     kept.columns = {name: stack(found) for name, found in rows.items() if found}
     kept.counts = {name: len(found) for name, found in rows.items() if found}

@@ -63,17 +63,68 @@ class Test:
 
 
 class _Paired:
-    """Differences of two systems, row by row, and whose rows they are."""
+    """Differences of two systems, row by row, and whose rows they are.
 
-    def __init__(self, name: str, a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None) -> None:
-        self.each = np.asarray(a, float) - np.asarray(b, float)
-        n = len(self.each)
+    Scores are (n,), or (n,K) of K classes, nan where a row does not have one. The mean is then that over classes of
+    each class's mean over its rows, in which a row counts as often as ``weights`` say.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        a: np.ndarray,
+        b: np.ndarray,
+        clusters: Sequence[str] | None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        each = np.asarray(a, float) - np.asarray(b, float)
+        n = len(each)
+        each = each[:, None] if each.ndim == 1 else each
+        there = ~np.isnan(each) if each.shape[1] > 1 else np.ones(each.shape, bool)
+        self.each = np.where(there, each, 0)
         self.index: np.ndarray
         self.index, self.count = (np.arange(n), n) if clusters is None else numbered(clusters)
-        self.mean = float(self.each.mean()) if n else math.nan
-        self.sums = np.bincount(self.index, self.each, self.count)
-        self.sizes = np.bincount(self.index, minlength=self.count)
+        times = there * (np.ones(n) if weights is None else np.asarray(weights, float))[:, None]
+        self.sums, self.sizes = (self._by_patient(values) for values in (times * self.each, times))
+        """(patients, K): of each class, the sum of weighted differences and of weights."""
+        self.total = self.sizes.sum(0)
+        self.means = self.sums.sum(0) / self.total if n else np.full(each.shape[1], math.nan)
+        """Of each class."""
+        self.mean = float(self.means.mean()) if n else math.nan
         self.test = Test(name, self.mean, math.nan, n, self.count)
+
+    def _by_patient(self, values: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(self.index, column, self.count) for column in values.T], 1)
+
+    @property
+    def of_patients(self) -> np.ndarray:
+        """Each patient's mean difference; a class counts by how much of it the patient has."""
+        if len(self.total) == 1:
+            return self.sums[:, 0] / self.sizes[:, 0]
+        return np.asarray((self.sums / self.total).sum(1) / (self.sizes / self.total).sum(1))
+
+    @property
+    def in_effect(self) -> float:
+        """The effective number of patients, one more than the degrees of freedom.
+
+        A mean over classes has no more than the classes' own have together (Welch and Satterthwaite, with the same
+        variance in each), so that a class of few patients, which has as much weight as any other, counts as what it is.
+        """
+        if len(self.total) == 1:
+            return in_effect(self.sizes[:, 0])
+        each = np.array([in_effect(sizes) for sizes in self.sizes.T])
+        together = float((1 / each).sum() ** 2 / (1 / (each**2 * (each - 1))).sum())
+        return min(1 + together, in_effect((self.sizes / self.total).sum(1)))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean by patients: a sandwich, each class with its own number of patients."""
+        several = (self.sizes > 0).sum(0)
+        if len(self.total) == 1:
+            residuals = self.sums[:, 0] - self.mean * self.sizes[:, 0]
+            return math.sqrt(several[0] / (several[0] - 1) * float(residuals @ residuals)) / float(self.total[0])
+        residuals = (self.sums - self.means * self.sizes) / self.total * np.sqrt(several / (several - 1))
+        return math.sqrt(float(np.square(residuals.mean(1)).sum()))
 
     def without_spread(self, fewest: int) -> Test | None:
         """The result if nothing varies or there is too little to vary; None if there is something to test."""
@@ -83,62 +134,79 @@ class _Paired:
             return replace(self.test, p=1.0)
         if self.count < fewest:
             return self.test.undefined(f"fewer than {fewest} patients")
-        means = self.sums / self.sizes
+        means = self.of_patients
         if np.ptp(means) <= 1e-12 * np.abs(means).max():
             return self.test.undefined(SAME_SHIFT)
-        if one := rests_on_one(self.sizes):
-            return self.test.undefined(one)
+        if len(self.total) == 1:
+            one = rests_on_one(self.sizes[:, 0])
+            return self.test.undefined(one) if one else None
+        if ((self.sizes > 0).sum(0) < 2).any():
+            return self.test.undefined("a class is of one patient only")
+        if self.in_effect < 2:
+            return self.test.undefined("a class is nearly of one patient only")
         return None
 
 
-def paired_t(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
-    """Paired t-test of per-case scores.
+def paired_t(
+    a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None, weights: np.ndarray | None = None
+) -> Test:
+    """Paired t-test of per-case scores (n,), or of their mean over classes (n,K), with ``weights`` (n,) of cases.
 
     If patients have several rows, the mean difference is compared with its variation between patients (sandwich
     variance) with one degree of freedom fewer than the effective number of patients (Kish 1965: below their actual
     number if some have many more rows than others). Undefined with fewer than three, as two numbers that happen to be
     close together would seem certain, and where one patient has nearly all rows.
     """
-    paired = _Paired("paired t", a, b, clusters)
+    paired = _Paired("paired t", a, b, clusters, weights)
     if (found := paired.without_spread(3)) is not None:
         return found
-    g, n = paired.count, len(paired.each)
-    residuals = paired.sums - paired.mean * paired.sizes
-    error = math.sqrt(g / (g - 1) * float(residuals @ residuals)) / n
-    if not error > 0:
+    if not (error := paired.error) > 0:
         return paired.test.undefined("the differences are so small that their squares are 0")
-    return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, in_effect(paired.sizes) - 1)))
+    return replace(paired.test, p=float(2 * stats.t.sf(abs(paired.mean) / error, paired.in_effect - 1)))
 
 
-def wilcoxon(a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None) -> Test:
+def wilcoxon(
+    a: np.ndarray, b: np.ndarray, clusters: Sequence[str] | None = None, weights: np.ndarray | None = None
+) -> Test:
     """Wilcoxon's signed-rank test of per-case scores; of patients' mean differences if they have several rows."""
-    paired = _Paired("Wilcoxon", a, b, clusters)
+    paired = _Paired("Wilcoxon", a, b, clusters, weights)
     if not paired.each.any():
         return replace(paired.test, p=1.0) if len(paired.each) else paired.test.undefined("no case")
-    means = paired.each if clusters is None else paired.sums / paired.sizes
+    means = paired.of_patients
     if not means.any():
         return replace(paired.test, p=1.0)
     ranks = float(np.sign(means) @ stats.rankdata(np.abs(means)))
     return replace(paired.test, p=float(stats.wilcoxon(means).pvalue), toward=int(np.sign(ranks)))
 
 
-def bootstrap_test(a: np.ndarray, b: np.ndarray, clusters: Sequence[str], draws: int = 2000, seed: int = 0) -> Test:
+def bootstrap_test(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: Sequence[str],
+    weights: np.ndarray | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Test:
     """Two-sided bootstrap test of the mean difference, drawing patients; undefined with fewer than six of them.
+
+    Scores and weights are as in :func:`paired_t`. A class that a draw does not have is left out of its mean.
 
     Its p is widened as the bootstrap's intervals are (expanded percentiles, Hesterberg 2015): with twelve patients the
     plain one is below 0.05 in about 10 of 100 samples without a difference.
     """
-    paired = _Paired("bootstrap", a, b, clusters)
+    paired = _Paired("bootstrap", a, b, clusters, weights)
     if few := too_few(paired.count):
         return paired.test.undefined(few)
     if (found := paired.without_spread(2)) is not None:
         return found
-    both = np.stack([paired.sums, paired.sizes], 1)
+    both = np.concatenate([paired.sums, paired.sizes], 1)
     totals = np.concatenate([summed(chunk, both) for chunk in resamples(paired.count, draws, seed)])
-    means = totals[:, 0] / totals[:, 1]
+    sums, sizes = np.split(totals, 2, axis=1)
+    there = sizes > 0
+    means = np.divide(sums, sizes, out=np.zeros_like(sums), where=there).sum(1) / there.sum(1)
     below = (np.sum(means <= 0) + 1) / (draws + 1)
     above = (np.sum(means >= 0) + 1) / (draws + 1)
-    g, z = in_effect(paired.sizes), stats.norm.isf(min(below, above, 0.5))
+    g, z = paired.in_effect, stats.norm.isf(min(below, above, 0.5))
     return replace(paired.test, p=_bounded(2 * float(stats.t.sf(z * math.sqrt((g - 1) / g), g - 1)), paired.count))
 
 

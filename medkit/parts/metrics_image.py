@@ -118,6 +118,10 @@ class SliceMetric(SumMetric):
     def score(self, row: Mapping[str, Any]) -> float:
         return float(row["value"])
 
+    def weight(self, row: Mapping[str, Any]) -> float:
+        """Of a case's score in the mean: the slices that it is of."""
+        return float(row["slices"])
+
 
 def _average(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else float("nan")

@@ -14,12 +14,13 @@ COLUMNS = (
     *("stage", "split", "case", "patient", "center", "label", "labels", "image", "truth"),
     *("probability", "value", "class", "class_probability"),
 )
-"""Columns of ``cases.csv`` that are no metric's, besides ``probability_NAME`` of each declared class."""
+"""Columns of ``cases.csv`` that are no metric's, besides ``probability_NAME`` of each declared class and
+``weight_of_NAME`` of a metric that does not count all cases the same."""
 
 
 def is_column(name: str) -> bool:
     """Whether ``cases.csv`` has something else under a name, which a metric of that name would overwrite."""
-    return name in COLUMNS or name.startswith("probability_")
+    return name in COLUMNS or name.startswith(("probability_", "weight_of_"))
 
 
 def column_told(name: str) -> tuple[str, str]:
@@ -89,6 +90,8 @@ class Metric(Protocol):
       reversed, not finite or on one side of the value are an error; (nan, nan) says that there is none;
     - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
       function of how often each row counts, for a bootstrap that takes a hundredth of the time;
+    - ``weight(row)``, how much a case's ``score`` counts in the mean that is the number, so that tests take the same
+      mean (in ``cases.csv`` as ``weight_of_NAME``; a case of several slices, not a slice);
     - ``of_labels(labels)``, the metrics that stand for it in a stage that reads the declared labels of its data block;
     - ``of_classes(names)``, the metrics that stand for it where masks have classes, its own summary first;
     - ``to(device)``, told before an evaluation where a network of the metric's should compute.

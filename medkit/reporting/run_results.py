@@ -147,5 +147,7 @@ class RunResults:
             splits = list(dict.fromkeys(split for stage in group for split in self.of(stage)))
             values = [(n, v) for stage in group for found in self.of(stage).values() for n, v in found.items()]
             lower = list(dict.fromkeys(name for name, value in values if not value.higher_is_better))
-            self._compared[base] = compare_variants(group, splits, self.cases, self.report, lower, self.blocks(group))
+            self._compared[base] = compare_variants(
+                *(group, splits, self.cases, self.report, lower, self.blocks(group)), values=self.results
+            )
         return self._compared[base]

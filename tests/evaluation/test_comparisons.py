@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medkit.evaluation.comparisons import Comparison, compare_variants
+from medkit.evaluation.results import MetricValue
 
 
 def rows(patients: int, each: int, gain: float, seed: int = 0) -> list[dict[str, Any]]:
@@ -53,6 +54,52 @@ def test_several_rows_of_one_patient_are_told(test: str, metric: str) -> None:
 
 def test_the_bootstrap_draws_patients_so_it_needs_no_warning() -> None:
     assert not compared(rows(20, 3, 0.5), "bootstrap", "mae").clustered
+
+
+def test_a_mean_over_classes_is_tested_as_it_is_reported() -> None:
+    """Class a is in all cases and half a point better, class b in every fifth and three points worse."""
+    rng, cases = np.random.default_rng(0), []
+    for i in range(40):
+        for stage, shift in (("age", 0.0), ("age@scratch", 1.0)):
+            each = {"hd95_a": 5 + 0.5 * shift} | ({"hd95_b": 9 - 3 * shift} if i % 5 == 0 else {})
+            each = {name: value + rng.normal(0, 0.1) for name, value in each.items()}
+            case = {"stage": stage, "split": "test", "case": f"c{i}", "patient": f"p{i // 2}", "label": "1"}
+            values = {"hd95": np.mean(list(each.values())), "hd95_b": "", **each}
+            cases.append(case | {name: str(value) for name, value in values.items()})
+
+    def reported(stage: str) -> float:
+        mine = [case for case in cases if case["stage"] == stage]
+        return float(np.mean([np.mean([float(c[n]) for c in mine if c[n]]) for n in ("hd95_a", "hd95_b")]))
+
+    found = compared(cases, "paired_t", "hd95")
+    assert found.test.difference == pytest.approx(reported("age") - reported("age@scratch"))
+    assert found.test.difference > 1
+
+
+@pytest.mark.parametrize("test", ["paired_t", "wilcoxon", "bootstrap"])
+def test_a_mean_over_slices_is_tested_as_it_is_reported(test: str) -> None:
+    cases = rows(20, 1, 0.5)
+    for case in cases:
+        case["weight_of_mae"] = str(1 + int(case["case"][1:]))
+
+    def reported(stage: str) -> float:
+        mine = [case for case in cases if case["stage"] == stage]
+        return float(np.average([float(c["mae"]) for c in mine], weights=[float(c["weight_of_mae"]) for c in mine]))
+
+    assert compared(cases, test, "mae").test.difference == pytest.approx(reported("age") - reported("age@scratch"))
+
+
+@pytest.mark.parametrize(("value", "told"), [(1.0, False), (5.0, True)])
+def test_a_difference_that_is_not_of_the_values_beside_it_says_of_what_it_is(value: float, told: bool) -> None:
+    cases = rows(20, 1, 0.5)
+    means = [np.mean([float(c["mae"]) for c in cases if c["stage"] == stage]) for stage in ("age", "age@scratch")]
+    values = {
+        stage: {"test": {"mae": MetricValue(value * mean, 0, 9, 20, 0)}}
+        for stage, mean in zip(("age", "age@scratch"), means, strict=True)
+    }
+    wanted = {"compare": {"test": "paired_t", "metric": ["mae"]}}
+    (found,) = compare_variants(["age", "age@scratch"], ["test"], cases, wanted, ["mae"], values=values)
+    assert ("the mean one over cases, not that of the two values" in found.says) == told
 
 
 def test_cases_that_one_variant_lacks_are_left_out() -> None:

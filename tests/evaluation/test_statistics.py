@@ -276,6 +276,24 @@ def test_the_paired_t_of_dependent_rows_is_right_as_often_as_it_says() -> None:
     assert wrong[1] / 300 >= 0.25
 
 
+def test_a_class_of_few_patients_makes_no_difference_of_means_over_classes_more_certain() -> None:
+    """Two of 40 patients have the second class, which has half the weight."""
+    rng, wrong, names = np.random.default_rng(0), 0, [f"p{i}" for i in range(40)]
+    for _ in range(400):
+        difference = rng.normal(0, 1, (40, 2))
+        difference[2:, 1] = np.nan
+        wrong += paired_t(difference, np.zeros((40, 2)), names).p < 0.05
+    assert wrong / 400 <= 0.08
+
+
+def test_a_class_of_one_patient_leaves_the_mean_over_classes_untested() -> None:
+    difference = np.random.default_rng(0).normal(2, 1, (40, 2))
+    difference[1:, 1] = np.nan
+    found = paired_t(difference, np.zeros((40, 2)), [f"p{i}" for i in range(40)])
+    assert math.isnan(found.p)
+    assert found.why == "a class is of one patient only"
+
+
 def test_two_patients_whose_differences_are_close_are_not_tested() -> None:
     assert math.isnan(paired_t(np.array([0.8, 0.7000001]), np.array([0.7, 0.6])).p)
 

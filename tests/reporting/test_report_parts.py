@@ -39,8 +39,9 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for stage, dice in (("s", 0.5), ("s@v", 0.3)):
         known = {"stage": stage, "split": "test", "center": "A"}
+        each = 0.01 * rng.random(8)
         rows: list[dict[str, Any]] = [
-            {**known, "case": f"c{i}", "patient": f"secret{i}", "dice": dice + 0.01 * rng.random()} for i in range(8)
+            {**known, "case": f"c{i}", "patient": f"secret{i}", "dice": dice + each[i] - each.mean()} for i in range(8)
         ]
         value = MetricValue(dice, dice - 0.1, dice + 0.1, 8, 0, n_patients=8, patients=8, cases=8, slices=80)
         stacks = [stack(f"c{i}", 3000) for i in range(3)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medkit
+from medkit.evaluation.case_table import read_cases
 from medkit.recipe import Stage, load_recipe
 
 
@@ -24,6 +26,15 @@ def test_every_metric_carries_what_the_low_dose_input_scores(denoised: Path) -> 
     found = json.loads((denoised / "results.json").read_text())["denoise"]["test"]
     assert set(found) == {"psnr", "ssim", "rmse"}
     assert all({"value", "low", "high", "n", "input", "plain"} <= set(value) for value in found.values())
+
+
+def test_cases_are_kept_with_the_weights_that_make_their_mean_the_value(denoised: Path) -> None:
+    found = json.loads((denoised / "results.json").read_text())["denoise"]["test"]
+    rows = [case for case in read_cases(denoised) if case["split"] == "test"]
+    for name, value in found.items():
+        counted = [(float(case[name]), float(case[f"weight_of_{name}"])) for case in rows if case[name]]
+        scores, weights = zip(*counted, strict=True)
+        assert np.average(scores, weights=weights) == pytest.approx(value["value"])
 
 
 def test_both_networks_are_kept_and_every_task_is_logged(denoised: Path) -> None:

@@ -1,0 +1,75 @@
+"""From values per case to the value that results report: not always their plain mean.
+
+A mean over classes is of each class's mean over the cases that have it; a mean over slices weighs a volume by its
+slices. A difference beside two values has to be that of the two, so tests take the same means of the same rows of
+``cases.csv``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Table = Mapping[str, Mapping[str, Any]]
+"""Rows of one evaluation by their case."""
+
+WEIGHT = "weight_of_"
+"""Begins the column of ``cases.csv`` that says how much a case's value of a metric counts in the mean."""
+
+AGREE = 1e-6
+"""How far two ways to one difference may be apart, as a share of the values: by rounding only."""
+
+
+def known(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has a number there; an empty cell has none, nor does an unknown label."""
+    text = row.get(column)
+    return text not in (None, "") and math.isfinite(float(text))
+
+
+def scores(
+    metric: str, first: Table, second: Table, cases: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The values of ``cases`` in two tables, (n,) or of a mean over classes (n,K), and how much each case counts.
+
+    A class that a case does not have is nan in both; the weights are None if all cases count the same.
+    """
+    names = classes_behind(metric, [*first.values(), *second.values()]) or [metric]
+    a, b = (np.array([[_number(table[case], name) for name in names] for case in cases]) for table in (first, second))
+    there = np.isfinite(a) & np.isfinite(b)
+    some = there.any(0)
+    a, b = (np.where(there, each, np.nan)[:, some] for each in (a, b))
+    column = WEIGHT + metric
+    weighed = all(known(table[case], column) for table in (first, second) for case in cases)
+    weights = np.array([float(first[case][column]) for case in cases]) if weighed else None
+    return (a, b, weights) if a.shape[1] > 1 else (a[:, 0], b[:, 0], weights)
+
+
+def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns ``METRIC_CLASS`` of which a metric is the mean over classes; none if it is not one.
+
+    Names alone do not tell, as those of metrics may begin alike (``rmse``, ``rmse_hu``): the values have to agree.
+    """
+    columns = dict.fromkeys(name for row in rows for name in row if name.startswith(f"{metric}_"))
+    names = [name for name in columns if any(known(row, name) for row in rows)]
+    if not names:
+        return []
+    each = np.array([[_number(row, name) for name in names] for row in rows])
+    mean = np.array([_number(row, metric) for row in rows])
+    there = np.isfinite(each)
+    count = there.sum(1)
+    if ((count > 0) != np.isfinite(mean)).any():
+        return []
+    found = np.where(there, each, 0).sum(1)[count > 0] / count[count > 0]
+    return names if np.allclose(found, mean[count > 0], rtol=1e-9, atol=1e-12) else []
+
+
+def _number(row: Mapping[str, Any], column: str) -> float:
+    return float(row[column]) if known(row, column) else math.nan
+
+
+def is_of(difference: float, first: float, second: float) -> bool:
+    """Whether a ``difference`` is that of two reported values, except for rounding."""
+    return abs(difference - (first - second)) <= AGREE * max(abs(first), abs(second), 1e-12)
