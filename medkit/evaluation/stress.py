@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from medkit.evaluation.bootstrap import too_few
 from medkit.evaluation.comparisons import paired_test
+from medkit.evaluation.reported import is_of
 from medkit.evaluation.results import Evaluation
 from medkit.evaluation.statistics import Test, holm, paired_t
 from medkit.recipe.report_model import Stress
@@ -22,7 +24,8 @@ def against_own_dose(found: Sequence[Evaluation], curves: Mapping[str, Stress], 
     """Evaluations of all points of a stage's curves, with each metric's ``difference`` to dose 1 of the same curve, its
     ``p`` by the test ``kind``, and ``p_holm``, corrected for all of them.
 
-    A metric without a value for a single case (F1, FID) is not tested, and neither are fewer than three patients.
+    A metric without a value for a single case (F1, FID) is not tested, nor one whose values differ by something else
+    than what is tested, as a sum over cases does. With fewer than six patients no test is defined.
     """
     known = {one.split: one for one in found}
     tests: dict[tuple[str, str], Test] = {}
@@ -31,8 +34,9 @@ def against_own_dose(found: Sequence[Evaluation], curves: Mapping[str, Stress], 
         for point, dose in curve.points(name).items():
             if own is None or dose == 1 or point not in known:
                 continue
-            for metric in known[point].values:
-                if (test := _test(kind, metric, _rows(known[point]), _rows(own))) is not None:
+            for metric, value in known[point].values.items():
+                test = _test(kind, metric, _rows(known[point]), _rows(own))
+                if test is not None and is_of(test.difference, value.value, own.values[metric].value):
                     tests[point, metric] = test
     corrected = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return [_with(one, tests, corrected) for one in found]
@@ -51,7 +55,9 @@ def _of_rate(positive: Sequence[bool], first: Rows, second: Rows) -> Test | None
     if not cases:
         return None
     a, b = (np.array([_right(rows[name]) for name in cases]) for rows in (first, second))
-    return paired_t(a, b, [str(first[name]["patient"]) for name in cases])
+    patients = [str(first[name]["patient"]) for name in cases]
+    test = paired_t(a, b, patients)
+    return test.undefined(few) if (few := too_few(len(set(patients)))) else test
 
 
 def _is_known(row: Mapping[str, Any]) -> bool:
