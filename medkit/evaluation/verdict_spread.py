@@ -75,17 +75,22 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
         a, b = (values[method].means.mean(1) for method in both)
         paired = seeds_of[other] == seeds_of[reference]
         ratio, low, high, p = paired_ratio(a, b) if paired else unpaired_ratio(a, b)
-        deviations = (float(a.std(ddof=1)), float(b.std(ddof=1)))
+        deviations = (math.sqrt(variance(a)), math.sqrt(variance(b)))
         notes = tuple(copies({method: values[method].means for method in both}, paired))
         design = (len(a), len(b), values[other].means.shape[1], paired, notes)
         found.append(SpreadVerdict(other, reference, ratio, low, high, p, p, deviations, *design))
     return corrected(found)
 
 
+def variance(values: np.ndarray) -> float:
+    """Of a sample; 0 if all are equal, also where their mean rounds to another number."""
+    return 0.0 if np.ptp(values) <= 1e-12 * np.abs(values).max() else float(values.var(ddof=1))
+
+
 def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
     """SD(a) / SD(b) of pairs (n,), its 95 % interval and p; nan if one of them does not vary."""
     n = len(a)
-    variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
+    variance_a, variance_b = variance(a), variance(b)
     if not (variance_a > 0 and variance_b > 0):
         return math.nan, math.nan, math.nan, math.nan
     square = variance_a / variance_b
@@ -98,7 +103,7 @@ def paired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, flo
 
 def unpaired_ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
     """As :func:`paired_ratio`, for trainings that have nothing in common."""
-    variance_a, variance_b = float(a.var(ddof=1)), float(b.var(ddof=1))
+    variance_a, variance_b = variance(a), variance(b)
     if not (variance_a > 0 and variance_b > 0):
         return math.nan, math.nan, math.nan, math.nan
     square, degrees = variance_a / variance_b, (len(a) - 1, len(b) - 1)

@@ -72,8 +72,10 @@ class R2(_Regression, SumMetric):
     higher_is_better = True
 
     def terms(self, rows: Rows) -> np.ndarray:
-        # Around the overall mean, so that large values cost no digits.
+        # Around the overall mean, so that large values cost no digits; the mean of equal values may differ from them by
+        # rounding, which is no spread.
         true = rows["label"] - rows["label"].mean()
+        true = np.where(np.abs(true) > 1e-12 * np.abs(rows["label"]).max(), true, 0)
         return np.stack([np.ones_like(true), true, true**2, (rows["value"] - rows["label"]) ** 2], 1)
 
     def of_sums(self, sums: np.ndarray) -> np.ndarray:
@@ -82,10 +84,7 @@ class R2(_Regression, SumMetric):
         return 1 - divided(residual, np.where(spread > 1e-12 * square, spread, 0))
 
     def compute(self, rows: Rows) -> float:
-        if not len(rows["label"]):
-            return float("nan")
-        spread = float(np.sum((rows["label"] - rows["label"].mean()) ** 2))
-        return 1 - float(np.sum((rows["value"] - rows["label"]) ** 2)) / spread if spread else float("nan")
+        return super().compute(rows) if len(rows["label"]) else float("nan")
 
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")

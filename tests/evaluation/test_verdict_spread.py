@@ -86,6 +86,11 @@ def test_what_does_not_vary_has_no_ratio() -> None:
     assert found.steadier is None
 
 
+@pytest.mark.parametrize("ratio", [paired_ratio, unpaired_ratio])
+def test_what_varies_by_rounding_alone_has_no_ratio(ratio: Any) -> None:
+    assert np.isnan(ratio(np.array([0.1, 0.4, 0.2, 0.3, 0.2]), np.full(5, 0.83))).all()
+
+
 def test_three_seeds_say_nothing_of_spread() -> None:
     with pytest.raises(InputError, match="'a' has 3 seeds, a verdict on their spread needs 4"):
         spread_verdicts(rows({"b": trainings(1.0), "a": trainings(1.0, seeds=3)}), "b")

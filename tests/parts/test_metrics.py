@@ -56,6 +56,12 @@ def test_auc_of_one_class_is_undefined_not_an_error() -> None:
     assert math.isnan(measure(classification.AUC(), [{"label": 1.0, "probability": 0.2}] * 3))
 
 
+@pytest.mark.parametrize("n", [7, 11, 13, 27])
+def test_r2_of_equal_true_values_is_undefined_whatever_their_mean_rounds_to(n: int) -> None:
+    rows = {"label": np.full(n, 127.3), "value": np.linspace(100, 150, n)}
+    assert math.isnan(R2().compute(rows))
+
+
 def test_a_probability_of_one_half_is_no() -> None:
     assert measure(classification.Sensitivity(), [{"label": 1.0, "probability": 0.5}]) == 0.0
 
