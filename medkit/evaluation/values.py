@@ -26,12 +26,17 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
     patients:
         The patient of each row.
     empty:
-        How many cases were empty for the metric.
+        How many cases were empty for the metric; rows that do not count in its number (``among``) are, too.
     """
-    nan, several = float("nan"), len(set(patients))
+    nan, everybody = float("nan"), patients
+    if patients and hasattr(metric, "among"):
+        # A sensitivity says nothing about negatives, and its interval rests on the patients who have positives.
+        chosen = np.asarray(metric.among(rows), bool)
+        patients = [patient for patient, counts in zip(everybody, chosen, strict=True) if counts]
+    several, empty = len(set(patients)), empty + len(everybody) - len(patients)
     about = {"rule": metric.empty, "n_patients": several}
     value = MetricValue(nan, nan, nan, len(patients), empty, metric.unit, metric.higher_is_better, **about)
-    if not patients:
+    if not everybody:
         return value
     extras = dict(metric.extras(rows)) if hasattr(metric, "extras") else {}
     if taken := sorted(set(extras) & RESERVED):
@@ -41,11 +46,16 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
         return value
     if not math.isfinite(value.value):
         ends = none(_why(rows))
-    elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])):
+    elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])) or _lacks(metric, rows, everybody):
         ends = none(few)
     else:
-        ends = interval(metric, rows, patients, value.value)
+        ends = interval(metric, rows, everybody, value.value)
     return replace(value, low=ends.low, high=ends.high, method=ends.method, n_undefined=ends.undefined)
+
+
+def _lacks(metric: Any, rows: Rows, patients: Sequence[str]) -> str:
+    """Why the metric says that these rows are too few for an interval; "" if it does not."""
+    return str(metric.lacks(rows, patients)) if hasattr(metric, "lacks") else ""
 
 
 def _why(rows: Rows) -> str:

@@ -88,6 +88,8 @@ class Metric(Protocol):
     - ``interval(rows, patients)``, a 95 % interval (low, high) in the place of the bootstrap's, or None to keep that,
       with ``interval_method``, how it was made in a word; it is not asked with fewer than six patients. Ends that are
       reversed, not finite or on one side of the value are an error; (nan, nan) says that there is none;
+    - ``among(rows)``, (n,) bool, the rows in a ratio's denominator: only these, and their patients, are counted;
+    - ``lacks(rows, patients)``, why there is no interval, where rows of one kind are too few for one, else "";
     - ``terms(rows)`` and ``of_sums(sums)`` (:class:`medkit.parts.metrics_sums.SumMetric`), or ``weighted(rows)``, a
       function of how often each row counts, for a bootstrap that takes a hundredth of the time;
     - ``weight(row)``, how much a case's ``score`` counts in the mean that is the number, so that tests take the same

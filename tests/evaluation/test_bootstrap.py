@@ -123,10 +123,10 @@ def test_separated_classes_have_an_interval_that_is_no_point() -> None:
 
 
 def test_f1_of_all_right_is_no_point_and_counts_positives_only() -> None:
-    """F1 = 2 J / (1 + J) with J = 2 of 2; Wilson's bound for 2 of 2 is 2 / (2 + 1.96^2)."""
-    rows = [{"label": float(i < 2), "probability": 0.9 if i < 2 else 0.1} for i in range(20)]
+    """F1 = 2 J / (1 + J) with J = 7 of 7; Wilson's bound for 7 of 7 is 7 / (7 + 1.96^2)."""
+    rows = [{"label": float(i < 7), "probability": 0.9 if i < 7 else 0.1} for i in range(20)]
     found = _value(F1(), rows, names(20), 0, True)
-    share = 2 / (2 + norm.ppf(0.975) ** 2)
+    share = 7 / (7 + norm.ppf(0.975) ** 2)
     assert (found.low, found.high) == (pytest.approx(2 * share / (1 + share)), 1.0)
 
 

@@ -16,7 +16,16 @@ from medkit.evaluation.case_table import merge_cases, read_cases
 from medkit.evaluation.comparisons import compare_variants
 from medkit.evaluation.evaluate import _value
 from medkit.evaluation.results import Evaluation, MetricValue, read_results, write_results
-from medkit.parts.metrics_classification import AUC, Sensitivity
+from medkit.parts.metrics_classification import (
+    AUC,
+    F1,
+    NPV,
+    PPV,
+    AveragePrecision,
+    BinaryBalancedAccuracy,
+    Sensitivity,
+    Specificity,
+)
 from medkit.parts.metrics_segmentation import DiceScore
 
 
@@ -103,14 +112,47 @@ def test_results_say_patients_beside_rows_and_how_the_interval_was_made(tmp_path
     found = _value(Sensitivity(), rows, [f"p{i // 2}" for i in range(24)], 3, True)
     write_results(tmp_path, evaluation("s", sensitivity=found))
     plain = json.loads((tmp_path / "results.json").read_text())["s"]["test"]["sensitivity"]
-    assert (plain["n"], plain["n_patients"], plain["n_empty"], plain["method"]) == (24, 12, 3, "Wilson")
+    assert (plain["n"], plain["n_patients"], plain["n_empty"], plain["method"]) == (12, 12, 15, "Wilson")
     assert read_results(tmp_path)["s"]["test"]["sensitivity"] == found
+
+
+def of_three_rows_each(positive_patients: int) -> tuple[list[dict[str, float]], list[str]]:
+    """Rows of 20 patients, of whom the first are positive, and whose each is."""
+    probability = np.random.default_rng(0).random(60)
+    rows = [{"label": float(i // 3 < positive_patients), "probability": float(probability[i])} for i in range(60)]
+    return rows, [f"p{i // 3}" for i in range(60)]
+
+
+@pytest.mark.parametrize("metric", [Sensitivity(), Specificity(), PPV(), NPV(), F1()])
+def test_a_rate_counts_the_rows_and_patients_of_its_denominator(metric: Any) -> None:
+    rows, patients = of_three_rows_each(9)
+    label, said = (np.array([row[key] for row in rows]) > 0.5 for key in ("label", "probability"))
+    counted = {"sensitivity": label, "specificity": ~label, "ppv": said, "npv": ~said, "f1": label | said}[metric.name]
+    found = _value(metric, rows, patients, 2, True)
+    assert (found.n, found.n_empty) == (counted.sum(), 62 - counted.sum())
+    assert found.n_patients == len({patient for patient, here in zip(patients, counted, strict=True) if here})
+
+
+@pytest.mark.parametrize(("positive", "defined"), [(5, False), (6, True)])
+def test_a_sensitivity_needs_six_patients_with_positives(positive: int, defined: bool) -> None:
+    found = _value(Sensitivity(), *of_three_rows_each(positive), 0, True)
+    assert math.isfinite(found.low) == defined
+    assert found.method == ("Wilson" if defined else "no interval: 5 patients, fewer than 6")
+
+
+@pytest.mark.parametrize("metric", [AUC(), AveragePrecision(), BinaryBalancedAccuracy()])
+@pytest.mark.parametrize("positive", [2, 3, 17, 18])
+def test_a_number_of_both_kinds_needs_three_patients_of_each(metric: Any, positive: int) -> None:
+    found = _value(metric, *of_three_rows_each(positive), 0, True)
+    assert math.isfinite(found.low) == (positive in (3, 17))
+    kind = {2: "positive", 18: "negative"}.get(positive)
+    assert kind is None or found.method == f"no interval: 2 patients have {kind} cases, fewer than 3"
 
 
 def test_an_undefined_number_is_null_with_its_counts(tmp_path: Path) -> None:
     found = _value(Sensitivity(), [{"label": 0.0, "probability": 0.1}] * 20, [str(i) for i in range(20)], 0, True)
     plain = found.json()
-    assert (plain["value"], plain["low"], plain["n"], plain["n_patients"]) == (None, None, 20, 20)
+    assert (plain["value"], plain["low"], plain["n"], plain["n_empty"]) == (None, None, 0, 20)
     assert "undefined" in found.told()
 
 
