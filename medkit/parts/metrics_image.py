@@ -33,19 +33,24 @@ def rmse(a: np.ndarray, b: np.ndarray) -> float:
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004) of (H,W) images in [0,1]: 11x11 Gaussian of sigma 1.5, zero padding,
-    mean over the whole map, as in the published evaluation."""
+    mean over the whole map, as in the published evaluation.
+
+    In float64: in bright smooth images variances are small differences of large squares, and in float32 what is left of
+    them is off by 5e-5, also above 1.
+    """
     taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()
 
     def blur(x: np.ndarray) -> np.ndarray:
-        return cv2.sepFilter2D(x, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_CONSTANT)
+        return cv2.sepFilter2D(x, cv2.CV_64F, taps, taps, borderType=cv2.BORDER_CONSTANT)
 
-    a, b = a.astype(np.float32), b.astype(np.float32)
+    a, b = a.astype(np.float64), b.astype(np.float64)
     mean_a, mean_b = blur(a), blur(b)
     aa, bb, ab = mean_a * mean_a, mean_b * mean_b, mean_a * mean_b
     var_a, var_b, cov = blur(a * a) - aa, blur(b * b) - bb, blur(a * b) - ab
     c1, c2 = 0.01**2, 0.03**2
-    return float(np.mean((2 * ab + c1) * (2 * cov + c2) / ((aa + bb + c1) * (var_a + var_b + c2)), dtype=np.float64))
+    found = np.mean((2 * ab + c1) * (2 * cov + c2) / ((aa + bb + c1) * (var_a + var_b + c2)))
+    return min(1.0, float(found))
 
 
 def blank_slices(image: np.ndarray, target: np.ndarray) -> np.ndarray:

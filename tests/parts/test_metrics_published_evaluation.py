@@ -97,9 +97,7 @@ def test_auc_equals_scikit_learn_with_any_ties(pairs: list[tuple[bool, int]]) ->
         assert found == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
-def test_ssim_equals_its_definition_by_loops() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 14, 13))
+def ssim_by_loops(a: np.ndarray, b: np.ndarray) -> float:
     g = np.exp(-((np.arange(11) - 5.0) ** 2) / 4.5)
     window = np.outer(g, g) / g.sum() ** 2
     x, y = np.pad(a, 5), np.pad(b, 5)
@@ -109,7 +107,19 @@ def test_ssim_equals_its_definition_by_loops() -> None:
         mu, mv = (window * u).sum(), (window * v).sum()
         su, sv, suv = (window * u * u).sum() - mu**2, (window * v * v).sum() - mv**2, (window * u * v).sum() - mu * mv
         total += (2 * mu * mv + 1e-4) * (2 * suv + 9e-4) / ((mu**2 + mv**2 + 1e-4) * (su + sv + 9e-4))
-    assert ssim(a, b) == pytest.approx(total / a.size, abs=1e-5)
+    return total / a.size
+
+
+def test_ssim_equals_its_definition_by_loops() -> None:
+    a, b = np.random.default_rng(0).random((2, 14, 13))
+    assert ssim(a, b) == pytest.approx(ssim_by_loops(a, b), abs=1e-12)
+
+
+@pytest.mark.parametrize("noise", [1e-4, 1e-3, 1e-2])
+def test_ssim_of_bright_smooth_images_is_its_definition(noise: float) -> None:
+    a = np.full((48, 48), 0.9, np.float32)
+    b = (a + noise * np.random.default_rng(0).normal(size=a.shape)).astype(np.float32)
+    assert ssim(a, b) == pytest.approx(ssim_by_loops(a.astype(float), b.astype(float)), abs=1e-10)
 
 
 def test_equal_images_are_100_db_no_error_and_alike() -> None:
