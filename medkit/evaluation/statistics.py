@@ -10,7 +10,15 @@ import numpy as np
 from scipy import stats
 
 from medkit.evaluation.bootstrap import DRAWS, bootstrap_interval, resamples, summed, too_few
-from medkit.parts.intervals import in_effect, numbered, placement_variance, placements, rests_on_one, uneven
+from medkit.parts.intervals import (
+    FEWEST_OF_A_KIND,
+    in_effect,
+    numbered,
+    placement_variance,
+    placements,
+    rests_on_one,
+    uneven,
+)
 
 __all__ = [
     "DRAWS",
@@ -236,7 +244,7 @@ def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[
     """DeLong's test of two correlated ROC curves: scores ``a`` and ``b`` of the same cases.
 
     Its variance is Obuchowski's (1997) if patients have several rows. Undefined with fewer than six patients, with
-    fewer than two of a class, where one patient has nearly all rows, and if the difference does not vary from case
+    fewer than three of a class, where one patient has nearly all rows, and if the difference does not vary from case
     to case although there is one, as when one system separates a few cases and the other has the same score for
     all: any difference would seem certain.
     """
@@ -253,9 +261,9 @@ def delong(a: np.ndarray, b: np.ndarray, labels: np.ndarray, clusters: Sequence[
         return found.undefined(few)
     if one := rests_on_one(np.bincount(index)):
         return found.undefined(one)
+    if min(len(np.unique(index[kind])) for kind in (labels > 0, labels <= 0)) < FEWEST_OF_A_KIND:
+        return found.undefined("fewer than three patients of a class")
     variance = placement_variance(v10_a - v10_b, v01_a - v01_b, labels, index)
-    if math.isnan(variance):
-        return found.undefined("fewer than two patients of a class")
     if variance == 0:
         same = abs(found.difference) < 1e-12
         return replace(found, p=1.0) if same else found.undefined("the difference does not vary from case to case")

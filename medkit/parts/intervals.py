@@ -11,6 +11,9 @@ from scipy.optimize import brentq
 from scipy.stats import rankdata
 
 NONE = (math.nan, math.nan)
+FEWEST_OF_A_KIND = 3
+"""With fewer patients who have positives, or negatives, an AUC has no interval and no test: of two, the interval covers
+the AUC in 87 of 100 test sets, not in 95, and the test finds a difference where there is none in 12, not in 5."""
 
 
 def numbered(names: Sequence[str]) -> tuple[np.ndarray, int]:

@@ -10,14 +10,11 @@ from typing import Any, Self
 import numpy as np
 from scipy.stats import rankdata
 
-from medkit.parts.intervals import auc_interval, numbered, wilson
+from medkit.parts.intervals import FEWEST_OF_A_KIND, auc_interval, numbered, wilson
 from medkit.parts.metrics_sums import SumMetric, divided
 from medkit.protocols.labels import Labels
 
 Rows = Mapping[str, np.ndarray]
-FEWEST_OF_A_KIND = 3
-"""With fewer patients who have positives, or negatives, an AUC has no interval: of two, it covers the AUC in 87 of 100
-test sets, not in 95."""
 
 
 class _Binary:

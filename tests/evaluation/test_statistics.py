@@ -244,6 +244,13 @@ def test_the_bootstrap_test_of_fewer_than_six_patients_is_undefined(patients: li
     assert "patient" in found.why
 
 
+@pytest.mark.parametrize(("positive", "defined"), [(2, False), (3, True), (17, True), (18, False)])
+def test_delong_needs_three_patients_of_each_class(positive: int, defined: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels, patients = np.repeat(np.arange(20) < positive, 3).astype(float), [f"p{i // 3}" for i in range(60)]
+    assert math.isfinite(delong(labels + rng.normal(0, 1, 60), rng.normal(0, 1, 60), labels, patients).p) == defined
+
+
 def test_delong_by_patients_does_not_grow_surer_when_rows_are_repeated() -> None:
     a, b, labels = data(60, 3)
     patients = [f"p{i}" for i in range(60)]
