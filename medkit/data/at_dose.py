@@ -77,6 +77,7 @@ class AtDose:
         return replace(record, image=scan)
 
     def identity(self, case: Case) -> str:
-        own = "" if self.dose == 1 else f"at dose {self.dose!r} of {self.scanner!r}, seed {self.seed}, "
+        # Noise is drawn by the case's id: a file that is listed twice has two draws.
+        own = "" if self.dose == 1 else f"at dose {self.dose!r} of {self.scanner!r}, seed {self.seed}/{case.id}, "
         own += "" if self.denoiser is None else f"denoised by {self.denoiser.identity}, "
         return f"{own}{self.source.identity(case)}"

@@ -118,6 +118,17 @@ class Dataset:
             raise InputError(f"no split is named '{split}'", hint=hint)
         return self.splits[split]
 
+    def check_identities(self, cases: Sequence[Case]) -> None:
+        """Refuse cases that would get each other's voxels from the cache; a run needs the keys that this takes anyway.
+
+        Raises
+        ------
+        InputError
+            naming two of them.
+        """
+        if self.cache is not None and not self.keys.trusted:
+            self.keys.all(cases)
+
     def sample(self, case: Case, *, check: bool = True) -> Sample:
         """The prepared case, from the cache if possible; ``check`` as for :meth:`Cache.read`."""
         sample = self._sample(case, check)

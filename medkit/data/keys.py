@@ -19,6 +19,7 @@ import numpy as np
 from medkit.data.cases import CaseTable
 from medkit.data.code import code_of
 from medkit.data.files import all_below, is_folder, size_and_date
+from medkit.data.identities import is_of_files, require_same_voxels
 from medkit.errors import InputError
 from medkit.protocols import Case, Source
 from medkit.records import made_with
@@ -36,7 +37,8 @@ def key_of(*parts: Any) -> str:
 class KeyTable:
     """The keys of a source's cases, each computed on first use; a million of them take 17 MB.
 
-    Files are checked then, and again when the case is prepared.
+    Files are checked then, and again when the case is prepared. A case with the key of another one is refused, unless
+    it has its voxels too; sources of files are trusted (:func:`medkit.data.identities.is_of_files`).
     """
 
     def __init__(self, source: Source, preparation: str) -> None:
@@ -48,6 +50,8 @@ class KeyTable:
         else:
             self._row, size = {case.id: row for row, case in enumerate(cases)}.__getitem__, len(cases)
         self._digests, self._known = np.zeros((size, 16), np.uint8), np.zeros(size, bool)
+        self.trusted = is_of_files(source)
+        self._cases: dict[bytes, Case] = {}  # by key, the first that has it
 
     def of(self, case: Case) -> bytes:
         """The key of one case."""
@@ -72,7 +76,12 @@ class KeyTable:
         return bytes.fromhex(key_of(self.source.identity(case), self.preparation))
 
     def _work_out(self, row: int, case: Case) -> None:
-        self._digests[row] = np.frombuffer(self._look(case), np.uint8)
+        key = self._look(case)
+        if not self.trusted:
+            first = self._cases.setdefault(key, case)
+            if first.id != case.id:
+                require_same_voxels(self.source, first, case)
+        self._digests[row] = np.frombuffer(key, np.uint8)
         self._known[row] = True
 
     def all(self, cases: Sequence[Case]) -> np.ndarray:

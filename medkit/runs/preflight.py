@@ -32,7 +32,7 @@ def check_run(bench: Workbench) -> dict[str, RunError]:
     for stage in bench.recipe.stages:
         dataset = bench.dataset(stage)
         for split in stage.splits(bench.evaluated_splits(stage)):
-            dataset.cases(split)
+            dataset.check_identities(dataset.cases(split))
         bench.augmentation(stage)
     broken: dict[str, RunError] = {}
     for stage in bench.recipe.stages:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from medkit.protocols import Augmentation, offered
+from medkit.data.identities import require_same_voxels
+from medkit.errors import InputError
+from medkit.protocols import Augmentation, Case, offered
 
 
 def check_augmentation(augmentation: Any) -> None:
@@ -24,7 +27,8 @@ def check_augmentation(augmentation: Any) -> None:
 
 def check_source(source: Any) -> None:
     """Cases are unique, have patients and come in the same order every time; loading is repeatable, masks and targets
-    are on the image's grid. The first case and the last are loaded."""
+    are on the image's grid. The first case and the last are loaded, and cases that share an ``identity``: these have to
+    be copies of one image, since the cache gives all of them one sample."""
     cases = list(source.cases())
     again = [case.id for case in source.cases()]
     assert [case.id for case in cases] == again, "cases() gives other cases, or another order, when called again"
@@ -34,8 +38,22 @@ def check_source(source: Any) -> None:
     for case in dict.fromkeys((0, len(cases) - 1)):
         _check_record(source, cases[case], "first" if case == 0 else "last")
     assert source.identity(cases[0]) == source.identity(cases[0]), "identity() changes between two calls"
-    if len(cases) > 1:
-        assert source.identity(cases[0]) != source.identity(cases[1]), "two cases share an identity"
+    _check_identities(source, cases)
+
+
+def _check_identities(source: Any, cases: Sequence[Case]) -> None:
+    """Only copies of an image may share an identity."""
+    first: dict[str, Case] = {}
+    for case in cases:
+        identity = source.identity(case)
+        assert isinstance(identity, str), f"identity() must return a string, not a {type(identity).__name__}"
+        other = first.setdefault(identity, case)
+        if other is not case:
+            try:
+                require_same_voxels(source, other, case)
+            except InputError as error:
+                raise AssertionError(f"two cases share an identity: {error}") from error
+    assert len(cases) == 1 or len(first) > 1, "all cases share an identity: put the case's id into it"
 
 
 def _check_record(source: Any, case: Any, which: str) -> None:

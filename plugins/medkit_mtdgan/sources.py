@@ -107,7 +107,7 @@ class LowDose:
         return pair(self.source.load(case).image, self.noise, _seed(self.seed, case.id))
 
     def identity(self, case: Case) -> str:
-        settings = (VERSION, *self.noise.identity, self.seed)
+        settings = (VERSION, *self.noise.identity, self.seed, case.id)  # noise is drawn by the case's id
         return f"low_dose {settings} of {self.source.identity(case)}"
 
 
