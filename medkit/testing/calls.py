@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medkit.parts.inference import tensors_in
-from medkit.testing.common import same
+from medkit.testing.common import generators_rest, same
 
 OF_TORCH = ("_g", "_orig")
 """Endings of the parameters from which torch's weight and spectral norm compute a weight in every call."""
@@ -18,23 +18,33 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def check_calls(module: nn.Module, output: Callable[[Any, Any], Any], inputs: Any) -> None:
-    """A call ``output(module, inputs)`` does not change its inputs, seed torch or keep tensors with their graph, and in
-    evaluation mode returns the same every time."""
+    """A call ``output(module, inputs)`` does not change its inputs, touch generators (other than drawing from torch's)
+    or keep tensors with their graph, and in evaluation mode returns the same every time."""
     trained, kept = module.training, copied(inputs)
     module.train()
-    output(module, inputs)
+    with generators_rest("forward()"):
+        output(module, inputs)
     same(kept, copied(inputs), "forward() changes its input, which other parts see too: make a new tensor")
     for place, part in module.named_modules():
         check_keeps_no_graph(place, part)
-    module.eval()
-    with torch.no_grad():
-        torch.manual_seed(2)
-        first = copied(output(module, inputs))
-        assert torch.initial_seed() == 2, "forward() sets torch's seed, on which repeating and resuming steps relies"
-        torch.manual_seed(3)
-        again = copied(output(module, inputs))
-    same(first, again, "in evaluation mode the output is random: a prediction could not be repeated")
+    check_repeats(module, output, inputs)
     module.train(trained)
+
+
+def check_repeats(module: nn.Module, output: Callable[[Any, Any], Any], inputs: Any, what: str = "forward()") -> None:
+    """In evaluation mode the output is the same under two seeds; the module is left in that mode."""
+    module.eval()
+    found = []
+    for seed in (2, 3):
+        torch.manual_seed(seed)
+        with torch.no_grad(), generators_rest(what):
+            found.append(copied(output(module, inputs)))
+    same(
+        found[0],
+        found[1],
+        "in evaluation mode the output is random: a prediction could not be repeated "
+        "(F.dropout needs training=self.training)",
+    )
 
 
 def check_keeps_no_graph(place: str, part: nn.Module) -> None:
@@ -52,25 +62,49 @@ def check_keeps_no_graph(place: str, part: nn.Module) -> None:
             )
 
 
-def check_alone(module: nn.Module, output: Callable[[Any, Tensor], Any], images: Tensor) -> None:
-    """In evaluation mode an image's output does not depend on the other images of its batch.
+def check_alone(module: nn.Module, output: Callable[[Any, Any], Any], given: Any, items: int | None = None) -> None:
+    """In evaluation mode the output of each item of a batch does not depend on the others.
 
-    Batch norm without running statistics is assumed to be intended: a network that has it is not checked.
+    ``given`` holds tensors of the batch, nested at will; ``items`` (default: as many as its first tensor has) is the
+    batch's size, and outputs have as many rows or a multiple of it. Batch norm without running statistics is assumed to
+    be intended: a network that has it is not checked.
     """
     if any(isinstance(part, BATCH_NORMS) and not part.track_running_stats for part in module.modules()):
         return
+    count = len(next(tensors_in(given))) if items is None else items
     trained = module.training
     module.eval()
     with torch.no_grad():
-        together = [tensor[:1] for tensor in tensors_in(output(module, images))]
-        alone = list(tensors_in(output(module, images[:1])))
-    for a, b in zip(together, alone, strict=True):
-        scale = 1e-4 * (1 + float(b.abs().max()))
-        assert a.shape == b.shape, "the shape of an image's output depends on the others in its batch"
-        assert bool(((a - b).abs() <= scale).all()), (
-            "in evaluation mode the output of an image depends on the others in its batch"
-        )
+        together = [rows.chunk(count) for rows in tensors_in(output(module, copied(given)))]
+        for item in range(count):
+            alone = list(tensors_in(output(module, item_of(given, item, count))))
+            compare_alone([parts[item] for parts in together], alone)
     module.train(trained)
+
+
+def compare_alone(together: Sequence[Tensor], alone: Sequence[Tensor]) -> None:
+    """What an item gets in a batch is what it gets alone, up to rounding."""
+    for a, b in zip(together, alone, strict=True):
+        assert a.shape == b.shape, "the shape of an image's output depends on the others in its batch"
+        scale = 1e-4 * (1 + float(b.abs().max()))
+        assert bool(((a - b).abs() <= scale).all()), (
+            "in evaluation mode the output of an image depends on the others in its batch: does a layer take the batch "
+            "for a sequence (batch_first), or normalise over it?"
+        )
+
+
+def item_of(given: Any, item: int, count: int) -> Any:
+    """One item of a nested batch of ``count``, still as a batch; what does not have as many rows stays as it is."""
+    if isinstance(given, Tensor):
+        fits = given.dim() > 0 and len(given) and len(given) % count == 0
+        return given.chunk(count)[item].clone() if fits else given.clone()
+    if isinstance(given, Mapping):
+        return {key: item_of(value, item, count) for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        if len(given) == count and all(isinstance(value, str) for value in given):
+            return [given[item]]
+        return [item_of(value, item, count) for value in given]
+    return given
 
 
 def copied(value: Any) -> Any:

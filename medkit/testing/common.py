@@ -6,6 +6,7 @@ import contextlib
 import copy
 import random
 import sys
+import unittest.mock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -104,6 +105,31 @@ def python_and_numpy_rest(what: str) -> Iterator[None]:
     yield
     after = _states()
     assert before == after, f"{what} draws from Python's or numpy's generator, which is not seeded: use torch's"
+
+
+@contextlib.contextmanager
+def generators_rest(what: str) -> Iterator[None]:
+    """Check that torch's generator is drawn from at most, neither seeded nor put back, and that others are not used."""
+    touched: list[str] = []
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            touched.append(name)
+            return function(*arguments, **more)
+
+        return call
+
+    before = torch.initial_seed()
+    with contextlib.ExitStack() as stack, python_and_numpy_rest(what):
+        for place in (torch, torch.random):
+            for name in ("manual_seed", "seed", "set_rng_state"):
+                stack.enter_context(unittest.mock.patch.object(place, name, watched(name, getattr(place, name))))
+        yield
+    seeds = torch.initial_seed() != before or touched
+    assert not seeds, (
+        f"{what} sets torch's seed or state, on which repeating and resuming steps relies: every step would draw the "
+        "same. Draw without seeding: medkit seeds every step"
+    )
 
 
 def example_features(size: Sequence[int], batch: int = 3, dtype: torch.dtype = torch.float32) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from medkit.errors import did_you_mean
 from medkit.parts.inference import tensors_in
 from medkit.protocols import PretextHead, offered
-from medkit.testing.calls import check_keeps_no_graph, copied
+from medkit.testing.calls import check_alone, check_keeps_no_graph, check_repeats, copied
 from medkit.testing.common import (
     STRIDES,
     ExampleEncoder,
@@ -89,12 +89,15 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         head.eval()
         with torch.no_grad():
             if hasattr(head, "predict"):
+                example = [example_features(given["image"].shape[2:]), fields]
+                check_repeats(head, lambda head, given: head(given[0], **given[1]), example)
                 said = head(example_features(given["image"].shape[2:]), **fields)
                 found = head.predict(said)
                 same(copied(found), copied(head.predict(said)), "predict() gives different results for the same output")
                 check_predictions(
                     *((of_slices(found), in_slices(given["image"]), 3) if of_volumes else (found, given["image"]))
                 )
+                check_alone(head, lambda head, given: head.predict(head(given[0], **given[1])), example)
         head.train()
 
     def output_of(head: Any, dtype: torch.dtype = torch.float32, device: Any = None) -> Any:

@@ -160,6 +160,7 @@ def check_discriminator(constructor: Callable[..., Any], *, size: int = 64, **ar
     scores = discriminator(x)
     assert isinstance(scores, dict), f"scores must be a dictionary, not a {type(scores).__name__}"
     check_calls(discriminator, lambda m, given: m(given), x)
+    check_alone(discriminator, lambda m, given: m(given), x)
     shared = list(discriminator.shared_parameters())
     own = {id(p) for p in discriminator.parameters()}
     assert all(id(p) in own for p in shared), "shared_parameters() names a parameter that is not its own"

@@ -1,0 +1,80 @@
+"""In evaluation mode an image has one output, alone or in a batch: each check finds a part that breaks this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from seam.test_conformance_broken import SoundDiscriminator, SoundEncoder, SoundGenerator, SoundHead
+from torch import nn
+
+from medkit.testing import check_discriminator, check_encoder, check_generator, check_pretext
+
+RANDOM, TOGETHER = "in evaluation mode the output is random", "depends on the others in its batch"
+
+
+class Dropped(SoundHead):
+    """Calls F.dropout without training=self.training."""
+
+    def forward(self, features: Any) -> Any:
+        return self.layers(F.dropout(features[-1].mean((2, 3)), 0.5))
+
+
+class Standardised(SoundHead):
+    """Standardises over the batch."""
+
+    def forward(self, features: Any) -> Any:
+        rows = features[-1].mean((2, 3))
+        return self.layers((rows - rows.mean(0)) / (rows.std(0, unbiased=False) + 1e-5))
+
+
+class Ranked(SoundHead):
+    """Predicts how an image compares with the others of its batch."""
+
+    def predict(self, output: Any) -> Any:
+        return {"value": output[:, 0] - output[:, 0].mean()}
+
+
+@pytest.mark.parametrize(("head", "message"), [(Dropped, RANDOM), (Standardised, TOGETHER), (Ranked, TOGETHER)])
+def test_a_head_whose_prediction_of_an_image_is_not_one_is_told_so(head: Any, message: str) -> None:
+    check_pretext(SoundHead)
+    with pytest.raises(AssertionError, match=message):
+        check_pretext(head)
+
+
+class Recurrent(SoundEncoder):
+    """A GRU over patches that goes over the batch: batch_first was forgotten. The first image has none before it."""
+
+    def __init__(self, in_channels: int = 1) -> None:
+        super().__init__(in_channels)
+        self.gru = nn.GRU(4, 4)
+
+    def forward(self, x: Any) -> Any:
+        one, two = super().forward(x)
+        rows, _ = self.gru(two.flatten(2).transpose(1, 2))
+        return [one, rows.transpose(1, 2).reshape(two.shape)]
+
+
+class Delayed(SoundGenerator):
+    """Adds a share of the image before."""
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x + 0.5 * torch.cat([torch.zeros_like(x[:1]), x[:-1]]))
+
+
+class Compared(SoundDiscriminator):
+    """Scores an image by how it differs from the batch."""
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x - x.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("check", "network"),
+    [(check_encoder, Recurrent), (check_generator, Delayed), (check_discriminator, Compared)],
+)
+def test_a_network_in_which_images_of_a_batch_meet_is_told_so(check: Any, network: Any) -> None:
+    with pytest.raises(AssertionError, match=TOGETHER):
+        check(network)
