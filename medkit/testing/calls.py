@@ -69,7 +69,7 @@ def check_alone(module: nn.Module, output: Callable[[Any, Any], Any], given: Any
     batch's size, and outputs have as many rows or a multiple of it. Batch norm without running statistics is assumed to
     be intended: a network that has it is not checked.
     """
-    if any(isinstance(part, BATCH_NORMS) and not part.track_running_stats for part in module.modules()):
+    if meet_on_purpose(module):
         return
     count = len(next(tensors_in(given))) if items is None else items
     trained = module.training
@@ -80,6 +80,11 @@ def check_alone(module: nn.Module, output: Callable[[Any, Any], Any], given: Any
             alone = list(tensors_in(output(module, item_of(given, item, count))))
             compare_alone([parts[item] for parts in together], alone)
     module.train(trained)
+
+
+def meet_on_purpose(module: nn.Module) -> bool:
+    """Whether images of a batch affect each other in evaluation mode too, by batch norm without running statistics."""
+    return any(isinstance(part, BATCH_NORMS) and not part.track_running_stats for part in module.modules())
 
 
 def compare_alone(together: Sequence[Tensor], alone: Sequence[Tensor]) -> None:

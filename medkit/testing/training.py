@@ -11,17 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from medkit.protocols import Objective, offered
-from medkit.testing.common import build, python_and_numpy_rest, same
+from medkit.testing.calls import check_alone, check_repeats, compare_alone, meet_on_purpose
+from medkit.testing.common import build, generators_rest, python_and_numpy_rest, same
 from medkit.testing.heads import check_predictions, example_batch, in_slices
 
-STEPS = 10
-"""Steps of the whole training, of which a check does the first."""
+STEPS = 12
+"""Steps of the whole training, of which a check does all but the last."""
+SAVED = 7
+"""Steps before the state is saved: a queue is full by then, and a counter of every second to fifth step out of phase
+with one that starts again."""
 
 
 def check_objective(
     constructor: Callable[..., Any], *, batch: Mapping[str, Any] | None = None, **arguments: Any
 ) -> None:
-    """Two steps of every turn on one batch: losses are scalars, weights change, and saved states resume bit for bit.
+    """A few steps of every turn on one batch: losses are scalars, weights change, and saved states resume bit for bit.
+
+    Predictions have standard names and shapes, and in evaluation mode an item's are the same every time, alone or in a
+    batch.
 
     Parameters
     ----------
@@ -48,21 +55,25 @@ def check_objective(
     kept = copy.deepcopy(given)
     before = copy.deepcopy(objective.state_dict())
     optimizers = _optimizers(objective)
-    _steps(objective, optimizers, given, range(1))
+    _steps(objective, optimizers, given, range(1), first=True)
     same(kept, given, "losses() changes the batch, which the next turn sees too")
     for turn in turns:
         trained = {id(p) for name in turn.parts for p in parts[name].parameters() if p.requires_grad}
         moved = [n for n, p in objective.named_parameters() if id(p) in trained and not torch.equal(p, before[n])]
         assert moved, f"turn '{turn.name}' does not change any weight of {', '.join(turn.parts)}"
+    _steps(objective, optimizers, given, range(1, SAVED))
     saved = copy.deepcopy([objective.state_dict(), [o.state_dict() for o in optimizers.values()]])
-    _steps(objective, optimizers, given, range(1, 2))
+    _steps(objective, optimizers, given, range(SAVED, STEPS - 1))
     other = fresh()
     again = _optimizers(other)
     other.load_state_dict(saved[0])
     for optimizer, state in zip(again.values(), saved[1], strict=True):
         optimizer.load_state_dict(state)
-    _steps(other, again, given, range(1, 2))
-    message = "a step from saved weights differs from the step without saving: what else does it remember?"
+    _steps(other, again, given, range(SAVED, STEPS - 1))
+    message = (
+        "steps from saved weights differ from those without saving: what else does it remember? A resumed run would "
+        "differ; keep it in a parameter or buffer, also what is used only after several steps (a queue, a counter)"
+    )
     same(objective.state_dict(), other.state_dict(), message)
 
 
@@ -72,9 +83,39 @@ def _check_predict(objective: Any, batch: Mapping[str, Any]) -> None:
     images = batch["image"]
     if images.dim() == 5:
         images, items = in_slices(images), len(images)
+    kept = copy.deepcopy(dict(batch))
     with torch.no_grad():
         check_predictions(objective.predict(dict(batch)), images, items)
+    same(kept, dict(batch), "predict() changes the batch, which metrics and pictures need: make a new tensor")
+
+    def predict(objective: Any, given: Any) -> Any:
+        return objective.predict(dict(given))
+
+    check_repeats(objective, predict, dict(batch), "predict()")
+    if "lengths" in batch:
+        _check_volumes_alone(objective, batch)
+    else:
+        check_alone(objective, predict, dict(batch), items)
     objective.train()
+
+
+@torch.no_grad()
+def _check_volumes_alone(objective: Any, batch: Mapping[str, Any]) -> None:
+    """In evaluation mode what is predicted of a volume does not depend on the others in its batch."""
+    lengths = batch["lengths"].tolist()
+    if meet_on_purpose(objective):
+        return
+
+    def of_volume(value: Any, number: int) -> Any:
+        if isinstance(value, Tensor | list) and len(value) == sum(lengths):
+            start = sum(lengths[:number])
+            return value[start : start + lengths[number]]
+        return value[number : number + 1] if isinstance(value, Tensor | list) and len(value) == len(lengths) else value
+
+    together = objective.predict(dict(batch))
+    for number in range(len(lengths)):
+        alone = objective.predict({key: of_volume(value, number) for key, value in batch.items()})
+        compare_alone([of_volume(value, number) for value in together.values()], list(alone.values()))
 
 
 def _optimizers(objective: Any) -> dict[str, torch.optim.Optimizer]:
@@ -86,15 +127,21 @@ def _optimizers(objective: Any) -> dict[str, torch.optim.Optimizer]:
 
 
 def _steps(
-    objective: Any, optimizers: Mapping[str, torch.optim.Optimizer], batch: Mapping[str, Any], steps: range
+    objective: Any,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    batch: Mapping[str, Any],
+    steps: range,
+    first: bool = False,
 ) -> None:
+    """Train; in its ``first`` step an objective may make what it needs, under a seed that it puts back."""
+    rest = python_and_numpy_rest if first else generators_rest
     objective.train()
     for number in steps:
         torch.manual_seed(number)
         for name, optimizer in optimizers.items():
             optimizer.zero_grad()
             offered(Objective, objective, "before_step")(name, number, STEPS)
-            with python_and_numpy_rest("losses()"):
+            with rest("losses()"):
                 losses = objective.losses(name, batch)
             assert isinstance(losses, Mapping), f"losses() must return a dictionary, not a {type(losses).__name__}"
             assert losses, f"losses() of turn '{name}' is empty"

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from seam.test_conformance_broken import SoundDiscriminator, SoundEncoder, SoundGenerator, SoundHead
+from seam.test_conformance_broken import SoundDiscriminator, SoundEncoder, SoundGenerator, SoundHead, SoundOperator
 from torch import nn
 
-from medkit.testing import check_discriminator, check_encoder, check_generator, check_pretext
+from medkit.api import Placed
+from medkit.objectives.restoration import Restoration
+from medkit.objectives.volume import VolumeTask
+from medkit.parts.losses import L1
+from medkit.testing import check_discriminator, check_encoder, check_generator, check_objective, check_pretext
 
 RANDOM, TOGETHER = "in evaluation mode the output is random", "depends on the others in its batch"
 
@@ -78,3 +82,56 @@ class Compared(SoundDiscriminator):
 def test_a_network_in_which_images_of_a_batch_meet_is_told_so(check: Any, network: Any) -> None:
     with pytest.raises(AssertionError, match=TOGETHER):
         check(network)
+
+
+def placed(part: Any, **keys: Any) -> Placed:
+    return Placed(part, {"weight": 1.0, **keys})
+
+
+class Sampled(Restoration):
+    """Adds noise to what it predicts."""
+
+    def predict(self, batch: Any) -> Any:
+        return {"output": super().predict(batch)["output"] + torch.rand(())}
+
+
+class Scaled(Restoration):
+    """Divides by the brightest value of the batch."""
+
+    def predict(self, batch: Any) -> Any:
+        output = super().predict(batch)["output"]
+        return {"output": output / (output.max() + 1)}
+
+
+class Spoilt(Restoration):
+    """Changes the image that metrics compare with."""
+
+    def predict(self, batch: Any) -> Any:
+        batch["image"].mul_(0.5)
+        return super().predict(batch)
+
+
+class Joined(VolumeTask):
+    """Compares volumes with each other."""
+
+    def predict(self, batch: Any) -> Any:
+        found = super().predict(batch)
+        return {name: value / value.sum() for name, value in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [(Sampled, RANDOM), (Scaled, TOGETHER), (Spoilt, r"predict\(\) changes the batch")],
+)
+def test_an_objective_whose_prediction_of_an_image_is_not_one_is_told_so(objective: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_objective(objective, generator=SoundGenerator(), losses={"l1": placed(L1())})
+
+
+def test_an_objective_whose_prediction_of_a_volume_depends_on_the_others_is_told_so() -> None:
+    torch.manual_seed(0)
+    encoder = SoundEncoder()
+    parts = {"encoder": encoder, "operator": SoundOperator(channels=encoder.channels), "losses": {"l1": placed(L1())}}
+    check_objective(VolumeTask, **parts)
+    with pytest.raises(AssertionError, match=TOGETHER):
+        check_objective(Joined, **parts)
