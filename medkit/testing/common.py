@@ -35,6 +35,9 @@ BESIDE: dict[str, Any] = {
 STRIDES_3D = ((1, 2, 2), (2, 4, 4), (4, 8, 8))
 """Strides of the encoder used with a component for volumes."""
 
+CALLS = 5
+"""Calls in training before a state is saved, so that a queue is filled by then, and calls after it."""
+
 
 def check_schema(constructor: Callable[..., Any]) -> None:
     """Every argument is annotated, none is ``*`` or ``**``, and the first line of the docstring says what it is.
@@ -201,19 +204,43 @@ def check_state(
     module: nn.Module, output: Callable[[nn.Module], Any], fresh: Callable[[], nn.Module] | None = None
 ) -> None:
     """Weights survive safetensors: another module (``fresh()``, else a copy) with them gives the same output."""
+    other = _with_weights_of(module, copy.deepcopy(module) if fresh is None else fresh())
+    module.eval(), other.eval()
+    torch.manual_seed(2)
+    first = output(module)
+    torch.manual_seed(2)
+    same(first, output(other), "after a round trip of its weights, the output differs")
+
+
+def check_resumes(module: nn.Module, output: Callable[[nn.Module], Any], fresh: Callable[[], nn.Module]) -> None:
+    """In training, a new module with the weights of one that was called several times goes on as that one does."""
+    module.train()
+    for call in range(CALLS):
+        torch.manual_seed(call)
+        output(module)
+    other = _with_weights_of(module, fresh()).train()
+    for call in range(CALLS):
+        found = []
+        for each in (module, other):
+            torch.manual_seed(CALLS + call)
+            found.append(output(each))
+        message = (
+            "after a round trip of its weights, output or loss in training differ: something that changes from call to "
+            "call is kept in an attribute, so a resumed run would differ: keep it in a buffer (register_buffer)"
+        )
+        same(found[0], found[1], message)
+
+
+def _with_weights_of(module: nn.Module, other: nn.Module) -> nn.Module:
+    """``other`` with the weights of ``module``, by way of safetensors."""
     weights = load(save({k: v.contiguous().clone() for k, v in module.state_dict().items()}))
-    other = copy.deepcopy(module) if fresh is None else fresh()
     for parameter in other.parameters():
         nn.init.constant_(parameter, 0.5)
     try:
         other.load_state_dict(weights)
     except RuntimeError as error:
         raise AssertionError(f"its weights do not fit a second one of its kind: {error}") from error
-    module.eval(), other.eval()
-    torch.manual_seed(2)
-    first = output(module)
-    torch.manual_seed(2)
-    same(first, output(other), "after a round trip of its weights, the output differs")
+    return other
 
 
 def same(a: Any, b: Any, message: str) -> None:

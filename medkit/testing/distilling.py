@@ -17,9 +17,10 @@ from medkit.testing.common import (
     check_devices,
     check_dtype,
     check_gradients,
+    check_resumes,
     check_state,
     example_features,
-    python_and_numpy_rest,
+    generators_rest,
     same,
     told,
 )
@@ -40,7 +41,8 @@ def check_distiller(
         given = _batch(size, batch or {})
         kept = copy.deepcopy(given)
         torch.manual_seed(4)
-        seen, taught = offered(Distiller, head, "view")(given)
+        with generators_rest("view()"):
+            seen, taught = offered(Distiller, head, "view")(given)
         same(kept, given, "view() changes the batch, which the other heads see too: make a new tensor")
         torch.manual_seed(4)
         again = offered(Distiller, head, "view")(given)
@@ -68,6 +70,7 @@ def check_distiller(
         return _loss(head, moved[0], moved[1], 0.5)
 
     check_state(head, output, lambda: build(constructor, arguments, seed=9))
+    check_resumes(head, output, lambda: build(constructor, arguments, seed=9))
     check_dtype(head, lambda m: output(m, torch.float64))
     check_devices(head, lambda m, d: output(m, device=d))
 
@@ -79,14 +82,14 @@ def _batch(size: tuple[int, int], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loss(head: Any, seen: Sequence[Tensor], taught: Sequence[Tensor], progress: float) -> Any:
-    with told("the projector fails on a pyramid of the channels it was given"), python_and_numpy_rest("the projector"):
+    with told("the projector fails on a pyramid of the channels it was given"), generators_rest("the projector"):
         said = [_rows(head.projector, images, 1) for images in seen]
         with torch.no_grad():
             wanted = [_rows(head.projector, images, 2) for images in taught]
     predictor = getattr(head, "predictor", None)
     if predictor is not None:
         said = [predictor(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]) for rows in said]
-    with python_and_numpy_rest("loss()"):
+    with generators_rest("loss()"):
         return head.loss(said, wanted, progress)
 
 

@@ -21,10 +21,11 @@ from medkit.testing.common import (
     check_devices,
     check_dtype,
     check_gradients,
+    check_resumes,
     check_state,
     dimensions,
     example_features,
-    python_and_numpy_rest,
+    generators_rest,
     same,
     told,
 )
@@ -63,7 +64,8 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         fields = {name: given[name] for name in needs}
         kept = copy.deepcopy(given)
         torch.manual_seed(4)
-        inputs, target = view_of(given)
+        with generators_rest("view()"):
+            inputs, target = view_of(given)
         same(kept, given, "view() changes the batch, which the other heads see too: make a new tensor")
         torch.manual_seed(4)
         again = view_of(given)
@@ -71,12 +73,13 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         for tensor in (*tensors_in(inputs), *tensors_in(target)):
             assert not tensor.requires_grad, "view() returns tensors with a graph, which would be trained: detach them"
         features = _features(head, inputs)
-        with told("forward() fails on a pyramid of the channels it was given"), python_and_numpy_rest("forward()"):
+        with told("forward() fails on a pyramid of the channels it was given"), generators_rest("forward()"):
             unchanged = copied(features)
             output = head(features, **fields)
         same(unchanged, copied(features), "forward() changes the maps, which the other heads see too")
         unchanged = copied([output, target])
-        terms = head.loss(output, target)
+        with generators_rest("loss()"):
+            terms = head.loss(output, target)
         same(unchanged, copied([output, target]), "loss() changes the output or the target: make a new tensor")
         for place, part in head.named_modules():
             check_keeps_no_graph(place, part)
@@ -104,7 +107,12 @@ def check_pretext(constructor: Callable[..., Any], *, batch: Mapping[str, Any] |
         moved = {name: value.to(device) for name, value in fields.items()}
         return head(_features(head, _moved(inputs, dtype, device)), **moved)
 
+    def trained(head: Any) -> Any:
+        output = output_of(head)
+        return [output, head.loss(output, target)]
+
     check_state(head, output_of, lambda: build(constructor, arguments, seed=9))
+    check_resumes(head, trained, lambda: build(constructor, arguments, seed=9))
     check_dtype(head, lambda m: output_of(m, torch.float64))
     check_devices(head, lambda m, d: output_of(m, device=d))
 
@@ -118,7 +126,7 @@ def _features(head: Any, inputs: Any) -> Any:
         assert inputs.dim() - 2 in dimensions(head), f"view() must return images {axes}, not {tuple(inputs.shape)}"
         return [f.to(first.device) for f in example_features(inputs.shape[2:], len(inputs), inputs.dtype)]
     encoder = ExampleEncoder().to(first.device, first.dtype)
-    with told("encode() fails on an encoder that offers tokens"), python_and_numpy_rest("encode()"):
+    with told("encode() fails on an encoder that offers tokens"), generators_rest("encode()"):
         return head.encode(encoder, inputs)
 
 

@@ -150,6 +150,18 @@ class UnseededHead(SoundHead):
         return batch["image"] + float(np.random.rand()), torch.zeros(len(batch["image"]), dtype=torch.long)
 
 
+class OwnGeneratorHead(SoundHead):
+    """Draws from a generator of its own."""
+
+    def __init__(self, channels: Channels, hidden: int = 4) -> None:
+        super().__init__(channels, hidden)
+        self.made = torch.Generator().manual_seed(0)
+
+    def view(self, batch):
+        moved = torch.rand((), generator=self.made)
+        return batch["image"] + moved, torch.zeros(len(batch["image"]), dtype=torch.long)
+
+
 class UnsavedHead(SoundHead):
     """A random projection that the state dict does not hold."""
 
@@ -220,7 +232,8 @@ class EvenHead(SoundHead):
         (OpenHead, "names all its arguments"),
         (SilentHead, "no docstring"),
         (IdleHead, "no gradient reaches 'idle.weight'"),
-        (UnseededHead, "differs under the same seed"),
+        (UnseededHead, "draws from Python's or numpy's generator"),
+        (OwnGeneratorHead, "differs under the same seed"),
         (UnsavedHead, "after a round trip"),
         (StrayTensorHead, "'scale' is neither parameter nor buffer"),
         (SingleHead, "float64"),
