@@ -66,11 +66,15 @@ def check_on(metric: Any, other: Any, cases: Sequence[Mapping[str, Any]]) -> Non
     for key in getattr(metric, "needs", ()):
         assert all(key in case for case in cases), f"the metric needs '{key}', which no evaluation gives"
     kept, patients = [], []
+    # In the other order: what is remembered of earlier cases would be the same for both in the same one.
+    others = [_per_case(other, copy.deepcopy(dict(case))) for case in reversed(cases)][::-1]
     for i, case in enumerate(cases):
         before = copy.deepcopy(dict(case))
         row = _per_case(metric, case)
         assert equal(before, case), "per_case() changes the case, which other metrics see too"
-        assert equal(row, _per_case(other, case)), "per_case() differs for the same case: a metric must not be random"
+        assert equal(row, others[i]), (
+            "per_case() differs for the same case: a metric must not be random, nor remember other cases"
+        )
         if row is not None:
             assert isinstance(row, Mapping), f"per_case() must return a dictionary, or None, not a {type(row).__name__}"
             kept.append(row)

@@ -35,7 +35,8 @@ def check_encoder(
     ``image`` is the height and width of the images to try (default: 64 x 96, or the only size that it takes); for an
     encoder of volumes depth, height and width (default: 16 x 32 x 48). An encoder that takes only one size has to
     refuse others with an :class:`InputError` that says what to do. In evaluation mode its maps are the same every time,
-    and those of an image do not depend on the others in its batch; no call changes its input or keeps a graph.
+    and those of an image do not depend on the others in its batch, but on each of its channels; no call changes its
+    input or keeps a graph.
     """
     check_schema(constructor)
     if "in_channels" in schema_of(constructor).arguments:
@@ -48,6 +49,7 @@ def check_encoder(
     _check_maps(encoder, x)
     check_calls(encoder, lambda m, given: m(given), x)
     check_alone(encoder, lambda m, given: m(given), x)
+    _check_channels(encoder, x)
     steps = [stride if isinstance(stride, tuple) else (stride,) for stride in encoder.strides]
     each = 3 if dimensions(encoder) == (3,) else 1
     assert all(len(step) == each for step in steps), "an encoder of volumes needs strides for depth, height and width"
@@ -91,6 +93,20 @@ def _check_maps(encoder: Any, x: torch.Tensor) -> None:
             assert size == expected, f"with stride {stride}, a map should have {expected} pixels, not {size}"
 
 
+def _check_channels(encoder: Any, x: torch.Tensor) -> None:
+    """Every channel of the image has an effect on some map."""
+    trained = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        before = encoder(x.clone())
+        for channel in range(x.shape[1]):
+            other = x.clone()
+            other[:, channel] = 1 - other[:, channel]
+            seen = any(not torch.equal(a, b) for a, b in zip(before, encoder(other), strict=True))
+            assert seen, f"channel {channel} of {x.shape[1]} changes no map: forward() does not look at it"
+    encoder.train(trained)
+
+
 def _check_refused(encoder: Any, x: torch.Tensor) -> None:
     hint: str | None = None
     try:
@@ -102,7 +118,10 @@ def _check_refused(encoder: Any, x: torch.Tensor) -> None:
 
 
 def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
-    """An operator returns logits of the declared task; padded slices have no influence; gradients reach everything."""
+    """An operator returns logits of the declared task; padded slices have no influence; gradients reach everything.
+
+    ``slices`` gives the same of every slice, in whichever chunk it comes: several volumes, one, or a part of one.
+    """
     operator = build(constructor, arguments, "operator")
     check_construction(constructor, arguments)
     task = getattr(operator, "task", None)
@@ -110,6 +129,7 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
     lengths = torch.tensor([4, 2])
     volumes = [operator.slices(example_features((32, 32), int(depth))) for depth in lengths]
     features = nn.utils.rnn.pad_sequence(volumes, batch_first=True)
+    _check_slices(operator)
     logits = operator(features, lengths)
     check_calls(operator, lambda m, given: m(given, lengths), features)
     if task == "classification":
@@ -133,6 +153,22 @@ def check_operator(constructor: Callable[..., Any], **arguments: Any) -> None:
         assert torch.allclose(alone, mine, atol=1e-4), "a volume's result depends on the others in its batch"
     check_state(operator, lambda m: m(features, lengths), lambda: build(constructor, arguments, seed=9))
     check_dtype(operator, lambda m: m(features.double(), lengths))
+
+
+def _check_slices(operator: Any) -> None:
+    """What is kept of a slice does not depend on the slices that come with it."""
+    trained = operator.training
+    operator.eval()
+    joined = example_features((32, 32), 6)
+    with torch.no_grad():
+        whole = operator.slices(joined)
+        assert len(whole) == 6, f"slices() returns {len(whole)} rows for 6 slices"
+        parts = [operator.slices([f[some] for f in joined]) for some in (slice(4), slice(4, 5), slice(5, 6))]
+    operator.train(trained)
+    assert torch.allclose(torch.cat(parts), whole, rtol=1e-4, atol=1e-4), (
+        "slices() gives something else of a slice if others come with it: it gets chunks of the slices of all volumes "
+        "of a batch, so what depends on a whole volume belongs into forward()"
+    )
 
 
 def check_generator(constructor: Callable[..., Any], **arguments: Any) -> None:

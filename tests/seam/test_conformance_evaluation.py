@@ -14,7 +14,14 @@ from medkit.api import Placed
 from medkit.objectives.restoration import Restoration
 from medkit.objectives.volume import VolumeTask
 from medkit.parts.losses import L1
-from medkit.testing import check_discriminator, check_encoder, check_generator, check_objective, check_pretext
+from medkit.testing import (
+    check_discriminator,
+    check_encoder,
+    check_generator,
+    check_objective,
+    check_operator,
+    check_pretext,
+)
 
 RANDOM, TOGETHER = "in evaluation mode the output is random", "depends on the others in its batch"
 
@@ -82,6 +89,46 @@ class Compared(SoundDiscriminator):
 def test_a_network_in_which_images_of_a_batch_meet_is_told_so(check: Any, network: Any) -> None:
     with pytest.raises(AssertionError, match=TOGETHER):
         check(network)
+
+
+class Mixing(SoundOperator):
+    """Standardises over the slices of a chunk."""
+
+    def slices(self, features: Any) -> Any:
+        rows = super().slices(features)
+        return (rows - rows.mean(0)) / (rows.std(0, unbiased=False) + 1e-5)
+
+
+class Smoothing(SoundOperator):
+    """Mixes each slice with the one before, whichever volume that belongs to."""
+
+    def slices(self, features: Any) -> Any:
+        rows = super().slices(features)
+        return torch.cat([rows[:1], (rows[1:] + rows[:-1]) / 2])
+
+
+@pytest.mark.parametrize("operator", [Mixing, Smoothing])
+def test_an_operator_in_which_slices_of_a_chunk_meet_is_told_so(operator: Any) -> None:
+    check_operator(SoundOperator)
+    with pytest.raises(AssertionError, match=r"slices\(\) gives something else of a slice if others come with it"):
+        check_operator(operator)
+
+
+class FirstOnly(SoundEncoder):
+    """Takes images of any number of channels, and looks at the first."""
+
+    def __init__(self, in_channels: int = 1) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x[:, :1])
+
+
+def test_an_encoder_that_ignores_a_channel_is_told_which() -> None:
+    check_encoder(SoundEncoder, in_channels=3)
+    check_encoder(FirstOnly)
+    with pytest.raises(AssertionError, match="channel 1 of 3 changes no map"):
+        check_encoder(FirstOnly, in_channels=3)
 
 
 def placed(part: Any, **keys: Any) -> Placed:

@@ -36,6 +36,17 @@ class Random(VolumeError):
         return {"x": random.random()}
 
 
+class Relative(VolumeError):
+    """Relative to the largest error so far."""
+
+    largest = 1e-9
+
+    def per_case(self, case: Any) -> Any:
+        error = super().per_case(case)["x"]
+        self.largest = max(self.largest, error)
+        return {"x": error / self.largest}
+
+
 class Changes(VolumeError):
     """Rounds the prediction in place."""
 
@@ -106,6 +117,7 @@ class Grids(VolumeError):
     ("metric", "message"),
     [
         (Random, "differs for the same case"),
+        (Relative, "differs for the same case.* nor remember other cases"),
         (Changes, "changes the case"),
         (Stranger, "needs 'pixel_area', which no evaluation gives"),
         (Declared, "needs 'pixel_area'"),
