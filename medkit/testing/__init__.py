@@ -14,6 +14,7 @@ from typing import Any
 from medkit.errors import InputError
 from medkit.protocols import KINDS
 from medkit.registry.plugins import registry
+from medkit.testing.augmentations import check_augmentation
 from medkit.testing.common import build as _build
 from medkit.testing.common import (
     check_construction,
@@ -23,7 +24,7 @@ from medkit.testing.common import (
     check_schema,
     check_state,
 )
-from medkit.testing.data import check_augmentation, check_source, check_transform
+from medkit.testing.data import check_source
 from medkit.testing.distilling import check_distiller
 from medkit.testing.events import check_tracker, example_events
 from medkit.testing.heads import check_pretext
@@ -31,6 +32,7 @@ from medkit.testing.losses import check_loss
 from medkit.testing.metric import check_on, example_cases
 from medkit.testing.networks import check_discriminator, check_encoder, check_generator, check_operator
 from medkit.testing.training import check_clip, check_objective, check_optimizer, check_schedule
+from medkit.testing.transforms import check_transform
 
 __all__ = [
     "check_augmentation",

@@ -1,4 +1,4 @@
-"""The conformance checks of sources, transforms and augmentations (:mod:`medkit.testing`)."""
+"""The conformance check of sources (:mod:`medkit.testing`)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,7 @@ import numpy as np
 
 from medkit.data.identities import require_same_voxels
 from medkit.errors import InputError
-from medkit.protocols import Augmentation, Case, offered
-
-
-def check_augmentation(augmentation: Any) -> None:
-    """There is a form for the CPU or the device, which returns something; a missing one says why."""
-    forms = 0
-    for form in ("cpu", "device"):
-        try:
-            assert offered(Augmentation, augmentation, form)() is not None, f"{form}() returns nothing"
-            forms += 1
-        except NotImplementedError as error:
-            if not str(error):
-                raise AssertionError(f"{form}() raises NotImplementedError without saying why") from error
-    assert forms, "an augmentation needs a form for the CPU, the device or both"
+from medkit.protocols import Case
 
 
 def check_source(source: Any) -> None:
@@ -75,33 +62,3 @@ def _check_record(source: Any, case: Any, which: str) -> None:
             assert record.image.same_grid(other) is None, f"the {name} lies on another grid than the image"
     for other in record.channels:
         assert record.image.same_grid(other) is None, "its images lie on different grids"
-
-
-def check_transform(transform: Any, image: np.ndarray | None = None) -> None:
-    """Keys and depth stay; the same input gives the same output; ``restore`` restores the shape.
-
-    A transform that makes channels makes as many as it says.
-    """
-    rng = np.random.default_rng(0)
-    voxels = rng.normal(30, 30, (3, 40, 36)).astype(np.int16) if image is None else image
-    mask = (rng.random(voxels.shape) > 0.5).astype(np.uint8)
-    given = voxels.copy()
-    first = transform.apply({"image": given, "mask": mask.copy()})
-    assert np.array_equal(given, voxels), (
-        "apply() changes the voxels it was given, which the source may keep: copy them"
-    )
-    second = transform.apply({"image": voxels.copy(), "mask": mask.copy()})
-    assert set(first) == {"image", "mask"}, "a transform must keep the keys"
-    assert all(len(array) == len(voxels) for array in first.values()), "a transform must keep the number of slices"
-    image = first["image"]
-    assert image.dtype.kind in "fiu", f"the image holds {image.dtype} afterwards, not numbers"
-    assert np.isfinite(image).all(), "the image is not finite afterwards (NaN or infinite)"
-    if hasattr(transform, "channels"):
-        promised, made = transform.channels(1), image.shape[1] if image.ndim == 4 else 1
-        assert made == promised, f"channels(1) says {promised}, but apply() makes {made}"
-        image = image[:, 0] if image.ndim == 4 else image
-    assert image.shape == first["mask"].shape, "image and mask have different shapes afterwards"
-    assert np.array_equal(first["image"], second["image"]), "a transform must be deterministic"
-    assert set(np.unique(first["mask"])) <= {0, 1}, "the mask is no longer 0 and 1"
-    back = transform.restore(image.astype(np.float32), voxels.shape[1:])
-    assert back.shape == voxels.shape, f"restore() gives {back.shape}, but the source was {voxels.shape}"
