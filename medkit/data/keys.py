@@ -51,7 +51,9 @@ class KeyTable:
             self._row, size = {case.id: row for row, case in enumerate(cases)}.__getitem__, len(cases)
         self._digests, self._known = np.zeros((size, 16), np.uint8), np.zeros(size, bool)
         self.trusted = is_of_files(source)
-        self._cases: dict[bytes, Case] = {}  # by key, the first that has it
+        self._cases, self._compared = cases, set[tuple[int, int]]()
+        self._sorted = 0  # how many keys of a table were known when they were last compared
+        self._first: dict[bytes, int] = {}  # the row in which a key came first; sorting tables takes less memory
 
     def of(self, case: Case) -> bytes:
         """The key of one case."""
@@ -77,18 +79,39 @@ class KeyTable:
 
     def _work_out(self, row: int, case: Case) -> None:
         key = self._look(case)
-        if not self.trusted:
-            first = self._cases.setdefault(key, case)
-            if first.id != case.id:
-                require_same_voxels(self.source, first, case)
+        if not self.trusted and not isinstance(self._cases, CaseTable):
+            self._compare(self._first.setdefault(key, row), row)
         self._digests[row] = np.frombuffer(key, np.uint8)
         self._known[row] = True
+
+    def _compare_all(self) -> None:
+        """Compare the cases of a table that have the same key as another one."""
+        rows = np.flatnonzero(self._known)
+        halves = self._digests[rows].view(np.uint64)
+        order = np.lexsort(halves.T)
+        same = (halves[order][1:] == halves[order][:-1]).all(1)
+        for i in np.flatnonzero(same).tolist():
+            self._compare(int(rows[order[i]]), int(rows[order[i + 1]]))
+
+    def _compare(self, one: int, other: int) -> None:
+        if one != other and (one, other) not in self._compared:
+            cases = self._cases
+            pair = [cases.case(row) if isinstance(cases, CaseTable) else cases[row] for row in (one, other)]
+            require_same_voxels(self.source, *pair)
+            self._compared.add((one, other))
 
     def all(self, cases: Sequence[Case]) -> np.ndarray:
         """(n,16) uint8, the keys of many cases."""
         rows = cases.rows if isinstance(cases, CaseTable) else np.array([self._row(c.id) for c in cases], np.int64)
         for position in np.flatnonzero(~self._known[rows]).tolist():
             self._work_out(int(rows[position]), cases[position])
+        if (
+            not self.trusted
+            and isinstance(self._cases, CaseTable)
+            and self._sorted != (count := int(self._known.sum()))
+        ):
+            self._compare_all()
+            self._sorted = count
         return self._digests[rows]
 
 

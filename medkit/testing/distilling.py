@@ -88,7 +88,8 @@ def _loss(head: Any, seen: Sequence[Tensor], taught: Sequence[Tensor], progress:
             wanted = [_rows(head.projector, images, 2) for images in taught]
     predictor = getattr(head, "predictor", None)
     if predictor is not None:
-        said = [predictor(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]) for rows in said]
+        with generators_rest("the predictor"):
+            said = [predictor(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]) for rows in said]
     with generators_rest("loss()"):
         return head.loss(said, wanted, progress)
 

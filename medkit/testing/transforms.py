@@ -131,6 +131,7 @@ def _check_put_back(transform: Any, unused: Any, voxels: np.ndarray) -> None:
         assert np.array_equal(there, again), "restore() depends on the volume that was prepared last: it gets the shape"
         restored.append(there >= 0.5)
     found, kept = restored
+    assert kept.any(), "restore() makes nothing of a mask of ones: no prediction would come back"
     wanted = (marked > 0) & kept  # what was cut off cannot come back
     total = int(wanted.sum() + (found & kept).sum())
     dice = 2 * int((wanted & found).sum()) / total if total else 1.0

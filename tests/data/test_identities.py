@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medkit.data.at_dose import AtDose
+from medkit.data.cases import CaseTable
 from medkit.data.dataset import Dataset
 from medkit.data.dose import Scanner
 from medkit.data.nifti import write_nifti
@@ -62,6 +63,27 @@ def test_cases_that_would_get_each_other_s_voxels_from_the_cache_are_refused(
     made.sample(one)
     with pytest.raises(InputError, match=said):
         made.sample(other)
+
+
+class Table(TwoScans):
+    """The same, as columns."""
+
+    def cases(self) -> Any:
+        cases = super().cases()
+        return CaseTable({"id": [case.id for case in cases], "patient": [case.patient for case in cases]})
+
+
+def test_cases_of_a_table_are_compared_once(tmp_path: Path) -> None:
+    made = dataset(Table("voxels"), tmp_path)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"cases 'p\d-a' and 'p\d-b' have the same identity"):
+            made.check_identities(made.cases("all"))
+    source = Table("nothing")
+    made = dataset(source, tmp_path)
+    made.check_identities(made.cases("all")[:5])
+    made.check_identities(made.cases("all"))
+    made.missing(made.cases("all"))
+    assert source.loads == 6
 
 
 @pytest.mark.parametrize("what", ["voxels", "mask"])

@@ -10,7 +10,8 @@ import pytest
 import torch
 from seam.test_conformance_broken import SoundEncoder, SoundHead
 
-from medkit.testing import check_encoder, check_pretext
+from medkit.parts.losses import L1
+from medkit.testing import check_encoder, check_loss, check_pretext
 
 SEEDS, OTHERS = "sets torch's seed or state", "draws from Python's or numpy's generator"
 
@@ -91,3 +92,16 @@ class Forked(SoundEncoder):
 def test_an_encoder_that_seeds_or_draws_elsewhere_is_told_so(encoder: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=rf"forward\(\) {message}"):
         check_encoder(encoder)
+
+
+class SeededLossOnly(L1):
+    """Draws the weights of voxels under a seed of its own."""
+
+    def forward(self, prediction: Any, target: Any, **context: Any) -> Any:
+        torch.manual_seed(0)
+        return ((prediction - target).abs() * torch.rand(())).mean()
+
+
+def test_a_loss_that_seeds_torch_is_told_so() -> None:
+    with pytest.raises(AssertionError, match=f"the loss {SEEDS}"):
+        check_loss(SeededLossOnly)

@@ -71,6 +71,13 @@ class CropAtCorner(Crop):
         return np.pad(array, ((0, 0), (0, 16), (0, 16)))
 
 
+class Emptying(Same):
+    """Returns zeros of the right shape."""
+
+    def restore(self, array: Any, shape: Any) -> Any:
+        return np.zeros_like(array)
+
+
 class Backwards(Same):
     """Puts slices into the other order."""
 
@@ -170,6 +177,7 @@ def test_a_step_that_puts_masks_back_passes(transform: Any) -> None:
         (Mirror, "does not put a mask back where it was: Dice 0"),
         (TurnedOn, "does not put a mask back where it was"),
         (CropAtCorner, "does not put a mask back where it was"),
+        (Emptying, "makes nothing of a mask of ones"),
         (Backwards, "does not put a mask back where it was"),
         (Remembered, "fails in a step that has not prepared this volume itself"),
         (ImageMirror, "image and mask do not move together"),
