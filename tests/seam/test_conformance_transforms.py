@@ -166,7 +166,7 @@ SOUND = [
 ]
 
 
-@pytest.mark.parametrize("transform", SOUND, ids=repr)
+@pytest.mark.parametrize("transform", SOUND, ids=lambda step: f"{type(step).__name__}{getattr(step, 'size', '')}")
 def test_a_step_that_puts_masks_back_passes(transform: Any) -> None:
     check_transform(transform)
 
