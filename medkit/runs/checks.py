@@ -103,11 +103,15 @@ def judged_number(stage: Stage, metrics: Sequence[Any], key: str) -> Criterion |
     judged: KeepBest | EarlyStop | None = getattr(stage, key)
     if judged is None:
         return None
-    named = [metric for metric in metrics if metric.name == judged.metric]  # rmse of [rmse_hu, rmse] is the second
-    named += [m for block, m in zip(stage.metrics, metrics, strict=False) if block.entry.name == judged.metric]
-    if named:
-        return Criterion(f"{judged.split}/{named[0].name}", named[0].higher_is_better)
-    return Criterion(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)
+    found = metric_number(stage, metrics, judged.metric, judged.split)
+    return found or Criterion(loss_key(judged.metric, judged.split, metrics), higher_is_better=False)
+
+
+def metric_number(stage: Stage, metrics: Sequence[Any], name: str, split: str) -> Criterion | None:
+    """The number of ``split`` that a metric gives, called as it is recorded or as in the recipe; None if none is."""
+    named = [metric for metric in metrics if metric.name == name]  # rmse of [rmse_hu, rmse] is the second
+    named += [m for block, m in zip(stage.metrics, metrics, strict=False) if block.entry.name == name]
+    return Criterion(f"{split}/{named[0].name}", bool(named[0].higher_is_better)) if named else None
 
 
 def loss_key(name: str, split: str, metrics: Sequence[Any]) -> str:

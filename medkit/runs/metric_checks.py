@@ -9,8 +9,9 @@ from medkit.data.transforms import Window
 from medkit.errors import InputError, Problems
 from medkit.evaluation.metric_arguments import arguments_apart
 from medkit.protocols.metric import column_told, is_column
-from medkit.recipe import Stage
+from medkit.recipe import Recipe, Stage
 from medkit.recipe.blocks import Block
+from medkit.recipe.labels import reads_labels
 from medkit.registry.schema import schema_of
 from medkit.runs.checks import check_metric_names
 
@@ -37,6 +38,29 @@ def check_metrics(bench: Workbench) -> None:
     problems += [problem for stage in stages for problem in _variants(stage, stages, built)]
     if problems:
         raise Problems(problems)
+
+
+def built_metrics(recipe: Recipe, stage: Stage) -> list[Any]:
+    """The metrics of a stage, built: its own in their order, then those of single labels and classes.
+
+    Raises
+    ------
+    InputError
+        as :func:`check_recorded`.
+    """
+    built = [block.build() for block in stage.metrics]
+    labels = recipe.data[stage.data].labels
+    if labels is not None and reads_labels(stage):
+        of = [m.of_labels(labels) if hasattr(m, "of_labels") else [m] for m in built]
+        built = [*(each[0] for each in of), *(one for each in of for one in each[1:])]
+    classes = recipe.data[stage.data].classes
+    if classes is not None:
+        pairs = [(metric, metric.of_classes(classes.names)) for metric in built if hasattr(metric, "of_classes")]
+        means = {id(metric): each[0] for metric, each in pairs}
+        built = [means.get(id(metric), metric) for metric in built]
+        built += [one for _, each in pairs for one in each[1:]]
+    check_recorded(stage, built)
+    return built
 
 
 def check_recorded(stage: Stage, built: Sequence[Any]) -> None:

@@ -26,9 +26,8 @@ from medkit.paths import cache_folder, typed
 from medkit.protocols import Case
 from medkit.recipe import DataBlock, Recipe, Stage
 from medkit.recipe.binary import binary_reader
-from medkit.recipe.labels import reads_labels
 from medkit.runs.folder import RunFolder
-from medkit.runs.metric_checks import check_recorded
+from medkit.runs.metric_checks import built_metrics
 from medkit.runs.seen import Seen
 from medkit.runs.settings import Workers
 from medkit.runs.stage_cases import StageCases
@@ -239,19 +238,7 @@ class Workbench:
         InputError
             if two are recorded under one name, as their rows would be mixed, or one under that of another column.
         """
-        built = [block.build() for block in stage.metrics]
-        labels = self.recipe.data[stage.data].labels
-        if labels is not None and reads_labels(stage):
-            of = [m.of_labels(labels) if hasattr(m, "of_labels") else [m] for m in built]
-            built = [*(each[0] for each in of), *(one for each in of for one in each[1:])]
-        classes = self.recipe.data[stage.data].classes
-        if classes is not None:  # the stage's own first, in their order
-            pairs = [(metric, metric.of_classes(classes.names)) for metric in built if hasattr(metric, "of_classes")]
-            means = {id(metric): each[0] for metric, each in pairs}
-            built = [means.get(id(metric), metric) for metric in built]
-            built += [one for _, each in pairs for one in each[1:]]
-        check_recorded(stage, built)
-        return built
+        return built_metrics(self.recipe, stage)
 
     def evaluated_splits(self, stage: Stage) -> list[str]:
         """The splits that a finished stage is evaluated on."""

@@ -23,7 +23,9 @@ from medkit.studies.fairness import check_fairness
 from medkit.studies.folder import STUDY, TOKEN, StudyFolder
 from medkit.studies.foresight import without_verdict
 from medkit.studies.options import Options
-from medkit.studies.search import check_search, run_search
+from medkit.studies.search import check_attempts, check_search, run_search
+from medkit.studies.search_begun import CHOSEN, asked
+from medkit.studies.search_begun import KEPT as SEARCHED
 from medkit.studies.seconds import KEPT, kept_paces, planned_apart
 from medkit.studies.status import FAILED, failures, standing
 from medkit.studies.study import Study
@@ -63,8 +65,11 @@ def run_study(study: Study, out: Path, options: Options, progress: Progress) -> 
     except OSError as error:
         raise InputError(f"the output folder cannot be made: {error.strerror}", str(out)) from error
     with locked(RunFolder(out), "study run"):
+        if study.search:
+            check_attempts(study, folder, expansion)
         progress.log = folder.log
         said = {"options": {**asdict(options), "device": options.device}, "fairness": [asdict(row) for row in fairness]}
+        said |= {SEARCHED: asked(study)} if study.search else {}
         said |= {KEPT: [asdict(one) for one in paces]} if paces else {}
         folder.write_plan(study, None if study.search else trials, said)
         folder.forget_failures()
@@ -101,7 +106,7 @@ def _searched(study: Study, expansion: Expansion, folder: StudyFolder, crew: Cre
         trials = expansion.trials({one.method: one.values for one in chosen})
         folder.check(study, trials)
         folder.add(trials, replace=False)
-    folder.write_json(STUDY, {**folder.about(), "search": [one.plain() for one in chosen]})
+    folder.write_json(STUDY, {**folder.about(), CHOSEN: [one.plain() for one in chosen]})
     return trials
 
 

@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from medkit.engine.settings import Criterion
 from medkit.errors import InputError, RunError
 from medkit.evaluation import files
 from medkit.paths import typed
 from medkit.recipe import Recipe, Report
 from medkit.recipe.yaml import Node
+from medkit.runs.checks import judged_number, metric_number
+from medkit.runs.metric_checks import built_metrics
 from medkit.studies.folder import StudyFolder
+from medkit.studies.search_begun import check_begun
 from medkit.studies.study import Method, Range, Search, Study
 from medkit.studies.trials import Expansion, Trial, planned_keys
 
@@ -71,12 +75,26 @@ def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
         if stage.validate is None:
             what = f"search: stage '{stage.name}' of method '{method}' has no validation split to choose by"
             raise InputError(what, str(search.mark), "give it one: validate: SPLIT")
-        _higher(recipe, compare.stage, search)
+        _wanted(recipe, compare.stage, search)
     expansion = Expansion(study)
     for given in study.methods:
         for one in search.ranges:
             for value in one.choices or (_node(one, one.low), _node(one, one.high)):
                 expansion.trial(given, search.at, [(one.key, value)])
+
+
+def check_attempts(study: Study, folder: StudyFolder, expansion: Expansion) -> None:
+    """Refuse a folder whose attempts say nothing about this search: of other values, another metric, other recipes.
+
+    Raises
+    ------
+    InputError
+        naming what differs.
+    """
+    if (folder.path / JOURNAL).is_file():
+        check_begun(study, folder)
+        for method in study.methods:
+            _Attempts(study, folder, method, expansion).check()
 
 
 def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:
@@ -107,12 +125,16 @@ class _Attempts:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.path / JOURNAL)))
         plain = expansion.trial(method, self.search.at)
         assert plain.recipe is not None
-        self.higher = _higher(plain.recipe, self.stage, self.search)
-        direction = "maximize" if self.higher else "minimize"
+        higher = _wanted(plain.recipe, self.stage, self.search).higher_is_better
+        direction = "maximize" if higher else "minimize"
         self._made: dict[int, Trial] = {}
         self.optuna = optuna.create_study(
             study_name=method.name, storage=storage, direction=direction, load_if_exists=True
         )
+
+    def check(self) -> None:
+        """Refuse a folder whose attempts are of another recipe under the same numbers."""
+        self.folder.check(self.study, [self._trial(t.number, t.params) for t in self.optuna.get_trials(deepcopy=False)])
 
     def next_round(self, search: Search) -> list[Trial]:
         """Report what has ended, and ask for more; returns the trials to run."""
@@ -120,8 +142,9 @@ class _Attempts:
         known = self.optuna.get_trials(deepcopy=False)
         open_ = [trial for trial in known if not trial.state.is_finished()]
         if not open_ and len(known) < search.trials:
-            number = len(known) // ROUND
-            self.optuna.sampler = _optuna().samplers.TPESampler(seed=search.seed + 1000 * number)
+            number, begun = divmod(len(known), ROUND)
+            # Where attempts are added later, the last round goes on: with its own seed it would draw the same again.
+            self.optuna.sampler = _optuna().samplers.TPESampler(seed=search.seed + 1000 * number + begun)
             for _ in range(min(ROUND, search.trials - len(known))):
                 trial = self.optuna.ask()
                 for one in search.ranges:
@@ -158,18 +181,14 @@ class _Attempts:
         return replace(trial, name=name, recipe=recipe, stages=planned_keys(recipe))
 
     def _score(self, trial: Trial) -> float | None:
-        """What validation says about the epoch whose weights are kept: about the best one if the stage keeps that."""
+        """What validation says about the epoch whose weights are kept; None if the metric is undefined in it."""
         run = self.folder.run_folder(trial)
         lines = [line for line in files.read_lines(run.file("metrics.jsonl")) if line["stage"] == self.stage]
         assert trial.recipe is not None
         stage = trial.recipe.stage(self.stage)
-        found = [line[key] for line in lines for key in line if _is_metric(key, stage.validate or "", self.search)]
-        found = [value for value in found if value is not None]
-        if not found:
-            return None
-        if stage.keep_best is not None and stage.keep_best.metric == self.search.metric:
-            return float(max(found) if self.higher else min(found))
-        return float(found[-1])
+        kept = judged_number(stage, built_metrics(trial.recipe, stage), "keep_best")
+        value = _kept_epoch(lines, kept).get(_wanted(trial.recipe, self.stage, self.search).key)
+        return None if value is None else float(value)
 
     def best(self) -> Chosen:
         trials = self.optuna.get_trials(deepcopy=False)
@@ -177,6 +196,7 @@ class _Attempts:
         done = [trial for trial in trials if trial.state == states.COMPLETE]
         if not done:
             what = f"all {len(trials)} attempts of method '{self.method.name}' failed in the search"
+            what += f", or '{self.search.metric}' is undefined on validation in the epoch whose weights are kept"
             raise RunError(what, str(self.folder.path), f"'medkit study status {typed(self.folder.path)}' says why")
         best = self.optuna.best_trial
         values = {one.key: _node(one, best.params[one.key]) for one in self.search.ranges}
@@ -194,18 +214,27 @@ def validated_only(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data, stages=stages, report=Report())
 
 
-def _is_metric(key: str, split: str, search: Search) -> bool:
-    return key == f"{split}/{search.metric}" or key.startswith(f"{split}/{search.metric}_")
+def _kept_epoch(lines: Sequence[Mapping[str, Any]], kept: Criterion | None) -> Mapping[str, Any]:
+    """The line of the epoch whose weights a training keeps: the best one by ``kept``, else the last."""
+    chosen, best = (lines[-1] if lines else {}), None
+    if kept is None:
+        return chosen
+    for line in lines:
+        value = line.get(kept.key)
+        if value is not None and kept.improves(value, best):
+            chosen, best = line, value
+    return chosen
 
 
-def _higher(recipe: Recipe, stage: str, search: Search) -> bool:
-    """Whether a higher metric is better; one that the stage does not have is an error."""
-    for metric in recipe.stage(stage).metrics:
-        if metric.entry.name == search.metric:
-            return bool(metric.build().higher_is_better)
-    known = [metric.entry.name for metric in recipe.stage(stage).metrics]
-    what = f"search.metric: stage '{stage}' has no metric '{search.metric}'"
-    raise InputError(what, str(search.mark), f"there are: {', '.join(known)}")
+def _wanted(recipe: Recipe, name: str, search: Search) -> Criterion:
+    """The number of validation that decides, and whether higher is better; a metric that is not there is an error."""
+    stage = recipe.stage(name)
+    metrics = built_metrics(recipe, stage)
+    found = metric_number(stage, metrics, search.metric, stage.validate or "")
+    if found is None:
+        what = f"search.metric: stage '{name}' has no metric '{search.metric}'"
+        raise InputError(what, str(search.mark), f"there are: {', '.join(metric.name for metric in metrics) or 'none'}")
+    return found
 
 
 def _suggest(trial: Any, one: Range) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.conftest import study
+import yaml
+from studies.conftest import recipe, study
 
 from medkit.errors import InputError
 from medkit.recipe import load_recipe
 from medkit.studies.folder import Outcome, StudyFolder
 from medkit.studies.reader import load_study
-from medkit.studies.search import check_search, run_search, validated_only
+from medkit.studies.search import check_attempts, check_search, run_search, validated_only
+from medkit.studies.search_begun import CHOSEN, KEPT, asked
 from medkit.studies.study import Study
 from medkit.studies.trials import Expansion, Trial
 
@@ -110,3 +112,102 @@ def test_without_optuna_the_way_to_it_is_told(
     said = searched(tmp_path, write_study)
     with pytest.raises(InputError, match=r"pip install 'medkit-imaging\[search\]'"):
         check_search(said, {})
+
+
+def scored(folder: Path, write_study: Write, changes: dict[str, Any], lines: list[dict[str, Any]]) -> float:
+    """The score of the only attempt of a method whose compared stage has left these lines, one per epoch."""
+    said = study()
+    said["vary"], said["methods"] = {"seed": [1]}, {"cls": None}
+    del said["compare"]["reference"]
+    said["search"] = {"trials": 1, "over": {"stages.finer.batch": [2, 3]}}
+    made = recipe()
+    made["stages"][1] |= changes
+    read = load_study(write_study(folder, said, made))
+    there = planned_folder(folder / "out", read)
+
+    def run(trials: list[Trial]) -> None:
+        there.add(trials, replace=False)
+        for trial in trials:
+            there.run_folder(trial).path.mkdir(parents=True)
+            for epoch, line in enumerate(lines, 1):
+                there.run_folder(trial).append_metrics({"stage": "finer", "epoch": epoch, **line})
+            there.keep_outcome(trial, Outcome("finished"))
+
+    return run_search(read, there, run)[0].score
+
+
+def test_a_search_does_not_take_a_loss_for_the_metric_whose_name_it_begins_with(
+    tmp_path: Path, write_study: Write
+) -> None:
+    pytest.importorskip("optuna")
+    changes = {"epochs": 2, "keep_best": {"metric": "auc"}}
+    lines = [{"val/auc": 0.6, "val/auc_loss": 0.9}, {"val/auc": 0.7, "val/auc_loss": 0.8}]
+    assert scored(tmp_path, write_study, changes, lines) == 0.7
+
+
+def test_a_search_scores_the_epoch_whose_weights_are_kept(tmp_path: Path, write_study: Write) -> None:
+    pytest.importorskip("optuna")
+    changes = {"epochs": 3, "keep_best": {"metric": "loss"}}
+    lines = [{"val/auc": a, "val/loss": loss} for a, loss in ((0.9, 0.5), (0.6, 0.2), (0.8, 0.3))]
+    assert scored(tmp_path, write_study, changes, lines) == 0.6
+
+
+def began(folder: Path, write_study: Write, attempts: int = 4) -> tuple[Study, StudyFolder]:
+    """A study, and a folder in which its search has made its attempts and nothing has been chosen yet."""
+    said = searched(folder, write_study, attempts)
+    there = planned_folder(folder / "out", said)
+    there.write_plan(said, None, {KEPT: asked(said)})
+    run_search(said, there, ends_well(there, said))
+    return said, there
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"over": {"stages.finer.optim.lr": {"low": 1e-3, "high": 1e-1, "log": True}}}, "search.over.stages.finer"),
+        ({"over": {"stages.finer.batch": [2, 3]}}, r"search.over.stages.finer.optim.lr: .* says nothing"),
+        ({"trials": 3}, "search.trials: the search in the folder was begun with 4, and this study says 3"),
+        ({"seed": 7}, "search.seed"),
+    ],
+    ids=["range", "key", "fewer", "seed"],
+)
+def test_a_begun_search_is_not_gone_on_with_as_another(
+    changes: dict[str, Any], told: str, tmp_path: Path, write_study: Write
+) -> None:
+    pytest.importorskip("optuna")
+    said, there = began(tmp_path, write_study)
+    written = yaml.safe_load(said.text)
+    written["search"] |= changes
+    edited = load_study(write_study(tmp_path, written))
+    with pytest.raises(InputError, match=told) as refused:
+        check_attempts(edited, there, Expansion(edited))
+    assert "--out" in str(refused.value.hint)
+
+
+def test_attempts_of_another_recipe_are_not_gone_on_with(tmp_path: Path, write_study: Write) -> None:
+    pytest.importorskip("optuna")
+    said, there = began(tmp_path, write_study)
+    made = recipe()
+    made["stages"][1]["batch"] = 3
+    edited = load_study(write_study(tmp_path, yaml.safe_load(said.text), made))
+    with pytest.raises(InputError, match=r"trial 'search-cls-000' of another recipe: stages.finer.batch is 2 there"):
+        check_attempts(edited, there, Expansion(edited))
+
+
+def test_more_attempts_are_other_ones(tmp_path: Path, write_study: Write) -> None:
+    pytest.importorskip("optuna")
+    _, there = began(tmp_path, write_study, attempts=6)
+    more = searched(tmp_path, write_study, attempts=8)
+    check_attempts(more, there, Expansion(more))
+    assert [one.attempts for one in run_search(more, there, ends_well(there, more))] == [8, 8]
+    recipes = [load_recipe(there.recipe_file(trial)) for trial in there.trials() if trial.method == "cls"]
+    assert len({one.stage("finer").optim.arguments["lr"] for one in recipes}) == 8
+
+
+def test_more_attempts_are_refused_once_values_have_been_chosen(tmp_path: Path, write_study: Write) -> None:
+    pytest.importorskip("optuna")
+    _, there = began(tmp_path, write_study)
+    there.write_json("study.json", {**there.about(), CHOSEN: []})
+    more = searched(tmp_path, write_study, attempts=8)
+    with pytest.raises(InputError, match=r"search\.trials"):
+        check_attempts(more, there, Expansion(more))
