@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from medkit.runs.workbench import Workbench
 
 KEPT = "begun"
-CONTENT = ("the ", "seed", "ranks", "threads")
-CHOSEN = ("device", "precision", "ranks", "threads")
+CONTENT = ("the ", "seed", "ranks")
+THREADS = "threads"
+CHOSEN = ("device", "precision", "ranks", THREADS)
 SHOWN = 6
 
 
@@ -37,7 +38,8 @@ def keep(bench: Workbench, stage: Stage) -> None:
 
 
 def versions(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    """Versions of medkit and of libraries, and the kind of device, with which the stages of a run were started."""
+    """With what the stages of a run were started: versions of medkit and of libraries, the kind of device, and on a CPU
+    the number of threads (:data:`THREADS`)."""
     for then in folder.read_json("state.json", {}).get(KEPT, {}).values():
         yield from ((name, version) for name, version in then.items() if not name.startswith(CONTENT))
 
@@ -93,7 +95,7 @@ def _made(bench: Workbench, stage: Stage) -> dict[str, str]:
         "precision": str(precision),
         "ranks": str(ranks),
         # On a CPU sums are split among them, and rounded accordingly.
-        **({"threads": str(torch.get_num_threads())} if bench.runtime.device.type == "cpu" else {}),
+        **({THREADS: str(torch.get_num_threads())} if bench.runtime.device.type == "cpu" else {}),
         "seed": str(made["seed"]),
         "the stage in recipe.yaml or a file that it names": digest(made["stage"]),
         "the data block in recipe.yaml or a file that it names": digest(made["data"]),

@@ -1,25 +1,32 @@
-"""Whether the trials of a study were trained with the same medkit and libraries, on the same kind of device."""
+"""Whether the trials of a study were trained with the same medkit and libraries, on the same kind of device, with as many
+threads."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from medkit.runs.begun import versions
+from medkit.runs.begun import THREADS, versions
 from medkit.studies.folder import StudyFolder
+
+EFFECT = "Differences between methods may come from that."
 
 
 def mixed_versions(folder: StudyFolder) -> list[str]:
-    """A warning if they were not: what looks like a difference between methods may be one between versions."""
+    """Warnings if they were not: what looks like a difference between methods may be one between versions."""
     found: dict[str, Counter[str]] = {}
     for trial in folder.trials():
         for name, version in set(versions(folder.run_folder(trial))):
             found.setdefault(name, Counter())[version] += 1
     apart = {name: counts for name, counts in found.items() if len(counts) > 1}
-    if not apart:
-        return []
-    each = "; ".join(f"{name} {_shares(counts)}" for name, counts in apart.items())
-    said = f"Trials were not all trained with the same versions: {each}."
-    return [f"{said} Differences between methods may come from that."]
+    threads = apart.pop(THREADS, None)
+    told = []
+    if apart:
+        each = "; ".join(f"{name} {_shares(counts)}" for name, counts in apart.items())
+        told.append(f"Trials were not all trained with the same versions: {each}. {EFFECT}")
+    if threads:
+        what = "Trials were not all trained with the same number of threads, among which a CPU splits sums"
+        told.append(f"{what}: {_shares(threads)}. {EFFECT}")
+    return told
 
 
 def _shares(counts: Counter[str]) -> str:

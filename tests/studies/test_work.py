@@ -114,6 +114,18 @@ def test_trials_of_other_versions_are_told_in_the_report(done: StudyFolder, tmp_
     assert "not all trained with the same versions: torch 1.0 (1 trial)" in page
 
 
+def test_trials_with_other_numbers_of_threads_are_told_in_the_report(done: StudyFolder, tmp_path: Path) -> None:
+    shutil.copytree(done.path, tmp_path / "mixed")
+    assert "number of threads" not in write_study_report(tmp_path / "mixed").path.read_text()
+    state = tmp_path / "mixed" / "trials" / "cls-seed1-lrfast" / "state.json"
+    kept = json.loads(state.read_text())
+    kept["begun"]["finer"]["threads"] = "7"
+    state.write_text(json.dumps(kept))
+    page = write_study_report(tmp_path / "mixed").path.read_text()
+    assert "not all trained with the same number of threads" in page
+    assert "7 (1 trial)" in page
+
+
 def test_stages_are_shared_within_the_study_alone(done: StudyFolder, home: Path) -> None:
     assert not (home / "cache" / "stages").exists()
     entries = [json.loads(path.read_text())["runs"] for path in (done.path / "stages").iterdir()]
