@@ -32,6 +32,15 @@ from medkit.registry.plugins import registry
 from medkit.registry.schema import Schema
 from medkit.registry.static import static_constant, static_schema
 
+VARIED = {
+    "name": (
+        "a variant is called by its key, and under another name it would be compared with nothing",
+        "leave it out",
+    ),
+    "repeat": ("a variant has no variants of its own", "write each combination as a variant beside the others"),
+}
+"""Keys of a stage that its variants cannot have: why, and what next."""
+
 
 def read_recipe(
     root: Node,
@@ -169,6 +178,9 @@ class _Reader(Pieces):
             variant = copy.deepcopy(plain)
             variant.value["name"] = Node(f"{name}{SEPARATOR}{label}", changes.place)
             for key, value in self.mapping(changes, f"{path}.{label}", None).items():
+                if fault := VARIED.get(key.partition(".")[0]):
+                    self.problem(value.place, f"{path}.{label}.{key}", *fault)
+                    continue
                 try:
                     assign(variant, key, value, value.place)
                 except InputError as error:

@@ -1,5 +1,4 @@
-"""Whether the trials of a study were trained with the same medkit and libraries, on the same kind of device, with as many
-threads."""
+"""Whether trials of a study were trained with the same medkit and libraries, kind of device and number of threads."""
 
 from __future__ import annotations
 
