@@ -7,6 +7,8 @@ import re
 LONGEST = 64  # bytes of UTF-8; two names and an ending fit into the 255 of a file name
 NAME = re.compile(r"[\w@+-]+")
 VERSIONED = re.compile(r"[\w@+-][\w@+.~-]*")
+TOTAL = "loss"
+"""What the sum of a stage's losses is recorded as, by which epochs can be judged."""
 # Attributes of nn.ModuleDict, which it refuses as keys; a test compares them with the installed torch.
 _TAKEN = """
 T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches eval
@@ -44,7 +46,12 @@ def _fault(name: str, rule: re.Pattern[str], marks: str) -> str | None:
 
 
 def part_fault(name: str) -> str | None:
-    """The same for a head, a loss or another named part, which torch keeps as a module of that name."""
+    """The same for a head, a loss or another named part, which torch keeps as a module of that name.
+
+    Its loss is recorded by that name too, beside the sum of all.
+    """
     if name in MODULE_ATTRIBUTES or name.startswith("_"):
         return f"torch uses the name '{name}' itself; choose another"
+    if name == TOTAL:
+        return f"the sum of a stage's losses is recorded as '{TOTAL}'; choose another name"
     return fault(name)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from medkit.errors import InputError
+from medkit.names import TOTAL
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block
 from medkit.recipe.model import EarlyStop, KeepBest, Stage
@@ -16,12 +17,12 @@ from medkit.registry.promises_static import Text
 from medkit.registry.source_text import Unsure, lineage, source
 from medkit.registry.static import static_schema
 
-TOTAL = "loss"
-"""The sum of a stage's losses, by which epochs can be judged too."""
 OF_STEPS: tuple[str, ...] = ("batch", "epochs", "optim", "schedule", "clip", "accumulate", "keep_best", "early_stop")
 OF_STEPS += ("unfreeze", "balance", "patches", "patch_size", "slices", "draw", "checkpointing", "compile", "shard")
 OF_STEPS += ("workers",)
 """Keys of a stage that say how it is trained step by step."""
+TRAINED, BESIDE = "train", "_loss"
+"""What the names of numbers begin with that training gives, and what is added to a loss's beside a metric's."""
 USUAL = {"optim": "medkit:adam", "schedule": "medkit:constant"}
 """The values of those keys in a stage that does not set them."""
 
@@ -35,6 +36,7 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
         if judged is not None:
             _check_judged(pieces, stage, judged, entries[key], f"{path}.{key}")
             _check_judged_on(pieces, stage, judged.split, entries[key], f"{path}.{key}", splits)
+    _check_recorded(pieces, stage, entries, path)
     for block in [*_each(stage.optim), *_each(stage.schedule)]:
         _check_settings(pieces, block)
     for block in _each(stage.optim):
@@ -94,6 +96,37 @@ def _check_judged_on(pieces: Pieces, stage: Stage, split: str, node: Node, path:
         pieces.problem(node.mark, path, what, f"write 'validate: {split}'")
     elif stage.validate != split:
         pieces.problem(node.mark, path, f"split '{split}' is not the one validated on ('{stage.validate}')")
+
+
+def _check_recorded(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
+    """Each loss is recorded under a name of its own: as ``train/NAME``, and in validation as ``SPLIT/NAME``."""
+    if stage.validate == TRAINED:
+        mark = entries["validate"].mark if "validate" in entries else entries["name"].mark
+        what = f"what is validated would be recorded under the names of the losses that are trained on ({TRAINED}/NAME)"
+        pieces.problem(mark, f"{path}.validate", what, "call the split otherwise")
+    losses = list(losses_of(stage))
+    metrics = [metric.entry.name for metric in stage.metrics if isinstance(metric, Block)]
+    mark = entries["objective"].mark
+    for name in losses:
+        if name in metrics and f"{name}{BESIDE}" in [*losses, *metrics]:
+            what = (
+                f"the loss '{name}' is recorded as '{name}{BESIDE}' beside the metric of that name, as is another one"
+            )
+            pieces.problem(mark, f"{path}.objective", what, f"rename '{name}'")
+    for tied in _ties(stage):
+        if tied in losses:
+            what = f"the tie between {' and '.join(repr(one) for one in tied.split('-', 1))} is recorded as '{tied}', "
+            pieces.problem(mark, f"{path}.objective", f"{what}which is a head's name", "rename the head")
+
+
+def _ties(stage: Stage) -> Iterator[str]:
+    """What ties between heads are recorded as."""
+    if isinstance(stage.objective, Block):
+        for value in stage.objective.arguments.values():
+            for block in value if isinstance(value, list) else ():
+                pair = block.keys.get("between") if isinstance(block, Block) else None
+                if isinstance(pair, list | tuple) and len(pair) == 2:
+                    yield "-".join(str(one) for one in pair)
 
 
 def losses_of(stage: Stage) -> Iterator[str]:

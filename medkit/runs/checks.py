@@ -14,6 +14,7 @@ from medkit.protocols import Clip, Objective, offered
 from medkit.recipe import Recipe, Stage
 from medkit.recipe.blocks import Block
 from medkit.recipe.model import EarlyStop, KeepBest
+from medkit.recipe.training import BESIDE
 
 
 def check_turns(stage: Stage, objective: Any) -> None:
@@ -117,7 +118,7 @@ def metric_number(stage: Stage, metrics: Sequence[Any], name: str, split: str) -
 def loss_key(name: str, split: str, metrics: Sequence[Any]) -> str:
     """What a loss is called among the numbers of a validation split, where a metric may have the same name."""
     taken = any(metric.name == name for metric in metrics)
-    return f"{split}/{name}_loss" if taken else f"{split}/{name}"
+    return f"{split}/{name}{BESIDE}" if taken else f"{split}/{name}"
 
 
 def judged_by_loss(stage: Stage, metrics: Sequence[Any]) -> list[str]:

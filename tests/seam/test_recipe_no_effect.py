@@ -19,3 +19,34 @@ from seam.test_recipe_errors import problems
 def test_a_variant_has_neither_a_name_nor_variants_of_its_own(tmp_path: Path, change: str, said: str) -> None:
     (only,) = problems(tmp_path, "{objective.encoder: {use: timm, model: test_resnet}}", f"{{{change}}}")
     assert only.startswith(f"r.yaml:25:24: {said}")
+
+
+def test_a_head_is_not_named_as_the_sum_of_all_losses(tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, "        seg: {use:", "        loss: {use:")
+    assert only.startswith(
+        "r.yaml:15:9: stages.pretext.objective.heads: the sum of a stage's losses is recorded as 'loss'"
+    )
+
+
+def test_a_head_is_not_named_as_a_tie_between_two_others(tmp_path: Path) -> None:
+    heads = "        seg: {use: dense_mask}\n        rec: {use: dense_mask}\n        seg-rec: {use: dense_mask}\n"
+    tie = '      ties: [{use: "smartnet:consistency", between: [seg, rec]}]\n'
+    found = problems(
+        tmp_path,
+        '        seg: {use: "smartnet:scse_unet", weight: 1.0}\n',
+        heads.replace("dense_mask", '"smartnet:scse_unet"') + tie,
+    )
+    assert [text for text in found if "the tie between 'seg' and 'rec' is recorded as 'seg-rec'" in text]
+
+
+def test_two_numbers_of_validation_are_not_recorded_as_one(tmp_path: Path) -> None:
+    head = '{use: "smartnet:scse_unet"}'
+    (only,) = problems(
+        tmp_path, "        seg: {use:", f"        dice: {head}\n        dice_loss: {head}\n        seg: {{use:"
+    )
+    assert "the loss 'dice' is recorded as 'dice_loss' beside the metric of that name" in only
+
+
+def test_a_split_to_validate_on_is_not_called_as_what_is_trained_on(tmp_path: Path) -> None:
+    only, *_ = problems(tmp_path, "    unit: volume\n", "    unit: volume\n    train: val\n    validate: train\n")
+    assert only.startswith("r.yaml:21:15: stages.segment.validate: what is validated would be recorded under")
