@@ -19,6 +19,7 @@ from medkit.recipe.dimensions import check_dimensions
 from medkit.recipe.given import check_given
 from medkit.recipe.labels import check_labels, read_labels
 from medkit.recipe.model import OPTIMIZER_KEYS, RECORDS, SCHEDULE_KEYS, Crops, DataBlock, Recipe, Stage, Views, hints
+from medkit.recipe.no_effect import check_unit_keys
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.report import read_report
 from medkit.recipe.report_model import Report
@@ -214,9 +215,7 @@ class _Reader(Pieces):
                 setattr(stage, key, found)
         if "train" in entries:
             self.trained_split(stage, entries["train"], f"{path}.train")
-        if stage.draw is not None and stage.unit == "volume":
-            what, hint = "whole volumes are trained on, so no slice is drawn", "leave 'draw' out"
-            self.problem(entries["draw"].mark, f"{path}.draw", what, hint)
+        check_unit_keys(self, stage, entries, path)
         if stage.checkpointing and stage.compile:
             what, hint = "checkpointing and compile exclude each other", "compiled code decides what to recompute"
             self.problem(entries["compile"].mark, f"{path}.compile", what, hint)

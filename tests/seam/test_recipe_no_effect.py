@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from seam.test_recipe_errors import problems
+from seam.test_recipe_errors import GOOD, problems
+
+from medkit.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,23 @@ def test_two_numbers_of_validation_are_not_recorded_as_one(tmp_path: Path) -> No
 def test_a_split_to_validate_on_is_not_called_as_what_is_trained_on(tmp_path: Path) -> None:
     only, *_ = problems(tmp_path, "    unit: volume\n", "    unit: volume\n    train: val\n    validate: train\n")
     assert only.startswith("r.yaml:21:15: stages.segment.validate: what is validated would be recorded under")
+
+
+@pytest.mark.parametrize(
+    ("after", "key", "said"),
+    [
+        ("    batch: 2\n", "patches: 3", "stages.pretext.patches: whole slices are trained on"),
+        ("    batch: 2\n", "patch_size: 32", "stages.pretext.patch_size: whole slices are trained on"),
+        ("    unit: volume\n", "patches: 3", "stages.segment.patches: whole volumes are trained on"),
+        ("    unit: volume\n", "draw: positive", "stages.segment.draw: whole volumes are trained on"),
+    ],
+)
+def test_nothing_is_said_of_what_no_item_is_drawn_as(tmp_path: Path, after: str, key: str, said: str) -> None:
+    only, *_ = problems(tmp_path, after, f"{after}    {key}\n")
+    assert said in only
+
+
+def test_the_defaults_of_patches_that_a_resolved_recipe_writes_out_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace("    batch: 2\n", "    batch: 2\n    patches: 8\n    patch_size: 64\n"))
+    assert load_recipe(path).stage("pretext").unit == "slice"
