@@ -19,7 +19,7 @@ from medkit.recipe.dimensions import check_dimensions
 from medkit.recipe.given import check_given
 from medkit.recipe.labels import check_labels, read_labels
 from medkit.recipe.model import OPTIMIZER_KEYS, RECORDS, SCHEDULE_KEYS, Crops, DataBlock, Recipe, Stage, Views, hints
-from medkit.recipe.no_effect import check_unit_keys
+from medkit.recipe.no_effect import check_unit_keys, check_windows
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.report import read_report
 from medkit.recipe.report_model import Report
@@ -150,6 +150,8 @@ class _Reader(Pieces):
                     check_prepare(step) if key == "prepare" else check_augment(step, block.augment_on or "cpu")
                 except InputError as error:
                     self.problem(step.mark, f"{path}.{key}", error.what, error.hint)
+
+        check_windows(self, block.prepare, f"{path}.prepare")
 
     def stages(self, node: Node, data: dict[str, DataBlock]) -> list[Stage]:
         nodes = self.items(node, "stages")

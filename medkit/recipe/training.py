@@ -10,6 +10,7 @@ from medkit.names import TOTAL
 from medkit.recipe import walk
 from medkit.recipe.blocks import Block
 from medkit.recipe.model import EarlyStop, KeepBest, Stage
+from medkit.recipe.no_effect import never_opens, warm_up_told
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.steps import from_source
 from medkit.recipe.yaml import Node
@@ -191,6 +192,10 @@ def training_in_words(stage: Stage) -> str:
         said.append(f"gradients up to norm {stage.clip:g}")
     if (stop := stage.early_stop) is not None:
         said.append(f"ends after {stop.patience} epochs without a better {stop.metric} on {stop.split}")
+        if stage.epochs is not None and stop.patience >= stage.epochs:
+            said[-1] += f" (never: the stage has {stage.epochs})"
+    if told := never_opens(stage):
+        said.append(told)
     if stage.divided:
         said.append(f"{' and '.join(stage.divided)} divided among the ranks")
     return ", ".join(said)
@@ -228,7 +233,5 @@ def _schedule(block: Block, epochs: int | None) -> str:
     """``cosine by step``; with a remark where the full rate is never reached."""
     if block.keys.get("by") == "step":
         return f"{block.entry.name} by step"
-    warmup = block.arguments.get("warmup")
-    if isinstance(warmup, int) and epochs is not None and warmup > epochs:
-        return f"{block.entry.name} (the warm-up of {warmup} epochs outlasts the {epochs} of the stage)"
-    return block.entry.name
+    told = warm_up_told(block, epochs)
+    return f"{block.entry.name} ({told})" if told else block.entry.name

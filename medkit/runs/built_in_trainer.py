@@ -30,6 +30,7 @@ from medkit.evaluation.items import restored_classes
 from medkit.evaluation.ready import first_slice, ready
 from medkit.protocols import Batch, Case, Record
 from medkit.recipe import Stage
+from medkit.recipe.no_effect import too_late
 from medkit.recipe.training import items_a_step
 from medkit.recipe.views import views_in_words
 from medkit.runs.checks import bound_of, check_ranks, judged_by_loss, judged_number
@@ -115,6 +116,7 @@ class BuiltInTrainer:
         division = Division.of(self.objective, settings.shard, bench.runtime)
         measuring = division.measuring(validate)
         with closing(bench.loader(stage)) as loader:
+            self._tell(too_late(stage, -(-loader.steps // stage.accumulate)), say)
             state = Trainer(division.objective, loader, settings, division.runtime, folder, events, measuring).fit()
         division.put_together()
         if settings.keep_best is not None and state.best_epoch is None and bench.runtime.is_main:
@@ -131,10 +133,15 @@ class BuiltInTrainer:
                 told_of += [bench.cases.left_out(stage, split), unknown]
                 if counts:
                     say(counts)
+        self._tell(told_of, say)
+
+    def _tell(self, told_of: Sequence[str], say: Callable[[str], None]) -> None:
+        """Say what is not empty, and keep it for the report."""
+        assert self.bench.folder is not None
         for told in filter(None, told_of):
             say(told)
-            if bench.runtime.is_main:
-                bench.folder.add_notice(f"{stage.name}: {told}.")
+            if self.bench.runtime.is_main:
+                self.bench.folder.add_notice(f"{self.stage.name}: {told}.")
 
     def settings(self) -> TrainingSettings:
         """How the stage's recipe says that it is trained."""

@@ -101,7 +101,7 @@ def _notices(bench: Workbench, stage: Stage) -> list[str]:
     told = bench.folder.read_json("environment.json", {}).get("notices", [])
     kept = judged_number(stage, bench.metrics(stage), "keep_best")
     mine = [*bench.dataset(stage).told(), None if kept is None else no_best(stage.name, kept.key)]
-    return [text for text in told if text in mine]
+    return [text for text in told if text in mine or text.startswith(f"{stage.name}: ")]
 
 
 # -- the index -----------------------------------------------------------------------------------------------------

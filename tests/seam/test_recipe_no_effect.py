@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from seam.test_recipe_errors import GOOD, problems
 
+from medkit.errors import InputError
 from medkit.recipe import load_recipe
+from medkit.recipe.training import training_in_words
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,43 @@ def test_the_defaults_of_patches_that_a_resolved_recipe_writes_out_are_taken(tmp
     path = tmp_path / "r.yaml"
     path.write_text(GOOD.replace("    batch: 2\n", "    batch: 2\n    patches: 8\n    patch_size: 64\n"))
     assert load_recipe(path).stage("pretext").unit == "slice"
+
+
+@pytest.mark.parametrize(
+    ("steps", "refused"),
+    [
+        ("{use: window, low: 0, high: 80}, {use: window, low: 0, high: 80}", True),
+        ("{use: window}, {use: window, low: 0, high: 80}", True),
+        ("{use: min_max}, {use: windows, windows: [[0, 1], [0, 80]]}", True),
+        ("{use: clip_percentiles}, {use: window}", True),
+        ("{use: clip_percentiles, stretch: false}, {use: window}", False),
+        ("{use: window, low: 0, high: 80}, {use: window, low: 0.2, high: 0.8}", False),
+        ("{use: window, low: 0, high: 80}, {use: resize, size: [32, 32]}", False),
+    ],
+)
+def test_a_window_of_images_that_are_in_0_to_1_already_has_such_ends(tmp_path: Path, steps: str, refused: bool) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace("{use: window, low: 0, high: 80}", steps))
+    if not refused:
+        load_recipe(path)
+        return
+    with pytest.raises(InputError, match=r"r\.yaml:7:\d\d: data\.ich\.prepare: '.*' before it has brought images to"):
+        load_recipe(path)
+
+
+def test_a_part_that_is_never_opened_is_told_by_check(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        GOOD.replace("    batch: 2\n", "    batch: 2\n    epochs: 2\n    unfreeze: {part: encoder, after: 2}\n")
+    )
+    said = training_in_words(load_recipe(path).stage("pretext"))
+    assert "'encoder' stays frozen: 'unfreeze' opens it after 2 epochs, and the stage has 2" in said
+
+
+def test_patience_that_no_training_exhausts_is_told_by_check(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    stop = "    epochs: 2\n    early_stop: {metric: dice, patience: 2}\n"
+    path.write_text(GOOD.replace("    batch: 2\n", f"    batch: 2\n{stop}"))
+    assert "without a better dice on val (never: the stage has 2)" in training_in_words(
+        load_recipe(path).stage("pretext")
+    )

@@ -151,7 +151,7 @@ def test_how_a_stage_is_trained_is_said_in_a_line() -> None:
     stage = recipe_from(recipe(**EVERYTHING)).stages[0]
     assert training_in_words(stage) == (
         "adamw 0.001 (norms and biases do not decay, 0.75 a layer), cosine by step, 4 items per step (1 per batch, 4 batches per step), gradients up to "
-        "norm 1, ends after 3 epochs without a better dice on val, encoder divided among the ranks"
+        "norm 1, ends after 3 epochs without a better dice on val (never: the stage has 1), encoder divided among the ranks"
     )
 
 
