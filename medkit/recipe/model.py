@@ -219,7 +219,8 @@ def _per_turn(blocks: Block | dict[str, Block], turns: Sequence[str], path: str)
     if isinstance(blocks, Block):
         return dict.fromkeys(turns, blocks)
     if set(blocks) != set(turns):
-        raise InputError(f"{path} names the turns {sorted(blocks)}, but the objective has {sorted(turns)}")
+        what = f"{path} names the turns {sorted(blocks)}, but the objective has {sorted(turns)}"
+        raise InputError(what, next((str(block.mark) for block in blocks.values() if block.mark is not None), None))
     return blocks
 
 

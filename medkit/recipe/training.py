@@ -13,6 +13,7 @@ from medkit.recipe.model import EarlyStop, KeepBest, Stage
 from medkit.recipe.no_effect import never_opens, warm_up_told
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.steps import from_source
+from medkit.recipe.turns import check_turn_names, check_unfrozen_part
 from medkit.recipe.yaml import Node
 from medkit.registry.promises_static import Text
 from medkit.registry.source_text import Unsure, lineage, source
@@ -45,6 +46,8 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
             what = "it goes by the stages of an encoder, and the objective has none"
             pieces.problem(block.mark, f"{block.path}.layer_decay", what, "leave it out")
     _check_fitted(pieces, stage, entries, path)
+    check_turn_names(pieces, stage, entries, path)
+    check_unfrozen_part(pieces, stage, entries, path)
     parts = dict(walk.parts(stage.objective))
     if stage.compile and any((stage.shard or {}).values()):
         what = "divided parts are not compiled"

@@ -59,7 +59,11 @@ class BuiltInTrainer:
 
     def check(self) -> None:
         if self.stage.unfreeze is not None:
-            stages_of(self.objective, self.stage.unfreeze.part)
+            try:
+                stages_of(self.objective, self.stage.unfreeze.part)
+            except InputError as error:
+                place = self.bench.recipe.places.get((self.stage.name, "unfreeze"))
+                raise InputError(error.what, error.where or (str(place) if place else None), error.hint) from error
         check_ranks(self.stage, len(self.bench.cases.train(self.stage)), self.bench.runtime.world_size)
         check_division(self.objective, self.stage.divided, f"stages.{self.stage.name}.shard")
         # Into the run's recipe, so that a resumed run draws the same.

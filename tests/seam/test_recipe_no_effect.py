@@ -9,7 +9,10 @@ from seam.test_recipe_errors import GOOD, problems
 
 from medkit.errors import InputError
 from medkit.recipe import load_recipe
+from medkit.recipe.blocks import Block
 from medkit.recipe.training import training_in_words
+from medkit.recipe.turns import turns_of
+from medkit.registry.plugins import registry
 
 
 @pytest.mark.parametrize(
@@ -114,3 +117,33 @@ def test_patience_that_no_training_exhausts_is_told_by_check(tmp_path: Path) -> 
     assert "without a better dice on val (never: the stage has 2)" in training_in_words(
         load_recipe(path).stage("pretext")
     )
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (
+            "schedule: {trian: {use: cosine}}",
+            "r.yaml:11:16: stages.pretext.schedule.trian: the objective has no turn 'trian'; did you mean 'train'?",
+        ),
+        (
+            "optim: {train: {use: adam}, heads: {use: adam}}",
+            "r.yaml:11:33: stages.pretext.optim.heads: the objective has no turn 'heads'; there are: train",
+        ),
+        (
+            "unfreeze: {part: heads.sge}",
+            "r.yaml:11:22: stages.pretext.unfreeze.part: the objective has no part 'heads.sge'; "
+            "did you mean 'heads.seg'?",
+        ),
+    ],
+)
+def test_turns_and_parts_that_do_not_exist_are_told_with_their_place(tmp_path: Path, added: str, said: str) -> None:
+    assert problems(tmp_path, "    batch: 2\n", f"    batch: 2\n    {added}\n") == [said]
+
+
+@pytest.mark.parametrize(
+    ("name", "turns"),
+    [("multitask", ["train"]), ("distillation", ["train"]), ("adversarial", ["discriminator", "generator"])],
+)
+def test_the_turns_of_an_objective_are_read_from_its_source(name: str, turns: list[str]) -> None:
+    assert turns_of(Block(registry().resolve("objective", name))) == turns
