@@ -109,13 +109,16 @@ RESERVED = frozenset(f.name for f in fields(MetricValue)) - {"extras"}
 
 
 def recorded(name: str, known: Iterable[str]) -> str:
-    """The name that results use for a metric of a recipe: ``rmse`` is recorded as ``rmse_hu`` if it is in HU.
+    """The name that results use for a metric of a recipe: ``rmse`` is recorded as ``rmse_hu`` if it is in HU, and
+    ``nsd`` as ``nsd_2mm``, beside which each class has its own (``nsd_2mm_SAH``).
 
     ``name`` itself if it is there, if none fits, or if several do.
     """
-    known = list(dict.fromkeys(known))
-    longer = [other for other in known if other.startswith(f"{name}_")]
-    return longer[0] if name not in known and len(longer) == 1 else name
+    known = {*known}
+    longer = sorted((other for other in known if other.startswith(f"{name}_")), key=len)
+    if name in known or not longer or not all(other.startswith(f"{longer[0]}_") for other in longer[1:]):
+        return name
+    return longer[0]
 
 
 @dataclass

@@ -125,3 +125,16 @@ def test_neither_is_better_where_most_patients_favour_one_and_the_mean_the_other
     assert found.p_holm < 0.05
     assert found.says == "neither is better: most patients favour one and the mean the other"
     assert found.test.stars == ""
+
+
+def test_a_metric_of_classes_is_compared_by_its_short_name() -> None:
+    found = [
+        {key: case[key] for key in ("stage", "split", "case", "patient")}
+        | {
+            "nsd_2mm": str((i % 7 + 1.5) / 10),
+            "nsd_2mm_EDH": str((i % 7 + 1) / 10),
+            "nsd_2mm_SDH": str((i % 7 + 2) / 10),
+        }
+        for i, case in enumerate(rows(10, 1, 0.5))
+    ]
+    assert compared(found, "paired_t", "nsd").metric == "nsd_2mm"
