@@ -19,9 +19,9 @@ import numpy as np
 from medkit.data.cases import column, fields_of
 from medkit.evaluation import files
 from medkit.evaluation.digits import fewest_digits
-from medkit.evaluation.measure import CaseRows, Columns, counted, joined
+from medkit.evaluation.measure import CaseRows, counted, joined
 from medkit.evaluation.results import MetricValue
-from medkit.evaluation.values import value_of
+from medkit.evaluation.values import lacks, value_of
 from medkit.protocols import Case
 from medkit.protocols.labels import as_number
 
@@ -185,19 +185,12 @@ def _measured(rows: Sequence[CaseRows], cases: Sequence[Case], metrics: Sequence
         owners = [cases[kept.index].patient for kept in there for _ in range(kept.counts[metric.name])]
         empty = sum(len(kept.lines) for kept in rows) - len(owners)
         columns = joined([kept.columns[metric.name] for kept in there])
-        if 0 < len(_rests_on(metric, columns, owners)) < FEWEST:
-            continue
-        values[metric.name] = replace(value_of(metric, columns, owners, empty, True), counted=counts)
+        value = value_of(metric, columns, owners, empty, True)
+        # Patients outside a ratio's denominator hide nobody, nor do negatives the one positive of an AUC.
+        of_few = 0 < value.n_patients < FEWEST or lacks(metric, columns, owners)
+        if not (of_few and math.isfinite(value.value)):
+            values[metric.name] = replace(value, counted=counts)
     return Group(patients, values)
-
-
-def _rests_on(metric: Any, columns: Columns, owners: Sequence[str]) -> set[str]:
-    """Patients on whom a metric's number rests: of a proportion, those in its denominator (of sensitivity, those with
-    a positive case, however many others were counted)."""
-    if owners and getattr(metric, "interval_method", "") == "Wilson" and hasattr(metric, "share"):
-        _, bottom = metric.share(*metric.terms(columns).T)
-        return {owner for owner, inside in zip(owners, bottom > 0, strict=True) if inside} or {*owners}
-    return {*owners}
 
 
 def read_subgroups(path: Path) -> Subgroups | None:

@@ -46,14 +46,14 @@ def value_of(metric: Any, rows: Rows, patients: Sequence[str], empty: int, inter
         return value
     if not math.isfinite(value.value):
         ends = none(_why(rows))
-    elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])) or _lacks(metric, rows, everybody):
+    elif few := too_few(several) or rests_on_one(np.bincount(numbered(patients)[0])) or lacks(metric, rows, everybody):
         ends = none(few)
     else:
         ends = interval(metric, rows, everybody, value.value)
     return replace(value, low=ends.low, high=ends.high, method=ends.method, n_undefined=ends.undefined)
 
 
-def _lacks(metric: Any, rows: Rows, patients: Sequence[str]) -> str:
+def lacks(metric: Any, rows: Rows, patients: Sequence[str]) -> str:
     """Why the metric says that these rows are too few for an interval; "" if it does not."""
     return str(metric.lacks(rows, patients)) if hasattr(metric, "lacks") else ""
 

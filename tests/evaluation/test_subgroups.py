@@ -14,7 +14,7 @@ from medkit.evaluation.measure import CaseRows
 from medkit.evaluation.results import MetricValue
 from medkit.evaluation.subgroups import Group, Subgroups, grouped, read_subgroups, subgroups
 from medkit.evaluation.values import value_of
-from medkit.parts.metrics_classification import Sensitivity
+from medkit.parts.metrics_classification import AUC, Sensitivity
 from medkit.parts.metrics_regression import MAE
 from medkit.protocols import Case
 
@@ -63,6 +63,14 @@ def test_a_sensitivity_of_one_positive_patient_is_withheld_however_many_negative
     found = subgroups(rows, measured([{"sex": "FM"[i % 2]} for i in range(16)])[1], [Sensitivity()]).fields["sex"]
     assert found["M"] == Group(8)
     assert found["F"].values["sensitivity"].value == 1
+
+
+def test_an_auc_of_two_positive_patients_is_withheld() -> None:
+    columns = [{"label": np.array([float(i in (0, 1, 2, 3, 4))]), "probability": np.array([i / 16])} for i in range(16)]
+    rows = [CaseRows(i, 1, 0, [{}], {"auc": one}, {"auc": 1}) for i, one in enumerate(columns)]
+    found = subgroups(rows, measured([{"sex": "FM"[i % 2]} for i in range(16)])[1], [AUC()]).fields["sex"]
+    assert found["M"] == Group(8)
+    assert found["F"].values["auc"].value == 0
 
 
 def test_a_metric_that_is_withheld_in_every_group_is_named() -> None:
