@@ -32,9 +32,11 @@ def check_turn_names(pieces: Pieces, stage: Stage, entries: dict[str, Node], pat
 
 
 def check_unfrozen_part(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
-    """Refuse to unfreeze a part that the objective does not have."""
+    """Refuse to unfreeze a part that the objective does not have; that of a plugin may have some that no recipe names,
+    so a run asks the built one."""
     plan, parts = stage.unfreeze, dict(walk.parts(stage.objective))
-    if plan is not None and parts and plan.part not in parts:  # a program of its own has none
+    own = isinstance(stage.objective, Block) and stage.objective.entry.target.startswith("medkit.")
+    if plan is not None and own and parts and plan.part not in parts:  # a program of its own has none
         what = f"the objective has no part '{plan.part}'"
         place = entries["unfreeze"].value["part"].mark
         pieces.problem(place, f"{path}.unfreeze.part", what, names_there(plan.part, parts))

@@ -12,7 +12,7 @@ from medkit.recipe import load_recipe
 from medkit.recipe.blocks import Block
 from medkit.recipe.training import training_in_words
 from medkit.recipe.turns import turns_of
-from medkit.registry.plugins import registry
+from medkit.registry.plugins import forget, load_file, registry
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,34 @@ def test_patience_that_no_training_exhausts_is_told_by_check(tmp_path: Path) -> 
 )
 def test_turns_and_parts_that_do_not_exist_are_told_with_their_place(tmp_path: Path, added: str, said: str) -> None:
     assert problems(tmp_path, "    batch: 2\n", f"    batch: 2\n    {added}\n") == [said]
+
+
+PLUGIN = """
+from medkit.api import hookimpl
+from medkit.objectives.multitask import Multitask
+
+
+class Teacher(Multitask):
+    def parts(self):
+        return {**super().parts(), "teacher": self.encoder}
+
+
+@hookimpl
+def medkit_register(registry):
+    registry.objective("teacher", "two_parts:Teacher", "two names for one encoder")
+"""
+
+
+def test_a_part_that_a_plugin_s_objective_adds_may_be_unfrozen(tmp_path: Path) -> None:
+    (tmp_path / "two_parts.py").write_text(PLUGIN)
+    load_file(tmp_path / "two_parts.py")
+    try:
+        path = tmp_path / "r.yaml"
+        recipe = GOOD.replace("    batch: 2\n", "    batch: 2\n    unfreeze: {part: teacher}\n")
+        path.write_text(recipe.replace("use: multitask", "use: teacher"))
+        assert load_recipe(path).stage("pretext").unfreeze.part == "teacher"
+    finally:
+        forget("two_parts")
 
 
 @pytest.mark.parametrize(
