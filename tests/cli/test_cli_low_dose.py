@@ -314,7 +314,9 @@ def test_a_preparation_that_cannot_be_undone_is_told(call, denoiser, scans, tmp_
     recipe = Path(shutil.copytree(denoiser, tmp_path / "run")) / "recipe.yaml"
     text = recipe.read_text()
     assert "prepare:\n" in text
-    recipe.write_text(text.replace("prepare:\n", "prepare:\n    - use: min_max\n", 1))
+    assert "high: 80" in text
+    stretched = text.replace("prepare:\n", "prepare:\n    - use: min_max\n", 1).replace("high: 80", "high: 1", 1)
+    recipe.write_text(stretched)
     done = call("predict", tmp_path / "run", "--input", scans / "nifti.nii.gz", "--output", "clean.nii")
     assert done.returncode == 2, done.stderr
     assert "images prepared by MinMax, Window cannot be converted back" in done.stderr
