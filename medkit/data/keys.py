@@ -87,11 +87,14 @@ class KeyTable:
     def _compare_all(self) -> None:
         """Compare the cases of a table that have the same key as another one."""
         rows = np.flatnonzero(self._known)
+        if len(rows) == self._sorted:
+            return
         halves = self._digests[rows].view(np.uint64)
         order = np.lexsort(halves.T)
         same = (halves[order][1:] == halves[order][:-1]).all(1)
         for i in np.flatnonzero(same).tolist():
             self._compare(int(rows[order[i]]), int(rows[order[i + 1]]))
+        self._sorted = len(rows)
 
     def _compare(self, one: int, other: int) -> None:
         if one != other and (one, other) not in self._compared:
@@ -105,13 +108,8 @@ class KeyTable:
         rows = cases.rows if isinstance(cases, CaseTable) else np.array([self._row(c.id) for c in cases], np.int64)
         for position in np.flatnonzero(~self._known[rows]).tolist():
             self._work_out(int(rows[position]), cases[position])
-        if (
-            not self.trusted
-            and isinstance(self._cases, CaseTable)
-            and self._sorted != (count := int(self._known.sum()))
-        ):
+        if not self.trusted and isinstance(self._cases, CaseTable):
             self._compare_all()
-            self._sorted = count
         return self._digests[rows]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medkit.engine.optimizers import Optimization
 from medkit.engine.unfreeze import Plan
@@ -23,6 +24,16 @@ class Criterion:
         if math.isnan(value):
             return False
         return best is None or (value > best + by if self.higher_is_better else value < best - by)
+
+    def best_of(self, epochs: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The epoch, of several in their order, whose weights are kept: of equal ones the first; None if none has the
+        number."""
+        found, best = None, None
+        for numbers in epochs:
+            value = numbers.get(self.key)
+            if value is not None and self.improves(value, best):
+                found, best = numbers, value
+        return found
 
 
 @dataclass(frozen=True)

@@ -93,13 +93,16 @@ def compare_variants(
                 if test is not None:
                     found.append((split, metric, other, test, clustered))
     corrected = statistics.holm([test.p for _, _, _, test, _ in found])
+
+    def about(test: statistics.Test, other: str, split: str, metric: str) -> str:
+        return _about(test, *((values or {}).get(s, {}).get(split, {}).get(metric) for s in (stages[0], other)))
+
     return [
         Comparison(
             *(split, metric, stages[0], other, test, p, clustered, metric not in lower_is_better),
-            _about(test, *((values or {}).get(stage, {}).get(split, {}).get(metric) for stage in pair)),
+            about(test, other, split, metric),
         )
         for (split, metric, other, test, clustered), p in zip(found, corrected, strict=True)
-        for pair in [(stages[0], other)]
     ]
 
 

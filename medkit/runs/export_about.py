@@ -78,13 +78,8 @@ def training(stage: Stage, lines: Iterable[Mapping[str, Any]], kept: Criterion |
     if not own:
         return {}
     found: dict[str, Any] = {"epochs": len(own), "epochs_planned": stage.epochs}
-    if kept is None:
-        return found
-    best = None
-    for line in own:  # in their order: of equal epochs the first is kept
-        value = line.get(kept.key)
-        if value is not None and kept.improves(value, best):
-            best, found["epoch_kept"], found["kept_by"] = value, line["epoch"], kept.key
+    if kept is not None and (best := kept.best_of(own)) is not None:
+        found |= {"epoch_kept": best["epoch"], "kept_by": kept.key}
     return found
 
 

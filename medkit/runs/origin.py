@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from medkit.protocols import Record
 from medkit.recipe import Recipe, Stage
 from medkit.runs.file_digest import digest, digest_of_all
 from medkit.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    pass
 
 USE = "for research only, not for clinical use"
 

@@ -187,7 +187,8 @@ class _Attempts:
         assert trial.recipe is not None
         stage = trial.recipe.stage(self.stage)
         kept = judged_number(stage, built_metrics(trial.recipe, stage), "keep_best")
-        value = _kept_epoch(lines, kept).get(_wanted(trial.recipe, self.stage, self.search).key)
+        epoch = (kept.best_of(lines) if kept is not None else None) or (lines[-1] if lines else {})
+        value = epoch.get(_wanted(trial.recipe, self.stage, self.search).key)
         return None if value is None else float(value)
 
     def best(self) -> Chosen:
@@ -212,18 +213,6 @@ def validated_only(recipe: Recipe) -> Recipe:
     }
     stages = [replace(stage, evaluate=[]) for stage in recipe.stages]
     return replace(recipe, data=data, stages=stages, report=Report())
-
-
-def _kept_epoch(lines: Sequence[Mapping[str, Any]], kept: Criterion | None) -> Mapping[str, Any]:
-    """The line of the epoch whose weights a training keeps: the best one by ``kept``, else the last."""
-    chosen, best = (lines[-1] if lines else {}), None
-    if kept is None:
-        return chosen
-    for line in lines:
-        value = line.get(kept.key)
-        if value is not None and kept.improves(value, best):
-            chosen, best = line, value
-    return chosen
 
 
 def _wanted(recipe: Recipe, name: str, search: Search) -> Criterion:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine.test_adversarial_options import Judge
 from helpers import fit
 from torch import Tensor, nn
 
@@ -53,18 +54,6 @@ class Sums(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         return self.scale * features.sum(1)
-
-
-class Judge(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"cls": x.mean((2, 3)) + self.bias}
-
-    def shared_parameters(self) -> list[nn.Parameter]:
-        return [self.bias]
 
 
 class Real(nn.Module):
