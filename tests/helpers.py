@@ -332,3 +332,11 @@ def without_keys(run: Path) -> None:
     path = run / "state.json"
     state = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({name: value for name, value in state.items() if name != "keys"}), "utf-8")
+
+
+def torchrun(script: Path, *arguments: str, folder: Path) -> None:
+    """Start a script on two ranks as users do, in fresh processes; ``folder`` is its last argument."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*words, folder], capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import torchrun
 
 SCRIPT = Path(__file__).with_name("ranks_script.py")
 
@@ -20,8 +18,5 @@ def test_spread_of_weights_over_two_ranks_is_exactly_zero(launch_ranks: Callable
 
 @pytest.mark.slow
 def test_torchrun_starts_ranks_too(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT, "plain"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*words, tmp_path], capture_output=True, text=True, env=environment, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    torchrun(SCRIPT, "plain", folder=tmp_path)
     assert (tmp_path / "spread1").read_text() == "0.0"
