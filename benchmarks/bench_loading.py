@@ -23,8 +23,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from medkit_benchmarks.bench_data import STEPS, Heads
 
-from benchmarks.bench_data import STEPS, Heads
 from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.data.augment import Blur, Brightness, Contrast, GaussNoise, HorizontalFlip, ShiftIntensity, ShiftScaleRotate
 from medkit.data.cache import Cache
