@@ -37,7 +37,7 @@ def scores(
     A class that a case does not have is nan in both; the weights are None if all cases count the same.
     """
     names = classes_behind(metric, [*first.values(), *second.values()]) or [metric]
-    a, b = (np.array([[_number(table[case], name) for name in names] for case in cases]) for table in (first, second))
+    a, b = (np.array([[number_in(table[case], name) for name in names] for case in cases]) for table in (first, second))
     there = np.isfinite(a) & np.isfinite(b)
     some = there.any(0)
     a, b = (np.where(there, each, np.nan)[:, some] for each in (a, b))
@@ -56,8 +56,8 @@ def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     names = [name for name in columns if any(known(row, name) for row in rows)]
     if not names:
         return []
-    each = np.array([[_number(row, name) for name in names] for row in rows])
-    mean = np.array([_number(row, metric) for row in rows])
+    each = np.array([[number_in(row, name) for name in names] for row in rows])
+    mean = np.array([number_in(row, metric) for row in rows])
     there = np.isfinite(each)
     count = there.sum(1)
     if ((count > 0) != np.isfinite(mean)).any():
@@ -66,7 +66,8 @@ def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return names if np.allclose(found, mean[count > 0], rtol=1e-9, atol=1e-12) else []
 
 
-def _number(row: Mapping[str, Any], column: str) -> float:
+def number_in(row: Mapping[str, Any], column: str) -> float:
+    """The number in a row, or nan."""
     return float(row[column]) if known(row, column) else math.nan
 
 

@@ -14,7 +14,8 @@ from medkit.errors import InputError, did_you_mean
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.metric_arguments import measured_apart, metric_blocks
-from medkit.evaluation.pseudo_values import pseudo_values
+from medkit.evaluation.pseudo_values import class_mean_values, pseudo_values
+from medkit.evaluation.reported import classes_behind
 from medkit.evaluation.results import MetricValue, read_results, recorded
 from medkit.evaluation.same_cases import by_case, unlike
 from medkit.evaluation.verdict_recipes import check_alike
@@ -69,9 +70,11 @@ def run_values(
     Methods are stages and variants by their names (``segment``, ``segment@scratch``), or ``RECIPE:STAGE`` if the runs'
     recipes have different names. Seeds are the runs' own. Slices and volumes are cases of their patient; those that
     are empty for the metric are left out. ``auc`` is not a mean over cases, so its patients have pseudo-values
-    (:func:`medkit.evaluation.pseudo_values.pseudo_values`); any other metric without per-case values is refused. So are
-    runs whose recipes differ in more than their seeds (:func:`medkit.evaluation.verdict_recipes.check_alike`), methods
-    of which the metric has other arguments, and cases of the same names that are not the same ones.
+    (:func:`medkit.evaluation.pseudo_values.pseudo_values`), and nor is a mean over classes
+    (:func:`medkit.evaluation.pseudo_values.class_mean_values`); any other metric without per-case values is refused.
+    So are runs whose recipes differ in more than their seeds
+    (:func:`medkit.evaluation.verdict_recipes.check_alike`), methods of which the metric has other arguments, and cases
+    of the same names that are not the same ones.
 
     Parameters
     ----------
@@ -159,19 +162,26 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
     Raises
     ------
     InputError
-        for a metric without per-case values, except ``auc``.
+        for a metric without per-case values, except ``auc``; for a mean over classes of which one has fewer than six
+        patients.
     """
     if metric == AUC.name:
         lines = [line for line in lines if _number(line, "label") is not None]
         columns = {name: np.array([_number(line, name) for line in lines]) for name in ("label", "probability")}
         found = pseudo_values(AUC(), columns, [line["patient"] for line in lines])
-        return [{"patient": patient, "case": patient, "value": value} for patient, value in found.items()]
+        return _of_patients(found)
+    if len(classes := classes_behind(metric, lines)) > 1:
+        return _of_patients(class_mean_values(metric, classes, lines))
     values = [(line, _number(line, metric)) for line in lines]
     rows = [{"patient": n["patient"], "case": n["case"], "value": value} for n, value in values if value is not None]
     if not rows:
         hint = "judge a metric with a value per case, or auc; Python: pseudo_values and a table of your own"
         raise InputError(f"'{metric}' is not a mean over cases: cases.csv has no value of it", None, hint)
     return rows
+
+
+def _of_patients(values: Mapping[str, float]) -> list[Row]:
+    return [{"patient": patient, "case": patient, "value": value} for patient, value in values.items()]
 
 
 def _number(line: Mapping[str, Any], column: str) -> float | None:

@@ -41,6 +41,18 @@ def rests_on_one(sizes: np.ndarray) -> str:
     return f"one of {len(sizes)} patients has {100 * float(sizes.max() / sizes.sum()):.0f} % of the rows"
 
 
+def few_of_class(name: str, patients: np.ndarray) -> str:
+    """Why a mean over classes has no interval: one class has (the names of) so few patients; empty if it has none or
+    enough.
+
+    Its part of the spread cannot be seen then, and is none at all with a single patient.
+    """
+    count = len(np.unique(patients))
+    if not 0 < count < FEWEST_OF_A_KIND:
+        return ""
+    return f"{name} has {count} patient{'s' if count != 1 else ''}, fewer than {FEWEST_OF_A_KIND}"
+
+
 def wilson(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Interval of the proportion sum(top) / sum(bottom), from ``top`` right ones out of ``bottom`` in each patient.
 

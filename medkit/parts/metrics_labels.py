@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from medkit.parts.intervals import few_of_class
 from medkit.parts.metrics_classification import AUC, AveragePrecision, Specificity
 from medkit.protocols.labels import Labels
 
@@ -56,9 +58,27 @@ class LabelMean:
 
         return mean
 
-    def _of(self, i: int, rows: Rows) -> Callable[[np.ndarray], float]:
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients of a class that counts."""
+        names = np.asarray(patients)
+        for i, metric in enumerate(self._each):
+            known, own = self._known(i, rows)
+            if not known.any() or not math.isfinite(metric.compute(own)):
+                continue
+            if hasattr(metric, "lacks") and (why := metric.lacks(own, names[known].tolist())):
+                return f"{metric.name}: {why}"
+            counted = np.asarray(metric.among(own), bool) if hasattr(metric, "among") else np.ones(known.sum(), bool)
+            if why := few_of_class(metric.name, names[known][counted]):
+                return why
+        return ""
+
+    def _known(self, i: int, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Which rows (n,) tell a class, and these rows of it."""
         known = ~np.isnan(rows[f"label{i}"])
-        own = {key: rows[f"{key}{i}"][known] for key in ("label", "probability")}
+        return known, {key: rows[f"{key}{i}"][known] for key in ("label", "probability")}
+
+    def _of(self, i: int, rows: Rows) -> Callable[[np.ndarray], float]:
+        known, own = self._known(i, rows)
         metric = self._each[i]
         if not known.any():
             return lambda times: float("nan")
@@ -103,6 +123,10 @@ class _ByClass:
     def weighted(self, rows: Rows) -> Callable[[np.ndarray], float]:
         """The mean as a function of how often each row counts."""
         return self._mean(rows).weighted(rows)
+
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients of a class that counts."""
+        return self._mean(rows).lacks(rows, patients)
 
     def _mean(self, rows: Rows) -> LabelMean:
         return LabelMean(self.name, [self.binary() for _ in range(len(rows) // 2)])

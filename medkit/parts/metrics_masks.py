@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medkit.parts.intervals import few_of_class
 from medkit.parts.metrics_sums import MeanMetric
 
 Rows = Mapping[str, np.ndarray]
@@ -121,3 +122,11 @@ class ClassMean:
     def score(self, row: Mapping[str, Any]) -> float:
         values = np.array(list(row.values()), float)
         return float(np.nanmean(values))
+
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients who have one of the classes, which counts as much as any other."""
+        names = np.asarray(patients)
+        for i, one in enumerate(self._each):
+            if why := few_of_class(one.name, names[~np.isnan(rows[f"class{i}"])]):
+                return why
+        return ""

@@ -20,7 +20,7 @@ from medkit.recipe.yaml import Node
 from medkit.runs.checks import judged_number, metric_number
 from medkit.runs.metric_checks import built_metrics
 from medkit.studies.folder import StudyFolder
-from medkit.studies.search_begun import check_begun
+from medkit.studies.search_begun import NEW, check_begun
 from medkit.studies.study import Method, Range, Search, Study
 from medkit.studies.trials import Expansion, Trial, planned_keys
 
@@ -84,7 +84,8 @@ def check_search(study: Study, recipes: Mapping[str, Recipe]) -> None:
 
 
 def check_attempts(study: Study, folder: StudyFolder, expansion: Expansion) -> None:
-    """Refuse a folder whose attempts say nothing about this search: of other values, another metric, other recipes.
+    """Refuse a folder whose attempts say nothing about this search: of other values, another metric, other recipes; and
+    one that has trials without a search.
 
     Raises
     ------
@@ -95,6 +96,9 @@ def check_attempts(study: Study, folder: StudyFolder, expansion: Expansion) -> N
         check_begun(study, folder)
         for method in study.methods:
             _Attempts(study, folder, method, expansion).check()
+    elif study.search is not None and folder.trials():
+        what = "search: the folder has trials of this study without a search, which have the names that it gives"
+        raise InputError(what, str(study.search.mark), NEW)
 
 
 def run_search(study: Study, folder: StudyFolder, run: Run) -> list[Chosen]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from medkit.evaluation.case_table import merge_cases
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import Evaluation, MetricValue, write_results
 from medkit.evaluation.verdict import verdict
-from medkit.evaluation.verdict_runs import run_values
+from medkit.evaluation.verdict_runs import patient_values, run_values
 from medkit.parts.metrics_classification import AUC, F1
 
 STAGES = {"grade": 1.2, "grade@scratch": 0.6}
@@ -60,6 +61,31 @@ def test_an_area_under_a_curve_is_judged_by_pseudo_values_of_patients(runs: list
     judged = verdict(run_values(runs, "auc").rows, "grade", "grade@scratch")
     assert judged.patients == 12
     assert judged.low < judged.estimate < judged.high
+
+
+def test_a_mean_over_classes_is_judged_by_values_whose_mean_it_is() -> None:
+    rng = np.random.default_rng(0)
+    lines = with_classes({"A": range(24), "B": range(6)}, rng)
+    values = {row["patient"]: row["value"] for row in patient_values(lines, "dice")}
+    of_class = [np.mean([line[name] for line in lines if line[name] != ""]) for name in ("dice_A", "dice_B")]
+    assert len(values) == 24
+    assert np.mean(list(values.values())) == pytest.approx(np.mean(of_class))
+
+
+def test_no_verdict_is_made_of_a_class_of_few_patients() -> None:
+    lines = with_classes({"A": range(24), "B": range(5)}, np.random.default_rng(0))
+    with pytest.raises(InputError, match="'dice' is a mean over classes, and 'dice_B' has 5 patients"):
+        patient_values(lines, "dice")
+
+
+def with_classes(patients: Mapping[str, range], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Lines of 24 patients with the Dice of the classes that each has, and its mean."""
+    lines = []
+    for i in range(24):
+        each = {f"dice_{name}": rng.random() if i in those else "" for name, those in patients.items()}
+        found = [value for value in each.values() if value != ""]
+        lines.append({"patient": f"p{i}", "case": f"c{i}", "dice": float(np.mean(found)), **each})
+    return lines
 
 
 def test_pseudo_values_of_an_area_have_the_area_as_their_mean() -> None:

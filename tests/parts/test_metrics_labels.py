@@ -116,3 +116,16 @@ def test_errors_of_measurements_have_their_unit() -> None:
     cases = [{"labels": np.float32(y), "value": y + 2, "patient": str(y)} for y in range(8)]
     found = measured(MAE(), cases, Labels("unit", unit="mm")) | measured(MSE(), cases, Labels("unit", unit="mm"))
     assert [(v.value, v.unit) for v in found.values()] == [(2, "mm"), (4, "mm²")]
+
+
+@pytest.mark.parametrize("metric", [MacroAUC, MacroAP, MacroSpecificity])
+def test_a_mean_over_classes_has_no_interval_where_a_class_has_two_patients(metric: Any) -> None:
+    true = np.array([3, 3, *np.arange(28) % 3]) if metric is not MacroSpecificity else np.array([0, 0, *[1] * 28])
+    labels = ONE if metric is not MacroSpecificity else Labels("one_of", NAMES[:2], NAMES[:2])
+    each = np.random.default_rng(0).dirichlet(np.ones(len(labels)), 30)
+    cases = [{"labels": np.float32(y), "class_probability": p, "patient": f"p{i}"}
+             for i, (y, p) in enumerate(zip(true, each, strict=True))]  # fmt: skip
+    found = measured(metric(), cases, labels)[metric.name]
+    assert np.isfinite(found.value)
+    assert np.isnan(found.low)
+    assert "2 patients" in found.method

@@ -10,6 +10,7 @@ import pytest
 
 from medkit.evaluation.bootstrap import bootstrap
 from medkit.evaluation.measure import stack
+from medkit.evaluation.values import value_of
 from medkit.parts.metrics_lesions import LesionFalsePositives, LesionSensitivity
 from medkit.parts.metrics_masks import MaskMetric
 from medkit.parts.metrics_segmentation import DiceScore
@@ -159,6 +160,16 @@ def test_the_interval_of_many_cases_holds_their_mean():
     rows = {f"class{i}": rng.poisson(0.3, 600).astype(float) for i in range(2)}
     found = bootstrap(mean, rows, [str(i // 20) for i in range(600)])
     assert found.low < mean.compute(rows) < found.high
+
+
+@pytest.mark.parametrize(("patients", "why"), [(2, "no interval: dice_b has 2 patients, fewer than 3"), (3, "bootstrap")])
+def test_a_mean_over_classes_has_an_interval_if_each_has_three_patients(patients: int, why: str) -> None:
+    mean = DiceScore().of_classes(["a", "b"])[0]
+    rows = {f"class{i}": np.random.default_rng(i).random(20) for i in range(2)}
+    rows["class1"][patients:] = np.nan
+    found = value_of(mean, rows, [f"p{i}" for i in range(20)], 0, True)
+    assert why in found.method
+    assert np.isnan(found.low) == (patients == 2)
 
 
 def test_the_mean_measures_no_class_twice():

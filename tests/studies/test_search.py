@@ -211,3 +211,15 @@ def test_more_attempts_are_refused_once_values_have_been_chosen(tmp_path: Path, 
     more = searched(tmp_path, write_study, attempts=8)
     with pytest.raises(InputError, match=r"search\.trials"):
         check_attempts(more, there, Expansion(more))
+
+
+def test_a_search_is_not_begun_among_trials_without_one(tmp_path: Path, write_study: Write) -> None:
+    said = searched(tmp_path, write_study)
+    plain = yaml.safe_load(said.text)
+    del plain["search"]
+    without = load_study(write_study(tmp_path, plain))
+    folder = StudyFolder(tmp_path / "out")
+    folder.path.mkdir()
+    folder.write_plan(without, Expansion(without).trials(), {})
+    with pytest.raises(InputError, match="the folder has trials of this study without a search"):
+        check_attempts(said, folder, Expansion(said))
