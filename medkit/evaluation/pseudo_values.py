@@ -75,7 +75,8 @@ def class_mean_values(metric: str, classes: Sequence[str], lines: Sequence[Mappi
             raise InputError(what, hint=hint)
     means = np.divide(sums, cases, out=np.zeros_like(sums), where=has)
     of_class = means.sum(0) / has.sum(0)
-    added = np.where(has, means - of_class, 0) / has.sum(0)
-    values = of_class.mean() + count / len(classes) * added.sum(1)
-    names = dict.fromkeys(line["patient"] for line in lines)
-    return {name: float(value) for name, value, some in zip(names, values, has.any(1), strict=True) if some}
+    added = (np.where(has, means - of_class, 0) / has.sum(0)).sum(1)
+    any_class = has.any(1)
+    values = of_class.mean() + any_class.sum() / len(classes) * added
+    names = list(dict.fromkeys(line["patient"] for line in lines))
+    return {names[i]: float(values[i]) for i in np.flatnonzero(any_class)}

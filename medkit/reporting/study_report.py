@@ -21,7 +21,7 @@ from medkit.studies.effects import conflicts, effects, plan_in
 from medkit.studies.factorial import Plan
 from medkit.studies.fairness import fairness_table, given_of
 from medkit.studies.folder import StudyFolder
-from medkit.studies.judge import PSEUDO, Judged, changes, judged, spreads, value_rows
+from medkit.studies.judge import Judged, changes, judged, spreads, value_rows, values_are
 from medkit.studies.reader import labels
 from medkit.studies.results import StudyResults, as_csv
 from medkit.studies.status import FINISHED, failures
@@ -77,7 +77,9 @@ def write_study_report(folder: Path) -> Written:
     sections += [Section("Conflicts between pretexts", [_conflicts(folder)])]
     sections += [Section("What methods were given", given), Section("Cost", [cost], _cost_pictures(found))]
     claim = _claim(each, parts)
-    pseudo = any(part.metric == "auc" and any(one.verdicts for one in part.verdicts) for part in parts)
+    values = [
+        values_are(one) for one, part in zip(each, parts, strict=True) if any(at.verdicts for at in part.verdicts)
+    ]
     text = page(
         "study.html",
         name=found.about["name"],
@@ -95,7 +97,7 @@ def write_study_report(folder: Path) -> Written:
             for part in parts
             for one in part.verdicts
         ],
-        values=PSEUDO if pseudo else "",
+        values=list(dict.fromkeys(filter(None, values))),
         sections=[section for section in sections if any(table.rows for table in section.tables)],
         shared=_shared(found),
         study=files.read_text(folder / "study.yaml"),

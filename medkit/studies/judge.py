@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from medkit.errors import InputError
+from medkit.evaluation.reported import classes_behind
 from medkit.evaluation.verdict import Verdict, verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
 from medkit.evaluation.verdict_result import marked
 from medkit.evaluation.verdict_runs import patient_values
 from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
+from medkit.parts.metrics_classification import AUC
 from medkit.studies.places import Missing, Place, places, told
 from medkit.studies.results import Measured, StudyResults
 from medkit.studies.study import SEED
@@ -20,6 +22,11 @@ Made = TypeVar("Made")
 PSEUDO = (
     "Values of patients are pseudo-values of the AUC: what it is with a patient, times the number of patients, less "
     "what it is without her, times that number less one; their mean is the AUC without its bias"
+)
+
+CLASS_MEANS = (
+    "Values of patients are what each adds to the mean over classes, in which a class of few patients counts as much "
+    "as any other; their mean is that mean"
 )
 
 
@@ -123,6 +130,14 @@ def _seen(measured: Sequence[Measured]) -> dict[str, list[str]]:
 
 def _rows(found: StudyResults, measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return [row for one in measured for row in value_rows(one, found.metric)]
+
+
+def values_are(found: StudyResults) -> str:
+    """What the values are that verdicts are made from, in words; "" if each is a case's own."""
+    if found.metric == AUC.name:
+        return PSEUDO
+    several = any(len(classes_behind(found.metric, one.cases)) > 1 for one in found.measured)
+    return CLASS_MEANS if several else ""
 
 
 def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:

@@ -162,7 +162,9 @@ def test_the_interval_of_many_cases_holds_their_mean():
     assert found.low < mean.compute(rows) < found.high
 
 
-@pytest.mark.parametrize(("patients", "why"), [(2, "no interval: dice_b has 2 patients, fewer than 3"), (3, "bootstrap")])
+@pytest.mark.parametrize(
+    ("patients", "why"), [(2, "no interval: dice_b has 2 patients, fewer than 3"), (3, "bootstrap")]
+)
 def test_a_mean_over_classes_has_an_interval_if_each_has_three_patients(patients: int, why: str) -> None:
     mean = DiceScore().of_classes(["a", "b"])[0]
     rows = {f"class{i}": np.random.default_rng(i).random(20) for i in range(2)}
