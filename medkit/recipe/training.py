@@ -13,7 +13,7 @@ from medkit.recipe.model import EarlyStop, KeepBest, Stage
 from medkit.recipe.no_effect import never_opens, warm_up_told
 from medkit.recipe.pieces import Pieces, names_there
 from medkit.recipe.steps import from_source
-from medkit.recipe.turns import check_turn_names, check_unfrozen_part
+from medkit.recipe.turns import check_part_names, check_turn_names
 from medkit.recipe.yaml import Node
 from medkit.registry.promises_static import Text
 from medkit.registry.source_text import Unsure, lineage, source
@@ -47,15 +47,10 @@ def check_training(pieces: Pieces, stage: Stage, entries: dict[str, Node], path:
             pieces.problem(block.mark, f"{block.path}.layer_decay", what, "leave it out")
     _check_fitted(pieces, stage, entries, path)
     check_turn_names(pieces, stage, entries, path)
-    check_unfrozen_part(pieces, stage, entries, path)
-    parts = dict(walk.parts(stage.objective))
+    check_part_names(pieces, stage, entries, path)
     if stage.compile and any((stage.shard or {}).values()):
         what = "divided parts are not compiled"
         pieces.problem(entries["shard"].mark, f"{path}.shard", what, "leave 'compile' or 'shard' out")
-    for name in stage.shard or ():
-        if name not in parts:
-            what = f"the objective has no part '{name}'"
-            pieces.problem(entries["shard"].mark, f"{path}.shard", what, names_there(name, parts))
 
 
 def _check_fitted(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:

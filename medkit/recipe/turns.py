@@ -31,15 +31,21 @@ def check_turn_names(pieces: Pieces, stage: Stage, entries: dict[str, Node], pat
             pieces.problem(entries[key].place, f"{path}.{key}", what, f"the objective's turns: {', '.join(known)}")
 
 
-def check_unfrozen_part(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
-    """Refuse to unfreeze a part that the objective does not have; that of a plugin may have some that no recipe names,
-    so a run asks the built one."""
-    plan, parts = stage.unfreeze, dict(walk.parts(stage.objective))
+def check_part_names(pieces: Pieces, stage: Stage, entries: dict[str, Node], path: str) -> None:
+    """Refuse to unfreeze or to divide parts that the objective does not have; that of a plugin may have some that no
+    recipe names, so a run asks the built one."""
+    parts = dict(walk.parts(stage.objective))
     own = isinstance(stage.objective, Block) and stage.objective.entry.target.startswith("medkit.")
-    if plan is not None and own and parts and plan.part not in parts:  # a program of its own has none
-        what = f"the objective has no part '{plan.part}'"
+    if parts and not own:
+        return
+    # A program of its own has none; which keys it leaves alone is told when it runs.
+    named = [(entries["shard"].mark, f"{path}.shard", name) for name in stage.shard or ()]
+    if stage.unfreeze is not None and parts:
         place = entries["unfreeze"].value["part"].mark
-        pieces.problem(place, f"{path}.unfreeze.part", what, names_there(plan.part, parts))
+        named.append((place, f"{path}.unfreeze.part", stage.unfreeze.part))
+    for place, key, name in named:
+        if name not in parts:
+            pieces.problem(place, key, f"the objective has no part '{name}'", names_there(name, parts))
 
 
 def turns_of(objective: Block) -> list[str] | None:

@@ -157,14 +157,15 @@ def medkit_register(registry):
 """
 
 
-def test_a_part_that_a_plugin_s_objective_adds_may_be_unfrozen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["unfreeze: {part: teacher}", "shard: {teacher: true}"])
+def test_a_part_that_a_plugin_s_objective_adds_may_be_named(tmp_path: Path, key: str) -> None:
     (tmp_path / "two_parts.py").write_text(PLUGIN)
     load_file(tmp_path / "two_parts.py")
     try:
         path = tmp_path / "r.yaml"
-        recipe = GOOD.replace("    batch: 2\n", "    batch: 2\n    unfreeze: {part: teacher}\n")
+        recipe = GOOD.replace("    batch: 2\n", f"    batch: 2\n    {key}\n")
         path.write_text(recipe.replace("use: multitask", "use: teacher"))
-        assert load_recipe(path).stage("pretext").unfreeze.part == "teacher"
+        load_recipe(path)
     finally:
         forget("two_parts")
 
