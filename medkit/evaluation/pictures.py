@@ -39,6 +39,8 @@ def picture(objective: Any, prediction: CasePrediction, device: torch.device) ->
     sample = prediction.sample
     z = telling(prediction)
     shown: dict[str, Any] = {"case": sample.case.id, "slice": z, "label": sample.label, "image": sample.shown[z]}
+    if sample.declared is not None:
+        shown["declared"] = sample.declared.told(sample.labels)
     if sample.native_mask is not None and np.isfinite(sample.slice_volumes).all():
         voxels = np.count_nonzero(sample.native_mask, (1, 2))
         shown["volume_ml"] = float((voxels * sample.slice_volumes).sum() / 1000)

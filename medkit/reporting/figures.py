@@ -81,24 +81,30 @@ def overlays(examples: Sequence[Mapping[str, Any]]) -> str:
                 elif layer == "activation" and "activation" in e:
                     # Values differ between networks and can only be compared within one slice.
                     ax.imshow(e["activation"], cmap="inferno", alpha=0.55)
-            axes[0][column].set_title(f"{_severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
+            axes[0][column].set_title(f"{severity(e, examples)}\n{e['case']}, slice {e['slice']}", fontsize=8)
         figure.tight_layout(pad=0.4)
         return figure
 
     return drawn(draw, "png")
 
 
-def _severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
+def severity(example: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
     """``severe`` and ``mild`` have the largest and the smallest lesion shown, ``normal`` has none."""
     sizes = [e.get("volume_ml") or 0.0 for e in examples]
     size = example.get("volume_ml")
     if size is None:
-        return f"label {example['label']:g}" if "label" in example else ""
+        return f"label {said}" if (said := _label(example)) else ""
     if not size:
         return "normal"
     kinds = f", {example['classes']}" if example.get("classes") else ""
     word = "severe, " if size == max(sizes) else "mild, " if size == min(s for s in sizes if s) else ""
     return f"{word}{size:.1f} mL{kinds}" if size >= 1 else f"{word}{size:.2g} mL{kinds}"
+
+
+def _label(example: Mapping[str, Any]) -> str:
+    """What the data block declares of a case, or else its source; empty if that is not known."""
+    label = float(example.get("label", "nan"))
+    return str(example["declared"]) if "declared" in example else "" if label != label else f"{label:g}"
 
 
 def restorations(examples: Sequence[Mapping[str, Any]]) -> str:

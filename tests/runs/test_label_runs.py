@@ -14,10 +14,11 @@ from helpers import assert_same_run, stopped_after, write_pictures
 import medkit
 from medkit.data.dataset import Dataset
 from medkit.errors import InputError
-from medkit.evaluation.results import read_results
+from medkit.evaluation.results import read_examples, read_results
 from medkit.front import export
 from medkit.recipe import Recipe, recipe_from
 from medkit.reporting.confusion import confusions
+from medkit.reporting.figures import severity
 from medkit.reporting.run_results import RunResults
 from medkit.reporting.tables import results_table
 from medkit.runs import built_in_trainer, own_data
@@ -113,6 +114,14 @@ def test_names_stand_in_cases_and_report(runs: dict[str, Path]) -> None:
     assert [sum(counts) for _, counts in table.rows] == [4, 3, 3]
     notes = [note for cell in results_table("s", ["s"], shown.results).rows[0].cells for note in cell.notes]
     assert notes.count("4 positive, of 4 patients") == 2
+
+
+def test_examples_are_shown_with_their_declared_label(runs: dict[str, Path]) -> None:
+    with (runs["classification"] / "cases.csv").open() as file:
+        known = {row["case"].partition("#")[0]: row["labels"] for row in csv.DictReader(file)}
+    shown = read_examples(runs["classification"] / "examples" / "s.test.npz")
+    assert shown
+    assert all(severity(one, shown) == f"label {known[one['case']]}" for one in shown)
 
 
 def test_a_metric_is_what_the_measured_labels_in_cases_give_again(tmp_path: Path) -> None:
