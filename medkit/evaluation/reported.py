@@ -24,7 +24,11 @@ AGREE = 1e-6
 
 
 def known(row: Mapping[str, Any], column: str) -> bool:
-    """Whether a row has a number there; an empty cell has none, nor does an unknown label."""
+    """Whether a row has a number there; an empty cell has none, nor does an unknown label.
+
+    A cell that cannot be read as a number is an error, since a test without its case would be another one; tables that
+    show what is there take :func:`medkit.evaluation.case_table.numeral`.
+    """
     text = row.get(column)
     return text not in (None, "") and math.isfinite(float(text))
 

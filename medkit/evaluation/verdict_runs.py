@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.metric_arguments import measured_apart, metric_blocks
 from medkit.evaluation.pseudo_values import class_mean_values, pseudo_values
-from medkit.evaluation.reported import classes_behind
+from medkit.evaluation.reported import classes_behind, known, number_in
 from medkit.evaluation.results import MetricValue, read_results, recorded
 from medkit.evaluation.same_cases import by_case, unlike
 from medkit.evaluation.verdict_recipes import check_alike
@@ -87,10 +86,10 @@ def run_values(
     """
     runs = [_Run.read(Path(folder)) for folder in folders]
     several = len({run.name for run in runs}) > 1
-    metric, split, known = _chosen(runs, metric, stage, split)
+    metric, split, having = _chosen(runs, metric, stage, split)
     taken: dict[tuple[str, str], Path] = {}
     trainings: dict[str, list[tuple[_Run, str]]] = {}
-    for run, name in known:
+    for run, name in having:
         method = f"{run.name}:{name}" if several else name
         if (method, run.seed) in taken:
             what = f"'{method}' was trained with seed {run.seed} in {taken[method, run.seed]} too"
@@ -111,7 +110,7 @@ def run_values(
         for value in patient_values(run.cases.of(name, split), metric)
     ]
     stages = {method: [(run.folder, name) for run, name in mine] for method, mine in compared.items()}
-    run, name = known[0]
+    run, name = having[0]
     return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better, stages, notes)
 
 
@@ -166,14 +165,14 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
         patients.
     """
     if metric == AUC.name:
-        lines = [line for line in lines if _number(line, "label") is not None]
-        columns = {name: np.array([_number(line, name) for line in lines]) for name in ("label", "probability")}
+        lines = [line for line in lines if known(line, "label")]
+        columns = {name: np.array([number_in(line, name) for line in lines]) for name in ("label", "probability")}
         found = pseudo_values(AUC(), columns, [line["patient"] for line in lines])
         return _of_patients(found)
     if len(classes := classes_behind(metric, lines)) > 1:
         return _of_patients(class_mean_values(metric, classes, lines))
-    values = [(line, _number(line, metric)) for line in lines]
-    rows = [{"patient": n["patient"], "case": n["case"], "value": value} for n, value in values if value is not None]
+    measured = [line for line in lines if known(line, metric)]
+    rows = [{"patient": n["patient"], "case": n["case"], "value": number_in(n, metric)} for n in measured]
     if not rows:
         hint = "judge a metric with a value per case, or auc; Python: pseudo_values and a table of your own"
         raise InputError(f"'{metric}' is not a mean over cases: cases.csv has no value of it", None, hint)
@@ -182,10 +181,3 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
 
 def _of_patients(values: Mapping[str, float]) -> list[Row]:
     return [{"patient": patient, "case": patient, "value": value} for patient, value in values.items()]
-
-
-def _number(line: Mapping[str, Any], column: str) -> float | None:
-    """A cell's number; None if it is empty or not finite."""
-    text = line.get(column)
-    number = math.nan if text in (None, "") else float(str(text))
-    return number if math.isfinite(number) else None
