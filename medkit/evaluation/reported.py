@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from medkit.errors import InputError
+
 Table = Mapping[str, Mapping[str, Any]]
 """Rows of one evaluation by their case."""
 
@@ -24,13 +26,27 @@ AGREE = 1e-6
 
 
 def known(row: Mapping[str, Any], column: str) -> bool:
-    """Whether a row has a number there; an empty cell has none, nor does an unknown label.
+    """Whether a row has a number there; an empty cell has none, nor does an unknown label."""
+    return math.isfinite(number_in(row, column))
 
-    A cell that cannot be read as a number is an error, since a test without its case would be another one; tables that
-    show what is there take :func:`medkit.evaluation.case_table.numeral`.
+
+def number_in(row: Mapping[str, Any], column: str) -> float:
+    """The number in a row of ``cases.csv``, or nan.
+
+    Tables that show what is there take :func:`medkit.evaluation.case_table.numeral`, which passes over all else.
+
+    Raises
+    ------
+    InputError
+        for a cell that is neither empty nor a number: a test without its case would be another one.
     """
     text = row.get(column)
-    return text not in (None, "") and math.isfinite(float(text))
+    try:
+        found = math.nan if text in (None, "") else float(text)  # type: ignore[arg-type]
+    except ValueError as error:
+        what = f"'{column}' of case '{row.get('case')}' is not a number: '{text}'"
+        raise InputError(what, "cases.csv", "'medkit evaluate RUN' writes it again") from error
+    return found if math.isfinite(found) else math.nan
 
 
 def scores(
@@ -68,11 +84,6 @@ def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     found = np.where(there, each, 0).sum(1)[count > 0] / count[count > 0]
     return names if np.allclose(found, mean[count > 0], rtol=1e-9, atol=1e-12) else []
-
-
-def number_in(row: Mapping[str, Any], column: str) -> float:
-    """The number in a row, or nan."""
-    return float(row[column]) if known(row, column) else math.nan
 
 
 def is_of(difference: float, first: float, second: float) -> bool:

@@ -72,6 +72,13 @@ def test_a_mean_over_classes_is_judged_by_values_whose_mean_it_is() -> None:
     assert np.mean(list(values.values())) == pytest.approx(np.mean(of_class))
 
 
+def test_a_damaged_cell_is_refused_and_not_passed_over() -> None:
+    lines = [{"patient": f"p{i}", "case": f"c{i}", "rmse": 1.5} for i in range(6)]
+    with pytest.raises(InputError, match=r"'rmse' of case 'c2' is not a number: '1,5'") as refused:
+        patient_values([*lines[:2], lines[2] | {"rmse": "1,5"}, *lines[3:]], "rmse")
+    assert "medkit evaluate" in str(refused.value.hint)
+
+
 def test_no_verdict_is_made_of_a_class_of_few_patients() -> None:
     lines = with_classes({"A": range(24), "B": range(5)}, np.random.default_rng(0))
     with pytest.raises(InputError, match="'dice' is a mean over classes, and 'dice_B' has 5 patients"):
