@@ -79,8 +79,9 @@ def page(found: Mapping[str, Any]) -> str:
                 cells = [_cell(names[split].get(metric)) for metric in metrics]
                 title = shown["rows"].get(label or base, label or base)
                 place = [split] if len(wanted) > 1 else []
-                of = dict.fromkeys(MetricValue.from_json(names[split][m]).counts for m in metrics if m in names[split])
-                rows.append((title, *place, *cells, "; ".join(of), *_cost(found["cost"].get(stage, {}))))
+                rows.append(
+                    (title, *place, *cells, _counted(names[split], metrics), *_cost(found["cost"].get(stage, {})))
+                )
     rows += _references(found, metrics, wanted)
     heads = (
         "",
@@ -106,6 +107,17 @@ def _head(found: Mapping[str, Any], metric: str) -> str:
     return (
         f"{metric.upper()}{', ' + value['unit'] if value['unit'] else ''} {'↑' if value['higher_is_better'] else '↓'}"
     )
+
+
+def _counted(values: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    """How many rows and patients the numbers are of, with the metrics where they differ."""
+    of: dict[str, list[str]] = {}
+    for metric in metrics:
+        if metric in values:
+            of.setdefault(MetricValue.from_json(values[metric]).counts, []).append(metric.upper())
+    if len(of) < 2:
+        return "".join(of)
+    return "; ".join(f"{', '.join(names)}: {counts}" for counts, names in of.items())
 
 
 def _cell(plain: Mapping[str, Any] | None) -> str:

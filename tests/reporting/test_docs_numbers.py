@@ -7,21 +7,6 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STAGES = {"one window": "segment", "three windows": "segment@three_windows", "slices beside": "segment@neighbours"}
-
-
-def test_the_table_of_classes_shows_the_kept_numbers() -> None:
-    kept = json.loads((ROOT / "benchmarks" / "results" / "ich_classes.json").read_text())["results"]
-    text = (ROOT / "docs" / "data.md").read_text()
-    head = next(line for line in text.splitlines() if line.startswith("| input | `dice`"))
-    names = re.findall(r"`(\w+)`", head)
-    for words, stage in STAGES.items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| {words}"))
-        for name, cell in zip(names, row.strip("| ").split(" | ")[1:], strict=True):
-            shown = [float(number) for number in re.findall(r"[\d.]+", cell)]
-            found = [kept[stage][name][key] for key in ("value", "low", "high")]
-            digits = 1 if name == "hd95" else 2
-            assert shown == [round(number, digits) for number in found if number is not None], (stage, name)
 
 
 def _measured(words: str) -> str:
