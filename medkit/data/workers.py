@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from medkit.data.processes import default_jobs, settle
+from medkit.data.slots import Reader, Slots
 from medkit.errors import InputError, MedkitError, RunError
 from medkit.protocols import Batch
 
@@ -108,9 +109,9 @@ class WorkerBatches:
             prefetch_factor=AHEAD,
             worker_init_fn=partial(_settle, os.getpid() if start == "fork" else None),
             multiprocessing_context=start,
-            pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or each start would draw from the global one, which networks use
         )
+        self._reader = Reader(pinned=torch.cuda.is_available())
         self._running: Iterator[Any] | None = None
         self._next: Key | None = None
 
@@ -151,13 +152,14 @@ class WorkerBatches:
             raise RunError(f"a process that makes batches has ended ({text})", self.told(key), hint) from error
         if isinstance(found, _Broken):
             raise found.error()
-        return found  # type: ignore[no-any-return]
+        return self._reader.read(found)
 
     def close(self) -> None:
         """End the processes."""
         running, self._running, self._next = self._running, None, None
         if running is not None:
             running._shutdown_workers()  # type: ignore[attr-defined]
+        self._reader.forget()
 
 
 class _Keys:
@@ -176,10 +178,16 @@ class _Keys:
 class _Made(Dataset[Any]):
     def __init__(self, make: Callable[[Key], Batch]) -> None:
         self.make = make
+        self._slots: Slots | None = None
 
     def __getitem__(self, key: Key) -> Any:
         try:
-            return self.make(key)
+            if self._slots is None:
+                about = get_worker_info()
+                assert about is not None
+                # While a batch is being read, its process may write the AHEAD ones that it has been asked for.
+                self._slots = Slots(about.id, AHEAD + 1)
+            return self._slots.write(self.make(key))
         except Exception as error:
             return _Broken.of(error)
 
