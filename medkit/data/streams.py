@@ -32,7 +32,7 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
         if max(seed, epoch, position) >= WORD:
             yield np.random.default_rng([seed, epoch, 1, position])
             continue
-        high, low, sequence_high, sequence_low = _block(seed, epoch, position // BLOCK)[position % BLOCK].tolist()
+        high, low, sequence_high, sequence_low = _block(seed, epoch, position // BLOCK)[position % BLOCK]
         increment = (((sequence_high << 64 | sequence_low) << 1) | 1) & MASK
         state = (increment + (high << 64 | low)) & MASK
         state = (state * PCG_MULTIPLIER + increment) & MASK
@@ -42,10 +42,10 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
 
 
 @functools.lru_cache(maxsize=4)
-def _block(seed: int, epoch: int, block: int) -> np.ndarray:
+def _block(seed: int, epoch: int, block: int) -> list[list[int]]:
     """:func:`_words` for the ``BLOCK`` positions of a block."""
     first = block * BLOCK
-    return _words(seed, epoch, np.arange(first, min(first + BLOCK, WORD)).astype(np.uint32))
+    return _words(seed, epoch, np.arange(first, min(first + BLOCK, WORD)).astype(np.uint32)).tolist()  # type: ignore[no-any-return]
 
 
 def _words(seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
