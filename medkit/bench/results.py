@@ -209,7 +209,7 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
     """What a reader needs to repeat the measurement. No host or user names."""
     return {
         **made_with(LIBRARIES),
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parent),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
@@ -218,11 +218,21 @@ def environment(device: torch.device, suites: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The commit of the checkout that contains this package, with ``-dirty`` if it was changed; None without one."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+def commit_of(folder: Path) -> str | None:
+    """The commit of the checkout that contains a folder, with ``-dirty`` if it was changed; None without one.
+
+    Results themselves do not count: a measurement that keeps what it has so far would make itself dirty.
+    """
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    changed = _git(
+        folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results"
+    )
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def _git(folder: Path, *words: str) -> str | None:
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=False)
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, encoding="utf-8", check=False)
     except OSError:  # no git
         return None
     return done.stdout.strip() or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from medkit.bench.results import (
     Results,
     TargetResult,
     VariantResult,
+    commit_of,
     comparable,
     environment,
     path_of,
@@ -174,3 +176,23 @@ def test_a_row_tells_how_many_relus_flipped() -> None:
     case = results().cases[0]
     case.variants[1].flips = 3
     assert rows(case)[1][5] == "1.0e-06 (3 flips)"
+
+
+def test_a_result_that_is_kept_does_not_make_its_checkout_dirty(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    files = [tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "cpu.json"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "a")
+    commit = commit_of(tmp_path)
+    assert commit is not None
+    assert len(commit) == 12
+    files[1].write_text("2")
+    assert commit_of(tmp_path / "benchmarks") == commit
+    files[0].write_text("2")
+    assert commit_of(tmp_path / "benchmarks") == f"{commit}-dirty"
