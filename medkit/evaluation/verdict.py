@@ -12,7 +12,7 @@ from medkit.errors import InputError, some
 from medkit.evaluation.bootstrap import FEW, FEWEST
 from medkit.evaluation.verdict_copies import copies
 from medkit.evaluation.verdict_power import smallest_difference
-from medkit.evaluation.verdict_result import Verdict, corrected
+from medkit.evaluation.verdict_result import Verdict, corrected, marked
 from medkit.evaluation.verdict_table import Cells, matched, method_cells, others, read_cells
 from medkit.evaluation.verdict_variance import Spread, paired_spread, shares, unpaired_spread
 
@@ -53,8 +53,9 @@ def verdict(
         with fewer than three seeds or six patients; for methods with different patients, values that are missing or not
         numbers; and if the trainings do not differ at all.
     """
-    cells, where = read_cells(table)
-    return _judged(cells, where, (a, b), higher_is_better, paired, common)
+    read = read_cells(table)
+    one = _judged(read.cells, read.where, (a, b), higher_is_better, paired, common)
+    return marked([one], read.seen)[0]
 
 
 def verdicts(
@@ -70,13 +71,14 @@ def verdicts(
 
     Intervals are not corrected: each holds in 95 % on its own.
     """
-    cells, where = read_cells(table)
+    read = read_cells(table)
+    cells, where = read.cells, read.where
     method_cells(cells, reference, where)
     compared = others(cells, reference, methods)
     if not compared:
         raise InputError(f"there is no method other than '{reference}'", where)
     found = [_judged(cells, where, (other, reference), higher_is_better, paired, common) for other in compared]
-    return corrected(found, comparisons=len(found))
+    return marked(corrected(found, comparisons=len(found)), read.seen)
 
 
 def _judged(

@@ -68,9 +68,9 @@ def change_verdicts(
     """
     tables = [read_cells(table) for table in (after, before)]
     found = []
-    for other in others(tables[0][0], reference, methods):
+    for other in others(tables[0].cells, reference, methods):
         both = (other, reference)
-        values = [_values(each, both, where) for each, where in tables]
+        values = [_values(each.cells, both, each.where) for each in tables]
         notes = tuple(dict.fromkeys(note for each in values for note in copies(each, True)))
         own, earlier = (each[other] - each[reference] for each in values)
         found.append(replace(_changed(both, own, earlier, higher_is_better), notes=notes))

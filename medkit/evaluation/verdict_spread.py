@@ -18,7 +18,7 @@ from scipy import stats
 
 from medkit.errors import InputError
 from medkit.evaluation.verdict_copies import copies
-from medkit.evaluation.verdict_result import Compared, corrected
+from medkit.evaluation.verdict_result import Compared, corrected, marked
 from medkit.evaluation.verdict_table import matched, method_cells, others, read_cells
 
 FEWEST_SEEDS = 4
@@ -61,7 +61,8 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
     InputError
         with fewer than four seeds, for methods that are not there, and for patients that not all have.
     """
-    cells, where = read_cells(table)
+    read = read_cells(table)
+    cells, where = read.cells, read.where
     found = []
     for other in others(cells, reference, methods):
         both = (other, reference)
@@ -79,7 +80,7 @@ def spread_verdicts(table: Any, reference: str, methods: Sequence[str] = ()) -> 
         notes = tuple(copies({method: values[method].means for method in both}, paired))
         design = (len(a), len(b), values[other].means.shape[1], paired, notes)
         found.append(SpreadVerdict(other, reference, ratio, low, high, p, p, deviations, *design))
-    return corrected(found)
+    return marked(corrected(found), read.seen)
 
 
 def variance(values: np.ndarray) -> float:

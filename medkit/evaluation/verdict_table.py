@@ -14,9 +14,19 @@ from medkit.errors import InputError, did_you_mean, some
 
 COLUMNS = ("method", "seed", "patient", "value")
 CASE = "case"
+SEEN = "seen_in_training"
 
 Cells = dict[str, dict[str, dict[str, dict[str, float]]]]
 """Values by method, seed, patient and case; the case is "" if the table does not name cases."""
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """``cells``, the file that they are ``where`` they are from one, and lines on patients ``seen`` in training."""
+
+    cells: Cells
+    where: str | None
+    seen: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -29,15 +39,16 @@ class Values:
     means: np.ndarray
 
 
-def read_cells(table: Any) -> tuple[Cells, str | None]:
-    """All values of a table, and the file's name if it is one.
+def read_cells(table: Any) -> CellTable:
+    """All values of a table.
 
     Parameters
     ----------
     table:
         The path of a CSV or Parquet file, a pandas ``DataFrame``, a pyarrow ``Table``, a mapping of columns, or rows
         that are mappings; with the columns ``method``, ``seed``, ``patient`` and ``value``, and ``case`` if
-        patients have several. Seeds are names: whole numbers or texts. Other columns are ignored.
+        patients have several. Seeds are names: whole numbers or texts. A column ``seen_in_training`` says in words
+        which patients of a row's test set were seen in training, and by what. Other columns are ignored.
 
     Raises
     ------
@@ -73,7 +84,17 @@ def read_cells(table: Any) -> tuple[Cells, str | None]:
         if case in cell:
             raise _twice(method, seed, patient, case, where)
         cell[case] = value
-    return found, where
+    return CellTable(found, where, _seen(columns, where or "the table"))
+
+
+def _seen(columns: Any, where: str) -> dict[str, list[str]]:
+    """What the table says about patients seen in training, by method."""
+    methods, told = (texts(columns, name, where) for name in ("method", SEEN))
+    found: dict[str, dict[str, None]] = {}
+    for method, line in zip(methods.to_pylist(), told.to_pylist(), strict=True) if told is not None else ():
+        if line:
+            found.setdefault(method, {})[line] = None
+    return {method: list(lines) for method, lines in found.items()}
 
 
 def _columns(table: Any) -> Any:

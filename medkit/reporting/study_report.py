@@ -12,6 +12,7 @@ from typing import Any
 from medkit.engine.progress import rough_duration
 from medkit.errors import InputError
 from medkit.evaluation import files
+from medkit.evaluation.verdict_table import SEEN
 from medkit.records import encoded, write_atomically
 from medkit.reporting.figures_study import Effect, cost_bars, forest, label_curves, seed_dots
 from medkit.reporting.page import page
@@ -188,7 +189,8 @@ def _write_numbers(
     rows = []
     for measured in found.measured:
         try:
-            rows += [row | dict(measured.trial.point) for row in value_rows(measured, found.metric)]
+            seen = {SEEN: " ".join(measured.seen)} if measured.seen else {}
+            rows += [row | dict(measured.trial.point) | seen for row in value_rows(measured, found.metric)]
         except InputError:  # the metric has no value of a case
             continue
     write_atomically(folder / "cases.csv", encoded(as_csv(rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +135,10 @@ def test_verdicts_on_patients_seen_in_training_say_so_at_every_number(planned: P
     told = run_command(words, tmp_path).stdout
     assert "† (95 % interval" in told
     assert f"† {line}" in told
+    with (folder.path / "cases.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["lr"] == "slow"]
+    with (tmp_path / "slow.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert f"† {line}" in run_command(["verdict", tmp_path / "slow.csv", "--b", "scratch"], tmp_path).stdout
