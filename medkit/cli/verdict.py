@@ -63,13 +63,14 @@ def verdict(
     from medkit.evaluation.verdict import verdicts
     from medkit.evaluation.verdict_result import marked
 
-    runs = _runs(sources, metric, stage, split, [b, *a] if a else [])
+    runs = _runs(sources, metric, stage, split, [b, *a] if a else [], common)
     table, higher, of = (sources[0], True, {}) if runs is None else _of_runs(runs)
     higher = higher if higher_is_better is None else higher_is_better
     paired = False if unpaired else None
     found = verdicts(table, b, a or (), higher_is_better=higher, paired=paired, common=common)
     if runs is not None:
-        found = [replace(one, notes=(*one.notes, *runs.notes[one.a], *runs.notes[one.b])) for one in found]
+        told = [(*one.notes, *runs.left_out, *runs.notes[one.a], *runs.notes[one.b]) for one in found]
+        found = [replace(one, notes=notes) for one, notes in zip(found, told, strict=True)]
         found = marked(found, _seen(runs))
     plans = [_plan(one, difference) for one in found]
     if json:
@@ -86,7 +87,12 @@ def verdict(
 
 
 def _runs(
-    sources: Sequence[Path], metric: str | None, stage: str | None, split: str | None, methods: Sequence[str]
+    sources: Sequence[Path],
+    metric: str | None,
+    stage: str | None,
+    split: str | None,
+    methods: Sequence[str],
+    common: bool,
 ) -> RunValues | None:
     """What run folders hold; None if a table is given."""
     if not any(source.is_dir() for source in sources):
@@ -101,7 +107,7 @@ def _runs(
         raise InputError("which metric of these runs should be compared?", hint="--metric NAME")
     from medkit.evaluation.verdict_runs import run_values
 
-    return run_values(sources, metric, stage, split, methods)
+    return run_values(sources, metric, stage, split, methods, common=common)
 
 
 def _of_runs(runs: RunValues) -> tuple[Any, bool, dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medkit.errors import InputError, did_you_mean
+from medkit.errors import InputError, did_you_mean, some
 from medkit.evaluation import files
 from medkit.evaluation.case_table import CaseTable
 from medkit.evaluation.metric_arguments import measured_apart, metric_blocks
@@ -22,6 +22,10 @@ from medkit.parts.metrics_classification import AUC
 from medkit.recipe.values import SEPARATOR
 
 Row = dict[str, Any]
+Lines = Sequence[Mapping[str, Any]]
+"""Lines of ``cases.csv`` of one evaluation."""
+Training = tuple[str, str]
+"""Method and seed."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class RunValues:
     """Of each method, the run folders and the stage that it is in each."""
     notes: Mapping[str, Sequence[str]]
     """Of each method, what a reader has to know."""
+    left_out: Sequence[str] = ()
+    """What a reader has to know of cases that not all trainings have."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ def run_values(
     stage: str | None = None,
     split: str | None = None,
     methods: Sequence[str] = (),
+    *,
+    common: bool = False,
 ) -> RunValues:
     """The values of a metric in several runs.
 
@@ -83,6 +91,10 @@ def run_values(
         A test set. By default the only one there is.
     methods:
         Those that are compared, whose recipes have to agree. By default all.
+    common:
+        Where patients have no values of their own (``auc``, means over classes), take the cases that all trainings of
+        ``methods`` have, instead of refusing what differs. Other values are matched by
+        :func:`medkit.evaluation.verdict.verdict`.
     """
     runs = [_Run.read(Path(folder)) for folder in folders]
     several = len({run.name for run in runs}) > 1
@@ -103,15 +115,16 @@ def run_values(
     if (apart := measured_apart(blocks, metric)) is not None:
         hint = "measure all methods with the same arguments; --stage compares fewer"
         raise InputError(apart, str(runs[0].folder), hint)
+    lines = {(m, run.seed): run.cases.of(name, split) for m, mine in trainings.items() for run, name in mine}
+    shared, left_out = shared_values({of: mine for of, mine in lines.items() if of[0] in compared}, metric, common)
     rows = [
-        {"method": method, "seed": run.seed, **value}
-        for method, mine in trainings.items()
-        for run, name in mine
-        for value in patient_values(run.cases.of(name, split), metric)
+        {"method": of[0], "seed": of[1], **value}
+        for of, mine in lines.items()
+        for value in (shared[of] if of in shared else patient_values(mine, metric))
     ]
     stages = {method: [(run.folder, name) for run, name in mine] for method, mine in compared.items()}
     run, name = having[0]
-    return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better, stages, notes)
+    return RunValues(rows, metric, split, run.results[name][split][metric].higher_is_better, stages, notes, left_out)
 
 
 def _check_cases(trainings: Sequence[tuple[_Run, str]], split: str) -> None:
@@ -155,8 +168,60 @@ def _chosen(
     return metric, split, [(run, name) for run, name in stages if metric in run.results[name].get(split, {})]
 
 
-def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]:
+def shared_values(
+    trainings: Mapping[Training, Lines], metric: str, common: bool = False
+) -> tuple[dict[Training, list[Row]], list[str]]:
+    """:func:`patient_values` of several trainings, of the same cases, and what was left out for that.
+
+    What patients add to a number of all cases together does not tell which cases those are: trainings on other cases of
+    the same patients would be compared as if they were equal.
+
+    Raises
+    ------
+    InputError
+        naming the first training and case, unless ``common``, if a case is not in all trainings.
+    """
+    columns = list(dict.fromkeys(name for lines in trainings.values() for name in _columns(metric, lines)))
+    if not _together(metric, columns):
+        return {of: patient_values(lines, metric) for of, lines in trainings.items()}, []
+    having = {
+        of: {(line["patient"], line["case"], name) for line in lines for name in columns if known(line, name)}
+        for of, lines in trainings.items()
+    }
+    everything, everywhere = set.union(*having.values()), set.intersection(*having.values())
+    if everything == everywhere:
+        return {of: _adding(metric, columns, lines) for of, lines in trainings.items()}, []
+    if not common:
+        raise _lacking(metric, having, everything)
+    columns = [name for name in columns if any(name == each for *_, each in everywhere)]
+    kept = {of: [_only(line, columns, everywhere) for line in lines] for of, lines in trainings.items()}
+    count = len({(patient, case) for patient, case, _ in everything - everywhere})
+    told = f"Cases of which not all trainings have the values were left out: {count}."
+    return {of: _adding(metric, columns, lines) for of, lines in kept.items()}, [told]
+
+
+def _only(line: Mapping[str, Any], columns: Sequence[str], those: set[tuple[str, str, str]]) -> Mapping[str, Any]:
+    """A line without the values of ``columns`` that are not among ``those``."""
+    gone = {name: "" for name in columns if (line["patient"], line["case"], name) not in those}
+    return {**line, **gone}
+
+
+def _lacking(
+    metric: str, having: Mapping[Training, set[tuple[str, str, str]]], everything: set[tuple[str, str, str]]
+) -> InputError:
+    (method, seed), mine = next((of, mine) for of, mine in having.items() if mine != everything)
+    cases = [
+        f"'{case}' of patient '{patient}'" + ("" if metric == AUC.name else f" with '{name}'")
+        for patient, case, name in sorted(everything - mine)
+    ]
+    what = f"'{method}' has no case {some(cases)} under seed {seed}, and '{metric}' is of all cases together"
+    return InputError(what, None, "compare what all have: --common (common=True)")
+
+
+def patient_values(lines: Lines, metric: str) -> list[Row]:
     """``patient``, ``case`` and ``value`` of a metric from the lines of ``cases.csv`` of one evaluation.
+
+    Values of several trainings that are compared come from :func:`shared_values`.
 
     Raises
     ------
@@ -164,13 +229,8 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
         for a metric without per-case values, except ``auc``; for a mean over classes of which one has fewer than six
         patients.
     """
-    if metric == AUC.name:
-        lines = [line for line in lines if known(line, "label")]
-        columns = {name: np.array([number_in(line, name) for line in lines]) for name in ("label", "probability")}
-        found = pseudo_values(AUC(), columns, [line["patient"] for line in lines])
-        return _of_patients(found)
-    if len(classes := classes_behind(metric, lines)) > 1:
-        return _of_patients(class_mean_values(metric, classes, lines))
+    if _together(metric, columns := _columns(metric, lines)):
+        return _adding(metric, columns, lines)
     measured = [line for line in lines if known(line, metric)]
     rows = [{"patient": n["patient"], "case": n["case"], "value": number_in(n, metric)} for n in measured]
     if not rows:
@@ -179,5 +239,22 @@ def patient_values(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Row]
     return rows
 
 
-def _of_patients(values: Mapping[str, float]) -> list[Row]:
+def _columns(metric: str, lines: Lines) -> list[str]:
+    """The columns that say which cases a metric of all cases together is of; for a mean over classes, its classes."""
+    return ["label"] if metric == AUC.name else classes_behind(metric, lines)
+
+
+def _together(metric: str, columns: Sequence[str]) -> bool:
+    """Whether a metric is no mean over cases, but patients have something that they add to it."""
+    return metric == AUC.name or len(columns) > 1
+
+
+def _adding(metric: str, columns: Sequence[str], lines: Lines) -> list[Row]:
+    """What each patient adds to a metric of all cases together."""
+    if metric != AUC.name:
+        values = class_mean_values(metric, columns, lines)
+    else:
+        lines = [line for line in lines if known(line, "label")]
+        read = {name: np.array([number_in(line, name) for line in lines]) for name in ("label", "probability")}
+        values = pseudo_values(AUC(), read, [line["patient"] for line in lines])
     return [{"patient": patient, "case": patient, "value": value} for patient, value in values.items()]

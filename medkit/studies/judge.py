@@ -11,7 +11,7 @@ from medkit.evaluation.reported import classes_behind
 from medkit.evaluation.verdict import Verdict, verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
 from medkit.evaluation.verdict_result import marked
-from medkit.evaluation.verdict_runs import patient_values
+from medkit.evaluation.verdict_runs import patient_values, shared_values
 from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
 from medkit.parts.metrics_classification import AUC
 from medkit.studies.places import Missing, Place, places, told
@@ -129,7 +129,9 @@ def _seen(measured: Sequence[Measured]) -> dict[str, list[str]]:
 
 
 def _rows(found: StudyResults, measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    return [row for one in measured for row in value_rows(one, found.metric)]
+    of = {(one.trial.method, one.seed): one.cases for one in measured}
+    values, _ = shared_values(of, found.metric)
+    return [{"method": method, SEED: seed, **row} for (method, seed), rows in values.items() for row in rows]
 
 
 def values_are(found: StudyResults) -> str:

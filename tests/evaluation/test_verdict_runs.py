@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from medkit.errors import InputError
-from medkit.evaluation.case_table import merge_cases
+from medkit.evaluation.case_table import CaseTable, merge_cases
 from medkit.evaluation.pseudo_values import pseudo_values
 from medkit.evaluation.results import Evaluation, MetricValue, write_results
 from medkit.evaluation.verdict import verdict
-from medkit.evaluation.verdict_runs import patient_values, run_values
+from medkit.evaluation.verdict_runs import patient_values, run_values, shared_values
 from medkit.parts.metrics_classification import AUC, F1
 
 STAGES = {"grade": 1.2, "grade@scratch": 0.6}
@@ -93,6 +93,49 @@ def with_classes(patients: Mapping[str, range], rng: np.random.Generator) -> lis
         found = [value for value in each.values() if value != ""]
         lines.append({"patient": f"p{i}", "case": f"c{i}", "dice": float(np.mean(found)), **each})
     return lines
+
+
+def test_areas_of_other_cases_of_the_same_patients_are_not_compared(tmp_path: Path) -> None:
+    folders = [without_a_case(tmp_path / str(seed), seed) for seed in range(3)]
+    with pytest.raises(InputError, match="'grade' has no case 'c1' of patient 'p0' under seed 0") as refused:
+        run_values(folders, "auc")
+    assert "--common" in str(refused.value.hint)
+    with pytest.raises(InputError, match="'grade' has no case 'c1'"):
+        run_values(folders, "auc", methods=["grade", "grade@scratch"])
+    assert run_values(folders, "auc", methods=["grade@scratch"]).rows
+
+
+def test_common_takes_the_area_over_the_cases_that_all_have(tmp_path: Path) -> None:
+    folders = [without_a_case(tmp_path / str(seed), seed) for seed in range(3)]
+    found = run_values(folders, "auc", common=True)
+    assert found.left_out == ["Cases of which not all trainings have the values were left out: 1."]
+    lines = [line for line in CaseTable.of_folder(folders[0]).of("grade@scratch", "test") if line["case"] != "c1"]
+    values = [row["value"] for row in found.rows if (row["method"], row["seed"]) == ("grade@scratch", "0")]
+    assert values == [row["value"] for row in patient_values(lines, "auc")]
+
+
+def test_a_class_that_only_some_trainings_have_numbers_of_is_not_compared() -> None:
+    rng = np.random.default_rng(0)
+    trainings = {
+        ("a", "0"): with_classes({"A": range(24), "B": range(12)}, rng),
+        ("b", "0"): with_classes({"A": range(24)}, rng),
+    }
+    with pytest.raises(InputError, match="'b' has no case 'c0' of patient 'p0' with 'dice_B'"):
+        shared_values(trainings, "dice")
+    found, _ = shared_values(trainings, "dice", common=True)
+    for method in ("a", "b"):
+        mean = np.mean([line["dice_A"] for line in trainings[method, "0"]])
+        assert np.mean([row["value"] for row in found[method, "0"]]) == pytest.approx(mean)
+
+
+def without_a_case(folder: Path, seed: int) -> Path:
+    """A run in which ``grade`` was not tested on the second case of the first patient."""
+    run(folder, seed)
+    merge_cases(folder)
+    table = folder / "cases.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith("grade,test,c1,")))
+    return folder
 
 
 def test_pseudo_values_of_an_area_have_the_area_as_their_mean() -> None:
