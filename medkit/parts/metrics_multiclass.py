@@ -12,12 +12,13 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from medkit.errors import InputError
+from medkit.parts.intervals import few_of_class
 from medkit.parts.metrics_classification import F1, PPV, BinaryBalancedAccuracy, Sensitivity
 from medkit.parts.metrics_labels import LabelMean, each_class
 from medkit.parts.metrics_sums import ShareMetric
@@ -100,6 +101,15 @@ class Confusion(ABC):
     def score(self, row: Mapping[str, Any]) -> float:
         return float("nan")
 
+    def few_in(self, column: str, rows: Rows, patients: Sequence[str]) -> str:
+        """Which true class is rare in a column, ``class`` or ``said``: it has one or two patients; "" if none is."""
+        names, true = np.asarray(patients), np.unique(rows["class"])
+        for number in true.tolist():
+            told = f"class {number}" if self.labels is None else self.labels.names[number]
+            if why := few_of_class(f"{'predicted ' if column == 'said' else ''}{told}", names[rows[column] == number]):
+                return why
+        return ""
+
 
 class _Macro(Confusion):
     """An average over classes; for declared labels with each class's number, of which it is the mean for ``any_of``."""
@@ -123,6 +133,10 @@ class _Macro(Confusion):
         known = there > 0
         return float(self.of_classes(right[known], there[known], claimed[known]).mean())
 
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients of a class, which counts as much as any other."""
+        return self.few_in("class", rows, patients)
+
 
 class MacroPrecision(_Macro):
     """Precision of each class, averaged: how often a class is right when it is predicted."""
@@ -132,6 +146,10 @@ class MacroPrecision(_Macro):
 
     def of_classes(self, right: np.ndarray, true: np.ndarray, said: np.ndarray) -> np.ndarray:
         return right / np.maximum(said, 1)
+
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """As of all such means; and a precision is a share of those who are predicted to have the class."""
+        return super().lacks(rows, patients) or self.few_in("said", rows, patients)
 
 
 class MacroRecall(_Macro):
@@ -169,6 +187,10 @@ class BalancedAccuracy(Confusion):
     def of_confusion(self, confusion: np.ndarray) -> float:
         there = confusion.sum(1)
         return float((confusion.diagonal()[there > 0] / there[there > 0]).mean())
+
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients of a class, which counts as much as any other."""
+        return self.few_in("class", rows, patients)
 
 
 class Kappa(Confusion):

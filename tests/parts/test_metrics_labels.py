@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 from medkit.evaluation.measure import stack
 from medkit.evaluation.values import value_of
 from medkit.parts.metrics_labels import MacroAP, MacroAUC, MacroSpecificity
-from medkit.parts.metrics_multiclass import BalancedAccuracy, Kappa, MacroF1, Top1
+from medkit.parts.metrics_multiclass import BalancedAccuracy, Kappa, MacroF1, MacroPrecision, MacroRecall, Top1
 from medkit.parts.metrics_regression import MAE, MSE
 from medkit.protocols.labels import Labels
 
@@ -129,3 +129,23 @@ def test_a_mean_over_classes_has_no_interval_where_a_class_has_two_patients(metr
     assert np.isfinite(found.value)
     assert np.isnan(found.low)
     assert "2 patients" in found.method
+
+
+@pytest.mark.parametrize("metric", [MacroRecall(), MacroPrecision(), MacroF1(), BalancedAccuracy()])
+def test_a_mean_over_exclusive_classes_has_no_interval_where_one_has_two_patients(metric: Any) -> None:
+    def of_rare(patients: int) -> Any:
+        true = [0, 1, 2] * 10 + [3] * patients
+        cases = [{"labels": float(y), "class_probability": np.eye(4)[(y + i // 3 % 5 // 4) % 4], "patient": f"p{i}"}
+                 for i, y in enumerate(true)]  # fmt: skip
+        return measured(metric, cases, ONE)[metric.name]
+
+    assert of_rare(2).method == "no interval: d has 2 patients, fewer than 3"
+    assert of_rare(3).low < of_rare(3).value < of_rare(3).high
+
+
+def test_a_mean_precision_has_no_interval_where_a_class_is_predicted_of_two_patients() -> None:
+    cases = [{"labels": float(i % 4), "class_probability": np.eye(4)[i % 4 if i % 4 < 3 or i < 8 else 0], "patient": f"p{i}"}
+             for i in range(40)]  # fmt: skip
+    assert measured(MacroPrecision(), cases, ONE)["macro_precision"].method == (
+        "no interval: predicted d has 2 patients, fewer than 3"
+    )
