@@ -23,7 +23,7 @@ def folder(
     by: Annotated[
         str | None,
         typer.Option(
-            "--by", metavar="KEY", help="What ids name: case, name, series, study, accession, patient, folder."
+            "--by", metavar="KEY", help="What ids name: case, file, name, series, study, accession, patient, folder."
         ),
     ] = None,
     masks: Annotated[

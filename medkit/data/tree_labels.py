@@ -11,9 +11,9 @@ from medkit.data.manifest import read_manifest, texts
 from medkit.data.tree_table import COLUMNS, Gathered, LeftOut
 from medkit.errors import InputError, did_you_mean
 
-KEYS = ("case", "name", "id", "series", "study", "accession", "patient", "folder")
-"""What may identify a case, the most specific first."""
-NAMES = ("id", "case", "image", "name", "series", "study", "accession", "patient", "file")
+KEYS = ("case", "file", "name", "id", "series", "study", "accession", "patient", "folder")
+"""What may identify a case, the most specific first; ``file`` is its name with the suffix, ``name`` without."""
+NAMES = ("id", "case", "image", "name", "file", "series", "study", "accession", "patient")
 PATHS = ("mask", "target")
 SHOWN = 3
 
@@ -27,8 +27,8 @@ class Labels:
     column:
         The column of ids; default: ``id``, or another usual name, or the first.
     by:
-        What the ids name: ``case``, ``name`` of file or folder, ``series``, ``study``, ``accession``, ``patient`` or
-        the first ``folder``. Default: whichever matches the most ids.
+        What the ids name: ``case``, ``file``, ``name`` of file or folder, ``series``, ``study``, ``accession``,
+        ``patient`` or the first ``folder``. Default: whichever matches the most ids.
     """
 
     path: Path
@@ -79,7 +79,8 @@ def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list
         if text is None:
             raise InputError(f"no value in '{column}'", f"{path}:{row + 2}", "every row needs its id")
         if text in rows:
-            raise InputError(f"'{text}' is listed twice", f"{path}:{row + 2}", f"it is also in line {rows[text] + 2}")
+            hint = f"it is also in line {rows[text] + 2} of column '{column}'; --id names another column of ids"
+            raise InputError(f"'{text}' is listed twice", f"{path}:{row + 2}", hint)
         rows[text] = row
     by = by or _best(found, rows, path)
     if by not in KEYS:

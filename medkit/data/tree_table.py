@@ -283,7 +283,7 @@ def _add_file(
     case = stem(inside.as_posix())
     found.rows.append({"case": case, "patient": "", "image": str(path), **size, "chosen": "a file of its own"})
     keys = {"case": case, "name": stem(path.name), "folder": inside.parts[0] if len(inside.parts) > 1 else ""}
-    found.keys.append(keys | {"id": identity(path.name), "path": inside.as_posix()})
+    found.keys.append(keys | {"id": identity(path.name), "file": path.name, "path": inside.as_posix()})
 
 
 def _distinct_cases(found: Gathered) -> None:

@@ -195,6 +195,20 @@ def test_patients_that_look_alike_are_told(tmp_path: Path) -> None:
     assert any(text.startswith("patients 'p07' and 'P7' look alike and count as 2;") for text in written.told)
 
 
+def test_labels_are_joined_by_names_of_files_with_their_suffix_before_patients(nifti: Path) -> None:
+    names = sorted(path.name for path in (nifti / "tree").rglob("*.nii.gz"))
+    text = "".join(f"P1,{name},1\n" for name in names)
+    written, _ = made(nifti, labels=labels(nifti, f"patient,file,label\n{text}"))
+    assert [(row["patient"], row["label"]) for row in written.rows] == [("P1", "1")] * len(written.rows)
+    assert any(told.startswith("labels: 'file' is the file of") for told in written.told)
+
+
+def test_an_id_that_is_listed_twice_names_its_column_and_the_option(nifti: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        made(nifti, labels=labels(nifti, "scan,patient,label\n001,P1,1\n002,P1,0\n"))
+    assert refused.value.hint == "it is also in line 2 of column 'patient'; --id names another column of ids"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
