@@ -8,7 +8,7 @@ from typing import Any
 
 from medkit.data.alike import look_alikes
 from medkit.data.manifest import read_manifest, texts
-from medkit.data.tree_table import COLUMNS, Gathered, LeftOut
+from medkit.data.tree_table import COLUMNS, TAKEN, Gathered, LeftOut
 from medkit.errors import InputError, did_you_mean
 
 KEYS = ("case", "file", "name", "id", "series", "study", "accession", "patient", "folder")
@@ -89,13 +89,15 @@ def join(found: Gathered, table: Any, left_out: LeftOut, labels: Labels) -> list
     if not any(row is not None for row in matched):
         raise _nothing(found, ids, path, column)
     columns = {name: table[name].to_pylist() for name in others}
-    for case, at in zip(found.rows, matched, strict=True):
+    for case, keys, at in zip(found.rows, found.keys, matched, strict=True):
         for name, values in columns.items():
             value = None if at is None else values[at]
             if name in PATHS and value:
                 value = str(Path(path).resolve().parent / str(value).strip())
-            if name == "patient" and not value:
-                continue
+            if name == "patient":
+                if not value:
+                    continue
+                keys.pop(TAKEN, None)
             case[name] = value
     used = {row for row in matched if row is not None}
     unused = [text for text, row in rows.items() if row not in used]

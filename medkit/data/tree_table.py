@@ -94,6 +94,10 @@ class LeftOut:
         self._writer.writerow([kind, where, *own, images, reason])
 
 
+TAKEN = "taken"
+"""In the keys of a case, what counts as its patient, as nothing says whose it is: its ``study`` or its ``file``."""
+
+
 @dataclass
 class Gathered:
     """The cases of a tree.
@@ -300,7 +304,6 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
         pattern = _pattern(by, "--patient")
         if pattern.groups < 1:
             raise InputError(f"'{by}' has no group for the patient", "--patient", "mark it with (): '^([0-9]+)_'")
-    own = studies = 0
     for row, keys in zip(found.rows, found.keys, strict=True):
         if by == "folder":
             patient = keys["folder"]
@@ -310,25 +313,34 @@ def _patients(found: Gathered, by: str, root: Path) -> None:
         else:
             patient = row["patient"]
             if not patient:
-                own, studies = own + (not row.get("study")), studies + bool(row.get("study"))
                 patient = row.get("study") or row["case"]
+                keys[TAKEN] = "study" if row.get("study") else "file"
         if not patient:
             what = f"there is no patient in '{keys['path']}'"
             raise InputError(what, str(root), "--patient header, folder, or an expression that matches all paths")
         row["patient"] = keys["patient"] = patient
+
+
+def of_patients(found: Gathered) -> list[str]:
+    """Messages on patients that are assumed, or may be one; labels are joined before, as they may name patients."""
+    told: list[str] = []
+    taken = [keys.get(TAKEN) for keys in found.keys]
+    own, studies = taken.count("file"), taken.count("study")
     hint = "if patients have several, say whose they are: --patient, or a column 'patient' in --labels"
     if own:
-        found.told.append(f"{own} files do not say whose they are, so each counts as a patient of its own; {hint}")
+        told.append(f"{own} files do not say whose they are, so each counts as a patient of its own; {hint}")
     if studies:
-        found.told.append(f"{studies} cases have no PatientID, so each study counts as a patient; {hint}")
+        told.append(f"{studies} cases have no PatientID, so each study counts as a patient; {hint}")
     if len(found.rows) > 1 and len({row["patient"] for row in found.rows}) == 1:
-        found.told.append("all cases have the same PatientID, so they cannot be split; say whose they are: --patient")
-    groups = look_alikes([row["patient"] for row in found.rows])
+        told.append("all cases are of the same patient, so they cannot be split; say whose they are: --patient")
+    # A Parquet table of labels may have numbers.
+    groups = look_alikes([str(row["patient"]) for row in found.rows])
     for group in groups[:SHOWN]:
         alike = " and ".join(ascii(name) for name in group)
-        found.told.append(f"patients {alike} look alike and count as {len(group)}; {hint}")
+        told.append(f"patients {alike} look alike and count as {len(group)}; {hint}")
     if len(groups) > SHOWN:
-        found.told.append(f"and {len(groups) - SHOWN} more groups of patients look alike")
+        told.append(f"and {len(groups) - SHOWN} more groups of patients look alike")
+    return told
 
 
 def _pattern(text: str, option: str) -> re.Pattern[str]:

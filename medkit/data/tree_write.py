@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medkit.data.layouts import check_new_manifest, write_listing, write_manifest
-from medkit.data.tree_table import COLUMNS, Choices, Gathered, LeftOut, gather
+from medkit.data.tree_table import COLUMNS, Choices, Gathered, LeftOut, gather, of_patients
 from medkit.data.whole import whole_file
 from medkit.errors import InputError
 
@@ -79,6 +79,7 @@ def write(
                 found = gather(root, left_out, listing, choices, progress)
                 if labels is not None:
                     found.told += labels.join(found, left_out)
+                found.told = of_patients(found) + found.told
             if made.is_dir():
                 os.rename(made, lists)
             try:

@@ -203,6 +203,24 @@ def test_labels_are_joined_by_names_of_files_with_their_suffix_before_patients(n
     assert any(told.startswith("labels: 'file' is the file of") for told in written.told)
 
 
+def test_patients_of_the_labels_that_look_alike_are_told(nifti: Path) -> None:
+    rows = "".join(
+        f"{name}_0000.nii.gz,1,{patient}\n" for name, patient in (("001", "p07"), ("002", "P7"), ("010", "p8"))
+    )
+    written, _ = made(nifti, labels=labels(nifti, f"file,label,patient\n{rows}"))
+    assert any(text.startswith("patients 'p07' and 'P7' look alike and count as 2;") for text in written.told)
+
+
+def test_files_whose_patient_the_labels_name_are_not_said_to_be_of_nobody(nifti: Path) -> None:
+    def said(text: str) -> list[str]:
+        (nifti / "cases.csv").unlink(missing_ok=True)
+        (nifti / "cases.left_out.csv").unlink(missing_ok=True)
+        return [told for told in made(nifti, labels=labels(nifti, text))[0].told if "do not say whose" in told]
+
+    assert not said("id,label,patient\n001,1,a\n002,1,b\n010,1,c\n")
+    assert said("id,label,patient\n001,1,a\n002,1,b\n010,1,\n")[0].startswith("1 files do not say whose they are")
+
+
 def test_an_id_that_is_listed_twice_names_its_column_and_the_option(nifti: Path) -> None:
     with pytest.raises(InputError) as refused:
         made(nifti, labels=labels(nifti, "scan,patient,label\n001,P1,1\n002,P1,0\n"))
