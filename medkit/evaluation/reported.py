@@ -24,6 +24,9 @@ WEIGHT = "weight_of_"
 AGREE = 1e-6
 """How far two ways to one difference may be apart, as a share of the values: by rounding only."""
 
+ROUNDED = 0.03
+"""How far rounding to two digits may move a mean over classes, as a share of the differences between them."""
+
 
 def known(row: Mapping[str, Any], column: str) -> bool:
     """Whether a row has a number there; an empty cell has none, nor does an unknown label."""
@@ -71,6 +74,11 @@ def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns ``METRIC_CLASS`` of which a metric is the mean over classes; none if it is not one.
 
     Names alone do not tell, as those of metrics may begin alike (``rmse``, ``rmse_hu``): the values have to agree.
+
+    Raises
+    ------
+    InputError
+        where they agree but for a few cells, or digits: of an edited or rounded table another number would be taken.
     """
     columns = dict.fromkeys(name for row in rows for name in row if name.startswith(f"{metric}_"))
     names = [name for name in columns if any(known(row, name) for row in rows)]
@@ -82,8 +90,27 @@ def classes_behind(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     count = there.sum(1)
     if ((count > 0) != np.isfinite(mean)).any():
         return []
-    found = np.where(there, each, 0).sum(1)[count > 0] / count[count > 0]
-    return names if np.allclose(found, mean[count > 0], rtol=1e-9, atol=1e-12) else []
+    found = np.where(there, each, 0).sum(1) / np.maximum(count, 1)
+    off = np.where(count > 0, np.abs(found - np.where(count > 0, mean, 0)), 0)
+    wrong = off > 1e-9 * np.abs(found) + 1e-12
+    if not wrong.any():
+        return names
+    if _spoilt(each, off, wrong):
+        case = rows[int(np.argmax(off))].get("case")
+        what = f"'{metric}' of case '{case}' is not the mean of its classes, as in a table that was edited or rounded"
+        raise InputError(what, "cases.csv", "'medkit evaluate RUN' writes it again")
+    return []
+
+
+def _spoilt(each: np.ndarray, off: np.ndarray, wrong: np.ndarray) -> bool:
+    """Whether values (n,K) of classes have a mean beside them that is ``off`` in a few rows, or a little in all.
+
+    Only rows whose classes differ tell: in others anything between them is near their mean.
+    """
+    spread = np.array([np.ptp(row[np.isfinite(row)]) if np.isfinite(row).any() else 0 for row in each])
+    telling = spread > 0
+    few = 2 * wrong[telling].sum() < telling.sum()
+    return bool(telling.any() and (few or off.sum() <= ROUNDED * spread.sum()))
 
 
 def is_of(difference: float, first: float, second: float) -> bool:

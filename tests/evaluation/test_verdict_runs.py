@@ -79,6 +79,30 @@ def test_a_damaged_cell_is_refused_and_not_passed_over() -> None:
     assert "medkit evaluate" in str(refused.value.hint)
 
 
+@pytest.mark.parametrize("digits", [2, 4])
+def test_a_rounded_mean_over_classes_is_not_taken_for_a_mean_over_cases(digits: int) -> None:
+    lines = with_classes({"A": range(24), "B": range(8)}, np.random.default_rng(0))
+    lines = [{k: round(v, digits) if isinstance(v, float) else v for k, v in line.items()} for line in lines]
+    with pytest.raises(InputError, match=r"'dice' of case 'c\d' is not the mean of its classes"):
+        patient_values(lines, "dice")
+
+
+def test_one_edited_mean_over_classes_is_named() -> None:
+    lines = with_classes({"A": range(24), "B": range(8)}, np.random.default_rng(0))
+    lines[3]["dice"] = 7.1
+    with pytest.raises(InputError, match="'dice' of case 'c3' is not the mean of its classes"):
+        patient_values(lines, "dice")
+
+
+def test_metrics_whose_names_begin_alike_are_no_mean_over_classes() -> None:
+    rng = np.random.default_rng(0)
+    lines = [{"patient": f"p{i}", "case": f"c{i}"} | dict(zip(("e", "e_hu", "e_rel"), rng.random(3).tolist(), strict=True))
+             for i in range(24)]  # fmt: skip
+    assert [row["value"] for row in patient_values(lines, "e")] == [line["e"] for line in lines]
+    near = [line | {name: 30 + line[name] / 10 for name in ("e", "e_hu", "e_rel")} for line in lines]
+    assert [row["value"] for row in patient_values(near, "e")] == [line["e"] for line in near]
+
+
 def test_no_verdict_is_made_of_a_class_of_few_patients() -> None:
     lines = with_classes({"A": range(24), "B": range(5)}, np.random.default_rng(0))
     with pytest.raises(InputError, match="'dice' is a mean over classes, and 'dice_B' has 5 patients"):
