@@ -191,6 +191,9 @@ def shared_values(
     everything, everywhere = set.union(*having.values()), set.intersection(*having.values())
     if everything == everywhere:
         return {of: _adding(metric, columns, lines) for of, lines in trainings.items()}, []
+    if not everywhere:
+        what = f"no case has a value of '{metric}' in all trainings: they were tested on other images, or other units"
+        raise InputError(what, None, "compare stages that were tested on the same slices, or on the same volumes")
     if not common:
         raise _lacking(metric, having, everything)
     columns = [name for name in columns if any(name == each for *_, each in everywhere)]

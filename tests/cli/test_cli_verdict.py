@@ -58,9 +58,19 @@ def test_other_patients_are_refused_and_may_be_left_out(medkit, table):
 
 
 def test_a_run_with_two_patients_is_no_verdict(medkit, finished):
-    done = medkit("verdict", finished, "--metric", "auc", "--split", "internal", "--a", "classify", "--b", "pretext")
+    done = medkit(
+        "verdict", finished, "--metric", "auc", "--split", "internal", "--stage", "classify", "--b", "classify"
+    )
     assert done.returncode == 2
     assert "'auc' is not defined without one of its 2 patients" in done.stderr
+
+
+def test_an_area_over_slices_is_not_compared_with_one_over_volumes(medkit, finished):
+    for common in ([], ["--common"]):
+        words = ("--metric", "auc", "--split", "internal", "--a", "classify", "--b", "pretext", *common)
+        done = medkit("verdict", finished, *words)
+        assert done.returncode == 2
+        assert "no case has a value of 'auc' in all trainings" in done.stderr
 
 
 def test_a_run_folder_needs_a_metric_and_a_table_has_none(medkit, table, finished):
