@@ -183,7 +183,7 @@ def shared_values(
     """
     columns = list(dict.fromkeys(name for lines in trainings.values() for name in _columns(metric, lines)))
     if not _together(metric, columns):
-        return {of: patient_values(lines, metric) for of, lines in trainings.items()}, []
+        return {of: _of_cases(metric, lines) for of, lines in trainings.items()}, []
     having = {
         of: {(line["patient"], line["case"], name) for line in lines for name in columns if known(line, name)}
         for of, lines in trainings.items()
@@ -232,8 +232,17 @@ def patient_values(lines: Lines, metric: str) -> list[Row]:
         for a metric without per-case values, except ``auc``; for a mean over classes of which one has fewer than six
         patients.
     """
-    if _together(metric, columns := _columns(metric, lines)):
-        return _adding(metric, columns, lines)
+    columns = _columns(metric, lines)
+    return _adding(metric, columns, lines) if _together(metric, columns) else _of_cases(metric, lines)
+
+
+def is_of_all_cases(metric: str, lines: Lines) -> bool:
+    """Whether patients have no values of a metric of their own, but something that they add to it."""
+    return _together(metric, _columns(metric, lines))
+
+
+def _of_cases(metric: str, lines: Lines) -> list[Row]:
+    """The cases' own values of a metric."""
     measured = [line for line in lines if known(line, metric)]
     rows = [{"patient": n["patient"], "case": n["case"], "value": number_in(n, metric)} for n in measured]
     if not rows:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from medkit.errors import InputError
-from medkit.evaluation.reported import classes_behind
 from medkit.evaluation.verdict import Verdict, verdicts
 from medkit.evaluation.verdict_change import ChangeVerdict, change_verdicts
 from medkit.evaluation.verdict_result import marked
-from medkit.evaluation.verdict_runs import patient_values, shared_values
+from medkit.evaluation.verdict_runs import is_of_all_cases, patient_values, shared_values
 from medkit.evaluation.verdict_spread import SpreadVerdict, spread_verdicts
 from medkit.parts.metrics_classification import AUC
 from medkit.studies.places import Missing, Place, places, told
@@ -138,8 +137,7 @@ def values_are(found: StudyResults) -> str:
     """What the values are that verdicts are made from, in words; "" if each is a case's own."""
     if found.metric == AUC.name:
         return PSEUDO
-    several = any(len(classes_behind(found.metric, one.cases)) > 1 for one in found.measured)
-    return CLASS_MEANS if several else ""
+    return CLASS_MEANS if any(is_of_all_cases(found.metric, one.cases) for one in found.measured) else ""
 
 
 def value_rows(measured: Measured, metric: str) -> list[dict[str, Any]]:
