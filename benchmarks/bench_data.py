@@ -28,7 +28,8 @@ from torch import nn
 from medkit.bench import Case, Target, Variant, Work
 from medkit.data.augment import Brightness, Contrast, Dihedral, HorizontalFlip, ShiftScaleRotate
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Augmentation, Loader, draw_of
+from medkit.data.draws import draw_of
+from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
 from medkit.data.transforms import CLAHE, MinMax, Resize, Window, prepare
 from medkit.data.volume import Volume

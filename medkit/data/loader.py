@@ -9,18 +9,16 @@ import numpy as np
 import torch
 
 from medkit.data.augment_chains import CPUChain, DeviceChain
+from medkit.data.collate import Item, collate
 from medkit.data.dataset import Dataset
-from medkit.data.draws import DRAWN, Draw, ItemDraw, SliceDraw, Unit, draw_of
+from medkit.data.draws import Arrays, ItemDraw, SliceDraw
 from medkit.data.sample import Sample
 from medkit.data.sampler import Sampler
 from medkit.data.streams import generators
-from medkit.data.views import NAMES, Views
+from medkit.data.views import Views
 from medkit.data.workers import Key, WorkerBatches, by_thread
 from medkit.errors import InputError, MedkitError, RunError, some
 from medkit.protocols import Batch, Case
-from medkit.protocols.classes import Classes
-
-__all__ = ["DRAWN", "Augmentation", "Draw", "Loader", "Unit", "draw_of", "whole"]
 
 TOLERANCE = 1e-3  # beyond [0,1], for rounding by resizing
 OPEN = 1024  # samples whose memory maps a loader keeps open
@@ -41,7 +39,17 @@ class Augmentation:
         every = [*steps, *(step for view in views for step in view.steps)]
         self.unit_range = [type(step).__name__ for step in every if getattr(step, "unit_range", False)]
 
-    def check_range(self, arrays: dict[str, np.ndarray], case: Case) -> None:
+        self.by_item = self.chain is not None or bool(self.views) or bool(self.unit_range)
+
+    def of_item(self, arrays: Arrays, draw: ItemDraw, case: Case, rng: np.random.Generator) -> Arrays:
+        """The arrays of an item, changed, and its views of the unchanged image."""
+        if not self.by_item:
+            return arrays
+        self._check_range(arrays, case)
+        changed = arrays if self.chain is None else draw.augmented(arrays, self.chain, rng)
+        return changed | {view.name: view.of_item(arrays["image"], draw, rng) for view in self.views}
+
+    def _check_range(self, arrays: Arrays, case: Case) -> None:
         """Refuse values outside [0,1], such as HU, for augmentations that clip: they would become black and white."""
         for name in ("image", "target") if self.unit_range else ():
             if name in arrays and (arrays[name].min() < -TOLERANCE or arrays[name].max() > 1 + TOLERANCE):
@@ -123,7 +131,11 @@ class Loader:
         epoch, step = key
         chosen = self.sampler.step(epoch, step)
         streams = generators(self.sampler.seed, epoch, [position for _, position in chosen])
-        return self.collate([self._named(index, rng) for (index, _), rng in zip(chosen, streams, strict=True)])
+        return self.collate([self._item(index, rng) for (index, _), rng in zip(chosen, streams, strict=True)])
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """A batch of some of its items."""
+        return collate(items, self.draw, self.dataset.classes, self.dataset.fields)
 
     def _pinned(self, key: Key) -> Batch:
         batch = self.batch(key)
@@ -136,7 +148,11 @@ class Loader:
         names = [self.cases[index].id for index, _ in self.sampler.step(*key)]
         return f"epoch {key[0] + 1}, step {key[1] + 1} (cases {some(names)})"
 
-    def item(self, index: int, epoch: int, position: int) -> Batch:
+    def item(self, index: int, epoch: int, position: int) -> Item:
+        """One case as it is at a position of an epoch."""
+        return self._item(index, np.random.default_rng([self.sampler.seed, epoch, 1, position]))
+
+    def _item(self, index: int, rng: np.random.Generator) -> Item:
         """One case, drawn and augmented.
 
         Raises
@@ -144,117 +160,25 @@ class Loader:
         RunError
             naming the case, for whatever an augmentation raises.
         """
-        return self._named(index, np.random.default_rng([self.sampler.seed, epoch, 1, position]))
-
-    def _named(self, index: int, rng: np.random.Generator) -> Batch:
         try:
-            return self._item(index, rng)
+            sample = self._opened.get(index) or self._sample(index)
+            case = sample.case
+            arrays, label, z = self.draw.draw(sample, rng)
+            arrays = self.augmentation.of_item(arrays, self.draw, case, rng)
+            return Item(case.id if z is None else f"{case.id}#{z}", case, arrays, label, sample.labels)
         except (MedkitError, MemoryError):
             raise
         except Exception as error:
             what = f"a training item cannot be made ({type(error).__name__}: {error})"
             raise RunError(what, f"case '{self.cases[index].id}'") from error
 
-    def _item(self, index: int, rng: np.random.Generator) -> Batch:
-        sample = self._sample(index)
-        drawn = self.draw.draw(sample, rng)
-        arrays = drawn.arrays
-        self.augmentation.check_range(arrays, sample.case)
-        if self.augmentation.chain is not None:
-            arrays = self.draw.augmented(arrays, self.augmentation.chain, rng)
-        views = {view.name: view.of_item(drawn.arrays["image"], self.draw, rng) for view in self.augmentation.views}
-        name = sample.case.id if drawn.z is None else f"{sample.case.id}#{drawn.z}"
-        fields = {key: float(sample.case.fields[key]) for key in self.dataset.fields}
-        declared = {} if sample.labels is None else {"labels": sample.labels}
-        return {**arrays, **views, **declared, "label": drawn.label, "id": name, **fields}
-
     def _sample(self, index: int) -> Sample:
-        found = self._opened.get(index)
-        if found is None:
-            found = self.dataset.sample(self.cases[index])
-            if self.dataset.cache is not None:
-                if len(self._opened) >= OPEN:
-                    self._opened.clear()
-                self._opened[index] = found
+        found = self.dataset.sample(self.cases[index])
+        if self.dataset.cache is not None:
+            if len(self._opened) >= OPEN:
+                self._opened.clear()
+            self._opened[index] = found
         return found
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_opened": {}, "_workers": None}  # workers need neither
-
-    @staticmethod
-    def check_sizes(name: str, items: list[Batch]) -> None:
-        """Raise if images of one batch differ in size."""
-        shapes = {item[name].shape[1:]: item["id"] for item in items}
-        if len(shapes) > 1:
-            each = " and ".join(f"{'x'.join(map(str, shape))} ({name})" for shape, name in list(shapes.items())[:2])
-            hint = "give 'prepare' a step that brings all to one size (resize, pad_resize), or use batch: 1"
-            raise InputError(f"cases of different size cannot be one batch: {each}", hint=hint)
-
-    def collate(self, items: list[Batch]) -> Batch:
-        """Stack items into a batch: slices of volumes one after the other, never padded."""
-        each = self.draw.each
-        batch: Batch = {"ids": [item["id"] for item in items for _ in range(each)]}
-        for name in ("image", "mask", "target"):
-            if all(name in item for item in items):
-                self.check_sizes(name, items)
-                found = _stacked([item[name] for item in items])
-                if name == "mask":
-                    batch[name] = masks_of(found, self.dataset.classes)
-                else:
-                    batch[name] = of_volumes(found) if self.draw.unit == "patch3d" else with_channels(found)
-        for name in NAMES:
-            if all(name in item for item in items):
-                views = _stacked([item[name] for item in items])
-                batch[name] = of_volumes(views, 2) if self.draw.unit == "patch3d" else with_channels(views, 2)
-        if self.draw.unit == "volume":
-            batch["lengths"] = torch.tensor([len(item["image"]) for item in items])
-        for name in ("label", *self.dataset.fields):
-            batch[name] = torch.tensor([item[name] for item in items for _ in range(each)], dtype=torch.float32)
-        if all("labels" in item for item in items):
-            batch["labels"] = torch.from_numpy(np.stack([item["labels"] for item in items for _ in range(each)]))
-        return batch
-
-
-def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Slices of all arrays one after the other, as float32; each is copied only once."""
-    return np.concatenate(arrays, dtype=np.float32, casting="unsafe")
-
-
-def with_channels(array: np.ndarray, axis: int = 1) -> torch.Tensor:
-    """Images as a tensor with channels at ``axis``, adding one if the array, (...,H,W), has none."""
-    found = torch.from_numpy(array)
-    return found if found.dim() == axis + 3 else found.unsqueeze(axis)
-
-
-def of_volumes(array: np.ndarray, axis: int = 1) -> torch.Tensor:
-    """Patches of volumes, (N,d,h,w) or (N,d,C,h,w), as (N,C,d,h,w); with views before, channels are at ``axis``."""
-    found = torch.from_numpy(array)
-    return found.unsqueeze(axis) if found.dim() == axis + 3 else found.transpose(axis, axis + 1).contiguous()
-
-
-def masks_of(array: np.ndarray, classes: Classes | None) -> torch.Tensor:
-    """Masks (n,H,W) float32 as (n,1,H,W), or for overlapping classes as (n,K,H,W); 3-D patches likewise."""
-    if classes is None or not classes.overlapping:
-        return torch.from_numpy(array)[:, None]
-    planes = classes.planes(array.astype(np.uint8)).astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(planes.swapaxes(0, 1)))
-
-
-def whole(sample: Sample, fields: Sequence[str] = ()) -> Batch:
-    """All slices of one case as a volume batch, for evaluation."""
-    batch: Batch = {
-        "ids": [sample.case.id],
-        "image": with_channels(np.array(sample.image)),
-        "lengths": torch.tensor([len(sample.image)]),
-        "label": torch.tensor([sample.label]),
-    }
-    for name in ("mask", "target"):
-        array = getattr(sample, name)
-        if array is not None:
-            found = np.array(array, dtype=np.float32)
-            batch[name] = masks_of(found, sample.classes) if name == "mask" else with_channels(found)
-    for name in fields:
-        batch[name] = torch.tensor([float(sample.case.fields[name])])
-    if sample.labels is not None:
-        batch["labels"] = torch.from_numpy(sample.labels)[None]
-    return batch

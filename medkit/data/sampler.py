@@ -77,4 +77,4 @@ class Sampler:
         order = self.order(epoch)
         first = step * self.batch * self.ranks + self.rank
         positions = range(first, min(first + self.batch * self.ranks, len(order)), self.ranks)
-        return [(int(order[position]), position) for position in positions]
+        return list(zip(order[positions.start : positions.stop : positions.step].tolist(), positions, strict=True))

@@ -28,16 +28,20 @@ def generators(seed: int, epoch: int, positions: Iterable[int]) -> Iterator[np.r
     """``default_rng([seed, epoch, 1, position])`` for each position: one object, valid until the next is requested."""
     bits = np.random.PCG64(0)
     generator = np.random.Generator(bits)
+    numbers: dict[str, int] = {}
+    state: Any = {"bit_generator": "PCG64", "state": numbers, "has_uint32": 0, "uinteger": 0}
+    current, words = -1, []
     for position in positions:
         if max(seed, epoch, position) >= WORD:
             yield np.random.default_rng([seed, epoch, 1, position])
             continue
-        high, low, sequence_high, sequence_low = _block(seed, epoch, position // BLOCK)[position % BLOCK]
-        increment = (((sequence_high << 64 | sequence_low) << 1) | 1) & MASK
-        state = (increment + (high << 64 | low)) & MASK
-        state = (state * PCG_MULTIPLIER + increment) & MASK
-        numbers: Any = {"state": state, "inc": increment}
-        bits.state = {"bit_generator": "PCG64", "state": numbers, "has_uint32": 0, "uinteger": 0}
+        block, place = divmod(position, BLOCK)
+        if block != current:
+            current, words = block, _block(seed, epoch, block)
+        high, low, sequence_high, sequence_low = words[place]
+        numbers["inc"] = increment = (sequence_high << 65 | sequence_low << 1 | 1) & MASK
+        numbers["state"] = ((increment + (high << 64 | low)) * PCG_MULTIPLIER + increment) & MASK
+        bits.state = state
         yield generator
 
 

@@ -115,25 +115,33 @@ class Votes:
         broken, *_, gathering = self.runtime.strategy.sum([False, False, False, False, 0, True])
         return not broken and gathering == self.runtime.world_size
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """The part of a step before its vote, in which an error takes part too.
-
-        Raises
-        ------
-        FailedTogether
-            on several ranks; on a single one the error itself is raised.
-        """
-        try:
-            yield
-        except FailedTogether:
-            raise  # all ranks know about it
-        except Exception as error:
-            if self.runtime.world_size == 1:
-                raise
-            self.sound(False)
-            raise FailedTogether from error
+    def guarded(self) -> Guarded:
+        """The part of a step before its vote, in which an error takes part too."""
+        return Guarded(self)
 
     def stopping(self) -> bool:
         """Whether any rank has been asked to stop, at the end of an epoch's steps."""
         return self.runtime.strategy.any_true([interrupt.requested()])[0]
+
+
+class Guarded:
+    """A context whose error is a vote of :class:`Votes`; a class, because a generator costs more at every step.
+
+    Raises
+    ------
+    FailedTogether
+        on several ranks; on a single one the error itself is raised.
+    """
+
+    def __init__(self, votes: Votes) -> None:
+        self.votes = votes
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, FailedTogether):  # all ranks know about the latter
+            return
+        if self.votes.runtime.world_size > 1:
+            self.votes.sound(False)
+            raise FailedTogether from error

@@ -89,7 +89,7 @@ class Step:
         earlier: Earlier | None = None
         means = []
         for i, batch in enumerate(batches):
-            losses, values = self._losses(batch, replace(place, step=place.step + i), votes)
+            losses, values = self._losses(batch, replace(place, step=place.step + i) if i else place, votes)
             means.append(self.means.send(values, items_of(batch)))
             how: dict[str, Any] = {"shared": self._shared(), "weight": votes.weight / len(batches)}
             if i + 1 < len(batches):
@@ -118,8 +118,7 @@ class Step:
     def _losses(self, batch: Batch, place: Place, votes: Votes) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The losses of a batch, also as numbers, once every rank has found its own to be finite."""
         with votes.guarded():
-            rows = Rows(self.runtime.strategy, votes) if self.runtime.world_size > 1 else None
-            with self.runtime.strategy.computing(), self.runtime.autocast(), gathering(rows):
+            with self.runtime.strategy.computing(), self.runtime.autocast(), self._gathering(votes):
                 losses: dict[str, Tensor] = self.objective.losses(self.turn.name, batch)
             self._refuse_no_losses(losses)
             self._refuse_other_tasks(losses)
@@ -133,6 +132,11 @@ class Step:
         if votes.news:
             self.means.agree(values, f"losses of stage {self.settings.stage}")
         return losses, values
+
+    def _gathering(self, votes: Votes) -> AbstractContextManager[None]:
+        """Around losses that may ask for the rows of all ranks."""
+        strategy = self.runtime.strategy
+        return nullcontext() if strategy.world_size == 1 else gathering(Rows(strategy, votes))
 
     def _refuse_other_tasks(self, losses: Mapping[str, Tensor]) -> None:
         """Projected gradients belong to tasks by position, so every batch has to give the same losses."""
@@ -192,6 +196,8 @@ def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
 
 def mean_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each loss over the batches that have it."""
+    if len(each) == 1:
+        return dict(each[0])
     sums: Sums = {}
     for losses in each:
         add_to(sums, losses)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from medkit.data.cache import Cache
 from medkit.data.code import code_of
+from medkit.data.collate import with_channels
 from medkit.data.dataset import Dataset
 from medkit.data.keys import key_of
-from medkit.data.loader import with_channels
 from medkit.data.sample import Sample
 from medkit.engine.checkpoint import checksum, tensors_of
 from medkit.engine.runtime import Runtime

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medkit.data.channels import one_shown
-from medkit.data.loader import with_channels
+from medkit.data.collate import with_channels
 from medkit.evaluation.items import MAPS
 from medkit.evaluation.maps import activation
 from medkit.evaluation.prediction import CasePrediction

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from medkit.data.collate import whole
 from medkit.data.dataset import Dataset, Sample
-from medkit.data.loader import whole
 from medkit.engine.step import to_device
 from medkit.evaluation.embeddings import Embedded
 from medkit.evaluation.items import as_predicted

@@ -29,7 +29,7 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
 
 
 @contextmanager
-def gathering(gather: Gather | None) -> Iterator[None]:
+def gathering(gather: Gather) -> Iterator[None]:
     """Have :func:`gather_rows` ask ``gather`` inside; the engine does this around losses."""
     token = _how.set(gather)
     try:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medkit.data.collate import whole
 from medkit.data.dataset import doubts_told, input_case
 from medkit.data.draws import drawn_in_words
-from medkit.data.loader import whole
 from medkit.engine.best import no_best
 from medkit.engine.events import Events, Message
 from medkit.engine.optimizers import Optimization

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medkit.data.collate import whole
 from medkit.data.dataset import doubts_told, input_case
-from medkit.data.loader import whole
 from medkit.data.whole import whole_folder
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError

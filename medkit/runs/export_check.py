@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from medkit.data.collate import with_channels
 from medkit.data.dataset import input_case
-from medkit.data.loader import with_channels
 from medkit.data.sample import image_voxels, prepare_record
 from medkit.data.transforms import prepare, restore
 from medkit.errors import InputError, RunError

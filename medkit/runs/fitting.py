@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medkit.data.cases import column
-from medkit.data.loader import with_channels
+from medkit.data.collate import with_channels
 from medkit.engine.agreement import together
 from medkit.engine.progress import Progress
 from medkit.errors import InputError

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from medkit.data.loader import whole
+from medkit.data.collate import whole
 from medkit.engine.events import Events
 from medkit.engine.step import to_device
 from medkit.engine.trainer import Trainer

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from medkit.data.collate import whole
 from medkit.data.dataset import Sample
-from medkit.data.loader import whole
 from medkit.data.sample import packed
 from medkit.engine.memory import shortage_told
 from medkit.engine.step import to_device

@@ -63,6 +63,6 @@ class Validation:
             # Of about the same size: losses that compare the items of a batch need more than a single one left over.
             positions = range(number * count // chunks, (number + 1) * count // chunks)
             items = [loader.item(position % len(self.learnable), 0, position) for position in positions]
-            for _, same in groupby(items, key=lambda item: item["image"].shape[1:]):
+            for _, same in groupby(items, key=lambda item: item.arrays["image"].shape[1:]):
                 group = list(same)
                 yield number, loader.collate(group), len(group)

@@ -11,9 +11,10 @@ import torch
 from medkit.data.augment import HorizontalFlip, ShiftScaleRotate
 from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.channels import Neighbours, Windows, channels_after
+from medkit.data.collate import whole
 from medkit.data.dataset import Dataset, prepare_record
 from medkit.data.draws import PatchDraw, draw_of
-from medkit.data.loader import Loader, whole
+from medkit.data.loader import Loader
 from medkit.data.nifti import write_nifti
 from medkit.data.sampler import Sampler
 from medkit.data.source import ManifestSource

@@ -11,8 +11,9 @@ import torch
 from medkit.data.augment import ShiftScaleRotate
 from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop
+from medkit.data.collate import masks_of, whole
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Loader, masks_of, whole
+from medkit.data.loader import Loader
 from medkit.data.nifti import write_nifti
 from medkit.data.sampler import Sampler
 from medkit.data.source import ManifestSource

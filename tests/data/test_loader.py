@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from medkit.data.augment import Dihedral, GaussNoise, HorizontalFlip, ShiftScaleRotate
+from medkit.data.collate import whole
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Augmentation, Loader, Unit, draw_of, whole
+from medkit.data.draws import Unit, draw_of
+from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
 from medkit.data.transforms import MinMax, Resize
 from medkit.data.volume import Volume
@@ -193,7 +195,7 @@ def test_slices_are_drawn_in_proportion_to_their_positive_voxels_as_published(sh
             return Record(Volume(np.zeros(mask.shape, np.int16)), Volume(mask))
 
     made = loader(One(), steps=[], draw="positive")
-    drawn = Counter(int(made.item(0, epoch, 0)["id"].split("#")[1]) for epoch in range(1000))
+    drawn = Counter(int(made.batch((epoch, 0))["ids"][0].split("#")[1]) for epoch in range(1000))
     published = Counter(golden["sampled_slice_index_seed0_199"].tolist())
     for z, w in enumerate(weight):
         assert drawn[z] / 1000 == pytest.approx(w, abs=4 * np.sqrt(0.25 / 1000))
@@ -202,7 +204,7 @@ def test_slices_are_drawn_in_proportion_to_their_positive_voxels_as_published(sh
 
 def test_cases_without_positive_voxels_give_every_slice(source: Make) -> None:
     made = loader(source(n=1), draw="positive")
-    drawn = {made.item(0, epoch, 0)["id"] for epoch in range(60)}
+    drawn = {made.batch((epoch, 0))["ids"][0] for epoch in range(60)}
     assert drawn == {f"c0#{z}" for z in range(4)}
 
 
@@ -220,7 +222,7 @@ def test_slices_are_drawn_as_they_lie_in_the_data_unless_positive_ones_are_asked
 
     def share(**options: Any) -> float:
         made = loader(One(), unit, steps=[], **size, **options)
-        return sum("#4" in str(made.item(0, epoch, 0)["id"]) for epoch in range(400)) / 400
+        return sum(made.batch((epoch, 0))["ids"] == ["c0#4"] for epoch in range(400)) / 400
 
     assert share() == pytest.approx(0.1, abs=0.06)
     assert share(draw="uniform") == share()

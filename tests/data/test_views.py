@@ -14,7 +14,8 @@ from medkit.data.augment import GaussNoise, HorizontalFlip, ShiftScaleRotate
 from medkit.data.augment_chains import CPUChain, DeviceChain
 from medkit.data.augment_crop import RandomResizedCrop, SquareCrop, cut_of
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Augmentation, Loader, draw_of
+from medkit.data.draws import draw_of
+from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
 from medkit.data.transforms import MinMax, Resize
 from medkit.data.views import Views, crops
@@ -79,10 +80,11 @@ def test_views_are_the_same_bits_whoever_makes_them_and_wherever_an_epoch_is_beg
 
 
 def test_two_ranks_make_the_views_of_one(made: Any) -> None:
-    whole = [batch["views"] for batch in made().epoch(1)]
-    ranks = [made(rank=rank, ranks=2) for rank in range(2)]
-    halves = [ranks[p % 2].item(int(i), 1, p)["views"] for p, i in enumerate(ranks[0].sampler.order(1))]
-    assert np.array_equal(np.concatenate(halves)[:, :, None], torch.cat(whole).numpy())
+    def views(**of: int) -> torch.Tensor:
+        return torch.cat([batch["views"] for batch in made(**of).epoch(1)])
+
+    ranks = torch.stack([views(rank=rank, ranks=2) for rank in range(2)], 1)
+    assert torch.equal(ranks.flatten(0, 1), views())
 
 
 @pytest.mark.parametrize("on", ["cpu", "device"])

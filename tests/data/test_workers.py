@@ -17,7 +17,8 @@ import torch
 
 from medkit.data.augment import GaussNoise, ShiftScaleRotate
 from medkit.data.dataset import Dataset
-from medkit.data.loader import Augmentation, Loader, draw_of
+from medkit.data.draws import draw_of
+from medkit.data.loader import Augmentation, Loader
 from medkit.data.sampler import Sampler
 from medkit.data.transforms import MinMax, Resize
 from medkit.data.workers import count_workers

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medkit.data.loader import whole
+from medkit.data.collate import whole
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError
 from medkit.parts.encoders import TimmEncoder

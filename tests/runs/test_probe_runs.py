@@ -15,8 +15,8 @@ import torch
 from helpers import go_on, train
 
 import medkit
+from medkit.data.collate import whole
 from medkit.data.ledger import read_ledger
-from medkit.data.loader import whole
 from medkit.engine.checkpoint import read_tensors
 from medkit.engine.runtime import Runtime
 from medkit.errors import InputError, MedkitError
