@@ -35,7 +35,13 @@ stages:
   - name: segment
     unit: volume
     epochs: EPOCHS
-    objective: {use: "baselines:nnunet", configuration: CONFIGURATION, iterations: 50, batch_size: BATCH, mirror: false}
+    objective:
+      use: "baselines:nnunet"
+      configuration: CONFIGURATION
+      iterations: 50
+      batch_size: BATCH
+      spacing: [16, 3.5, 3.5]
+      mirror: false
     metrics: [dice, fpv]
 report: {splits: [internal, external], maps: {cases: 2}}
 """

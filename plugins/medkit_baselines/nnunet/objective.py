@@ -25,6 +25,7 @@ from medkit_baselines.nnunet.dataset import (
 )
 from medkit_baselines.nnunet.program import TRAINER, TrainingLog, check_version, command, environment
 
+Length = Annotated[float, Gt(0)]
 NUMBER, NAME = "1", "Dataset001_medkit"
 PLANNERS = {
     "default": ("ExperimentPlanner", "nnUNetPlans"),
@@ -53,6 +54,9 @@ class NNUNet(nn.Module):
         ``default`` as published in 2021, or one of the residual encoder presets that nnU-Net has recommended since.
     batch_size:
         Cases in a batch; null: as nnU-Net plans.
+    spacing:
+        Distances of voxels, slice to slice, row to row and column to column in mm, to which nnU-Net brings all images;
+        null: as it plans.
     mirror:
         Average predictions over mirrored images, as published.
     modality:
@@ -74,6 +78,7 @@ class NNUNet(nn.Module):
         iterations: Annotated[int, Gt(0)] = 250,
         planner: Literal["default", "resenc_m", "resenc_l", "resenc_xl"] = "default",
         batch_size: Annotated[int, Gt(0)] | None = None,
+        spacing: tuple[Length, Length, Length] | None = None,
         mirror: bool = True,
         modality: str = "CT",
         workers: Annotated[int, Gt(0)] | None = None,
@@ -81,7 +86,7 @@ class NNUNet(nn.Module):
         super().__init__()
         self.configuration, self.iterations, self.batch_size = configuration, iterations, batch_size
         self.planner, self.plans = PLANNERS[planner]
-        self.mirror, self.modality = mirror, modality
+        self.spacing, self.mirror, self.modality = spacing, mirror, modality
         self.workers = workers or max(1, min(12, (os.cpu_count() or 2) - 1))
         command("nnUNetv2_train")
         check_version()
@@ -193,6 +198,7 @@ class NNUNet(nn.Module):
             [
                 *(command("nnUNetv2_plan_and_preprocess"), "-d", NUMBER, "--verify_dataset_integrity", "--clean"),
                 *("-pl", self.planner, "-c", self.configuration, "-npfp", count, "-np", count),
+                *(["-overwrite_target_spacing", *map(str, self.spacing)] if self.spacing is not None else []),
             ],
             "plan.log",
             environ,
