@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from medkit_benchmarks import script
 
 from medkit.evaluation import bootstrap as drawing
 from medkit.evaluation.bootstrap import bootstrap
@@ -47,6 +48,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     rng = np.random.default_rng(0)
     patients = [f"p{i}" for i in range(PATIENTS)]
     label = (rng.random(PATIENTS) < 0.3).astype(float)

@@ -7,13 +7,13 @@ python benchmarks/bench_case_table.py [--variants 20] [--rounds 5]
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from medkit_benchmarks import script
 
 from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.evaluation.case_table import CaseTable, merge_cases, write_cases
@@ -52,7 +52,7 @@ def read(folder: Path, stages: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--variants", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 from medkit_baselines.genesis_transforms import distort
+from medkit_benchmarks import script
 from medkit_benchmarks.bench_data import head
 from medkit_benchmarks.kept_table import keep
 from medkit_phantoms.radiographs.source import Radiographs
@@ -53,6 +54,7 @@ THINGS: dict[str, Callable[[], Callable[[int], object]]] = {
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     rows = [(what, milliseconds(make())) for what, make in THINGS.items()]
     note = f"CPU time of one thread; medians of {ROUNDS} rounds of {ITEMS} items."
     keep("costs", {"what": "", "ms": ",.0f"}, rows, note)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from medkit_benchmarks import script
 from medkit_benchmarks.kept_table import keep
 from scipy.stats import t
 
@@ -65,6 +66,7 @@ def held(sigma: float, patients: int, sets: int = SETS) -> list[float]:
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     rows = [(patients, kind, *held(sigma, patients)) for kind, sigma in KINDS.items() for patients in (6, 10, 30)]
     note = f"Percent of {SETS:,} simulated test sets whose 95 % interval contains the true mean."
     keep("coverage", {"patients": "d", "scores": "", **dict.fromkeys(WAYS, ".1f")}, rows, note)

@@ -12,6 +12,7 @@ import statistics
 import time
 
 import numpy as np
+from medkit_benchmarks import script
 from scipy.stats import norm
 
 from medkit.evaluation.statistics import delong
@@ -38,6 +39,7 @@ def definition(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> float:
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 20_000)
     signal = labels + rng.normal(0, 1, 20_000)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from medkit_benchmarks import script
 
 from medkit.bench.ratio import Ratio, save, take_turns
 from medkit.engine.runtime import Runtime
@@ -103,7 +104,7 @@ def on_a_rank(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--patients", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

@@ -7,7 +7,6 @@ python benchmarks/bench_features.py [--slices 10000] [--rounds 3] [--model resne
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from medkit_benchmarks import script
 from torch.utils.data import DataLoader
 
 from medkit.bench.ratio import Ratio, save, take_turns
@@ -63,7 +63,7 @@ class Slices(torch.utils.data.Dataset[Any]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--slices", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="resnet18")

@@ -9,6 +9,7 @@ distance over 200 test sets of the same size. For three sizes it counts how many
 from __future__ import annotations
 
 import numpy as np
+from medkit_benchmarks import script
 from medkit_benchmarks.kept_table import keep
 
 from medkit.evaluation.evaluate import stack
@@ -32,6 +33,7 @@ def simulate(rng: np.random.Generator, patients: int, slices: int, spectrum: np.
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     metric, found = FID(RANDOM), []
     for patients, slices, features in ((15, 8, 64), (15, 8, 512), (10, 20, 256)):
         rng = np.random.default_rng(1)

@@ -9,7 +9,6 @@ python benchmarks/bench_loading.py [batches] [preparation] [shards] [channels] [
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import dataclasses
 import os
@@ -23,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from medkit_benchmarks import script
 from medkit_benchmarks.bench_data import STEPS, Heads
 
 from medkit.bench.ratio import Ratio, save, take_turns
@@ -212,7 +212,7 @@ WHAT = {"batches": batches_by, "preparation": preparation, "shards": shards, "ch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("what", nargs="*", choices=list(WHAT), help="default: all of them")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from medkit_benchmarks import script
 
 from medkit.bench.results import environment, replace
 from medkit.data.cases import CaseTable
@@ -114,7 +115,7 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--epoch", action="store_true", help=argparse.SUPPRESS)

@@ -9,13 +9,14 @@ which nothing else runs.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from medkit_benchmarks import script
 
 from medkit.bench.ratio import Ratio, save, take_turns
 
@@ -76,7 +77,7 @@ def busiest(pid: int, most: dict[int, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

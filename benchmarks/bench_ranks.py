@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from medkit_benchmarks import script
 from torch import Tensor, nn
 
 from medkit.bench.ratio import Ratio, save, take_turns
@@ -180,7 +181,11 @@ def measure(rounds: int) -> None:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    parser = script.parser(__doc__)
+    parser.add_argument(
+        "rounds", nargs="?", type=int, default=9, help="rounds in which both ways alternate (%(default)s)"
+    )
+    rounds = parser.parse_args().rounds
     if "RANK" in os.environ:
         return measure(rounds)
     words = [

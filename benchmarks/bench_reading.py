@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from medkit_benchmarks import script
 from medkit_benchmarks.bench_data import head
 from medkit_benchmarks.kept_table import keep
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -134,10 +134,13 @@ def compare(folder: Path) -> tuple[float, ...]:
 
 
 def main() -> None:
+    parser = script.parser(__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="a series of your own")
+    folders = parser.parse_args().folders
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rows: list[tuple[object, ...]] = []
-    for folder in map(Path, sys.argv[1:]):
+    for folder in folders:
         rows.append((folder.name, len(list(folder.glob("*.dcm"))), *compare(folder)))
     with tempfile.TemporaryDirectory() as made:
         write_series(Path(made), 40)

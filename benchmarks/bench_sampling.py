@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from medkit_benchmarks import script
 from medkit_benchmarks.kept_table import keep
 
 
@@ -55,10 +56,14 @@ def measure(manifest: str, folder: str) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) == 4 and sys.argv[1] == "--measure":
-        measure(*sys.argv[2:])
+    parser = script.parser(__doc__)
+    parser.add_argument("rows", nargs="?", type=int, default=2_600_000, help="of the manifest (%(default)s)")
+    parser.add_argument("--measure", nargs=2, metavar=("MANIFEST", "FOLDER"), help="once, in this process")
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        measure(*arguments.measure)
         return
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 2_600_000
+    rows = arguments.rows
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.parquet"
         generate(manifest, rows)

@@ -6,7 +6,7 @@ recipe option of that name costs and the memory it saves.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_step.py
 
-keeps the ratio of CPU times of the two loops in benchmarks/results/.
+keeps the ratio of CPU times of the two loops in benchmarks/results/, with those of steps of bundled recipes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from medkit_benchmarks import recipe_steps, script
 from torch import Tensor, nn
 
 from medkit.bench import Case, Target, Variant
@@ -179,6 +180,7 @@ def test_step(case, versus) -> None:
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     torch.set_num_threads(1)
     device, found = torch.device("cpu"), []
     for width, side, steps in SIZES:
@@ -186,6 +188,7 @@ def main() -> None:
         name = f"a training step of 8 images {side}x{side}, width {width}, {steps} steps an epoch"
         numbers = take_turns(ways, 15, clock="cpu")
         found.append(Ratio.of(name, numbers, "engine", "bare", at_most=AT_MOST, unit="s of CPU time", note=NOTE))
+    found += [recipe_steps.ratio(name) for name in recipe_steps.RECIPES]
     save("step", found)
 
 

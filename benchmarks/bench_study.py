@@ -8,7 +8,6 @@ run on the machine's first two cores meanwhile.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+from medkit_benchmarks import script
 
 from medkit.bench.ratio import Ratio, save
 
@@ -56,7 +57,7 @@ def until_planned(study: Path, ended: Future[tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("study", help="path, or name of a bundled study")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()

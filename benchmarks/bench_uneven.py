@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from medkit_benchmarks import script
 from medkit_benchmarks.kept_table import keep
 from scipy.stats import t
 
@@ -59,6 +60,7 @@ def wrong(times: int, sets: int = SETS) -> list[float]:
 
 
 def main() -> None:
+    script.parser(__doc__).parse_args()
     columns = ("plain intervals", "these intervals", "plain t-test", "this t-test")
     rows = [(name, *wrong(times)) for name, times in SHARES.items()]
     note = (

@@ -6,12 +6,13 @@ python benchmarks/claims.py [--into docs/claims.md]
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from medkit_benchmarks import script
 
 from medkit.bench import table as markdown
 from medkit.bench.table import fill
@@ -117,7 +118,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench claims -->' and '<!-- end -->'")
     arguments = parser.parse_args()
     try:

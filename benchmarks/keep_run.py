@@ -6,13 +6,14 @@ python benchmarks/keep_run.py runs/table9 --as table9 --stage denoise --metrics 
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from medkit_benchmarks import script
 
 from medkit.bench import table as markdown
 from medkit.bench.table import fill
@@ -147,7 +148,7 @@ def _references(found: Mapping[str, Any], metrics: Sequence[str], splits: Sequen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("run", type=Path, nargs="?", help="a run folder; without it the kept file is shown")
     parser.add_argument("--as", dest="name", required=True, help="the file's name in benchmarks/results/runs")
     parser.add_argument("--stage", help="the stage whose variants are rows")

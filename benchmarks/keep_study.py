@@ -6,7 +6,6 @@ python benchmarks/keep_study.py runs/pretexts_ich --into docs/studies.md
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import re
@@ -16,6 +15,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from medkit_benchmarks import script
 
 from medkit.bench import table as markdown
 from medkit.bench.table import fill
@@ -122,7 +123,7 @@ def _made(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("study", type=Path, help="the folder of a finished study")
     parser.add_argument(
         "--into", type=Path, help="a page with the lines '<!-- bench study NAME -->' and '<!-- end -->'"

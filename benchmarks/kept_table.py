@@ -8,7 +8,6 @@ two lines that a test compares with the file::
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from medkit_benchmarks import script
 
 from medkit.bench import table as markdown
 from medkit.bench.results import environment, replace
@@ -80,7 +80,7 @@ def _cell(value: Any, style: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("name", help="a file of benchmarks/results/tables")
     parser.add_argument(
         "--into", type=Path, help="a page with the lines '<!-- bench table NAME -->' and '<!-- end -->'"

@@ -9,13 +9,13 @@ the low-dose images of a recipe, and the weight at which both are equal.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 import torch
+from medkit_benchmarks import script
 from medkit_benchmarks.kept_table import keep
 
 from medkit.engine.runtime import Runtime
@@ -47,7 +47,7 @@ def pulls(recipe: str, stage: str, name: str, batches: int) -> tuple[np.ndarray,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("recipe")
     parser.add_argument("stage", help="an adversarial one")
     parser.add_argument("loss", help="the name of one of its generator_losses")

@@ -5,9 +5,10 @@ python benchmarks/ratios.py [--into docs/benchmarks.md]
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+from medkit_benchmarks import script
 
 from medkit.bench.ratio import RESULTS, markdown
 from medkit.bench.table import fill
@@ -15,7 +16,7 @@ from medkit.errors import MedkitError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder with the files (%(default)s)")
     parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench ratios -->' and '<!-- end -->'")
     arguments = parser.parse_args()

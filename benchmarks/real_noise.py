@@ -10,7 +10,6 @@ additional noise of a scan at that dose (sqrt(3) times its own).
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from medkit_benchmarks import script
 
 from medkit.bench import table as markdown
 from medkit.bench.table import fill
@@ -142,7 +142,7 @@ def page(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="the series; without it, the kept numbers are shown")
     parser.add_argument(
         "--into", type=Path, help="a page with the lines '<!-- bench real_noise -->' and '<!-- end -->'"

@@ -10,7 +10,6 @@ the optimizer's bookkeeping).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from medkit_benchmarks import script
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from medkit.bench.results import environment
@@ -140,7 +140,7 @@ def described(found: Waits, loader: Watched, runtime: Runtime) -> dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--only", choices=TRAININGS, help="one of the trainings")

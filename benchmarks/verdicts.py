@@ -10,7 +10,6 @@ t-test over patients with one seed and with the mean over seeds: how often they 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from medkit_benchmarks import script
 from scipy import special
 
 from medkit.bench.table import fill
@@ -293,7 +293,7 @@ def _of_probability(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.parser(__doc__)
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies per cell (%(default)s)")
     parser.add_argument("--into", type=Path, help="a page with the lines '<!-- bench verdicts -->' and '<!-- end -->'")
     parser.add_argument("--again", action="store_true", help="simulate again instead of showing the kept results")
