@@ -11,10 +11,8 @@ keeps the ratio of CPU times of the two loops in benchmarks/results/, with those
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,18 +22,14 @@ from torch import Tensor, nn
 
 from medkit.bench import Case, Target, Variant
 from medkit.bench.ratio import Ratio, save, take_turns
-from medkit.engine.events import Events
 from medkit.engine.optimizers import Optimization
-from medkit.engine.progress import Progress
 from medkit.engine.recompute import checkpoint_activations
 from medkit.engine.runtime import Runtime
 from medkit.engine.settings import TrainingSettings
-from medkit.engine.trainer import Trainer
 from medkit.parts.encoders import TimmEncoder
 from medkit.parts.optimizers import Adam
 from medkit.parts.schedules import Constant
 from medkit.protocols import Batch, Turn
-from medkit.runs.listeners import ShowProgress
 
 AT_MOST = 1.05
 NOTE = "Step: whole epochs in CPU time, the two checkpoints of each and its one set of numbers among them."
@@ -98,10 +92,8 @@ def bare(net: Net, batches: Batches, device: torch.device) -> None:
 
 
 def engine(net: Net, batches: Batches, device: torch.device) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        settings = TrainingSettings("bench", 1, 0, {"train": Optimization(Adam(lr=1e-4), Constant())})
-        events = Events(own=[ShowProgress(Progress(quiet=True))])
-        Trainer(net, batches, settings, Runtime(device), Path(folder), events).fit()
+    settings = TrainingSettings("bench", 1, 0, {"train": Optimization(Adam(lr=1e-4), Constant())})
+    recipe_steps.fit(net, batches, settings, Runtime(device))
 
 
 def training(way: Callable[..., None], width: int, size: int, steps: int, device: torch.device) -> Callable[[], Any]:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,9 +18,10 @@ from medkit.bench.ratio import Ratio, take_turns
 from medkit.engine.events import Events
 from medkit.engine.progress import Progress
 from medkit.engine.runtime import Runtime
+from medkit.engine.settings import TrainingSettings
 from medkit.engine.trainer import Trainer
 from medkit.protocols import Batch
-from medkit.recipe import load_recipe
+from medkit.recipe import Stage, load_recipe
 from medkit.runs.built_in_trainer import BuiltInTrainer
 from medkit.runs.listeners import ShowProgress
 from medkit.runs.workbench import Workbench
@@ -34,22 +36,26 @@ class AtHand:
 
     steps = STEPS
 
-    def __init__(self, bench: Workbench, stage: str) -> None:
-        wanted = bench.recipe.stage(stage)
-        dataset = bench.dataset(wanted)
-        dataset.prepare_all(dataset.cases(wanted.train))
-        loader = bench.loader(wanted)
+    def __init__(self, bench: Workbench, stage: Stage) -> None:
+        dataset = bench.dataset(stage)
+        dataset.prepare_all(dataset.cases(stage.train))
+        loader = bench.loader(stage)
         self.items = [loader.batch((0, step)) for step in range(min(DIFFERENT, loader.steps))]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         return islice(cycle(self.items), start, STEPS)
 
 
-def engine(trainer: BuiltInTrainer, batches: AtHand) -> None:
-    settings = dataclasses.replace(trainer.settings(), epochs=1, keep_best=None, early_stop=None)
+def fit(objective: Any, batches: Any, settings: TrainingSettings, runtime: Runtime) -> None:
+    """Train by the engine, silently, in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
         events = Events(own=[ShowProgress(Progress(quiet=True))])
-        Trainer(trainer.objective, batches, settings, trainer.bench.runtime, Path(folder), events).fit()
+        Trainer(objective, batches, settings, runtime, Path(folder), events).fit()
+
+
+def engine(trainer: BuiltInTrainer, batches: AtHand) -> None:
+    settings = dataclasses.replace(trainer.settings(), epochs=1, keep_best=None, early_stop=None)
+    fit(trainer.objective, batches, settings, trainer.bench.runtime)
 
 
 def by_hand(trainer: BuiltInTrainer, batches: AtHand) -> None:
@@ -69,12 +75,11 @@ def by_hand(trainer: BuiltInTrainer, batches: AtHand) -> None:
 def ratio(name: str) -> Ratio:
     recipe, stage = RECIPES[name]
     bench = Workbench(load_recipe(recipe), Runtime(torch.device("cpu")))
-    batches = AtHand(bench, stage)
+    of_stage = bench.recipe.stage(stage)
+    batches = AtHand(bench, of_stage)
 
     def steps(take: Callable[[BuiltInTrainer, AtHand], None]) -> Callable[[], None]:
-        of_stage = bench.recipe.stage(stage)
         trainer = BuiltInTrainer(bench, of_stage, bench.fresh(of_stage))
-        bench.reads.draw(of_stage, trainer.objective)
         return lambda: take(trainer, batches)
 
     times = take_turns({"engine": steps(engine), "bare": steps(by_hand)}, ROUNDS, clock="cpu")

@@ -196,8 +196,6 @@ def numbers_of(losses: dict[str, Tensor]) -> dict[str, float]:
 
 def mean_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each loss over the batches that have it."""
-    if len(each) == 1:
-        return dict(each[0])
     sums: Sums = {}
     for losses in each:
         add_to(sums, losses)

@@ -111,7 +111,15 @@ class Confusion(ABC):
         return ""
 
 
-class _Macro(Confusion):
+class _OfClasses(Confusion):
+    """A mean over classes."""
+
+    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
+        """Why there is no interval: too few patients of a class, which counts as much as any other."""
+        return self.few_in("class", rows, patients)
+
+
+class _Macro(_OfClasses):
     """An average over classes; for declared labels with each class's number, of which it is the mean for ``any_of``."""
 
     label_kinds = ("one_of", "any_of", "ordered")
@@ -132,10 +140,6 @@ class _Macro(Confusion):
         there, claimed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
         known = there > 0
         return float(self.of_classes(right[known], there[known], claimed[known]).mean())
-
-    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
-        """Why there is no interval: too few patients of a class, which counts as much as any other."""
-        return self.few_in("class", rows, patients)
 
 
 class MacroPrecision(_Macro):
@@ -172,7 +176,7 @@ class MacroF1(_Macro):
         return 2 * right / (true + said)
 
 
-class BalancedAccuracy(Confusion):
+class BalancedAccuracy(_OfClasses):
     """Mean recall over the classes that occur; for ``any_of`` the mean over classes of sensitivity and specificity."""
 
     name = "balanced_accuracy"
@@ -187,10 +191,6 @@ class BalancedAccuracy(Confusion):
     def of_confusion(self, confusion: np.ndarray) -> float:
         there = confusion.sum(1)
         return float((confusion.diagonal()[there > 0] / there[there > 0]).mean())
-
-    def lacks(self, rows: Rows, patients: Sequence[str]) -> str:
-        """Why there is no interval: too few patients of a class, which counts as much as any other."""
-        return self.few_in("class", rows, patients)
 
 
 class Kappa(Confusion):
